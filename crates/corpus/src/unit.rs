@@ -1,0 +1,68 @@
+//! The piece of a document that one prompt is made of.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Document, Mention, Relation, Span};
+
+/// What a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// One sentence a prompt.
+    #[default]
+    Sentence,
+    /// One document a prompt.
+    Document,
+}
+
+/// A sentence of a document, or the whole of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit<'a> {
+    /// The document.
+    pub document: &'a Document,
+    /// The sentence, or `None` for the whole document.
+    pub sentence: Option<u32>,
+}
+
+impl<'a> Unit<'a> {
+    /// All units of a document at a level, in order. Sentences without tokens are left out.
+    pub fn all(document: &'a Document, level: Level) -> impl Iterator<Item = Unit<'a>> {
+        let count = match level {
+            Level::Sentence => document.sentences.len() as u32,
+            Level::Document => 1,
+        };
+        (0..count)
+            .map(move |index| Unit { document, sentence: (level == Level::Sentence).then_some(index) })
+            .filter(|unit| !unit.span().is_empty())
+    }
+
+    /// The tokens of the unit, counted from the document's start.
+    pub fn span(&self) -> Span {
+        match self.sentence {
+            Some(index) => self.document.sentences[index as usize],
+            None => Span::new(0, self.document.tokens.len() as u32),
+        }
+    }
+
+    /// The source text of the unit: what the prompt shows.
+    pub fn text(&self) -> &'a str {
+        let span = self.span();
+        if span.is_empty() { "" } else { self.document.span_text(span) }
+    }
+
+    /// Gold mentions inside the unit with their positions in the document's list, in order.
+    pub fn mentions(&self) -> impl Iterator<Item = (u32, &'a Mention)> + use<'a> {
+        let span = self.span();
+        let all = self.document.mentions.iter().enumerate();
+        all.filter(move |(_, mention)| span.contains(mention.span)).map(|(index, mention)| (index as u32, mention))
+    }
+
+    /// Gold relations with both arguments inside the unit, in order.
+    pub fn relations(&self) -> impl Iterator<Item = &'a Relation> + use<'a> {
+        let (span, document) = (self.span(), self.document);
+        document.relations.iter().filter(move |relation| {
+            let inside = |index: u32| span.contains(document.mentions[index as usize].span);
+            inside(relation.head) && inside(relation.tail)
+        })
+    }
+}

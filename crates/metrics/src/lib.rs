@@ -1,0 +1,1 @@
+//! Extraction metrics, significance tests and typed error modes

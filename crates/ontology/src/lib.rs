@@ -1,0 +1,14 @@
+//! What an extraction task may say: entity labels (with sub-labels), relation types with their
+//! signatures, and the JSON keys that an answer uses.
+//!
+//! An [`Ontology`] is read from a TOML file and never changes afterwards. Every other crate refers
+//! to labels by the small ids defined here, so that an unknown label is an error at the border
+//! (where file and line are known) and impossible inside.
+
+mod ids;
+mod keys;
+mod model;
+
+pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};
+pub use keys::Keys;
+pub use model::{Constraint, EntityLabel, Ontology, RelationLabel, Subtype};

@@ -1,0 +1,1 @@
+//! Confusion-aware preference construction: minimal, schema-valid, grounded negatives

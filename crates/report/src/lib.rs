@@ -1,0 +1,1 @@
+//! Training logs, comparison tables and the self-contained HTML report

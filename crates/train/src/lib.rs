@@ -1,0 +1,1 @@
+//! Token tries, packing, reference cache, optimiser loop and checkpoints
