@@ -1,2 +1,33 @@
-//! The command line of tabpo.
-fn main() {}
+//! The command line of tabpo: arguments in, one library call or one run of stages, results out.
+
+mod commands;
+mod error;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{commands::Command, error::CliError, output::Context};
+
+/// Train open language models to extract ontology-typed JSON from text.
+#[derive(Parser)]
+#[command(name = "tabpo", version, max_term_width = 100, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: output::GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = Context::new(&arguments.global).and_then(|context| arguments.command.run(&context));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::render_error(&error);
+            error.exit_code()
+        }
+    }
+}

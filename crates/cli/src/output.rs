@@ -1,0 +1,165 @@
+//! Talking to the user: results on stdout, talk and progress on stderr.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::CliError;
+
+/// Options that every command takes.
+#[derive(clap::Args)]
+pub struct GlobalArgs {
+    /// Say nothing but results and errors
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// Number of threads; all cores if not given
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
+}
+
+/// What a command needs to know of its surroundings.
+pub struct Context {
+    quiet: bool,
+    bars: bool,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// Sets up threads and the Ctrl-C handler. The first Ctrl-C asks for an orderly stop, the
+    /// second ends the program at once.
+    pub fn new(arguments: &GlobalArgs) -> Result<Self, CliError> {
+        if let Some(threads) = arguments.threads {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads.get())
+                .build_global()
+                .map_err(|error| CliError::input(format!("--threads {threads}: {error}")))?;
+        }
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupt);
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+            eprintln!("stopping after the current step (again to stop at once)");
+        })
+        .map_err(|error| CliError::input(format!("cannot listen for Ctrl-C: {error}")))?;
+        let bars = std::io::stderr().is_terminal() && !arguments.quiet;
+        Ok(Self { quiet: arguments.quiet, bars, interrupt })
+    }
+
+    /// Whether the user asked to stop.
+    pub fn interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::SeqCst)
+    }
+
+    /// The flag behind [`Context::interrupted`], for work on other threads.
+    pub fn interrupt_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupt)
+    }
+
+    /// A line of talk on stderr.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", line.as_ref());
+        }
+    }
+
+    /// A warning on stderr, shown even with `--quiet`.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        eprintln!("warning: {}", line.as_ref());
+    }
+
+    /// Progress over `total` pieces: a bar with time left on a terminal, a line every ten seconds
+    /// otherwise, nothing with `--quiet`.
+    pub fn progress(&self, label: &str, total: u64) -> Progress {
+        let bar = self.bars.then(|| {
+            let style = ProgressStyle::with_template("{prefix:28} {bar:30} {pos}/{len} {eta:>5} left  {msg}")
+                .expect("the template is a constant and valid");
+            ProgressBar::new(total).with_style(style).with_prefix(label.to_owned())
+        });
+        Progress {
+            label: label.to_owned(),
+            total,
+            bar,
+            lines: !self.quiet && !self.bars,
+            started: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+}
+
+/// Progress of one piece of work.
+pub struct Progress {
+    label: String,
+    total: u64,
+    bar: Option<ProgressBar>,
+    lines: bool,
+    started: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    /// `done` pieces are ready; `note` says how it goes.
+    pub fn update(&mut self, done: u64, note: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(note.to_owned());
+            bar.set_position(done);
+        } else if self.lines && self.said.elapsed() >= Duration::from_secs(10) {
+            self.said = Instant::now();
+            let elapsed = self.started.elapsed().as_secs_f64();
+            let left = elapsed / (done.max(1) as f64) * (self.total.saturating_sub(done) as f64);
+            eprintln!(
+                "{}: {done}/{}, {left:.0} s left{}{note}",
+                self.label,
+                self.total,
+                if note.is_empty() { "" } else { ", " }
+            );
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Writes a result to stdout as it is.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| CliError::stdout(&error))
+}
+
+/// Writes a result to stdout with a line end.
+pub fn print_line(text: impl AsRef<str>) -> Result<(), CliError> {
+    print(&format!("{}\n", text.as_ref()))
+}
+
+/// Writes a result to stdout as indented JSON.
+pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).expect("results are plain data with string keys");
+    print_line(text)
+}
+
+/// Shows an error on stderr: the message, its causes, and what would be right.
+pub fn render_error(error: &CliError) {
+    if error.is_silent() {
+        return;
+    }
+    for (depth, message) in error.messages.iter().enumerate() {
+        let lead = if depth == 0 { "error: " } else { "  because: " };
+        eprintln!("{lead}{}", message.replace('\n', "\n    "));
+    }
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+}
