@@ -1,1 +1,3 @@
-//! Extraction metrics, significance tests and typed error modes
+//! Extraction metrics, significance tests and typed error modes.
+
+pub mod modes;
