@@ -1,0 +1,208 @@
+//! From emitted texts to places in the source.
+
+use std::collections::{HashMap, HashSet};
+
+use tabpo_corpus::{Span, Unit};
+use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+
+use crate::fault::valid_at;
+use crate::occurrences::{Alignment, Source, normalise};
+use crate::{
+    Answer, AnswerEntity, AnswerRelation, Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
+};
+
+/// How well a text is supported by the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grounding {
+    /// Not in the source, in whatever letter case.
+    Absent,
+    /// In the source in another letter case only.
+    CaseDiffers,
+    /// In the source, but not at token boundaries.
+    InsideTokens,
+    /// At token boundaries, but every occurrence is taken, or the one asked for does not exist.
+    Surplus,
+    /// Placed.
+    Placed,
+}
+
+/// The items of a model's output with their places in the source. Items keep the order and number
+/// of [`Parsed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aligned {
+    /// One entry for each item of the entity list.
+    pub entities: Vec<AlignedEntity>,
+    /// One entry for each item of the relation list.
+    pub relations: Vec<AlignedRelation>,
+    /// The faults of the parser and those of grounding.
+    pub faults: Vec<Fault>,
+}
+
+/// An emitted entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlignedEntity {
+    /// Its text, runs of blanks turned into one space; `None` for a malformed item.
+    pub text: Option<String>,
+    /// How well the source supports the text; `None` for a malformed item.
+    pub grounding: Option<Grounding>,
+    /// Where it stands, in document tokens; `None` unless it was placed.
+    pub span: Option<Span>,
+    /// Its label; `None` if that is unknown or the item is malformed.
+    pub label: Option<EntityLabelId>,
+    /// Its sub-label.
+    pub subtype: Option<SubtypeId>,
+}
+
+/// An emitted relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlignedRelation {
+    /// Head and tail as positions in [`Aligned::entities`], both placed; `None` if either argument
+    /// could not be resolved.
+    pub arguments: Option<(u32, u32)>,
+    /// Its type; `None` for a malformed item, which then has no arguments either.
+    pub label: Option<RelationLabelId>,
+}
+
+impl Aligned {
+    /// Whether the output is valid at a tier.
+    pub fn valid_at(&self, tier: Tier) -> bool {
+        valid_at(&self.faults, tier)
+    }
+
+    /// The spans of a relation's head and tail.
+    pub fn argument_spans(&self, relation: &AlignedRelation) -> Option<(Span, Span)> {
+        let (head, tail) = relation.arguments?;
+        self.entities[head as usize].span.zip(self.entities[tail as usize].span)
+    }
+
+    /// The valid part of the output as a canonical answer: placed entities with a known label (and
+    /// a sub-label where the label has any) and the relations between them.
+    pub fn to_answer(&self, unit: &Unit, ontology: &Ontology) -> Answer {
+        let mut positions = HashMap::new();
+        let mut entities = Vec::new();
+        for (index, entity) in self.entities.iter().enumerate() {
+            let (Some(span), Some(label)) = (entity.span, entity.label) else { continue };
+            if entity.subtype.is_none() && !ontology.entity(label).subtypes.is_empty() {
+                continue;
+            }
+            positions.insert(index as u32, entities.len() as u32);
+            let text = unit.document.span_text(span).to_owned();
+            let subtype = entity.subtype;
+            entities.push(AnswerEntity { text, span: Some(span), label, subtype, occurrence: None });
+        }
+        let relations = self.relations.iter().filter_map(|relation| {
+            let (head, tail) = relation.arguments?;
+            let (head, tail) = (*positions.get(&head)?, *positions.get(&tail)?);
+            Some(AnswerRelation { head, tail, label: relation.label? })
+        });
+        let relations = relations.collect();
+        canonical(unit, entities, relations)
+    }
+}
+
+/// Finds every emitted item in the source of a unit.
+///
+/// An entity with an occurrence takes that one among the token-aligned occurrences of its text;
+/// without, it takes the leftmost one that does not start before the previous placed entity and is
+/// not taken, failing that the leftmost not taken. Arguments by id go to the first *placed* entity
+/// with the id. Arguments by text go to the nearest pair of placed entities with these texts that
+/// no earlier relation of the same type has.
+pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
+    debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
+    let mut source = Source::new(unit);
+    let mut occurrences: HashMap<String, Vec<Span>> = HashMap::new();
+    let mut alignment = Alignment::default();
+    let mut faults = parsed.faults.clone();
+    let mut entities = Vec::with_capacity(parsed.entities.len());
+    for (index, entity) in parsed.entities.iter().enumerate() {
+        let Some(text) = entity.text.as_deref().map(normalise) else {
+            entities.push(AlignedEntity { text: None, grounding: None, span: None, label: None, subtype: None });
+            continue;
+        };
+        let places = occurrences.entry(text.clone()).or_insert_with(|| source.occurrences(&text));
+        let span = match entity.occurrence {
+            None => alignment.default_choice(places),
+            Some(number) => usize::try_from(number).ok().and_then(|number| places.get(number.checked_sub(1)?).copied()),
+        };
+        if let Some(span) = span {
+            alignment.place(span);
+        }
+        let (grounding, fault) = match span {
+            Some(_) => (Grounding::Placed, None),
+            None if !places.is_empty() => (Grounding::Surplus, Some(FaultKind::SurplusOccurrence)),
+            None if source.contains(&text) => (Grounding::InsideTokens, Some(FaultKind::NotTokenAligned)),
+            None if source.contains_ignoring_case(&text) => (Grounding::CaseDiffers, Some(FaultKind::CaseDiffers)),
+            None => (Grounding::Absent, Some(FaultKind::NotInSource)),
+        };
+        let item = FaultItem::Entity(index as u32);
+        faults.extend(fault.map(|kind| Fault { kind, byte: entity.byte, item }));
+        entities.push(AlignedEntity {
+            text: Some(text),
+            grounding: Some(grounding),
+            span,
+            label: entity.label,
+            subtype: entity.subtype,
+        });
+    }
+    let relations = match parsed.dialect {
+        Dialect::Ids => link_by_id(parsed, &entities),
+        Dialect::Texts => link_by_text(parsed, &entities),
+    };
+    Aligned { entities, relations, faults }
+}
+
+/// The parts of a relation, unless it is malformed.
+fn parts(relation: &ParsedRelation) -> Option<(&str, &str, RelationLabelId)> {
+    Some((relation.head.as_deref()?, relation.tail.as_deref()?, relation.label?))
+}
+
+fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
+    let mut holders: HashMap<&str, u32> = HashMap::new();
+    for (index, entity) in parsed.entities.iter().enumerate() {
+        if let (Some(id), Some(_)) = (&entity.id, entities[index].span) {
+            holders.entry(id).or_insert(index as u32);
+        }
+    }
+    let resolve = |relation: &ParsedRelation| {
+        let (head, tail, label) = parts(relation)?;
+        let arguments = holders.get(head).copied().zip(holders.get(tail).copied());
+        Some(AlignedRelation { arguments, label: Some(label) })
+    };
+    let malformed = AlignedRelation { arguments: None, label: None };
+    parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(malformed)).collect()
+}
+
+fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
+    // The placed entities of every text, one for each span.
+    let mut bearers: HashMap<&str, Vec<(Span, u32)>> = HashMap::new();
+    let mut seen = HashSet::new();
+    for (index, entity) in entities.iter().enumerate() {
+        if let (Some(text), Some(span)) = (&entity.text, entity.span)
+            && seen.insert(span)
+        {
+            bearers.entry(text).or_default().push((span, index as u32));
+        }
+    }
+    let mut taken: HashSet<(Span, Span, RelationLabelId)> = HashSet::new();
+    let mut resolve = |relation: &ParsedRelation| {
+        let (head, tail, label) = parts(relation)?;
+        let empty = Vec::new();
+        let heads = bearers.get(normalise(head).as_str()).unwrap_or(&empty);
+        let tails = bearers.get(normalise(tail).as_str()).unwrap_or(&empty);
+        let pairs = heads.iter().flat_map(|&head| tails.iter().map(move |&tail| (head, tail)));
+        let free = pairs.filter(|&((head, _), (tail, _))| head != tail && !taken.contains(&(head, tail, label)));
+        let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));
+        let arguments = nearest.map(|((head_span, head), (tail_span, tail))| {
+            taken.insert((head_span, tail_span, label));
+            (head, tail)
+        });
+        Some(AlignedRelation { arguments, label: Some(label) })
+    };
+    let malformed = AlignedRelation { arguments: None, label: None };
+    parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(malformed)).collect()
+}
+
+/// Tokens from the end of one span to the start of the other, whichever way is shorter.
+fn distance(a: Span, b: Span) -> u32 {
+    a.start.abs_diff(b.end - 1).min(b.start.abs_diff(a.end - 1))
+}

@@ -1,0 +1,141 @@
+//! The writer, which knows what every byte is for.
+
+use std::fmt::Write as _;
+
+use tabpo_ontology::Ontology;
+
+use crate::{Answer, Item, Part, Rendered, Role};
+
+/// Writes an answer as compact JSON with the role of every byte.
+///
+/// Keys come in the order id, text, type, subtype, occurrence, under the names that the ontology
+/// gives them. Strings are escaped as JSON demands and no further: text that is not ASCII stays as
+/// it is. The quotes around a value are scaffolding, its content carries the role. An ontology
+/// without relation types has neither the relation list nor ids, which only serve to be named by
+/// relations; the relations of `answer` must then be empty.
+pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
+    let keys = &ontology.keys;
+    let linked = !ontology.relations.is_empty();
+    let mut writer = Writer { text: String::new(), parts: Vec::new(), item: Item::Frame };
+    writer.scaffold("{");
+    writer.key(&keys.entities);
+    writer.scaffold("[");
+    for (index, entity) in answer.entities.iter().enumerate() {
+        writer.separate(index);
+        writer.item = Item::Entity(index as u32);
+        writer.scaffold("{");
+        if linked {
+            writer.key(&keys.id);
+            writer.scaffold("\"e");
+            writer.scaffold(&(index + 1).to_string());
+            writer.scaffold("\",");
+        }
+        writer.key(&keys.text);
+        writer.string(Role::Span, &entity.text);
+        writer.scaffold(",");
+        writer.key(&keys.entity_type);
+        writer.string(Role::EntityLabel, &ontology.entity(entity.label).name);
+        if let Some(subtype) = entity.subtype {
+            writer.scaffold(",");
+            writer.key(&keys.subtype);
+            writer.string(Role::Subtype, &ontology.subtype(entity.label, subtype).name);
+        }
+        if let Some(occurrence) = entity.occurrence {
+            writer.scaffold(",");
+            writer.key(&keys.occ);
+            writer.push(Role::Occurrence, &occurrence.to_string());
+        }
+        writer.scaffold("}");
+        writer.item = Item::Frame;
+    }
+    writer.scaffold("]");
+    if linked {
+        writer.scaffold(",");
+        writer.key(&keys.relations);
+        writer.scaffold("[");
+        for (index, relation) in answer.relations.iter().enumerate() {
+            writer.separate(index);
+            writer.item = Item::Relation(index as u32);
+            writer.scaffold("{");
+            writer.key(&keys.head);
+            writer.string(Role::Link, &format!("e{}", relation.head + 1));
+            writer.scaffold(",");
+            writer.key(&keys.relation_type);
+            writer.string(Role::RelationLabel, &ontology.relation(relation.label).name);
+            writer.scaffold(",");
+            writer.key(&keys.tail);
+            writer.string(Role::Link, &format!("e{}", relation.tail + 1));
+            writer.scaffold("}");
+            writer.item = Item::Frame;
+        }
+        writer.scaffold("]");
+    }
+    writer.scaffold("}");
+    Rendered { text: writer.text, parts: writer.parts }
+}
+
+struct Writer {
+    text: String,
+    parts: Vec<Part>,
+    item: Item,
+}
+
+impl Writer {
+    fn push(&mut self, role: Role, text: &str) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.close(role, start);
+    }
+
+    /// Gives the bytes from `start` to the end a role; neighbours of one role and item are one part.
+    fn close(&mut self, role: Role, start: usize) {
+        let end = self.text.len();
+        match self.parts.last_mut() {
+            Some(last) if last.role == role && last.item == self.item => last.range.end = end,
+            _ if start < end => self.parts.push(Part { range: start..end, role, item: self.item }),
+            _ => {}
+        }
+    }
+
+    fn scaffold(&mut self, text: &str) {
+        self.push(Role::Scaffold, text);
+    }
+
+    fn separate(&mut self, index: usize) {
+        if index > 0 {
+            self.scaffold(",");
+        }
+    }
+
+    fn key(&mut self, name: &str) {
+        self.string(Role::Scaffold, name);
+        self.scaffold(":");
+    }
+
+    fn string(&mut self, role: Role, value: &str) {
+        self.scaffold("\"");
+        let start = self.text.len();
+        escape(&mut self.text, value);
+        self.close(role, start);
+        self.scaffold("\"");
+    }
+}
+
+/// Appends the content of a JSON string: only quotes, backslashes and control characters are escaped.
+fn escape(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            '\u{8}' => text.push_str("\\b"),
+            '\u{c}' => text.push_str("\\f"),
+            control if control < ' ' => {
+                write!(text, "\\u{:04x}", u32::from(control)).expect("writing to a string cannot fail");
+            }
+            other => text.push(other),
+        }
+    }
+}
