@@ -1,0 +1,122 @@
+//! The sheet on which a formula adds up its terms for one pair.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Barrier, Baseline, Dual, Form, Gradient, Normaliser, Pair, PairLoss, Scores};
+
+/// What a likelihood term is averaged over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// All chosen tokens of the batch alike: `−Σ_batch p / Σ_batch n`.
+    Tokens,
+    /// Each sequence's own mean first: `mean_pairs(−Σp/n)`.
+    Sequences,
+}
+
+/// One pair under evaluation: terms are added with their reduction over the batch.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    pair: &'a Pair,
+    per_pair: f64,
+    per_token: f64,
+    result: PairLoss,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(pair: &'a Pair, normaliser: &Normaliser, with_kl: bool) -> Self {
+        let share = |total: f64| if total > 0.0 { pair.weight / total } else { 0.0 };
+        let empty = |n: usize| Gradient { logp: vec![0.0; n], kl: vec![0.0; if with_kl { n } else { 0 }] };
+        Self {
+            pair,
+            per_pair: share(normaliser.pairs),
+            per_token: share(normaliser.chosen_tokens),
+            result: PairLoss {
+                chosen: empty(pair.chosen.len()),
+                rejected: empty(pair.rejected.len()),
+                ..PairLoss::default()
+            },
+        }
+    }
+
+    /// The pair.
+    pub fn pair(&self) -> &'a Pair {
+        self.pair
+    }
+
+    /// Scores that weigh every token of a completion alike.
+    pub fn scores(&self, form: Form, baseline: Baseline) -> Scores {
+        Scores::new(self.pair, form, baseline)
+    }
+
+    /// The KL of each completion, summed over its positions, as variables.
+    pub fn kl(&self) -> (Dual, Dual) {
+        (
+            Dual::variable(self.pair.chosen.kl.iter().sum(), Dual::CHOSEN_KL),
+            Dual::variable(self.pair.rejected.kl.iter().sum(), Dual::REJECTED_KL),
+        )
+    }
+
+    /// Adds a preference term: the pair's `loss` as a function of `scores` (and of the KL),
+    /// averaged over pairs.
+    pub fn preference(&mut self, scores: &Scores, loss: Dual) {
+        self.result.margin = scores.margin().value;
+        self.result.preference += self.per_pair * loss.value;
+        self.add(scores, loss);
+    }
+
+    /// Adds a decision term, like a preference term; the pair's margin stays the preference's.
+    pub fn decision(&mut self, scores: &Scores, loss: Dual) {
+        self.result.decision += self.per_pair * loss.value;
+        self.add(scores, loss);
+    }
+
+    fn add(&mut self, scores: &Scores, loss: Dual) {
+        let scale = self.per_pair;
+        let result = &mut self.result;
+        result.loss += scale * loss.value;
+        let slope = |index: usize| scale * loss.partials[index];
+        add_scaled(&mut result.chosen.logp, slope(Dual::CHOSEN), scores.chosen_coefficients());
+        add_scaled(&mut result.rejected.logp, slope(Dual::REJECTED), scores.rejected_coefficients());
+        result.chosen.kl.iter_mut().for_each(|g| *g += slope(Dual::CHOSEN_KL));
+        result.rejected.kl.iter_mut().for_each(|g| *g += slope(Dual::REJECTED_KL));
+    }
+
+    /// Adds `weight` times the negative log-likelihood of the chosen completion.
+    pub fn likelihood(&mut self, weight: f64, pooling: Pooling) {
+        let n = self.pair.chosen.len();
+        if n == 0 {
+            return;
+        }
+        let per_token = weight
+            * match pooling {
+                Pooling::Tokens => self.per_token,
+                Pooling::Sequences => self.per_pair / n as f64,
+            };
+        let value = -per_token * self.pair.chosen.policy.iter().sum::<f64>();
+        self.result.likelihood += value;
+        self.result.loss += value;
+        self.result.chosen.logp.iter_mut().for_each(|g| *g -= per_token);
+    }
+
+    /// Adds `weight` times a barrier on the chosen completion with token weights `weights`,
+    /// averaged over pairs.
+    pub fn barrier(&mut self, weight: f64, barrier: &Barrier, weights: &[f64]) {
+        let term = barrier.evaluate(&self.pair.chosen.policy, weights);
+        let scale = weight * self.per_pair;
+        self.result.barrier += scale * term.value;
+        self.result.loss += scale * term.value;
+        add_scaled(&mut self.result.chosen.logp, scale, &term.gradient);
+        self.result.gate = term.gate;
+    }
+
+    pub(crate) fn finish(self) -> PairLoss {
+        self.result
+    }
+}
+
+fn add_scaled(sum: &mut [f64], scale: f64, terms: &[f64]) {
+    for (sum, term) in sum.iter_mut().zip(terms) {
+        *sum += scale * term;
+    }
+}

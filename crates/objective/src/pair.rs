@@ -1,0 +1,140 @@
+//! What an objective sees and what it returns.
+
+use serde::{Deserialize, Serialize};
+use tabpo_answer::Role;
+
+/// One completion of a prompt, token by token: only the tokens after the prompt, the end-of-turn
+/// token included. Every vector that is not empty has one entry per token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Completion {
+    /// Log-prob of each token under the policy, natural logarithm, at most 0.
+    pub policy: Vec<f64>,
+    /// Log-prob of each token under the reference; may be empty where
+    /// [`Needs::reference`](crate::Needs::reference) is false.
+    pub reference: Vec<f64>,
+    /// What each token is for.
+    pub roles: Vec<Role>,
+    /// Whether the token differs from the other completion (see [`crate::diff`]).
+    pub differs: Vec<bool>,
+    /// External weight of each token, at least 0; 1 where nothing says otherwise.
+    pub weights: Vec<f64>,
+    /// KL(reference ‖ policy) over the whole vocabulary at each position, in nats, at least 0;
+    /// empty unless [`Needs::kl`](crate::Needs::kl).
+    pub kl: Vec<f64>,
+    /// Log-prob of each token under a third model; empty unless
+    /// [`Needs::third`](crate::Needs::third).
+    pub third: Vec<f64>,
+}
+
+impl Completion {
+    /// A completion whose tokens are all scaffold, shared and of weight 1.
+    pub fn new(policy: Vec<f64>, reference: Vec<f64>) -> Self {
+        let n = policy.len();
+        Self {
+            policy,
+            reference,
+            roles: vec![Role::Scaffold; n],
+            differs: vec![false; n],
+            weights: vec![1.0; n],
+            kl: Vec::new(),
+            third: Vec::new(),
+        }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.policy.len()
+    }
+
+    /// Whether there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.policy.is_empty()
+    }
+}
+
+/// A preferred and a dispreferred completion of the same prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The preferred completion.
+    pub chosen: Completion,
+    /// The dispreferred completion; empty for objectives that use none.
+    pub rejected: Completion,
+    /// Weight of the pair in the mean over pairs, at least 0; usually 1.
+    pub weight: f64,
+}
+
+impl Pair {
+    /// Number of leading tokens that both completions share: up to here every token is the same and
+    /// has the same context. At this position the completions part (or end).
+    pub fn shared_prefix(&self) -> usize {
+        let run = |side: &Completion| side.differs.iter().take_while(|differs| !**differs).count();
+        run(&self.chosen).min(run(&self.rejected))
+    }
+}
+
+/// The denominators of a batch's means. A pair's loss is divided by the totals of the whole batch,
+/// so that gradients accumulated over micro-batches equal the gradient of the batch in one piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Normaliser {
+    /// Sum of the pairs' weights.
+    pub pairs: f64,
+    /// Sum over pairs of weight times number of chosen tokens.
+    pub chosen_tokens: f64,
+}
+
+impl Normaliser {
+    /// The totals of a batch.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Self {
+        let mut totals = Self::default();
+        for pair in pairs {
+            totals.add(pair.weight, pair.chosen.len());
+        }
+        totals
+    }
+
+    /// Counts one pair by its weight and its number of chosen tokens.
+    pub fn add(&mut self, weight: f64, chosen_tokens: usize) {
+        self.pairs += weight;
+        self.chosen_tokens += weight * chosen_tokens as f64;
+    }
+}
+
+/// Derivative of the batch loss with respect to one completion's inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gradient {
+    /// dL/dp for each token.
+    pub logp: Vec<f64>,
+    /// dL/dK for each position, K being [`Completion::kl`]; empty where the objective uses none.
+    pub kl: Vec<f64>,
+}
+
+/// One pair's share of the batch loss, its gradient, and the terms worth logging. The shares and
+/// gradients of a batch add up; the margin is the pair's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PairLoss {
+    /// The share of the batch loss; the sum of the four terms below.
+    pub loss: f64,
+    /// Gradient on the chosen completion.
+    pub chosen: Gradient,
+    /// Gradient on the rejected completion.
+    pub rejected: Gradient,
+    /// Share of the preference term.
+    pub preference: f64,
+    /// Share of the decision term of [`crate::tab_po`], its weight included.
+    pub decision: f64,
+    /// Share of the likelihood term on the chosen completion, its weight included.
+    pub likelihood: f64,
+    /// Share of the barrier term, its weight included.
+    pub barrier: f64,
+    /// Chosen score minus rejected score, before any scaling; 0 without a preference term.
+    pub margin: f64,
+    /// Which chosen tokens the barrier acts on; empty without a barrier.
+    pub gate: Vec<bool>,
+}
+
+impl PairLoss {
+    /// Number of chosen tokens that the barrier acts on.
+    pub fn gate_count(&self) -> usize {
+        self.gate.iter().filter(|active| **active).count()
+    }
+}

@@ -1,0 +1,65 @@
+//! Weights by token role.
+
+use serde::{Deserialize, Serialize};
+use tabpo_answer::Role;
+
+/// The roles that carry a decision about meaning: which label, which sub-label, which relation,
+/// which entity.
+pub const SCHEMA_ROLES: [Role; 4] = [Role::EntityLabel, Role::Subtype, Role::RelationLabel, Role::Link];
+
+/// One weight of at least 0 for each token role.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RoleWeights {
+    /// Weight of [`Role::Scaffold`].
+    pub scaffold: f64,
+    /// Weight of [`Role::EntityLabel`].
+    pub entity_label: f64,
+    /// Weight of [`Role::Subtype`].
+    pub subtype: f64,
+    /// Weight of [`Role::RelationLabel`].
+    pub relation_label: f64,
+    /// Weight of [`Role::Link`].
+    pub link: f64,
+    /// Weight of [`Role::Span`].
+    pub span: f64,
+    /// Weight of [`Role::Occurrence`].
+    pub occurrence: f64,
+    /// Weight of [`Role::End`].
+    pub end: f64,
+}
+
+impl RoleWeights {
+    /// The same weight for every role.
+    pub const fn uniform(weight: f64) -> Self {
+        Self {
+            scaffold: weight,
+            entity_label: weight,
+            subtype: weight,
+            relation_label: weight,
+            link: weight,
+            span: weight,
+            occurrence: weight,
+            end: weight,
+        }
+    }
+
+    /// The weight of a role.
+    pub fn of(&self, role: Role) -> f64 {
+        match role {
+            Role::Scaffold => self.scaffold,
+            Role::EntityLabel => self.entity_label,
+            Role::Subtype => self.subtype,
+            Role::RelationLabel => self.relation_label,
+            Role::Link => self.link,
+            Role::Span => self.span,
+            Role::Occurrence => self.occurrence,
+            Role::End => self.end,
+        }
+    }
+
+    /// The smallest weight.
+    pub fn smallest(&self) -> f64 {
+        Role::ALL.iter().map(|role| self.of(*role)).fold(f64::INFINITY, f64::min)
+    }
+}

@@ -1,0 +1,168 @@
+//! TAB-PO, this project's form and the default objective.
+
+use serde::{Deserialize, Serialize};
+use tabpo_answer::Role;
+
+use crate::objective::configure;
+use crate::{
+    Barrier, Baseline, Completion, Denominator, Entry, Evaluation, Form, Formula, Gate, Needs, Pair, Pooling, Ranges,
+    RoleWeights, SCHEMA_ROLES, Scores,
+};
+
+pub(crate) fn entries() -> Vec<Entry> {
+    vec![Entry {
+        name: "tab-po",
+        summary: "-κ_p ℓ(β min(h, target)) - κ_d ℓ(p_ck - p_rk) + λ Σv max(0, log τ - p_c)/max(1, Σv) - α m_c",
+        source: "this project; after arXiv 2603.00025",
+        build: |entry, given| configure(entry, &TabPo::default(), given),
+    }]
+}
+
+/// **TAB-PO**, token-adaptive barrier preference optimisation on schema roles:
+///
+/// ```text
+/// L = − κ_p ℓ(β min(h, target))                                  preference on differing tokens
+///     − κ_d ℓ(p_ck − p_rk)                                       decision where the answers part
+///     + λ Σ_t v_t max(0, log τ − p_ct) / max(1, Σ_t v_t)         barrier on roles of meaning
+///     + α (−P_c / n_c)                                           gold-likelihood anchor
+/// h = Σ_{t ∈ D_c} v_t (p_ct − q_ct) − Σ_{t ∈ D_r} v_t (p_rt − q_rt)
+/// ```
+///
+/// `v_t` is the weight of the token's role, `D` the differing tokens: those outside the longest
+/// common subsequence of the two answers, and the first token after the shared prefix on each side.
+/// `k` is the position of that token. Each of the four terms is switched off by weight 0.
+///
+/// How it differs from the published forms, and why:
+/// - *Shared tokens have no coefficient in the margin.* In the released form they do not cancel when
+///   the weight sums of the two answers differ: a deletion negative pushes correct tokens down, an
+///   insertion negative up. Differences come from an alignment instead of equal positions, which
+///   fall out of step at the first inserted token.
+/// - *Insertions and deletions have two sides.* Alignment alone marks nothing in the shorter answer,
+///   although stopping there was the decision; the token at the parting counts on both sides.
+/// - *The barrier covers decisions about meaning* (labels, relation types, links), not braces and
+///   keys; it is continuous at the threshold, and its denominator is the whole scope, so that the
+///   pull on a token does not grow as others leave the gate and one noisy label cannot take all of
+///   λ.
+/// - *The anchor.* The published forms have no likelihood term beyond the barrier, and do no better
+///   than the barrier alone and worse than continued SFT; a strong likelihood term beside a weak
+///   preference on differing tokens keeps what continued SFT gives.
+/// - *The decision term.* More likelihood cannot tell two confusable labels apart better than their
+///   log-probs at one position do. `−ℓ(p_ck − p_rk)` is the two-way softmax of the two tokens that
+///   compete after the same prefix (a label against its confusion, a further record against the end
+///   of the list). It is reference-free and bounded in its pull: the gradient is the probability of
+///   the wrong one of the two, 0 once the decision is calibrated.
+///
+/// Defaults: β 0.1, preference 1, decision 1, barrier 0.5 with τ 0.66, anchor 5, no target, role
+/// weights 1 on labels, sub-labels, relation types, links and the end of the turn and 0.5 elsewhere.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TabPo {
+    /// Inverse temperature β of the preference term.
+    pub beta: f64,
+    /// Weight κ_p of the preference term.
+    pub preference: f64,
+    /// Margin in nats at which the preference term stops pushing; none without a value.
+    pub target: Option<f64>,
+    /// Whether the margin sums the differing tokens or takes their weighted mean.
+    pub form: Form,
+    /// Weight κ_d of the decision term.
+    pub decision: f64,
+    /// Weight λ of the barrier.
+    pub barrier: f64,
+    /// Confidence threshold τ of the barrier, a probability.
+    pub tau: f64,
+    /// Roles in the barrier's scope.
+    pub barrier_roles: Vec<Role>,
+    /// Weight α of the gold-likelihood anchor.
+    pub anchor: f64,
+    /// Token weights v by role, in the margin and the barrier.
+    pub role_weights: RoleWeights,
+}
+
+impl Default for TabPo {
+    fn default() -> Self {
+        Self {
+            beta: 0.1,
+            preference: 1.0,
+            target: None,
+            form: Form::Sum,
+            decision: 1.0,
+            barrier: 0.5,
+            tau: 0.66,
+            barrier_roles: SCHEMA_ROLES.to_vec(),
+            anchor: 5.0,
+            role_weights: RoleWeights { scaffold: 0.5, span: 0.5, occurrence: 0.5, ..RoleWeights::uniform(1.0) },
+        }
+    }
+}
+
+impl TabPo {
+    /// Weights of the differing tokens by role, 0 on shared tokens.
+    fn margin_weights(&self, completion: &Completion, parting: usize) -> Vec<f64> {
+        let tokens = completion.roles.iter().zip(&completion.differs).enumerate();
+        tokens
+            .map(|(t, (role, differs))| if *differs || t == parting { self.role_weights.of(*role) } else { 0.0 })
+            .collect()
+    }
+
+    fn add_preference(&self, sheet: &mut Evaluation<'_>, parting: usize) {
+        let pair = sheet.pair();
+        let chosen = self.margin_weights(&pair.chosen, parting);
+        let rejected = self.margin_weights(&pair.rejected, parting);
+        let scores = Scores::weighted(pair, self.form, Baseline::Reference, chosen, rejected);
+        let bounded = scores.margin().at_most(self.target.unwrap_or(f64::INFINITY));
+        sheet.preference(&scores, self.preference * -(self.beta * bounded).log_sigmoid());
+    }
+
+    fn add_decision(&self, sheet: &mut Evaluation<'_>, parting: usize) {
+        let pair = sheet.pair();
+        if parting >= pair.chosen.len() || parting >= pair.rejected.len() {
+            return;
+        }
+        let at_parting = |n: usize| (0..n).map(|t| f64::from(u8::from(t == parting))).collect();
+        let (chosen, rejected) = (at_parting(pair.chosen.len()), at_parting(pair.rejected.len()));
+        let scores = Scores::weighted(pair, Form::Sum, Baseline::Zero, chosen, rejected);
+        sheet.decision(&scores, self.decision * -scores.margin().log_sigmoid());
+    }
+
+    fn add_barrier(&self, sheet: &mut Evaluation<'_>) {
+        let weight = |role: &Role| if self.barrier_roles.contains(role) { self.role_weights.of(*role) } else { 0.0 };
+        let weights: Vec<f64> = sheet.pair().chosen.roles.iter().map(weight).collect();
+        let barrier = Barrier { threshold: self.tau, gate: Gate::Hinge, denominator: Denominator::ScopeWeight };
+        sheet.barrier(self.barrier, &barrier, &weights);
+    }
+}
+
+impl Formula for TabPo {
+    fn needs(&self) -> Needs {
+        Needs {
+            reference: self.preference > 0.0,
+            rejected: self.preference > 0.0 || self.decision > 0.0,
+            ..Needs::CHOSEN
+        }
+    }
+
+    fn ranges(&self, ranges: &mut Ranges) {
+        ranges.positive("beta", self.beta).confidence("tau", self.tau);
+        ranges.not_negative("preference", self.preference).not_negative("decision", self.decision);
+        ranges.not_negative("barrier", self.barrier).not_negative("anchor", self.anchor);
+        ranges.positive("target", self.target.unwrap_or(1.0));
+        ranges.not_negative("role_weights", self.role_weights.smallest());
+    }
+
+    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
+        let parting = Pair::shared_prefix(sheet.pair());
+        if self.preference > 0.0 {
+            self.add_preference(sheet, parting);
+        }
+        if self.decision > 0.0 {
+            self.add_decision(sheet, parting);
+        }
+        if self.barrier > 0.0 {
+            self.add_barrier(sheet);
+        }
+        if self.anchor > 0.0 {
+            sheet.likelihood(self.anchor, Pooling::Sequences);
+        }
+    }
+}
