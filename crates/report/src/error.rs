@@ -1,0 +1,44 @@
+//! What can go wrong while reading or writing a report's files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The file system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb: `read`, `write`.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line of a metrics file that is no record.
+    #[error("{}:{line}: expected a JSON object with a string `kind`: {found}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What the parser said.
+        found: String,
+    },
+    /// A value given for a log record that does not serialise to a JSON object.
+    #[error("a record of kind `{kind}` must be a JSON object, found {found}")]
+    NotAnObject {
+        /// The kind of the record.
+        kind: String,
+        /// What it serialises to, or the serialiser's message.
+        found: String,
+    },
+}
+
+impl ReportError {
+    /// Wraps an I/O error with the file and what was tried.
+    pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io { path: path.to_path_buf(), action, source }
+    }
+}

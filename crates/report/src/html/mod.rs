@@ -1,0 +1,93 @@
+//! The report as one self-contained HTML page: no external resource, readable offline, in light and
+//! dark and on paper.
+//!
+//! Markup is written with `maud`, which escapes every value; the style sheet and the short script
+//! for leafing through pairs are the only text that is put in as it is, and both are constants.
+
+mod chart;
+mod comparison;
+mod errors;
+mod forest;
+mod format;
+mod labels;
+mod pairs;
+mod roles;
+mod run;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::ReportInput;
+
+const STYLE: &str = include_str!("../../assets/report.css");
+const SCRIPT: &str = include_str!("../../assets/report.js");
+
+/// A part of the page: its anchor, its heading, its content.
+struct Section {
+    anchor: &'static str,
+    heading: &'static str,
+    body: Markup,
+}
+
+/// The page as text.
+pub fn page(input: &ReportInput) -> String {
+    let sections = sections(input);
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (input.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (input.title) }
+                    @if let Some(subtitle) = &input.subtitle { p.subtitle { (subtitle) } }
+                    @if let Some(summary) = &input.summary { (run::tiles(summary)) }
+                    @if sections.len() > 1 {
+                        nav {
+                            @for section in &sections { a href={ "#" (section.anchor) } { (section.heading) } }
+                        }
+                    }
+                }
+                main {
+                    @for section in &sections {
+                        section id=(section.anchor) {
+                            h2 { (section.heading) }
+                            (section.body)
+                        }
+                    }
+                }
+                @if !input.pairs.is_empty() { script { (PreEscaped(SCRIPT)) } }
+            }
+        }
+    };
+    markup.into_string()
+}
+
+fn sections(input: &ReportInput) -> Vec<Section> {
+    let mut sections = Vec::new();
+    let mut add = |anchor, heading, present: bool, body: &dyn Fn() -> Markup| {
+        if present {
+            sections.push(Section { anchor, heading, body: body() });
+        }
+    };
+    if let Some(comparison) = &input.comparison {
+        add("comparison", "Comparison", true, &|| comparison::section(comparison));
+    }
+    add("labels", "Scores by label", !input.labels.is_empty(), &|| labels::section(&input.labels));
+    add("errors", "Error modes", !input.errors.is_empty(), &|| errors::section(&input.errors));
+    add("curves", "Training curves", !input.curves.is_empty(), &|| chart::section(&input.curves));
+    if let Some(gradients) = &input.gradients {
+        add("gradient", "Gradient by token role", !gradients.objectives.is_empty(), &|| roles::gradients(gradients));
+    }
+    add("erosion", "Likelihood by token role", !input.erosion.is_empty(), &|| roles::erosion(&input.erosion));
+    add("pairs", "Preference pairs", !input.pairs.is_empty(), &|| pairs::section(&input.pairs));
+    add("remote", "Cost and latency", !input.remote.is_empty(), &|| run::remote(&input.remote));
+    if let Some(summary) = &input.summary {
+        add("run", "How it was made", true, &|| run::section(summary));
+    }
+    sections
+}

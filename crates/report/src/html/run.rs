@@ -1,0 +1,99 @@
+//! How the run was made, and what hosted systems cost.
+
+use maud::{Markup, html};
+
+use super::format;
+use crate::{Fact, RemoteSystem, RunSummary};
+
+/// The facts at the top of the page.
+pub(super) fn tiles(summary: &RunSummary) -> Markup {
+    html! {
+        @if !summary.facts.is_empty() {
+            dl.tiles { @for fact in &summary.facts { div { dt { (fact.name) } dd { (fact.value) } } } }
+        }
+    }
+}
+
+pub(super) fn section(summary: &RunSummary) -> Markup {
+    let total: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
+    let longest = summary.stages.iter().map(|stage| stage.seconds).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    html! {
+        @if !summary.seeds.is_empty() {
+            p { "Seeds: " (summary.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) }
+        }
+        @if !summary.stages.is_empty() {
+            h3 { "Time" }
+            table.bars {
+                tbody {
+                    @for stage in &summary.stages {
+                        tr {
+                            th scope="row" { (stage.name) @if stage.reused { " " span.tag { "up to date" } } }
+                            td.number { (format::duration(stage.seconds)) }
+                            td.bar { span style={ "--v:" (format!("{:.3}", stage.seconds / longest)) } {} }
+                        }
+                    }
+                }
+                tfoot { tr { th scope="row" { "all stages" } td.number { (format::duration(total)) } td {} } }
+            }
+        }
+        @if !summary.digests.is_empty() { h3 { "Digests" } (facts(&summary.digests)) }
+        @if !summary.configuration.is_empty() {
+            details { summary { "Resolved configuration" } pre { (summary.configuration) } }
+        }
+    }
+}
+
+fn facts(facts: &[Fact]) -> Markup {
+    html! {
+        table.facts { tbody { @for fact in facts { tr { th scope="row" { (fact.name) } td { code { (fact.value) } } } } } }
+    }
+}
+
+/// Cost and latency of hosted systems.
+pub(super) fn remote(systems: &[RemoteSystem]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead {
+                    tr {
+                        th { "System" } th { "Model" } th.number { "Calls" } th.number { "From cache" }
+                        th.number { "Prompt tokens" } th.number { "Completion tokens" } th.number { "Cost" }
+                        th.number { "Median" } th.number { "95 %" } th { "Outcomes" }
+                    }
+                }
+                tbody { @for system in systems { (remote_row(system)) } }
+            }
+        }
+        p.note { "Latency of paid calls, from sending to the last byte. Cost by the price table of the date shown." }
+    }
+}
+
+fn remote_row(system: &RemoteSystem) -> Markup {
+    let latency = |milliseconds: Option<f64>| milliseconds.map_or("–".to_owned(), |value| format!("{value:.0} ms"));
+    html! {
+        tr {
+            th scope="row" { (system.name) }
+            td { (system.model) }
+            td.number { (format::count(system.calls)) }
+            td.number { (format::count(system.reused)) }
+            td.number {
+                (format::count(system.prompt_tokens))
+                @if system.cached_tokens > 0 { span.small { (format::count(system.cached_tokens)) " cached" } }
+            }
+            td.number { (format::count(system.completion_tokens)) }
+            td.number {
+                @match system.cost {
+                    Some(cost) => { (format::fixed(cost, 2)) " " (system.currency) span.small { (system.prices_of) } }
+                    None => span.hint { "no price" }
+                }
+            }
+            td.number { (latency(system.latency_median_ms)) }
+            td.number { (latency(system.latency_p95_ms)) }
+            td {
+                @for (index, (name, count)) in system.outcomes.iter().enumerate() {
+                    @if index > 0 { ", " } (name) " " (format::count(*count))
+                }
+            }
+        }
+    }
+}

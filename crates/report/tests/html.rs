@@ -1,0 +1,129 @@
+//! The page: its text, its escaping, its independence of anything outside.
+
+#[path = "../examples/sample/input.rs"]
+mod sample;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use tabpo_report::{Contrast, ReportInput, Verdict, html, write_report};
+
+/// The text of a page, one line for each run of text between tags.
+fn text(page: &str) -> String {
+    let mut out = String::new();
+    let body = &page[page.find("<body>").unwrap()..];
+    let body = body.split("<script>").next().unwrap();
+    for piece in body.split('<').filter_map(|tag| tag.split_once('>')).map(|(_, text)| text.trim()) {
+        if !piece.is_empty() {
+            out.push_str(piece);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// The names of all elements outside the style sheet and the script.
+fn elements(page: &str) -> Vec<String> {
+    let (head, rest) = page.split_once("<style>").unwrap();
+    let rest = rest.split_once("</style>").unwrap().1;
+    let rest = rest.split("<script>").next().unwrap();
+    let name = |tag: &str| tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
+    [head, rest].iter().flat_map(|part| part.split('<').skip(1)).map(name).collect()
+}
+
+fn fill(value: &mut Value, with: &str) {
+    match value {
+        // The enumerations are written by name, everything else that is text comes from outside.
+        Value::String(text)
+            if !["percent", "number", "checkpoint", "control", "system", "remote"].contains(&text.as_str()) =>
+        {
+            text.push_str(with);
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, with)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| fill(field, with)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_text_of_a_full_page() {
+    insta::assert_snapshot!("full_page", text(&html::page(&sample::sample())));
+}
+
+#[test]
+fn a_page_with_a_title_only() {
+    let page = html::page(&ReportInput { title: "Nothing yet".into(), ..ReportInput::default() });
+    assert_eq!(text(&page), "Nothing yet\n");
+    assert!(!page.contains("<script"));
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let page = html::page(&sample::sample());
+    for outside in ["http:", "https:", "//", " src=", "@import", "url(", "<link", "<iframe"] {
+        let found = page.match_indices(outside).map(|(at, _)| &page[at..(at + 60).min(page.len())]);
+        let found: Vec<&str> = found.filter(|found| !found.starts_with("// Leafs")).collect();
+        assert!(found.is_empty(), "{outside}: {found:?}");
+    }
+}
+
+#[test]
+fn values_that_are_not_numbers_break_nothing() {
+    let mut input = sample::sample();
+    let comparison = input.comparison.as_mut().unwrap();
+    for system in &mut comparison.systems {
+        system.scores[0].as_mut().unwrap().value = f64::NAN;
+    }
+    comparison.contrasts[0].p_adjusted = f64::NAN;
+    for curve in &mut input.curves[0].curves {
+        curve.points = vec![(0.0, f64::INFINITY), (1.0, f64::NAN)];
+    }
+    let page = html::page(&input);
+    assert!(page.contains("no points were logged"));
+    for attribute in ["cx=\"NaN", "x=\"NaN", "points=\"NaN", "inf"] {
+        assert!(!page.split("</style>").nth(1).unwrap().contains(attribute), "{attribute}");
+    }
+}
+
+#[test]
+fn verdicts_follow_the_adjusted_p_value() {
+    let contrast = |difference, p_adjusted| Contrast { difference, p_adjusted, ..Contrast::default() };
+    assert_eq!(contrast(0.1, 0.01).verdict(0.05, false), Verdict::Better);
+    assert_eq!(contrast(0.1, 0.01).verdict(0.05, true), Verdict::Worse);
+    assert_eq!(contrast(-0.1, 0.01).verdict(0.05, false), Verdict::Worse);
+    assert_eq!(contrast(-0.1, 0.01).verdict(0.05, true), Verdict::Better);
+    assert_eq!(contrast(0.1, 0.05).verdict(0.05, false), Verdict::Undecided);
+    assert_eq!(contrast(0.1, f64::NAN).verdict(0.05, false), Verdict::Undecided);
+}
+
+#[test]
+fn the_file_is_written_whole_and_the_input_survives_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.html");
+    let input = sample::sample();
+    write_report(&path, &input).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), html::page(&input));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    let json = serde_json::to_string(&input).unwrap();
+    assert_eq!(serde_json::from_str::<ReportInput>(&json).unwrap(), input);
+    assert_eq!(serde_json::from_str::<ReportInput>(r#"{"title":"t"}"#).unwrap().title, "t");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Text from outside never becomes markup: the elements of the page stay those of a page with
+    /// harmless text, and no attribute is left early.
+    #[test]
+    fn nothing_from_outside_becomes_markup(hostile in "[<>&\"'/=x-z! -]{1,12}") {
+        let mut value = serde_json::to_value(sample::sample()).unwrap();
+        fill(&mut value, &format!("{hostile}<xyz onx=\"\"><!--</script>"));
+        let input: ReportInput = serde_json::from_value(value).unwrap();
+        let page = html::page(&input);
+        let known = elements(&html::page(&sample::sample()));
+        for name in elements(&page) {
+            prop_assert!(known.contains(&name), "element {:?}", name);
+        }
+        prop_assert!(!page.contains("<xyz") && !page.contains("<!--") && !page.contains(" onx=\""));
+        prop_assert_eq!(page.matches("</script>").count(), 1);
+    }
+}
