@@ -3,9 +3,23 @@
 //! A [`Document`] holds one source text, its tokens as byte ranges, its sentences as token ranges,
 //! and gold annotation by token offset. A [`Unit`] is the piece of a document that one prompt is
 //! made of: a sentence or the whole document.
+//!
+//! [`read`] and [`write`] know the file formats of the field. What a format cannot say is counted in
+//! [`Notes`], never dropped in silence. [`synthetic`] generates a corpus; [`statistics`] describes
+//! one.
 
+mod annotate;
 mod document;
+mod error;
+mod format;
+mod notes;
+mod statistics;
+pub mod synthetic;
 mod unit;
 
 pub use document::{Document, Mention, Relation, Span};
+pub use error::{CorpusError, Place, Problem};
+pub use format::{Documents, Format, Loaded, dygie, read, write};
+pub use notes::{Note, Notes};
+pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};
 pub use unit::{Level, Unit};

@@ -5,10 +5,21 @@
 //! to labels by the small ids defined here, so that an unknown label is an error at the border
 //! (where file and line are known) and impossible inside.
 
+mod brat;
+mod data_names;
+mod error;
 mod ids;
 mod keys;
 mod model;
+mod nearest;
+mod prompt;
+mod read;
+mod schema;
+mod write;
 
+pub use brat::BratImport;
+pub use error::{OntologyError, Problem};
 pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};
 pub use keys::Keys;
 pub use model::{Constraint, EntityLabel, Ontology, RelationLabel, Subtype};
+pub use nearest::nearest;

@@ -1,0 +1,209 @@
+//! What can be wrong with a corpus file.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use tabpo_ontology::nearest;
+use thiserror::Error;
+
+/// A corpus that cannot be read or written.
+#[derive(Debug, Error)]
+pub enum CorpusError {
+    /// A file or directory cannot be opened, read or written.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A line, or a whole file, that is not JSON of the expected shape.
+    #[error("{path}:{line}:{column}: {message}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// Column in bytes, counted from 1.
+        column: usize,
+        /// What the parser said.
+        message: String,
+    },
+    /// A document that says something impossible.
+    #[error("{place}: {problem}")]
+    Invalid {
+        /// Where.
+        place: Place,
+        /// What.
+        problem: Problem,
+    },
+    /// A file whose format cannot be recognised.
+    #[error("cannot tell the format of {path}: {reason}; name it (one of {})", crate::Format::names().join(", "))]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// What was looked at.
+        reason: String,
+    },
+}
+
+impl CorpusError {
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { doing: "read", path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { doing: "write", path: path.to_path_buf(), source }
+    }
+}
+
+/// Where a problem stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// The document, where its name is known.
+    pub key: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.line)?;
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, " (document `{key}`)"))
+    }
+}
+
+/// What is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// A label that the ontology does not have.
+    #[error("unknown {what} `{found}`{}", suggestion(.nearest.as_deref(), .valid))]
+    UnknownLabel {
+        /// `entity label` or `relation type`.
+        what: &'static str,
+        /// The name.
+        found: String,
+        /// The valid name most like it.
+        nearest: Option<String>,
+        /// All valid names.
+        valid: Vec<String>,
+    },
+    /// A mention without the sub-label that its label requires.
+    #[error("the mention `{text}` has the label `{label}` without a subtype; valid: {}", .valid.join(", "))]
+    MissingSubtype {
+        /// The mention.
+        text: String,
+        /// Its label.
+        label: String,
+        /// Sub-labels of the label.
+        valid: Vec<String>,
+    },
+    /// An offset that points outside the text or sentence.
+    #[error("{what} {found} is outside {bounds}")]
+    OutOfRange {
+        /// What has the offset, `ner span` for example.
+        what: &'static str,
+        /// The offsets as the file gives them.
+        found: String,
+        /// What they should be inside of.
+        bounds: String,
+    },
+    /// A span that holds nothing, or nothing but blanks.
+    #[error("{what} {found} is empty")]
+    EmptySpan {
+        /// What has the span.
+        what: &'static str,
+        /// The offsets as the file gives them.
+        found: String,
+    },
+    /// A relation that names something that is no mention.
+    #[error("the relation {relation} names {argument}, which is no entity of the document")]
+    NoSuchEntity {
+        /// The relation as the file gives it.
+        relation: String,
+        /// The argument that is missing.
+        argument: String,
+    },
+    /// A relation between a mention and itself.
+    #[error("a `{relation}` relation connects `{text}` with itself")]
+    SelfRelation {
+        /// Its type.
+        relation: String,
+        /// The mention.
+        text: String,
+    },
+    /// A relation that breaks a hard constraint of the ontology.
+    #[error("`{relation}` may not connect {head} with {tail}: {allowed}")]
+    ForbiddenSignature {
+        /// Its type.
+        relation: String,
+        /// Label of the head.
+        head: String,
+        /// Label of the tail.
+        tail: String,
+        /// What the ontology allows.
+        allowed: String,
+    },
+    /// A document name that was used before.
+    #[error("the document name is already used in line {first_line}")]
+    DuplicateKey {
+        /// Where it was used first.
+        first_line: usize,
+    },
+    /// A list that should have one entry a sentence.
+    #[error("`{field}` has {found} entries for {sentences} sentences")]
+    SentenceCount {
+        /// The list.
+        field: &'static str,
+        /// Its length.
+        found: usize,
+        /// The number of sentences.
+        sentences: usize,
+    },
+    /// A required field that is missing.
+    #[error("`{field}` is missing")]
+    MissingField {
+        /// The field.
+        field: &'static str,
+    },
+    /// A text that is not the one at its offsets.
+    #[error("the text at {found} is `{actual}`, not `{stated}`")]
+    TextMismatch {
+        /// The offsets.
+        found: String,
+        /// What stands there.
+        actual: String,
+        /// What the file says.
+        stated: String,
+    },
+    /// Something that does not follow the format.
+    #[error("{message}")]
+    Malformed {
+        /// What was found and what would be right.
+        message: String,
+    },
+}
+
+impl Problem {
+    pub(crate) fn unknown_label(what: &'static str, found: &str, valid: Vec<String>) -> Self {
+        let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
+        Self::UnknownLabel { what, found: found.to_owned(), nearest, valid }
+    }
+
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self::Malformed { message: message.into() }
+    }
+}
+
+fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => format!("; valid: {}", valid.join(", ")),
+    }
+}

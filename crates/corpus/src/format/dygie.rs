@@ -1,0 +1,181 @@
+//! `DyGIE` JSONL: tokens, inclusive token offsets counted from the document's start.
+//!
+//! `{"doc_key", "sentences": [[token]], "ner": [[[start, end, label]]], "relations":
+//! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list a sentence.
+//! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
+//! (`-LRB-` and so on) written as brackets. Relations name their arguments by span.
+
+use serde::Deserialize;
+use serde_json::json;
+use tabpo_ontology::Ontology;
+
+use crate::{
+    Document, Mention, Note, Notes, Problem, Span,
+    annotate::{FileRelation, annotate, mention_label, relation_label},
+    format::lines::{LineError, note_unknown_fields},
+};
+
+/// Penn Treebank names of brackets and the brackets; a bijection.
+const BRACKETS: [(&str, &str); 6] =
+    [("-LRB-", "("), ("-RRB-", ")"), ("-LSB-", "["), ("-RSB-", "]"), ("-LCB-", "{"), ("-RCB-", "}")];
+
+/// The bracket that a Penn Treebank token stands for; any other token is itself.
+pub fn bracket_from_treebank(token: &str) -> &str {
+    BRACKETS.iter().find(|(name, _)| *name == token).map_or(token, |(_, bracket)| bracket)
+}
+
+/// The Penn Treebank's name of a bracket; any other token is itself.
+pub fn bracket_to_treebank(token: &str) -> &str {
+    BRACKETS.iter().find(|(_, bracket)| *bracket == token).map_or(token, |(name, _)| name)
+}
+
+#[derive(Deserialize)]
+struct Line {
+    doc_key: Option<String>,
+    sentences: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    ner: Option<Vec<Vec<(i64, i64, String)>>>,
+    #[serde(default)]
+    relations: Option<Vec<Vec<(i64, i64, i64, i64, String)>>>,
+    #[serde(default)]
+    clusters: Option<Vec<Vec<(i64, i64)>>>,
+}
+
+/// The document that a line describes.
+pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+    let line: Line = serde_json::from_str(content)?;
+    note_unknown_fields(content, &["doc_key", "sentences", "ner", "relations", "clusters"], notes)?;
+    let Some(key) = line.doc_key.clone() else {
+        return Err(LineError::Invalid(None, Problem::MissingField { field: "doc_key" }));
+    };
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
+}
+
+fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
+    let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
+    let mut document = Document { key, ..Document::default() };
+    for sentence in &sentences {
+        let start = document.tokens.len() as u32;
+        for token in sentence {
+            push_token(&mut document, token, notes)?;
+        }
+        document.sentences.push(Span::new(start, document.tokens.len() as u32));
+    }
+
+    let mut mentions: Vec<Mention> = Vec::new();
+    for (&sentence, list) in document.sentences.iter().zip(per_sentence("ner", line.ner, sentences.len())?.iter()) {
+        for (start, end, name) in list {
+            let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
+            let (label, subtype) = mention_label(ontology, name, document.span_text(span))?;
+            mentions.push(Mention { span, label, subtype });
+        }
+    }
+    let mut relations = Vec::new();
+    let per_sentence = per_sentence("relations", line.relations, sentences.len())?;
+    for (&sentence, list) in document.sentences.iter().zip(&per_sentence) {
+        for (head_start, head_end, tail_start, tail_end, name) in list {
+            let relation = format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]");
+            let mut argument = |start: &i64, end: &i64| {
+                let span = token_span("relation argument", (*start, *end), sentence, "its sentence")?;
+                let mut bearers = mentions.iter().enumerate().filter(|(_, mention)| mention.span == span);
+                let first = bearers.next().ok_or_else(|| Problem::NoSuchEntity {
+                    relation: relation.clone(),
+                    argument: format!("[{start}, {end}] `{}`", document.span_text(span)),
+                })?;
+                if bearers.any(|(_, other)| other != first.1) {
+                    notes.add(Note::AmbiguousArgument);
+                }
+                Ok(first.0)
+            };
+            let (head, tail) = (argument(head_start, head_end)?, argument(tail_start, tail_end)?);
+            relations.push(FileRelation { head, tail, label: relation_label(ontology, name)? });
+        }
+    }
+    let whole = Span::new(0, document.tokens.len() as u32);
+    for cluster in line.clusters.unwrap_or_default() {
+        let spans = cluster.into_iter().map(|offsets| token_span("cluster span", offsets, whole, "the document"));
+        document.clusters.push(spans.collect::<Result<_, _>>()?);
+    }
+    annotate(&mut document, &mentions, &relations, ontology, notes)?;
+    Ok(document)
+}
+
+fn push_token(document: &mut Document, token: &str, notes: &mut Notes) -> Result<(), Problem> {
+    if token.trim().is_empty() {
+        let index = document.tokens.len();
+        return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
+    }
+    if bracket_to_treebank(token) != token {
+        notes.add(Note::LiteralBracket);
+    }
+    if !document.text.is_empty() {
+        document.text.push(' ');
+    }
+    let start = document.text.len() as u32;
+    document.text.push_str(bracket_from_treebank(token));
+    document.tokens.push(start..document.text.len() as u32);
+    Ok(())
+}
+
+/// The list of each sentence; a missing field is an empty list for each.
+fn per_sentence<T>(field: &'static str, lists: Option<Vec<Vec<T>>>, sentences: usize) -> Result<Vec<Vec<T>>, Problem> {
+    let lists = lists.unwrap_or_else(|| (0..sentences).map(|_| Vec::new()).collect());
+    if lists.len() == sentences {
+        Ok(lists)
+    } else {
+        Err(Problem::SentenceCount { field, found: lists.len(), sentences })
+    }
+}
+
+/// Inclusive offsets as a half-open span.
+fn token_span(what: &'static str, (start, end): (i64, i64), within: Span, name: &str) -> Result<Span, Problem> {
+    let found = format!("[{start}, {end}]");
+    if start < i64::from(within.start) || end >= i64::from(within.end) {
+        let last = i64::from(within.end) - 1;
+        return Err(Problem::OutOfRange { what, found, bounds: format!("{name} (tokens {} to {last})", within.start) });
+    }
+    if end < start {
+        return Err(Problem::EmptySpan { what, found });
+    }
+    Ok(Span::new(start as u32, end as u32 + 1))
+}
+
+/// The line that says what `document` says; what the format cannot hold is counted in `notes`.
+pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> String {
+    let tokens: Vec<&str> = (0..document.tokens.len()).map(|index| document.token(index)).collect();
+    if tokens.join(" ") != document.text {
+        notes.add(Note::Blanks);
+    }
+    let inclusive = |span: Span| (span.start, span.end - 1);
+    let sentence_of = |span: Span| document.sentences.iter().position(|sentence| sentence.contains(span));
+    let mut ner = vec![Vec::new(); document.sentences.len()];
+    for mention in &document.mentions {
+        let sentence = sentence_of(mention.span).expect("every mention is inside one sentence");
+        let (start, end) = inclusive(mention.span);
+        ner[sentence].push(json!([start, end, ontology.mention_data_name(mention.label, mention.subtype)]));
+    }
+    let mut relations = vec![Vec::new(); document.sentences.len()];
+    for relation in &document.relations {
+        let spans = [relation.head, relation.tail].map(|index| document.mentions[index as usize].span);
+        for span in spans {
+            if document.mentions.iter().filter(|mention| mention.span == span).count() > 1 {
+                notes.add(Note::SharedSpan);
+            }
+        }
+        let [(head_start, head_end), (tail_start, tail_end)] = spans.map(inclusive);
+        let name = ontology.relation_data_name(relation.label);
+        match (sentence_of(spans[0]), sentence_of(spans[1])) {
+            (Some(head), Some(tail)) if head == tail => {
+                relations[head].push(json!([head_start, head_end, tail_start, tail_end, name]));
+            }
+            _ => notes.add(Note::CrossSentenceRelation),
+        }
+    }
+    let sentence_tokens =
+        |span: &Span| -> Vec<&str> { tokens[span.range()].iter().map(|token| bracket_to_treebank(token)).collect() };
+    let sentences: Vec<Vec<&str>> = document.sentences.iter().map(sentence_tokens).collect();
+    let clusters: Vec<Vec<(u32, u32)>> =
+        document.clusters.iter().map(|cluster| cluster.iter().map(|&span| inclusive(span)).collect()).collect();
+    json!({"doc_key": document.key, "sentences": sentences, "ner": ner, "relations": relations, "clusters": clusters})
+        .to_string()
+}

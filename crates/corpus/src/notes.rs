@@ -1,0 +1,96 @@
+//! What reading or writing changed or could not say, counted by kind.
+
+use std::{collections::BTreeMap, fmt};
+
+/// One kind of loss or change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Note {
+    /// Read: a mention with the same span and label as another one was dropped.
+    DuplicateMention,
+    /// Read: a relation with the same arguments and type as another one was dropped.
+    DuplicateRelation,
+    /// Read: a relation argument's span bears several mentions; the first one was taken.
+    AmbiguousArgument,
+    /// Read: a field with this name holds nothing that a document can say.
+    IgnoredField(String),
+    /// Read: an annotation of this kind holds nothing that a document can say.
+    IgnoredAnnotation(String),
+    /// Read: a mention in several pieces became the stretch from its first to its last character.
+    DiscontinuousMention,
+    /// Read: blanks at the edges of a mention were cut off.
+    TrimmedMention,
+    /// Read: sentences that a mention crosses were joined.
+    JoinedSentences,
+    /// Read: a `DyGIE` token is a literal bracket; it is written back in the Penn Treebank form.
+    LiteralBracket,
+    /// Written: the format joins tokens with single blanks; the document's text has other blanks.
+    Blanks,
+    /// Written: the format holds no token boundaries, and the usual rule gives other ones.
+    TokenBoundaries,
+    /// Written: the format holds no sentence boundaries, and the usual rule gives other ones.
+    SentenceBoundaries,
+    /// Written: the format holds no co-reference clusters.
+    Clusters,
+    /// Written: the format names a relation's arguments by span, and one of them has several mentions.
+    SharedSpan,
+    /// Written: the format keeps relations with their sentence, and this one crosses sentences.
+    CrossSentenceRelation,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Note::DuplicateMention => "duplicate mentions dropped",
+            Note::DuplicateRelation => "duplicate relations dropped",
+            Note::AmbiguousArgument => "relation arguments with several mentions of the same span: the first one taken",
+            Note::IgnoredField(name) => return write!(f, "fields `{name}` not read"),
+            Note::IgnoredAnnotation(kind) => return write!(f, "{kind} not read"),
+            Note::DiscontinuousMention => "mentions in several pieces read as one stretch",
+            Note::TrimmedMention => "mentions with blanks at an edge, cut off",
+            Note::JoinedSentences => "sentence boundaries inside a mention removed",
+            Note::LiteralBracket => "bracket tokens that will be written in the Penn Treebank form",
+            Note::Blanks => "documents whose blanks between tokens the format cannot hold",
+            Note::TokenBoundaries => "documents whose token boundaries the format cannot hold",
+            Note::SentenceBoundaries => "documents whose sentence boundaries the format cannot hold",
+            Note::Clusters => "documents whose co-reference clusters the format cannot hold",
+            Note::SharedSpan => "relation arguments that the format cannot tell from another mention of the same span",
+            Note::CrossSentenceRelation => "relations across sentences that the format cannot hold",
+        };
+        f.write_str(text)
+    }
+}
+
+/// Notes with their counts.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Notes {
+    counts: BTreeMap<Note, u64>,
+}
+
+impl Notes {
+    /// Counts one more.
+    pub fn add(&mut self, note: Note) {
+        *self.counts.entry(note).or_default() += 1;
+    }
+
+    /// Adds all counts of another set.
+    pub fn merge(&mut self, other: Notes) {
+        for (note, count) in other.counts {
+            *self.counts.entry(note).or_default() += count;
+        }
+    }
+
+    /// How often a note was counted.
+    pub fn count(&self, note: &Note) -> u64 {
+        self.counts.get(note).copied().unwrap_or(0)
+    }
+
+    /// All notes with their counts, in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Note, u64)> {
+        self.counts.iter().map(|(note, &count)| (note, count))
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}

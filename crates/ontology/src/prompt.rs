@@ -1,0 +1,134 @@
+//! The section of a prompt that tells an instruction-tuned model what to extract and how to write it.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use crate::{Ontology, RelationLabel};
+
+impl Ontology {
+    /// Instructions for a model that has not been trained on the task: labels with descriptions,
+    /// relation types with their direction, the answer format, and a one-line example. Ends without
+    /// a line break; the source text is not part of it.
+    pub fn prompt(&self) -> String {
+        let mut text = String::new();
+        let task = if self.relations.is_empty() { "entities" } else { "entities and the relations between them" };
+        line(&mut text, &format!("Extract the {task} from the text."));
+        if !self.description.is_empty() {
+            line(&mut text, &self.description);
+        }
+        self.describe_entities(&mut text);
+        if !self.relations.is_empty() {
+            self.describe_relations(&mut text);
+        }
+        self.describe_answer(&mut text);
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    fn describe_entities(&self, text: &mut String) {
+        line(text, "\nEntity labels:");
+        for label in &self.entities {
+            line(text, &format!("- {}", described(&label.name, &label.description)));
+            for subtype in &label.subtypes {
+                line(text, &format!("  - {} {}", self.keys.subtype, described(&subtype.name, &subtype.description)));
+            }
+        }
+    }
+
+    fn describe_relations(&self, text: &mut String) {
+        line(text, &format!("\nRelation types, from {} to {}:", self.keys.head, self.keys.tail));
+        for label in &self.relations {
+            let direction = if label.symmetric { " (symmetric)" } else { "" };
+            line(text, &format!("- {}", described(&format!("{}{direction}", label.name), &label.description)));
+            let signature = self.signature(label);
+            if !signature.is_empty() {
+                line(text, &format!("  {signature}"));
+            }
+        }
+    }
+
+    /// Domain and range in words, empty where both are open.
+    fn signature(&self, label: &RelationLabel) -> String {
+        let side = |key: &str, ids: &[crate::EntityLabelId]| {
+            let names: Vec<&str> = ids.iter().map(|&id| self.entity(id).name.as_str()).collect();
+            (!ids.is_empty()).then(|| format!("{key}: {}", names.join(" or ")))
+        };
+        let sides = [side(&self.keys.head, &label.domain), side(&self.keys.tail, &label.range)];
+        sides.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
+    fn describe_answer(&self, text: &mut String) {
+        let keys = &self.keys;
+        line(text, "\nAnswer with one line of JSON and nothing else:");
+        line(text, &self.example());
+        line(text, "");
+        line(text, &format!("- `{}` is copied from the text, letter by letter, and never empty.", keys.text));
+        line(text, &format!("- `{}` is one of the entity labels above.", keys.entity_type));
+        if self.entities.iter().any(|label| !label.subtypes.is_empty()) {
+            let (subtype, label) = (&keys.subtype, &keys.entity_type);
+            line(
+                text,
+                &format!(
+                    "- `{subtype}` is one of those listed under that `{label}`; leave it out where none is listed."
+                ),
+            );
+        }
+        line(text, "- Entities stand in the order of the text and are numbered e1, e2, ...");
+        line(
+            text,
+            &format!(
+                "- `{}` is added only where the same words occur more than once and an earlier one is not meant: the number of the occurrence, counted from 1.",
+                keys.occ
+            ),
+        );
+        if !self.relations.is_empty() {
+            let (head, tail) = (&keys.head, &keys.tail);
+            line(text, &format!("- `{head}` and `{tail}` are ids of two different entities of the answer."));
+            if self.relations.iter().any(|label| label.symmetric) {
+                line(text, &format!("- A symmetric relation is written once, with the earlier entity as `{head}`."));
+            }
+        }
+        line(text, "- Where there is nothing to extract, the lists are empty.");
+    }
+
+    /// An answer with one or two placeholder entities.
+    fn example(&self) -> String {
+        let relation = self.relations.first();
+        let argument = |ids: &[crate::EntityLabelId]| ids.first().map_or(0, |id| id.index());
+        let mut labels = vec![relation.map_or(0, |label| argument(&label.domain))];
+        labels.extend(relation.map(|label| argument(&label.range)));
+        let keys = &self.keys;
+
+        let mut entities = Vec::new();
+        for (index, (&label, words)) in labels.iter().zip(["words of the text", "other words"]).enumerate() {
+            let label = &self.entities[label];
+            let mut entity = Map::new();
+            entity.insert(keys.id.clone(), format!("e{}", index + 1).into());
+            entity.insert(keys.text.clone(), words.into());
+            entity.insert(keys.entity_type.clone(), label.name.as_str().into());
+            if let Some(subtype) = label.subtypes.first() {
+                entity.insert(keys.subtype.clone(), subtype.name.as_str().into());
+            }
+            entities.push(Value::Object(entity));
+        }
+        let mut answer = Map::new();
+        answer.insert(keys.entities.clone(), entities.into());
+        if let Some(label) = relation {
+            let mut item = Map::new();
+            item.insert(keys.head.clone(), "e1".into());
+            item.insert(keys.relation_type.clone(), label.name.as_str().into());
+            item.insert(keys.tail.clone(), "e2".into());
+            answer.insert(keys.relations.clone(), vec![Value::Object(item)].into());
+        }
+        Value::Object(answer).to_string()
+    }
+}
+
+fn described(name: &str, description: &str) -> String {
+    if description.is_empty() { name.to_owned() } else { format!("{name}: {description}") }
+}
+
+fn line(text: &mut String, content: &str) {
+    writeln!(text, "{content}").expect("writing to a string cannot fail");
+}

@@ -1,0 +1,338 @@
+//! Reading an ontology from TOML.
+//!
+//! The file is walked by hand over a table that knows where every key and value stands, so that
+//! every error can name its line.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{
+    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype, error::Problem,
+    nearest,
+};
+
+impl Ontology {
+    /// Reads an ontology file.
+    pub fn read(path: &Path) -> Result<Self, OntologyError> {
+        let text = fs::read_to_string(path).map_err(|source| OntologyError::Io { path: path.to_path_buf(), source })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads an ontology from text; `origin` is what errors call it.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, OntologyError> {
+        parse(text).map_err(|Fault { at, problem }| OntologyError::Invalid {
+            origin: origin.to_owned(),
+            line: line_of(text, at),
+            problem,
+        })
+    }
+}
+
+/// A problem and the byte where it stands.
+struct Fault {
+    at: usize,
+    problem: Problem,
+}
+
+impl Fault {
+    fn new(at: usize, problem: Problem) -> Self {
+        Self { at, problem }
+    }
+}
+
+/// The line of a byte, counted from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn parse(text: &str) -> Result<Ontology, Fault> {
+    let document = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        Fault::new(at, Problem::Syntax { message: error.message().to_owned() })
+    })?;
+    let root = Table::new(document.get_ref(), 0, "the file", &["ontology", "keys", "entity", "relation"])?;
+
+    let (mut name, mut description) = (String::new(), String::new());
+    if let Some(table) = root.table("ontology", "[ontology]", &["name", "description"])? {
+        description = table.optional_string("description")?;
+        if let Some(value) = table.get("name") {
+            name = table.name(value, "name", "ontology name")?;
+        }
+    }
+    let keys = match root.table("keys", "[keys]", KEY_NAMES)? {
+        Some(table) => read_keys(&table)?,
+        None => Keys::default(),
+    };
+
+    let mut entity_names = Taken { what: "entity label", lines: HashMap::new(), text };
+    let mut entities = Vec::new();
+    for table in root.tables("entity", "[[entity]]", &["name", "aliases", "description", "subtypes"])? {
+        let (name, aliases) = read_names(&table, "entity label", &mut entity_names)?;
+        let mut subtype_names = Taken { what: "subtype", lines: HashMap::new(), text };
+        let mut subtypes = Vec::new();
+        for entry in table.array("subtypes")? {
+            subtypes.push(read_subtype(&table, entry, &mut subtype_names)?);
+        }
+        entities.push(EntityLabel { name, aliases, description: table.optional_string("description")?, subtypes });
+        if entities.len() > usize::from(u16::MAX) {
+            return Err(Fault::new(table.at, Problem::TooMany { what: "entity labels" }));
+        }
+    }
+    if entities.is_empty() {
+        return Err(Fault::new(0, Problem::NoEntities));
+    }
+
+    let mut relation_names = Taken { what: "relation type", lines: HashMap::new(), text };
+    let mut relations = Vec::new();
+    let valid = ["name", "aliases", "description", "symmetric", "domain", "range", "constraint"];
+    for table in root.tables("relation", "[[relation]]", &valid)? {
+        let (name, aliases) = read_names(&table, "relation type", &mut relation_names)?;
+        relations.push(RelationLabel {
+            name,
+            aliases,
+            description: table.optional_string("description")?,
+            symmetric: table.boolean("symmetric")?,
+            domain: read_labels(&table, "domain", &entities)?,
+            range: read_labels(&table, "range", &entities)?,
+            constraint: read_constraint(&table)?,
+        });
+        if relations.len() > usize::from(u16::MAX) {
+            return Err(Fault::new(table.at, Problem::TooMany { what: "relation types" }));
+        }
+    }
+    Ok(Ontology { name, description, keys, entities, relations })
+}
+
+/// `name` and `aliases` of a label, none of which may be taken.
+fn read_names(table: &Table, what: &'static str, taken: &mut Taken) -> Result<(String, Vec<String>), Fault> {
+    let value = table.required("name")?;
+    let name = table.name(value, "name", what)?;
+    taken.claim(&name, value.span().start)?;
+    let mut aliases = Vec::new();
+    for entry in table.array("aliases")? {
+        let alias = table.name(entry, "aliases", what)?;
+        taken.claim(&alias, entry.span().start)?;
+        aliases.push(alias);
+    }
+    Ok((name, aliases))
+}
+
+/// A subtype: a plain string, or a table with a description.
+fn read_subtype(table: &Table, entry: &Spanned<DeValue>, taken: &mut Taken) -> Result<Subtype, Fault> {
+    if let Some(inner) = entry.get_ref().as_table() {
+        let inner = Table::new(inner, entry.span().start, "`subtypes` of [[entity]]", &["name", "description"])?;
+        let value = inner.required("name")?;
+        let name = inner.name(value, "name", "subtype")?;
+        taken.claim(&name, value.span().start)?;
+        return Ok(Subtype { name, description: inner.optional_string("description")? });
+    }
+    let name = table.name(entry, "subtypes", "subtype")?;
+    taken.claim(&name, entry.span().start)?;
+    Ok(Subtype { name, description: String::new() })
+}
+
+/// The entity labels that `domain` or `range` lists, by name or alias.
+fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Result<Vec<EntityLabelId>, Fault> {
+    let mut ids = Vec::new();
+    for entry in table.array(key)? {
+        let found = table.string(entry, key)?;
+        let position = entities
+            .iter()
+            .position(|label| label.name == found || label.aliases.iter().any(|alias| alias == found))
+            .ok_or_else(|| {
+                let valid: Vec<String> = entities.iter().map(|label| label.name.clone()).collect();
+                let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
+                let problem = Problem::UnknownLabel { found: found.to_owned(), key: key.to_owned(), nearest, valid };
+                Fault::new(entry.span().start, problem)
+            })?;
+        let id = EntityLabelId(position as u16);
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+fn read_constraint(table: &Table) -> Result<Constraint, Fault> {
+    let Some(value) = table.get("constraint") else { return Ok(Constraint::Soft) };
+    match table.string(value, "constraint")? {
+        "soft" => Ok(Constraint::Soft),
+        "hard" => Ok(Constraint::Hard),
+        found => {
+            let valid = ["soft", "hard"];
+            Err(Fault::new(
+                value.span().start,
+                Problem::UnknownValue {
+                    key: "constraint",
+                    found: found.to_owned(),
+                    nearest: nearest(found, valid).map(str::to_owned),
+                    valid: valid.map(str::to_owned).to_vec(),
+                },
+            ))
+        }
+    }
+}
+
+/// The names that `[keys]` may rename, as [`Keys`] spells them in a file.
+const KEY_NAMES: &[&str] =
+    &["entities", "id", "text", "type", "subtype", "occ", "relations", "head", "relation_type", "tail"];
+
+fn read_keys(table: &Table) -> Result<Keys, Fault> {
+    let mut keys = Keys::default();
+    let mut at = HashMap::new();
+    for (key, value) in table.entries {
+        let new_name = table.name(value, key.get_ref(), "key")?;
+        at.insert(key.get_ref().as_ref(), value.span().start);
+        let slot = match key.get_ref().as_ref() {
+            "entities" => &mut keys.entities,
+            "id" => &mut keys.id,
+            "text" => &mut keys.text,
+            "type" => &mut keys.entity_type,
+            "subtype" => &mut keys.subtype,
+            "occ" => &mut keys.occ,
+            "relations" => &mut keys.relations,
+            "head" => &mut keys.head,
+            "relation_type" => &mut keys.relation_type,
+            _ => &mut keys.tail,
+        };
+        *slot = new_name;
+    }
+    let objects: [&[(&'static str, &String)]; 3] = [
+        &[("entities", &keys.entities), ("relations", &keys.relations)],
+        &[
+            ("id", &keys.id),
+            ("text", &keys.text),
+            ("type", &keys.entity_type),
+            ("subtype", &keys.subtype),
+            ("occ", &keys.occ),
+        ],
+        &[("head", &keys.head), ("relation_type", &keys.relation_type), ("tail", &keys.tail)],
+    ];
+    for object in objects {
+        for (index, &(second, name)) in object.iter().enumerate() {
+            if let Some(&(first, _)) = object[..index].iter().find(|(_, other)| *other == name) {
+                let line = at.get(second).or_else(|| at.get(first)).copied().unwrap_or(table.at);
+                return Err(Fault::new(line, Problem::KeysCollide { first, second, name: name.clone() }));
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Names in use, with the byte where each was first used.
+struct Taken<'a> {
+    what: &'static str,
+    lines: HashMap<String, usize>,
+    text: &'a str,
+}
+
+impl Taken<'_> {
+    fn claim(&mut self, name: &str, at: usize) -> Result<(), Fault> {
+        match self.lines.insert(name.to_owned(), at) {
+            None => Ok(()),
+            Some(first) => Err(Fault::new(
+                at,
+                Problem::Duplicate { what: self.what, found: name.to_owned(), first_line: line_of(self.text, first) },
+            )),
+        }
+    }
+}
+
+/// A TOML table whose keys are all valid.
+struct Table<'a> {
+    entries: &'a DeTable<'a>,
+    at: usize,
+    place: &'static str,
+}
+
+impl<'a> Table<'a> {
+    fn new(entries: &'a DeTable<'a>, at: usize, place: &'static str, valid: &[&str]) -> Result<Self, Fault> {
+        for key in entries.keys() {
+            let found = key.get_ref().as_ref();
+            if !valid.contains(&found) {
+                let problem = Problem::UnknownKey {
+                    found: found.to_owned(),
+                    place,
+                    nearest: nearest(found, valid.iter().copied()).map(str::to_owned),
+                    valid: valid.iter().map(|&name| name.to_owned()).collect(),
+                };
+                return Err(Fault::new(key.span().start, problem));
+            }
+        }
+        Ok(Self { entries, at, place })
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.entries.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
+    }
+
+    fn required(&self, key: &'static str) -> Result<&'a Spanned<DeValue<'a>>, Fault> {
+        self.get(key).ok_or_else(|| Fault::new(self.at, Problem::MissingKey { key, place: self.place }))
+    }
+
+    fn wrong_type(&self, key: &str, expected: &'static str, value: &Spanned<DeValue>) -> Fault {
+        let problem = Problem::WrongType {
+            key: key.to_owned(),
+            place: self.place,
+            expected,
+            found: value.get_ref().type_str().to_owned(),
+        };
+        Fault::new(value.span().start, problem)
+    }
+
+    fn string(&self, value: &'a Spanned<DeValue<'a>>, key: &str) -> Result<&'a str, Fault> {
+        value.get_ref().as_str().ok_or_else(|| self.wrong_type(key, "a string", value))
+    }
+
+    /// A string that an answer can hold as it stands.
+    fn name(&self, value: &Spanned<DeValue>, key: &str, what: &'static str) -> Result<String, Fault> {
+        let Some(found) = value.get_ref().as_str() else { return Err(self.wrong_type(key, "a string", value)) };
+        if is_plain_name(found) {
+            Ok(found.to_owned())
+        } else {
+            Err(Fault::new(value.span().start, Problem::InvalidName { what, found: found.to_owned() }))
+        }
+    }
+
+    fn optional_string(&self, key: &str) -> Result<String, Fault> {
+        self.get(key).map_or(Ok(String::new()), |value| Ok(self.string(value, key)?.trim().to_owned()))
+    }
+
+    fn boolean(&self, key: &str) -> Result<bool, Fault> {
+        self.get(key).map_or(Ok(false), |value| {
+            value.get_ref().as_bool().ok_or_else(|| self.wrong_type(key, "true or false", value))
+        })
+    }
+
+    fn array(&self, key: &str) -> Result<&'a [Spanned<DeValue<'a>>], Fault> {
+        let Some(value) = self.get(key) else { return Ok(&[]) };
+        match value.get_ref() {
+            DeValue::Array(array) => Ok(array),
+            _ => Err(self.wrong_type(key, "a list", value)),
+        }
+    }
+
+    fn table(&self, key: &str, place: &'static str, valid: &[&str]) -> Result<Option<Table<'a>>, Fault> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let entries = value.get_ref().as_table().ok_or_else(|| self.wrong_type(key, "a table", value))?;
+        Table::new(entries, value.span().start, place, valid).map(Some)
+    }
+
+    fn tables(&self, key: &str, place: &'static str, valid: &[&str]) -> Result<Vec<Table<'a>>, Fault> {
+        let mut tables = Vec::new();
+        for entry in self.array(key)? {
+            let entries = entry.get_ref().as_table().ok_or_else(|| self.wrong_type(key, "a list of tables", entry))?;
+            tables.push(Table::new(entries, entry.span().start, place, valid)?);
+        }
+        Ok(tables)
+    }
+}
+
+/// Whether a name can stand between JSON quotes as it is and survives trimming.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.trim() == name && !name.contains(|c: char| c == '"' || c == '\\' || c.is_control())
+}

@@ -1,0 +1,129 @@
+//! JSON Schema of an answer.
+
+use serde_json::{Map, Value, json};
+
+use crate::{EntityLabel, Ontology};
+
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+impl Ontology {
+    /// The JSON Schema (draft 2020-12) that decides whether an answer is schema-valid: exactly the
+    /// keys of the ontology, non-blank texts, known labels, `occ` an integer of at least 1, and ids
+    /// on all entities or on none.
+    ///
+    /// What a schema cannot say is left to the parser: that ids are unique, that relations name an
+    /// entity of the answer, and that texts occur in the source.
+    pub fn json_schema(&self) -> Value {
+        let keys = &self.keys;
+        let entities = json!({
+            "type": "array",
+            "items": self.entity_schema(Dialect::Strict),
+            "anyOf": [
+                {"items": {"required": [keys.id]}},
+                {"items": {"properties": {(keys.id.clone()): false}}},
+            ],
+        });
+        let mut schema = self.answer_schema(entities, Dialect::Strict);
+        let object = schema.as_object_mut().expect("an answer is an object");
+        object.shift_insert(0, "$schema".into(), DRAFT.into());
+        if !self.name.is_empty() {
+            object.shift_insert(1, "title".into(), self.name.clone().into());
+        }
+        schema
+    }
+
+    /// The JSON Schema for hosted structured output, in the subset that the providers share: every
+    /// property is required, what is optional may be null, no other properties, no limits on
+    /// lengths or numbers. Remove nulls before checking an answer against [`Ontology::json_schema`].
+    pub fn json_schema_strict(&self) -> Value {
+        let entities = json!({"type": "array", "items": self.entity_schema(Dialect::Hosted)});
+        self.answer_schema(entities, Dialect::Hosted)
+    }
+
+    fn answer_schema(&self, entities: Value, dialect: Dialect) -> Value {
+        let mut properties = Map::new();
+        properties.insert(self.keys.entities.clone(), entities);
+        if !self.relations.is_empty() {
+            let relations = json!({"type": "array", "items": self.relation_schema(dialect)});
+            properties.insert(self.keys.relations.clone(), relations);
+        }
+        let required = properties.keys().cloned().collect();
+        object_schema(properties, required)
+    }
+
+    /// One object where no label has sub-labels; otherwise a choice, because the sub-labels depend
+    /// on the label.
+    fn entity_schema(&self, dialect: Dialect) -> Value {
+        let plain: Vec<&EntityLabel> = self.entities.iter().filter(|label| label.subtypes.is_empty()).collect();
+        let mut choices = Vec::new();
+        if !plain.is_empty() {
+            let names: Vec<&str> = plain.iter().map(|label| label.name.as_str()).collect();
+            let with_null = plain.len() < self.entities.len() && dialect == Dialect::Hosted;
+            let subtype = with_null.then(|| json!({"type": "null"}));
+            choices.push(self.entity_object(&names, subtype, dialect));
+        }
+        for label in self.entities.iter().filter(|label| !label.subtypes.is_empty()) {
+            let subtypes: Vec<&str> = label.subtypes.iter().map(|subtype| subtype.name.as_str()).collect();
+            let subtype = json!({"type": "string", "enum": subtypes});
+            choices.push(self.entity_object(&[&label.name], Some(subtype), dialect));
+        }
+        if choices.len() == 1 { choices.remove(0) } else { json!({"anyOf": choices}) }
+    }
+
+    fn entity_object(&self, labels: &[&str], subtype: Option<Value>, dialect: Dialect) -> Value {
+        let keys = &self.keys;
+        let mut properties = Map::new();
+        let mut required = vec![keys.text.clone(), keys.entity_type.clone()];
+        properties.insert(keys.id.clone(), dialect.string(json!({"minLength": 1})));
+        properties.insert(keys.text.clone(), dialect.string(json!({"pattern": r"\S"})));
+        properties.insert(keys.entity_type.clone(), json!({"type": "string", "enum": labels}));
+        if let Some(subtype) = subtype {
+            properties.insert(keys.subtype.clone(), subtype);
+            required.push(keys.subtype.clone());
+        }
+        let occurrence = match dialect {
+            Dialect::Strict => json!({"type": "integer", "minimum": 1}),
+            Dialect::Hosted => json!({"type": ["integer", "null"]}),
+        };
+        properties.insert(keys.occ.clone(), occurrence);
+        if dialect == Dialect::Hosted {
+            required = properties.keys().cloned().collect();
+        }
+        object_schema(properties, required)
+    }
+
+    fn relation_schema(&self, dialect: Dialect) -> Value {
+        let keys = &self.keys;
+        let names: Vec<&str> = self.relations.iter().map(|label| label.name.as_str()).collect();
+        let mut properties = Map::new();
+        properties.insert(keys.head.clone(), dialect.string(json!({"minLength": 1})));
+        properties.insert(keys.relation_type.clone(), json!({"type": "string", "enum": names}));
+        properties.insert(keys.tail.clone(), dialect.string(json!({"minLength": 1})));
+        let required = properties.keys().cloned().collect();
+        object_schema(properties, required)
+    }
+}
+
+/// Which rules a schema states.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// All of them.
+    Strict,
+    /// Those that hosted structured output can enforce.
+    Hosted,
+}
+
+impl Dialect {
+    /// A string, with limits where the dialect knows them.
+    fn string(self, limits: Value) -> Value {
+        let mut schema = json!({"type": "string"});
+        if let (Dialect::Strict, Value::Object(limits)) = (self, limits) {
+            schema.as_object_mut().expect("built as an object").extend(limits);
+        }
+        schema
+    }
+}
+
+fn object_schema(properties: Map<String, Value>, required: Vec<String>) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}

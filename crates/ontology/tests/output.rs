@@ -1,0 +1,208 @@
+//! What an ontology is turned into: JSON Schema and the prompt section. And brat's configuration
+//! turned into an ontology.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tabpo_ontology::{Constraint, Ontology};
+
+fn example(name: &str) -> Ontology {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("ontology.toml");
+    Ontology::read(&path).unwrap()
+}
+
+fn validator(schema: &Value) -> jsonschema::Validator {
+    jsonschema::draft202012::options().build(schema).expect("the schema is valid")
+}
+
+#[test]
+fn the_schema_accepts_answers_and_refuses_every_fault() {
+    let validator = validator(&example("scierc").json_schema());
+    let entity = json!({"id": "e1", "text": "optical flow", "type": "Task"});
+    let other = json!({"id": "e2", "text": "stereo", "type": "Method", "occ": 2});
+    let relation = json!({"head": "e1", "type": "Used-for", "tail": "e2"});
+    let valid = [
+        json!({"entities": [], "relations": []}),
+        json!({"entities": [entity, other], "relations": [relation]}),
+        json!({"entities": [{"text": "a", "type": "Generic"}], "relations": []}),
+    ];
+    for answer in valid {
+        assert!(validator.is_valid(&answer), "{answer}");
+    }
+    let with_entity = |entity: Value| json!({"entities": [entity], "relations": []});
+    let with_relation = |relation: Value| json!({"entities": [], "relations": [relation]});
+    let invalid = [
+        json!([]),
+        json!({"entities": []}),
+        json!({"entities": [], "relations": [], "notes": ""}),
+        with_entity(json!({"text": "a", "type": "Taks"})),
+        with_entity(json!({"text": " ", "type": "Task"})),
+        with_entity(json!({"text": "a"})),
+        with_entity(json!({"text": "a", "type": "Task", "subtype": "x"})),
+        with_entity(json!({"text": "a", "type": "Task", "occ": 0})),
+        with_entity(json!({"text": "a", "type": "Task", "occ": "1"})),
+        with_entity(json!({"id": "", "text": "a", "type": "Task"})),
+        json!({"entities": [entity, {"text": "a", "type": "Task"}], "relations": []}),
+        with_relation(json!({"head": "e1", "type": "USED-FOR", "tail": "e2"})),
+        with_relation(json!({"head": "e1", "type": "Used-for"})),
+        with_relation(json!({"head": "", "type": "Used-for", "tail": "e2"})),
+        with_relation(json!({"head": "e1", "type": "Used-for", "tail": "e2", "x": 1})),
+    ];
+    for answer in invalid {
+        assert!(!validator.is_valid(&answer), "{answer}");
+    }
+}
+
+#[test]
+fn sub_labels_depend_on_the_label_and_keys_are_renamed() {
+    let ontology = example("clinical");
+    let validator = validator(&ontology.json_schema());
+    let answer = |entity: Value| json!({"entities": [entity]});
+    assert!(validator.is_valid(&answer(json!({"Span": "Best, Ana", "Code": "Partnership", "Sub-code": "signoff"}))));
+    assert!(validator.is_valid(&answer(json!({"Span": "chest pain", "Code": "Urgent"}))));
+    assert!(!validator.is_valid(&answer(json!({"Span": "a", "Code": "Urgent", "Sub-code": "signoff"}))));
+    assert!(!validator.is_valid(&answer(json!({"Span": "a", "Code": "Symptom", "Sub-code": "signoff"}))));
+    assert!(!validator.is_valid(&answer(json!({"Span": "a", "Code": "Symptom"}))));
+    assert!(!validator.is_valid(&answer(json!({"text": "a", "Code": "Urgent"}))));
+    assert!(!validator.is_valid(&json!({"entities": [], "relations": []})));
+}
+
+/// Calls `visit` on every object schema inside.
+fn each_object(schema: &Value, visit: &mut impl FnMut(&Value)) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("type") == Some(&json!("object")) {
+                visit(schema);
+            }
+            map.values().for_each(|inner| each_object(inner, visit));
+        }
+        Value::Array(list) => list.iter().for_each(|inner| each_object(inner, visit)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_hosted_schema_requires_everything_and_limits_nothing() {
+    for name in ["scierc", "clinical"] {
+        let schema = example(name).json_schema_strict();
+        let mut objects = 0;
+        each_object(&schema, &mut |object| {
+            objects += 1;
+            let properties: Vec<&String> = object["properties"].as_object().unwrap().keys().collect();
+            let required: Vec<&str> = object["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            assert_eq!(properties, required);
+            assert_eq!(object["additionalProperties"], json!(false));
+        });
+        assert!(objects >= 2);
+        let text = schema.to_string();
+        for keyword in ["minLength", "pattern", "minimum", "oneOf", "const", "$ref"] {
+            assert!(!text.contains(&format!("\"{keyword}\"")), "{name}: {keyword}");
+        }
+        let valid = match name {
+            "scierc" => json!({"entities": [{"id": "e1", "text": "a", "type": "Task", "occ": null}], "relations": []}),
+            _ => json!({"entities": [{"id": "e1", "Span": "a", "Code": "Urgent", "Sub-code": null, "occ": null}]}),
+        };
+        assert!(validator(&schema).is_valid(&valid), "{name}");
+    }
+}
+
+#[test]
+fn the_prompt_names_every_label_and_its_example_is_schema_valid() {
+    for name in ["scierc", "clinical"] {
+        let ontology = example(name);
+        let prompt = ontology.prompt();
+        for label in &ontology.entities {
+            assert!(prompt.contains(&format!("- {}: {}", label.name, label.description)), "{}", label.name);
+            for subtype in &label.subtypes {
+                assert!(prompt.contains(&format!("{}: {}", subtype.name, subtype.description)), "{}", subtype.name);
+            }
+        }
+        for label in &ontology.relations {
+            assert!(prompt.contains(&format!("- {}", label.name)), "{}", label.name);
+            assert_eq!(label.symmetric, prompt.contains(&format!("- {} (symmetric)", label.name)));
+        }
+        let example = prompt.lines().find(|line| line.starts_with("{\"entities\"")).expect("an example line");
+        let example: Value = serde_json::from_str(example).unwrap();
+        assert!(validator(&ontology.json_schema()).is_valid(&example), "{example}");
+        assert_eq!(prompt, prompt.trim());
+    }
+}
+
+const BRAT: &str = "# people and places
+[entities]
+Person
+!Place
+\tBuilding
+\tCity
+\t\tCapital
+Organization
+\tCompany
+<POG>=Person|Organization
+
+[relations]
+Lives-in\tArg1:Person, Arg2:<PLACES>
+Lives-in\tArg1:Company, Arg2:Building
+Spouse  Arg1:Person, Arg2:Person, <REL-TYPE>:symmetric-transitive
+Related\tArg1:<ENTITY>, Arg2:<POG>
+<OVERLAP>\tArg1:Person, Arg2:Person, <OVL-TYPE>:<ANY>
+<PLACES>=Building|City
+
+[events]
+Meet\tWho:Person
+[attributes]
+Negated\tArg:<EVENT>
+";
+
+#[test]
+fn brat_types_become_labels_with_sub_labels_and_signatures() {
+    let import = Ontology::from_brat(BRAT, "annotation.conf").unwrap();
+    let ontology = &import.ontology;
+    let shape: Vec<(&str, Vec<&str>)> = ontology
+        .entities
+        .iter()
+        .map(|label| (label.name.as_str(), label.subtypes.iter().map(|subtype| subtype.name.as_str()).collect()))
+        .collect();
+    assert_eq!(
+        shape,
+        [
+            ("Person", vec![]),
+            ("Place", vec!["Building", "City", "Capital"]),
+            ("Organization", vec!["Organization", "Company"]),
+        ]
+    );
+    let names = |ids: &[tabpo_ontology::EntityLabelId]| -> Vec<String> {
+        ids.iter().map(|&id| ontology.entity(id).name.clone()).collect()
+    };
+    let signatures: Vec<_> = ontology
+        .relations
+        .iter()
+        .map(|label| (label.name.as_str(), names(&label.domain), names(&label.range), label.symmetric))
+        .collect();
+    let strings = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        signatures,
+        [
+            ("Lives-in", strings(&["Person", "Organization"]), strings(&["Place"]), false),
+            ("Spouse", strings(&["Person"]), strings(&["Person"]), true),
+            ("Related", vec![], strings(&["Person", "Organization"]), false),
+        ]
+    );
+    assert!(ontology.relations.iter().all(|label| label.constraint == Constraint::Hard));
+    assert_eq!(import.notes.len(), 3);
+    assert_eq!(Ontology::parse(&ontology.to_toml(), "written").unwrap(), *ontology);
+}
+
+#[test]
+fn brat_errors_name_the_line() {
+    let error = |text: &str| Ontology::from_brat(text, "annotation.conf").unwrap_err().to_string();
+    assert_eq!(
+        error("[entities]\nPerson\n[relations]\nKnows Arg1:Person, Arg2:Persn"),
+        "annotation.conf:4: unknown entity label `Persn` in `Arg2`; did you mean `Person`?"
+    );
+    assert!(error("[entities]\nA\nA").starts_with("annotation.conf:3: entity label `A` is already used in line 2"));
+    assert!(error("[entities]\n\tA").starts_with("annotation.conf:2: `A` is indented"));
+    assert!(error("Person").starts_with("annotation.conf:1: `Person` stands before the first section"));
+    assert!(
+        error("[entities]\nA\n<X>=<X>\n[relations]\nR Arg1:<X>, Arg2:A").contains("the macro <X> expands to itself")
+    );
+}
