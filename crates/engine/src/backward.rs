@@ -1,0 +1,70 @@
+//! The backward pass over a packed batch.
+
+use crate::batch::Batch;
+use crate::block::{Block, BlockGradients, Pass};
+use crate::forward::{Recompute, ReferenceHidden};
+use crate::gradients::Gradients;
+use crate::head;
+use crate::lora::Lora;
+use crate::model::Model;
+use crate::ops::embedding;
+use crate::real::Real;
+use crate::workspace::{Workspace, fit, groups};
+
+/// The derivative of a loss with respect to what the forward pass returned.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed<'a, R> {
+    /// dL/d(log-probability) of every target.
+    pub log_probabilities: &'a [f64],
+    /// dL/d(divergence) of every target, with the reference that the forward pass was given, for
+    /// objectives that use one.
+    pub divergences: Option<(&'a [f64], ReferenceHidden<'a, R>)>,
+}
+
+/// Adds the gradient of the loss to `gradients`. `model`, `lora` and `batch` are those of the last
+/// forward pass in `workspace`, whose targets and options are remembered there. What that pass kept is
+/// used up: each backward pass needs a forward pass of its own.
+///
+/// # Panics
+/// If the forward pass kept nothing, or a seed does not have one value per target.
+pub fn backward<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    seed: &Seed<'_, R>,
+    workspace: &mut Workspace<R>,
+    gradients: &mut Gradients<R>,
+) {
+    let config = &model.config;
+    let Workspace { options, scratch, rope, plan, streams, layers, shared, head } = workspace;
+    assert!(options.gradient, "the forward pass kept what the backward pass needs");
+    let options = *options;
+    let width = plan.rows * config.hidden;
+    let full = match gradients {
+        Gradients::Full(model) => Some(&mut **model),
+        Gradients::Lora(_) => None,
+    };
+    let stream_gradient = fit(&mut shared.stream_gradient, width);
+    head::backward(model, plan, &options, seed, (head, scratch), stream_gradient, full);
+    let dropout = lora.map_or(0.0, |lora| lora.config.dropout);
+    let pass = Pass { config, batch, plan, rope, scratch, options: &options, dropout };
+    for (index, layer) in model.layers.iter().enumerate().rev() {
+        let block = Block { index, layer, adapters: groups(lora, index) };
+        let buffers = &mut layers[Workspace::<R>::slot(&options, index)];
+        let input = &streams[index][..width];
+        if options.recompute == Recompute::Blocks {
+            pass.forward(block, input, buffers, shared, None);
+        }
+        let mut targets = match gradients {
+            Gradients::Full(model) => BlockGradients::Full(&mut model.layers[index]),
+            Gradients::Lora(lora) => BlockGradients::Lora(&mut lora.layers[index]),
+        };
+        // Below the first block there is only the embedding, which an adapter does not train.
+        let input_gradient = index > 0 || matches!(targets, BlockGradients::Full(_));
+        pass.backward(block, input, buffers, shared, &mut targets, input_gradient);
+    }
+    if let Gradients::Full(gradients) = gradients {
+        let target = gradients.embedding.as_owned_mut().expect("gradients own their elements");
+        embedding::backward(&shared.stream_gradient[..width], &batch.tokens, config.hidden, target);
+    }
+}

@@ -1,0 +1,167 @@
+//! The forward pass over a packed batch.
+
+use crate::batch::{Batch, Target};
+use crate::block::{Block, Pass};
+use crate::head;
+use crate::lora::Lora;
+use crate::model::Model;
+use crate::ops::embedding;
+use crate::real::Real;
+use crate::workspace::{Workspace, groups};
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Recompute {
+    /// Everything is stored.
+    Nothing,
+    /// Normalised inputs are computed again, for a percent of the time.
+    #[default]
+    Cheap,
+    /// Only the inputs of the blocks are stored: a block's forward pass runs again before its
+    /// backward pass.
+    Blocks,
+}
+
+/// Settings of a forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardOptions {
+    /// Whether a backward pass follows. Without one, memory does not grow with the number of layers.
+    pub gradient: bool,
+    /// What is kept for the backward pass.
+    pub recompute: Recompute,
+    /// Seed of the adapter's dropout masks, a different one every step; `None` switches dropout off,
+    /// as for reference log-probabilities and evaluation.
+    pub dropout_seed: Option<u64>,
+    /// Bytes of logits that may be in memory at once. If the logits of all target rows fit, they are kept
+    /// for the backward pass; otherwise they are computed in chunks, and again in the backward pass.
+    pub logit_bytes: usize,
+}
+
+impl Default for ForwardOptions {
+    fn default() -> Self {
+        Self { gradient: true, recompute: Recompute::default(), dropout_seed: None, logit_bytes: 64 << 20 }
+    }
+}
+
+impl ForwardOptions {
+    /// Settings for evaluation and reference log-probabilities: no backward pass, no dropout.
+    pub fn inference() -> Self {
+        Self { gradient: false, ..Self::default() }
+    }
+}
+
+/// The reference side of a per-token divergence.
+#[derive(Clone, Copy, Debug)]
+pub struct ReferenceHidden<'a, R> {
+    /// The reference's final hidden states at the target rows, as [`target_hidden`] returned them for
+    /// the same targets: `[distinct target rows, hidden]`.
+    pub hidden: &'a [R],
+    /// The reference's model, for its head; the policy's own where only an adapter is trained.
+    pub model: &'a Model<R>,
+}
+
+/// Computes the log-probability of every target, in the order of `targets`, and keeps in `workspace`
+/// what [`crate::backward`] needs.
+///
+/// # Panics
+/// If the batch breaks the rules of [`Batch`], or a token or row is out of range.
+pub fn forward<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    targets: &[Target],
+    options: &ForwardOptions,
+    workspace: &mut Workspace<R>,
+) -> Vec<f64> {
+    through_head(model, lora, batch, targets, None, options, workspace).0
+}
+
+/// As [`forward`], and the Kullback-Leibler divergence `KL(reference || policy)` over the vocabulary at
+/// the row of every target: `(log-probabilities, divergences)`.
+///
+/// # Panics
+/// As [`forward`], or if the reference does not have the same target rows and vocabulary.
+pub fn forward_with_reference<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    targets: &[Target],
+    reference: ReferenceHidden<'_, R>,
+    options: &ForwardOptions,
+    workspace: &mut Workspace<R>,
+) -> (Vec<f64>, Vec<f64>) {
+    through_head(model, lora, batch, targets, Some(reference), options, workspace)
+}
+
+fn through_head<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    targets: &[Target],
+    reference: Option<ReferenceHidden<'_, R>>,
+    options: &ForwardOptions,
+    workspace: &mut Workspace<R>,
+) -> (Vec<f64>, Vec<f64>) {
+    workspace.prepare(&model.config, batch, targets, options);
+    blocks(model, lora, batch, workspace, |_, _, _| ());
+    let last = Workspace::<R>::stream(options, model.config.layers);
+    let Workspace { plan, streams, head, scratch, .. } = workspace;
+    head::gather(model, &plan.target_rows, &streams[last], head);
+    head::forward(model, plan, options, reference, head, scratch)
+}
+
+/// The final hidden states at the distinct target rows of the last forward pass, in increasing order of
+/// row: `[distinct target rows, hidden]`.
+pub fn target_hidden<R: Real>(workspace: &Workspace<R>) -> &[R] {
+    let rows = workspace.plan.target_rows.len();
+    let width = workspace.head.hidden.len() / workspace.head.inverse.len().max(1);
+    &workspace.head.hidden[..rows * width]
+}
+
+/// The logits at the given rows, in the given order: `[rows.len(), vocabulary]`.
+///
+/// # Panics
+/// As [`forward`].
+pub fn logits<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    rows: &[u32],
+    workspace: &mut Workspace<R>,
+) -> Vec<R> {
+    let options = ForwardOptions::inference();
+    workspace.prepare(&model.config, batch, &[], &options);
+    blocks(model, lora, batch, workspace, |_, _, _| ());
+    let last = Workspace::<R>::stream(&options, model.config.layers);
+    let Workspace { streams, head, scratch, .. } = workspace;
+    head::gather(model, rows, &streams[last], head);
+    let mut out = vec![R::ZERO; rows.len() * model.config.vocabulary];
+    head::logits(model, &head.hidden[..rows.len() * model.config.hidden], &mut out, scratch);
+    out
+}
+
+/// Embeds the tokens and runs all blocks; `visit(layer, keys, values)` sees the keys (rotated) and values
+/// of each layer, `[rows, kv_heads * head_dim]`.
+pub(crate) fn blocks<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    workspace: &mut Workspace<R>,
+    mut visit: impl FnMut(usize, &[R], &[R]),
+) {
+    let config = &model.config;
+    let Workspace { options, scratch, rope, plan, streams, layers, shared, .. } = workspace;
+    let (options, width) = (*options, plan.rows * config.hidden);
+    let dropout = lora.map_or(0.0, |lora| lora.config.dropout);
+    let pass = Pass { config, batch, plan, rope, scratch, options: &options, dropout };
+    embedding::forward(&model.embedding, &batch.tokens, &mut streams[Workspace::<R>::stream(&options, 0)][..width]);
+    for (index, layer) in model.layers.iter().enumerate() {
+        let block = Block { index, layer, adapters: groups(lora, index) };
+        let buffers = &mut layers[Workspace::<R>::slot(&options, index)];
+        let (from, to) = (Workspace::<R>::stream(&options, index), Workspace::<R>::stream(&options, index + 1));
+        let [input, output] = streams.get_disjoint_mut([from, to]).expect("a block's input and output differ");
+        pass.forward(block, &input[..width], buffers, shared, Some(&mut output[..width]));
+        let length = plan.rows * config.key_width();
+        visit(index, &buffers.key[..length], &buffers.value[..length]);
+    }
+}

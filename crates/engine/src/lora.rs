@@ -1,0 +1,232 @@
+//! Low-rank adapters (LoRA, arXiv 2106.09685): `y = x W^T + s (x A^T) B^T`.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::ModelConfig;
+use crate::model::{Model, Projection};
+use crate::real::Real;
+
+/// The settings of an adapter, with the meanings of PEFT's `LoraConfig`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    /// Rank of the update.
+    pub rank: usize,
+    /// Numerator of the scale: `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA.
+    pub alpha: f64,
+    /// Probability with which an input of A is dropped during training. All adapters that read the
+    /// same input (query, key and value; gate and up) share one mask.
+    pub dropout: f64,
+    /// Rank-stabilised scale (arXiv 2312.03732).
+    pub rslora: bool,
+    /// The projections that are adapted.
+    pub targets: Vec<Projection>,
+    /// Ranks of single modules, by a suffix of the module's path (`layers.0.self_attn.q_proj`,
+    /// `q_proj`); the longest suffix wins.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Alphas of single modules, by a suffix of the module's path.
+    pub alpha_pattern: BTreeMap<String, f64>,
+}
+
+impl LoraConfig {
+    /// An adapter on all seven projections without dropout.
+    pub fn new(rank: usize, alpha: f64) -> Self {
+        Self {
+            rank,
+            alpha,
+            dropout: 0.0,
+            rslora: false,
+            targets: Projection::ALL.to_vec(),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+        }
+    }
+
+    /// The rank and the scale of one module.
+    pub fn rank_and_scale(&self, projection: Projection, layer: usize) -> (usize, f64) {
+        let path = projection.path(layer);
+        let rank = longest_suffix(&self.rank_pattern, &path).copied().unwrap_or(self.rank);
+        let alpha = longest_suffix(&self.alpha_pattern, &path).copied().unwrap_or(self.alpha);
+        let divisor = if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
+        (rank, alpha / divisor)
+    }
+}
+
+/// The value of the longest key that is the path itself or ends it after a dot.
+fn longest_suffix<'a, T>(pattern: &'a BTreeMap<String, T>, path: &str) -> Option<&'a T> {
+    pattern
+        .iter()
+        .filter(|(key, _)| path.strip_suffix(key.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        .max_by_key(|(key, _)| key.len())
+        .map(|(_, value)| value)
+}
+
+/// The adapter of one projection within its group.
+#[derive(Clone, Debug)]
+pub struct LoraMember<R> {
+    /// The adapted projection.
+    pub projection: Projection,
+    /// First row of this member in the group's `a`.
+    pub offset: usize,
+    /// Number of its rows.
+    pub rank: usize,
+    /// Factor of the update.
+    pub scale: R,
+    /// `[outputs, rank]`
+    pub b: Vec<R>,
+}
+
+/// The adapters of a block that read the same input, with their A matrices one below the other, so
+/// that one product serves them all.
+#[derive(Clone, Debug, Default)]
+pub struct LoraGroup<R> {
+    /// `[sum of ranks, inputs]`
+    pub a: Vec<R>,
+    /// The members, in the order of [`Projection::ALL`].
+    pub members: Vec<LoraMember<R>>,
+}
+
+impl<R> LoraGroup<R> {
+    /// Sum of the members' ranks: the rows of `a`.
+    pub fn ranks(&self) -> usize {
+        self.members.iter().map(|member| member.rank).sum()
+    }
+}
+
+/// The groups of projections that read the same input.
+pub const INPUT_GROUPS: [&[Projection]; 4] = [
+    &[Projection::Query, Projection::Key, Projection::Value],
+    &[Projection::Output],
+    &[Projection::Gate, Projection::Up],
+    &[Projection::Down],
+];
+
+/// A low-rank adapter of a model.
+#[derive(Clone, Debug)]
+pub struct Lora<R> {
+    /// The settings.
+    pub config: LoraConfig,
+    /// For every block the groups in the order of [`INPUT_GROUPS`]; a group without adapters is empty.
+    pub layers: Vec<[LoraGroup<R>; 4]>,
+}
+
+impl<R: Real> Lora<R> {
+    /// A new adapter as PEFT initialises it: A Kaiming-uniform with `a = sqrt(5)`, that is uniform in
+    /// `±1 / sqrt(inputs)`; B zero, so that the adapted model equals the base model.
+    pub fn initialise(model: &ModelConfig, config: LoraConfig, seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut lora = Self::zeros(model, config);
+        for layer in &mut lora.layers {
+            for (group, projections) in layer.iter_mut().zip(INPUT_GROUPS) {
+                let bound = 1.0 / (projections[0].shape(model)[1] as f64).sqrt();
+                for value in &mut group.a {
+                    let unit = (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+                    *value = R::from_f64(bound * (2.0 * unit - 1.0));
+                }
+            }
+        }
+        lora
+    }
+
+    /// An adapter of zeros: the shape of a gradient.
+    pub fn zeros(model: &ModelConfig, config: LoraConfig) -> Self {
+        let group = |projections: &[Projection], layer: usize| {
+            let mut members = Vec::new();
+            let mut offset = 0;
+            for &projection in projections.iter().filter(|p| config.targets.contains(p)) {
+                let (rank, scale) = config.rank_and_scale(projection, layer);
+                let b = vec![R::ZERO; projection.shape(model)[0] * rank];
+                members.push(LoraMember { projection, offset, rank, scale: R::from_f64(scale), b });
+                offset += rank;
+            }
+            LoraGroup { a: vec![R::ZERO; offset * projections[0].shape(model)[1]], members }
+        };
+        let layers = (0..model.layers).map(|layer| INPUT_GROUPS.map(|projections| group(projections, layer))).collect();
+        Self { config, layers }
+    }
+
+    /// The names (`model.layers.0.self_attn.q_proj.lora_A.weight`) and shapes of all parameters, in
+    /// the order of [`Lora::parameters`].
+    pub fn shapes(&self, model: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            for member in layer.iter().flat_map(|group| &group.members) {
+                let [outputs, inputs] = member.projection.shape(model);
+                let path = member.projection.path(index);
+                shapes.push((format!("{path}.lora_A.weight"), vec![member.rank, inputs]));
+                shapes.push((format!("{path}.lora_B.weight"), vec![outputs, member.rank]));
+            }
+        }
+        shapes
+    }
+
+    /// The elements of all parameters: of every module A, then B.
+    pub fn parameters(&self) -> Vec<&[R]> {
+        let mut parameters = Vec::new();
+        for group in self.layers.iter().flatten() {
+            let inputs = group.a.len() / group.ranks().max(1);
+            for member in &group.members {
+                parameters.push(&group.a[member.offset * inputs..(member.offset + member.rank) * inputs]);
+                parameters.push(&member.b[..]);
+            }
+        }
+        parameters
+    }
+
+    /// The elements of all parameters, in the order of [`Lora::parameters`].
+    pub fn parameters_mut(&mut self) -> Vec<&mut [R]> {
+        let mut parameters = Vec::new();
+        for group in self.layers.iter_mut().flatten() {
+            let inputs = group.a.len() / group.ranks().max(1);
+            let mut rest = &mut group.a[..];
+            for member in &mut group.members {
+                let (a, tail) = rest.split_at_mut(member.rank * inputs);
+                rest = tail;
+                parameters.push(a);
+                parameters.push(&mut member.b[..]);
+            }
+        }
+        parameters
+    }
+
+    /// The model with the adapter added into its weights: `W + s B A`. Adapted matrices become
+    /// owned; the others are copied as they are.
+    pub fn merge(&self, model: &Model<R>) -> Model<R> {
+        let mut merged = model.clone();
+        for (layer, groups) in merged.layers.iter_mut().zip(&self.layers) {
+            for group in groups {
+                let inputs = group.a.len() / group.ranks().max(1);
+                for member in &group.members {
+                    let weight = &mut layer.projections[member.projection as usize].weight;
+                    let outputs = weight.rows();
+                    let mut target = crate::view::ViewMut::new(weight.make_owned(), outputs, inputs);
+                    let a = crate::view::View::new(&group.a, group.ranks(), inputs)
+                        .rows(member.offset..member.offset + member.rank);
+                    let b = crate::view::View::new(&member.b, outputs, member.rank);
+                    crate::ops::gemm::add_product(target.reborrow(), member.scale, b, a);
+                }
+            }
+        }
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_take_the_longest_suffix_at_a_dot() {
+        let mut config = LoraConfig::new(8, 16.0);
+        config.rank_pattern.insert("q_proj".into(), 4);
+        config.rank_pattern.insert("layers.1.self_attn.q_proj".into(), 2);
+        config.alpha_pattern.insert("proj".into(), 1.0);
+        assert_eq!(config.rank_and_scale(Projection::Query, 0), (4, 4.0));
+        assert_eq!(config.rank_and_scale(Projection::Query, 1), (2, 8.0));
+        assert_eq!(config.rank_and_scale(Projection::Up, 1), (8, 2.0));
+        config.rslora = true;
+        assert_eq!(config.rank_and_scale(Projection::Query, 0).1, 8.0);
+    }
+}

@@ -1,0 +1,98 @@
+//! Matrix products through the `gemm` crate.
+
+use std::ops::Range;
+
+use gemm::Parallelism;
+
+use crate::real::Real;
+use crate::view::{Bands, View, ViewMut, for_each_tile};
+
+/// `target = a b` on the calling thread.
+pub(crate) fn product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'_, R>) {
+    call(target, false, R::ONE, a, b);
+}
+
+/// `target = scale * a b` on the calling thread.
+pub(crate) fn scaled_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_, R>, b: View<'_, R>) {
+    call(target, false, scale, a, b);
+}
+
+/// `target += scale * a b` on the calling thread.
+pub(crate) fn add_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_, R>, b: View<'_, R>) {
+    call(target, true, scale, a, b);
+}
+
+fn call<R: Real>(target: ViewMut<'_, R>, accumulate: bool, scale: R, a: View<'_, R>, b: View<'_, R>) {
+    assert!(target.height == a.height && target.width == b.width && a.width == b.height);
+    // SAFETY: the three views lie within their buffers by construction and their shapes agree; the
+    // target is a mutable borrow and overlaps neither operand.
+    unsafe {
+        gemm::gemm(
+            target.height,
+            target.width,
+            a.width,
+            target.pointer,
+            1,
+            target.row_stride as isize,
+            accumulate,
+            a.pointer,
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.pointer,
+            b.column_stride as isize,
+            b.row_stride as isize,
+            R::ONE,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// Cuts the target of a product with inner dimension `depth` into blocks and calls
+/// `work(block, rows, columns)` for each in parallel.
+///
+/// The cut depends on the shape alone, so that a result does not depend on the number of threads.
+/// Columns are cut first: the weights, which `gemm` has to repack, are then packed once.
+pub(crate) fn for_each_block<R: Real>(
+    target: ViewMut<'_, R>,
+    depth: usize,
+    work: impl Fn(ViewMut<'_, R>, Range<usize>, Range<usize>) + Sync,
+) {
+    /// Multiply-adds below which a block is not worth handing to another thread.
+    const SMALLEST: usize = 1 << 21;
+    /// Blocks enough to keep a large machine busy.
+    const MOST: usize = 48;
+    /// Columns of a block, a multiple of the kernels' heights (16, 24, 32, 48), and rows.
+    const COLUMNS: usize = 192;
+    const ROWS: usize = 128;
+
+    let (height, width) = (target.height, target.width);
+    if height == 0 || width == 0 {
+        return;
+    }
+    let blocks = (height * width * depth / SMALLEST).clamp(1, MOST);
+    let columns = blocks.min(width.div_ceil(COLUMNS));
+    let bands = (blocks / columns).clamp(1, height.div_ceil(ROWS));
+    let block_width = if columns == 1 { width } else { width.div_ceil(columns).next_multiple_of(48) };
+    let block_height = height.div_ceil(bands);
+    for_each_tile([target], Bands::Every(block_height), [block_width], |[block], place| {
+        let start = place.column * block_width;
+        let end = start + block.width;
+        work(block, place.rows, start..end);
+    });
+}
+
+/// `target = a b`, in parallel.
+pub(crate) fn parallel_product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'_, R>) {
+    for_each_block(target, a.width, |block, rows, columns| product(block, a.rows(rows), b.columns(columns)));
+}
+
+/// `target += scale * a b`, in parallel.
+pub(crate) fn parallel_add_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_, R>, b: View<'_, R>) {
+    for_each_block(target, a.width, |block, rows, columns| {
+        add_product(block, scale, a.rows(rows), b.columns(columns));
+    });
+}

@@ -1,0 +1,32 @@
+//! The operations of a decoder, each with its backward pass beside it.
+
+pub(crate) mod attention;
+pub(crate) mod embedding;
+pub(crate) mod gemm;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod reduce;
+pub(crate) mod rope;
+pub(crate) mod softmax;
+pub(crate) mod swiglu;
+
+use std::sync::LazyLock;
+
+use pulp::Arch;
+
+/// Rows that one task of a row-wise operation handles.
+pub(crate) const ROWS_PER_TASK: usize = 32;
+/// Elements that one task of an element-wise operation handles.
+pub(crate) const ELEMENTS_PER_TASK: usize = 1 << 14;
+
+static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+
+/// Runs a loop compiled for the widest vector instructions of this machine.
+///
+/// The closure must carry `#[inline(always)]`, and so must everything it calls: code that is not
+/// inlined into the function compiled for AVX2 or AVX-512 does not use those instructions, and a
+/// `mul_add` in it becomes a call into the C library.
+#[inline(always)]
+pub(crate) fn simd<T>(work: impl FnOnce() -> T) -> T {
+    ARCH.dispatch(work)
+}

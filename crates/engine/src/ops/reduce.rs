@@ -1,0 +1,82 @@
+//! Sums over long vectors.
+
+use rayon::prelude::*;
+
+use super::simd;
+use crate::real::Real;
+
+/// Independent partial sums, so that the compiler may use vector registers.
+const LANES: usize = 16;
+
+/// The sum of `term(i)`, in a fixed order that does not depend on the vector width.
+#[inline(always)]
+pub(crate) fn sum_lanes<R: Real>(length: usize, term: impl Fn(usize) -> R) -> R {
+    let mut lanes = [R::ZERO; LANES];
+    let whole = length / LANES * LANES;
+    let mut start = 0;
+    while start < whole {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(start + lane);
+        }
+        start += LANES;
+    }
+    let mut sum = R::ZERO;
+    for lane in lanes {
+        sum += lane;
+    }
+    for i in whole..length {
+        sum += term(i);
+    }
+    sum
+}
+
+/// The largest element; negative infinity of none.
+#[inline(always)]
+pub(crate) fn max_lanes<R: Real>(values: &[R]) -> R {
+    let mut lanes = [R::NEG_INFINITY; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = value.max(*lane);
+        }
+    }
+    lanes.iter().chain(rest).fold(
+        R::NEG_INFINITY,
+        #[inline(always)]
+        |largest, &value| value.max(largest),
+    )
+}
+
+/// The sum of the rows of a matrix as wide as `target`.
+#[inline(always)]
+pub(crate) fn sum_rows<R: Real>(rows: &[R], target: &mut [R]) {
+    target.fill(R::ZERO);
+    for row in rows.chunks_exact(target.len()) {
+        for (sum, &value) in target.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+}
+
+/// The sum of squares in double precision.
+pub(crate) fn sum_of_squares<R: Real>(values: &[R]) -> f64 {
+    const CHUNK: usize = 1 << 15;
+    let chunk_sum = |chunk: &[R]| {
+        simd(
+            #[inline(always)]
+            || {
+                sum_lanes(
+                    chunk.len(),
+                    #[inline(always)]
+                    |i| chunk[i].to_f64() * chunk[i].to_f64(),
+                )
+            },
+        )
+    };
+    if values.len() <= CHUNK {
+        return chunk_sum(values);
+    }
+    // Collected in order before they are added, so that the number of threads does not matter.
+    let sums: Vec<f64> = values.par_chunks(CHUNK).map(chunk_sum).collect();
+    sums.into_iter().sum()
+}

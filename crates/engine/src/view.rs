@@ -1,0 +1,207 @@
+//! Strided views of matrices, the only way in which operations share a buffer between threads.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// A matrix seen through strides. Rows and columns are counted as the reader sees them; a transposed
+/// view has its strides exchanged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a, R> {
+    pub(crate) pointer: *const R,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
+    elements: PhantomData<&'a [R]>,
+}
+
+// SAFETY: a view is a shared borrow of elements, and `&[R]` may be sent and shared when `R: Sync`.
+unsafe impl<R: Sync> Send for View<'_, R> {}
+// SAFETY: as above.
+unsafe impl<R: Sync> Sync for View<'_, R> {}
+
+impl<'a, R> View<'a, R> {
+    /// A row-major matrix over the first `height * width` elements of a slice.
+    pub(crate) fn new(values: &'a [R], height: usize, width: usize) -> Self {
+        assert!(values.len() >= height * width, "{} elements for [{height}, {width}]", values.len());
+        Self { pointer: values.as_ptr(), height, width, row_stride: width, column_stride: 1, elements: PhantomData }
+    }
+
+    /// Some of the rows.
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.height);
+        // `wrapping_add`: the pointer of an empty range may lie behind the buffer and is never read.
+        let pointer = self.pointer.wrapping_add(range.start * self.row_stride);
+        Self { pointer, height: range.len(), ..self }
+    }
+
+    /// Some of the columns.
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.width);
+        let pointer = self.pointer.wrapping_add(range.start * self.column_stride);
+        Self { pointer, width: range.len(), ..self }
+    }
+
+    /// The transposed matrix.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            height: self.width,
+            width: self.height,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// One row of a view with contiguous rows.
+    pub(crate) fn row(&self, row: usize) -> &'a [R] {
+        assert!(row < self.height && self.column_stride == 1);
+        // SAFETY: the row lies within the borrowed elements by the checks of the constructors.
+        unsafe { std::slice::from_raw_parts(self.pointer.add(row * self.row_stride), self.width) }
+    }
+}
+
+/// A mutable matrix with contiguous rows.
+#[derive(Debug)]
+pub(crate) struct ViewMut<'a, R> {
+    pub(crate) pointer: *mut R,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) row_stride: usize,
+    elements: PhantomData<&'a mut [R]>,
+}
+
+// SAFETY: a mutable view is the only access to its elements, and `&mut [R]` may be sent when `R: Send`.
+unsafe impl<R: Send> Send for ViewMut<'_, R> {}
+// SAFETY: a shared reference to a mutable view gives no access to its elements but by reading.
+unsafe impl<R: Sync> Sync for ViewMut<'_, R> {}
+
+impl<'a, R> ViewMut<'a, R> {
+    /// A row-major matrix over the first `height * width` elements of a slice.
+    pub(crate) fn new(values: &'a mut [R], height: usize, width: usize) -> Self {
+        assert!(values.len() >= height * width, "{} elements for [{height}, {width}]", values.len());
+        Self { pointer: values.as_mut_ptr(), height, width, row_stride: width, elements: PhantomData }
+    }
+
+    /// The same view for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> ViewMut<'_, R> {
+        ViewMut { elements: PhantomData, ..*self }
+    }
+
+    /// The same elements to read.
+    pub(crate) fn as_view(&self) -> View<'_, R> {
+        View {
+            pointer: self.pointer,
+            height: self.height,
+            width: self.width,
+            row_stride: self.row_stride,
+            column_stride: 1,
+            elements: PhantomData,
+        }
+    }
+
+    /// Some of the rows.
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.height);
+        let pointer = self.pointer.wrapping_add(range.start * self.row_stride);
+        Self { pointer, height: range.len(), ..self }
+    }
+
+    /// Some of the columns.
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.width);
+        Self { pointer: self.pointer.wrapping_add(range.start), width: range.len(), ..self }
+    }
+
+    /// One row.
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [R] {
+        assert!(row < self.height);
+        // SAFETY: the row lies within the elements that this view alone may touch.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.add(row * self.row_stride), self.width) }
+    }
+}
+
+/// Where a matrix is cut into bands of rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bands<'a> {
+    /// Every so many rows; the last band may be lower.
+    Every(usize),
+    /// At increasing row numbers; band `i` is `bounds[i]..bounds[i + 1]`.
+    At(&'a [usize]),
+}
+
+impl Bands<'_> {
+    fn count(self, height: usize) -> usize {
+        match self {
+            Bands::Every(rows) => height.div_ceil(rows),
+            Bands::At(bounds) => bounds.len().saturating_sub(1),
+        }
+    }
+
+    fn rows(self, band: usize, height: usize) -> Range<usize> {
+        match self {
+            Bands::Every(rows) => band * rows..((band + 1) * rows).min(height),
+            Bands::At(bounds) => bounds[band]..bounds[band + 1],
+        }
+    }
+}
+
+/// A tile's place in its matrices.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Number of the band.
+    pub(crate) band: usize,
+    /// Number of the tile within its band.
+    pub(crate) column: usize,
+    /// The band's rows.
+    pub(crate) rows: Range<usize>,
+}
+
+/// Cuts matrices into tiles, the same bands of rows for all and columns of `widths[i]` in matrix `i`
+/// (the last column of tiles may be narrower), and calls `work` for all tiles at the same place, in
+/// parallel over the places.
+///
+/// # Panics
+/// If the bands pass the end of a matrix, or if the matrices have different numbers of tile columns.
+pub(crate) fn for_each_tile<R: Send + Sync, const N: usize>(
+    matrices: [ViewMut<'_, R>; N],
+    bands: Bands<'_>,
+    widths: [usize; N],
+    work: impl Fn([ViewMut<'_, R>; N], Place) + Sync,
+) {
+    let height = matrices[0].height;
+    let columns = matrices[0].width.div_ceil(widths[0]);
+    for (matrix, width) in matrices.iter().zip(widths) {
+        assert_eq!(matrix.height, height, "the matrices have the same rows");
+        assert_eq!(matrix.width.div_ceil(width), columns, "the matrices have the same tile columns");
+    }
+    if let Bands::At(bounds) = bands {
+        assert!(bounds.is_sorted() && bounds.last().is_none_or(|&end| end <= height));
+    }
+    let tile = |index: usize| {
+        let (band, column) = (index / columns, index % columns);
+        let rows = bands.rows(band, height);
+        let tiles = std::array::from_fn(|i| {
+            let (matrix, width) = (&matrices[i], widths[i]);
+            let start = column * width;
+            // Tiles at different places are disjoint, since bands and columns do not overlap, and
+            // `matrices` outlives the call: no element is reachable through two tiles.
+            ViewMut {
+                pointer: matrix.pointer.wrapping_add(rows.start * matrix.row_stride + start),
+                height: rows.len(),
+                width: width.min(matrix.width - start),
+                row_stride: matrix.row_stride,
+                elements: PhantomData,
+            }
+        });
+        work(tiles, Place { band, column, rows });
+    };
+    let count = bands.count(height) * columns;
+    if count == 1 {
+        tile(0);
+    } else {
+        (0..count).into_par_iter().with_max_len(1).for_each(tile);
+    }
+}

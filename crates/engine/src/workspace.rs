@@ -1,0 +1,294 @@
+//! The buffers of the forward and backward passes.
+
+use std::sync::Mutex;
+
+use crate::batch::{Batch, Target};
+use crate::config::ModelConfig;
+use crate::forward::{ForwardOptions, Recompute};
+use crate::lora::{Lora, LoraGroup};
+use crate::ops::attention::Attention;
+use crate::ops::rope::RopeTable;
+use crate::real::Real;
+
+/// The first `length` elements of a buffer that grows to the largest length asked for.
+pub(crate) fn fit<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
+    if buffer.len() < length {
+        // Freed first, so that old and new never exist together.
+        *buffer = Vec::new();
+        *buffer = vec![R::ZERO; length];
+    }
+    &mut buffer[..length]
+}
+
+/// One growing buffer per thread for temporary values within a task.
+#[derive(Debug)]
+pub(crate) struct ThreadScratch<R>(Vec<Mutex<Vec<R>>>);
+
+impl<R: Real> ThreadScratch<R> {
+    pub(crate) fn new() -> Self {
+        Self((0..rayon::current_num_threads()).map(|_| Mutex::new(Vec::new())).collect())
+    }
+
+    /// Lends this thread's buffer. Tasks do not wait for other tasks, so a thread never asks twice.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Vec<R>) -> T) -> T {
+        let thread = rayon::current_thread_index().unwrap_or(0) % self.0.len();
+        let mut buffer = self.0[thread].lock().expect("no task panics while it holds a scratch buffer");
+        work(&mut buffer)
+    }
+
+    /// Lends parts of this thread's buffer of the given lengths, with whatever was in them.
+    pub(crate) fn with_sizes<T, const N: usize>(
+        &self,
+        lengths: [usize; N],
+        work: impl FnOnce([&mut [R]; N]) -> T,
+    ) -> T {
+        self.with(|buffer| {
+            let mut rest = fit(buffer, lengths.iter().sum());
+            work(lengths.map(|length| {
+                let (part, tail) = std::mem::take(&mut rest).split_at_mut(length);
+                rest = tail;
+                part
+            }))
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let length = |buffer: &Mutex<Vec<R>>| buffer.lock().map_or(0, |buffer| buffer.len());
+        self.0.iter().map(length).sum::<usize>() * size_of::<R>()
+    }
+}
+
+/// What a batch and its targets mean for the passes.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) rows: usize,
+    segment_bounds: Vec<usize>,
+    tree_bounds: Vec<usize>,
+    tree_segments: Vec<usize>,
+    pub(crate) targets: Vec<Target>,
+    /// The distinct rows of the targets, increasing.
+    pub(crate) target_rows: Vec<u32>,
+    /// For every target the place of its row in `target_rows`.
+    pub(crate) target_slots: Vec<usize>,
+}
+
+impl Plan {
+    /// # Panics
+    /// If the segments do not partition the rows in order, or a context lies behind its segment.
+    pub(crate) fn set(&mut self, batch: &Batch, targets: &[Target]) {
+        self.rows = batch.tokens.len();
+        assert_eq!(batch.positions.len(), self.rows, "one position a token");
+        self.segment_bounds.clear();
+        self.tree_bounds.clear();
+        self.tree_segments.clear();
+        let mut next = 0;
+        for (index, segment) in batch.segments.iter().enumerate() {
+            assert_eq!(segment.rows.start, next, "segments partition the rows in order");
+            assert!(segment.context.iter().all(|rows| rows.end <= next), "a context lies before its segment");
+            self.segment_bounds.push(next);
+            self.tree_bounds.push(next);
+            self.tree_segments.push(index);
+            // A segment belongs to the tree of its context, and so does everything between.
+            let root = segment.context.iter().map(|rows| rows.start).min().unwrap_or(next);
+            while self.tree_bounds.last().is_some_and(|&start| start > root) {
+                self.tree_bounds.pop();
+                self.tree_segments.pop();
+            }
+            next = segment.rows.end;
+        }
+        assert_eq!(next, self.rows, "segments partition the rows in order");
+        self.segment_bounds.push(self.rows);
+        self.tree_bounds.push(self.rows);
+        self.tree_segments.push(batch.segments.len());
+        self.targets.clear();
+        self.targets.extend_from_slice(targets);
+        self.set_rows(targets.iter().map(|target| target.row));
+        self.target_slots.clear();
+        for target in targets {
+            let slot = self.target_rows.binary_search(&target.row).expect("every target's row is listed");
+            self.target_slots.push(slot);
+        }
+    }
+
+    fn set_rows(&mut self, rows: impl Iterator<Item = u32>) {
+        self.target_rows.clear();
+        self.target_rows.extend(rows);
+        self.target_rows.sort_unstable();
+        self.target_rows.dedup();
+    }
+
+    pub(crate) fn attention<'a>(&'a self, batch: &'a Batch, config: &ModelConfig, layer: usize) -> Attention<'a> {
+        Attention {
+            segments: &batch.segments,
+            segment_bounds: &self.segment_bounds,
+            tree_bounds: &self.tree_bounds,
+            tree_segments: &self.tree_segments,
+            positions: &batch.positions,
+            window: config.window(layer),
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+        }
+    }
+}
+
+/// What the forward pass of one block leaves for its backward pass. All are `[rows, ...]`.
+#[derive(Debug, Default)]
+pub(crate) struct LayerBuffers<R> {
+    /// Inverse root mean squares of the block's input, and of the stream between its halves.
+    pub(crate) inverse: [Vec<R>; 2],
+    /// The two normalised inputs, where they are stored.
+    pub(crate) normed: [Vec<R>; 2],
+    /// Low-rank inputs of the four adapter groups.
+    pub(crate) low: [Vec<R>; 4],
+    /// Queries and keys before their normalisation, where the model has one.
+    pub(crate) raw: [Vec<R>; 2],
+    /// Inverse root mean squares of queries and keys, per head.
+    pub(crate) raw_inverse: [Vec<R>; 2],
+    pub(crate) query: Vec<R>,
+    pub(crate) key: Vec<R>,
+    pub(crate) value: Vec<R>,
+    pub(crate) attention: Vec<R>,
+    pub(crate) log_sums: Vec<R>,
+    /// The residual stream between attention and feed-forward part.
+    pub(crate) middle: Vec<R>,
+    pub(crate) gate: Vec<R>,
+    pub(crate) up: Vec<R>,
+}
+
+/// Buffers that all blocks share.
+#[derive(Debug, Default)]
+pub(crate) struct SharedBuffers<R> {
+    pub(crate) normed: Vec<R>,
+    pub(crate) product: Vec<R>,
+    pub(crate) dropped: Vec<R>,
+    /// Gradient of the residual stream.
+    pub(crate) stream_gradient: Vec<R>,
+    pub(crate) normed_gradient: Vec<R>,
+    pub(crate) low_gradient: Vec<R>,
+    pub(crate) attention_gradient: Vec<R>,
+    pub(crate) query_gradient: Vec<R>,
+    /// Per key head.
+    pub(crate) key_gradient: Vec<R>,
+    pub(crate) value_gradient: Vec<R>,
+    /// Per query head, where several share a key head.
+    pub(crate) key_gradient_per_head: Vec<R>,
+    pub(crate) value_gradient_per_head: Vec<R>,
+}
+
+/// Buffers of the head.
+#[derive(Debug, Default)]
+pub(crate) struct HeadBuffers<R> {
+    /// The residual stream at the target rows.
+    pub(crate) stream: Vec<R>,
+    pub(crate) inverse: Vec<R>,
+    /// The normalised stream at the target rows.
+    pub(crate) hidden: Vec<R>,
+    pub(crate) hidden_gradient: Vec<R>,
+    pub(crate) logits: Vec<R>,
+    pub(crate) reference_logits: Vec<R>,
+    pub(crate) log_sums: Vec<f64>,
+    pub(crate) reference_log_sums: Vec<f64>,
+    pub(crate) divergences: Vec<f64>,
+    /// Sums of the seeds over the targets of a row: of log-probabilities, of divergences.
+    pub(crate) seeds: [Vec<f64>; 2],
+}
+
+/// Buffers of the forward and backward pass, allocated for the largest batch seen and reused, so that
+/// a training loop allocates nothing once it has seen its largest batch.
+#[derive(Debug)]
+pub struct Workspace<R> {
+    pub(crate) options: ForwardOptions,
+    pub(crate) scratch: ThreadScratch<R>,
+    pub(crate) rope: RopeTable<R>,
+    pub(crate) plan: Plan,
+    /// The residual stream before every block and after the last.
+    pub(crate) streams: Vec<Vec<R>>,
+    pub(crate) layers: Vec<LayerBuffers<R>>,
+    pub(crate) shared: SharedBuffers<R>,
+    pub(crate) head: HeadBuffers<R>,
+}
+
+impl<R: Real> Default for Workspace<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Real> Workspace<R> {
+    /// A workspace for the threads of the current rayon pool. Buffers are allocated by the first
+    /// forward pass.
+    pub fn new() -> Self {
+        Self {
+            options: ForwardOptions::default(),
+            scratch: ThreadScratch::new(),
+            rope: RopeTable::default(),
+            plan: Plan::default(),
+            streams: Vec::new(),
+            layers: Vec::new(),
+            shared: SharedBuffers::default(),
+            head: HeadBuffers::default(),
+        }
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        let size = |buffers: &[&Vec<R>]| buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
+        let mut elements = self.streams.iter().map(Vec::len).sum::<usize>();
+        for layer in &self.layers {
+            let groups = [&layer.inverse, &layer.normed, &layer.raw, &layer.raw_inverse];
+            elements += groups.into_iter().flatten().chain(&layer.low).map(Vec::len).sum::<usize>();
+            elements += size(&[&layer.query, &layer.key, &layer.value, &layer.attention, &layer.log_sums]);
+            elements += size(&[&layer.middle, &layer.gate, &layer.up]);
+        }
+        let shared = &self.shared;
+        elements += size(&[&shared.normed, &shared.product, &shared.dropped, &shared.stream_gradient]);
+        elements += size(&[&shared.normed_gradient, &shared.low_gradient, &shared.attention_gradient]);
+        elements += size(&[&shared.query_gradient, &shared.key_gradient, &shared.value_gradient]);
+        elements += size(&[&shared.key_gradient_per_head, &shared.value_gradient_per_head]);
+        let head = &self.head;
+        elements += size(&[&head.stream, &head.inverse, &head.hidden, &head.hidden_gradient]);
+        elements += size(&[&head.logits, &head.reference_logits]);
+        elements * size_of::<R>() + self.scratch.bytes() + self.rope.bytes()
+    }
+
+    /// Which of `layers` a block's buffers are in.
+    pub(crate) fn slot(options: &ForwardOptions, layer: usize) -> usize {
+        if options.gradient && options.recompute != Recompute::Blocks { layer } else { 0 }
+    }
+
+    /// Which of `streams` holds a block's input.
+    pub(crate) fn stream(options: &ForwardOptions, layer: usize) -> usize {
+        if options.gradient { layer } else { layer % 2 }
+    }
+
+    /// Prepares for a pass over a batch.
+    pub(crate) fn prepare(
+        &mut self,
+        config: &ModelConfig,
+        batch: &Batch,
+        targets: &[Target],
+        options: &ForwardOptions,
+    ) {
+        self.options = *options;
+        self.plan.set(batch, targets);
+        let positions = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
+        self.rope.extend(config, positions);
+        let layers = Self::slot(options, config.layers - 1) + 1;
+        if self.layers.len() < layers {
+            self.layers.resize_with(layers, LayerBuffers::default);
+        }
+        let streams = if options.gradient { config.layers + 1 } else { 2 };
+        if self.streams.len() < streams {
+            self.streams.resize_with(streams, Vec::new);
+        }
+        for stream in &mut self.streams[..streams] {
+            fit(stream, self.plan.rows * config.hidden);
+        }
+    }
+}
+
+/// The adapter groups of a layer; `None` without an adapter.
+pub(crate) fn groups<R>(lora: Option<&Lora<R>>, layer: usize) -> Option<&[LoraGroup<R>; 4]> {
+    lora.map(|lora| &lora.layers[layer])
+}
