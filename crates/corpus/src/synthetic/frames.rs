@@ -74,18 +74,18 @@ const fn frame(
 /// All frames.
 pub(super) const FRAMES: &[Frame] = &[
     // Used-for, head first.
-    frame(20, "we propose|present|describe|introduce a0 for 1", &[&[Method], &[Task, Task, Term]], &[(0, UsedFor, 1)]),
-    frame(10, "we develop|design a0 to solve|support|improve 1", &[&[Method], &[Task]], &[(0, UsedFor, 1)]),
+    frame(18, "we propose|present|describe|introduce a0 for 1", &[&[Method], &[Task, Term]], &[(0, UsedFor, 1)]),
+    frame(8, "we develop|design a0 to solve|support|improve 1", &[&[Method], &[Task, GenericTask]], &[(0, UsedFor, 1)]),
     frame(
         8,
         "the0 is|can+be|has+been used|applied|employed for|in 1",
-        &[&[Method, Material], &[Task]],
+        &[&[Method, Material, Generic], &[Task, Term]],
         &[(0, UsedFor, 1)],
     ),
     frame(14, "we apply|use|employ 0 to|for 1", &[&[Method, Term], &[Task, Term, Material]], &[(0, UsedFor, 1)]),
-    frame(8, "0 is applied|adapted|extended to 1", &[&[Anaphor], &[Task]], &[(0, UsedFor, 1)]),
+    frame(8, "0 is applied|adapted|extended to 1", &[&[Anaphor], &[Task, Term, GenericTask]], &[(0, UsedFor, 1)]),
     frame(
-        6,
+        7,
         "0 helps|allows|makes+it+possible to capture|model|represent 1",
         &[&[Anaphor], &[Term]],
         &[(0, UsedFor, 1)],
@@ -99,12 +99,12 @@ pub(super) const FRAMES: &[Frame] = &[
     frame(
         5,
         "the0 provides|offers|contains useful 1 for 2",
-        &[&[Material], &[Term], &[Task]],
+        &[&[Material, GenericMaterial], &[Term], &[Task, Term]],
         &[(0, UsedFor, 2), (1, UsedFor, 2)],
     ),
     // Used-for, tail first.
     frame(
-        12,
+        9,
         "here|first|next , 0 is performed|carried+out|achieved using|with|by a1",
         &[&[Task], &[Method]],
         &[(1, UsedFor, 0)],
@@ -116,9 +116,9 @@ pub(super) const FRAMES: &[Frame] = &[
         &[(1, UsedFor, 0)],
     ),
     frame(
-        10,
+        12,
         "0 uses|exploits|relies+on 1 to improve|support 2",
-        &[&[Anaphor], &[Term, Method, Material], &[Task]],
+        &[&[Anaphor], &[Term, Method, Material], &[Task, Term]],
         &[(1, UsedFor, 0), (0, UsedFor, 2)],
     ),
     frame(8, "0 is based|built on 1", &[&[Anaphor], &[Method, Term]], &[(1, UsedFor, 0)]),
@@ -128,13 +128,13 @@ pub(super) const FRAMES: &[Frame] = &[
         &[&[Term], &[Method]],
         &[(1, UsedFor, 0)],
     ),
-    frame(8, "for 0 , we use|propose|adopt|develop a1", &[&[Task], &[Method]], &[(1, UsedFor, 0)]),
+    frame(8, "for 0 , we use|propose|adopt|develop a1", &[&[Task], &[Method, Generic]], &[(1, UsedFor, 0)]),
     frame(7, "0 is trained|learned|estimated on|from 1", &[&[Anaphor], &[Material]], &[(1, UsedFor, 0)]),
     frame(7, "we detect|extract|recover 0 from 1", &[&[Term], &[Material]], &[(1, UsedFor, 0)]),
     frame(6, "to solve|address|approach 0 , we use|build a1", &[&[GenericTask], &[Method]], &[(1, UsedFor, 0)]),
     frame(3, "we treat|view|formulate 0 as 1", &[&[Task], &[Term]], &[(1, UsedFor, 0)]),
     frame(
-        4,
+        5,
         "in 0 , a1 is often|commonly used to represent|model 2",
         &[&[Task], &[Method], &[Term]],
         &[(1, UsedFor, 0), (1, UsedFor, 2)],
@@ -142,21 +142,26 @@ pub(super) const FRAMES: &[Frame] = &[
     // Used-for with an unannotated occurrence of the same words before the mention.
     frame(3, "unlike any+other =0 , the0 requires|needs|uses 1", &[&[Method], &[Term]], &[(1, UsedFor, 0)]),
     // Evaluate-for.
-    frame(6, "0 is evaluated|tested|validated on 1", &[&[Anaphor], &[Material]], &[(1, EvaluateFor, 0)]),
     frame(
-        4,
+        6,
+        "0 is evaluated|tested|validated on 1",
+        &[&[Anaphor], &[Material, GenericMaterial]],
+        &[(1, EvaluateFor, 0)],
+    ),
+    frame(
+        6,
         "we evaluate|test 0 on 1 in+terms+of 2",
         &[&[Generic, Method], &[Material], &[Metric]],
         &[(1, EvaluateFor, 0), (2, EvaluateFor, 0)],
     ),
     frame(
-        6,
+        7,
         "the0 of 1 is|was improved|reduced|doubled significantly|by+a+large+margin",
         &[&[Metric], &[Method, Generic]],
         &[(0, EvaluateFor, 1)],
     ),
     frame(
-        4,
+        7,
         "0 achieves|obtains|reaches high|better|competitive 1 on 2",
         &[&[Anaphor], &[Metric], &[Material]],
         &[(1, EvaluateFor, 0), (2, EvaluateFor, 0)],
@@ -168,13 +173,13 @@ pub(super) const FRAMES: &[Frame] = &[
         &[(0, UsedFor, 1), (2, EvaluateFor, 0)],
     ),
     frame(
-        4,
+        5,
         "the0 is used to evaluate|measure|assess 1",
         &[&[Metric, Material], &[Method, Task]],
         &[(0, EvaluateFor, 1)],
     ),
     frame(
-        3,
+        5,
         "by using|adding 0 , we increase|improve the1 of 2",
         &[&[Term, Method], &[Metric], &[Generic]],
         &[(0, UsedFor, 2), (1, EvaluateFor, 2)],
@@ -195,18 +200,18 @@ pub(super) const FRAMES: &[Frame] = &[
     frame(3, "we use|adopt 0 , a+simple|a+recent|one 1", &[&[Method, Term], &[Like(0)]], &[(0, HyponymOf, 1)]),
     // Part-of.
     frame(
-        4,
+        7,
         "the0 consists+of|is+made+up+of|contains a1 and a2",
         &[&[Method], &[Part, Term], &[Part]],
         &[(1, PartOf, 0), (2, PartOf, 0), (1, Conjunction, 2)],
     ),
     frame(
-        5,
+        6,
         "a0 is|serves+as a+component|a+part|a+module of 1",
         &[&[Method, Part], &[Method, Generic]],
         &[(0, PartOf, 1)],
     ),
-    frame(5, "the0 of 1 is unknown|important|fixed|changed", &[&[Part], &[Method, Term]], &[(0, PartOf, 1)]),
+    frame(6, "the0 of 1 is unknown|important|fixed|changed", &[&[Part], &[Method, Term]], &[(0, PartOf, 1)]),
     // Feature-of; "of" alone does not tell it from Part-of.
     frame(
         6,
@@ -220,18 +225,18 @@ pub(super) const FRAMES: &[Frame] = &[
     frame(3, "we observe|study 0 in 1", &[&[Term], &[Material]], &[(0, FeatureOf, 1)]),
     // Compare.
     frame(
-        6,
+        8,
         "0 outperforms|is+better+than|is+faster+than|is+as+good+as the1",
         &[&[Anaphor], &[Method, Generic]],
         &[(0, Compare, 1)],
     ),
     frame(
-        4,
+        5,
         "compared with|to 0 , the1 is simpler|slower|more+robust|more+general",
         &[&[Method], &[Method]],
         &[(0, Compare, 1)],
     ),
-    frame(3, "we compare 0 with|to|and 1", &[&[Method, Generic], &[Method]], &[(0, Compare, 1)]),
+    frame(4, "we compare 0 with|to|and 1", &[&[Method, Generic], &[Method]], &[(0, Compare, 1)]),
     frame(
         1,
         "we compare 0 with|to|and 1 on 2",
@@ -240,16 +245,16 @@ pub(super) const FRAMES: &[Frame] = &[
     ),
     // Conjunction.
     frame(
-        6,
+        7,
         "we combine|integrate 0 and|with 1 for 2",
-        &[&[Method, Term], &[Like(0)], &[Task]],
+        &[&[Method, Term], &[Like(0)], &[Task, GenericTask]],
         &[(0, Conjunction, 1), (0, UsedFor, 2), (1, UsedFor, 2)],
     ),
-    frame(4, "applications include|range+from 0 and|to 1", &[&[Task], &[Task]], &[(0, Conjunction, 1)]),
+    frame(3, "applications include|range+from 0 and|to 1", &[&[Task], &[Task]], &[(0, Conjunction, 1)]),
     frame(
-        4,
+        5,
         "both 0 and 1 are needed|important|useful for 2",
-        &[&[Term, Material], &[Like(0)], &[Task]],
+        &[&[Term, Material], &[Like(0)], &[Task, Generic]],
         &[(0, Conjunction, 1), (0, UsedFor, 2), (1, UsedFor, 2)],
     ),
     frame(
@@ -258,9 +263,9 @@ pub(super) const FRAMES: &[Frame] = &[
         &[&[Term, Task], &[Like(0)], &[Like(0)]],
         &[(0, Conjunction, 1), (1, Conjunction, 2)],
     ),
-    frame(3, "we report|measure 0 and|as+well+as 1", &[&[Metric], &[Metric]], &[(0, Conjunction, 1)]),
+    frame(4, "we report|measure 0 and|as+well+as 1", &[&[Metric], &[Metric]], &[(0, Conjunction, 1)]),
     // Mentions without relation.
-    frame(8, "recent|previous|much|early work|research has+focused+on|dealt+with|looked+at 0", &[&[Task]], &[]),
+    frame(6, "recent|previous|much|early work|research has+focused+on|dealt+with|looked+at 0", &[&[Task, Term]], &[]),
     frame(
         7,
         "however|but|still , 0 is|remains hard|expensive|poorly+understood|a+challenge",

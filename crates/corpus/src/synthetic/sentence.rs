@@ -25,9 +25,9 @@ pub(super) struct Sentence {
 const OPENER: f64 = 0.3;
 const CLOSER: f64 = 0.25;
 /// A second conjunct with the same relations ("X and Y").
-const COORDINATION: f64 = 0.14;
+const COORDINATION: f64 = 0.25;
 /// An example or a property of the last slot ("X such as Y", "X with Y").
-const POSTMODIFIER: f64 = 0.10;
+const POSTMODIFIER: f64 = 0.16;
 /// A term that is mentioned again in the same document.
 const REUSE: f64 = 0.15;
 /// A mention inside a longer one.

@@ -75,7 +75,7 @@ pub(super) struct Composition {
     pub(super) two_stems: f64,
 }
 
-pub(super) const COMPOSITION: Composition = Composition { familiar: 0.3, familiar_modifiers: 12, two_stems: 0.45 };
+pub(super) const COMPOSITION: Composition = Composition { familiar: 0.38, familiar_modifiers: 12, two_stems: 0.46 };
 
 /// Draws a head.
 pub(super) fn head(heads: Heads, rng: &mut ChaCha8Rng) -> &'static str {
@@ -112,10 +112,11 @@ fn stem(rng: &mut ChaCha8Rng) -> &'static str {
 /// One of the terms with this head that come again and again; the first ones most often. Which
 /// stems they have depends on the head alone.
 fn familiar(head: &'static str, rng: &mut ChaCha8Rng) -> Vec<&'static str> {
-    // Rank r with probability proportional to about 1 / r.
-    let rank = ((COMPOSITION.familiar_modifiers as f64).powf(rng.random::<f64>()) - 1.0) as usize;
+    // Uniform below a uniform bound: low ranks are the likeliest.
+    let bound = rng.random_range(1..=COMPOSITION.familiar_modifiers);
+    let rank = rng.random_range(0..bound);
     // A fixed, well-spread walk over the stems that starts elsewhere for every head.
-    let start: usize = head.bytes().fold(7, |sum, byte| sum * 31 + usize::from(byte)) % words::STEMS.len();
+    let start = head.bytes().fold(7, |sum, byte| (sum * 31 + usize::from(byte)) % words::STEMS.len());
     let at = |step: usize| words::STEMS[(start + step * 97) % words::STEMS.len()];
     if rank % 3 == 2 { vec![at(rank), at(rank + 100), head] } else { vec![at(rank), head] }
 }
