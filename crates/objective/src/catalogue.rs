@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use crate::{Needs, Objective, ObjectiveError};
-use crate::{length_normalised, likelihood, pointwise, sequence, tab_po, tab_po_published, token, token_kl};
+use crate::{anchored, length_normalised, likelihood, pointwise, sequence, tab_po, tab_po_published, token, token_kl};
 
 /// One objective of the catalogue.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ pub fn catalogue() -> &'static [Entry] {
             tab_po_published::entries(),
             likelihood::entries(),
             sequence::entries(),
+            anchored::entries(),
             pointwise::entries(),
             length_normalised::entries(),
             token::entries(),

@@ -15,6 +15,7 @@
 //! function and `ℓ = log σ`.
 
 pub mod accounting;
+pub mod anchored;
 mod barrier;
 mod catalogue;
 pub mod diff;

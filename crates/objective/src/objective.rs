@@ -7,8 +7,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+use tabpo_ontology::nearest;
 
-use crate::error::nearest;
 use crate::{Completion, Evaluation, Formula, Needs, Normaliser, ObjectiveError, Pair, PairLoss, Ranges, WeightSource};
 use crate::{Entry, catalogue};
 
@@ -41,7 +41,7 @@ impl Objective {
         let entry =
             catalogue().iter().find(|entry| entry.name == name).ok_or_else(|| ObjectiveError::UnknownObjective {
                 found: name.to_owned(),
-                nearest: nearest(name, catalogue().iter().map(|entry| entry.name)),
+                nearest: nearest(name, catalogue().iter().map(|entry| entry.name)).map(str::to_owned),
             })?;
         (entry.build)(entry, given)
     }
@@ -135,7 +135,7 @@ fn replace(
         return Err(ObjectiveError::UnknownParameter {
             objective: objective.to_owned(),
             found: path.to_owned(),
-            nearest: nearest(key, names()),
+            nearest: nearest(key, names()).map(str::to_owned),
             known: names().collect::<Vec<_>>().join(", "),
         });
     }

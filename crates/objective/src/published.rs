@@ -103,6 +103,7 @@ fn table() -> Vec<Published> {
         ("sft_trl_pooled", "sft", json!({"pooling": "tokens"})),
         ("sigmoid_norm", "sigmoid-norm", json!({"beta": 2.0})),
         ("ld_dpo", "ld-dpo", json!({"beta": 0.1, "alpha": 0.5})),
+        ("fdpo_js", "f-dpo-js", json!({"beta": 0.1})),
         ("rpo_trl_pooled", "rpo", json!({"beta": 0.1, "alpha": 1.0})),
         ("cdpo", "cdpo", json!({"beta": 0.1, "epsilon": 0.1})),
         ("ipo_sum", "ipo-sum", json!({"tau": 0.1})),

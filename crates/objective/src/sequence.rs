@@ -1,10 +1,10 @@
 //! Sequence-level objectives of the margin `Δ = (P_c − Q_c) − (P_r − Q_r)`: every token of a
-//! completion has the same coefficient, and shared tokens cancel.
+//! completion has the same coefficient.
 
 use serde::{Deserialize, Serialize};
 
 use crate::objective::configure;
-use crate::{Baseline, Entry, Evaluation, Form, Formula, Needs, Pooling, Ranges};
+use crate::{Baseline, Entry, Evaluation, Form, Formula, Needs, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -57,40 +57,16 @@ pub(crate) fn entries() -> Vec<Entry> {
             build: |entry, given| configure(entry, &Hinge { beta: 0.1 }, given),
         },
         Entry {
-            name: "rpo",
-            summary: "-ℓ(βΔ) + α·NLL_c, the NLL pooled over the batch's tokens",
-            source: "TRL `loss_type=[sigmoid, sft]`",
-            build: |entry, given| configure(entry, &Rpo { beta: 0.1, alpha: 1.0, pooling: Pooling::Tokens }, given),
-        },
-        Entry {
-            name: "rpo-sequence",
-            summary: "-ℓ(βΔ) - α m_c",
-            source: "Pang et al. 2024; LLaMA-Factory `pref_ftx`",
-            build: |entry, given| configure(entry, &Rpo { beta: 0.1, alpha: 1.0, pooling: Pooling::Sequences }, given),
-        },
-        Entry {
-            name: "dpop",
-            summary: "-ℓ(β(Δ - λ max(0, -a)))",
-            source: "Pal et al. 2024; PaddleNLP `dpop_lambda`",
-            build: |entry, given| configure(entry, &DpoPositive { beta: 0.3, lambda: 50.0 }, given),
-        },
-        Entry {
-            name: "authors-dpop",
-            summary: "-ℓ(β(Δ - λ max(0, -a))) with the values of the TAB-PO authors' baseline",
-            source: "SarielMa/SFT_PV `dpop`",
-            build: |entry, given| configure(entry, &DpoPositive { beta: 0.5, lambda: 1.0 }, given),
-        },
-        Entry {
-            name: "dpop-outside",
-            summary: "-ℓ(βΔ) + δ max(0, -a)",
-            source: "mlx-lm-lora `dpop`",
-            build: |entry, given| configure(entry, &DpoPositiveOutside { beta: 0.1, delta: 50.0 }, given),
-        },
-        Entry {
             name: "exo",
             summary: "σ(x)[ℓ(x) - log(1-ε)] + σ(-x)[ℓ(-x) - log ε], x = βΔ",
             source: "Ji et al. 2024; TRL `exo_pair`",
             build: |entry, given| configure(entry, &Exo { beta: 0.1, epsilon: 1e-3 }, given),
+        },
+        Entry {
+            name: "f-dpo-js",
+            summary: "-ℓ(β(ℓ(a) - ℓ(b)))",
+            source: "Wang et al. 2023; TRL `f_divergence_type=js_divergence`",
+            build: |entry, given| configure(entry, &JensenShannonDpo { beta: 0.1 }, given),
         },
         Entry {
             name: "focalpo",
@@ -237,88 +213,6 @@ impl Formula for Hinge {
     }
 }
 
-/// **RPO** (DPO with a likelihood term), `L = −ℓ(βΔ) + α·NLL_c`; β 0.1, α 1. The NLL is pooled over
-/// the batch's tokens (TRL) or each sequence's mean (LLaMA-Factory). Pang et al. 2024.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rpo {
-    /// Inverse temperature β.
-    pub beta: f64,
-    /// Weight α of the likelihood term.
-    pub alpha: f64,
-    /// What the likelihood is averaged over.
-    pub pooling: Pooling,
-}
-
-impl Formula for Rpo {
-    fn needs(&self) -> Needs {
-        Needs::PAIR_AND_REFERENCE
-    }
-
-    fn ranges(&self, ranges: &mut Ranges) {
-        ranges.positive("beta", self.beta).not_negative("alpha", self.alpha);
-    }
-
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        Dpo { beta: self.beta }.evaluate(sheet);
-        sheet.likelihood(self.alpha, self.pooling);
-    }
-}
-
-/// **DPO-Positive**, `L = −ℓ(β(Δ − λ max(0, −a)))`; β 0.3, λ 50 (authors' baseline: β 0.5, λ 1).
-/// At a = 0, where training starts, the penalty has derivative 0. Pal et al. 2024.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DpoPositive {
-    /// Inverse temperature β.
-    pub beta: f64,
-    /// Weight λ of the penalty on a chosen likelihood below the reference's.
-    pub lambda: f64,
-}
-
-impl Formula for DpoPositive {
-    fn needs(&self) -> Needs {
-        Needs::PAIR_AND_REFERENCE
-    }
-
-    fn ranges(&self, ranges: &mut Ranges) {
-        ranges.positive("beta", self.beta).not_negative("lambda", self.lambda);
-    }
-
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        let penalised = scores.margin() - self.lambda * (-scores.chosen()).positive_part();
-        sheet.preference(&scores, -(self.beta * penalised).log_sigmoid());
-    }
-}
-
-/// **DPO-Positive with the penalty outside the logistic**, `L = −ℓ(βΔ) + δ max(0, −a)`; β 0.1,
-/// δ 50. A different loss from [`DpoPositive`] that goes by the same name in mlx-lm-lora.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DpoPositiveOutside {
-    /// Inverse temperature β.
-    pub beta: f64,
-    /// Weight δ of the penalty.
-    pub delta: f64,
-}
-
-impl Formula for DpoPositiveOutside {
-    fn needs(&self) -> Needs {
-        Needs::PAIR_AND_REFERENCE
-    }
-
-    fn ranges(&self, ranges: &mut Ranges) {
-        ranges.positive("beta", self.beta).not_negative("delta", self.delta);
-    }
-
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        let penalty = self.delta * (-scores.chosen()).positive_part();
-        sheet.preference(&scores, penalty - (self.beta * scores.margin()).log_sigmoid());
-    }
-}
-
 /// **EXO**, the reverse KL from the policy's to the smoothed preference,
 /// `L = σ(x)[ℓ(x) − log(1−ε)] + σ(−x)[ℓ(−x) − log ε]`, `x = βΔ`; β 0.1, ε 1e-3. Ji et al. 2024.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -347,6 +241,31 @@ impl Formula for Exo {
         let preferred = x.sigmoid() * (x.log_sigmoid() - (-self.epsilon).ln_1p());
         let dispreferred = (-x).sigmoid() * ((-x).log_sigmoid() - self.epsilon.ln());
         sheet.preference(&scores, preferred + dispreferred);
+    }
+}
+
+/// **f-DPO with the Jensen-Shannon divergence** in the place of the KL, `L = −ℓ(β(ℓ(a) − ℓ(b)))`;
+/// β 0.1. Wang et al. 2023.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JensenShannonDpo {
+    /// Inverse temperature β.
+    pub beta: f64,
+}
+
+impl Formula for JensenShannonDpo {
+    fn needs(&self) -> Needs {
+        Needs::PAIR_AND_REFERENCE
+    }
+
+    fn ranges(&self, ranges: &mut Ranges) {
+        ranges.positive("beta", self.beta);
+    }
+
+    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
+        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+        let margin = scores.chosen().log_sigmoid() - scores.rejected().log_sigmoid();
+        sheet.preference(&scores, -(self.beta * margin).log_sigmoid());
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         },
         Entry {
             name: "ld-dpo",
-            summary: "-ℓ(βh), w_t = α beyond the shorter completion's length",
+            summary: "-ℓ(βh), policy weights α beyond the shorter completion's length",
             source: "Liu et al. 2024; TRL `ld_alpha`",
             build: |entry, given| configure(entry, &LengthDesensitisedDpo { beta: 0.1, alpha: 0.5 }, given),
         },
@@ -132,8 +132,9 @@ impl Formula for DecayedDpo {
     }
 }
 
-/// **LD-DPO**, `w_t = 1` up to the length of the shorter completion and α beyond; β 0.1, α 0.5.
-/// Liu et al. 2024.
+/// **LD-DPO**, `L = −ℓ(β[Σ w p_c − Q_c − Σ w p_r + Q_r])` with `w_t = 1` up to the length of the
+/// shorter completion and α beyond; β 0.1, α 0.5. As in TRL, the weights act on the policy and not on
+/// the reference. Liu et al. 2024.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthDesensitisedDpo {
@@ -153,10 +154,13 @@ impl Formula for LengthDesensitisedDpo {
     }
 
     fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let public = sheet.pair().chosen.len().min(sheet.pair().rejected.len());
-        weighted_dpo(sheet, self.beta, |completion| {
-            (0..completion.len()).map(|t| if t < public { 1.0 } else { self.alpha }).collect()
-        });
+        let pair = sheet.pair();
+        let public = pair.chosen.len().min(pair.rejected.len());
+        let weights = |n: usize| (0..n).map(|t| if t < public { 1.0 } else { self.alpha }).collect();
+        let (chosen, rejected) = (weights(pair.chosen.len()), weights(pair.rejected.len()));
+        let scores = Scores::weighted(pair, Form::Sum, Baseline::Zero, chosen, rejected);
+        let reference = pair.chosen.reference.iter().sum::<f64>() - pair.rejected.reference.iter().sum::<f64>();
+        sheet.preference(&scores, -(self.beta * (scores.margin() - reference)).log_sigmoid());
     }
 }
 
