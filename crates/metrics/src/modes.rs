@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
-/// One way of being wrong. Every gold item and every predicted item that is not an exact match
-/// falls into exactly one mode.
+/// One way of being wrong. Every gold entity and every predicted entity that is not an exact match
+/// falls into exactly one mode. A predicted argument that was paired with a gold mention (its
+/// boundary or its label is wrong) stands for that mention, so that an entity error is not counted
+/// again as a relation error; with that, the same holds of relations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeKind {
@@ -27,7 +29,7 @@ pub enum ModeKind {
     MissingEntity,
     /// A predicted mention without any counterpart; also one that is not in the source at all.
     SpuriousEntity,
-    /// The pair is right, the relation type is not (the direction is, or neither type is directed).
+    /// The pair is right, the relation type is not, in whichever direction.
     RelationConfusion,
     /// Pair and type are right, head and tail are exchanged (types that are not symmetric only).
     DirectionReversed,
@@ -114,8 +116,8 @@ pub struct Exposure {
     pub gold: u64,
     /// Predicted items with this label.
     pub predicted: u64,
-    /// Gold items with this label whose span (for a relation: whose ordered pair of spans, either
-    /// order for a symmetric type) was predicted, with whatever label: the exposure of a confusion.
+    /// Gold items with this label whose span (for a relation: whose pair of mentions, in either
+    /// order) was predicted with whatever label: the exposure of a confusion.
     pub located: u64,
     /// Gold items with this label that were predicted exactly, sub-label aside.
     pub correct: u64,
@@ -196,7 +198,7 @@ impl ErrorModes {
         self.confusion(ModeKind::LabelConfusion, &self.entities, ontology.entities.len(), &find)
     }
 
-    /// Relation type confusion given the ordered pair: `table[gold][predicted]`, as
+    /// Relation type confusion given the pair: `table[gold][predicted]`, as
     /// [`ErrorModes::entity_confusion`].
     pub fn relation_confusion(&self, ontology: &Ontology) -> Vec<Vec<u64>> {
         let find = |name: &str| ontology.relation_named(name).map(RelationLabelId::index);

@@ -1,0 +1,239 @@
+//! Several systems on the same documents: figures, intervals, differences and p-values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::EvaluationError;
+use crate::evaluate::Counts;
+use crate::layout::Layout;
+use crate::metric::{Metric, Profile};
+use crate::prediction::PredictionKind;
+use crate::significance::{Resampling, bootstrap, holm, percentile_interval, randomisation};
+use crate::table::CountTable;
+
+/// A comparison as data: what tables, reports and machine output are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The way of counting.
+    pub profile: Profile,
+    /// Documents that every system was scored on.
+    pub documents: u64,
+    /// Bootstrap resamples, and rounds of the randomisation test.
+    pub resamples: u32,
+    /// The seed of both.
+    pub seed: u64,
+    /// The metrics, in the order of tables.
+    pub metrics: Vec<MetricName>,
+    /// The systems, in the order given.
+    pub systems: Vec<SystemScores>,
+    /// Every pair of systems, the earlier one first.
+    pub differences: Vec<PairDifferences>,
+}
+
+/// How a metric is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricName {
+    /// In machine output.
+    pub key: String,
+    /// In tables.
+    pub title: String,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+}
+
+/// The figures of one system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SystemScores {
+    /// Its name.
+    pub name: String,
+    /// How many runs (training seeds) it has.
+    pub runs: u32,
+    /// One estimate a metric, in the order of [`Comparison::metrics`].
+    pub scores: Vec<Estimate>,
+}
+
+/// A figure with its uncertainty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The metric's key.
+    pub metric: String,
+    /// The figure from counts summed over documents and runs, a fraction.
+    pub value: f64,
+    /// Lower end of the 95 % bootstrap percentile interval over documents.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The figure of each run.
+    pub per_run: Vec<f64>,
+    /// Mean over runs.
+    pub mean: f64,
+    /// Sample standard deviation over runs; `None` for a single run.
+    pub sd: Option<f64>,
+}
+
+/// Two systems compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairDifferences {
+    /// The first system.
+    pub a: String,
+    /// The second system.
+    pub b: String,
+    /// One difference a metric, in the order of [`Comparison::metrics`].
+    pub differences: Vec<Difference>,
+}
+
+/// A difference with its uncertainty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The metric's key.
+    pub metric: String,
+    /// First minus second.
+    pub difference: f64,
+    /// Lower end of the 95 % percentile interval of the paired bootstrap over documents.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// One-sided: share of resamples in which the first system is not better.
+    pub p_bootstrap: f64,
+    /// Two-sided, approximate randomisation.
+    pub p_randomisation: f64,
+    /// `p_randomisation` after Holm's correction over the metrics of this pair.
+    pub p_holm: f64,
+}
+
+impl Comparison {
+    /// The estimate of a system for a metric, by their names.
+    pub fn estimate(&self, system: &str, metric: &str) -> Option<&Estimate> {
+        let system = self.systems.iter().find(|scores| scores.name == system)?;
+        system.scores.iter().find(|estimate| estimate.metric == metric)
+    }
+}
+
+/// Compares systems, each given by name with the counts of one or several runs.
+///
+/// All counts must come from the same gold documents. Runs of a system are pooled: counts are
+/// summed over runs within each document, so that a document with all its runs is what is
+/// resampled. Reproducible from the seed, whatever the number of threads.
+pub fn compare(
+    systems: &[(String, Vec<Counts>)],
+    profile: Profile,
+    resampling: Resampling,
+) -> Result<Comparison, EvaluationError> {
+    let runs = || systems.iter().flat_map(|(_, runs)| runs);
+    let Some(first) = runs().next() else {
+        return Err(EvaluationError::Comparison("there is no system to compare".into()));
+    };
+    for (name, runs) in systems {
+        if runs.is_empty() {
+            return Err(EvaluationError::Comparison(format!("the system `{name}` has no predictions")));
+        }
+        if runs.iter().any(|run| run.layout != first.layout || run.table.documents() != first.table.documents()) {
+            let found = format!("the system `{name}` was scored on other documents or with another ontology");
+            return Err(EvaluationError::Comparison(found));
+        }
+    }
+    let layout = &first.layout;
+    let raw = runs().all(|run| run.kind == PredictionKind::Raw);
+    let metrics = profile.metrics(layout, raw);
+    let columns = columns_of(&metrics, layout);
+    let values = |row: &[u64]| scatter_and_measure(&metrics, layout, &columns, row);
+
+    let tables: Vec<CountTable> = systems
+        .iter()
+        .map(|(_, runs)| CountTable::sum(&runs.iter().map(|run| &run.table).collect::<Vec<_>>()))
+        .collect();
+    let joined = CountTable::side_by_side(&tables, &columns);
+    let width = columns.len();
+    let samples = bootstrap(&joined, resampling, |row| {
+        if width == 0 { Vec::new() } else { row.chunks_exact(width).flat_map(values).collect() }
+    });
+    let count = metrics.len();
+    let sample = |system: usize, metric: usize| samples.iter().map(move |values| values[system * count + metric]);
+
+    let mut scores = Vec::with_capacity(systems.len());
+    for (index, (name, runs)) in systems.iter().enumerate() {
+        let pooled = tables[index].pooled();
+        let rows: Vec<Vec<u64>> = runs.iter().map(|run| run.table.pooled()).collect();
+        let estimate = |(position, metric): (usize, &Metric)| {
+            let per_run: Vec<f64> = rows.iter().map(|row| metric.measure.value(layout, row)).collect();
+            let (low, high) = percentile_interval(sample(index, position).collect());
+            let (mean, sd) = mean_and_sd(&per_run);
+            let value = metric.measure.value(layout, &pooled);
+            Estimate { metric: metric.key.into(), value, low, high, per_run, mean, sd }
+        };
+        scores.push(SystemScores {
+            name: name.clone(),
+            runs: runs.len() as u32,
+            scores: metrics.iter().enumerate().map(estimate).collect(),
+        });
+    }
+
+    let mut differences = Vec::new();
+    for a in 0..systems.len() {
+        for b in a + 1..systems.len() {
+            let pair = CountTable::side_by_side(&[tables[a].clone(), tables[b].clone()], &columns);
+            let p_values = randomisation(&pair, resampling, values);
+            let corrected = holm(&p_values);
+            let difference = |(position, metric): (usize, &Metric)| {
+                let sampled: Vec<f64> = sample(a, position).zip(sample(b, position)).map(|(a, b)| a - b).collect();
+                let better =
+                    |difference: f64| if metric.higher_is_better { difference > 0.0 } else { difference < 0.0 };
+                let not_better = sampled.iter().filter(|&&difference| !better(difference)).count();
+                let p_bootstrap = not_better as f64 / sampled.len().max(1) as f64;
+                let (low, high) = percentile_interval(sampled);
+                Difference {
+                    metric: metric.key.into(),
+                    difference: scores[a].scores[position].value - scores[b].scores[position].value,
+                    low,
+                    high,
+                    p_bootstrap,
+                    p_randomisation: p_values[position],
+                    p_holm: corrected[position],
+                }
+            };
+            differences.push(PairDifferences {
+                a: systems[a].0.clone(),
+                b: systems[b].0.clone(),
+                differences: metrics.iter().enumerate().map(difference).collect(),
+            });
+        }
+    }
+    let name = |metric: &Metric| MetricName {
+        key: metric.key.into(),
+        title: metric.title.into(),
+        higher_is_better: metric.higher_is_better,
+    };
+    Ok(Comparison {
+        profile,
+        documents: first.table.documents() as u64,
+        resamples: resampling.resamples,
+        seed: resampling.seed,
+        metrics: metrics.iter().map(name).collect(),
+        systems: scores,
+        differences,
+    })
+}
+
+/// The columns that some metric reads, sorted.
+fn columns_of(metrics: &[Metric], layout: &Layout) -> Vec<usize> {
+    let mut columns: Vec<usize> = metrics.iter().flat_map(|metric| metric.measure.columns(layout)).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// The metrics of a row that holds only `columns`.
+fn scatter_and_measure(metrics: &[Metric], layout: &Layout, columns: &[usize], row: &[u64]) -> Vec<f64> {
+    let mut whole = vec![0; layout.columns()];
+    for (&column, &value) in columns.iter().zip(row) {
+        whole[column] = value;
+    }
+    metrics.iter().map(|metric| metric.measure.value(layout, &whole)).collect()
+}
+
+/// The mean and, for two or more values, the sample standard deviation.
+fn mean_and_sd(values: &[f64]) -> (f64, Option<f64>) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()))
+}

@@ -1,0 +1,96 @@
+//! Counting a whole set of predictions.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+use tabpo_answer::FaultKind;
+use tabpo_corpus::Document;
+use tabpo_ontology::Ontology;
+
+use crate::count::count_document;
+use crate::error::EvaluationError;
+use crate::layout::{Family, Layout};
+use crate::prediction::{PredictionKind, Predictions};
+use crate::scan::scan;
+use crate::table::{CountTable, TableBuilder};
+
+/// The counts of one set of predictions: all that metrics, intervals and tests need.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Where each count stands in a row.
+    pub layout: Layout,
+    /// One row a document, in gold order.
+    pub table: CountTable,
+    /// Keys of the documents, in gold order; empty unless asked for.
+    pub keys: Vec<String>,
+    /// Whether the predictions were raw output.
+    pub kind: PredictionKind,
+    /// Gold label and predicted label at spans that both sides have, by name, and how often.
+    pub confusion: BTreeMap<(String, String), u64>,
+    /// Faults of raw output by kind.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// What a reader of the figures should know: missing documents, for example.
+    pub notes: Vec<String>,
+}
+
+/// Counts predictions against gold.
+///
+/// `gold` yields documents one at a time (or references to them); only rows of counts are kept.
+/// With `keep_keys`, document keys are kept too. A gold document without prediction counts as an
+/// empty prediction and is named in [`Counts::notes`]. The result does not depend on the number of
+/// threads.
+pub fn count<D, E>(
+    gold: impl IntoIterator<Item = Result<D, E>>,
+    predictions: &mut Predictions,
+    ontology: &Ontology,
+    keep_keys: bool,
+) -> Result<Counts, EvaluationError>
+where
+    D: Borrow<Document> + Send + Sync,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let layout = Layout::new(ontology);
+    let mut builder = TableBuilder::new(layout.columns());
+    let mut confusion: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+    let mut faults: BTreeMap<FaultKind, u64> = BTreeMap::new();
+    let mut keys = Vec::new();
+    let coverage = scan(
+        gold,
+        predictions,
+        ontology,
+        |document| {
+            let key = keep_keys.then(|| document.document.key.clone());
+            (key, count_document(&layout, &document.units))
+        },
+        |(key, counts)| {
+            keys.extend(key);
+            builder.push(&counts.row);
+            for (pair, count) in counts.confusion {
+                *confusion.entry(pair).or_default() += count;
+            }
+            for (kind, count) in counts.faults {
+                *faults.entry(kind).or_default() += count;
+            }
+        },
+    )?;
+    let names = layout.names(Family::Ner).unwrap_or_default();
+    let confusion = confusion
+        .into_iter()
+        .map(|((gold, predicted), count)| ((names[gold].clone(), names[predicted].clone()), count))
+        .collect();
+    let mut notes = Vec::new();
+    if !coverage.missing_documents.is_empty() {
+        let missing = &coverage.missing_documents;
+        let shown = missing.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let more = if missing.len() > 3 { ", ..." } else { "" };
+        notes.push(format!(
+            "{} of {} documents have no prediction and count as empty: {shown}{more}",
+            missing.len(),
+            coverage.documents
+        ));
+    }
+    if coverage.missing_units > 0 {
+        notes.push(format!("{} sentences have no prediction and count as empty", coverage.missing_units));
+    }
+    Ok(Counts { kind: predictions.kind(), table: builder.finish(), layout, keys, confusion, faults, notes })
+}

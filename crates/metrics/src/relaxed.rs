@@ -1,0 +1,182 @@
+//! Relaxed matching of texts.
+//!
+//! Two texts match if the set of lower-cased words of one contains the other's, or if the sets have
+//! a Jaccard index of at least 0.6.
+
+use std::collections::HashMap;
+
+use tabpo_corpus::Span;
+
+/// Words of one document as numbers, so that texts can be compared as sorted lists.
+#[derive(Default)]
+pub(crate) struct Words {
+    numbers: HashMap<String, u32>,
+}
+
+/// The set of words of a text, sorted.
+pub(crate) type WordSet = Vec<u32>;
+
+impl Words {
+    pub(crate) fn set(&mut self, text: &str) -> WordSet {
+        let mut set: WordSet = text
+            .to_lowercase()
+            .split_whitespace()
+            .map(|word| {
+                if let Some(&number) = self.numbers.get(word) {
+                    return number;
+                }
+                let number = self.numbers.len() as u32;
+                self.numbers.insert(word.to_owned(), number);
+                number
+            })
+            .collect();
+        set.sort_unstable();
+        set.dedup();
+        set
+    }
+}
+
+/// Whether two word sets match. An empty set is contained in every other: see
+/// [`greedy_matches`] for what that allows.
+fn alike(a: &[u32], b: &[u32]) -> bool {
+    let (mut i, mut j, mut shared) = (0, 0, 0_usize);
+    while i < a.len() && j < b.len() {
+        match a[i].cmp(&b[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => {
+                shared += 1;
+                i += 1;
+                j += 1;
+            }
+        }
+    }
+    let union = a.len() + b.len() - shared;
+    // Jaccard >= 0.6, in integers.
+    shared == a.len().min(b.len()) || 5 * shared >= 3 * union
+}
+
+/// How many predicted texts find a gold text, as the public TAB-PO code counts: each predicted
+/// text in output order takes the first gold text that matches and is not taken. It ignores labels
+/// and places, depends on the order, and a copy of the whole source matches every gold text; it is
+/// here for comparison only.
+pub(crate) fn greedy_matches(gold: &[WordSet], predicted: &[WordSet]) -> u32 {
+    let mut taken = vec![false; gold.len()];
+    let mut matches = 0;
+    for text in predicted {
+        if let Some(free) = (0..gold.len()).find(|&index| !taken[index] && alike(text, &gold[index])) {
+            taken[free] = true;
+            matches += 1;
+        }
+    }
+    matches
+}
+
+/// The size of a maximum one-to-one matching of predicted and gold items whose texts match and
+/// whose spans overlap. Items without words or without a place never match, so neither empty
+/// strings nor copies of the source can win anything, and the order does not matter.
+pub(crate) fn strict_matches(gold: &[(Span, WordSet)], predicted: &[(Option<Span>, WordSet)]) -> u32 {
+    let fits = |(span, words): &(Option<Span>, WordSet), (gold_span, gold_words): &(Span, WordSet)| {
+        span.is_some_and(|span| span.overlaps(*gold_span))
+            && !words.is_empty()
+            && !gold_words.is_empty()
+            && alike(words, gold_words)
+    };
+    let edges: Vec<Vec<usize>> =
+        predicted.iter().map(|item| (0..gold.len()).filter(|&index| fits(item, &gold[index])).collect()).collect();
+    maximum_matching(&edges, gold.len())
+}
+
+/// The size of a maximum matching of a bipartite graph, by augmenting paths. `edges[left]` are the
+/// right nodes that a left node may take.
+fn maximum_matching(edges: &[Vec<usize>], right: usize) -> u32 {
+    let mut holder: Vec<Option<usize>> = vec![None; right];
+    let mut visited = vec![usize::MAX; right];
+    let mut size = 0;
+    for start in 0..edges.len() {
+        // Depth-first search with its own stack: (left node, next edge to try).
+        let mut path: Vec<(usize, usize)> = vec![(start, 0)];
+        while let Some((left, edge)) = path.last_mut() {
+            let Some(&candidate) = edges[*left].get(*edge) else {
+                path.pop();
+                continue;
+            };
+            *edge += 1;
+            if visited[candidate] == start {
+                continue;
+            }
+            visited[candidate] = start;
+            if let Some(next) = holder[candidate] {
+                path.push((next, 0));
+            } else {
+                // Every left node on the path takes the right node that it tried last.
+                for &(left, edge) in &path {
+                    holder[edges[left][edge - 1]] = Some(left);
+                }
+                size += 1;
+                break;
+            }
+        }
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_match_by_containment_or_overlap() {
+        let mut words = Words::default();
+        let mut alike_texts = |a: &str, b: &str| {
+            let (a, b) = (words.set(a), words.set(b));
+            alike(&a, &b)
+        };
+        assert!(alike_texts("Optical Flow", "optical flow estimation"));
+        assert!(alike_texts("a b c d", "b c d e"));
+        assert!(!alike_texts("a b c", "c d e"));
+        assert!(alike_texts("a b c x", "a b c y")); // 3 of 5
+        assert!(!alike_texts("a b x", "a b y")); // 2 of 4
+        assert!(alike_texts("", "anything"));
+    }
+
+    #[test]
+    fn greedy_depends_on_order_and_strict_does_not() {
+        let mut words = Words::default();
+        let gold: Vec<WordSet> = ["a b", "a"].map(|text| words.set(text)).into();
+        let forward: Vec<WordSet> = ["a", "a b c d e b"].map(|text| words.set(text)).into();
+        let backward: Vec<WordSet> = forward.iter().rev().cloned().collect();
+        assert_eq!(greedy_matches(&gold, &forward), 2);
+        assert_eq!(greedy_matches(&gold, &backward), 2);
+        let gold: Vec<WordSet> = ["a", "a b"].map(|text| words.set(text)).into();
+        let narrow: Vec<WordSet> = ["a b", "a"].map(|text| words.set(text)).into();
+        assert_eq!(greedy_matches(&gold, &narrow), 2);
+        let gold = [(Span::new(0, 1), words.set("a")), (Span::new(0, 2), words.set("a b c"))];
+        let predicted = [(Some(Span::new(0, 1)), words.set("a")), (Some(Span::new(0, 1)), words.set("a x y"))];
+        let reversed = [predicted[1].clone(), predicted[0].clone()];
+        assert_eq!(strict_matches(&gold, &predicted), 2);
+        assert_eq!(strict_matches(&gold, &reversed), 2);
+    }
+
+    #[test]
+    fn the_gaming_of_the_compatible_match_fails_under_the_strict_one() {
+        let mut words = Words::default();
+        let source = words.set("we use optical flow to track cars");
+        let gold_texts = [words.set("optical flow"), words.set("cars")];
+        assert_eq!(greedy_matches(&gold_texts, &[source.clone(), source.clone()]), 2);
+        assert_eq!(greedy_matches(&gold_texts, &[vec![], vec![]]), 2);
+        let gold = [(Span::new(2, 4), gold_texts[0].clone()), (Span::new(6, 7), gold_texts[1].clone())];
+        assert_eq!(strict_matches(&gold, &[(None, vec![]), (Some(Span::new(0, 7)), vec![])]), 0);
+        // One placed copy of the source still covers one gold item, N copies can't be placed N times.
+        let copies = [(Some(Span::new(0, 7)), source.clone()), (None, source)];
+        assert_eq!(strict_matches(&gold, &copies), 1);
+    }
+
+    #[test]
+    fn matching_is_maximum() {
+        // A greedy choice of 0 for the first left node would block the second.
+        assert_eq!(maximum_matching(&[vec![0, 1], vec![0]], 2), 2);
+        assert_eq!(maximum_matching(&[vec![0, 1], vec![0, 2], vec![0], vec![0]], 3), 3);
+        assert_eq!(maximum_matching(&[vec![], vec![0]], 1), 1);
+    }
+}

@@ -1,0 +1,79 @@
+//! Files and figures for the tests of this crate.
+
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this module")]
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tabpo_corpus::Document;
+use tabpo_metrics::{Counts, Evaluation, EvaluationError, Predictions, count};
+use tabpo_ontology::Ontology;
+
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The labels of SciERC.
+pub fn scierc_ontology() -> Ontology {
+    Ontology::read(&workspace().join("examples/scierc/ontology.toml")).expect("a valid ontology")
+}
+
+pub fn read_gold(path: &Path, ontology: &Ontology) -> Vec<Document> {
+    tabpo_corpus::read(path, None, ontology).expect("a valid corpus").documents
+}
+
+/// The golden figures and the gold they belong to, or `None` (with a notice) where they are not there.
+pub fn shared() -> Option<(PathBuf, PathBuf)> {
+    let shared = workspace().join("../shared");
+    let (golden, gold) = (shared.join("golden/metrics"), shared.join("data/scierc/dev.json"));
+    if golden.is_dir() && gold.is_file() {
+        return Some((golden, gold));
+    }
+    eprintln!("skipped: {} is not there", shared.display());
+    None
+}
+
+pub fn count_documents(
+    gold: &[Document],
+    predictions: &mut Predictions,
+    ontology: &Ontology,
+) -> Result<Counts, EvaluationError> {
+    count(gold.iter().map(Ok::<_, Infallible>), predictions, ontology, true)
+}
+
+pub fn evaluate(gold: &[Document], predictions: &Path, ontology: &Ontology) -> (Counts, Value) {
+    let mut predictions = Predictions::open(predictions).expect("valid predictions");
+    let counts = count_documents(gold, &mut predictions, ontology).expect("predictions that fit");
+    let value = serde_json::to_value(Evaluation::of(&counts)).expect("plain data");
+    (counts, value)
+}
+
+/// Every figure of `expected` must be in `found` under the same name, to 1e-9; names that `found`
+/// has besides are fine at the top levels, but a table of labels must have exactly the same ones.
+pub fn assert_agrees(found: &Value, expected: &Value, path: &str) -> usize {
+    match expected {
+        Value::Object(expected) => {
+            let found = found.as_object().unwrap_or_else(|| panic!("{path}: missing"));
+            if path.ends_with("per_label") || path.ends_with("label_confusion_given_span") {
+                assert_eq!(found.len(), expected.len(), "{path}");
+            }
+            let missing = Value::Null;
+            expected
+                .iter()
+                .map(|(key, value)| assert_agrees(found.get(key).unwrap_or(&missing), value, &format!("{path}/{key}")))
+                .sum()
+        }
+        Value::Number(expected) => {
+            let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{path}: no number"));
+            let (found, expected) = (number(found), expected.as_f64().expect("a number"));
+            assert!((found - expected).abs() < 1e-9, "{path}: {found} is not {expected}");
+            1
+        }
+        other => panic!("{path}: unexpected {other}"),
+    }
+}
