@@ -39,7 +39,7 @@ pub enum CorpusError {
         /// Where.
         place: Place,
         /// What.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// A file whose format cannot be recognised.
     #[error("cannot tell the format of {path}: {reason}; name it (one of {})", crate::Format::names().join(", "))]
@@ -54,6 +54,12 @@ pub enum CorpusError {
 impl CorpusError {
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
         Self::Io { doing: "read", path: path.to_path_buf(), source }
+    }
+
+    /// A problem of the document `key`, in a line of a file.
+    pub(crate) fn invalid(path: &Path, line: usize, key: Option<String>, problem: Problem) -> Self {
+        let place = Place { path: path.to_path_buf(), line, key };
+        Self::Invalid { place, problem: Box::new(problem) }
     }
 
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {

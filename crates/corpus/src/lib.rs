@@ -15,11 +15,12 @@ mod format;
 mod notes;
 mod statistics;
 pub mod synthetic;
+mod text_document;
 mod unit;
 
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, Place, Problem};
-pub use format::{Documents, Format, Loaded, dygie, read, write};
+pub use format::{Documents, Format, Loaded, brat, doccano, dygie, jsonl, label_studio, read, stream, write};
 pub use notes::{Note, Notes};
 pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};
 pub use unit::{Level, Unit};

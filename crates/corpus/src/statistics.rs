@@ -103,7 +103,7 @@ impl Distribution {
 /// The statistics of a corpus.
 pub fn statistics(documents: &[Document], ontology: &Ontology) -> Statistics {
     let mentions = || documents.iter().flat_map(|document| &document.mentions);
-    let units = || documents.iter().flat_map(|document| sentences(document));
+    let units = || documents.iter().flat_map(sentences);
     let pairs: Vec<(Span, Span)> = documents.iter().flat_map(overlapping_pairs).collect();
     let count_pairs = |test: fn(Span, Span) -> bool| pairs.iter().filter(|(a, b)| test(*a, *b)).count() as u64;
     let relations_per_sentence = Distribution::of(units().map(|unit| unit.relations().count()));

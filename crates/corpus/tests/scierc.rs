@@ -1,4 +1,4 @@
-//! The SciERC release, where it is at hand: everything is read, the numbers are the published
+//! The `SciERC` release, where it is at hand: everything is read, the numbers are the published
 //! ones, and writing it back says the same.
 
 use std::{
@@ -67,7 +67,7 @@ fn train_has_the_published_ambiguity() {
     assert_eq!(found.clusters, 720);
 }
 
-/// What a DyGIE line says, without what its order does not say.
+/// What a `DyGIE` line says, without what its order does not say.
 fn meaning(line: &str) -> (String, Value, Vec<BTreeSet<String>>, Vec<BTreeSet<String>>, Value) {
     let line: Value = serde_json::from_str(line).unwrap();
     let sets = |field: &str| -> Vec<BTreeSet<String>> {

@@ -28,7 +28,7 @@ impl Ontology {
         Import::default().run(text).map_err(|(line, problem)| OntologyError::Invalid {
             origin: origin.to_owned(),
             line,
-            problem,
+            problem: Box::new(problem),
         })
     }
 }

@@ -23,7 +23,7 @@ pub enum OntologyError {
         /// Line, counted from 1.
         line: usize,
         /// What is wrong there.
-        problem: Problem,
+        problem: Box<Problem>,
     },
 }
 

@@ -27,7 +27,7 @@ impl Ontology {
         parse(text).map_err(|Fault { at, problem }| OntologyError::Invalid {
             origin: origin.to_owned(),
             line: line_of(text, at),
-            problem,
+            problem: Box::new(problem),
         })
     }
 }
@@ -46,7 +46,7 @@ impl Fault {
 
 /// The line of a byte, counted from 1.
 fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
+    text.as_bytes()[..at.min(text.len())].split(|&byte| byte == b'\n').count()
 }
 
 fn parse(text: &str) -> Result<Ontology, Fault> {

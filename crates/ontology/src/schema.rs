@@ -125,5 +125,10 @@ impl Dialect {
 }
 
 fn object_schema(properties: Map<String, Value>, required: Vec<String>) -> Value {
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+    let mut schema = Map::new();
+    schema.insert("type".into(), "object".into());
+    schema.insert("properties".into(), Value::Object(properties));
+    schema.insert("required".into(), required.into());
+    schema.insert("additionalProperties".into(), false.into());
+    Value::Object(schema)
 }

@@ -29,6 +29,9 @@ pub fn bracket_to_treebank(token: &str) -> &str {
     BRACKETS.iter().find(|(_, bracket)| *bracket == token).map_or(token, |(name, _)| name)
 }
 
+/// Head start and end, tail start and end, type.
+type RelationEntry = (i64, i64, i64, i64, String);
+
 #[derive(Deserialize)]
 struct Line {
     doc_key: Option<String>,
@@ -36,7 +39,7 @@ struct Line {
     #[serde(default)]
     ner: Option<Vec<Vec<(i64, i64, String)>>>,
     #[serde(default)]
-    relations: Option<Vec<Vec<(i64, i64, i64, i64, String)>>>,
+    relations: Option<Vec<Vec<RelationEntry>>>,
     #[serde(default)]
     clusters: Option<Vec<Vec<(i64, i64)>>>,
 }

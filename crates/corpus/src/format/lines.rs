@@ -1,16 +1,16 @@
 //! Reading one document a line, without holding the file in memory.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
-use serde::de::{Deserialize, IgnoredAny};
+use serde_json::value::RawValue;
 use tabpo_ontology::Ontology;
 
-use crate::{CorpusError, Document, Note, Notes, Place, Problem};
+use crate::{CorpusError, Document, Note, Notes, Problem};
 
 /// What can be wrong with a line.
 pub(crate) enum LineError {
@@ -75,10 +75,6 @@ impl<'a> Documents<'a> {
         &self.notes
     }
 
-    fn place(&self, key: Option<String>) -> Place {
-        Place { path: self.path.clone(), line: self.line, key }
-    }
-
     fn read_document(&mut self) -> Option<Result<Document, CorpusError>> {
         loop {
             self.buffer.clear();
@@ -96,17 +92,12 @@ impl<'a> Documents<'a> {
         // A byte order mark is not JSON, but editors write it.
         let content = self.buffer.strip_prefix('\u{feff}').unwrap_or(&self.buffer);
         let document = (self.parse)(content, self.ontology, &mut self.notes).map_err(|error| match error {
-            LineError::Json(error) => CorpusError::Json {
-                path: self.path.clone(),
-                line: self.line,
-                column: error.column(),
-                message: without_position(&error),
-            },
-            LineError::Invalid(key, problem) => CorpusError::Invalid { place: self.place(key), problem },
+            LineError::Json(error) => json_error(&self.path, self.line, &error),
+            LineError::Invalid(key, problem) => CorpusError::invalid(&self.path, self.line, key, problem),
         })?;
         if let Some(first_line) = self.keys.insert(document.key.clone(), self.line) {
             let problem = Problem::DuplicateKey { first_line };
-            return Err(CorpusError::Invalid { place: self.place(Some(document.key)), problem });
+            return Err(CorpusError::invalid(&self.path, self.line, Some(document.key), problem));
         }
         Ok(document)
     }
@@ -125,8 +116,18 @@ impl Iterator for Documents<'_> {
     }
 }
 
+/// An error of the JSON parser in the text that begins with line `first_line` of a file.
+pub(crate) fn json_error(path: &Path, first_line: usize, error: &serde_json::Error) -> CorpusError {
+    CorpusError::Json {
+        path: path.to_path_buf(),
+        line: first_line + error.line().saturating_sub(1),
+        column: error.column(),
+        message: without_position(error),
+    }
+}
+
 /// The parser's message without its own " at line 1 column 5", which counts within the line.
-pub(crate) fn without_position(error: &serde_json::Error) -> String {
+fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let suffix = format!(" at line {} column {}", error.line(), error.column());
     message.strip_suffix(&suffix).map_or(message.clone(), str::to_owned)
@@ -134,10 +135,14 @@ pub(crate) fn without_position(error: &serde_json::Error) -> String {
 
 /// Counts the fields of a JSON object that its reader does not know.
 pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Notes) -> Result<(), serde_json::Error> {
-    let mut parser = serde_json::Deserializer::from_str(object);
-    let fields = HashMap::<String, IgnoredAny>::deserialize(&mut parser)?;
-    for field in fields.into_keys().filter(|field| !known.contains(&field.as_str())) {
+    for field in field_names(object)?.into_iter().filter(|field| !known.contains(&field.as_str())) {
         notes.add(Note::IgnoredField(field));
     }
     Ok(())
+}
+
+/// The names of the fields of a JSON object.
+pub(crate) fn field_names(object: &str) -> Result<Vec<String>, serde_json::Error> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(object)?;
+    Ok(fields.into_keys().collect())
 }

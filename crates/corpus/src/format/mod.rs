@@ -1,14 +1,24 @@
 //! File formats.
 
+pub mod brat;
+pub mod doccano;
 pub mod dygie;
+pub mod jsonl;
+pub mod label_studio;
 mod lines;
 
-use std::{fmt, fs, io::Write, path::Path, str::FromStr};
+use std::{
+    fmt, fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::Ontology;
 
 pub use lines::Documents;
+use lines::{LineParser, field_names, json_error};
 
 use crate::{CorpusError, Document, Notes};
 
@@ -18,17 +28,68 @@ use crate::{CorpusError, Document, Notes};
 pub enum Format {
     /// `DyGIE` JSONL, the form in which `SciERC` is distributed.
     Dygie,
+    /// A directory of brat's `.txt` and `.ann` files.
+    Brat,
+    /// doccano JSONL.
+    Doccano,
+    /// Label Studio's JSON export.
+    LabelStudio,
+    /// The plain JSONL of this program, which holds all that a document says.
+    Jsonl,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 1] = [Format::Dygie];
+    pub const ALL: [Format; 5] = [Format::Dygie, Format::Brat, Format::Doccano, Format::LabelStudio, Format::Jsonl];
 
     /// The name used on the command line and in configuration files.
     pub fn name(self) -> &'static str {
         match self {
             Format::Dygie => "dygie",
+            Format::Brat => "brat",
+            Format::Doccano => "doccano",
+            Format::LabelStudio => "label_studio",
+            Format::Jsonl => "jsonl",
         }
+    }
+
+    /// Recognises the format of a file or directory by its content.
+    pub fn detect(path: &Path) -> Result<Format, CorpusError> {
+        if path.is_dir() {
+            return Ok(Format::Brat);
+        }
+        let unknown = |reason: String| CorpusError::UnknownFormat { path: path.to_path_buf(), reason };
+        let file = fs::File::open(path).map_err(|source| CorpusError::read(path, source))?;
+        for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+            let line = line.map_err(|source| CorpusError::read(path, source))?;
+            let line = line.trim_start_matches('\u{feff}').trim();
+            match line.bytes().next() {
+                None => {}
+                Some(b'[') => return Ok(Format::LabelStudio),
+                Some(b'{') => {
+                    return Self::of_object(line)
+                        .map_err(|error| json_error(path, number, &error))?
+                        .ok_or_else(|| unknown("its first object has neither `sentences` nor `text`".into()));
+                }
+                Some(_) => {
+                    return Err(unknown(format!("it begins with `{}`", line.chars().take(20).collect::<String>())));
+                }
+            }
+        }
+        Err(unknown("it is empty".into()))
+    }
+
+    /// The format that has such objects.
+    fn of_object(line: &str) -> Result<Option<Format>, serde_json::Error> {
+        let fields = field_names(line)?;
+        let has = |field: &str| fields.iter().any(|name| name == field);
+        Ok(if !has("text") {
+            has("sentences").then_some(Format::Dygie)
+        } else if has("id") || has("label") || has("labels") {
+            Some(Format::Doccano)
+        } else {
+            Some(Format::Jsonl)
+        })
     }
 
     /// The names of all formats.
@@ -67,26 +128,56 @@ pub struct Loaded {
 }
 
 /// Reads all documents of a file or, for brat, a directory. Without a format it is recognised by
-/// content.
+/// content. An empty file holds no documents in any line format, but must have its format named.
 pub fn read(path: &Path, format: Option<Format>, ontology: &Ontology) -> Result<Loaded, CorpusError> {
-    let _ = format;
-    collect(Documents::open(path, ontology, dygie::parse)?)
+    let format = format.map_or_else(|| Format::detect(path), Ok)?;
+    match format {
+        Format::Brat => brat::read(path, ontology),
+        Format::LabelStudio => label_studio::read(path, ontology),
+        Format::Dygie | Format::Doccano | Format::Jsonl => {
+            let mut stream = stream(path, format, ontology)?.expect("these formats have one document a line");
+            let documents = stream.by_ref().collect::<Result<Vec<_>, _>>()?;
+            Ok(Loaded { documents, notes: stream.notes().clone() })
+        }
+    }
 }
 
-fn collect(mut documents: Documents) -> Result<Loaded, CorpusError> {
-    let list = documents.by_ref().collect::<Result<Vec<_>, _>>()?;
-    Ok(Loaded { documents: list, notes: documents.notes().clone() })
+/// Reads documents one at a time, without holding the file in memory; `None` for formats that do
+/// not have one document a line.
+pub fn stream<'a>(path: &Path, format: Format, ontology: &'a Ontology) -> Result<Option<Documents<'a>>, CorpusError> {
+    let parse: LineParser = match format {
+        Format::Dygie => dygie::parse,
+        Format::Doccano => doccano::parse,
+        Format::Jsonl => jsonl::parse,
+        Format::Brat | Format::LabelStudio => return Ok(None),
+    };
+    Documents::open(path, ontology, parse).map(Some)
 }
 
-/// Writes documents.
+/// Writes documents to a file or, for brat, into a directory. Returns what the format could not
+/// say. The file appears only when it is complete.
 pub fn write(path: &Path, format: Format, documents: &[Document], ontology: &Ontology) -> Result<Notes, CorpusError> {
     let mut notes = Notes::default();
+    if format == Format::Brat {
+        brat::write(path, documents, ontology, &mut notes)?;
+        return Ok(notes);
+    }
     let mut text = String::new();
-    for document in documents {
-        match format {
-            Format::Dygie => text.push_str(&dygie::to_line(document, ontology, &mut notes)),
-        }
+    if format == Format::LabelStudio {
+        let tasks = (1..)
+            .zip(documents)
+            .map(|(number, document)| label_studio::to_task(document, number, ontology, &mut notes));
+        text = serde_json::to_string_pretty(&tasks.collect::<Vec<_>>()).expect("JSON values are valid JSON");
         text.push('\n');
+    } else {
+        for (number, document) in (1..).zip(documents) {
+            text.push_str(&match format {
+                Format::Dygie => dygie::to_line(document, ontology, &mut notes),
+                Format::Doccano => doccano::to_line(document, number, ontology, &mut notes),
+                _ => jsonl::to_line(document, ontology),
+            });
+            text.push('\n');
+        }
     }
     write_file(path, text.as_bytes())?;
     Ok(notes)
