@@ -1,0 +1,123 @@
+//! Which edits a gold answer admits: what makes a negative valid is decided here, before it is made.
+
+use tabpo_corpus::Span;
+use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
+
+use crate::{Edit, Side, scene::Scene};
+
+impl Scene<'_> {
+    /// Whether the edit makes a valid negative: within schema and hard constraints, on tokens of
+    /// one sentence, not gold and not a restatement of gold.
+    pub fn admits(&self, edit: &Edit) -> bool {
+        match *edit {
+            Edit::Label { entity, label, subtype } => {
+                label != self.entity(entity).label && self.admits_label(entity, label, subtype)
+            }
+            Edit::Subtype { entity, subtype } => {
+                Some(subtype) != self.entity(entity).subtype
+                    && self.subtype_fits(self.entity(entity).label, Some(subtype))
+            }
+            Edit::RelationLabel { relation, label } => {
+                let current = self.relation(relation);
+                label != current.label && self.admits_relation(current.head, current.tail, label)
+            }
+            Edit::Direction { relation } => {
+                let current = self.relation(relation);
+                !self.ontology.relation(current.label).symmetric
+                    && self.admits_relation(current.tail, current.head, current.label)
+            }
+            Edit::Argument { relation, side, entity } => {
+                let current = self.relation(relation);
+                let (head, tail) = match side {
+                    Side::Head => (entity, current.tail),
+                    Side::Tail => (current.head, entity),
+                };
+                entity != current.head
+                    && entity != current.tail
+                    && self.may_connect(head, tail)
+                    && self.admits_relation(head, tail, current.label)
+            }
+            Edit::Boundary { entity, span } => {
+                let current = self.place(entity);
+                self.admits_place(span, Some(entity))
+                    && current.overlaps(span)
+                    && self.unit.document.span_text(span) != self.entity(entity).text
+            }
+            Edit::AddEntity { span, label, subtype } => {
+                self.subtype_fits(label, subtype) && self.admits_place(span, None)
+            }
+            Edit::AddRelation { head, tail, label } => {
+                self.may_connect(head, tail) && self.admits_relation(head, tail, label)
+            }
+            Edit::Grounding { ref text, .. } => {
+                !text.is_empty()
+                    && text.trim() == text
+                    && !text.contains(char::is_control)
+                    && !self.holds(text)
+            }
+            Edit::Occurrence { entity, span } => {
+                self.admits_place(span, Some(entity))
+                    && self.unit.document.span_text(span) == self.entity(entity).text
+            }
+            Edit::DropEntity { .. } | Edit::DropRelation { .. } => true,
+        }
+    }
+
+    /// Whether a sub-label is there exactly if the label has sub-labels, and is one of them.
+    pub fn subtype_fits(&self, label: EntityLabelId, subtype: Option<SubtypeId>) -> bool {
+        let count = self.ontology.entity(label).subtypes.len();
+        subtype.map_or(count == 0, |subtype| subtype.index() < count)
+    }
+
+    /// Whether two entities may become the arguments of a relation: on different tokens, and their
+    /// spans not related in gold, whatever the type or direction.
+    pub fn may_connect(&self, head: u32, tail: u32) -> bool {
+        let (head, tail) = (self.place(head), self.place(tail));
+        !head.overlaps(tail)
+            && self.gold.relations.iter().all(|other| {
+                let other = (self.place(other.head), self.place(other.tail));
+                other != (head, tail) && other != (tail, head)
+            })
+    }
+
+    /// Whether a mention other than the gold ones may stand here: inside one sentence of the unit,
+    /// not on a gold mention's span, and not across the edge of a gold mention other than `moved`.
+    fn admits_place(&self, span: Span, moved: Option<u32>) -> bool {
+        if span.is_empty() || !self.span.contains(span) || !self.sentence_of(span.start).contains(span) {
+            return false;
+        }
+        self.entities().all(|index| {
+            let other = self.place(index);
+            let nested = other.contains(span) || span.contains(other);
+            other != span && (moved == Some(index) || !other.overlaps(span) || nested)
+        })
+    }
+
+    /// Whether the sub-label belongs to the label, no other mention on the same span has the label,
+    /// and the entity's relations stay within hard constraints.
+    fn admits_label(&self, entity: u32, label: EntityLabelId, subtype: Option<SubtypeId>) -> bool {
+        let place = self.place(entity);
+        let is_twin = |other: u32| other != entity && self.place(other) == place && self.entity(other).label == label;
+        let label_of = |index: u32| if index == entity { label } else { self.entity(index).label };
+        self.subtype_fits(label, subtype)
+            && !self.entities().any(is_twin)
+            && self.gold.relations.iter().filter(|relation| relation.head == entity || relation.tail == entity).all(
+                |relation| {
+                    self.ontology.signature_allowed(relation.label, label_of(relation.head), label_of(relation.tail))
+                },
+            )
+    }
+
+    /// Whether hard constraints allow the relation and gold does not state it between these spans,
+    /// in either order for a symmetric type.
+    fn admits_relation(&self, head: u32, tail: u32, label: RelationLabelId) -> bool {
+        let symmetric = self.ontology.relation(label).symmetric;
+        let spans = (self.place(head), self.place(tail));
+        let is_gold = self.gold.relations.iter().any(|other| {
+            let other_spans = (self.place(other.head), self.place(other.tail));
+            other.label == label
+                && (other_spans == spans || (symmetric && other_spans == (spans.1, spans.0)))
+        });
+        !is_gold && self.ontology.signature_allowed(label, self.entity(head).label, self.entity(tail).label)
+    }
+}

@@ -1,0 +1,165 @@
+//! Where two answers differ, for people and for statistics.
+
+use std::ops::Range;
+
+/// The bytes of either answer that the other does not have. Ranges are in order, apart, and end at
+/// character boundaries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Bytes of the gold answer.
+    pub chosen: Vec<Range<usize>>,
+    /// Bytes of the negative.
+    pub rejected: Vec<Range<usize>>,
+}
+
+/// Cells of the alignment table up to which answers are aligned word by word; beyond, everything
+/// between the common beginning and the common end counts as different.
+const LARGEST_TABLE: usize = 4_000_000;
+
+/// Aligns two answers word by word (longest common subsequence of words and signs).
+pub fn difference(chosen: &str, rejected: &str) -> Difference {
+    let (left, right) = (lexemes(chosen), lexemes(rejected));
+    let same = |a: &Range<usize>, b: &Range<usize>| chosen[a.clone()] == rejected[b.clone()];
+    let prefix = left.iter().zip(&right).take_while(|(a, b)| same(a, b)).count();
+    let (left, right) = (&left[prefix..], &right[prefix..]);
+    let suffix = left.iter().rev().zip(right.iter().rev()).take_while(|(a, b)| same(a, b)).count();
+    let (left, right) = (&left[..left.len() - suffix], &right[..right.len() - suffix]);
+    if left.len() * right.len() > LARGEST_TABLE {
+        let whole = |part: &[Range<usize>]| vec![part[0].start..part[part.len() - 1].end];
+        return Difference { chosen: whole(left), rejected: whole(right) };
+    }
+    // length[i][j]: the longest common subsequence of left[i..] and right[j..].
+    let columns = right.len() + 1;
+    let mut length = vec![0u32; (left.len() + 1) * columns];
+    for i in (0..left.len()).rev() {
+        for j in (0..right.len()).rev() {
+            length[i * columns + j] = if same(&left[i], &right[j]) {
+                length[(i + 1) * columns + j + 1] + 1
+            } else {
+                length[(i + 1) * columns + j].max(length[i * columns + j + 1])
+            };
+        }
+    }
+    let mut difference = Difference::default();
+    let (mut i, mut j) = (0, 0);
+    while i < left.len() || j < right.len() {
+        if i < left.len() && j < right.len() && same(&left[i], &right[j]) {
+            (i, j) = (i + 1, j + 1);
+        } else if j == right.len()
+            || (i < left.len() && length[(i + 1) * columns + j] >= length[i * columns + j + 1])
+        {
+            extend(&mut difference.chosen, &left[i]);
+            i += 1;
+        } else {
+            extend(&mut difference.rejected, &right[j]);
+            j += 1;
+        }
+    }
+    difference
+}
+
+fn extend(ranges: &mut Vec<Range<usize>>, next: &Range<usize>) {
+    match ranges.last_mut().filter(|last| last.end == next.start) {
+        Some(last) => last.end = next.end,
+        None => ranges.push(next.clone()),
+    }
+}
+
+/// Runs of letters and digits, and every other character by itself.
+fn lexemes(text: &str) -> Vec<Range<usize>> {
+    let mut lexemes: Vec<Range<usize>> = Vec::new();
+    let mut in_word = false;
+    for (start, character) in text.char_indices() {
+        let end = start + character.len_utf8();
+        match lexemes.last_mut().filter(|_| in_word && character.is_alphanumeric()) {
+            Some(last) => last.end = end,
+            None => lexemes.push(start..end),
+        }
+        in_word = character.is_alphanumeric();
+    }
+    lexemes
+}
+
+/// The number of bytes that both answers begin with.
+pub(crate) fn shared_prefix(chosen: &str, rejected: &str) -> usize {
+    chosen.bytes().zip(rejected.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// Whether the first byte of `chosen` that differs from `rejected` is scaffolding: not the content
+/// of a string or number that carries information (keys and the consecutive ids of entities do not).
+/// Both have to be canonical answers.
+pub fn starts_in_scaffold(chosen: &str, rejected: &str) -> bool {
+    let first = shared_prefix(chosen, rejected);
+    !values(chosen).iter().any(|range| range.contains(&first))
+}
+
+/// The bytes of the informative values of a canonical answer.
+fn values(answer: &str) -> Vec<Range<usize>> {
+    let bytes = answer.as_bytes();
+    let mut values = Vec::new();
+    let (mut list, mut item) = (0, 0);
+    let mut first_value = false;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'[' => (list, item) = (list + 1, 0),
+            b'{' => (item, first_value) = (item + 1, true),
+            b'"' => {
+                let start = at + 1;
+                at = start;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += 1 + usize::from(bytes[at] == b'\\');
+                }
+                let end = at.min(bytes.len());
+                if bytes.get(at + 1) != Some(&b':') {
+                    let is_id = list == 1 && first_value && answer[start..end] == format!("e{item}");
+                    if !is_id {
+                        values.push(start..end);
+                    }
+                    first_value = false;
+                }
+            }
+            b'0'..=b'9' => {
+                let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                values.push(at..at + digits);
+                at += digits - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLD: &str = r#"{"entities":[{"id":"e1","text":"optical flow","type":"Task"},{"id":"e2","text":"it","type":"Generic"}],"relations":[]}"#;
+
+    #[test]
+    fn a_label_swap_differs_in_the_label_only() {
+        let negative = GOLD.replace("Generic", "Method");
+        let found = difference(GOLD, &negative);
+        assert_eq!(found.chosen.iter().map(|range| &GOLD[range.clone()]).collect::<Vec<_>>(), ["Generic"]);
+        assert_eq!(found.rejected.iter().map(|range| &negative[range.clone()]).collect::<Vec<_>>(), ["Method"]);
+        assert!(!starts_in_scaffold(GOLD, &negative));
+    }
+
+    #[test]
+    fn a_missing_item_differs_by_its_bytes() {
+        let gone = r#",{"id":"e2","text":"it","type":"Generic"}"#;
+        let negative = GOLD.replace(gone, "");
+        let found = difference(GOLD, &negative);
+        assert!(found.rejected.is_empty());
+        assert_eq!(found.chosen.iter().map(Range::len).sum::<usize>(), gone.len());
+        assert!(starts_in_scaffold(GOLD, &negative));
+    }
+
+    #[test]
+    fn ids_of_entities_are_scaffolding_and_links_are_not() {
+        let gold = r#"{"entities":[{"id":"e1","text":"e1","type":"A"}],"relations":[{"head":"e1","type":"R","tail":"e2"}]}"#;
+        let informative: Vec<&str> = values(gold).into_iter().map(|range| &gold[range]).collect();
+        assert_eq!(informative, ["e1", "A", "e1", "R", "e2"]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a negative changes, and who proposed it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! named_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in the order of the declaration.
+            pub const ALL: [$name; [$($text),+].len()] = [$($name::$variant),+];
+
+            /// The name used in files and on the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)+
+                }
+            }
+
+            /// The value with exactly this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|value| value.name() == name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+    };
+}
+
+named_enum! {
+    /// What one edit changes. Deleting an entity takes its relations along and counts as one edit.
+    Kind {
+        /// An entity gets another label (and, where that label has sub-labels, one of them).
+        Label = "label",
+        /// An entity gets another sub-label of the same label.
+        Subtype = "subtype",
+        /// A relation gets another type.
+        RelationLabel = "relation-label",
+        /// Head and tail of a directed relation change places.
+        Direction = "direction",
+        /// A relation points to another entity at one end.
+        Argument = "argument",
+        /// An entity's span loses or gains words at an edge.
+        Boundary = "boundary",
+        /// An entity is missing, with its relations.
+        DropEntity = "drop-entity",
+        /// An entity too many, on text of the source.
+        AddEntity = "add-entity",
+        /// A relation is missing.
+        DropRelation = "drop-relation",
+        /// A relation too many.
+        AddRelation = "add-relation",
+        /// An entity's text is invented: it does not occur in the source.
+        Grounding = "grounding",
+        /// The same text, but another occurrence of it.
+        Occurrence = "occurrence",
+    }
+}
+
+named_enum! {
+    /// Who proposed an edit.
+    Source {
+        /// An ambiguity pattern that an expert wrote.
+        Pattern = "pattern",
+        /// An error mode that validation predictions showed.
+        Mode = "mode",
+        /// A wrong answer of the model itself on the same example.
+        OnPolicy = "on-policy",
+        /// Any valid edit, drawn uniformly: a control to compare the others with.
+        Random = "random",
+    }
+}
+
+impl Kind {
+    /// The position in [`Kind::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Source {
+    /// The position in [`Source::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}

@@ -1,0 +1,149 @@
+//! Which kinds of edits, and from which sources, in which proportion.
+
+use tabpo_ontology::nearest;
+use thiserror::Error;
+
+use crate::{Kind, ModeRates, Source};
+
+/// The share of every kind of edit; sums to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix([f64; Kind::ALL.len()]);
+
+/// The share of every source among the edits of a kind; sums to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SourceShares([f64; Source::ALL.len()]);
+
+/// A list of shares that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ShareError {
+    /// A name that is none.
+    #[error("unknown {what} `{found}`{}", .nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
+    Unknown {
+        /// `kind` or `source`.
+        what: &'static str,
+        /// The name.
+        found: String,
+        /// The valid name most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A share that is no number from 0 up.
+    #[error("the share of `{name}` must be a number of at least 0, found `{found}`")]
+    NotAShare {
+        /// What it is the share of.
+        name: &'static str,
+        /// The text.
+        found: String,
+    },
+    /// Nothing has a share.
+    #[error("all shares are 0")]
+    Nothing,
+}
+
+impl Default for Mix {
+    /// A third labels, a third relations, the rest spans and items too many or too few.
+    fn default() -> Self {
+        let share = |kind| match kind {
+            Kind::Label => 0.30,
+            Kind::RelationLabel | Kind::Boundary => 0.10,
+            Kind::Subtype | Kind::Direction => 0.12,
+            Kind::Argument | Kind::DropEntity | Kind::AddEntity => 0.08,
+            Kind::DropRelation | Kind::AddRelation => 0.05,
+            Kind::Grounding => 0.03,
+            Kind::Occurrence => 0.01,
+        };
+        Self(normalise(Kind::ALL.map(share)).expect("the shares are not all 0"))
+    }
+}
+
+impl Mix {
+    /// Shares in the order of [`Kind::ALL`], which are divided by their sum.
+    pub fn new(shares: [f64; Kind::ALL.len()]) -> Result<Self, ShareError> {
+        normalise(shares).map(Self).ok_or(ShareError::Nothing)
+    }
+
+    /// Reads `label=0.5,direction=0.2,...`; kinds that are not named get no share.
+    pub fn parse(text: &str) -> Result<Self, ShareError> {
+        let mut shares = [0.0; Kind::ALL.len()];
+        for (name, share) in entries(text) {
+            let kind = Kind::named(name).ok_or_else(|| unknown("kind", name, Kind::ALL.map(Kind::name)))?;
+            shares[kind.index()] = share.map_or(Ok(1.0), |share| number(kind.name(), share))?;
+        }
+        Self::new(shares)
+    }
+
+    /// The kinds in the proportion in which validation showed them.
+    pub fn of_modes(rates: &ModeRates) -> Result<Self, ShareError> {
+        Self::new(rates.counts.map(|count| count as f64))
+    }
+
+    /// The share of a kind.
+    pub fn share(&self, kind: Kind) -> f64 {
+        self.0[kind.index()]
+    }
+}
+
+impl SourceShares {
+    /// Equal shares for these sources.
+    pub fn equal(sources: &[Source]) -> Result<Self, ShareError> {
+        let share = |source| f64::from(u8::from(sources.contains(&source)));
+        normalise(Source::ALL.map(share)).map(Self).ok_or(ShareError::Nothing)
+    }
+
+    /// Reads `pattern,mode` (equal shares) or `pattern=0.6,mode=0.4`. The plural is understood.
+    pub fn parse(text: &str) -> Result<Self, ShareError> {
+        let mut shares = [0.0; Source::ALL.len()];
+        for (name, share) in entries(text) {
+            let source = Source::named(name)
+                .or_else(|| Source::named(name.strip_suffix('s')?))
+                .ok_or_else(|| unknown("source", name, Source::ALL.map(Source::name)))?;
+            shares[source.index()] = share.map_or(Ok(1.0), |share| number(source.name(), share))?;
+        }
+        normalise(shares).map(Self).ok_or(ShareError::Nothing)
+    }
+
+    /// The share of a source.
+    pub fn share(&self, source: Source) -> f64 {
+        self.0[source.index()]
+    }
+}
+
+fn normalise<const N: usize>(shares: [f64; N]) -> Option<[f64; N]> {
+    let sum: f64 = shares.iter().sum();
+    (sum > 0.0).then(|| shares.map(|share| share / sum))
+}
+
+fn entries(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(|entry| match entry.split_once('=') {
+        Some((name, share)) => (name.trim(), Some(share.trim())),
+        None => (entry, None),
+    })
+}
+
+fn number(name: &'static str, text: &str) -> Result<f64, ShareError> {
+    match text.parse::<f64>() {
+        Ok(share) if share >= 0.0 && share.is_finite() => Ok(share),
+        _ => Err(ShareError::NotAShare { name, found: text.to_owned() }),
+    }
+}
+
+fn unknown<const N: usize>(what: &'static str, found: &str, valid: [&'static str; N]) -> ShareError {
+    ShareError::Unknown { what, found: found.to_owned(), nearest: nearest(found, valid) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_sum_to_one_and_bad_names_get_a_suggestion() {
+        let mix = Mix::parse("label=3, direction=1").unwrap();
+        assert_eq!((mix.share(Kind::Label), mix.share(Kind::Direction)), (0.75, 0.25));
+        assert_eq!(mix.share(Kind::Argument), 0.0);
+        let sources = SourceShares::parse("patterns,modes").unwrap();
+        assert_eq!((sources.share(Source::Pattern), sources.share(Source::Random)), (0.5, 0.0));
+        let wrong = Mix::parse("lable=1").unwrap_err();
+        assert_eq!(wrong.to_string(), "unknown kind `lable`; did you mean `label`?");
+        assert_eq!(Mix::parse("label=0").unwrap_err(), ShareError::Nothing);
+        assert!(matches!(SourceShares::parse("mode=-1").unwrap_err(), ShareError::NotAShare { .. }));
+    }
+}

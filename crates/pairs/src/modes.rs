@@ -1,0 +1,222 @@
+//! Error modes as shares: which single-edit mistakes validation predictions showed, and how often.
+
+use tabpo_metrics::modes::{ErrorMode, ErrorModes, ModeKind};
+use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId, nearest};
+use thiserror::Error;
+
+use crate::Kind;
+
+/// One mistake that a single edit can make again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// An entity of the first label is called the second.
+    Label(EntityLabelId, EntityLabelId),
+    /// An entity of this label has the second sub-label instead of the first.
+    Subtype(EntityLabelId, SubtypeId, SubtypeId),
+    /// A relation of the first type is called the second.
+    RelationLabel(RelationLabelId, RelationLabelId),
+    /// A relation of this type is reversed.
+    Direction(RelationLabelId),
+    /// A relation of this type has another argument.
+    Argument(RelationLabelId),
+    /// The span of an entity of this label is wrong in this way.
+    Boundary(EntityLabelId, Shift),
+    /// An entity of this label is missing.
+    DropEntity(EntityLabelId),
+    /// An entity too many has this label.
+    AddEntity(EntityLabelId),
+    /// A relation of this type is missing.
+    DropRelation(RelationLabelId),
+    /// A relation too many has this type.
+    AddRelation(RelationLabelId),
+    /// An entity of this label stands on another occurrence of its text.
+    Occurrence(EntityLabelId),
+}
+
+/// How a predicted span lies to the gold span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shift {
+    /// Inside it.
+    Shorter,
+    /// Around it.
+    Longer,
+    /// Across one of its edges.
+    Across,
+}
+
+impl Shift {
+    /// The name used in summaries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shift::Shorter => "shorter",
+            Shift::Longer => "longer",
+            Shift::Across => "across",
+        }
+    }
+}
+
+/// An error file that does not belong to the ontology.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the error modes name the {what} `{found}`, which the ontology does not have{}", .nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
+pub struct UnknownModeLabel {
+    /// What the name should be.
+    pub what: &'static str,
+    /// The name.
+    pub found: String,
+    /// The label most like it.
+    pub nearest: Option<String>,
+}
+
+/// The modes that validation showed, with smoothed shares.
+///
+/// Within one kind of edit, a mode seen `c` times gets the share `(c + α m) / (Σ c + α)`, where `m`
+/// is the share of its wrong label among the modes of the kind (spread evenly over the modes with
+/// that label): a rare mode borrows from how often its wrong label is given at all. Modes that were
+/// never seen are not here, so their share is exactly 0.
+///
+/// Insertions take their label from spurious predictions; where validation showed none, from the
+/// wrong labels of confusions, as these are the labels that the model gives too freely.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModeRates {
+    /// Modes of all kinds with their share within the kind; the shares of a kind sum to 1.
+    pub modes: Vec<(Mode, f64)>,
+    /// How often each kind was seen, by [`Kind::index`].
+    pub counts: [u64; Kind::ALL.len()],
+}
+
+impl Mode {
+    /// The kind of edit that makes the mistake again.
+    pub fn kind(self) -> Kind {
+        match self {
+            Mode::Label(..) => Kind::Label,
+            Mode::Subtype(..) => Kind::Subtype,
+            Mode::RelationLabel(..) => Kind::RelationLabel,
+            Mode::Direction(_) => Kind::Direction,
+            Mode::Argument(_) => Kind::Argument,
+            Mode::Boundary(..) => Kind::Boundary,
+            Mode::DropEntity(_) => Kind::DropEntity,
+            Mode::AddEntity(_) => Kind::AddEntity,
+            Mode::DropRelation(_) => Kind::DropRelation,
+            Mode::AddRelation(_) => Kind::AddRelation,
+            Mode::Occurrence(_) => Kind::Occurrence,
+        }
+    }
+
+    /// What the wrong answer has, as far as modes share it: the wrong label, or the label itself.
+    fn outcome(self) -> (u16, u16) {
+        match self {
+            Mode::Label(_, to) => (to.0, 0),
+            Mode::Subtype(label, _, to) => (label.0, to.0),
+            Mode::RelationLabel(_, to) => (to.0, 0),
+            Mode::Boundary(_, shift) => (shift as u16, 0),
+            Mode::DropEntity(label) | Mode::AddEntity(label) | Mode::Occurrence(label) => (label.0, 0),
+            Mode::Direction(label) | Mode::Argument(label) | Mode::DropRelation(label) | Mode::AddRelation(label) => {
+                (label.0, 0)
+            }
+        }
+    }
+}
+
+impl ModeRates {
+    /// The strength α of the smoothing that commands use, in observations.
+    pub const SMOOTHING: f64 = 1.0;
+
+    /// Shares from counted modes. `smoothing` is α, at least 0.
+    pub fn new(errors: &ErrorModes, ontology: &Ontology, smoothing: f64) -> Result<Self, UnknownModeLabel> {
+        let mut counted: Vec<(Mode, u64)> = Vec::new();
+        let mut add = |mode: Mode, count: u64| match counted.iter_mut().find(|(other, _)| *other == mode) {
+            Some((_, sum)) => *sum += count,
+            None if count > 0 => counted.push((mode, count)),
+            None => {}
+        };
+        for entry in &errors.modes {
+            if let Some(mode) = read(entry, ontology)? {
+                add(mode, entry.count);
+            }
+        }
+        let insertion = |mode: &Mode| mode.kind() == Kind::AddEntity;
+        if !counted.iter().any(|(mode, _)| insertion(mode)) {
+            for (mode, count) in counted.clone() {
+                if let Mode::Label(_, wrong) = mode {
+                    let label = Mode::AddEntity(wrong);
+                    match counted.iter_mut().find(|(other, _)| *other == label) {
+                        Some((_, sum)) => *sum += count,
+                        None => counted.push((label, count)),
+                    }
+                }
+            }
+        }
+        counted.sort_unstable();
+        let mut rates = Self::default();
+        for kind in Kind::ALL {
+            let of_kind: Vec<(Mode, u64)> = counted.iter().copied().filter(|(mode, _)| mode.kind() == kind).collect();
+            let total: u64 = of_kind.iter().map(|(_, count)| count).sum();
+            rates.counts[kind.index()] = total;
+            let total = total as f64;
+            rates.modes.extend(of_kind.iter().map(|&(mode, count)| {
+                let alike = of_kind.iter().filter(|(other, _)| other.outcome() == mode.outcome());
+                let (modes, sum) = alike.fold((0.0, 0.0), |(n, sum), &(_, count)| (n + 1.0, sum + count as f64));
+                let marginal = sum / total / modes;
+                (mode, (count as f64 + smoothing * marginal) / (total + smoothing))
+            }));
+        }
+        Ok(rates)
+    }
+
+    /// The share of a mode within its kind; 0 for one that was never seen.
+    pub fn share(&self, mode: Mode) -> f64 {
+        self.modes.iter().find(|(other, _)| *other == mode).map_or(0.0, |&(_, share)| share)
+    }
+}
+
+/// The edit-sized mode of an entry; `None` where no edit makes it (a label outside the ontology).
+fn read(entry: &ErrorMode, ontology: &Ontology) -> Result<Option<Mode>, UnknownModeLabel> {
+    let entity = |name: &Option<String>| {
+        let find = |name: &String| {
+            let valid = ontology.entities.iter().map(|label| label.name.as_str());
+            ontology.entity_named(name).ok_or_else(|| unknown("entity label", name, valid))
+        };
+        name.as_ref().map(find).transpose()
+    };
+    let relation = |name: &Option<String>| {
+        let find = |name: &String| {
+            let valid = ontology.relations.iter().map(|label| label.name.as_str());
+            ontology.relation_named(name).ok_or_else(|| unknown("relation type", name, valid))
+        };
+        name.as_ref().map(find).transpose()
+    };
+    let subtype = |label: EntityLabelId, name: &Option<String>| {
+        let find = |name: &String| {
+            let valid = ontology.entity(label).subtypes.iter().map(|subtype| subtype.name.as_str());
+            ontology.subtype_named(label, name).ok_or_else(|| unknown("sub-label", name, valid))
+        };
+        name.as_ref().map(find).transpose()
+    };
+    let (gold, predicted) = (&entry.gold, &entry.predicted);
+    Ok(match entry.kind {
+        ModeKind::LabelConfusion => entity(gold)?.zip(entity(predicted)?).map(|(from, to)| Mode::Label(from, to)),
+        ModeKind::SubtypeConfusion => match entity(gold)? {
+            None => None,
+            Some(label) => subtype(label, &entry.gold_subtype)?
+                .zip(subtype(label, &entry.predicted_subtype)?)
+                .map(|(from, to)| Mode::Subtype(label, from, to)),
+        },
+        ModeKind::BoundaryShort => entity(gold)?.map(|label| Mode::Boundary(label, Shift::Shorter)),
+        ModeKind::BoundaryLong => entity(gold)?.map(|label| Mode::Boundary(label, Shift::Longer)),
+        ModeKind::BoundaryShifted => entity(gold)?.map(|label| Mode::Boundary(label, Shift::Across)),
+        ModeKind::WrongOccurrence => entity(gold)?.map(Mode::Occurrence),
+        ModeKind::MissingEntity => entity(gold)?.map(Mode::DropEntity),
+        ModeKind::SpuriousEntity => entity(predicted)?.map(Mode::AddEntity),
+        ModeKind::RelationConfusion => {
+            relation(gold)?.zip(relation(predicted)?).map(|(from, to)| Mode::RelationLabel(from, to))
+        }
+        ModeKind::DirectionReversed => relation(gold)?.map(Mode::Direction),
+        ModeKind::ArgumentSwapped => relation(gold)?.map(Mode::Argument),
+        ModeKind::MissingLink => relation(gold)?.map(Mode::DropRelation),
+        ModeKind::SpuriousLink => relation(predicted)?.map(Mode::AddRelation),
+    })
+}
+
+fn unknown<'a>(what: &'static str, name: &str, valid: impl Iterator<Item = &'a str>) -> UnknownModeLabel {
+    UnknownModeLabel { what, found: name.to_owned(), nearest: nearest(name, valid).map(str::to_owned) }
+}

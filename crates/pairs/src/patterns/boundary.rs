@@ -1,0 +1,67 @@
+//! How a pattern changes a span.
+
+use tabpo_corpus::Span;
+
+use super::{Words, condition::acronym_at_end};
+use crate::scene::Scene;
+
+/// What a `boundary` pattern does to a span; the name in the file in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// (`edge-word`) Takes in the word before the span if it is one of `words`, or gives up the
+    /// first word if that is one of them: determiners, evaluative modifiers.
+    EdgeWord(Words),
+    /// (`left-modifier`) Gives up the first word or takes in the word before; the head word stays.
+    LeftModifier,
+    /// (`acronym`) Takes in or gives up `( ACR )` behind the span.
+    Acronym,
+    /// (`phrase`) Splits at one of `words` inside the span, keeping either side, or takes in one
+    /// of them behind the span together with the mention (or else the word) that follows it:
+    /// of-phrases, coordinations, prepositional phrases.
+    Phrase(Words),
+}
+
+impl Change {
+    /// The spans that the change makes of one, each once. They may still be impossible to place.
+    pub fn spans(&self, scene: &Scene, span: Span) -> Vec<Span> {
+        let sentence = scene.sentence_of(span.start);
+        let without_first = (span.len() > 1).then(|| Span::new(span.start + 1, span.end));
+        let with_previous = (span.start > sentence.start).then(|| Span::new(span.start - 1, span.end));
+        match self {
+            Change::EdgeWord(words) => {
+                let shorter = without_first.filter(|_| words.has(scene.word(span.start)));
+                let longer = with_previous.filter(|longer| words.has(scene.word(longer.start)));
+                shorter.into_iter().chain(longer).collect()
+            }
+            Change::LeftModifier => {
+                let shorter = without_first.filter(|shorter| scene.is_word(shorter.start));
+                let longer = with_previous.filter(|longer| scene.is_word(longer.start));
+                shorter.into_iter().chain(longer).collect()
+            }
+            Change::Acronym => acronym_at_end(scene, span)
+                .map(|group| Span::new(span.start, if group.end == span.end { group.start } else { group.end }))
+                .into_iter()
+                .collect(),
+            Change::Phrase(words) => phrase(words, scene, span, sentence),
+        }
+    }
+}
+
+fn phrase(words: &Words, scene: &Scene, span: Span, sentence: Span) -> Vec<Span> {
+    let mut spans = Vec::new();
+    if let Some(joint) = (span.start + 1..span.end.saturating_sub(1)).find(|&token| words.has(scene.word(token))) {
+        spans.push(Span::new(span.start, joint));
+        spans.push(Span::new(joint + 1, span.end));
+    }
+    let next = span.end + 1;
+    if next < sentence.end && words.has(scene.word(span.end)) {
+        // The determiner between joint and mention comes along.
+        let reach = next..sentence.end.min(next + 2);
+        let mention = reach.filter_map(|start| {
+            scene.entities().map(|index| scene.place(index)).filter(|other| other.start == start).max()
+        });
+        let end = mention.map(|other| other.end).next().or_else(|| scene.is_word(next).then_some(next + 1));
+        spans.extend(end.map(|end| Span::new(span.start, end)));
+    }
+    spans
+}

@@ -1,0 +1,6 @@
+//! What the tests share: random tasks, and a checker that knows nothing of the generator.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+pub mod checker;
+pub mod world;
