@@ -28,6 +28,7 @@ pub use evaluation::{
 };
 pub use layout::{Family, INVALID, Layout, Tally, Triple};
 pub use metric::{Measure, Metric, Prf, Profile};
+pub use modes::ErrorModes;
 pub use prediction::{PredictionKind, Predictions, UnitOutput};
 pub use significance::{Resampling, holm};
 pub use table::CountTable;

@@ -3,8 +3,13 @@
 //! The file form names labels by their answer names, so that it can be read without the ontology
 //! and survives a reordering of it; the accessors translate to ids.
 
+mod align;
+mod measure;
+
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+
+pub use measure::{EXAMPLES, measure, measure_with_examples};
 
 /// One way of being wrong. Every gold entity and every predicted entity that is not an exact match
 /// falls into exactly one mode. A predicted argument that was paired with a gold mention (its
@@ -103,7 +108,7 @@ pub struct ErrorModes {
     /// How often each relation type could have been got wrong, in ontology order.
     pub relations: Vec<Exposure>,
     /// What went wrong: one entry for each kind and pair of labels that was seen, sorted by
-    /// (kind, gold, predicted).
+    /// (kind, gold, predicted) in ontology order.
     pub modes: Vec<ErrorMode>,
 }
 

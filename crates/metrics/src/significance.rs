@@ -215,7 +215,9 @@ mod tests {
     fn table(rows: impl Iterator<Item = Vec<u32>>) -> CountTable {
         let rows: Vec<_> = rows.collect();
         let mut builder = TableBuilder::new(rows[0].len());
-        rows.iter().for_each(|row| builder.push(row));
+        for row in &rows {
+            builder.push(row);
+        }
         builder.finish()
     }
 

@@ -153,7 +153,9 @@ mod tests {
 
     fn table(rows: &[[u32; 2]]) -> CountTable {
         let mut builder = TableBuilder::new(2);
-        rows.iter().for_each(|row| builder.push(row));
+        for row in rows {
+            builder.push(row);
+        }
         builder.finish()
     }
 

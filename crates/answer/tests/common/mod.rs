@@ -4,8 +4,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-use tabpo_corpus::{Document, Mention, Relation, Span};
+use tabpo_corpus::{Document, Mention, Span};
 use tabpo_ontology::{Constraint, EntityLabel, EntityLabelId, Keys, Ontology, RelationLabel, RelationLabelId, Subtype};
 
 pub fn entity(name: &str, subtypes: &[&str]) -> EntityLabel {
@@ -30,7 +29,7 @@ pub fn relation(name: &str, alias: &str, symmetric: bool) -> RelationLabel {
     }
 }
 
-/// The labels of SciERC.
+/// The labels of `SciERC`.
 pub fn ontology() -> Ontology {
     let labels = ["Task", "Method", "Metric", "Material", "OtherScientificTerm", "Generic"];
     Ontology {
@@ -72,53 +71,14 @@ pub fn mention(start: u32, end: u32, label: u16) -> Mention {
     Mention { span: Span::new(start, end), label: EntityLabelId(label), subtype: None }
 }
 
-/// The documents of a SciERC split, or `None` (with a notice) where the data is not there.
+/// The documents of a `SciERC` split, or `None` (with a notice) where the data is not there.
 pub fn scierc(split: &str) -> Option<Vec<Document>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../../shared/data/scierc/{split}.json"));
-    let Ok(text) = std::fs::read_to_string(&path) else {
+    if !path.is_file() {
         eprintln!("skipped: {} is not there", path.display());
         return None;
-    };
-    let ontology = ontology();
-    Some(text.lines().map(|line| dygie(&serde_json::from_str(line).expect("valid JSON"), &ontology)).collect())
-}
-
-fn dygie(line: &Value, ontology: &Ontology) -> Document {
-    let list = |value: &Value| value.as_array().expect("a list").clone();
-    let number = |value: &Value| value.as_u64().expect("an offset") as u32;
-    let bracket = |token: &str| match token {
-        "-LRB-" => "(".to_owned(),
-        "-RRB-" => ")".to_owned(),
-        "-LSB-" => "[".to_owned(),
-        "-RSB-" => "]".to_owned(),
-        other => other.to_owned(),
-    };
-    let sentences: Vec<String> = list(&line["sentences"])
-        .iter()
-        .map(|tokens| {
-            let tokens: Vec<String> = list(tokens).iter().map(|t| bracket(t.as_str().expect("a token"))).collect();
-            tokens.join(" ")
-        })
-        .collect();
-    let sentences: Vec<&str> = sentences.iter().map(String::as_str).collect();
-    let mut document = document(line["doc_key"].as_str().expect("a key"), &sentences);
-    for item in list(&line["ner"]).iter().flat_map(list) {
-        let label = ontology.entity_in_data(item[2].as_str().expect("a label")).expect("a known label");
-        document.mentions.push(mention(number(&item[0]), number(&item[1]) + 1, label.0));
     }
-    document.mentions.sort_unstable();
-    for item in list(&line["relations"]).iter().flat_map(list) {
-        let find = |start: &Value, end: &Value| {
-            let span = Span::new(number(start), number(end) + 1);
-            document.mentions.iter().position(|mention| mention.span == span).expect("a mention") as u32
-        };
-        let label = ontology.relation_in_data(item[4].as_str().expect("a label")).expect("a known label");
-        let relation = Relation { head: find(&item[0], &item[1]), tail: find(&item[2], &item[3]), label };
-        document.relations.push(relation);
-    }
-    document.relations.sort_unstable();
-    document.relations.dedup();
-    document
+    Some(tabpo_corpus::read(&path, None, &ontology()).expect("a valid corpus").documents)
 }
 
 pub fn label(index: u16) -> RelationLabelId {

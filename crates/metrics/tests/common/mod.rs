@@ -18,7 +18,7 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// The labels of SciERC.
+/// The labels of `SciERC`.
 pub fn scierc_ontology() -> Ontology {
     Ontology::read(&workspace().join("examples/scierc/ontology.toml")).expect("a valid ontology")
 }
