@@ -38,7 +38,7 @@ pub struct RoleAccount {
 pub struct SideAccount {
     /// Number of tokens.
     pub tokens: u64,
-    /// Σ |dL/dp|.
+    /// Σ |dL/dp|; the gradient on a KL is not counted.
     pub gradient: f64,
     /// Σ |dL/dp| after the shared prefix, where the two sides act on the same token in the same
     /// context, is added up over both sides; what remains there is counted half on each side.

@@ -6,6 +6,7 @@ use std::ops::{Add, Mul, Neg, Sub};
 /// objective sees the policy: chosen score, rejected score, chosen KL and rejected KL. An objective
 /// written on duals is its formula, and its gradient is exact (forward-mode differentiation).
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
 pub struct Dual {
     /// The value.
     pub value: f64,
@@ -124,6 +125,7 @@ impl Neg for Dual {
 
 impl Mul for Dual {
     type Output = Dual;
+    #[expect(clippy::suspicious_arithmetic_impl, reason = "the derivative of a product is a sum")]
     fn mul(self, other: Dual) -> Dual {
         Dual {
             value: self.value * other.value,

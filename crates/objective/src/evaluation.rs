@@ -78,8 +78,8 @@ impl<'a> Evaluation<'a> {
         let slope = |index: usize| scale * loss.partials[index];
         add_scaled(&mut result.chosen.logp, slope(Dual::CHOSEN), scores.chosen_coefficients());
         add_scaled(&mut result.rejected.logp, slope(Dual::REJECTED), scores.rejected_coefficients());
-        result.chosen.kl.iter_mut().for_each(|g| *g += slope(Dual::CHOSEN_KL));
-        result.rejected.kl.iter_mut().for_each(|g| *g += slope(Dual::REJECTED_KL));
+        add_constant(&mut result.chosen.kl, slope(Dual::CHOSEN_KL));
+        add_constant(&mut result.rejected.kl, slope(Dual::REJECTED_KL));
     }
 
     /// Adds `weight` times the negative log-likelihood of the chosen completion.
@@ -96,7 +96,7 @@ impl<'a> Evaluation<'a> {
         let value = -per_token * self.pair.chosen.policy.iter().sum::<f64>();
         self.result.likelihood += value;
         self.result.loss += value;
-        self.result.chosen.logp.iter_mut().for_each(|g| *g -= per_token);
+        add_constant(&mut self.result.chosen.logp, -per_token);
     }
 
     /// Adds `weight` times a barrier on the chosen completion with token weights `weights`,
@@ -118,5 +118,11 @@ impl<'a> Evaluation<'a> {
 fn add_scaled(sum: &mut [f64], scale: f64, terms: &[f64]) {
     for (sum, term) in sum.iter_mut().zip(terms) {
         *sum += scale * term;
+    }
+}
+
+fn add_constant(sum: &mut [f64], constant: f64) {
+    for sum in sum {
+        *sum += constant;
     }
 }

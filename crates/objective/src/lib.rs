@@ -14,6 +14,8 @@
 //! completion; `P = Σp`, `m = P/n`, `a = P_c − Q_c`, `b = P_r − Q_r`, `Δ = a − b`; `σ` the logistic
 //! function and `ℓ = log σ`.
 
+#![expect(clippy::doc_markdown, reason = "names of methods, such as SimPO, are not code")]
+
 pub mod accounting;
 pub mod anchored;
 mod barrier;

@@ -150,6 +150,13 @@ fn replace(
     Ok(())
 }
 
+/// The first of the catalogue, `tab-po`.
+impl Default for Objective {
+    fn default() -> Self {
+        catalogue()[0].objective()
+    }
+}
+
 impl PartialEq for Objective {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.parameters == other.parameters

@@ -77,7 +77,9 @@ fn coefficients(form: Form, mut weights: Vec<f64>) -> Vec<f64> {
     if form == Form::Mean {
         let total: f64 = weights.iter().sum();
         let scale = if total > 0.0 { 1.0 / total } else { 0.0 };
-        weights.iter_mut().for_each(|weight| *weight *= scale);
+        for weight in &mut weights {
+            *weight *= scale;
+        }
     }
     weights
 }

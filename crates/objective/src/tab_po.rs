@@ -25,7 +25,7 @@ pub(crate) fn entries() -> Vec<Entry> {
 ///     − κ_d ℓ(p_ck − p_rk)                                       decision where the answers part
 ///     + λ Σ_t v_t max(0, log τ − p_ct) / max(1, Σ_t v_t)         barrier on roles of meaning
 ///     + α (−P_c / n_c)                                           gold-likelihood anchor
-/// h = Σ_{t ∈ D_c} v_t (p_ct − q_ct) − Σ_{t ∈ D_r} v_t (p_rt − q_rt)
+/// h = Σ_{t ∈ D_c} v_t (p_ct − q_ct) − Σ_{t ∈ D_r} v_t (p_rt − q_rt)      or weighted means of both
 /// ```
 ///
 /// `v_t` is the weight of the token's role, `D` the differing tokens: those outside the longest
@@ -43,14 +43,14 @@ pub(crate) fn entries() -> Vec<Entry> {
 ///   keys; it is continuous at the threshold, and its denominator is the whole scope, so that the
 ///   pull on a token does not grow as others leave the gate and one noisy label cannot take all of
 ///   λ.
-/// - *The anchor.* The published forms have no likelihood term beyond the barrier, and do no better
-///   than the barrier alone and worse than continued SFT; a strong likelihood term beside a weak
-///   preference on differing tokens keeps what continued SFT gives.
-/// - *The decision term.* More likelihood cannot tell two confusable labels apart better than their
-///   log-probs at one position do. `−ℓ(p_ck − p_rk)` is the two-way softmax of the two tokens that
-///   compete after the same prefix (a label against its confusion, a further record against the end
-///   of the list). It is reference-free and bounded in its pull: the gradient is the probability of
-///   the wrong one of the two, 0 once the decision is calibrated.
+/// - *The anchor.* The published forms have no likelihood term beyond the barrier; in a study with
+///   small models they did no better than the barrier alone and worse than continued SFT, while a
+///   strong likelihood term beside a weak preference on differing tokens kept up with it.
+/// - *The decision term.* `−ℓ(p_ck − p_rk)` is the cross-entropy of the two-way choice between the
+///   tokens that compete after the same prefix: a label against its confusion, a further record
+///   against the end of the list. Likelihood on gold raises the right token against the whole
+///   vocabulary; this term separates it from the one it is confused with. It needs no reference and
+///   its pull is bounded: the share of the wrong token in the probability of the two.
 ///
 /// Defaults: β 0.1, preference 1, decision 1, barrier 0.5 with τ 0.66, anchor 5, no target, role
 /// weights 1 on labels, sub-labels, relation types, links and the end of the turn and 0.5 elsewhere.

@@ -11,7 +11,9 @@ const CLAMP: f64 = 1.5;
 
 /// The score of a token for TIS-DPO, `log π⁻ − log π⁺`, rounded to two decimals as in the released
 /// code. `positive` is the model trained with DPO, `negative` the one trained on reversed pairs; a
-/// chosen completion takes its weights from the negated scores, a rejected one from the scores.
+/// chosen completion takes its weights from the negated scores, a rejected one from the scores. (The
+/// released code leaves the last token, the end of the turn, out of training by weight 0; here it is
+/// a token like any other.)
 pub fn contrast(positive: &[f64], negative: &[f64]) -> Vec<f64> {
     positive.iter().zip(negative).map(|(p, n)| ((n - p) * 100.0).round_ties_even() / 100.0).collect()
 }

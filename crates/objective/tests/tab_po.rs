@@ -27,7 +27,7 @@ fn role(token: u32) -> Role {
 }
 
 /// The form with only the terms that `weights` names.
-fn only(weights: Value) -> Objective {
+fn only(weights: &Value) -> Objective {
     let mut parameters = json!({"name": "tab-po", "preference": 0.0, "decision": 0.0, "barrier": 0.0, "anchor": 0.0});
     for (key, value) in weights.as_object().expect("hyper-parameters") {
         parameters[key] = value.clone();
@@ -42,7 +42,7 @@ fn evaluate(objective: &Objective, pair: &Pair) -> PairLoss {
 #[test]
 fn only_differing_tokens_move_in_the_margin_and_by_the_weight_of_their_role() {
     let pair = pair(&[1, 10, 2, 20, 3, 99], &[1, 11, 2, 21, 3, 99], |_| -0.5);
-    let loss = evaluate(&only(json!({"preference": 1.0})), &pair);
+    let loss = evaluate(&only(&json!({"preference": 1.0})), &pair);
     // At margin 0 the slope of −ℓ(βh) is −β/2.
     let expected = [0.0, -0.05, 0.0, -0.025, 0.0, 0.0];
     assert_eq!(loss.chosen.logp, expected);
@@ -55,7 +55,7 @@ fn stopping_too_early_is_pushed_down_where_the_answers_part() {
     let pair = pair(&[1, 10, 4, 1, 11, 5, 99], &[1, 10, 5, 99], |_| -0.5);
     assert_eq!(pair.rejected.differs, [false; 4]);
     for weights in [json!({"preference": 1.0}), json!({"decision": 1.0})] {
-        let loss = evaluate(&only(weights), &pair);
+        let loss = evaluate(&only(&weights), &pair);
         assert!(loss.rejected.logp[2] > 0.0);
         assert!(loss.chosen.logp[2] < 0.0);
         assert!([0, 1, 3].iter().all(|t| loss.rejected.logp[*t] == 0.0));
@@ -65,10 +65,10 @@ fn stopping_too_early_is_pushed_down_where_the_answers_part() {
 #[test]
 fn the_preference_stops_at_its_target() {
     let pair = pair(&[1, 10, 99], &[1, 11, 99], |token| if token == 11 { -4.0 } else { -0.5 });
-    let margin = evaluate(&only(json!({"preference": 1.0})), &pair).margin;
+    let margin = evaluate(&only(&json!({"preference": 1.0})), &pair).margin;
     assert!((margin - 3.5).abs() < 1e-12);
     let moves = |target: f64| {
-        let loss = evaluate(&only(json!({"preference": 1.0, "target": target})), &pair);
+        let loss = evaluate(&only(&json!({"preference": 1.0, "target": target})), &pair);
         loss.chosen.logp.iter().any(|gradient| *gradient != 0.0)
     };
     assert!(moves(3.6));
@@ -82,7 +82,7 @@ fn the_pull_of_the_decision_is_the_probability_of_the_wrong_token_of_the_two() {
         11 => 0.6_f64.ln(),
         _ => -0.5,
     });
-    let loss = evaluate(&only(json!({"decision": 1.0})), &pair);
+    let loss = evaluate(&only(&json!({"decision": 1.0})), &pair);
     let wrong = 0.6 / (0.3 + 0.6);
     assert!((loss.chosen.logp[1] + wrong).abs() < 1e-12);
     assert!((loss.rejected.logp[1] - wrong).abs() < 1e-12);
@@ -91,7 +91,7 @@ fn the_pull_of_the_decision_is_the_probability_of_the_wrong_token_of_the_two() {
 
 #[test]
 fn the_barrier_is_continuous_and_one_noisy_label_does_not_take_it_all() {
-    let barrier = only(json!({"barrier": 1.0, "tau": 0.5}));
+    let barrier = only(&json!({"barrier": 1.0, "tau": 0.5}));
     let near =
         pair(&[10, 11, 12, 13, 99], &[99], |token| if token == 10 { -std::f64::consts::LN_2 - 1e-9 } else { -0.1 });
     assert!(evaluate(&barrier, &near).loss < 1e-8);
@@ -104,7 +104,7 @@ fn the_barrier_is_continuous_and_one_noisy_label_does_not_take_it_all() {
 #[test]
 fn the_anchor_is_the_mean_likelihood_of_the_chosen_answer() {
     let pair = pair(&[1, 10, 20, 99], &[1, 11, 20, 99], |_| -0.7);
-    let loss = evaluate(&only(json!({"anchor": 2.0})), &pair);
+    let loss = evaluate(&only(&json!({"anchor": 2.0})), &pair);
     assert!((loss.likelihood - 1.4).abs() < 1e-12);
     assert!(loss.chosen.logp.iter().all(|gradient| (gradient + 0.5).abs() < 1e-12));
 }
@@ -112,6 +112,6 @@ fn the_anchor_is_the_mean_likelihood_of_the_chosen_answer() {
 #[test]
 fn identical_answers_have_no_preference() {
     let pair = pair(&[1, 10, 99], &[1, 10, 99], |_| -0.7);
-    let loss = evaluate(&only(json!({"preference": 1.0, "decision": 1.0})), &pair);
+    let loss = evaluate(&only(&json!({"preference": 1.0, "decision": 1.0})), &pair);
     assert!(loss.chosen.logp.iter().chain(&loss.rejected.logp).all(|gradient| *gradient == 0.0));
 }

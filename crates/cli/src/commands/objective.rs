@@ -1,0 +1,116 @@
+//! `tabpo objective`: what the objectives are, and their values on given inputs.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tabpo_objective::published::{self, Inputs};
+use tabpo_objective::{Needs, WeightSource, catalogue};
+
+use crate::error::{CliError, ResultExt};
+use crate::output::{self, Context};
+
+/// Arguments of `tabpo objective`.
+#[derive(clap::Args)]
+pub struct ObjectiveArgs {
+    #[command(flatten)]
+    action: Action,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Action {
+    /// List every objective: formula, needs, default hyper-parameters, source
+    #[arg(long)]
+    list: bool,
+    /// Evaluate the published objectives on per-token inputs: loss and gradients
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: ObjectiveArgs, _: &Context) -> Result<(), CliError> {
+    match (arguments.action.inputs, arguments.json) {
+        (Some(path), true) => output::print_json(&json!({"objectives": evaluate(&path)?})),
+        (Some(path), false) => {
+            let losses = evaluate(&path)?;
+            let lines = losses.iter().map(|(name, figures)| format!("{name:32} {}\n", figures["loss"]));
+            output::print(&lines.collect::<String>())
+        }
+        (None, true) => output::print_json(&list()),
+        (None, false) => output::print(&list().iter().map(Listed::lines).collect::<String>()),
+    }
+}
+
+/// An objective as `--list` shows it.
+#[derive(Serialize)]
+struct Listed {
+    name: &'static str,
+    formula: &'static str,
+    source: &'static str,
+    needs: Needs,
+    defaults: Map<String, Value>,
+}
+
+fn list() -> Vec<Listed> {
+    catalogue()
+        .iter()
+        .map(|entry| Listed {
+            name: entry.name,
+            formula: entry.summary,
+            source: entry.source,
+            needs: entry.needs(),
+            defaults: entry.defaults(),
+        })
+        .collect()
+}
+
+impl Listed {
+    fn lines(&self) -> String {
+        let set = self.defaults.iter().filter(|(_, value)| !value.is_null());
+        let defaults: Vec<String> = set.map(|(key, value)| format!("{key} = {value}")).collect();
+        format!(
+            "{}\n  loss      {}\n  needs     {}\n  defaults  {}\n  source    {}\n\n",
+            self.name,
+            self.formula,
+            needs(self.needs),
+            if defaults.is_empty() { "none".to_owned() } else { defaults.join(", ") },
+            self.source,
+        )
+    }
+}
+
+/// The needs in words.
+fn needs(needs: Needs) -> String {
+    let mut words = vec!["policy"];
+    words.extend(needs.rejected.then_some("rejected completions"));
+    words.extend(needs.reference.then_some("reference"));
+    words.extend(needs.kl.then_some("vocabulary KL"));
+    words.extend(needs.third.then_some("third model"));
+    words.extend(match needs.weights {
+        WeightSource::None => None,
+        WeightSource::Released => Some("token weights of the public TAB-PO script"),
+        WeightSource::External => Some("external token weights"),
+    });
+    words.join(", ")
+}
+
+/// Loss and gradients by published name. The file holds the inputs, or an object with them under
+/// the key `inputs`.
+fn evaluate(path: &Path) -> Result<Map<String, Value>, CliError> {
+    let in_file = |error: CliError| error.context(format!("cannot use {}", path.display()));
+    let text = std::fs::read_to_string(path).or_input().map_err(in_file)?;
+    let mut content: Value = serde_json::from_str(&text).or_input().map_err(in_file)?;
+    if let Some(inputs) = content.get_mut("inputs") {
+        content = inputs.take();
+    }
+    let inputs = Inputs::deserialize(content).or_input().map_err(in_file)?;
+    let figures = published::evaluate(&inputs).or_input().map_err(in_file)?;
+    Ok(figures
+        .into_iter()
+        .map(|(name, figures)| (name.to_owned(), serde_json::to_value(figures).expect("figures are lists of numbers")))
+        .collect())
+}
