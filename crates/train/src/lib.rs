@@ -1,1 +1,43 @@
-//! Token tries, packing, reference cache, optimiser loop and checkpoints
+//! The training loop: token tries and packing, reference cache, optimiser steps and checkpoints.
+//!
+//! [`train`] is the one loop for supervised fine-tuning and for every preference objective. An
+//! [`ExampleSource`] tokenises records on another thread; the examples of a step are laid out as
+//! [`TokenTrie`]s in which every shared prefix is computed once; the objective turns the log-probs
+//! into the seed of the backward pass; an [`Observer`] is told about every step.
+
+mod checkpoint;
+mod error;
+mod example;
+mod format;
+mod importance;
+mod log_probs;
+mod loss;
+mod memory;
+mod packing;
+mod policy;
+mod record;
+mod reference;
+mod schedule;
+mod settings;
+mod stream;
+mod text_source;
+mod trainer;
+mod trie;
+
+pub use error::{ExampleError, TrainError};
+pub use example::{RejectedAnswer, TokenisedAnswer, TokenisedExample};
+pub use format::{AnswerText, ExampleFormat, FormatError, PromptFormat};
+pub use importance::{ScoreTransform, set_importance_weights};
+pub use log_probs::{ExampleLogProbs, log_probs};
+pub use loss::Comparison;
+pub use memory::{MemoryPlan, MemoryRequest};
+pub use packing::{MicroBatch, epoch_order, pack};
+pub use policy::{Policy, tokenizer_digest};
+pub use record::{Best, Observer, StepRecord, Timing, TrainOutcome, TrainSummary};
+pub use reference::{ReferenceCache, ReferenceIdentity, ReferenceKey};
+pub use schedule::{Decay, Schedule, TrainBudget};
+pub use settings::{TokenCount, TrainSettings};
+pub use stream::{BatchPlan, Cursor, ExampleSource, PreparedStep, StepPlanner};
+pub use text_source::{ExampleRecord, TextSource, group_pairs, rendered};
+pub use trainer::{Session, train};
+pub use trie::{ExampleTargets, TokenTrie, example_rows, gather, scatter_add};

@@ -1,0 +1,174 @@
+//! From text to tokens: one path for training and for generation.
+
+use jiff::civil::DateTime;
+use tabpo_answer::{Part, Role, token_roles};
+use tabpo_engine::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
+
+use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
+
+/// What stands between the source text and the answer.
+#[derive(Clone)]
+pub enum PromptFormat {
+    /// The source text and a special token that asks for the answer. The cheapest form, for models
+    /// trained from scratch; the answer ends with the tokenizer's end token.
+    Plain {
+        /// The special token.
+        separator: String,
+    },
+    /// The model's chat template.
+    Chat {
+        /// The template.
+        template: Box<ChatTemplate>,
+        /// What the system turn says, where there is one.
+        system: Option<String>,
+        /// What templates that print a date are told; fixed, so that prompts are reproducible.
+        date: DateTime,
+    },
+}
+
+/// Turns texts into tokens, the same way for training and for generation: the prompt's tokens do
+/// not depend on the answer, and every answer ends with the token that ends the turn.
+pub struct ExampleFormat<'a> {
+    tokenizer: &'a Tokenizer,
+    prompt: PromptFormat,
+    end: u32,
+    stop: Vec<u32>,
+}
+
+/// Why texts cannot become tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The tokenizer refuses.
+    #[error(transparent)]
+    Tokenizer(#[from] FolderError),
+    /// The chat template cannot be trained with.
+    #[error(transparent)]
+    Template(#[from] ChatError),
+    /// The tokenizer has no token with which an answer could end.
+    #[error("the tokenizer has no end-of-sequence token, so that an answer would never end")]
+    NoEnd,
+    /// The separator is not one token of the tokenizer.
+    #[error("the separator {separator:?} is not a token of the tokenizer")]
+    NoSeparator {
+        /// The separator.
+        separator: String,
+    },
+}
+
+impl<'a> ExampleFormat<'a> {
+    /// Checks that the format and the tokenizer fit together.
+    pub fn new(tokenizer: &'a Tokenizer, prompt: PromptFormat) -> Result<Self, FormatError> {
+        let (end, stop) = match &prompt {
+            PromptFormat::Plain { separator } => {
+                if tokenizer.token_id(separator).is_none() {
+                    return Err(FormatError::NoSeparator { separator: separator.clone() });
+                }
+                let special = tokenizer.special().eos.as_deref();
+                let end = special.and_then(|eos| tokenizer.token_id(eos)).ok_or(FormatError::NoEnd)?;
+                (end, tokenizer.stop_ids().to_vec())
+            }
+            PromptFormat::Chat { template, system, date } => {
+                let messages = messages(system.as_deref(), "?");
+                let end = template.encode_exchange(tokenizer, &messages, "{}", *date)?.end;
+                (end, template.stop_ids(tokenizer, *date)?)
+            }
+        };
+        Ok(Self { tokenizer, prompt, end, stop })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &'a Tokenizer {
+        self.tokenizer
+    }
+
+    /// The token that ends every answer.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The tokens at which generation stops: the end token and whatever else the model's folder names.
+    pub fn stop(&self) -> &[u32] {
+        &self.stop
+    }
+
+    /// The prompt for a source text, as a model sees it in training and in generation.
+    pub fn prompt(&self, source: &str) -> Result<Vec<u32>, FormatError> {
+        Ok(self.tokenizer.encode(&self.prompt_text(source)?)?)
+    }
+
+    /// The prompt for a source text as text.
+    pub fn prompt_text(&self, source: &str) -> Result<String, FormatError> {
+        match &self.prompt {
+            PromptFormat::Plain { separator } => Ok(format!("{source}{separator}")),
+            PromptFormat::Chat { template, system, date } => {
+                Ok(template.prompt(&messages(system.as_deref(), source), *date)?)
+            }
+        }
+    }
+
+    /// The tokens of an answer with the end token, and the role of each from `parts`.
+    fn answer(&self, prompt: &str, source: &str, answer: &AnswerText<'_>) -> Result<TokenisedAnswer, FormatError> {
+        if let PromptFormat::Chat { template, system, date } = &self.prompt {
+            // Refuses a template that would not leave the answer as it is.
+            template.exchange(&messages(system.as_deref(), source), answer.text, *date)?;
+        }
+        let Encoding { ids: mut tokens, ranges } = self.tokenizer.encode_continuation(prompt, answer.text)?;
+        let mut roles = token_roles(answer.parts, &ranges);
+        tokens.push(self.end);
+        roles.push(Role::End);
+        Ok(TokenisedAnswer { tokens, roles, weights: None })
+    }
+
+    /// A source text with its answers as an example of at most `max_tokens` tokens in prompt and
+    /// longest answer. Nothing is cut: an example that is longer is [`ExampleError::TooLong`].
+    ///
+    /// A rejected answer comes with the weight of its pair.
+    pub fn example(
+        &self,
+        id: &str,
+        source: &str,
+        chosen: AnswerText<'_>,
+        rejected: &[(AnswerText<'_>, f64)],
+        max_tokens: usize,
+    ) -> Result<TokenisedExample, ExampleError> {
+        let failed = |source| ExampleError::Format { id: id.to_owned(), source: Box::new(source) };
+        let prompt_text = self.prompt_text(source).map_err(failed)?;
+        let answer = |text: &AnswerText<'_>| self.answer(&prompt_text, source, text).map_err(failed);
+        let example = TokenisedExample {
+            id: id.to_owned(),
+            prompt: self.tokenizer.encode(&prompt_text).map_err(|error| failed(error.into()))?,
+            chosen: answer(&chosen)?,
+            rejected: rejected
+                .iter()
+                .map(|(text, weight)| Ok(RejectedAnswer { answer: answer(text)?, weight: *weight }))
+                .collect::<Result<_, ExampleError>>()?,
+        };
+        let longest = example.answers().map(|answer| answer.tokens.len()).max().unwrap_or(0);
+        let tokens = example.prompt.len() + longest;
+        if tokens > max_tokens {
+            return Err(ExampleError::TooLong { id: id.to_owned(), tokens, limit: max_tokens });
+        }
+        Ok(example)
+    }
+}
+
+/// An answer as text with the role of every byte; without parts, every token is scaffolding.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerText<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// What its bytes are for.
+    pub parts: &'a [Part],
+}
+
+impl<'a> From<&'a tabpo_answer::Rendered> for AnswerText<'a> {
+    fn from(rendered: &'a tabpo_answer::Rendered) -> Self {
+        Self { text: &rendered.text, parts: &rendered.parts }
+    }
+}
+
+/// The turns before the answer.
+fn messages(system: Option<&str>, source: &str) -> Vec<Message> {
+    let system = system.map(|text| Message::new("system", text));
+    system.into_iter().chain([Message::new("user", source)]).collect()
+}

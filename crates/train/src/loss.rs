@@ -1,0 +1,156 @@
+//! From the log-probs of a step to its loss and the seed of the backward pass.
+
+use tabpo_objective::accounting::Accounting;
+use tabpo_objective::diff::differs;
+use tabpo_objective::weights::released;
+use tabpo_objective::{Completion, Needs, Normaliser, Objective, Pair, PairLoss, WeightSource};
+
+use crate::trie::{ExampleTargets, gather, scatter_add};
+use crate::{ExampleLogProbs, TokenisedAnswer, TokenisedExample};
+
+/// What does not depend on the policy: an example with the differences between its chosen and each
+/// rejected answer, found while the step is prepared.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// For each rejected answer, which chosen and which rejected tokens differ.
+    pub differences: Vec<(Vec<bool>, Vec<bool>)>,
+}
+
+impl Comparison {
+    /// Aligns the answers of an example.
+    pub fn new(example: &TokenisedExample) -> Self {
+        let chosen = &example.chosen.tokens;
+        Self { differences: example.rejected.iter().map(|r| differs(chosen, &r.answer.tokens)).collect() }
+    }
+}
+
+/// Log-probs of one example that do not change during the run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fixed {
+    /// Those at the start of the run.
+    pub(crate) reference: Option<ExampleLogProbs>,
+    /// Those of a third model.
+    pub(crate) third: Option<ExampleLogProbs>,
+}
+
+/// Values of a micro-batch's targets, or gradients with respect to them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TargetValues {
+    pub(crate) log_probs: Vec<f64>,
+    /// Divergences; empty where the objective uses none.
+    pub(crate) kl: Vec<f64>,
+}
+
+/// Sums over the pairs of a step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StepLoss {
+    pub(crate) loss: f64,
+    pub(crate) preference: f64,
+    pub(crate) decision: f64,
+    pub(crate) likelihood: f64,
+    pub(crate) barrier: f64,
+    pub(crate) margin: f64,
+    pub(crate) correct: f64,
+    pub(crate) accounting: Accounting,
+}
+
+impl StepLoss {
+    fn add(&mut self, pair: &Pair, loss: &PairLoss) {
+        self.loss += loss.loss;
+        self.preference += loss.preference;
+        self.decision += loss.decision;
+        self.likelihood += loss.likelihood;
+        self.barrier += loss.barrier;
+        self.margin += pair.weight * loss.margin;
+        self.correct += pair.weight * f64::from(u8::from(loss.margin > 0.0));
+        self.accounting.add(pair, loss);
+    }
+}
+
+/// The totals of a step, which every pair's loss is divided by, so that micro-batches add up to the
+/// gradient of the step in one piece.
+pub(crate) fn normaliser(needs: Needs, examples: &[TokenisedExample]) -> Normaliser {
+    let mut totals = Normaliser::default();
+    for example in examples {
+        let tokens = example.chosen.tokens.len();
+        if needs.rejected {
+            example.rejected.iter().for_each(|rejected| totals.add(rejected.weight, tokens));
+        } else {
+            totals.add(1.0, tokens);
+        }
+    }
+    totals
+}
+
+/// One example in its micro-batch.
+pub(crate) struct Member<'a> {
+    pub(crate) example: &'a TokenisedExample,
+    pub(crate) comparison: &'a Comparison,
+    pub(crate) targets: &'a ExampleTargets,
+    pub(crate) fixed: &'a Fixed,
+}
+
+impl Member<'_> {
+    /// Evaluates the objective on every pair of the example; adds the gradient to `seed` and the
+    /// terms to `sums`.
+    ///
+    /// Pairs of an example share its chosen answer, whose gradients add up.
+    pub(crate) fn evaluate(
+        &self,
+        objective: &Objective,
+        normaliser: &Normaliser,
+        values: &TargetValues,
+        seed: &mut TargetValues,
+        sums: &mut StepLoss,
+    ) {
+        let needs = objective.needs();
+        let reference = self.fixed.reference.as_ref();
+        let third = self.fixed.third.as_ref();
+        let mut chosen = completion(&self.example.chosen, &self.targets.chosen, values);
+        chosen.reference = reference.map(|known| known.chosen.clone()).unwrap_or_default();
+        chosen.third = third.map(|known| known.chosen.clone()).unwrap_or_default();
+        let mut settle = |pair: &Pair, rejected: &[u32]| {
+            let loss = objective.evaluate(pair, normaliser);
+            scatter_add(&mut seed.log_probs, &self.targets.chosen, &loss.chosen.logp);
+            scatter_add(&mut seed.log_probs, rejected, &loss.rejected.logp);
+            if needs.kl {
+                scatter_add(&mut seed.kl, &self.targets.chosen, &loss.chosen.kl);
+                scatter_add(&mut seed.kl, rejected, &loss.rejected.kl);
+            }
+            sums.add(pair, &loss);
+        };
+        if !needs.rejected {
+            return settle(&Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
+        }
+        for (number, rejected) in self.example.rejected.iter().enumerate() {
+            let targets = &self.targets.rejected[number];
+            let (chosen_differs, rejected_differs) = &self.comparison.differences[number];
+            let mut pair = Pair {
+                chosen: chosen.clone(),
+                rejected: completion(&rejected.answer, targets, values),
+                weight: rejected.weight,
+            };
+            pair.chosen.differs.clone_from(chosen_differs);
+            pair.rejected.differs.clone_from(rejected_differs);
+            pair.rejected.reference = reference.map(|known| known.rejected[number].clone()).unwrap_or_default();
+            pair.rejected.third = third.map(|known| known.rejected[number].clone()).unwrap_or_default();
+            if needs.weights == WeightSource::Released {
+                let (tokens, other) = (&self.example.chosen.tokens, &rejected.answer.tokens);
+                pair.chosen.weights = released(&self.example.chosen.roles, tokens, other);
+                pair.rejected.weights = released(&rejected.answer.roles, other, tokens);
+            }
+            settle(&pair, targets);
+        }
+    }
+}
+
+/// An answer as an objective sees it, without reference.
+fn completion(answer: &TokenisedAnswer, targets: &[u32], values: &TargetValues) -> Completion {
+    let kl = if values.kl.is_empty() { Vec::new() } else { gather(&values.kl, targets) };
+    Completion {
+        roles: answer.roles.clone(),
+        weights: answer.weights.clone().unwrap_or_else(|| vec![1.0; answer.tokens.len()]),
+        kl,
+        ..Completion::new(gather(&values.log_probs, targets), Vec::new())
+    }
+}

@@ -1,0 +1,105 @@
+//! Which examples a step sees and how they are laid out in micro-batches.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::TokenisedExample;
+use crate::trie::{ExampleTargets, TokenTrie, example_rows};
+
+/// The order of `count` records in one epoch: a permutation that depends on the seed and the epoch
+/// alone, so that a resumed run needs no state of a random generator.
+pub fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(epoch);
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    order.shuffle(&mut generator);
+    order
+}
+
+/// Examples that go through the engine in one pass.
+#[derive(Clone, Debug)]
+pub struct MicroBatch {
+    /// Their tokens.
+    pub trie: TokenTrie,
+    /// For every example its position in the step and where its log-probs are.
+    pub members: Vec<(usize, ExampleTargets)>,
+}
+
+/// Lays out the examples of a step in as few micro-batches as first-fit decreasing finds, none
+/// above `max_tokens` rows unless a single example is.
+///
+/// Long examples open the bins and short ones fill them, so that every pass has about the same size.
+pub fn pack(examples: &[TokenisedExample], max_tokens: usize) -> Vec<MicroBatch> {
+    let rows: Vec<usize> = examples.iter().map(example_rows).collect();
+    first_fit_decreasing(&rows, max_tokens)
+        .into_iter()
+        .map(|members| {
+            let mut trie = TokenTrie::new();
+            let members = members.into_iter().map(|index| (index, trie.insert(&examples[index]))).collect();
+            MicroBatch { trie, members }
+        })
+        .collect()
+}
+
+/// Bins of indices into `sizes`, each in ascending order.
+fn first_fit_decreasing(sizes: &[usize], capacity: usize) -> Vec<Vec<usize>> {
+    let mut by_size: Vec<usize> = (0..sizes.len()).collect();
+    by_size.sort_by_key(|&index| std::cmp::Reverse(sizes[index]));
+    let mut bins: Vec<(usize, Vec<usize>)> = Vec::new();
+    for index in by_size {
+        let size = sizes[index];
+        match bins.iter_mut().find(|(used, _)| used + size <= capacity) {
+            Some((used, members)) => {
+                *used += size;
+                members.push(index);
+            }
+            None => bins.push((size, vec![index])),
+        }
+    }
+    bins.into_iter()
+        .map(|(_, mut members)| {
+            members.sort_unstable();
+            members
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_a_permutation_that_its_number_changes() {
+        let first = epoch_order(7, 0, 100);
+        assert_eq!(first, epoch_order(7, 0, 100));
+        assert_ne!(first, epoch_order(7, 1, 100));
+        assert_ne!(first, epoch_order(8, 0, 100));
+        let mut sorted = first;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<u32>>());
+    }
+
+    proptest! {
+        #[test]
+        fn bins_hold_everything_once_and_keep_to_the_budget(
+            sizes in prop::collection::vec(1usize..60, 0..40),
+            capacity in 10usize..100,
+        ) {
+            let bins = first_fit_decreasing(&sizes, capacity);
+            let mut all: Vec<usize> = bins.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..sizes.len()).collect::<Vec<_>>());
+            let mut half_empty = 0;
+            for bin in &bins {
+                let used: usize = bin.iter().map(|&index| sizes[index]).sum();
+                prop_assert!(used <= capacity || bin.len() == 1);
+                half_empty += usize::from(used * 2 <= capacity);
+            }
+            // Two bins at most half full would have been one.
+            prop_assert!(half_empty <= 1);
+        }
+    }
+}

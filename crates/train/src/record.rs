@@ -1,0 +1,149 @@
+//! What a run tells about itself.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use serde::{Deserialize, Serialize};
+use tabpo_answer::Role;
+use tabpo_engine::Real;
+use tabpo_objective::accounting::RoleSummary;
+
+use crate::{Policy, TokenCount};
+
+/// Seconds by activity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Waiting for the next step's tokens.
+    pub waiting: f64,
+    /// Forward passes of reference models.
+    pub reference: f64,
+    /// Forward passes of the policy.
+    pub forward: f64,
+    /// Objective and accounting.
+    pub objective: f64,
+    /// Backward passes.
+    pub backward: f64,
+    /// Norm, clipping and `AdamW`.
+    pub optimiser: f64,
+}
+
+impl Timing {
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.waiting + self.reference + self.forward + self.objective + self.backward + self.optimiser
+    }
+
+    pub(crate) fn add(&mut self, other: &Timing) {
+        self.waiting += other.waiting;
+        self.reference += other.reference;
+        self.forward += other.forward;
+        self.objective += other.objective;
+        self.backward += other.backward;
+        self.optimiser += other.optimiser;
+    }
+}
+
+/// One optimiser step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Epoch of its examples, from 0.
+    pub epoch: u64,
+    /// Part of the budget spent at its middle.
+    pub progress: f64,
+    /// Loss of the step before its update: the sum of the four terms.
+    pub loss: f64,
+    /// Preference term.
+    pub preference: f64,
+    /// Decision term.
+    pub decision: f64,
+    /// Likelihood term on the chosen answers.
+    pub likelihood: f64,
+    /// Barrier term.
+    pub barrier: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Examples in the step.
+    pub examples: u64,
+    /// Mean margin between chosen and rejected score, where the objective has a preference.
+    pub margin: Option<f64>,
+    /// Part of the pairs whose margin is above 0.
+    pub accuracy: Option<f64>,
+    /// Gradient shares, gate activity and change of log-prob by role.
+    pub roles: BTreeMap<Role, RoleSummary>,
+    /// Under-confident chosen schema tokens that have lost probability since the start.
+    pub erosion: u64,
+    /// Rows computed in this step.
+    pub tokens: u64,
+    /// Rows computed a second in this step, waiting included.
+    pub tokens_per_second: f64,
+    /// Ids of records that were passed over as too long, with their lengths in tokens.
+    pub skipped: Vec<(String, usize)>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// Follows a run. Every method has a default that does nothing.
+pub trait Observer<R: Real> {
+    /// The run goes on from a checkpoint made after `step` steps.
+    fn resumed(&mut self, _step: u64) {}
+
+    /// `done` of the examples that need reference log-probs have theirs.
+    fn reference(&mut self, _done: u64) {}
+
+    /// A step was made.
+    fn step(&mut self, _record: &StepRecord) {}
+
+    /// Whether to stop after this step; a checkpoint is written first.
+    fn should_stop(&self) -> bool {
+        false
+    }
+
+    /// The task metric of the policy after `step` steps, higher is better; `None` leaves the step
+    /// out of the search for the best.
+    fn evaluate(&mut self, _policy: &Policy<'_, R>, _step: u64) -> Result<Option<f64>, Box<dyn Error + Send + Sync>> {
+        Ok(None)
+    }
+}
+
+impl<R: Real> Observer<R> for () {}
+
+/// The best policy that an evaluation found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Steps made at that point.
+    pub step: u64,
+    /// Its task metric.
+    pub metric: f64,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct TrainOutcome<'m, R> {
+    /// The policy: the best one where evaluations were made, the last one otherwise.
+    pub policy: Policy<'m, R>,
+    /// Whether the budget was spent; otherwise the run was asked to stop.
+    pub finished: bool,
+    /// The best evaluation.
+    pub best: Option<Best>,
+    /// What the run took.
+    pub summary: TrainSummary,
+}
+
+/// What a run took, over all its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainSummary {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Examples trained on, counted as often as they were used.
+    pub examples: u64,
+    /// Tokens computed.
+    pub tokens: TokenCount,
+    /// Records passed over as too long, counted as often as they came up.
+    pub skipped: u64,
+    /// Where the time went.
+    pub timing: Timing,
+}

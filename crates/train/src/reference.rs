@@ -1,0 +1,247 @@
+//! Reference log-probs on disk: computed once, shared by epochs, seeds and objectives.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::TrainError;
+
+/// Starts every record; a reader that lost its place looks for the next one.
+const MARKER: [u8; 4] = *b"RLP1";
+/// Marker, key and number of values.
+const HEADER: usize = 4 + 32 + 4;
+/// Leading bytes of the BLAKE3 digest of everything before it.
+const CHECKSUM: usize = 16;
+
+/// What a reference log-prob depends on besides its tokens: digests of the model's weights, of the
+/// adapter and of the tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReferenceIdentity([u8; 32]);
+
+impl ReferenceIdentity {
+    /// The identity of a reference. `adapter` is `None` where there is no adapter.
+    pub fn new(model: &[u8; 32], adapter: Option<&[u8; 32]>, tokenizer: &[u8; 32]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("tabpo reference identity 1");
+        hasher.update(model);
+        hasher.update(&[u8::from(adapter.is_some())]);
+        hasher.update(adapter.unwrap_or(&[0; 32]));
+        hasher.update(tokenizer);
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The name under which log-probs of `answer` after `prompt` are stored.
+    pub fn key(&self, prompt: &[u32], answer: &[u32]) -> ReferenceKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&(prompt.len() as u64).to_le_bytes());
+        for token in prompt.iter().chain(answer) {
+            hasher.update(&token.to_le_bytes());
+        }
+        ReferenceKey(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Digest of model, adapter, tokenizer, prompt and answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReferenceKey([u8; 32]);
+
+/// Log-probs by key, in memory and in an append-only file.
+///
+/// Every record carries its own checksum. A record that a kill cut short or that was damaged later
+/// is passed over when the file is opened, and computed again by whoever misses it.
+pub struct ReferenceCache {
+    path: Option<PathBuf>,
+    file: Option<File>,
+    entries: HashMap<ReferenceKey, Box<[f64]>>,
+    damaged: u64,
+}
+
+impl ReferenceCache {
+    /// A cache that lives in memory alone.
+    pub fn in_memory() -> Self {
+        Self { path: None, file: None, entries: HashMap::new(), damaged: 0 }
+    }
+
+    /// Opens the file at `path`, made if it is not there, and reads every sound record.
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        let failed = |source| TrainError::Io { path: path.to_path_buf(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let (entries, damaged) = read_records(&bytes);
+        Ok(Self { path: Some(path.to_path_buf()), file: Some(file), entries, damaged })
+    }
+
+    /// Bytes of the file that belonged to no sound record when it was opened.
+    pub fn damaged_bytes(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Number of answers whose log-probs are known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The log-probs stored under `key`, one a token of the answer.
+    pub fn get(&self, key: &ReferenceKey) -> Option<&[f64]> {
+        self.entries.get(key).map(AsRef::as_ref)
+    }
+
+    /// Stores log-probs; they are in the file when this returns (in the operating system's hands:
+    /// [`ReferenceCache::sync`] waits for the disk).
+    pub fn insert(&mut self, key: ReferenceKey, log_probs: &[f64]) -> Result<(), TrainError> {
+        if let Some(file) = &mut self.file {
+            // One write of a whole record: an interrupted run leaves at most its last one cut.
+            file.write_all(&record(&key, log_probs))
+                .map_err(|source| TrainError::Io { path: self.path.clone().unwrap_or_default(), source })?;
+        }
+        self.entries.insert(key, log_probs.into());
+        Ok(())
+    }
+
+    /// Waits until the file is on the disk.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        match (&self.file, &self.path) {
+            (Some(file), Some(path)) => {
+                file.sync_data().map_err(|source| TrainError::Io { path: path.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn record(key: &ReferenceKey, values: &[f64]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + values.len() * 8 + CHECKSUM);
+    bytes.extend(MARKER);
+    bytes.extend(key.0);
+    bytes.extend((values.len() as u32).to_le_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    let checksum = blake3::hash(&bytes);
+    bytes.extend(&checksum.as_bytes()[..CHECKSUM]);
+    bytes
+}
+
+/// The sound records of a file and the number of bytes outside them.
+fn read_records(bytes: &[u8]) -> (HashMap<ReferenceKey, Box<[f64]>>, u64) {
+    let mut entries = HashMap::new();
+    let mut damaged = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        if let Some((key, values, length)) = read_record(&bytes[at..]) {
+            entries.insert(key, values);
+            at += length;
+        } else {
+            damaged += 1;
+            at += 1;
+        }
+    }
+    (entries, damaged)
+}
+
+/// The record at the beginning of `bytes` and its length.
+fn read_record(bytes: &[u8]) -> Option<(ReferenceKey, Box<[f64]>, usize)> {
+    let (header, rest) = bytes.split_at_checked(HEADER)?;
+    if !header.starts_with(&MARKER) {
+        return None;
+    }
+    let key = header[4..36].try_into().expect("32 bytes");
+    let count = u32::from_le_bytes(header[36..].try_into().expect("4 bytes")) as usize;
+    let (values, rest) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let checksum = rest.get(..CHECKSUM)?;
+    let body = HEADER + values.len();
+    if blake3::hash(&bytes[..body]).as_bytes()[..CHECKSUM] != *checksum {
+        return None;
+    }
+    let values = values.chunks_exact(8).map(|value| f64::from_le_bytes(value.try_into().expect("8 bytes"))).collect();
+    Some((ReferenceKey(key), values, body + CHECKSUM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(model: u8) -> ReferenceIdentity {
+        ReferenceIdentity::new(&[model; 32], None, &[2; 32])
+    }
+
+    fn filled(path: &Path) -> Vec<(ReferenceKey, Vec<f64>)> {
+        let mut cache = ReferenceCache::open(path).expect("a writable folder");
+        (0..5u32)
+            .map(|n| {
+                let key = identity(1).key(&[n, 1], &[2, 3]);
+                let values: Vec<f64> = (0..n).map(|i| -f64::from(i) / 3.0).collect();
+                cache.insert(key, &values).expect("written");
+                (key, values)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_part_of_the_identity_changes_the_key() {
+        let key = identity(1).key(&[1, 2], &[3]);
+        assert_ne!(key, identity(2).key(&[1, 2], &[3]));
+        assert_ne!(key, identity(1).key(&[1], &[2, 3]));
+        let adapter = ReferenceIdentity::new(&[1; 32], Some(&[0; 32]), &[2; 32]);
+        assert_ne!(key, adapter.key(&[1, 2], &[3]));
+        let tokenizer = ReferenceIdentity::new(&[1; 32], None, &[3; 32]);
+        assert_ne!(key, tokenizer.key(&[1, 2], &[3]));
+    }
+
+    #[test]
+    fn values_come_back_bit_for_bit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cache/reference.bin");
+        let stored = filled(&path);
+        let cache = ReferenceCache::open(&path).expect("readable");
+        assert_eq!(cache.len(), 5);
+        assert_eq!(cache.damaged_bytes(), 0);
+        for (key, values) in stored {
+            assert_eq!(cache.get(&key), Some(values.as_slice()));
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_costs_only_the_record_that_it_hits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("reference.bin");
+        let stored = filled(&path);
+        let sound = std::fs::read(&path).expect("readable");
+        for position in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[position] ^= 0x41;
+            let (entries, damaged) = read_records(&bytes);
+            assert!(damaged > 0, "byte {position}");
+            assert_eq!(entries.len(), 4, "byte {position}");
+            for (key, values) in &stored {
+                if let Some(found) = entries.get(key) {
+                    assert_eq!(found.as_ref(), values.as_slice());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_in_the_middle_of_a_record_loses_only_that_record() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("reference.bin");
+        let stored = filled(&path);
+        let sound = std::fs::read(&path).expect("readable");
+        std::fs::write(&path, &sound[..sound.len() - 7]).expect("writable");
+        let mut cache = ReferenceCache::open(&path).expect("readable");
+        let (key, values) = &stored[4];
+        assert_eq!(cache.len(), 4);
+        assert_eq!(cache.get(key), None);
+        cache.insert(*key, values).expect("written");
+        let again = ReferenceCache::open(&path).expect("readable");
+        assert_eq!(again.len(), 5);
+        assert_eq!(again.get(key), Some(values.as_slice()));
+    }
+}

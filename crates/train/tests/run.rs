@@ -1,0 +1,249 @@
+//! What a run does from its first step to its last: reference, resuming, evaluation, every objective.
+
+mod support;
+
+use support::{END, Recorder, VOCABULARY, adapter, distance, examples, model, run, settings};
+use tabpo_engine::{Model, ModelConfig};
+use tabpo_objective::catalogue;
+use tabpo_train::{
+    BatchPlan, Best, ExampleError, Policy, ReferenceCache, Session, StepRecord, TokenisedAnswer, TokenisedExample,
+    TrainBudget, TrainError, log_probs, train,
+};
+
+#[test]
+fn the_margin_of_the_first_step_is_exactly_zero() {
+    let model = model::<f32>(1);
+    let examples = examples(13, 2, 2);
+    for max_tokens in [1, 60, 1000] {
+        for objective in ["dpo", "ipo", "tab-po-released", "tdpo2"] {
+            let mut settings = settings(objective, TrainBudget::Epochs(2));
+            settings.plan.max_tokens = max_tokens;
+            let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
+            let (_, records) = run(policy, &examples, &settings);
+            assert_eq!(records[0].margin, Some(0.0), "{objective} with {max_tokens} tokens");
+            assert!(records[1].margin.is_some_and(|margin| margin != 0.0));
+        }
+    }
+}
+
+#[test]
+fn every_objective_takes_steps_with_all_parameters_and_with_an_adapter() {
+    let model = model::<f32>(3);
+    let examples = examples(8, 2, 4);
+    for entry in catalogue() {
+        let settings = settings(entry.name, TrainBudget::Steps(2));
+        let adapted = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
+        for policy in [Policy::full(model.clone()), adapted] {
+            let (outcome, records) = run(policy, &examples, &settings);
+            for record in &records {
+                assert!(record.loss.is_finite() && record.gradient_norm.is_finite(), "{}", entry.name);
+                let terms = record.preference + record.decision + record.likelihood + record.barrier;
+                assert!((terms - record.loss).abs() < 1e-9 * record.loss.abs().max(1.0), "{}", entry.name);
+            }
+            assert!(records.iter().any(|record| record.gradient_norm > 0.0), "{} learns nothing", entry.name);
+            let finite = |part: &[f32]| part.iter().all(|value| value.is_finite());
+            assert!(outcome.policy.parameters().into_iter().all(finite), "{}", entry.name);
+        }
+    }
+}
+
+/// Everything of a record that does not depend on the clock.
+fn numbers(record: &StepRecord) -> String {
+    let mut record = record.clone();
+    record.timing = tabpo_train::Timing::default();
+    record.tokens_per_second = 0.0;
+    serde_json::to_string(&record).expect("a record is JSON")
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
+    let model = model::<f32>(5);
+    let examples = examples(10, 2, 6);
+    for objective in ["tab-po", "tdpo1"] {
+        for full in [false, true] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut settings = settings(objective, TrainBudget::Steps(8));
+            settings.evaluate_every = Some(1);
+            settings.checkpoint_every = Some(2);
+            settings.plan.max_tokens = 60;
+            let session_run = |name: &str, stop_after: Option<u64>| {
+                let policy = if full {
+                    Policy::full(model.clone())
+                } else {
+                    Policy::Adapter { base: &model, adapter: adapter(&model, 0.1) }
+                };
+                let checkpoint = folder.path().join(name);
+                let mut cache = ReferenceCache::open(&folder.path().join(format!("{name}.cache"))).expect("a cache");
+                let session =
+                    Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
+                let metrics = vec![0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.9, 0.5];
+                let mut recorder = Recorder { stop_after, metrics, ..Recorder::default() };
+                let outcome = train(policy, examples.as_slice(), &settings, session, &mut recorder).expect("a run");
+                (outcome, recorder)
+            };
+            let (whole, whole_records) = session_run("whole", None);
+            let (stopped, first_records) = session_run("parts", Some(5));
+            assert!(whole.finished && !stopped.finished);
+            let (resumed, rest_records) = session_run("parts", None);
+            assert_eq!(rest_records.resumed, Some(5));
+            assert!(resumed.finished);
+
+            let bits = |policy: &Policy<'_, f32>| -> Vec<u32> {
+                policy.parameters().into_iter().flatten().map(|value| value.to_bits()).collect()
+            };
+            assert_eq!(bits(&whole.policy), bits(&resumed.policy));
+            assert_eq!(whole.best, Some(Best { step: 3, metric: 0.9 }));
+            assert_eq!(whole.best, resumed.best);
+            assert_eq!(whole.summary.tokens, resumed.summary.tokens);
+            let parts = first_records.records.iter().chain(&rest_records.records);
+            let whole_numbers: Vec<String> = whole_records.records.iter().map(numbers).collect();
+            assert_eq!(whole_numbers, parts.map(numbers).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_is_not_taken_up() {
+    let model = model::<f32>(7);
+    let examples = examples(6, 1, 8);
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let attempt = |seed: u64| {
+        let mut settings = settings("dpo", TrainBudget::Steps(3));
+        settings.plan.seed = seed;
+        let mut cache = ReferenceCache::in_memory();
+        let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
+        let mut recorder = Recorder { stop_after: Some(2), ..Recorder::default() };
+        train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run");
+        recorder.resumed
+    };
+    assert_eq!(attempt(1), None);
+    assert_eq!(attempt(2), None);
+    assert_eq!(attempt(2), Some(2));
+}
+
+#[test]
+fn the_reference_is_computed_once_for_all_epochs_seeds_and_objectives() {
+    let model = model::<f32>(9);
+    let examples = examples(9, 2, 10);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut counts = Vec::new();
+    for (objective, seed) in [("dpo", 1), ("dpo", 2), ("tab-po", 3)] {
+        let mut settings = settings(objective, TrainBudget::Epochs(2));
+        settings.plan.seed = seed;
+        let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
+        let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+        // A fresh adapter changes nothing yet: every seed of it has the same reference.
+        let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), seed);
+        let policy = Policy::Adapter { base: &model, adapter: fresh };
+        let mut recorder = Recorder::default();
+        let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
+        assert!(recorder.records[0].margin.expect("a margin").abs() < 1e-5);
+        counts.push((outcome.summary.tokens.reference, cache.len()));
+    }
+    assert!(counts[0].0 > 0);
+    assert_eq!(counts[1..], [(0, counts[0].1), (0, counts[0].1)]);
+}
+
+#[test]
+fn a_reference_of_another_model_is_noticed() {
+    let (start, other) = (model::<f32>(11), model::<f32>(12));
+    let examples = examples(4, 1, 13);
+    let identity = Policy::full(start.clone()).identity(&[0; 32]);
+    let mut cache = ReferenceCache::in_memory();
+    for (example, wrong) in examples.iter().zip(log_probs(&other, None, &examples, 1000)) {
+        wrong.store(&mut cache, &identity, example).expect("stored");
+    }
+    let settings = settings("dpo", TrainBudget::Steps(1));
+    let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+    let result = train(Policy::full(start), &examples, &settings, session, &mut ());
+    assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
+}
+
+/// Sentences that a model has to copy out of order: nothing that a fresh model would get right.
+fn sentences() -> Vec<TokenisedExample> {
+    (0..8u32)
+        .map(|number| {
+            let prompt: Vec<u32> = (0..5).map(|place| 1 + (number * 7 + place * 5) % (VOCABULARY as u32 - 1)).collect();
+            let mut tokens: Vec<u32> = prompt.iter().rev().copied().collect();
+            tokens.push(1 + number);
+            tokens.push(END);
+            let chosen = TokenisedAnswer::unlabelled(tokens);
+            TokenisedExample { id: number.to_string(), prompt, chosen, rejected: Vec::new() }
+        })
+        .collect()
+}
+
+#[test]
+fn a_tiny_model_learns_eight_sentences_by_heart() {
+    let examples = sentences();
+    let model = Model::<f32>::initialise(ModelConfig::small(VOCABULARY, 32, 2, 4), 1);
+    let mut settings = settings("sft", TrainBudget::Steps(120));
+    settings.plan = BatchPlan { batch_size: 8, ..settings.plan };
+    settings.schedule.peak = 1e-2;
+    let (outcome, records) = run(Policy::full(model), &examples, &settings);
+    assert!(records[0].loss > 2.0);
+    for (example, found) in examples.iter().zip(log_probs(outcome.policy.model(), None, &examples, 1000)) {
+        // A token with more than half of the probability is the one that greedy decoding takes.
+        assert!(found.chosen.iter().all(|p| *p > 0.5_f64.ln()), "{}: {:?}", example.id, found.chosen);
+    }
+}
+
+#[test]
+fn preference_training_widens_the_margin() {
+    let model = model::<f32>(15);
+    let examples = examples(8, 2, 16);
+    let mut settings = settings("dpo", TrainBudget::Steps(30));
+    settings.schedule.peak = 3e-3;
+    let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
+    let (_, records) = run(policy, &examples, &settings);
+    let last = records.last().expect("a step");
+    assert!(last.margin.expect("a margin") > 1.0, "{:?}", last.margin);
+    assert_eq!(last.accuracy, Some(1.0));
+    assert!(last.loss < 0.9 * records[0].loss);
+}
+
+#[test]
+fn the_best_evaluation_decides_which_policy_is_returned() {
+    let model = model::<f32>(17);
+    let examples = examples(8, 0, 18);
+    let policies: Vec<_> = [(2, vec![]), (4, vec![0.1, 0.7, 0.3, 0.7])]
+        .into_iter()
+        .map(|(steps, metrics)| {
+            let mut settings = settings("sft", TrainBudget::Steps(steps));
+            settings.schedule.decay = tabpo_train::Decay::Constant;
+            settings.schedule.warmup = 0.0;
+            settings.evaluate_every = Some(1);
+            let mut cache = ReferenceCache::in_memory();
+            let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+            let mut recorder = Recorder { metrics, ..Recorder::default() };
+            train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run")
+        })
+        .collect();
+    assert_eq!(policies[1].best, Some(Best { step: 2, metric: 0.7 }));
+    assert_eq!(distance(&policies[0].policy, &policies[1].policy), 0.0);
+}
+
+#[test]
+fn unfit_examples_are_named() {
+    let model = model::<f32>(19);
+    let attempt = |examples: &[TokenisedExample], objective: &str| {
+        let settings = settings(objective, TrainBudget::Steps(1));
+        let mut cache = ReferenceCache::in_memory();
+        let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+        train(Policy::full(model.clone()), examples, &settings, session, &mut ()).map(|_| ())
+    };
+    let lonely = examples(1, 0, 20);
+    let result = attempt(&lonely, "dpo");
+    assert!(matches!(result, Err(TrainError::Example(ExampleError::NothingRejected { .. }))));
+    assert!(attempt(&lonely, "sft").is_ok());
+
+    let mut foreign = examples(1, 0, 21);
+    foreign[0].prompt[0] = VOCABULARY as u32;
+    let result = attempt(&foreign, "sft");
+    assert!(
+        matches!(result, Err(TrainError::Example(ExampleError::Token { token, .. })) if token == VOCABULARY as u32)
+    );
+    assert!(matches!(attempt(&[], "sft"), Err(TrainError::NoExamples { records: 0 })));
+    assert!(matches!(attempt(&examples(1, 1, 22), "tgdpo"), Err(TrainError::NoThirdModel { .. })));
+}

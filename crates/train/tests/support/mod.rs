@@ -1,0 +1,144 @@
+//! Tiny models and examples that the tests share.
+#![allow(dead_code, reason = "every test file uses another part")]
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use tabpo_answer::Role;
+use tabpo_engine::{AdamWConfig, Lora, LoraConfig, Model, ModelConfig, Real};
+use tabpo_objective::Objective;
+use tabpo_train::{
+    BatchPlan, Decay, Observer, Policy, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
+    TokenisedExample, TrainBudget, TrainOutcome, TrainSettings, train,
+};
+
+pub const VOCABULARY: usize = 24;
+pub const END: u32 = 0;
+
+pub fn model<R: Real>(seed: u64) -> Model<R> {
+    let mut model = Model::initialise(ModelConfig::small(VOCABULARY, 16, 2, 2), seed);
+    // Larger weights than a fresh model's, so that the log-probs are far from uniform.
+    for part in model.parameters_mut() {
+        if part.len() > 16 {
+            for value in part {
+                *value *= R::from_f64(8.0);
+            }
+        }
+    }
+    model
+}
+
+/// An adapter that changes the model (B is not zero).
+pub fn adapter<R: Real>(model: &Model<R>, dropout: f64) -> Lora<R> {
+    let mut config = LoraConfig::new(3, 6.0);
+    config.dropout = dropout;
+    let mut adapter = Lora::initialise(&model.config, config, 5);
+    let mut random = ChaCha8Rng::seed_from_u64(6);
+    for part in adapter.parameters_mut() {
+        for value in part {
+            *value += R::from_f64(random.random_range(-0.2..0.2));
+        }
+    }
+    adapter
+}
+
+fn answer(random: &mut ChaCha8Rng, tokens: Vec<u32>) -> TokenisedAnswer {
+    let roles = tokens[..tokens.len() - 1].iter().map(|_| Role::ALL[random.random_range(0..7)]);
+    let roles = roles.chain([Role::End]).collect();
+    let weights = Some(tokens.iter().map(|_| random.random_range(0.5..1.5)).collect());
+    TokenisedAnswer { tokens, roles, weights }
+}
+
+/// Examples whose rejected answers are edits of the chosen one: a replacement, a deletion, an
+/// insertion, and an edit of the previous negative, so that negatives share with each other.
+pub fn examples(count: usize, rejected: usize, seed: u64) -> Vec<TokenisedExample> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..count)
+        .map(|number| {
+            let length = random.random_range(3..12);
+            let prompt = (0..length).map(|_| random.random_range(1..VOCABULARY as u32)).collect();
+            let length = random.random_range(4..10);
+            let mut chosen: Vec<u32> = (0..length).map(|_| random.random_range(1..VOCABULARY as u32)).collect();
+            chosen.push(END);
+            let mut negative = chosen.clone();
+            let rejected = (0..rejected)
+                .map(|kind| {
+                    if kind % 4 != 3 {
+                        negative.clone_from(&chosen);
+                    }
+                    let place = random.random_range(0..negative.len() - 1);
+                    match kind % 4 {
+                        1 if negative.len() > 3 => drop(negative.remove(place)),
+                        2 => negative.insert(place, random.random_range(1..VOCABULARY as u32)),
+                        _ => negative[place] = 1 + negative[place] % (VOCABULARY as u32 - 1),
+                    }
+                    let answer = answer(&mut random, negative.clone());
+                    RejectedAnswer { answer, weight: random.random_range(0.5..1.5) }
+                })
+                .collect();
+            let chosen = answer(&mut random, chosen);
+            TokenisedExample { id: format!("example {number}"), prompt, chosen, rejected }
+        })
+        .collect()
+}
+
+pub fn settings(objective: &str, budget: TrainBudget) -> TrainSettings {
+    let objective = Objective::try_from(Value::from(objective)).expect("an objective of the catalogue");
+    let plan = BatchPlan { batch_size: 4, max_tokens: 1000, seed: 11, budget };
+    let schedule = Schedule { peak: 1e-3, warmup: 0.1, decay: Decay::Cosine, floor: 0.0 };
+    let mut settings = TrainSettings::new(objective, plan, schedule);
+    settings.optimiser = AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() };
+    settings
+}
+
+/// Keeps the records and stops after some steps.
+#[derive(Default)]
+pub struct Recorder {
+    pub records: Vec<StepRecord>,
+    pub stop_after: Option<u64>,
+    pub resumed: Option<u64>,
+    pub metrics: Vec<f64>,
+}
+
+impl<R: Real> Observer<R> for Recorder {
+    fn resumed(&mut self, step: u64) {
+        self.resumed = Some(step);
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        self.records.push(record.clone());
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop_after.is_some_and(|limit| self.records.last().is_some_and(|record| record.step >= limit))
+    }
+
+    fn evaluate(
+        &mut self,
+        _: &Policy<'_, R>,
+        step: u64,
+    ) -> Result<Option<f64>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.metrics.get(step as usize - 1).copied())
+    }
+}
+
+/// A run without files.
+pub fn run<'m, R: Real>(
+    policy: Policy<'m, R>,
+    examples: &[TokenisedExample],
+    settings: &TrainSettings,
+) -> (TrainOutcome<'m, R>, Vec<StepRecord>) {
+    let mut recorder = Recorder::default();
+    let third = policy.clone();
+    let mut cache = ReferenceCache::in_memory();
+    let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: Some(&third) };
+    let outcome = train(policy, examples, settings, session, &mut recorder).expect("the run succeeds");
+    assert!(outcome.finished);
+    (outcome, recorder.records)
+}
+
+/// The largest difference between the parameters of two policies.
+pub fn distance<R: Real>(a: &Policy<'_, R>, b: &Policy<'_, R>) -> f64 {
+    let pairs = a.parameters().into_iter().zip(b.parameters());
+    pairs.flat_map(|(a, b)| a.iter().zip(b)).map(|(a, b)| (a.to_f64() - b.to_f64()).abs()).fold(0.0, f64::max)
+}
