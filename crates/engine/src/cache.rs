@@ -1,49 +1,134 @@
 //! Keys and values of the tokens generated so far.
 
 use crate::config::ModelConfig;
+use crate::ops::reduce::LANES;
 use crate::real::Real;
+
+/// The keys and values of one sequence: for every layer the keys as
+/// `[kv_heads, head_dim, capacity]`, so that scores are computed for neighbouring keys at once, then the
+/// values as `[kv_heads, capacity, head_dim]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Sequence<R> {
+    pub(crate) length: usize,
+    values: Vec<R>,
+}
 
 /// Keys and values of a set of live sequences of different lengths.
 #[derive(Clone, Debug)]
 pub struct KvCache<R> {
-    lengths: Vec<usize>,
-    values: Vec<R>,
+    shape: CacheShape,
+    sequences: usize,
+    live: Vec<Sequence<R>>,
+    /// Memory of sequences that left, for those that come.
+    free: Vec<Sequence<R>>,
+}
+
+/// The sizes that the layout of a sequence follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    pub(crate) layers: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) capacity: usize,
+}
+
+impl CacheShape {
+    /// Elements of the keys of one head, and of its values.
+    fn head(self) -> usize {
+        self.head_dim * self.capacity
+    }
+}
+
+impl<R: Real> Sequence<R> {
+    /// Keys `[head_dim, capacity]` and values `[capacity, head_dim]` of one head.
+    pub(crate) fn head(&self, shape: CacheShape, layer: usize, head: usize) -> (&[R], &[R]) {
+        let size = shape.head();
+        let keys = (layer * 2 * shape.kv_heads + head) * size;
+        let values = keys + shape.kv_heads * size;
+        (&self.values[keys..keys + size], &self.values[values..values + size])
+    }
+
+    /// Stores keys and values `[kv_heads * head_dim]` of one position in one layer.
+    pub(crate) fn store(&mut self, shape: CacheShape, layer: usize, position: usize, key: &[R], value: &[R]) {
+        let (size, width) = (shape.head(), shape.head_dim);
+        for (head, (key, value)) in key.chunks_exact(width).zip(value.chunks_exact(width)).enumerate() {
+            let keys = (layer * 2 * shape.kv_heads + head) * size;
+            for (row, &k) in key.iter().enumerate() {
+                self.values[keys + row * shape.capacity + position] = k;
+            }
+            let values = keys + shape.kv_heads * size + position * width;
+            self.values[values..values + width].copy_from_slice(value);
+        }
+    }
 }
 
 impl<R: Real> KvCache<R> {
-    /// Room for `sequences` live sequences of up to `capacity` tokens each.
+    /// Room for `sequences` live sequences of up to `capacity` tokens each. Memory is taken when a
+    /// sequence comes.
     pub fn new(config: &ModelConfig, sequences: usize, capacity: usize) -> Self {
-        unimplemented!()
+        let shape = CacheShape {
+            layers: config.layers,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            // Whole vectors, which attention reads past the end of a sequence.
+            capacity: capacity.next_multiple_of(LANES),
+        };
+        Self { shape, sequences, live: Vec::new(), free: Vec::new() }
     }
 
     /// Number of live sequences.
     pub fn len(&self) -> usize {
-        self.lengths.len()
+        self.live.len()
     }
 
     /// Whether no sequence is live.
     pub fn is_empty(&self) -> bool {
-        self.lengths.is_empty()
+        self.live.is_empty()
     }
 
-    /// Tokens of each live sequence.
-    pub fn lengths(&self) -> &[usize] {
-        &self.lengths
+    /// Tokens of a live sequence.
+    pub fn length(&self, sequence: usize) -> usize {
+        self.live[sequence].length
     }
 
-    /// Longest sequence there is room for.
+    /// Longest sequence there is room for: what was asked for, rounded up to a multiple of 16.
     pub fn capacity(&self) -> usize {
-        unimplemented!()
+        self.shape.capacity
     }
 
     /// Keeps the live sequences for which `keep` (one entry each) is true, in their order. No keys or
     /// values move.
+    ///
+    /// # Panics
+    /// If `keep` does not have one entry per live sequence.
     pub fn retain(&mut self, keep: &[bool]) {
-        unimplemented!()
+        assert_eq!(keep.len(), self.live.len(), "one decision a live sequence");
+        let mut decisions = keep.iter();
+        self.free.extend(self.live.extract_if(.., |_| decisions.next() == Some(&false)));
     }
 
     /// Drops all sequences.
     pub fn clear(&mut self) {
-        unimplemented!()
+        self.free.append(&mut self.live);
+    }
+
+    pub(crate) fn shape(&self) -> CacheShape {
+        self.shape
+    }
+
+    pub(crate) fn live_mut(&mut self) -> &mut [Sequence<R>] {
+        &mut self.live
+    }
+
+    /// Appends an empty sequence.
+    pub(crate) fn push(&mut self) {
+        assert!(self.live.len() < self.sequences, "the cache has room for {} sequences", self.sequences);
+        let shape = self.shape;
+        let mut sequence = self.free.pop().unwrap_or_else(|| {
+            let elements = shape.layers * 2 * shape.kv_heads * shape.head();
+            Sequence { length: 0, values: vec![R::ZERO; elements] }
+        });
+        sequence.length = 0;
+        self.live.push(sequence);
     }
 }

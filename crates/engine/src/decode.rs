@@ -1,20 +1,149 @@
 //! Generation one token at a time, batched, with a cache of keys and values.
 
-use crate::cache::KvCache;
-use crate::lora::Lora;
-use crate::model::Model;
-use crate::real::Real;
+use rayon::prelude::*;
 
-/// A model made ready for generation.
+use crate::batch::{Batch, Segment};
+use crate::cache::{CacheShape, KvCache, Sequence};
+use crate::config::ModelConfig;
+use crate::forward::{ForwardOptions, blocks};
+use crate::head;
+use crate::lora::{Lora, LoraGroup};
+use crate::model::{Layer, Model, Projection};
+use crate::ops::decode::attend;
+use crate::ops::gemm::{add_product, product};
+use crate::ops::linear::{self, Adapter};
+use crate::ops::rope::RopeTable;
+use crate::ops::{norm, swiglu};
+use crate::real::Real;
+use crate::view::{View, ViewMut};
+use crate::weights::Matrix;
+use crate::workspace::{ThreadScratch, Workspace, fit, groups};
+
+/// Parameters up to which a model is copied into the layout that decodes fastest.
+const PACKED_PARAMETERS: usize = 64 << 20;
+
+/// Parameters up to which a batch is decoded in independent groups of sequences, a thread each: such
+/// weights stay in the caches, so that reading them once per group costs little and no thread waits.
+const GROUPED_PARAMETERS: usize = 4 << 20;
+
+/// Sequences of a group.
+const GROUP: usize = 16;
+
+/// A model made ready for generation. A small one is copied into the layout that decodes fastest, with
+/// the adapter added into the weights; a large one is used as it is, with the adapter beside it.
 #[derive(Debug)]
 pub struct Decoder<'m, R> {
     model: &'m Model<R>,
+    lora: Option<&'m Lora<R>>,
+    layers: Vec<DecodeLayer<'m, R>>,
+    head: Head<'m, R>,
+    workspace: Workspace<R>,
+    groups: Vec<StepBuffers<R>>,
+    rope: RopeTable<R>,
+    logits: Vec<R>,
+}
+
+/// The parameters of one block.
+#[derive(Debug)]
+struct DecodeLayer<'m, R> {
+    layer: &'m Layer<R>,
+    /// The projections in the order of [`Projection::ALL`], transposed to `[inputs, outputs]` as the GEMM
+    /// kernel reads them without packing, with the adapter added. Empty where the model is used as it is.
+    packed: Vec<Vec<R>>,
+    /// The adapters that are not in the weights.
+    adapters: Option<&'m [LoraGroup<R>; 4]>,
+}
+
+/// The matrix that makes logits.
+#[derive(Debug)]
+enum Head<'m, R> {
+    /// `[hidden, vocabulary]`
+    Packed(Vec<R>),
+    /// `[vocabulary, hidden]`
+    Plain(&'m Matrix<R>),
+}
+
+/// Buffers of one group of sequences, `[sequences, ...]`.
+#[derive(Debug, Default)]
+struct StepBuffers<R> {
+    stream: Vec<R>,
+    normed: Vec<R>,
+    inverse: Vec<R>,
+    query: Vec<R>,
+    key: Vec<R>,
+    value: Vec<R>,
+    attention: Vec<R>,
+    gate: Vec<R>,
+    up: Vec<R>,
+    product: Vec<R>,
+    low: Vec<R>,
+    scores: Vec<R>,
+    positions: Vec<u32>,
+}
+
+/// A matrix, with an adapter added, as `[inputs, outputs]`.
+fn pack<R: Real>(matrix: &Matrix<R>, adapter: Option<(&LoraGroup<R>, usize)>) -> Vec<R> {
+    let (outputs, inputs) = (matrix.rows(), matrix.columns());
+    let mut values = vec![R::ZERO; outputs * inputs];
+    for (output, row) in values.chunks_exact_mut(inputs).enumerate() {
+        matrix.copy_row(output, row);
+    }
+    if let Some((group, index)) = adapter {
+        let member = &group.members[index];
+        let a = View::new(&group.a, group.ranks(), inputs).rows(member.offset..member.offset + member.rank);
+        let b = View::new(&member.b, outputs, member.rank);
+        add_product(ViewMut::new(&mut values, outputs, inputs), member.scale, b, a);
+    }
+    let mut transposed = vec![R::ZERO; outputs * inputs];
+    for (output, row) in values.chunks_exact(inputs).enumerate() {
+        for (input, &value) in row.iter().enumerate() {
+            transposed[input * outputs + output] = value;
+        }
+    }
+    transposed
+}
+
+/// The group in [`crate::INPUT_GROUPS`] that a projection belongs to.
+fn group_of(projection: Projection) -> usize {
+    match projection {
+        Projection::Query | Projection::Key | Projection::Value => 0,
+        Projection::Output => 1,
+        Projection::Gate | Projection::Up => 2,
+        Projection::Down => 3,
+    }
+}
+
+fn pack_layer<'m, R: Real>(layer: &'m Layer<R>, adapters: Option<&'m [LoraGroup<R>; 4]>) -> DecodeLayer<'m, R> {
+    let packed = Projection::ALL.map(|projection| {
+        let adapter = adapters.and_then(|groups| {
+            let group = &groups[group_of(projection)];
+            let index = group.members.iter().position(|member| member.projection == projection)?;
+            Some((group, index))
+        });
+        pack(&layer.projection(projection).weight, adapter)
+    });
+    DecodeLayer { layer, packed: packed.into(), adapters: None }
 }
 
 impl<'m, R: Real> Decoder<'m, R> {
-    /// Prepares a model, with an adapter added into a copy of the weights.
+    /// Prepares a model with an adapter.
     pub fn new(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
-        unimplemented!()
+        let small = model.config.parameters() <= PACKED_PARAMETERS;
+        let layers = model.layers.iter().enumerate().map(|(index, layer)| {
+            let adapters = groups(lora, index);
+            if small { pack_layer(layer, adapters) } else { DecodeLayer { layer, packed: Vec::new(), adapters } }
+        });
+        let head = if small { Head::Packed(pack(model.head_matrix(), None)) } else { Head::Plain(model.head_matrix()) };
+        Self {
+            model,
+            lora,
+            layers: layers.collect(),
+            head,
+            workspace: Workspace::new(),
+            groups: Vec::new(),
+            rope: RopeTable::default(),
+            logits: Vec::new(),
+        }
     }
 
     /// Appends one sequence per prompt to the cache and returns the logits after each prompt's last
@@ -23,7 +152,41 @@ impl<'m, R: Real> Decoder<'m, R> {
     /// # Panics
     /// If a prompt is empty or longer than the cache's capacity, or the cache has no room for all.
     pub fn prefill(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) -> &[R] {
-        unimplemented!()
+        let config = &self.model.config;
+        let mut batch = Batch::default();
+        for prompt in prompts {
+            assert!(!prompt.is_empty() && prompt.len() <= cache.capacity(), "a prompt fits the cache");
+            let start = batch.tokens.len();
+            batch.tokens.extend_from_slice(prompt);
+            batch.positions.extend(0..prompt.len() as u32);
+            batch.segments.push(Segment { rows: start..start + prompt.len(), context: Vec::new() });
+        }
+        let before = cache.len();
+        for _ in prompts {
+            cache.push();
+        }
+        // Dynamic scaling sees the length that the sequences may reach, in prompts and in steps.
+        self.workspace.rope.extend(config, cache.capacity());
+        self.rope.extend(config, cache.capacity());
+        self.workspace.prepare(config, &batch, &[], &ForwardOptions::inference());
+        let (shape, width) = (cache.shape(), config.key_width());
+        let sequences = &mut cache.live_mut()[before..];
+        blocks(self.model, self.lora, &batch, &mut self.workspace, |layer, keys, values| {
+            sequences.par_iter_mut().zip(&batch.segments).for_each(|(sequence, segment)| {
+                for (position, row) in segment.rows.clone().enumerate() {
+                    let at = row * width..(row + 1) * width;
+                    sequence.store(shape, layer, position, &keys[at.clone()], &values[at]);
+                }
+                sequence.length = segment.rows.len();
+            });
+        });
+        let last_rows: Vec<u32> = batch.segments.iter().map(|segment| segment.rows.end as u32 - 1).collect();
+        let last = Workspace::<R>::stream(&ForwardOptions::inference(), config.layers);
+        let Workspace { streams, head, scratch, .. } = &mut self.workspace;
+        head::gather(self.model, &last_rows, &streams[last], head);
+        let logits = fit(&mut self.logits, prompts.len() * config.vocabulary);
+        head::logits(self.model, &head.hidden[..prompts.len() * config.hidden], logits, scratch);
+        logits
     }
 
     /// Appends one token to every live sequence and returns the logits after it,
@@ -32,6 +195,165 @@ impl<'m, R: Real> Decoder<'m, R> {
     /// # Panics
     /// If `tokens` does not have one token per live sequence, or a sequence is full.
     pub fn step(&mut self, tokens: &[u32], cache: &mut KvCache<R>) -> &[R] {
-        unimplemented!()
+        let config = &self.model.config;
+        assert_eq!(tokens.len(), cache.len(), "one token a live sequence");
+        let shape = cache.shape();
+        self.rope.extend(config, shape.capacity);
+        let size = if config.parameters() <= GROUPED_PARAMETERS { GROUP } else { tokens.len().max(1) };
+        let count = tokens.len().div_ceil(size);
+        if self.groups.len() < count {
+            self.groups.resize_with(count, StepBuffers::default);
+        }
+        let logits = fit(&mut self.logits, tokens.len() * config.vocabulary);
+        let step = Step {
+            model: self.model,
+            layers: &self.layers,
+            head: &self.head,
+            rope: &self.rope,
+            scratch: &self.workspace.scratch,
+            shape,
+        };
+        tokens
+            .par_chunks(size)
+            .zip(cache.live_mut().par_chunks_mut(size))
+            .zip(logits.par_chunks_mut(size * config.vocabulary))
+            .zip(&mut self.groups)
+            .for_each(|(((tokens, sequences), logits), buffers)| step.run(tokens, sequences, buffers, logits));
+        logits
+    }
+}
+
+/// What the groups of one step share.
+struct Step<'a, R> {
+    model: &'a Model<R>,
+    layers: &'a [DecodeLayer<'a, R>],
+    head: &'a Head<'a, R>,
+    rope: &'a RopeTable<R>,
+    scratch: &'a ThreadScratch<R>,
+    shape: CacheShape,
+}
+
+impl<R: Real> Step<'_, R> {
+    /// `y = x W^T + b` (+ the adapter's share, with low-rank inputs `low`) of one projection.
+    fn project(&self, layer: &DecodeLayer<'_, R>, projection: Projection, x: &[R], low: &[R], y: &mut [R]) {
+        let linear = layer.layer.projection(projection);
+        let (outputs, inputs) = (linear.weight.rows(), linear.weight.columns());
+        let rows = x.len() / inputs;
+        let (x, mut y) = (View::new(x, rows, inputs), ViewMut::new(y, rows, outputs));
+        if let Some(packed) = layer.packed.get(projection as usize) {
+            product(y.reborrow(), x, View::new(packed, inputs, outputs));
+            if let Some(bias) = &linear.bias {
+                for row in 0..rows {
+                    for (y, &b) in y.row_mut(row).iter_mut().zip(bias) {
+                        *y += b;
+                    }
+                }
+            }
+            return;
+        }
+        let adapter = layer.adapters.map(|groups| &groups[group_of(projection)]).and_then(|group| {
+            let member = group.members.iter().find(|member| member.projection == projection)?;
+            Some(Adapter::of_group(member, View::new(low, rows, group.ranks())))
+        });
+        linear::forward(linear, adapter, x, None, y, self.scratch);
+    }
+
+    /// `x A^T` of an adapter group that is not in the weights.
+    fn low<'l>(&self, layer: &DecodeLayer<'_, R>, group: usize, x: &[R], rows: usize, low: &'l mut Vec<R>) -> &'l [R] {
+        let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
+            return &[];
+        };
+        let ranks = group.ranks();
+        let low = fit(low, rows * ranks);
+        linear::forward_low(group, View::new(x, rows, x.len() / rows), ViewMut::new(low, rows, ranks));
+        low
+    }
+
+    /// One token for each of a group of sequences.
+    fn run(&self, tokens: &[u32], sequences: &mut [Sequence<R>], buffers: &mut StepBuffers<R>, logits: &mut [R]) {
+        let ModelConfig { hidden, intermediate, head_dim, rms_epsilon, heads, kv_heads, .. } = self.model.config;
+        let (rows, shape) = (tokens.len(), self.shape);
+        let (query_width, key_width) = (heads * head_dim, kv_heads * head_dim);
+        let positions = &mut buffers.positions;
+        positions.clear();
+        positions.extend(sequences.iter().map(|sequence| {
+            assert!(sequence.length < shape.capacity, "a sequence has room for one more token");
+            sequence.length as u32
+        }));
+        let stream = fit(&mut buffers.stream, rows * hidden);
+        for (row, &token) in stream.chunks_exact_mut(hidden).zip(tokens) {
+            self.model.embedding.copy_row(token as usize, row);
+        }
+        let normed = fit(&mut buffers.normed, rows * hidden);
+        let query = fit(&mut buffers.query, rows * query_width);
+        let key = fit(&mut buffers.key, rows * key_width);
+        let value = fit(&mut buffers.value, rows * key_width);
+        let attention = fit(&mut buffers.attention, rows * query_width);
+        let gate = fit(&mut buffers.gate, rows * intermediate);
+        let up = fit(&mut buffers.up, rows * intermediate);
+        let gated = fit(&mut buffers.product, rows * intermediate);
+        // Wide enough for the raw queries of models that normalise them.
+        let inverse = fit(&mut buffers.inverse, rows * heads.max(1));
+        let scores = fit(&mut buffers.scores, shape.capacity);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let parameters = layer.layer;
+            norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
+            let low = self.low(layer, 0, normed, rows, &mut buffers.low);
+            self.project(layer, Projection::Query, normed, low, query);
+            self.project(layer, Projection::Key, normed, low, key);
+            self.project(layer, Projection::Value, normed, low, value);
+            for (state, scale, heads) in
+                [(&mut *query, &parameters.query_norm, heads), (&mut *key, &parameters.key_norm, kv_heads)]
+            {
+                if let Some(scale) = scale {
+                    // `attention` is not in use yet and wide enough for queries and keys.
+                    let raw = &mut attention[..state.len()];
+                    raw.copy_from_slice(state);
+                    norm::forward(raw, scale, rms_epsilon, &mut inverse[..rows * heads], state);
+                }
+                self.rope.forward(state, positions, head_dim);
+            }
+            let window = self.model.config.window(index);
+            for (row, sequence) in sequences.iter_mut().enumerate() {
+                let position = positions[row] as usize;
+                let keys = row * key_width..(row + 1) * key_width;
+                sequence.store(shape, index, position, &key[keys.clone()], &value[keys]);
+                let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
+                for head in 0..heads {
+                    let at = row * query_width + head * head_dim..row * query_width + (head + 1) * head_dim;
+                    let cached = sequence.head(shape, index, head / (heads / kv_heads));
+                    attend(&query[at.clone()], cached, (first, position + 1), scores, &mut attention[at]);
+                }
+            }
+            let low = self.low(layer, 1, attention, rows, &mut buffers.low);
+            self.project(layer, Projection::Output, attention, low, normed);
+            add(stream, normed);
+
+            norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
+            let low = self.low(layer, 2, normed, rows, &mut buffers.low);
+            self.project(layer, Projection::Gate, normed, low, gate);
+            self.project(layer, Projection::Up, normed, low, up);
+            swiglu::forward(gate, up, gated);
+            let low = self.low(layer, 3, gated, rows, &mut buffers.low);
+            self.project(layer, Projection::Down, gated, low, normed);
+            add(stream, normed);
+        }
+        for sequence in sequences {
+            sequence.length += 1;
+        }
+        norm::forward(stream, &self.model.norm, rms_epsilon, &mut inverse[..rows], normed);
+        let vocabulary = self.model.config.vocabulary;
+        let (states, logits) = (View::new(normed, rows, hidden), ViewMut::new(logits, rows, vocabulary));
+        match self.head {
+            Head::Packed(values) => product(logits, states, View::new(values, hidden, vocabulary)),
+            Head::Plain(matrix) => linear::forward_matrix(matrix, states, logits, self.scratch),
+        }
+    }
+}
+
+/// `x += y`
+fn add<R: Real>(x: &mut [R], y: &[R]) {
+    for (x, &y) in x.iter_mut().zip(y) {
+        *x += y;
     }
 }

@@ -9,20 +9,32 @@ use crate::view::{Bands, View, ViewMut, for_each_tile};
 
 /// `target = a b` on the calling thread.
 pub(crate) fn product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'_, R>) {
-    call(target, false, R::ONE, a, b);
+    call(target, false, R::ONE, a, b, Parallelism::None);
+}
+
+/// `target = a b`, shared among all threads by the `gemm` crate itself.
+pub(crate) fn whole_product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'_, R>) {
+    call(target, false, R::ONE, a, b, Parallelism::Rayon(0));
 }
 
 /// `target = scale * a b` on the calling thread.
 pub(crate) fn scaled_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_, R>, b: View<'_, R>) {
-    call(target, false, scale, a, b);
+    call(target, false, scale, a, b, Parallelism::None);
 }
 
 /// `target += scale * a b` on the calling thread.
 pub(crate) fn add_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_, R>, b: View<'_, R>) {
-    call(target, true, scale, a, b);
+    call(target, true, scale, a, b, Parallelism::None);
 }
 
-fn call<R: Real>(target: ViewMut<'_, R>, accumulate: bool, scale: R, a: View<'_, R>, b: View<'_, R>) {
+fn call<R: Real>(
+    target: ViewMut<'_, R>,
+    accumulate: bool,
+    scale: R,
+    a: View<'_, R>,
+    b: View<'_, R>,
+    parallelism: Parallelism,
+) {
     assert!(target.height == a.height && target.width == b.width && a.width == b.height);
     // SAFETY: the three views lie within their buffers by construction and their shapes agree; the
     // target is a mutable borrow and overlaps neither operand.
@@ -46,7 +58,7 @@ fn call<R: Real>(target: ViewMut<'_, R>, accumulate: bool, scale: R, a: View<'_,
             false,
             false,
             false,
-            Parallelism::None,
+            parallelism,
         );
     }
 }

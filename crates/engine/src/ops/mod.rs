@@ -1,6 +1,7 @@
 //! The operations of a decoder, each with its backward pass beside it.
 
 pub(crate) mod attention;
+pub(crate) mod decode;
 pub(crate) mod embedding;
 pub(crate) mod gemm;
 pub(crate) mod linear;

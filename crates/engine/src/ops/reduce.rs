@@ -6,7 +6,7 @@ use super::simd;
 use crate::real::Real;
 
 /// Independent partial sums, so that the compiler may use vector registers.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// The sum of `term(i)`, in a fixed order that does not depend on the vector width.
 #[inline(always)]

@@ -1,0 +1,229 @@
+//! Timing of a training step, and of the matrix products it could consist of.
+
+use std::time::{Duration, Instant};
+
+use crate::batch::{Batch, Segment, Target};
+use crate::config::{Architecture, ModelConfig, RopeScaling};
+use crate::forward::{ForwardOptions, Recompute, forward};
+use crate::gradients::Gradients;
+use crate::lora::{Lora, LoraConfig};
+use crate::model::{Model, Projection};
+use crate::ops::gemm::parallel_product;
+use crate::optimiser::{AdamW, AdamWConfig};
+use crate::view::{View, ViewMut};
+use crate::workspace::Workspace;
+use crate::{Seed, backward};
+
+/// The shape of a step that is timed.
+#[derive(Clone, Debug)]
+pub struct StepShape {
+    /// The decoder.
+    pub model: ModelConfig,
+    /// Rank of the adapters on all seven projections; without one all parameters are trained.
+    pub rank: Option<usize>,
+    /// Sequences in the batch.
+    pub sequences: usize,
+    /// Tokens of a sequence.
+    pub length: usize,
+    /// Tokens at the end of a sequence that have a loss.
+    pub supervised: usize,
+}
+
+impl StepShape {
+    /// An adapter step of a 0.1B model: hidden 896, 6 layers, 14 heads, 2 key heads, intermediate 4864,
+    /// vocabulary 32000, one sequence of 1024 tokens with a loss on the last 256, rank 16.
+    pub fn m1() -> Self {
+        let model = ModelConfig {
+            architecture: Architecture::Qwen2,
+            vocabulary: 32_000,
+            hidden: 896,
+            intermediate: 4864,
+            layers: 6,
+            heads: 14,
+            kv_heads: 2,
+            head_dim: 64,
+            rms_epsilon: 1e-6,
+            rope_theta: 1e6,
+            rope_scaling: RopeScaling::None,
+            max_positions: 32_768,
+            sliding_window: Vec::new(),
+            query_key_value_bias: true,
+            output_bias: false,
+            mlp_bias: false,
+            query_key_norm: false,
+            tied_head: true,
+        };
+        Self { model, rank: Some(16), sequences: 1, length: 1024, supervised: 256 }
+    }
+
+    /// A full step of a small model: hidden 256, 4 layers, intermediate 704, vocabulary 4096, 8 sequences
+    /// of 512 tokens, all supervised.
+    pub fn m2() -> Self {
+        let model = ModelConfig { intermediate: 704, ..ModelConfig::small(4096, 256, 4, 4) };
+        Self { model, rank: None, sequences: 8, length: 512, supervised: 511 }
+    }
+
+    /// Floating-point operations of one step: two per multiply-add of the products that forward and
+    /// backward pass need. Nothing is counted for what is computed again, for attention scores that the
+    /// causal mask hides, or for element-wise work.
+    pub fn operations(&self) -> f64 {
+        let config = &self.model;
+        let tokens = (self.sequences * self.length) as f64;
+        let supervised = (self.sequences * self.supervised) as f64;
+        let mut multiply_adds = 0.0;
+        for layer in 0..config.layers {
+            for projection in Projection::ALL {
+                let [outputs, inputs] = projection.shape(config).map(|size| size as f64);
+                // Nothing below the first layer's inputs is trained with an adapter.
+                let reads_stream = matches!(projection, Projection::Query | Projection::Key | Projection::Value);
+                let input_gradient = if self.rank.is_some() && layer == 0 && reads_stream { 0.0 } else { 1.0 };
+                multiply_adds += match self.rank {
+                    // Forward, gradient of the input, gradient of the weight.
+                    None => 3.0 * tokens * outputs * inputs,
+                    Some(rank) => {
+                        let adapter = rank as f64 * (inputs * (2.0 + input_gradient) + 3.0 * outputs);
+                        tokens * (outputs * inputs * (1.0 + input_gradient) + adapter)
+                    }
+                };
+            }
+            // Two products forward and five backward, half of each hidden by the mask.
+            let pairs = self.sequences as f64 * self.length as f64 * (self.length as f64 + 1.0) / 2.0;
+            multiply_adds += 7.0 * pairs * config.query_width() as f64;
+        }
+        let head = supervised * (config.vocabulary * config.hidden) as f64;
+        multiply_adds += if self.rank.is_some() { 2.0 * head } else { 3.0 * head };
+        2.0 * multiply_adds
+    }
+
+    /// Tokens of the batch.
+    pub fn tokens(&self) -> usize {
+        self.sequences * self.length
+    }
+}
+
+/// Durations of the parts of one step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepTime {
+    /// The forward pass.
+    pub forward: Duration,
+    /// The backward pass.
+    pub backward: Duration,
+    /// Clipping and the optimiser.
+    pub optimiser: Duration,
+}
+
+impl StepTime {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.forward + self.backward + self.optimiser
+    }
+}
+
+/// A model with random weights, ready to repeat one training step.
+#[derive(Debug)]
+pub struct StepBench {
+    model: Model<f32>,
+    lora: Option<Lora<f32>>,
+    gradients: Gradients<f32>,
+    optimiser: AdamW,
+    workspace: Workspace<f32>,
+    batch: Batch,
+    targets: Vec<Target>,
+    options: ForwardOptions,
+}
+
+impl StepBench {
+    /// Allocates everything but the buffers of the passes, which the first step allocates.
+    pub fn new(shape: &StepShape, recompute: Recompute) -> Self {
+        let model = Model::initialise(shape.model.clone(), 1);
+        let lora = shape.rank.map(|rank| Lora::initialise(&shape.model, LoraConfig::new(rank, rank as f64), 2));
+        let (gradients, optimiser) = match &lora {
+            Some(lora) => {
+                (Gradients::lora(&model, lora), AdamW::for_lora(&model, lora, AdamWConfig::default()))
+            }
+            None => (Gradients::full(&model), AdamW::for_model(&model, AdamWConfig::default())),
+        };
+        let mut batch = Batch::default();
+        let mut targets = Vec::new();
+        for sequence in 0..shape.sequences {
+            let start = sequence * shape.length;
+            // Any fixed tokens will do; a stride coprime to the vocabulary visits most of it.
+            let token = |row: usize| (row * 7919 % shape.model.vocabulary) as u32;
+            batch.tokens.extend((start..start + shape.length).map(token));
+            batch.positions.extend(0..shape.length as u32);
+            batch.segments.push(Segment { rows: start..start + shape.length, context: Vec::new() });
+            let first = start + shape.length - shape.supervised - 1;
+            targets.extend((first..first + shape.supervised).map(|row| Target { row: row as u32, token: token(row + 1) }));
+        }
+        let options = ForwardOptions { recompute, ..ForwardOptions::default() };
+        Self { model, lora, gradients, optimiser, workspace: Workspace::new(), batch, targets, options }
+    }
+
+    /// One step: forward, backward, clipping, optimiser.
+    pub fn step(&mut self) -> StepTime {
+        let (lora, targets) = (self.lora.as_ref(), &self.targets);
+        let start = Instant::now();
+        forward(&self.model, lora, &self.batch, targets, &self.options, &mut self.workspace);
+        let forward = start.elapsed();
+        let start = Instant::now();
+        let weights = vec![-1.0 / targets.len() as f64; targets.len()];
+        let seed = Seed { log_probabilities: &weights, divergences: None };
+        self.gradients.clear();
+        backward(&self.model, lora, &self.batch, &seed, &mut self.workspace, &mut self.gradients);
+        let backward = start.elapsed();
+        let start = Instant::now();
+        self.gradients.clip(1.0);
+        match &mut self.lora {
+            Some(lora) => self.optimiser.step_lora(lora, &mut self.gradients, 1e-4),
+            None => self.optimiser.step_model(&mut self.model, &mut self.gradients, 1e-4),
+        }
+        StepTime { forward, backward, optimiser: start.elapsed() }
+    }
+}
+
+/// Operands of the large products that the machine's peak is taken from.
+#[derive(Debug)]
+pub struct PeakBench {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+}
+
+impl Default for PeakBench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PeakBench {
+    /// `(rows, columns, depth)` of the products: square ones, and the widest of [`StepShape::m1`].
+    const SHAPES: [(usize, usize, usize); 4] =
+        [(1024, 1024, 1024), (1536, 1536, 1536), (1024, 4864, 896), (1024, 896, 4864)];
+
+    /// Allocates the operands.
+    pub fn new() -> Self {
+        let largest = |size: fn(&(usize, usize, usize)) -> usize| Self::SHAPES.iter().map(size).max().unwrap_or(0);
+        Self {
+            a: vec![0.5; largest(|(m, _, k)| m * k)],
+            b: vec![0.25; largest(|(_, n, k)| n * k)],
+            c: vec![0.0; largest(|(m, n, _)| m * n)],
+        }
+    }
+
+    /// The most GFLOP/s of any shape, in products through `gemm` cut as the engine cuts them and as the
+    /// crate itself does with all threads.
+    pub fn gflops(&mut self) -> f64 {
+        let mut best = 0.0_f64;
+        for (m, n, k) in Self::SHAPES {
+            let operations = 2.0 * (m * n * k) as f64;
+            let start = Instant::now();
+            let (a, b) = (View::new(&self.a, m, k), View::new(&self.b, k, n));
+            parallel_product(ViewMut::new(&mut self.c, m, n), a, b);
+            best = best.max(operations / start.elapsed().as_secs_f64() / 1e9);
+            let start = Instant::now();
+            crate::ops::gemm::whole_product(ViewMut::new(&mut self.c, m, n), a, b);
+            best = best.max(operations / start.elapsed().as_secs_f64() / 1e9);
+        }
+        best
+    }
+}

@@ -1,0 +1,80 @@
+//! Fixtures that transformers and peft computed (see `fixtures/make_fixtures.py`).
+#![allow(dead_code, reason = "every test binary uses a part of these helpers")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use tabpo_engine::{Batch, Lora, Model, Segment, Workspace, logits};
+
+/// The fixture folders, one per family.
+pub const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "mistral"];
+
+/// A folder of fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// `expected.json` of a family.
+#[derive(Deserialize)]
+pub struct Expected {
+    pub input_ids: Vec<Vec<u32>>,
+    pub prompts: Vec<Vec<u32>>,
+    pub greedy: Vec<Vec<u32>>,
+    pub adapter_greedy: Vec<Vec<u32>>,
+    pub gradient_of_tokens_from: usize,
+    pub mean_log_prob: f64,
+}
+
+pub fn expected(folder: &Path) -> Expected {
+    serde_json::from_slice(&std::fs::read(folder.join("expected.json")).expect("expected.json")).expect("expected.json")
+}
+
+/// The f32 tensors of a file.
+pub fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
+    let bytes = std::fs::read(path).expect("a tensor file");
+    let file = SafeTensors::deserialize(&bytes).expect("a tensor file");
+    let floats = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    file.iter().map(|(name, view)| (name.to_owned(), floats(view.data()))).collect()
+}
+
+/// Sequences as a batch without padding.
+pub fn batch(sequences: &[Vec<u32>]) -> Batch {
+    let mut batch = Batch::default();
+    for ids in sequences {
+        let start = batch.tokens.len();
+        batch.tokens.extend(ids);
+        batch.positions.extend(0..ids.len() as u32);
+        batch.segments.push(Segment { rows: start..start + ids.len(), context: Vec::new() });
+    }
+    batch
+}
+
+/// The logits of every token of some sequences, computed in one batch: one vector a sequence.
+pub fn all_logits(model: &Model<f32>, lora: Option<&Lora<f32>>, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let batch = batch(sequences);
+    let rows: Vec<u32> = (0..batch.tokens.len() as u32).collect();
+    let all = logits(model, lora, &batch, &rows, &mut Workspace::new());
+    let mut rest = &all[..];
+    let mut split = Vec::new();
+    for ids in sequences {
+        let (mine, others) = rest.split_at(ids.len() * model.config.vocabulary);
+        split.push(mine.to_vec());
+        rest = others;
+    }
+    split
+}
+
+/// Asserts that two vectors agree to an absolute tolerance and reports where they do not.
+#[track_caller]
+pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    let worst = found
+        .iter()
+        .zip(expected)
+        .enumerate()
+        .map(|(i, (a, b))| (if a.is_nan() { f32::INFINITY } else { (a - b).abs() }, i))
+        .fold((0.0, 0), |worst, next| if next.0 > worst.0 { next } else { worst });
+    assert!(worst.0 <= tolerance, "{what}: differs by {} at {}", worst.0, worst.1);
+}
