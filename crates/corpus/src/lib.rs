@@ -20,7 +20,9 @@ mod unit;
 
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, Place, Problem};
-pub use format::{Documents, Format, Loaded, brat, doccano, dygie, jsonl, label_studio, read, stream, write};
+pub use format::{
+    Documents, Format, Loaded, brat, doccano, dygie, jsonl, label_studio, read, stream, write, write_file,
+};
 pub use notes::{Note, Notes};
 pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};
 pub use unit::{Level, Unit};

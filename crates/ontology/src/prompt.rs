@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::{Ontology, RelationLabel};
+use crate::{Constraint, Ontology, RelationLabel};
 
 impl Ontology {
     /// Instructions for a model that has not been trained on the task: labels with descriptions,
@@ -50,9 +50,13 @@ impl Ontology {
 
     /// Domain and range in words, empty where both are open.
     fn signature(&self, label: &RelationLabel) -> String {
+        let strength = match label.constraint {
+            Constraint::Soft => "usually",
+            Constraint::Hard => "always",
+        };
         let side = |key: &str, ids: &[crate::EntityLabelId]| {
             let names: Vec<&str> = ids.iter().map(|&id| self.entity(id).name.as_str()).collect();
-            (!ids.is_empty()).then(|| format!("{key}: {}", names.join(" or ")))
+            (!ids.is_empty()).then(|| format!("{key} {strength} {}", names.join(" or ")))
         };
         let sides = [side(&self.keys.head, &label.domain), side(&self.keys.tail, &label.range)];
         sides.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -89,7 +93,8 @@ impl Ontology {
                 line(text, &format!("- A symmetric relation is written once, with the earlier entity as `{head}`."));
             }
         }
-        line(text, "- Where there is nothing to extract, the lists are empty.");
+        let empty = if self.relations.is_empty() { "the list is" } else { "the lists are" };
+        line(text, &format!("- Where there is nothing to extract, {empty} empty."));
     }
 
     /// An answer with one or two placeholder entities.

@@ -1,0 +1,242 @@
+//! `tabpo corpus`: statistics, conversion between formats, and the built-in synthetic corpus.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tabpo_corpus::{
+    Document, Format, LabelCount, Notes, Statistics, statistics,
+    synthetic::{self, SyntheticConfig},
+    write_file,
+};
+use tabpo_ontology::Ontology;
+use tabpo_report::{Alignment, Table};
+
+use crate::{
+    error::{CliError, ResultExt},
+    output::{self, Context},
+};
+
+/// Arguments of `tabpo corpus`.
+#[derive(clap::Args)]
+pub struct CorpusArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Count documents, labels, relations and ambiguous texts
+    Stats(StatsArgs),
+    /// Write a corpus in another format
+    Convert(ConvertArgs),
+    /// Write the splits of the synthetic corpus and its ontology
+    Generate(GenerateArgs),
+}
+
+#[derive(clap::Args)]
+struct StatsArgs {
+    /// The corpus: a file, or a directory of brat files
+    corpus: PathBuf,
+    #[command(flatten)]
+    ontology: OntologyOption,
+    /// The format; recognised by content if not given
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct ConvertArgs {
+    /// The corpus: a file, or a directory of brat files
+    input: PathBuf,
+    /// The file to write, or the directory for brat
+    output: PathBuf,
+    #[command(flatten)]
+    ontology: OntologyOption,
+    /// The format of the input; recognised by content if not given
+    #[arg(long, value_name = "FORMAT")]
+    from: Option<Format>,
+    /// The format to write: dygie, brat, doccano, label_studio or jsonl
+    #[arg(long, value_name = "FORMAT")]
+    to: Format,
+    /// Write what was changed or lost as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct GenerateArgs {
+    /// The directory to write into
+    directory: PathBuf,
+    /// Where all randomness comes from
+    #[arg(long, default_value_t = SyntheticConfig::default().seed)]
+    seed: u64,
+    /// Sentences for fine-tuning, labelled by the biased annotator
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().sft)]
+    sft: usize,
+    /// Sentences with curated labels
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().gold)]
+    gold: usize,
+    /// Sentences for validation
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().validation)]
+    validation: usize,
+    /// Sentences for testing
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().test)]
+    test: usize,
+    /// Probability that the biased annotator follows their bias
+    #[arg(long, value_name = "P", default_value_t = SyntheticConfig::default().bias)]
+    bias: f64,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct OntologyOption {
+    /// The ontology file; the built-in one, with the labels of `SciERC`, if not given
+    #[arg(long, value_name = "FILE")]
+    ontology: Option<PathBuf>,
+}
+
+impl OntologyOption {
+    fn load(&self) -> Result<Ontology, CliError> {
+        match &self.ontology {
+            Some(path) => Ontology::read(path).or_input(),
+            None => Ok(synthetic::ontology().clone()),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: CorpusArgs, context: &Context) -> Result<(), CliError> {
+    match arguments.action {
+        Action::Stats(arguments) => stats(&arguments, context),
+        Action::Convert(arguments) => convert(&arguments, context),
+        Action::Generate(arguments) => generate(&arguments, context),
+    }
+}
+
+fn stats(arguments: &StatsArgs, context: &Context) -> Result<(), CliError> {
+    let ontology = arguments.ontology.load()?;
+    let loaded = tabpo_corpus::read(&arguments.corpus, arguments.format, &ontology).or_input()?;
+    say_notes(&arguments.corpus, "reading", &loaded.notes, context);
+    let numbers = statistics(&loaded.documents, &ontology);
+    if arguments.json { output::print_json(&numbers) } else { output::print(&as_text(&numbers)) }
+}
+
+fn as_text(numbers: &Statistics) -> String {
+    let mut totals = Table::new([("Count", Alignment::Left), ("", Alignment::Right)]);
+    for (name, count) in [
+        ("documents", numbers.documents),
+        ("sentences", numbers.sentences),
+        ("... without mention", numbers.sentences_without_mention),
+        ("... without relation", numbers.sentences_without_relation),
+        ("tokens", numbers.tokens),
+        ("mentions", numbers.mentions),
+        ("relations", numbers.relations),
+        ("... across sentences", numbers.relations_across_sentences),
+        ("nested pairs of mentions", numbers.nested_pairs),
+        ("crossing pairs", numbers.crossing_pairs),
+        ("pairs with the same span", numbers.same_span_pairs),
+        ("co-reference clusters", numbers.clusters),
+        ("mentions whose text occurs again in the sentence", numbers.surfaces_in_sentence.mentions_repeated),
+        ("... and that are not its first occurrence", numbers.surfaces_in_sentence.mentions_not_first),
+        ("mentions whose text occurs again in the document", numbers.surfaces_in_document.mentions_repeated),
+        ("... and that are not its first occurrence", numbers.surfaces_in_document.mentions_not_first),
+    ] {
+        totals.push([name.to_owned(), count.to_string()]);
+    }
+    let mut means = Table::new([("Length", Alignment::Left), ("Mean", Alignment::Right), ("Max", Alignment::Right)]);
+    for (name, distribution) in [
+        ("tokens per sentence", &numbers.sentence_length),
+        ("mentions per sentence", &numbers.mentions_per_sentence),
+        ("relations per sentence", &numbers.relations_per_sentence),
+        ("tokens per mention", &numbers.mention_length),
+    ] {
+        means.push([name.to_owned(), format!("{:.2}", distribution.mean), distribution.max.to_string()]);
+    }
+    let mut tables = vec![totals, means, counts("Entity label", &numbers.mentions_by_label)];
+    if !numbers.mentions_by_subtype.is_empty() {
+        tables.push(counts("Subtype", &numbers.mentions_by_subtype));
+    }
+    if !numbers.relations_by_type.is_empty() {
+        tables.push(counts("Relation type", &numbers.relations_by_type));
+    }
+    tables.iter().map(|table| table.plain(None)).collect::<Vec<_>>().join("\n")
+}
+
+fn counts(title: &str, labels: &[LabelCount]) -> Table {
+    let total: u64 = labels.iter().map(|label| label.count).sum();
+    let mut table = Table::new([(title, Alignment::Left), ("Count", Alignment::Right), ("Share", Alignment::Right)]);
+    for label in labels {
+        let share = if total == 0 { 0.0 } else { label.count as f64 / total as f64 };
+        table.push([label.label.clone(), label.count.to_string(), format!("{:.1} %", 100.0 * share)]);
+    }
+    table
+}
+
+fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
+    let ontology = arguments.ontology.load()?;
+    let loaded = tabpo_corpus::read(&arguments.input, arguments.from, &ontology).or_input()?;
+    let lost = tabpo_corpus::write(&arguments.output, arguments.to, &loaded.documents, &ontology).or_input()?;
+    say_notes(&arguments.input, "reading", &loaded.notes, context);
+    say_notes(&arguments.output, "writing", &lost, context);
+    let documents = loaded.documents.len();
+    if arguments.json {
+        let as_map = |notes: &Notes| -> Map<String, Value> {
+            notes.iter().map(|(note, count)| (note.to_string(), count.into())).collect()
+        };
+        let notes = json!({"documents": documents, "reading": as_map(&loaded.notes), "writing": as_map(&lost)});
+        return output::print_json(&notes);
+    }
+    output::print_line(format!("{documents} documents written to {}", arguments.output.display()))
+}
+
+fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
+    for (note, count) in notes.iter() {
+        context.say(format!("{doing} {}: {count} {note}", path.display()));
+    }
+}
+
+fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
+    if !(0.0..=1.0).contains(&arguments.bias) {
+        let message = format!("--bias {} is no probability", arguments.bias);
+        return Err(CliError::input(message).with_hint("give a number from 0 to 1"));
+    }
+    let corpus = synthetic::generate(&SyntheticConfig {
+        seed: arguments.seed,
+        sft: arguments.sft,
+        gold: arguments.gold,
+        validation: arguments.validation,
+        test: arguments.test,
+        bias: arguments.bias,
+    });
+    let splits: [(&str, &[Document]); 4] =
+        [("sft", &corpus.sft), ("gold", &corpus.gold), ("validation", &corpus.validation), ("test", &corpus.test)];
+    for (name, documents) in splits {
+        let path = arguments.directory.join(format!("{name}.jsonl"));
+        let lost = tabpo_corpus::write(&path, Format::Dygie, documents, synthetic::ontology()).or_failed()?;
+        say_notes(&path, "writing", &lost, context);
+    }
+    write_file(&arguments.directory.join("ontology.toml"), synthetic::ONTOLOGY_TOML.as_bytes()).or_failed()?;
+    if arguments.json {
+        let numbers = |documents: &[Document]| statistics(documents, synthetic::ontology());
+        let numbers: Map<String, Value> =
+            splits.iter().map(|(name, documents)| ((*name).to_owned(), json!(numbers(documents)))).collect();
+        return output::print_json(&json!({"splits": numbers, "bias": corpus.bias}));
+    }
+    let mut table =
+        Table::new([("File", Alignment::Left), ("Documents", Alignment::Right), ("Sentences", Alignment::Right)]);
+    for (name, documents) in splits {
+        let sentences: usize = documents.iter().map(|document| document.sentences.len()).sum();
+        table.push([format!("{name}.jsonl"), documents.len().to_string(), sentences.to_string()]);
+    }
+    let bias = corpus.bias;
+    context.say(format!(
+        "the biased annotator got {} of {} mentions and {} of {} relations of sft.jsonl wrong",
+        bias.wrong_mentions, bias.mentions, bias.wrong_relations, bias.relations
+    ));
+    output::print(&table.plain(None))
+}
