@@ -50,14 +50,10 @@ impl Scene<'_> {
                 self.may_connect(head, tail) && self.admits_relation(head, tail, label)
             }
             Edit::Grounding { ref text, .. } => {
-                !text.is_empty()
-                    && text.trim() == text
-                    && !text.contains(char::is_control)
-                    && !self.holds(text)
+                !text.is_empty() && text.trim() == text && !text.contains(char::is_control) && !self.holds(text)
             }
             Edit::Occurrence { entity, span } => {
-                self.admits_place(span, Some(entity))
-                    && self.unit.document.span_text(span) == self.entity(entity).text
+                self.admits_place(span, Some(entity)) && self.unit.document.span_text(span) == self.entity(entity).text
             }
             Edit::DropEntity { .. } | Edit::DropRelation { .. } => true,
         }
@@ -115,8 +111,7 @@ impl Scene<'_> {
         let spans = (self.place(head), self.place(tail));
         let is_gold = self.gold.relations.iter().any(|other| {
             let other_spans = (self.place(other.head), self.place(other.tail));
-            other.label == label
-                && (other_spans == spans || (symmetric && other_spans == (spans.1, spans.0)))
+            other.label == label && (other_spans == spans || (symmetric && other_spans == (spans.1, spans.0)))
         });
         !is_gold && self.ontology.signature_allowed(label, self.entity(head).label, self.entity(tail).label)
     }

@@ -4,21 +4,18 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tabpo_answer::Answer;
 
-use crate::{
-    Edit, Kind, apply,
-    check::prove,
-    plan::Plan,
-    propose::Candidate,
-    scene::Scene,
-};
+use crate::{Edit, Kind, apply, check::prove, plan::Plan, propose::Candidate, scene::Scene};
+
+/// How much more the lag of a kind counts than that of a way within it.
+const KIND_PRIORITY: i32 = 3;
 
 /// How often every kind and way was used so far.
 ///
 /// A unit can host only some ways, so targets are met over the corpus: of the ways at hand, the one
 /// that lags furthest behind is used next. The lag is the share realised so far over the share
 /// wanted (with half a negative added, as in Webster's method of apportionment), of the way within
-/// its kind times that of the kind: a rare way is taken when it can be had, and kinds stay in
-/// proportion.
+/// its kind times a power of that of the kind: a rare way is taken when it can be had, and kinds
+/// stay in proportion even where some of their ways can hardly be had.
 pub(crate) struct Quota {
     pub(crate) kinds: [u64; Kind::ALL.len()],
     pub(crate) ways: Vec<u64>,
@@ -50,7 +47,7 @@ impl Quota {
         let of_kind = self.kinds[target.kind.index()] as f64;
         let kind = (of_kind + 0.5) / plan.kinds[target.kind.index()];
         let within = (self.ways[way as usize] as f64 + 0.5) / (target.share * (of_kind + 1.0));
-        kind * within
+        kind.powi(KIND_PRIORITY) * within
     }
 
     fn count(&mut self, plan: &Plan, way: u32) {
@@ -125,8 +122,8 @@ fn draw(
     chosen: &[Choice],
     random: &mut ChaCha8Rng,
 ) -> Option<Candidate> {
-    let lagging = (0..groups.len())
-        .min_by(|&a, &b| quota.lag(plan, groups[a].way).total_cmp(&quota.lag(plan, groups[b].way)))?;
+    let lagging =
+        (0..groups.len()).min_by(|&a, &b| quota.lag(plan, groups[a].way).total_cmp(&quota.lag(plan, groups[b].way)))?;
     let candidates = &mut groups[lagging].candidates;
     let weight = |candidate: &Candidate| {
         let item = (candidate.edit.entity(), candidate.edit.relation());

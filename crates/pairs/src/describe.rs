@@ -59,9 +59,8 @@ fn item(scene: &Scene, edit: &Edit, negative: &Answer) -> String {
     if let Some(entity) = edit.entity() {
         return entity_id(entity);
     }
-    let relation = |head, label, tail| {
-        format!("{} {} {}", entity_id(head), scene.ontology.relation(label).name, entity_id(tail))
-    };
+    let relation =
+        |head, label, tail| format!("{} {} {}", entity_id(head), scene.ontology.relation(label).name, entity_id(tail));
     if let Some(index) = edit.relation() {
         let current = scene.relation(index);
         return relation(current.head, current.label, current.tail);

@@ -25,8 +25,14 @@ pub fn difference(chosen: &str, rejected: &str) -> Difference {
     let suffix = left.iter().rev().zip(right.iter().rev()).take_while(|(a, b)| same(a, b)).count();
     let (left, right) = (&left[..left.len() - suffix], &right[..right.len() - suffix]);
     if left.len() * right.len() > LARGEST_TABLE {
-        let whole = |part: &[Range<usize>]| vec![part[0].start..part[part.len() - 1].end];
-        return Difference { chosen: whole(left), rejected: whole(right) };
+        let mut difference = Difference::default();
+        for lexeme in left {
+            extend(&mut difference.chosen, lexeme);
+        }
+        for lexeme in right {
+            extend(&mut difference.rejected, lexeme);
+        }
+        return difference;
     }
     // length[i][j]: the longest common subsequence of left[i..] and right[j..].
     let columns = right.len() + 1;
@@ -45,9 +51,7 @@ pub fn difference(chosen: &str, rejected: &str) -> Difference {
     while i < left.len() || j < right.len() {
         if i < left.len() && j < right.len() && same(&left[i], &right[j]) {
             (i, j) = (i + 1, j + 1);
-        } else if j == right.len()
-            || (i < left.len() && length[(i + 1) * columns + j] >= length[i * columns + j + 1])
-        {
+        } else if j == right.len() || (i < left.len() && length[(i + 1) * columns + j] >= length[i * columns + j + 1]) {
             extend(&mut difference.chosen, &left[i]);
             i += 1;
         } else {
@@ -158,7 +162,8 @@ mod tests {
 
     #[test]
     fn ids_of_entities_are_scaffolding_and_links_are_not() {
-        let gold = r#"{"entities":[{"id":"e1","text":"e1","type":"A"}],"relations":[{"head":"e1","type":"R","tail":"e2"}]}"#;
+        let gold =
+            r#"{"entities":[{"id":"e1","text":"e1","type":"A"}],"relations":[{"head":"e1","type":"R","tail":"e2"}]}"#;
         let informative: Vec<&str> = values(gold).into_iter().map(|range| &gold[range]).collect();
         assert_eq!(informative, ["e1", "A", "e1", "R", "e2"]);
     }

@@ -1,5 +1,8 @@
 //! Edit distance between two answers.
 
+/// The row of a diagonal that was not reached yet: so low that it never wins.
+const UNREACHED: isize = isize::MIN / 2;
+
 /// The least number of insertions, deletions and substitutions that turn `from` into `to`
 /// (Levenshtein distance), over tokens, characters or anything that compares.
 ///
@@ -15,8 +18,7 @@ pub fn edit_distance<T: PartialEq>(from: &[T], to: &[T]) -> usize {
         return rows.max(columns) as usize;
     }
     // furthest[k + offset]: the last row reached on diagonal k = column - row with the current number
-    // of edits. A diagonal that was not reached yet holds a row so low that it never wins.
-    const UNREACHED: isize = isize::MIN / 2;
+    // of edits.
     let goal = columns - rows;
     let mut limit = 16;
     loop {

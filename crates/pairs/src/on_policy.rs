@@ -123,7 +123,8 @@ impl Matching<'_> {
             let pair = self.of_predicted[head as usize].zip(self.of_predicted[tail as usize]);
             let Some((head, tail)) = pair.filter(|(head, tail)| head != tail) else { continue };
             let reverse = self.ontology.relation(label).symmetric.then_some((tail, head, label));
-            let stated = [Some((head, tail, label)), reverse].into_iter().flatten().any(|key| open.remove(&key).is_some());
+            let stated =
+                [Some((head, tail, label)), reverse].into_iter().flatten().any(|key| open.remove(&key).is_some());
             if !stated {
                 wrong.push((head, tail, label));
             }

@@ -108,7 +108,9 @@ impl<'a> Plan<'a> {
     /// The patterns of a kind that have a share, each with its first way.
     pub(crate) fn patterns_of(&self, kind: Kind) -> impl Iterator<Item = (&'a crate::Pattern, u32)> {
         let patterns = self.patterns.patterns.iter().zip(&self.pattern_ways);
-        patterns.filter(move |(pattern, _)| pattern.kind() == kind).filter_map(|(pattern, way)| Some((pattern, (*way)?)))
+        patterns
+            .filter(move |(pattern, _)| pattern.kind() == kind)
+            .filter_map(|(pattern, way)| Some((pattern, (*way)?)))
     }
 
     /// The way of a mode, if it has a share.

@@ -79,14 +79,16 @@ impl BuildSummary {
                     last.realised += realised;
                     last.count += count;
                 }
-                None => ways.push(WayShare {
-                    kind: way.kind,
-                    source: way.source,
-                    name,
-                    wanted: way.share,
-                    realised,
-                    count,
-                }),
+                None => {
+                    ways.push(WayShare {
+                        kind: way.kind,
+                        source: way.source,
+                        name,
+                        wanted: way.share,
+                        realised,
+                        count,
+                    });
+                }
             }
         }
         Self { examples, short, pairs, kinds, kind_distance, ways }

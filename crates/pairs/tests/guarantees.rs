@@ -47,10 +47,14 @@ fn build(world: &World, settings: BuildSettings) -> Vec<PairRecord> {
     let mut builder = PairBuilder::new(&world.ontology, &patterns, &rates, settings, Some(&tokenize));
     let mut records = Vec::new();
     let documents = world.documents.iter().cloned().map(Ok::<Document, Infallible>);
-    let Ok(()) = builder.build(documents, |_| Vec::new(), |record| {
-        records.push(record);
-        Ok(())
-    });
+    let Ok(()) = builder.build(
+        documents,
+        |_| Vec::new(),
+        |record| {
+            records.push(record);
+            Ok(())
+        },
+    );
     records
 }
 
@@ -78,7 +82,7 @@ fn check_all(world: &World, records: &[PairRecord], per_example: usize) -> Resul
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn every_pair_is_one_valid_edit(
@@ -155,10 +159,9 @@ fn a_stated_number_of_edits_is_made_where_there_are_as_many() {
     assert!(2 * doubles > records.len(), "{doubles} of {} have two edits", records.len());
     for record in &records {
         let document = world.documents.iter().find(|document| document.key == record.doc_key).expect("a known key");
-        let unit = record.sent.map_or(
-            tabpo_corpus::Span::new(0, document.tokens.len() as u32),
-            |index| document.sentences[index as usize],
-        );
+        let unit = record.sent.map_or(tabpo_corpus::Span::new(0, document.tokens.len() as u32), |index| {
+            document.sentences[index as usize]
+        });
         checker::read(&record.rejected, document, unit, &world.ontology).expect("two edits leave a valid answer");
         assert_ne!(record.chosen, record.rejected);
     }

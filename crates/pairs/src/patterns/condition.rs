@@ -118,12 +118,14 @@ impl EntityCondition {
             && has(&self.before, before)
             && has(&self.after, after)
             && self.text.as_ref().is_none_or(|words| words.are(scene, span))
-            && self.contains.as_ref().is_none_or(|words| {
-                span.len() > 2 && words.occur_in(scene, Span::new(span.start + 1, span.end - 1))
-            })
-            && self.determiner_before.as_ref().is_none_or(|(wanted, determiners)| {
-                before.is_some_and(|word| determiners.has(word)) == *wanted
-            })
+            && self
+                .contains
+                .as_ref()
+                .is_none_or(|words| span.len() > 2 && words.occur_in(scene, Span::new(span.start + 1, span.end - 1)))
+            && self
+                .determiner_before
+                .as_ref()
+                .is_none_or(|(wanted, determiners)| before.is_some_and(|word| determiners.has(word)) == *wanted)
             && self.acronym.is_none_or(|wanted| acronym_at_end(scene, span).is_some() == wanted)
             && self.tokens.is_none_or(|(least, most)| (least..=most).contains(&span.len()))
             && self.repeated.is_none_or(|wanted| scene.other_occurrences(span).next().is_some() == wanted)
@@ -141,15 +143,16 @@ impl RelationCondition {
         is(&self.head, head)
             && is(&self.tail, tail)
             && self.order.is_none_or(|wanted| wanted == order)
-            && self.mentions_between.is_none_or(|(least, most)| {
-                (least..=most).contains(&scene.mentions_between(head, tail))
-            })
-            && self.tokens_between.is_none_or(|(least, most)| {
-                (least..=most).contains(&scene.between(head, tail).map_or(0, Span::len))
-            })
-            && self.cue.as_ref().is_none_or(|words| {
-                scene.between(head, tail).is_some_and(|gap| words.occur_in(scene, gap))
-            })
+            && self
+                .mentions_between
+                .is_none_or(|(least, most)| (least..=most).contains(&scene.mentions_between(head, tail)))
+            && self
+                .tokens_between
+                .is_none_or(|(least, most)| (least..=most).contains(&scene.between(head, tail).map_or(0, Span::len)))
+            && self
+                .cue
+                .as_ref()
+                .is_none_or(|words| scene.between(head, tail).is_some_and(|gap| words.occur_in(scene, gap)))
     }
 }
 
@@ -167,9 +170,8 @@ pub(super) fn acronym_at_end(scene: &Scene, span: Span) -> Option<Span> {
 fn has_neighbour(scene: &Scene, span: Span, labels: &[EntityLabelId]) -> bool {
     let entities = &scene.gold.entities;
     let first_after = entities.partition_point(|entity| entity.span.is_some_and(|other| other.start < span.end));
-    let last_before = entities[..first_after].iter().rposition(|entity| {
-        entity.span.is_some_and(|other| other.end <= span.start)
-    });
+    let last_before =
+        entities[..first_after].iter().rposition(|entity| entity.span.is_some_and(|other| other.end <= span.start));
     [last_before, Some(first_after)]
         .into_iter()
         .flatten()

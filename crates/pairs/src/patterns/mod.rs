@@ -124,7 +124,7 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// For kinds that change an entity.
-    Entity(EntityCondition),
+    Entity(Box<EntityCondition>),
     /// For kinds that change a relation: about the gold arguments (of a new relation: the new ones).
     Relation(RelationCondition),
 }

@@ -12,12 +12,20 @@ use super::{
 };
 use crate::{Kind, Side};
 
-const PATTERN_KEYS: &[&str] = &[
-    "id", "kind", "from", "to", "both", "change", "words", "argument", "same_label", "when", "weight", "rationale",
-];
+const PATTERN_KEYS: &[&str] =
+    &["id", "kind", "from", "to", "both", "change", "words", "argument", "same_label", "when", "weight", "rationale"];
 const ENTITY_CONDITIONS: &[&str] = &[
-    "text", "head_word", "first_word", "contains", "before", "after", "determiner_before", "acronym", "tokens",
-    "repeated", "neighbour",
+    "text",
+    "head_word",
+    "first_word",
+    "contains",
+    "before",
+    "after",
+    "determiner_before",
+    "acronym",
+    "tokens",
+    "repeated",
+    "neighbour",
 ];
 const RELATION_CONDITIONS: &[&str] = &["head", "tail", "cue", "order", "mentions_between", "tokens_between"];
 const CHANGES: [&str; 4] = ["edge-word", "left-modifier", "acronym", "phrase"];
@@ -43,7 +51,7 @@ impl Patterns {
 
 /// The line of a byte, counted from 1.
 fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
+    1 + text[..at.min(text.len())].matches('\n').count()
 }
 
 fn parse(text: &str, ontology: &Ontology) -> Result<Patterns, Fault> {
@@ -66,7 +74,7 @@ fn parse(text: &str, ontology: &Ontology) -> Result<Patterns, Fault> {
         let DeValue::Array(array) = value.get_ref() else {
             return Err(shape(value.span().start, "pattern", "a list of tables"));
         };
-        for entry in array.iter() {
+        for entry in array {
             let at = entry.span().start;
             let DeValue::Table(table) = entry.get_ref() else {
                 return Err(shape(at, "pattern", "a list of tables"));
@@ -177,9 +185,7 @@ impl<'a> Reader<'a> {
                 labels: self.labels(table, "to")?,
                 same_label: table.boolean("same_label")?.unwrap_or(false),
             },
-            Kind::Boundary => {
-                Rule::Boundary { labels: self.labels(table, "from")?, change: self.change(table)? }
-            }
+            Kind::Boundary => Rule::Boundary { labels: self.labels(table, "from")?, change: self.change(table)? },
             Kind::DropEntity => Rule::DropEntity(self.labels(table, "from")?),
             Kind::AddEntity => Rule::AddEntity(self.labels(table, "to")?),
             Kind::DropRelation => Rule::DropRelation(self.relations(table, "from")?),
@@ -211,7 +217,7 @@ impl<'a> Reader<'a> {
             return Ok(if about_relations {
                 Condition::Relation(RelationCondition::default())
             } else {
-                Condition::Entity(EntityCondition::default())
+                Condition::Entity(Box::default())
             });
         };
         let at = value.span().start;
@@ -235,7 +241,7 @@ impl<'a> Reader<'a> {
             }));
         }
         let determiners = || Words::new(self.lists["determiner"].iter().copied());
-        Ok(Condition::Entity(EntityCondition {
+        Ok(Condition::Entity(Box::new(EntityCondition {
             text: words("text")?,
             head_word: words("head_word")?,
             first_word: words("first_word")?,
@@ -247,7 +253,7 @@ impl<'a> Reader<'a> {
             tokens: when.bounds("tokens")?,
             repeated: when.boolean("repeated")?,
             neighbour: self.label_ids(&when, "neighbour")?,
-        }))
+        })))
     }
 
     /// Entity labels by name, data alias or `Label/sublabel`; all labels if the key is missing.
@@ -264,18 +270,13 @@ impl<'a> Reader<'a> {
 
     fn label_ids(&self, table: &Table<'a>, key: &str) -> Result<Option<Vec<EntityLabelId>>, Fault> {
         let Some(entries) = table.strings(key)? else { return Ok(None) };
-        let read = |(name, at): (&str, usize)| {
-            self.ontology.entity_in_data(name).ok_or_else(|| self.unknown_label(name, at))
-        };
+        let read =
+            |(name, at): (&str, usize)| self.ontology.entity_in_data(name).ok_or_else(|| self.unknown_label(name, at));
         entries.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 
     /// `Label/sublabel` names, or all sub-labels there are.
-    fn subtypes(
-        &self,
-        table: &Table<'a>,
-        key: &str,
-    ) -> Result<Vec<(EntityLabelId, tabpo_ontology::SubtypeId)>, Fault> {
+    fn subtypes(&self, table: &Table<'a>, key: &str) -> Result<Vec<(EntityLabelId, tabpo_ontology::SubtypeId)>, Fault> {
         let Some(entries) = table.strings(key)? else {
             let all = |label| self.ontology.subtype_ids(label).map(move |subtype| (label, subtype));
             return Ok(self.ontology.entity_ids().flat_map(all).collect());
@@ -315,12 +316,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Every (from, to) that is a change, and the reverse where wanted, each once.
-fn exchange<T: Copy + PartialEq>(
-    from: &[T],
-    to: &[T],
-    both: bool,
-    is_change: impl Fn(T, T) -> bool,
-) -> Vec<(T, T)> {
+fn exchange<T: Copy + PartialEq>(from: &[T], to: &[T], both: bool, is_change: impl Fn(T, T) -> bool) -> Vec<(T, T)> {
     let mut swaps = Vec::new();
     for &a in from {
         for &b in to {

@@ -26,12 +26,7 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(
-        entries: &'a DeTable<'a>,
-        at: usize,
-        place: &'static str,
-        valid: &[&str],
-    ) -> Result<Self, Fault> {
+    pub(super) fn new(entries: &'a DeTable<'a>, at: usize, place: &'static str, valid: &[&str]) -> Result<Self, Fault> {
         for key in entries.keys() {
             if !valid.contains(&key.get_ref().as_ref()) {
                 return Err(unknown("key", key.get_ref(), key.span().start, valid.iter().copied()));
@@ -95,17 +90,16 @@ impl<'a> Table<'a> {
         let Some(entries) = self.strings(key)? else { return Ok(None) };
         let mut words = Vec::new();
         for (entry, at) in entries {
-            match entry.strip_prefix('@') {
-                None => words.push(entry),
-                Some(name) => match lists.get(name) {
-                    Some(list) => words.extend(list),
-                    None => {
-                        let mut valid: Vec<&str> = lists.keys().copied().collect();
-                        valid.sort_unstable();
-                        return Err(unknown("word list", name, at, valid));
-                    }
-                },
-            }
+            let Some(name) = entry.strip_prefix('@') else {
+                words.push(entry);
+                continue;
+            };
+            let Some(list) = lists.get(name) else {
+                let mut valid: Vec<&str> = lists.keys().copied().collect();
+                valid.sort_unstable();
+                return Err(unknown("word list", name, at, valid));
+            };
+            words.extend(list);
         }
         Ok(Some(Words::new(words)))
     }

@@ -151,12 +151,7 @@ impl Proposals<'_> {
     }
 
     /// Edits of entities that differ only in how they are made from an entity.
-    fn simple(
-        &mut self,
-        kind: Kind,
-        mode: impl Fn(EntityLabelId) -> Mode,
-        edits: impl Fn(&Self, u32) -> Vec<Edit>,
-    ) {
+    fn simple(&mut self, kind: Kind, mode: impl Fn(EntityLabelId) -> Mode, edits: impl Fn(&Self, u32) -> Vec<Edit>) {
         if !self.plan.has(kind) {
             return;
         }

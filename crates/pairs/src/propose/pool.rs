@@ -56,8 +56,6 @@ impl TextPool {
         if texts.is_empty() {
             return None;
         }
-        (0..ATTEMPTS)
-            .map(|_| texts[random.random_range(0..texts.len())].as_str())
-            .find(|text| !scene.holds(text))
+        (0..ATTEMPTS).map(|_| texts[random.random_range(0..texts.len())].as_str()).find(|text| !scene.holds(text))
     }
 }

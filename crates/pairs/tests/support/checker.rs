@@ -74,8 +74,7 @@ pub fn read(text: &str, document: &Document, unit: Span, ontology: &Ontology) ->
     let keys = &ontology.keys;
     let linked = !ontology.relations.is_empty();
     let root = value.as_object().ok_or("not an object")?;
-    let expected: Vec<&str> =
-        if linked { vec![&keys.entities, &keys.relations] } else { vec![&keys.entities] };
+    let expected: Vec<&str> = if linked { vec![&keys.entities, &keys.relations] } else { vec![&keys.entities] };
     if root.keys().map(String::as_str).collect::<Vec<_>>() != expected {
         return Err("wrong keys at the top".into());
     }
@@ -186,7 +185,8 @@ fn read_relations(
                 (known.domain.is_empty() || known.domain.contains(&id(head)))
                     && (known.range.is_empty() || known.range.contains(&id(tail)))
             };
-            if !fits(head, tail) && !(known.symmetric && fits(tail, head)) {
+            let allowed = fits(head, tail) || (known.symmetric && fits(tail, head));
+            if !allowed {
                 return Err("a relation breaks a hard constraint".into());
             }
         }
@@ -202,10 +202,15 @@ fn read_relations(
 /// Token spans whose text this is; runs of blanks count as one.
 fn occurrences(text: &str, document: &Document, unit: Span) -> Vec<Span> {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = plain(text);
     let mut found = Vec::new();
     for start in unit.start..unit.end {
-        for end in start + 1..=unit.end {
-            if plain(&document.text[byte(document, Span::new(start, end))]) == plain(text) {
+        if !text.starts_with(&document.text[byte(document, Span::new(start, start + 1))]) {
+            continue;
+        }
+        let longest = unit.end.min(start + text.len() as u32);
+        for end in start + 1..=longest {
+            if plain(&document.text[byte(document, Span::new(start, end))]) == text {
                 found.push(Span::new(start, end));
             }
         }
@@ -232,7 +237,12 @@ fn same_as_annotation(gold: &Reading, document: &Document, unit: Span, ontology:
         .collect();
     let mut found: Vec<Key> = gold.entities.iter().map(Entity::key).collect();
     let mut found_relations = gold.relations.clone();
-    (entities.sort(), relations.sort(), found.sort(), found_relations.sort());
+    for list in [&mut entities, &mut found] {
+        list.sort();
+    }
+    for list in [&mut relations, &mut found_relations] {
+        list.sort();
+    }
     if entities == found && relations == found_relations { Ok(()) } else { Err("chosen is not gold".into()) }
 }
 

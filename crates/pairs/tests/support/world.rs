@@ -1,5 +1,7 @@
 //! Random ontologies, documents, error modes and patterns.
 
+use std::fmt::Write;
+
 use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use tabpo_corpus::{Document, Mention, Relation, Span};
@@ -9,8 +11,31 @@ use tabpo_ontology::{
 };
 
 const WORDS: &[&str] = &[
-    "the", "a", "novel", "model", "of", "data", "and", "parsing", ",", ".", "(", ")", "it", "Schrödinger", "\"quoted\"",
-    "back\\slash", "based", "on", "noise", "image", "in", "for", "x", "task", "MODEL",
+    "the",
+    "a",
+    "novel",
+    "model",
+    "of",
+    "data",
+    "and",
+    "parsing",
+    ",",
+    ".",
+    "(",
+    ")",
+    "it",
+    "Schrödinger",
+    "\"quoted\"",
+    "back\\slash",
+    "based",
+    "on",
+    "noise",
+    "image",
+    "in",
+    "for",
+    "x",
+    "task",
+    "MODEL",
 ];
 
 /// A task with everything that pair construction takes in.
@@ -206,7 +231,7 @@ fn patterns_for(ontology: &Ontology) -> String {
     }
     let mut text = String::new();
     for kind in kinds {
-        text.push_str(&format!("[[pattern]]\nid = \"{kind}\"\nkind = \"{kind}\"\n"));
+        writeln!(text, "[[pattern]]\nid = \"{kind}\"\nkind = \"{kind}\"").expect("writing to a string cannot fail");
     }
     let changes = [
         ("edge-word", "words = [\"@determiner\", \"novel\"]"),
@@ -215,9 +240,8 @@ fn patterns_for(ontology: &Ontology) -> String {
         ("phrase", "words = [\"of\", \"and\", \"in\"]"),
     ];
     for (change, words) in changes {
-        text.push_str(&format!(
-            "[[pattern]]\nid = \"{change}\"\nkind = \"boundary\"\nchange = \"{change}\"\n{words}\n"
-        ));
+        writeln!(text, "[[pattern]]\nid = \"{change}\"\nkind = \"boundary\"\nchange = \"{change}\"\n{words}")
+            .expect("writing to a string cannot fail");
     }
     text
 }
