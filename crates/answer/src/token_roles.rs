@@ -38,6 +38,8 @@ fn choice(role: Role) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use Role::{EntityLabel, Scaffold, Span};
+
     use super::*;
     use crate::Item;
 
@@ -50,7 +52,6 @@ mod tests {
         parts.push(Part { range: 13..15, role: Role::Scaffold, item: Item::Frame });
         let tokens = [0..2, 1..4, 4..6, 6..8, 8..13, 5..10, 13..15, 7..7, 20..21];
         let roles = token_roles(&parts, &tokens);
-        use Role::{EntityLabel, Scaffold, Span};
         assert_eq!(roles, [Scaffold, Span, Span, Scaffold, EntityLabel, EntityLabel, Scaffold, Scaffold, Scaffold]);
     }
 }

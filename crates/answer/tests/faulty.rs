@@ -128,7 +128,7 @@ fn texts_name_the_nearest_free_pair() {
     let raw = format!(
         r#"{{"entities":[{}],"relations":[{}]}}"#,
         ["a", "b", "a", "b"].map(entity).join(","),
-        vec![relation; 5].join(",")
+        [relation; 5].join(",")
     );
     let aligned = align(&parse(&raw, &ontology), &unit, &ontology);
     let spans: Vec<_> = aligned

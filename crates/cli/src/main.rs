@@ -1,14 +1,17 @@
 //! The command line of tabpo: arguments in, one library call or one run of stages, results out.
 
 mod commands;
+mod config;
 mod error;
 mod output;
+mod run;
+mod tables;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{commands::Command, error::CliError, output::Context};
+use crate::{commands::Command, output::Context};
 
 /// Train open language models to extract ontology-typed JSON from text.
 #[derive(Parser)]

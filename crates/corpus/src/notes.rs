@@ -33,7 +33,11 @@ pub enum Note {
     Clusters,
     /// Written: the format names a relation's arguments by span, and one of them has several mentions.
     SharedSpan,
-    /// Written: the format keeps relations with their sentence, and this one crosses sentences.
+    /// Written: the format names a relation's arguments by span, and both have the same one; the
+    /// relation was left out.
+    SameSpanRelation,
+    /// Written: the format keeps relations with their sentence, and this one crosses sentences; it
+    /// was left out.
     CrossSentenceRelation,
 }
 
@@ -54,6 +58,7 @@ impl fmt::Display for Note {
             Note::SentenceBoundaries => "documents whose sentence boundaries the format cannot hold",
             Note::Clusters => "documents whose co-reference clusters the format cannot hold",
             Note::SharedSpan => "relation arguments that the format cannot tell from another mention of the same span",
+            Note::SameSpanRelation => "relations between two mentions of the same span that the format cannot hold",
             Note::CrossSentenceRelation => "relations across sentences that the format cannot hold",
         };
         f.write_str(text)

@@ -1,5 +1,7 @@
 //! The piece of a document that one prompt is made of.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Document, Mention, Relation, Span};
@@ -48,6 +50,14 @@ impl<'a> Unit<'a> {
     pub fn text(&self) -> &'a str {
         let span = self.span();
         if span.is_empty() { "" } else { self.document.span_text(span) }
+    }
+
+    /// The tokens of the unit as bytes of [`Unit::text`], in order.
+    pub fn words(&self) -> Vec<Range<usize>> {
+        let span = self.span();
+        let tokens = &self.document.tokens[span.start as usize..span.end as usize];
+        let start = tokens.first().map_or(0, |token| token.start);
+        tokens.iter().map(|token| (token.start - start) as usize..(token.end - start) as usize).collect()
     }
 
     /// Gold mentions inside the unit with their positions in the document's list, in order.

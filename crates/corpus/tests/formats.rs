@@ -171,7 +171,7 @@ proptest! {
                 prop_assert_eq!(back.token(index), document.token(index));
             }
         }
-        let losses = [Note::Blanks, Note::SharedSpan, Note::CrossSentenceRelation];
+        let losses = [Note::Blanks, Note::SharedSpan, Note::SameSpanRelation, Note::CrossSentenceRelation];
         if losses.iter().all(|note| written.count(note) == 0) {
             prop_assert_eq!(&back, &documents);
         }
@@ -225,6 +225,16 @@ fn a_mention_across_sentences_joins_them() {
     let (documents, notes) = read_text(Format::Jsonl, "a.jsonl", line).unwrap();
     assert_eq!(documents[0].sentences, [Span::new(0, 4), Span::new(4, 6)]);
     assert_eq!(notes.count(&Note::JoinedSentences), 1);
+}
+
+#[test]
+fn dygie_leaves_out_a_relation_within_one_span_and_says_so() {
+    let line = r#"{"doc_key": "a", "text": "a b", "entities": [{"start": 0, "end": 1, "type": "LOC", "subtype": "city"}, {"start": 0, "end": 1, "type": "Thing"}], "relations": [{"head": 0, "type": "next to", "tail": 1}]}"#;
+    let documents = read_text(Format::Jsonl, "a.jsonl", line).unwrap().0;
+    let (back, written, _) = there_and_back(&documents, Format::Dygie);
+    assert_eq!(back[0].mentions, documents[0].mentions);
+    assert!(back[0].relations.is_empty());
+    assert_eq!(written.count(&Note::SameSpanRelation), 1);
 }
 
 #[test]

@@ -138,9 +138,7 @@ impl StepBench {
         let model = Model::initialise(shape.model.clone(), 1);
         let lora = shape.rank.map(|rank| Lora::initialise(&shape.model, LoraConfig::new(rank, rank as f64), 2));
         let (gradients, optimiser) = match &lora {
-            Some(lora) => {
-                (Gradients::lora(&model, lora), AdamW::for_lora(&model, lora, AdamWConfig::default()))
-            }
+            Some(lora) => (Gradients::lora(&model, lora), AdamW::for_lora(&model, lora, AdamWConfig::default())),
             None => (Gradients::full(&model), AdamW::for_model(&model, AdamWConfig::default())),
         };
         let mut batch = Batch::default();
@@ -153,7 +151,8 @@ impl StepBench {
             batch.positions.extend(0..shape.length as u32);
             batch.segments.push(Segment { rows: start..start + shape.length, context: Vec::new() });
             let first = start + shape.length - shape.supervised - 1;
-            targets.extend((first..first + shape.supervised).map(|row| Target { row: row as u32, token: token(row + 1) }));
+            targets
+                .extend((first..first + shape.supervised).map(|row| Target { row: row as u32, token: token(row + 1) }));
         }
         let options = ForwardOptions { recompute, ..ForwardOptions::default() };
         Self { model, lora, gradients, optimiser, workspace: Workspace::new(), batch, targets, options }

@@ -62,6 +62,7 @@ pub enum RopeScaling {
 
 /// The shape and the settings of a decoder.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings, as config.json names them")]
 pub struct ModelConfig {
     /// The family.
     pub architecture: Architecture,

@@ -258,17 +258,6 @@ impl<R: Real> Step<'_, R> {
         linear::forward(linear, adapter, x, None, y, self.scratch);
     }
 
-    /// `x A^T` of an adapter group that is not in the weights.
-    fn low<'l>(&self, layer: &DecodeLayer<'_, R>, group: usize, x: &[R], rows: usize, low: &'l mut Vec<R>) -> &'l [R] {
-        let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
-            return &[];
-        };
-        let ranks = group.ranks();
-        let low = fit(low, rows * ranks);
-        linear::forward_low(group, View::new(x, rows, x.len() / rows), ViewMut::new(low, rows, ranks));
-        low
-    }
-
     /// One token for each of a group of sequences.
     fn run(&self, tokens: &[u32], sequences: &mut [Sequence<R>], buffers: &mut StepBuffers<R>, logits: &mut [R]) {
         let ModelConfig { hidden, intermediate, head_dim, rms_epsilon, heads, kv_heads, .. } = self.model.config;
@@ -298,7 +287,7 @@ impl<R: Real> Step<'_, R> {
         for (index, layer) in self.layers.iter().enumerate() {
             let parameters = layer.layer;
             norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = self.low(layer, 0, normed, rows, &mut buffers.low);
+            let low = low_inputs(layer, 0, normed, rows, &mut buffers.low);
             self.project(layer, Projection::Query, normed, low, query);
             self.project(layer, Projection::Key, normed, low, key);
             self.project(layer, Projection::Value, normed, low, value);
@@ -325,16 +314,16 @@ impl<R: Real> Step<'_, R> {
                     attend(&query[at.clone()], cached, (first, position + 1), scores, &mut attention[at]);
                 }
             }
-            let low = self.low(layer, 1, attention, rows, &mut buffers.low);
+            let low = low_inputs(layer, 1, attention, rows, &mut buffers.low);
             self.project(layer, Projection::Output, attention, low, normed);
             add(stream, normed);
 
             norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = self.low(layer, 2, normed, rows, &mut buffers.low);
+            let low = low_inputs(layer, 2, normed, rows, &mut buffers.low);
             self.project(layer, Projection::Gate, normed, low, gate);
             self.project(layer, Projection::Up, normed, low, up);
             swiglu::forward(gate, up, gated);
-            let low = self.low(layer, 3, gated, rows, &mut buffers.low);
+            let low = low_inputs(layer, 3, gated, rows, &mut buffers.low);
             self.project(layer, Projection::Down, gated, low, normed);
             add(stream, normed);
         }
@@ -349,6 +338,23 @@ impl<R: Real> Step<'_, R> {
             Head::Plain(matrix) => linear::forward_matrix(matrix, states, logits, self.scratch),
         }
     }
+}
+
+/// `x A^T` of an adapter group that is not in the weights.
+fn low_inputs<'l, R: Real>(
+    layer: &DecodeLayer<'_, R>,
+    group: usize,
+    x: &[R],
+    rows: usize,
+    low: &'l mut Vec<R>,
+) -> &'l [R] {
+    let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
+        return &[];
+    };
+    let ranks = group.ranks();
+    let low = fit(low, rows * ranks);
+    linear::forward_low(group, View::new(x, rows, x.len() / rows), ViewMut::new(low, rows, ranks));
+    low
 }
 
 /// `x += y`

@@ -1,4 +1,4 @@
-//! Low-rank adapters (LoRA, arXiv 2106.09685): `y = x W^T + s (x A^T) B^T`.
+//! Low-rank adapters (`LoRA`, arXiv 2106.09685): `y = x W^T + s (x A^T) B^T`.
 
 use std::collections::BTreeMap;
 

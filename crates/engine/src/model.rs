@@ -214,7 +214,7 @@ impl<R: Real> Model<R> {
         let built = Self::from_tensors(config, |name, [rows, columns]| {
             let values = if name.ends_with("norm.weight") {
                 vec![R::ONE; rows * columns]
-            } else if name.ends_with(".bias") {
+            } else if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "bias") {
                 vec![R::ZERO; rows * columns]
             } else {
                 let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");

@@ -1,11 +1,11 @@
-//! AdamW with decoupled weight decay (arXiv 1711.05101).
+//! `AdamW` with decoupled weight decay (arXiv 1711.05101).
 
 use crate::gradients::Gradients;
 use crate::lora::Lora;
 use crate::model::Model;
 use crate::real::Real;
 
-/// The settings of AdamW.
+/// The settings of [`AdamW`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWConfig {
     /// Decay of the first moment.
@@ -37,7 +37,7 @@ pub struct Moments {
     pub second: Vec<f32>,
 }
 
-/// AdamW over the parameters of a model or of an adapter, with 32-bit state.
+/// `AdamW` over the parameters of a model or of an adapter, with 32-bit state.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     config: AdamWConfig,

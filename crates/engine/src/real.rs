@@ -1,5 +1,7 @@
 //! The number types the engine computes in.
 
+#![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined into the loops that use them")]
+
 use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -42,13 +44,17 @@ pub trait Real:
     fn from_f32(value: f32) -> Self;
     /// The value in double precision.
     fn to_f64(self) -> f64;
-    /// `self * factor + addend`, rounded once where the hardware can.
+    /// `self * factor + addend`, rounded once.
+    #[must_use]
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// The square root.
+    #[must_use]
     fn sqrt(self) -> Self;
     /// `e^self`, to 2 units in the last place for `f32`; 0 for negative infinity.
+    #[must_use]
     fn exp(self) -> Self;
     /// The larger of two numbers.
+    #[must_use]
     fn max(self, other: Self) -> Self;
 }
 

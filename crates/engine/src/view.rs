@@ -165,6 +165,7 @@ pub(crate) struct Place {
 ///
 /// # Panics
 /// If the bands pass the end of a matrix, or if the matrices have different numbers of tile columns.
+#[expect(clippy::needless_pass_by_value, reason = "mutable views are handed over like a `&mut`")]
 pub(crate) fn for_each_tile<R: Send + Sync, const N: usize>(
     matrices: [ViewMut<'_, R>; N],
     bands: Bands<'_>,

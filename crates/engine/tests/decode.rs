@@ -1,8 +1,8 @@
 //! Generation with a cache of keys and values gives what the whole forward pass gives.
 
-mod common;
+mod small;
 
-use common::{Random, assert_close, plain, random_lora, random_model, tiny, variants};
+use small::{Random, assert_close, plain, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
     AdamW, AdamWConfig, Decoder, ForwardOptions, Gradients, KvCache, LoraConfig, Model, ModelConfig, Seed, Target,
     Workspace, backward, forward, logits,
@@ -112,7 +112,7 @@ fn sequences_in_other_groups_do_not_matter() {
     let model = random_model::<f32>(tiny(), 1);
     let mut random = Random::new(3);
     let prompts: Vec<Vec<u32>> =
-        (0..37).map(|_| (0..1 + random.below(9)).map(|_| random.below(13) as u32).collect()).collect();
+        (0..37).map(|_| (0..=random.below(9)).map(|_| random.below(13) as u32).collect()).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let tokens: Vec<u32> = prompts.iter().map(|_| random.below(13) as u32).collect();
     let mut decoder = Decoder::new(&model, None);

@@ -1,15 +1,20 @@
 //! Different ways to compute the same numbers: tries and separate sequences, packed and alone, stored and
 //! computed again, one thread and several, wide and narrow weights.
 
-mod common;
+#![allow(clippy::single_range_in_vec_init, reason = "a context may well be one range")]
+
+mod small;
 
 use std::sync::Arc;
 
-use common::{Random, assert_close, flat, forest, plain, random_lora, random_model, tiny, variants};
+use small::{Random, assert_close, flat, forest, plain, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
     Batch, ForwardOptions, Gradients, Lora, LoraConfig, Matrix, Model, ModelConfig, Real, Recompute, Seed, StoredType,
     Target, Workspace, backward, forward, logits,
 };
+
+/// A batch, its targets, and the seeds of its backward pass.
+type Case = (Batch, Vec<Target>, Vec<f64>);
 
 struct Outcome {
     log_probabilities: Vec<f64>,
@@ -17,12 +22,7 @@ struct Outcome {
 }
 
 /// Forward and backward over several batches, with the seeds of each.
-fn run<R: Real>(
-    model: &Model<R>,
-    lora: Option<&Lora<R>>,
-    batches: &[(Batch, Vec<Target>, Vec<f64>)],
-    options: &ForwardOptions,
-) -> Outcome {
+fn run<R: Real>(model: &Model<R>, lora: Option<&Lora<R>>, batches: &[Case], options: &ForwardOptions) -> Outcome {
     let mut workspace = Workspace::new();
     let mut gradients = match lora {
         Some(lora) => Gradients::lora(model, lora),
@@ -38,7 +38,7 @@ fn run<R: Real>(
 }
 
 /// The forest as one batch, and the same targets with every path from a root as a sequence of its own.
-fn forest_both_ways(vocabulary: usize) -> (Vec<(Batch, Vec<Target>, Vec<f64>)>, Vec<(Batch, Vec<Target>, Vec<f64>)>) {
+fn forest_both_ways(vocabulary: usize) -> (Vec<Case>, Vec<Case>) {
     let (batch, targets) = forest(vocabulary, 11);
     let seeds = Random::new(12).seeds(targets.len());
     let separate = targets
@@ -46,8 +46,9 @@ fn forest_both_ways(vocabulary: usize) -> (Vec<(Batch, Vec<Target>, Vec<f64>)>, 
         .zip(&seeds)
         .map(|(target, &seed)| {
             let row = target.row as usize;
-            let segment = batch.segments.iter().find(|segment| segment.rows.contains(&row)).expect("rows have segments");
-            let path = segment.context.iter().cloned().chain([segment.rows.start..row + 1]).flatten();
+            let segment =
+                batch.segments.iter().find(|segment| segment.rows.contains(&row)).expect("rows have segments");
+            let path = segment.context.iter().cloned().chain(std::iter::once(segment.rows.start..row + 1)).flatten();
             let sequence: Vec<u32> = path.map(|row| batch.tokens[row]).collect();
             let last = Target { row: sequence.len() as u32 - 1, token: target.token };
             (plain(&[sequence]), vec![last], vec![seed])
@@ -92,7 +93,8 @@ fn a_long_trie_equals_separate_sequences_across_blocks_of_rows() {
     }
     let other: Vec<u32> = trunk[..130].iter().chain(&branch).copied().collect();
     let target = |row: u32| Target { row, token: 5 };
-    let trie = (batch, vec![target(199), target(150), target(120), target(289), target(230)], vec![1.0, 2.0, 0.5, -1.0, 0.7]);
+    let trie =
+        (batch, vec![target(199), target(150), target(120), target(289), target(230)], vec![1.0, 2.0, 0.5, -1.0, 0.7]);
     let separate = vec![
         (plain(&[trunk]), vec![target(199), target(150), target(120)], vec![1.0, 2.0, 0.5]),
         (plain(&[other]), vec![target(219), target(160)], vec![-1.0, 0.7]),

@@ -1,10 +1,10 @@
 //! The backward pass against central differences in double precision, for every parameter.
 
-mod common;
+mod small;
 
 use std::collections::BTreeMap;
 
-use common::{Random, forest, random_lora, random_model, tiny, variants};
+use small::{Random, forest, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
     Batch, ForwardOptions, Gradients, Lora, LoraConfig, Model, Projection, Recompute, ReferenceHidden, Seed, Target,
     Workspace, backward, forward, forward_with_reference, target_hidden,
@@ -157,7 +157,8 @@ fn the_frozen_model_under_an_adapter() {
     on_one_thread(|| {
         let model = random_model(tiny(), 2);
         let lora = random_lora(&model.config, LoraConfig::new(2, 3.0), 4);
-        let loss = Loss::new(&model, false, ForwardOptions { recompute: Recompute::Blocks, ..ForwardOptions::default() });
+        let loss =
+            Loss::new(&model, false, ForwardOptions { recompute: Recompute::Blocks, ..ForwardOptions::default() });
         check_full("base under an adapter", model, Some(&lora), &loss);
     });
 }

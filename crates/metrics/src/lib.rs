@@ -19,7 +19,7 @@ mod scan;
 mod significance;
 mod table;
 
-pub use comparison::{Comparison, compare};
+pub use comparison::{Comparison, Difference, Estimate, MetricName, PairDifferences, SystemScores, compare};
 pub use error::EvaluationError;
 pub use evaluate::{Counts, count};
 pub use evaluation::{

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, convert::Infallible};
 
 use proptest::prelude::*;
 use support::{checker, world::World};
-use tabpo_corpus::{Document, Level};
+use tabpo_corpus::{Document, Level, Unit};
 use tabpo_pairs::{BuildSettings, Kind, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
 
 /// A tokenizer of a kind: runs of letters and digits, and single signs, hashed.
@@ -97,16 +97,13 @@ proptest! {
         for record in &records {
             prop_assert!(source.contains(record.edit.source.name()));
         }
-        if source != "mode" {
-            let examples: BTreeSet<(&str, Option<u32>)> =
-                records.iter().map(|record| (record.doc_key.as_str(), record.sent)).collect();
-            let wanted: usize = match level {
-                Level::Sentence => world.documents.iter().map(|document| document.sentences.len()).sum(),
-                Level::Document => world.documents.len(),
-            };
-            // Only a source whose every phrase is annotated can be left without a negative.
-            let full = world.documents.iter().filter(|document| document.mentions.is_empty()).count();
-            prop_assert!(examples.len() >= full.min(wanted));
+        for unit in world.documents.iter().flat_map(|document| Unit::all(document, level)) {
+            let of_unit = |record: &&PairRecord| (&record.doc_key, record.sent) == (&unit.document.key, unit.sentence);
+            let kinds: Vec<Kind> = records.iter().filter(of_unit).map(|record| record.edit.kind).collect();
+            if unit.mentions().next().is_none() && source != "mode" {
+                prop_assert!(!kinds.is_empty(), "an example without entities has no insertion");
+                prop_assert!(kinds.into_iter().all(|kind| kind == Kind::AddEntity));
+            }
         }
     }
 

@@ -1,20 +1,20 @@
 //! How much memory a run will take, before it takes it.
 
-use tabpo_engine::{INPUT_GROUPS, Lora, Model, ModelConfig, Real, Recompute, TensorRef};
+use tabpo_engine::{Lora, LoraGroup, Model, ModelConfig, Real, Recompute, TensorRef};
 
-/// Estimated bytes of a run, by use.
+/// Estimated bytes of a run, by use. Temporary buffers of single operations, which do not grow with
+/// the batch, are not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Weights of the model and of the adapter.
     pub weights: usize,
-    /// Weights of a second model that objectives over distributions compare with, and a pass's buffers
-    /// for it.
+    /// A second model that objectives over distributions compare with, and the buffers of its pass.
     pub reference: usize,
     /// Gradient of what is trained.
     pub gradients: usize,
     /// Moments of `AdamW`.
     pub optimiser: usize,
-    /// What the forward pass keeps for the backward pass, and the buffers of both.
+    /// What the forward pass keeps for the backward pass, and the buffers that the blocks share.
     pub activations: usize,
     /// Logits.
     pub logits: usize,
@@ -29,9 +29,9 @@ pub struct MemoryRequest<'a, R> {
     pub model: &'a Model<R>,
     /// The adapter, if one is trained; otherwise all parameters are.
     pub adapter: Option<&'a Lora<R>>,
-    /// Rows of the largest micro-batch.
+    /// Rows of the largest micro-batch; [`crate::BatchPlan::max_tokens`] bounds them.
     pub rows: usize,
-    /// Distinct rows of it at which log-probs are wanted.
+    /// Distinct rows of it at which log-probs are wanted, at most `rows`.
     pub target_rows: usize,
     /// Bytes of logits that may be kept ([`crate::TrainSettings::logit_bytes`]).
     pub logit_bytes: usize,
@@ -44,37 +44,37 @@ impl MemoryPlan {
     pub fn new<R: Real>(request: &MemoryRequest<'_, R>, recompute: Recompute) -> Self {
         let MemoryRequest { model, adapter, rows, target_rows, logit_bytes, divergence } = *request;
         let element = size_of::<R>();
-        let model_bytes: usize = model.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum();
+        let weights: usize = model.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum();
         let adapter_elements = adapter.map(|adapter| adapter.parameters().iter().map(|part| part.len()).sum::<usize>());
         let trained = adapter_elements.unwrap_or_else(|| model.config.parameters());
-        let ranks = adapter.map_or(0, ranks);
-        let inference =
-            rows * element * pass_elements(&model.config, ranks) + target_rows * model.config.hidden * element;
-        let logits = (target_rows * model.config.vocabulary * element).min(logit_bytes);
+        let width = Width::new(&model.config, adapter);
+        let head = target_rows * model.config.hidden;
+        let inference = element * (rows * width.inference() + 2 * head);
+        // Target rows repeat where answers part; distinct ones are what the logits are made for.
+        let all_logits = target_rows * model.config.vocabulary * element * if divergence { 2 } else { 1 };
         Self {
-            weights: model_bytes + adapter_elements.unwrap_or(0) * element,
+            weights: weights + adapter_elements.unwrap_or(0) * element,
             reference: match (divergence, adapter) {
                 (false, _) => 0,
                 (true, Some(_)) => inference,
-                (true, None) => inference + model_bytes,
+                (true, None) => inference + weights,
             },
             gradients: trained * element,
             // Two moments in 32 bits.
             optimiser: trained * 8,
-            activations: rows * element * kept_elements(&model.config, ranks, recompute) + 2 * inference,
-            logits: if divergence { 2 * logits } else { logits },
+            activations: element * (rows * (width.kept(recompute) + width.shared(recompute)) + 3 * head),
+            logits: all_logits.min(logit_bytes),
             recompute,
         }
     }
 
     /// The setting that keeps the most within `bytes`; recomputing whole blocks if none fits.
     pub fn within<R: Real>(request: &MemoryRequest<'_, R>, bytes: usize) -> Self {
-        let blocks = Self::new(request, Recompute::Blocks);
         [Recompute::Nothing, Recompute::Cheap]
             .map(|recompute| Self::new(request, recompute))
             .into_iter()
             .find(|plan| plan.total() <= bytes)
-            .unwrap_or(blocks)
+            .unwrap_or_else(|| Self::new(request, Recompute::Blocks))
     }
 
     /// All of it.
@@ -93,32 +93,57 @@ fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
     }
 }
 
-/// Ranks of one block's adapters together.
-fn ranks<R: Real>(adapter: &Lora<R>) -> usize {
-    debug_assert!(adapter.layers.iter().all(|groups| groups.len() == INPUT_GROUPS.len()));
-    adapter.layers.first().map_or(0, |groups| groups.iter().map(tabpo_engine::LoraGroup::ranks).sum())
+/// Elements a row of the engine's buffers.
+struct Width<'a> {
+    config: &'a ModelConfig,
+    /// Ranks of each group of one block's adapters.
+    ranks: Vec<usize>,
+    dropout: bool,
 }
 
-/// Elements a row that one block's forward pass makes.
-fn block_elements(config: &ModelConfig, ranks: usize) -> usize {
-    let attention = 2 * config.query_width() + 2 * config.key_width() + config.heads;
-    // The stream after attention, gate and up; low-rank products; norms of the two inputs.
-    config.hidden + attention + 2 * config.intermediate + ranks + 2
-}
+impl<'a> Width<'a> {
+    fn new<R: Real>(config: &'a ModelConfig, adapter: Option<&Lora<R>>) -> Self {
+        let first = adapter.and_then(|adapter| adapter.layers.first());
+        let ranks = first.map_or_else(Vec::new, |groups| groups.iter().map(LoraGroup::ranks).collect());
+        Self { config, ranks, dropout: adapter.is_some_and(|adapter| adapter.config.dropout > 0.0) }
+    }
 
-/// Elements a row that the forward pass keeps for the backward pass.
-fn kept_elements(config: &ModelConfig, ranks: usize, recompute: Recompute) -> usize {
-    let inputs = (config.layers + 1) * config.hidden;
-    let block = block_elements(config, ranks);
-    inputs
-        + match recompute {
-            Recompute::Nothing => config.layers * (block + 2 * config.hidden),
-            Recompute::Cheap => config.layers * block,
-            Recompute::Blocks => block,
-        }
-}
+    /// One block: queries, keys, values, attention and its normalisers; the stream between the halves;
+    /// gate and up; low-rank inputs.
+    fn block(&self) -> usize {
+        let ModelConfig { hidden, intermediate, heads, kv_heads, query_key_norm, .. } = *self.config;
+        let (query, key) = (self.config.query_width(), self.config.key_width());
+        let raw = if query_key_norm { query + key + heads + kv_heads } else { 0 };
+        2 * query + 2 * key + heads + raw + hidden + 2 * intermediate + 2 + self.ranks.iter().sum::<usize>()
+    }
 
-/// Elements a row of the buffers that one pass shares among its blocks.
-fn pass_elements(config: &ModelConfig, ranks: usize) -> usize {
-    2 * config.hidden + config.intermediate + config.query_width() + 2 * config.key_width() + ranks
+    /// What the forward pass keeps: the stream before every block and after the last, and the blocks.
+    fn kept(&self, recompute: Recompute) -> usize {
+        let ModelConfig { hidden, layers, .. } = *self.config;
+        let blocks = match recompute {
+            Recompute::Nothing => layers * (self.block() + 2 * hidden),
+            Recompute::Cheap => layers * self.block(),
+            Recompute::Blocks => self.block(),
+        };
+        (layers + 1) * hidden + blocks
+    }
+
+    /// The buffers that blocks share in both passes.
+    fn shared(&self, recompute: Recompute) -> usize {
+        let ModelConfig { hidden, intermediate, heads, kv_heads, .. } = *self.config;
+        let (query, key) = (self.config.query_width(), self.config.key_width());
+        let normed = if recompute == Recompute::Nothing { 0 } else { hidden };
+        let per_head = if heads == kv_heads { 0 } else { 2 * query };
+        let low = self.ranks.iter().copied().max().unwrap_or(0);
+        normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
+    }
+
+    /// A pass without a backward pass: two streams and one block.
+    fn inference(&self) -> usize {
+        3 * self.config.hidden + self.block() + self.config.intermediate
+    }
+
+    fn dropped(&self) -> usize {
+        if self.dropout { self.config.hidden.max(self.config.intermediate) } else { 0 }
+    }
 }

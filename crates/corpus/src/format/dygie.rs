@@ -160,6 +160,11 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
     let mut relations = vec![Vec::new(); document.sentences.len()];
     for relation in &document.relations {
         let spans = [relation.head, relation.tail].map(|index| document.mentions[index as usize].span);
+        if spans[0] == spans[1] {
+            // Read back, both arguments would be the same mention.
+            notes.add(Note::SameSpanRelation);
+            continue;
+        }
         for span in spans {
             if document.mentions.iter().filter(|mention| mention.span == span).count() > 1 {
                 notes.add(Note::SharedSpan);

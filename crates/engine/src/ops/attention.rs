@@ -44,7 +44,7 @@ pub(crate) struct Inputs<'a, R> {
     pub(crate) value: View<'a, R>,
 }
 
-impl<'a, R: Real> Inputs<'a, R> {
+impl<R: Real> Inputs<'_, R> {
     fn head(self, attention: &Attention<'_>, head: usize) -> Self {
         let width = attention.head_dim;
         let kv_head = head / (attention.heads / attention.kv_heads);

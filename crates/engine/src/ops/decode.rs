@@ -23,7 +23,8 @@ pub(crate) fn attend<R: Real>(
         || {
             // A block of scores stays in registers while the query runs over it. Columns past the end
             // hold keys of nobody and are cut off below.
-            for (block, scores) in scores[..length.next_multiple_of(LANES)].as_chunks_mut::<LANES>().0.iter_mut().enumerate()
+            for (block, scores) in
+                scores[..length.next_multiple_of(LANES)].as_chunks_mut::<LANES>().0.iter_mut().enumerate()
             {
                 let mut sums = [R::ZERO; LANES];
                 for (row, &q) in query.iter().enumerate() {

@@ -27,6 +27,7 @@ pub(crate) fn add_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_,
     call(target, true, scale, a, b, Parallelism::None);
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a mutable view is handed over like a `&mut`")]
 fn call<R: Real>(
     target: ViewMut<'_, R>,
     accumulate: bool,

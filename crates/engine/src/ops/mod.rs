@@ -1,5 +1,7 @@
 //! The operations of a decoder, each with its backward pass beside it.
 
+#![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined; see `simd`")]
+
 pub(crate) mod attention;
 pub(crate) mod decode;
 pub(crate) mod embedding;

@@ -1,0 +1,180 @@
+//! `tabpo bench decode`: speed of generation, and the cost of a grammar.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tabpo_answer::{gold, render};
+use tabpo_corpus::{Level, Unit, synthetic};
+use tabpo_engine::{
+    Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, Tokenizer, generate,
+};
+use tabpo_ontology::{AnswerGrammar, AnswerLimits};
+
+use crate::{
+    error::{CliError, ResultExt},
+    output::{self, Context},
+};
+
+/// Arguments of `tabpo bench decode`.
+#[derive(clap::Args)]
+pub struct DecodeArgs {
+    /// Model folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// PEFT folder with an adapter for the model
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// Sequences decoded together
+    #[arg(long, value_name = "N", default_value = "8")]
+    batch: std::num::NonZeroUsize,
+    /// Prompts of random tokens
+    #[arg(long, value_name = "N", default_value = "32")]
+    prompts: std::num::NonZeroUsize,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", default_value = "128")]
+    prompt_tokens: std::num::NonZeroUsize,
+    /// New tokens of a sequence
+    #[arg(long, value_name = "N", default_value = "128")]
+    new_tokens: std::num::NonZeroUsize,
+    /// Runs; the best one counts
+    #[arg(long, value_name = "N", default_value = "3")]
+    repeats: std::num::NonZeroUsize,
+    /// Sentences whose answers are walked through to time a grammar
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    sentences: usize,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    threads: usize,
+    batch: usize,
+    /// New tokens per second, the time for the prompts included.
+    tokens_per_second: f64,
+    vocabulary: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grammar: Option<GrammarOutcome>,
+}
+
+/// Microseconds for the gold answers of synthetic sentences; absent for a folder without tokenizer.
+#[derive(Serialize)]
+struct GrammarOutcome {
+    sentences: usize,
+    tokens: usize,
+    /// Sorting the vocabulary, once a run.
+    vocabulary_ms: f64,
+    /// Compiling the first grammar of a sentence.
+    compile_us: f64,
+    mask_us_mean: f64,
+    mask_us_median: f64,
+    mask_us_99th: f64,
+    /// Taking a token, the compilation of later stages included.
+    take_us_mean: f64,
+}
+
+/// Times generation without stop tokens, and masks for gold answers.
+pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
+    let model = Model::<f32>::open(&arguments.model).or_input()?;
+    let lora = arguments.adapter.as_deref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
+    let vocabulary = model.config.vocabulary;
+    let requests: Vec<Request> = (0..arguments.prompts.get())
+        .map(|prompt| Request {
+            prompt: (0..arguments.prompt_tokens.get()).map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32).collect(),
+            constraint: None,
+        })
+        .collect();
+    let options = GenerateOptions {
+        max_new_tokens: arguments.new_tokens.get(),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        batch: arguments.batch.get(),
+        log_probs: false,
+    };
+    let mut best = f64::INFINITY;
+    for _ in 0..arguments.repeats.get() {
+        let start = Instant::now();
+        generate(&model, lora.as_ref(), None, &requests, &options, |_| {}).or_input()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    let tokens = arguments.prompts.get() * arguments.new_tokens.get();
+    let grammar = match arguments.model.join("tokenizer.json").exists() && arguments.sentences > 0 {
+        true => Some(time_grammar(arguments, vocabulary)?),
+        false => None,
+    };
+    let outcome = Outcome {
+        threads: rayon::current_num_threads(),
+        batch: arguments.batch.get(),
+        tokens_per_second: tokens as f64 / best,
+        vocabulary,
+        grammar,
+    };
+    if arguments.json {
+        return output::print_json(&outcome);
+    }
+    context.say(format!("greedy, batch {}, {} threads", outcome.batch, outcome.threads));
+    output::print_line(format!("{:.0} tokens/s", outcome.tokens_per_second))?;
+    if let Some(grammar) = &outcome.grammar {
+        output::print_line(format!(
+            "masks over {} tokens of {} answers: median {:.0} us, mean {:.0} us, 99th percentile {:.0} us; \
+             taking a token {:.0} us, a grammar {:.0} us",
+            grammar.tokens,
+            grammar.sentences,
+            grammar.mask_us_median,
+            grammar.mask_us_mean,
+            grammar.mask_us_99th,
+            grammar.take_us_mean,
+            grammar.compile_us,
+        ))?;
+    }
+    Ok(())
+}
+
+fn time_grammar(arguments: &DecodeArgs, vocabulary: usize) -> Result<GrammarOutcome, CliError> {
+    let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
+    let start = Instant::now();
+    let compiler = GrammarCompiler::new(&tokenizer, vocabulary, tokenizer.stop_ids()).or_input()?;
+    let vocabulary_time = start.elapsed();
+    let ontology = Arc::new(synthetic::ontology().clone());
+    let config = synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: arguments.sentences, ..Default::default() };
+    let documents = synthetic::generate(&config).test;
+    let (mut compile, mut take, mut masks) = (Duration::ZERO, Duration::ZERO, Vec::new());
+    let mut sentences = 0;
+    for unit in documents.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {
+        sentences += 1;
+        let words = unit.words();
+        let grammar = AnswerGrammar::new(Arc::clone(&ontology), unit.text(), &words, AnswerLimits::for_words(words.len()));
+        let start = Instant::now();
+        let constraint =
+            Constraint { grammar: grammar.first(), next: Some(Arc::new(move |text, stage| grammar.next(text, stage))) };
+        let mut guide = compiler.guide(&constraint).or_failed()?;
+        compile += start.elapsed();
+        for token in tokenizer.encode(&render(&gold(&unit), &ontology).text).or_failed()? {
+            let start = Instant::now();
+            guide.allowed().or_failed()?;
+            masks.push(start.elapsed());
+            let start = Instant::now();
+            guide.take(token).or_failed()?;
+            take += start.elapsed();
+        }
+    }
+    masks.sort();
+    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+    let percentile = |share: f64| masks.get((share * masks.len() as f64) as usize).copied().map_or(0.0, microseconds);
+    let count = masks.len().max(1) as f64;
+    Ok(GrammarOutcome {
+        sentences,
+        tokens: masks.len(),
+        vocabulary_ms: vocabulary_time.as_secs_f64() * 1e3,
+        compile_us: microseconds(compile) / f64::from(sentences.max(1) as u32),
+        mask_us_mean: microseconds(masks.iter().sum()) / count,
+        mask_us_median: percentile(0.5),
+        mask_us_99th: percentile(0.99),
+        take_us_mean: microseconds(take) / count,
+    })
+}

@@ -1,0 +1,394 @@
+//! `tabpo bench preference`: preference training timed on a model folder and a pair file.
+
+use std::{fs::File, io::BufReader, path::PathBuf, time::Instant};
+
+use serde::Serialize;
+use tabpo_corpus::synthetic;
+use tabpo_engine::{ForwardOptions, Lora, LoraConfig, Model, ModelConfig, PeakBench, Projection, Recompute, Tokenizer};
+use tabpo_objective::Objective;
+use tabpo_ontology::Ontology;
+use tabpo_pairs::PairRecord;
+use tabpo_train::{
+    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, MemoryPlan, MemoryRequest, Observer, Policy, PromptFormat,
+    ReferenceCache, Schedule, Session, StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary,
+    group_pairs, tokenizer_digest, train,
+};
+
+use crate::{
+    error::{CliError, ResultExt},
+    output::{self, Context, Progress},
+};
+
+/// Arguments of `tabpo bench preference`.
+#[derive(clap::Args)]
+pub struct PreferenceArgs {
+    /// The model folder; its tokenizer has the token `<|assistant|>` (see `tabpo bench prepare`)
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The pairs
+    #[arg(long, value_name = "FILE")]
+    pairs: PathBuf,
+    /// The ontology of the pairs; that of the built-in corpus if not given
+    #[arg(long, value_name = "FILE")]
+    ontology: Option<PathBuf>,
+    /// The objective
+    #[arg(long, value_name = "NAME", default_value = "tab-po")]
+    objective: String,
+    /// Rank of the adapters on all seven projections
+    #[arg(long, value_name = "R", default_value_t = 16)]
+    lora_rank: usize,
+    /// Passes over the pairs
+    #[arg(long, value_name = "E", default_value_t = 1)]
+    epochs: u64,
+    /// Examples to use; all if not given
+    #[arg(long, value_name = "N")]
+    examples: Option<usize>,
+    /// Negatives to use of each example; all if not given
+    #[arg(long, value_name = "K")]
+    negatives: Option<usize>,
+    /// Examples in a step
+    #[arg(long, value_name = "N", default_value = "4")]
+    batch_size: std::num::NonZeroUsize,
+    /// Tokens in a micro-batch
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    max_tokens: usize,
+    /// Memory to stay below where possible, in GB: decides what the backward pass computes again
+    #[arg(long, value_name = "GB")]
+    memory_gb: Option<f64>,
+    /// Train on a quarter, half and all of the examples, and with fewer negatives, and plot the cost
+    #[arg(long)]
+    sweep: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The special token between source and answer.
+const SEPARATOR: &str = "<|assistant|>";
+
+#[derive(Serialize)]
+struct Outcome {
+    objective: String,
+    threads: usize,
+    rank: usize,
+    recompute: &'static str,
+    #[serde(flatten)]
+    main: Measurement,
+    peak_gflops: f64,
+    share_of_peak: f64,
+    estimated_bytes: usize,
+    peak_rss_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sweep: Vec<Measurement>,
+}
+
+/// One training run.
+#[derive(Clone, Serialize)]
+struct Measurement {
+    examples: usize,
+    negatives: usize,
+    /// Pairs trained on, all epochs together.
+    pairs: u64,
+    /// Wall time from the first token to the last step, reference included.
+    seconds: f64,
+    pairs_per_second: f64,
+    tokens_computed: u64,
+    tokens_separate: u64,
+    tokens_reference: u64,
+    gflops: f64,
+    reference_seconds: f64,
+    forward_seconds: f64,
+    backward_seconds: f64,
+    optimiser_seconds: f64,
+    objective_seconds: f64,
+    waiting_seconds: f64,
+}
+
+/// Runs the command.
+pub fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
+    let bench = Bench::open(arguments)?;
+    let plan = bench.memory(arguments);
+    let recompute = name(plan.recompute);
+    context.say(format!(
+        "estimated memory {:.0} MB (weights {:.0}, activations {:.0}, logits {:.0}), recompute: {recompute}",
+        megabytes(plan.total()),
+        megabytes(plan.weights),
+        megabytes(plan.activations),
+        megabytes(plan.logits),
+    ));
+    let all = (bench.records.len(), bench.most_negatives());
+    let mut peak = PeakBench::new();
+    let before = peak.gflops();
+    let main = bench.measure(all.0, all.1, plan.recompute, context)?;
+    // On both sides of the run, so that a busy machine shows in both.
+    let peak_gflops = f64::midpoint(before, peak.gflops());
+    let mut sweep = Vec::new();
+    if arguments.sweep {
+        let fewer = [4, 2].map(|part| (all.0 / part, all.1));
+        let shallower = (0..).map(|power| 1 << power).take_while(|&negatives| negatives < all.1);
+        for (examples, negatives) in fewer.into_iter().chain(shallower.map(|negatives| (all.0, negatives))) {
+            if examples > 0 {
+                sweep.push(bench.measure(examples, negatives, plan.recompute, context)?);
+            }
+        }
+        sweep.push(main.clone());
+    }
+    let outcome = Outcome {
+        objective: arguments.objective.clone(),
+        threads: rayon::current_num_threads(),
+        rank: arguments.lora_rank,
+        recompute,
+        share_of_peak: main.gflops / peak_gflops,
+        main,
+        peak_gflops,
+        estimated_bytes: plan.total(),
+        peak_rss_bytes: peak_resident_bytes(),
+        sweep,
+    };
+    if arguments.json { output::print_json(&outcome) } else { output::print(&text(&outcome)) }
+}
+
+/// What is measured on.
+struct Bench {
+    model: Model<f32>,
+    adapter: Lora<f32>,
+    tokenizer: Tokenizer,
+    records: Vec<ExampleRecord>,
+    objective: Objective,
+    plan: BatchPlan,
+}
+
+impl Bench {
+    fn open(arguments: &PreferenceArgs) -> Result<Self, CliError> {
+        let objective = Objective::new(&arguments.objective).or_input()?;
+        if !objective.needs().rejected {
+            return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));
+        }
+        let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
+        let ontology = given.as_ref().unwrap_or_else(|| synthetic::ontology());
+        let path = &arguments.pairs;
+        let file = File::open(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
+        let pairs: Vec<PairRecord> = PairRecord::read(BufReader::new(file), path).collect::<Result<_, _>>().or_input()?;
+        let mut records = group_pairs(pairs, ontology).or_input()?;
+        records.truncate(arguments.examples.unwrap_or(usize::MAX));
+        for record in &mut records {
+            record.rejected.truncate(arguments.negatives.unwrap_or(usize::MAX));
+        }
+        if records.is_empty() {
+            return Err(CliError::input(format!("{} holds no pairs", path.display())));
+        }
+        let model = Model::open(&arguments.model).or_input()?;
+        let rank = arguments.lora_rank;
+        let adapter = Lora::initialise(&model.config, LoraConfig::new(rank, 2.0 * rank as f64), 1);
+        let plan = BatchPlan {
+            batch_size: arguments.batch_size.get(),
+            max_tokens: arguments.max_tokens,
+            seed: 1,
+            budget: TrainBudget::Epochs(arguments.epochs),
+        };
+        Ok(Self { model, adapter, tokenizer: Tokenizer::open(&arguments.model).or_input()?, records, objective, plan })
+    }
+
+    fn most_negatives(&self) -> usize {
+        self.records.iter().map(|record| record.rejected.len()).max().unwrap_or(0)
+    }
+
+    fn memory(&self, arguments: &PreferenceArgs) -> MemoryPlan {
+        let request = MemoryRequest {
+            model: &self.model,
+            adapter: Some(&self.adapter),
+            rows: self.plan.max_tokens,
+            target_rows: self.plan.max_tokens,
+            logit_bytes: ForwardOptions::default().logit_bytes,
+            divergence: self.objective.needs().kl,
+        };
+        match arguments.memory_gb {
+            Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
+            None => MemoryPlan::new(&request, Recompute::default()),
+        }
+    }
+
+    /// Trains on the first examples with the first negatives of each, from a fresh adapter and with
+    /// an empty reference cache.
+    fn measure(
+        &self,
+        examples: usize,
+        negatives: usize,
+        recompute: Recompute,
+        context: &Context,
+    ) -> Result<Measurement, CliError> {
+        let format = ExampleFormat::new(&self.tokenizer, PromptFormat::Plain { separator: SEPARATOR.into() }).or_input()?;
+        let mut records = self.records[..examples].to_vec();
+        records.iter_mut().for_each(|record| record.rejected.truncate(negatives));
+        let source = TextSource::new(&format, &records, self.model.config.max_positions);
+        let pairs = records.iter().map(|record| record.rejected.len() as u64).sum::<u64>();
+        let TrainBudget::Epochs(epochs) = self.plan.budget else { unreachable!("the command counts epochs") };
+        let schedule = Schedule { peak: 1e-4, warmup: 0.1, decay: Decay::Linear, floor: 0.0 };
+        let mut settings = TrainSettings::new(self.objective.clone(), self.plan, schedule);
+        settings.recompute = recompute;
+        // Without a reference in the objective there is nothing to compare with here.
+        settings.track_reference = false;
+        let operations = Operations::new(&self.model.config, self.adapter.config.rank);
+        let heads = head_rows(&source, self.plan)? * epochs;
+
+        let policy = Policy::Adapter { base: &self.model, adapter: self.adapter.clone() };
+        let mut cache = ReferenceCache::in_memory();
+        let tokenizer = tokenizer_digest(&self.tokenizer);
+        let session = Session { cache: &mut cache, tokenizer, checkpoint: None, third: None };
+        let progress = context.progress("training", 1000);
+        let mut watch = Watch { progress, context };
+        let started = Instant::now();
+        let outcome = train(policy, &source, &settings, session, &mut watch).or_failed()?;
+        let seconds = started.elapsed().as_secs_f64();
+        watch.progress.finish();
+        if !outcome.finished {
+            return Err(CliError::interrupted("stopped before the run was timed"));
+        }
+        let TrainSummary { tokens, timing, .. } = outcome.summary;
+        let busy = timing.reference + timing.forward + timing.backward;
+        let total = operations.training(tokens.trained, heads)
+            + operations.inference(tokens.reference, if tokens.reference > 0 { heads / epochs } else { 0 });
+        Ok(Measurement {
+            examples,
+            negatives,
+            pairs: pairs * epochs,
+            seconds,
+            pairs_per_second: (pairs * epochs) as f64 / seconds,
+            tokens_computed: tokens.trained,
+            tokens_separate: tokens.separate,
+            tokens_reference: tokens.reference,
+            gflops: total / busy / 1e9,
+            reference_seconds: timing.reference,
+            forward_seconds: timing.forward,
+            backward_seconds: timing.backward,
+            optimiser_seconds: timing.optimiser,
+            objective_seconds: timing.objective,
+            waiting_seconds: timing.waiting,
+        })
+    }
+}
+
+/// Distinct rows of one epoch at which logits are computed.
+fn head_rows(source: &TextSource<'_>, plan: BatchPlan) -> Result<u64, CliError> {
+    let plan = BatchPlan { budget: TrainBudget::Epochs(1), ..plan };
+    let mut total = 0;
+    for step in StepPlanner::new(source, plan, Cursor::default()) {
+        for micro in step.or_input()?.micro_batches {
+            let mut rows: Vec<u32> = micro.trie.targets().iter().map(|target| target.row).collect();
+            rows.sort_unstable();
+            rows.dedup();
+            total += rows.len() as u64;
+        }
+    }
+    Ok(total)
+}
+
+/// Floating-point operations of the matrix products, two for a multiply-add; attention scores and
+/// element-wise work are not counted.
+struct Operations {
+    /// Multiply-adds a row in the frozen projections.
+    frozen: f64,
+    /// The part of them whose input gradient nobody needs: below the first block nothing is trained.
+    first: f64,
+    /// Multiply-adds a row in the adapters.
+    adapters: f64,
+    /// Multiply-adds a target row in the head.
+    head: f64,
+}
+
+impl Operations {
+    fn new(config: &ModelConfig, rank: usize) -> Self {
+        let size = |projection: Projection| projection.shape(config).map(|size| size as f64);
+        let products = |projection| size(projection)[0] * size(projection)[1];
+        let widths = |projection| (size(projection)[0] + size(projection)[1]) * rank as f64;
+        let layers = config.layers as f64;
+        Self {
+            frozen: layers * Projection::ALL.map(products).iter().sum::<f64>(),
+            first: [Projection::Query, Projection::Key, Projection::Value].map(products).iter().sum(),
+            adapters: layers * Projection::ALL.map(widths).iter().sum::<f64>(),
+            head: (config.vocabulary * config.hidden) as f64,
+        }
+    }
+
+    fn training(&self, rows: u64, head_rows: u64) -> f64 {
+        2.0 * (rows as f64 * (2.0 * self.frozen - self.first + 3.0 * self.adapters) + 2.0 * head_rows as f64 * self.head)
+    }
+
+    fn inference(&self, rows: u64, head_rows: u64) -> f64 {
+        2.0 * (rows as f64 * self.frozen + head_rows as f64 * self.head)
+    }
+}
+
+/// Shows the progress of a run.
+struct Watch<'a> {
+    progress: Progress,
+    context: &'a Context,
+}
+
+impl Observer<f32> for Watch<'_> {
+    fn step(&mut self, record: &StepRecord) {
+        self.progress.update((record.progress * 1000.0) as u64, &format!("{:.0} tokens/s", record.tokens_per_second));
+    }
+
+    fn should_stop(&self) -> bool {
+        self.context.interrupted()
+    }
+}
+
+fn text(outcome: &Outcome) -> String {
+    let main = &outcome.main;
+    let mut text = format!(
+        "{}, rank {}, {} threads: {:.2} pairs/s ({} pairs in {:.1} s)\n\
+         tokens: {} computed, {} as separate sequences, {} for the reference\n\
+         seconds: reference {:.1}, forward {:.1}, backward {:.1}, optimiser {:.1}, objective {:.1}, waiting {:.2}\n\
+         {:.0} GFLOP/s, {:.0} % of the peak of {:.0}{}\n",
+        outcome.objective,
+        outcome.rank,
+        outcome.threads,
+        main.pairs_per_second,
+        main.pairs,
+        main.seconds,
+        main.tokens_computed,
+        main.tokens_separate,
+        main.tokens_reference,
+        main.reference_seconds,
+        main.forward_seconds,
+        main.backward_seconds,
+        main.optimiser_seconds,
+        main.objective_seconds,
+        main.waiting_seconds,
+        main.gflops,
+        100.0 * outcome.share_of_peak,
+        outcome.peak_gflops,
+        outcome.peak_rss_bytes.map_or(String::new(), |bytes| format!(", peak memory {:.0} MB", megabytes(bytes as usize))),
+    );
+    let longest = outcome.sweep.iter().map(|point| point.seconds).fold(0.0, f64::max);
+    for point in &outcome.sweep {
+        let bar = "#".repeat((50.0 * point.seconds / longest).round() as usize);
+        text.push_str(&format!(
+            "{:>5} examples x {:>2} negatives {:>8} tokens {:>7.1} s {bar}\n",
+            point.examples, point.negatives, point.tokens_computed, point.seconds
+        ));
+    }
+    text
+}
+
+fn name(recompute: Recompute) -> &'static str {
+    match recompute {
+        Recompute::Nothing => "nothing",
+        Recompute::Cheap => "cheap",
+        Recompute::Blocks => "blocks",
+    }
+}
+
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// The most memory this process has had resident, where the system tells.
+fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,99 @@
+//! `tabpo compare`: several systems on the same documents.
+
+use std::path::PathBuf;
+
+use tabpo_metrics::{Comparison, Counts, PairDifferences, compare};
+use tabpo_ontology::Ontology;
+use tabpo_report::{Alignment, Format, Table};
+
+use super::scoring::{GoldArgs, ScoreArgs, count_file};
+use crate::error::{CliError, ResultExt};
+use crate::output::{self, Context};
+use crate::tables;
+
+/// Arguments of `tabpo compare`.
+#[derive(clap::Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    gold: GoldArgs,
+    /// The systems; one name given several times is one system with several training seeds
+    #[arg(long, value_name = "NAME=FILE", required = true, num_args = 1.., value_parser = named_file)]
+    pred: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    score: ScoreArgs,
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("write NAME=FILE".to_owned()),
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
+    let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
+    let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
+    for (name, path) in &arguments.pred {
+        let counts = count_file(&arguments.gold, &ontology, path, context)?;
+        match systems.iter_mut().find(|(other, _)| other == name) {
+            Some((_, runs)) => runs.push(counts),
+            None => systems.push((name.clone(), vec![counts])),
+        }
+    }
+    let score = &arguments.score;
+    let comparison = compare(&systems, score.profile, score.resampling()).or_input()?;
+    if score.json {
+        return output::print_json(&comparison);
+    }
+    let mut shown = vec![tables::comparison(&comparison)];
+    if comparison.systems.iter().any(|system| system.runs > 1) {
+        shown.push(spread(&comparison));
+    }
+    let mut text: Vec<String> = shown.iter().map(|table| table.render(score.format)).collect();
+    for pair in &comparison.differences {
+        let table = differences(&comparison, pair).render(score.format);
+        // The other formats name the pair in the header.
+        let heading = if score.format == Format::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };
+        text.push(heading + &table);
+    }
+    output::print(&text.join("\n"))
+}
+
+/// Mean and standard deviation over training seeds.
+fn spread(comparison: &Comparison) -> Table {
+    let metrics = comparison.metrics.iter().map(|metric| (metric.title.clone(), Alignment::Right));
+    let mut table = Table::new([("Mean (sd) over seeds".to_owned(), Alignment::Left)].into_iter().chain(metrics));
+    for system in &comparison.systems {
+        let cells = system.scores.iter().map(|score| {
+            let sd = score.sd.map_or(String::new(), |sd| format!(" ({})", tables::percent(sd)));
+            format!("{}{sd}", tables::percent(score.mean))
+        });
+        table.push([system.name.clone()].into_iter().chain(cells));
+    }
+    table
+}
+
+/// One row a metric: the difference, its interval and its p-values.
+fn differences(comparison: &Comparison, pair: &PairDifferences) -> Table {
+    let mut table = Table::new([
+        (format!("{} - {}", pair.a, pair.b), Alignment::Left),
+        ("Difference".to_owned(), Alignment::Right),
+        ("95 % interval".to_owned(), Alignment::Right),
+        ("p (bootstrap, one-sided)".to_owned(), Alignment::Right),
+        ("p (randomisation)".to_owned(), Alignment::Right),
+        ("p (Holm)".to_owned(), Alignment::Right),
+    ]);
+    let signed = |fraction: f64| format!("{:+.1}", 100.0 * fraction);
+    for (metric, difference) in comparison.metrics.iter().zip(&pair.differences) {
+        table.push([
+            metric.title.clone(),
+            signed(difference.difference),
+            format!("{} to {}", signed(difference.low), signed(difference.high)),
+            format!("{:.4}", difference.p_bootstrap),
+            format!("{:.4}", difference.p_randomisation),
+            format!("{:.4}", difference.p_holm),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,109 @@
+//! `tabpo errors`: in which ways predictions are wrong.
+
+use std::path::PathBuf;
+
+use tabpo_corpus::{Document, write_file};
+use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
+use tabpo_metrics::{EvaluationError, Predictions};
+use tabpo_ontology::Ontology;
+use tabpo_report::{Alignment, Table};
+
+use super::scoring::{GoldArgs, Scoring, score};
+use crate::error::{CliError, ResultExt};
+use crate::output::{self, Context};
+use crate::tables::percent;
+
+/// Arguments of `tabpo errors`.
+#[derive(clap::Args)]
+pub struct ErrorsArgs {
+    #[command(flatten)]
+    gold: GoldArgs,
+    /// The predictions: raw output a unit, or items by offset; recognised by content
+    #[arg(long, value_name = "FILE")]
+    pred: PathBuf,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Examples to keep of each mode
+    #[arg(long, value_name = "N", default_value_t = EXAMPLES)]
+    examples: usize,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+struct Measuring {
+    examples: usize,
+}
+
+impl Scoring for Measuring {
+    type Output = ErrorModes;
+
+    fn run<E: std::error::Error + Send + Sync + 'static>(
+        self,
+        gold: impl Iterator<Item = Result<Document, E>>,
+        predictions: &mut Predictions,
+        ontology: &Ontology,
+    ) -> Result<ErrorModes, EvaluationError> {
+        measure_with_examples(gold, predictions, ontology, self.examples)
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
+    let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
+    let measuring = Measuring { examples: arguments.examples };
+    let modes = score(measuring, &arguments.gold, &ontology, &arguments.pred, context)?;
+    let mut text = serde_json::to_string_pretty(&modes).expect("error modes are plain data");
+    text.push('\n');
+    write_file(&arguments.out, text.as_bytes()).or_failed()?;
+    if arguments.json {
+        return output::print(&text);
+    }
+    context.say(format!("written to {}", arguments.out.display()));
+    output::print(&format!("{}\n{}", kinds(&modes).plain(None), commonest(&modes).plain(None)))
+}
+
+/// How often each kind was seen.
+fn kinds(modes: &ErrorModes) -> Table {
+    let mut table = Table::new([("Kind", Alignment::Left), ("Count", Alignment::Right)]);
+    for kind in ModeKind::ALL {
+        table.push([kind.name().to_owned(), modes.count(kind).to_string()]);
+    }
+    table
+}
+
+/// The commonest modes with an example of each.
+fn commonest(modes: &ErrorModes) -> Table {
+    const SHOWN: usize = 20;
+    let mut table = Table::new([
+        ("Mode", Alignment::Left),
+        ("Gold", Alignment::Left),
+        ("Predicted", Alignment::Left),
+        ("Count", Alignment::Right),
+        ("Rate %", Alignment::Right),
+        ("Example", Alignment::Left),
+    ]);
+    let mut sorted: Vec<_> = modes.modes.iter().collect();
+    sorted.sort_by_key(|mode| std::cmp::Reverse(mode.count));
+    for mode in sorted.into_iter().take(SHOWN) {
+        let name = |label: &Option<String>, subtype: &Option<String>| match (label, subtype) {
+            (Some(label), Some(subtype)) => format!("{label}/{subtype}"),
+            (Some(label), None) => label.clone(),
+            (None, _) => String::new(),
+        };
+        let example = mode.examples.first().map_or(String::new(), |example| {
+            let parts = [example.gold.as_deref(), example.predicted.as_deref()];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(" -> ")
+        });
+        table.push([
+            mode.kind.name().to_owned(),
+            name(&mode.gold, &mode.gold_subtype),
+            name(&mode.predicted, &mode.predicted_subtype),
+            mode.count.to_string(),
+            percent(modes.rate(mode)),
+            example,
+        ]);
+    }
+    table
+}

@@ -1,0 +1,105 @@
+//! `tabpo generate`: complete a prompt or answer a conversation.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tabpo_engine::{
+    ChatTemplate, FinishReason, GenerateOptions, Lora, Model, Request, Sampling, Tokenizer, generate,
+};
+
+use super::chat_template::{now, read_messages};
+use crate::{
+    error::{CliError, ResultExt},
+    output::{self, Context},
+};
+
+/// Arguments of `tabpo generate`.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("input").required(true))]
+pub struct GenerateArgs {
+    /// Model folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// PEFT folder with an adapter for the model
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// Text to continue, without a chat template
+    #[arg(long, value_name = "TEXT", group = "input")]
+    prompt: Option<String>,
+    /// Conversation to answer: a JSON list of messages with `role` and `content`
+    #[arg(long, value_name = "FILE", group = "input")]
+    messages: Option<PathBuf>,
+    /// Largest number of new tokens
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_new_tokens: usize,
+    /// Divisor of the logits; 0 always takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f64,
+    /// Draw only from the most likely tokens that together have this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f64,
+    /// Seed of the draws
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Return the log-probability of every new token (with --json)
+    #[arg(long)]
+    log_probs: bool,
+    /// Print JSON: text, token_ids (with the stop token, if there is one) and finish_reason
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    text: String,
+    token_ids: Vec<u32>,
+    finish_reason: FinishReason,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    log_probs: Vec<f64>,
+}
+
+/// Prints the completion.
+pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError> {
+    if arguments.temperature < 0.0 || !(0.0..=1.0).contains(&arguments.top_p) || arguments.max_new_tokens == 0 {
+        return Err(CliError::input("--temperature is at least 0, --top-p between 0 and 1, --max-new-tokens at least 1"));
+    }
+    let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
+    let mut stop = tokenizer.stop_ids().to_vec();
+    let prompt = match (&arguments.prompt, &arguments.messages) {
+        (Some(text), _) => tokenizer.encode_bare(text).or_input()?,
+        (None, Some(path)) => {
+            let messages = read_messages(path)?;
+            let template = ChatTemplate::open(&arguments.model, &tokenizer).or_input()?;
+            // A template that cannot be trained with can still be generated with: then only the
+            // tokens that the folder names end the answer.
+            if let Ok(ids) = template.stop_ids(&tokenizer, now()) {
+                stop = ids;
+            }
+            tokenizer.encode(&template.render(&messages, true, now()).or_input()?).or_input()?
+        }
+        (None, None) => return Err(CliError::input("either --prompt or --messages is needed")),
+    };
+    let model = Model::<f32>::open(&arguments.model).or_input()?;
+    let lora = arguments.adapter.as_deref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
+    let options = GenerateOptions {
+        max_new_tokens: arguments.max_new_tokens,
+        sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p, seed: arguments.seed },
+        stop,
+        batch: 1,
+        log_probs: arguments.log_probs,
+    };
+    let requests = [Request { prompt, constraint: None }];
+    let completion =
+        generate(&model, lora.as_ref(), None, &requests, &options, |_| {}).or_input()?.pop().expect("one request, one completion");
+    let text = tokenizer.decode(completion.text_tokens(), true).or_failed()?;
+    if arguments.json {
+        output::print_json(&Output {
+            text,
+            token_ids: completion.tokens,
+            finish_reason: completion.finish,
+            log_probs: completion.log_probs,
+        })
+    } else {
+        output::print_line(text)
+    }
+}

@@ -1,0 +1,26 @@
+//! `tabpo run`, `tabpo sft`, `tabpo train`: a configuration's stages, all or up to one of them.
+
+use std::path::PathBuf;
+
+use crate::{
+    config,
+    error::CliError,
+    output::Context,
+    run::{self, Until},
+};
+
+/// Arguments of the commands that run a configuration.
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// The configuration file
+    config: PathBuf,
+    /// Replace a key of the configuration, for example --set sft.epochs=2
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    replacements: Vec<String>,
+}
+
+/// Runs the stages up to `until`; those that are up to date are skipped.
+pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
+    let config = config::load(&arguments.config, &arguments.replacements)?;
+    run::execute(&config, until, context)
+}

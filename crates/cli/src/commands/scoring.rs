@@ -1,0 +1,140 @@
+//! What `eval`, `compare` and `errors` share: reading gold and predictions, and table formats.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+
+use tabpo_corpus::{CorpusError, Document, Format, Notes};
+use tabpo_metrics::{Counts, EvaluationError, Predictions, Profile, Resampling, count};
+use tabpo_ontology::Ontology;
+
+use crate::error::{CliError, ResultExt};
+use crate::output::Context;
+
+/// The gold side of a comparison.
+#[derive(clap::Args)]
+pub struct GoldArgs {
+    /// The ontology file
+    #[arg(long, value_name = "FILE")]
+    pub ontology: PathBuf,
+    /// The gold corpus: a file, or a directory of brat files
+    #[arg(long, value_name = "FILE")]
+    pub gold: PathBuf,
+    /// The format of the gold corpus; recognised by content if not given
+    #[arg(long, value_name = "FORMAT")]
+    pub gold_format: Option<Format>,
+}
+
+/// How figures are made and shown.
+#[derive(clap::Args)]
+pub struct ScoreArgs {
+    /// How to count: default, pure, spert, plmarker or tabpo
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile)]
+    pub profile: Profile,
+    /// Resamples of the bootstrap and rounds of the randomisation test
+    #[arg(long, value_name = "N", default_value_t = Resampling::default().resamples)]
+    pub resamples: u32,
+    /// Where the randomness of both comes from
+    #[arg(long, value_name = "N", default_value_t = Resampling::default().seed)]
+    pub seed: u64,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to write tables: table, markdown, latex or csv
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = table_format)]
+    pub format: tabpo_report::Format,
+}
+
+impl ScoreArgs {
+    /// The settings of the resampling.
+    pub fn resampling(&self) -> Resampling {
+        Resampling { resamples: self.resamples, seed: self.seed }
+    }
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    let names = Profile::ALL.map(Profile::name);
+    Profile::named(name).ok_or_else(|| match tabpo_ontology::nearest(name, names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("valid: {}", names.join(", ")),
+    })
+}
+
+fn table_format(name: &str) -> Result<tabpo_report::Format, String> {
+    match name {
+        "table" => Ok(tabpo_report::Format::Plain),
+        "markdown" | "latex" | "csv" => name.parse(),
+        _ => Err("valid: table, markdown, latex, csv".to_owned()),
+    }
+}
+
+/// Something that goes through gold documents and predictions together.
+pub trait Scoring {
+    /// What comes out.
+    type Output;
+
+    /// Goes through them; `gold` is read one document at a time.
+    fn run<E: std::error::Error + Send + Sync + 'static>(
+        self,
+        gold: impl Iterator<Item = Result<Document, E>>,
+        predictions: &mut Predictions,
+        ontology: &Ontology,
+    ) -> Result<Self::Output, EvaluationError>;
+}
+
+/// Opens gold and predictions and runs a scoring over them. Gold is streamed where its format has
+/// one document a line.
+pub fn score<S: Scoring>(
+    scoring: S,
+    arguments: &GoldArgs,
+    ontology: &Ontology,
+    predictions: &Path,
+    context: &Context,
+) -> Result<S::Output, CliError> {
+    let gold = &arguments.gold;
+    let mut predictions = Predictions::open(predictions).or_input()?;
+    let format = arguments.gold_format.map_or_else(|| Format::detect(gold), Ok).or_input()?;
+    if let Some(mut documents) = tabpo_corpus::stream(gold, format, ontology).or_input()? {
+        let output = scoring.run::<CorpusError>(documents.by_ref(), &mut predictions, ontology).or_input()?;
+        say_notes(gold, documents.notes(), context);
+        return Ok(output);
+    }
+    let loaded = tabpo_corpus::read(gold, Some(format), ontology).or_input()?;
+    say_notes(gold, &loaded.notes, context);
+    let documents = loaded.documents.into_iter().map(Ok::<_, Infallible>);
+    scoring.run(documents, &mut predictions, ontology).or_input()
+}
+
+fn say_notes(path: &Path, notes: &Notes, context: &Context) {
+    for (note, count) in notes.iter() {
+        context.say(format!("reading {}: {count} {note}", path.display()));
+    }
+}
+
+struct Counting;
+
+impl Scoring for Counting {
+    type Output = Counts;
+
+    fn run<E: std::error::Error + Send + Sync + 'static>(
+        self,
+        gold: impl Iterator<Item = Result<Document, E>>,
+        predictions: &mut Predictions,
+        ontology: &Ontology,
+    ) -> Result<Counts, EvaluationError> {
+        count(gold, predictions, ontology, false)
+    }
+}
+
+/// The counts of a prediction file; what a reader should know is said on stderr.
+pub fn count_file(
+    arguments: &GoldArgs,
+    ontology: &Ontology,
+    predictions: &Path,
+    context: &Context,
+) -> Result<Counts, CliError> {
+    let counts = score(Counting, arguments, ontology, predictions, context)?;
+    for note in &counts.notes {
+        context.warn(format!("{}: {note}", predictions.display()));
+    }
+    Ok(counts)
+}

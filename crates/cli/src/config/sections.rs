@@ -1,0 +1,331 @@
+//! The sections of a run's configuration with their defaults.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tabpo_corpus::Level;
+
+/// A whole run, from documents to a comparison.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name, place and seed.
+    pub run: RunSection,
+    /// What is extracted.
+    #[serde(default)]
+    pub ontology: OntologySection,
+    /// The documents.
+    pub data: DataSection,
+    /// The model.
+    pub model: ModelSection,
+    /// LoRA; all parameters are trained without it.
+    pub adapter: Option<AdapterSection>,
+    /// Training on the built-in corpus before the run's own documents.
+    pub warmup: Option<WarmupSection>,
+    /// Supervised fine-tuning.
+    pub sft: TrainSection,
+    /// Preference pairs.
+    #[serde(default)]
+    pub pairs: PairsSection,
+    /// The systems that are compared.
+    pub preference: PreferenceSection,
+    /// Generation.
+    #[serde(default)]
+    pub predict: PredictSection,
+    /// Scores and tests.
+    #[serde(default)]
+    pub evaluate: EvaluateSection,
+}
+
+/// Name, place and seed of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSection {
+    /// The name that tables and the report show.
+    pub name: String,
+    /// The run directory; `runs/NAME` if not given.
+    pub directory: Option<PathBuf>,
+    /// The seed from which every other seed is derived.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+/// What is extracted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OntologySection {
+    /// The ontology file; the ontology of the built-in corpus if not given.
+    pub file: Option<PathBuf>,
+}
+
+/// The documents: either files or the built-in corpus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// What one prompt shows: a sentence or a document.
+    #[serde(default)]
+    pub level: Level,
+    /// Sizes of the built-in corpus; used where no files are named.
+    pub synthetic: Option<SyntheticSection>,
+    /// The folder of the files below.
+    pub dir: Option<PathBuf>,
+    /// Documents for supervised fine-tuning.
+    pub train: Option<PathBuf>,
+    /// Documents for the preference stage; the training documents if not given.
+    pub curated: Option<PathBuf>,
+    /// Documents for validation; the last `hold_out` training documents if not given.
+    pub validation: Option<PathBuf>,
+    /// How many documents to take from the end of the training file for validation.
+    #[serde(default = "fifty")]
+    pub hold_out: usize,
+    /// Documents for the comparison.
+    pub test: Option<PathBuf>,
+}
+
+/// Sizes of the built-in corpus, in sentences.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticSection {
+    /// Sentences labelled by the biased annotator, for supervised fine-tuning.
+    pub sft: usize,
+    /// Sentences with curated gold, for the preference stage.
+    pub curated: usize,
+    /// Sentences with curated gold, for validation.
+    pub validation: usize,
+    /// Sentences with curated gold, for the comparison.
+    pub test: usize,
+    /// How often the biased annotator replaces a label by its fixed confusion.
+    pub label_bias: f64,
+}
+
+impl Default for SyntheticSection {
+    fn default() -> Self {
+        Self { sft: 4400, curated: 600, validation: 600, test: 1000, label_bias: 0.8 }
+    }
+}
+
+/// The model: a Hugging Face folder, or a decoder of this shape from scratch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSection {
+    /// A Hugging Face folder; the keys below are for a model from scratch.
+    pub folder: Option<PathBuf>,
+    /// Size of the vocabulary, trained on sources and answers.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads.
+    pub kv_heads: usize,
+    /// Width of the feed-forward product.
+    pub intermediate: usize,
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        Self { folder: None, vocabulary: 1024, hidden: 128, layers: 4, heads: 4, kv_heads: 4, intermediate: 352 }
+    }
+}
+
+/// LoRA.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdapterSection {
+    /// A PEFT folder to start from; a new adapter if not given.
+    pub folder: Option<PathBuf>,
+    /// Rank.
+    pub rank: usize,
+    /// Scale: updates are multiplied by alpha / rank (alpha / sqrt(rank) with `rslora`).
+    pub alpha: f64,
+    /// Dropout on the adapter's input while training.
+    pub dropout: f64,
+    /// Rank-stabilised scale.
+    pub rslora: bool,
+    /// The projections that are adapted.
+    pub targets: Vec<String>,
+}
+
+impl Default for AdapterSection {
+    fn default() -> Self {
+        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        Self { folder: None, rank: 16, alpha: 32.0, dropout: 0.0, rslora: false, targets: targets.map(String::from).to_vec() }
+    }
+}
+
+/// Training on the built-in corpus before the run's own documents.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmupSection {
+    /// Sentences of the built-in corpus, with its true labels.
+    #[serde(default = "warmup_sentences")]
+    pub sentences: usize,
+    /// How to train.
+    #[serde(default)]
+    pub train: TrainSection,
+}
+
+/// How to train.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSection {
+    /// Passes over the examples; ignored where `steps` is given.
+    pub epochs: f64,
+    /// Number of optimiser steps.
+    pub steps: Option<usize>,
+    /// Examples a step.
+    pub batch_size: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// How the learning rate falls after the warm-up.
+    pub schedule: Schedule,
+    /// Share of the steps in which the learning rate rises from 0.
+    pub warmup: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// The gradient's global norm is limited to this.
+    pub clip: f64,
+    /// Most tokens computed at once; a step with more is cut into micro-batches of equal effect.
+    pub max_tokens: usize,
+    /// Longest prompt and answer; longer examples are left out and counted.
+    pub max_length: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        Self {
+            epochs: 3.0,
+            steps: None,
+            batch_size: 16,
+            learning_rate: 2e-4,
+            schedule: Schedule::Cosine,
+            warmup: 0.05,
+            weight_decay: 0.0,
+            clip: 1.0,
+            max_tokens: 4096,
+            max_length: 2048,
+            checkpoint_every: 200,
+        }
+    }
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Half a cosine to 0.
+    Cosine,
+    /// A line to 0.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// Preference pairs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PairsSection {
+    /// Negatives for each example.
+    pub per_example: usize,
+    /// A file of ambiguity patterns.
+    pub patterns: Option<PathBuf>,
+    /// Where edits come from: `modes`, `patterns`, `random`, `on-policy`.
+    pub sources: Vec<String>,
+    /// Share of each kind of edit; the measured and curated mix where empty.
+    pub mix: BTreeMap<String, f64>,
+}
+
+impl Default for PairsSection {
+    fn default() -> Self {
+        Self { per_example: 2, patterns: None, sources: vec!["modes".into(), "patterns".into()], mix: BTreeMap::new() }
+    }
+}
+
+/// The systems that are compared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferenceSection {
+    /// Objectives by name, or names of `[preference.system.NAME]` tables. The controls
+    /// (continued SFT at equal steps and at equal FLOPs, gated SFT) are always added.
+    pub objectives: Vec<String>,
+    /// One training run for each seed and system.
+    #[serde(default = "one_seed")]
+    pub seeds: Vec<u64>,
+    /// How to train, for every system alike.
+    #[serde(default)]
+    pub train: TrainSection,
+    /// Learning rates to choose from on validation, for each system; `train.learning_rate` where empty.
+    #[serde(default)]
+    pub learning_rates: Vec<f64>,
+    /// Systems with settings of their own.
+    #[serde(default)]
+    pub system: BTreeMap<String, SystemSection>,
+}
+
+/// A system with settings of its own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SystemSection {
+    /// The objective; the system's name if not given.
+    pub objective: Option<String>,
+    /// Its learning rate; that of `preference.train` if not given.
+    pub learning_rate: Option<f64>,
+    /// Whether it trains until it has spent the FLOPs of the dearest preference method instead of
+    /// for a number of steps.
+    #[serde(default)]
+    pub equal_flops: bool,
+    /// Hyper-parameters of the objective.
+    #[serde(flatten)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PredictSection {
+    /// Most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Sequences decoded together.
+    pub batch_size: usize,
+    /// Whether the test split is decoded a second time under the ontology's grammar.
+    pub constrained: bool,
+}
+
+impl Default for PredictSection {
+    fn default() -> Self {
+        Self { max_new_tokens: 512, batch_size: 32, constrained: false }
+    }
+}
+
+/// Scores and tests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateSection {
+    /// Bootstrap resamples.
+    pub resamples: usize,
+}
+
+impl Default for EvaluateSection {
+    fn default() -> Self {
+        Self { resamples: 10_000 }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn fifty() -> usize {
+    50
+}
+
+fn one_seed() -> Vec<u64> {
+    vec![1]
+}
+
+fn warmup_sentences() -> usize {
+    5000
+}

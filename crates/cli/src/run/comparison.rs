@@ -1,0 +1,147 @@
+//! The comparison of a run's systems on the test documents.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tabpo_corpus::Document;
+use tabpo_metrics::{modes::ErrorModes, Comparison, Counts, Evaluation, Predictions, Profile, Resampling, compare, count, modes};
+use tabpo_ontology::Ontology;
+use tabpo_report::Table;
+
+use super::{
+    Artefact, Part, Run, Trained,
+    directory::write_atomically,
+    key,
+    policy::Voice,
+    systems::System,
+    training::derived_seed,
+    variants::SystemRuns,
+};
+use crate::{
+    error::{CliError, ResultExt},
+    output::Context,
+    tables,
+};
+
+/// The name of the checkpoint that all systems start from.
+pub const CHECKPOINT: &str = "sft";
+
+/// What the comparison stage writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ComparisonFile {
+    /// Systems by metrics, with intervals and tests.
+    pub comparison: Comparison,
+    /// Every score of each system, from its first run.
+    pub evaluations: Vec<(String, serde_json::Value)>,
+    /// Error modes of each system on the test documents, from its first run.
+    pub modes: Vec<(String, ErrorModes)>,
+}
+
+/// A finished comparison.
+pub struct Compared {
+    /// What was written.
+    pub file: ComparisonFile,
+    /// Digest of the file.
+    pub digest: String,
+    /// The table that the run prints.
+    pub table: Table,
+}
+
+impl Run<'_> {
+    /// Predicts the test documents with every system and compares the results.
+    pub(super) fn comparison_stage(
+        &mut self,
+        systems: &[System],
+        sft: &Trained,
+        trained: &[SystemRuns],
+        voice: &Voice,
+    ) -> Result<Compared, CliError> {
+        let mut predictions: Vec<(String, Vec<Artefact<PathBuf>>)> = Vec::new();
+        let checkpoint = self.predict("sft/test.jsonl", sft, Part::Test, voice)?;
+        predictions.push((CHECKPOINT.to_owned(), vec![checkpoint]));
+        for (system, runs) in systems.iter().zip(trained) {
+            let mut of_system = Vec::new();
+            for run in &runs.runs {
+                let place = run.folder.join("test.jsonl");
+                of_system.push(self.predict(&place, &run.policy, Part::Test, voice)?);
+            }
+            predictions.push((system.name.clone(), of_system));
+        }
+        if self.config.predict.constrained {
+            let place = "sft/test-constrained.jsonl";
+            let mut constrained = vec![(format!("{CHECKPOINT} (constrained)"), vec![self.predict(place, sft, Part::TestConstrained, voice)?])];
+            for (system, runs) in systems.iter().zip(trained) {
+                let mut of_system = Vec::new();
+                for run in &runs.runs {
+                    let place = run.folder.join("test-constrained.jsonl");
+                    of_system.push(self.predict(&place, &run.policy, Part::TestConstrained, voice)?);
+                }
+                constrained.push((format!("{} (constrained)", system.name), of_system));
+            }
+            predictions.append(&mut constrained);
+        }
+        let digests: Vec<_> =
+            predictions.iter().map(|(name, runs)| (name, runs.iter().map(|run| &run.digest).collect::<Vec<_>>())).collect();
+        let resampling = Resampling {
+            resamples: self.config.evaluate.resamples as u32,
+            seed: derived_seed(self.config.run.seed, "comparison"),
+        };
+        let key = key("comparison")
+            .with("predictions", &digests)
+            .with("gold", &self.digests.test)
+            .with("ontology", &self.digests.ontology)
+            .with("resamples", &resampling.resamples)
+            .with("seed", &resampling.seed);
+        let path = self.directory.path("comparison.json")?;
+        let (documents, ontology, context) = (&self.splits.test, &self.ontology, self.context);
+        let digest = self.ledger.stage(context, "comparison", &key, &["comparison.json".into()], || {
+            let file = evaluate(&predictions, documents, ontology, resampling, context)?;
+            write_atomically(&path, &serde_json::to_vec_pretty(&file).expect("a comparison is plain data"))
+        })?;
+        let text = std::fs::read(&path).or_failed()?;
+        let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
+        let table = tables::comparison(&file.comparison);
+        Ok(Compared { file, digest, table })
+    }
+}
+
+fn evaluate(
+    predictions: &[(String, Vec<Artefact<PathBuf>>)],
+    documents: &[Document],
+    ontology: &Ontology,
+    resampling: Resampling,
+    context: &Context,
+) -> Result<ComparisonFile, CliError> {
+    let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
+    let (mut evaluations, mut found) = (Vec::new(), Vec::new());
+    for (name, runs) in predictions {
+        let mut counts = Vec::new();
+        for run in runs {
+            let scored = score(&run.path, documents, ontology)?;
+            for note in &scored.notes {
+                context.warn(format!("{name}: {note}"));
+            }
+            counts.push(scored);
+        }
+        let evaluation = serde_json::to_value(Evaluation::of(&counts[0])).expect("scores are plain data");
+        evaluations.push((name.clone(), evaluation));
+        found.push((name.clone(), error_modes(&runs[0].path, documents, ontology)?));
+        systems.push((name.clone(), counts));
+    }
+    let comparison = compare(&systems, Profile::Default, resampling).or_failed()?;
+    Ok(ComparisonFile { comparison, evaluations, modes: found })
+}
+
+/// Counts the predictions of a file against gold.
+pub fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, CliError> {
+    let mut predictions = Predictions::open(path).or_failed()?;
+    let gold = documents.iter().map(Ok::<_, std::convert::Infallible>);
+    count(gold, &mut predictions, ontology, false).or_failed()
+}
+
+/// The error modes of the predictions of a file.
+pub fn error_modes(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<ErrorModes, CliError> {
+    let mut predictions = Predictions::open(path).or_failed()?;
+    let gold = documents.iter().map(Ok::<_, std::convert::Infallible>);
+    modes::measure(gold, &mut predictions, ontology).or_failed()
+}

@@ -1,0 +1,60 @@
+//! The run directory: where every stage puts its files, and who may write there.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::error::{CliError, ResultExt};
+
+/// A run directory, locked for as long as this value lives.
+pub struct RunDirectory {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl RunDirectory {
+    /// Creates the directory if needed and locks it, so that two runs never write to one place.
+    pub fn open(root: &Path) -> Result<Self, CliError> {
+        fs::create_dir_all(root)
+            .map_err(|error| CliError::input(format!("cannot create the run directory {}: {error}", root.display())))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(root.join("run.lock")).or_failed()?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(CliError::input(format!("another run is writing to {}", root.display()))
+                .with_hint("wait for it, or name another directory with --set run.directory=...")),
+            Err(TryLockError::Error(error)) => {
+                Err(CliError::input(format!("cannot lock the run directory {}: {error}", root.display())))
+            }
+        }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file or folder in it; the folder above it exists afterwards.
+    pub fn path(&self, relative: impl AsRef<Path>) -> Result<PathBuf, CliError> {
+        let path = self.root.join(relative);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).or_failed().map_err(|error| error.context(format!("cannot create {}", folder.display())))?;
+        }
+        Ok(path)
+    }
+}
+
+/// Writes a file whole or not at all: to a temporary name beside it, synced, renamed.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CliError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().or_failed().map_err(|error| error.context(format!("cannot write {}", path.display())))
+}

@@ -1,0 +1,191 @@
+//! `tabpo run`: the stages of a run in order, each skipped where it is up to date.
+
+mod comparison;
+mod directory;
+mod examples;
+mod ledger;
+mod page;
+mod policy;
+mod prediction;
+mod preparation;
+mod splits;
+mod systems;
+mod training;
+mod variants;
+
+use std::path::{Path, PathBuf};
+
+use tabpo_corpus::synthetic;
+use tabpo_ontology::Ontology;
+use tabpo_pairs::Patterns;
+
+use self::{
+    directory::{RunDirectory, write_atomically},
+    ledger::{Key, Ledger},
+    policy::{PolicyFolder, Voice},
+    splits::Splits,
+    systems::System,
+};
+use crate::{
+    config::RunConfig,
+    error::{CliError, ResultExt},
+    output::Context,
+};
+
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Until {
+    /// Through supervised fine-tuning.
+    Sft,
+    /// Through the preference pairs.
+    Pairs,
+    /// Through the training of every system.
+    Train,
+    /// To the report.
+    Report,
+}
+
+/// Everything that the stages of one run share.
+struct Run<'a> {
+    config: &'a RunConfig,
+    context: &'a Context,
+    ontology: Ontology,
+    patterns: Patterns,
+    splits: Splits,
+    digests: Digests,
+    directory: RunDirectory,
+    ledger: Ledger,
+}
+
+/// Digests of what the run reads.
+struct Digests {
+    ontology: String,
+    patterns: String,
+    base: Option<String>,
+    train: String,
+    curated: String,
+    validation: String,
+    test: String,
+}
+
+/// Runs the stages of a configuration up to `until`.
+///
+/// Everything that can be wrong with the input is found before the run directory is made.
+pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<(), CliError> {
+    let systems = systems::resolve(&config.preference)?;
+    let ontology = match &config.ontology.file {
+        Some(path) => Ontology::read(path).or_input()?,
+        None => synthetic::ontology().clone(),
+    };
+    let patterns = match &config.pairs.patterns {
+        Some(path) => Patterns::read(path, &ontology).or_input()?,
+        None => Patterns::default(),
+    };
+    preparation::pair_settings(config)?;
+    let splits = Splits::load(config, &ontology, context)?;
+    let base = config.model.folder.as_deref().map(folder_digest).transpose()?;
+    let digests = Digests {
+        ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
+        patterns: file_digest(config.pairs.patterns.as_deref())?,
+        base,
+        train: splits::digest(&splits.train),
+        curated: splits::digest(&splits.curated),
+        validation: splits::digest(&splits.validation),
+        test: splits::digest(&splits.test),
+    };
+    let root = config.run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
+    let directory = RunDirectory::open(&root)?;
+    let text = toml::to_string_pretty(config).expect("a configuration that was read can be written");
+    write_atomically(&directory.path("run.toml")?, text.as_bytes())?;
+    let ledger = Ledger::open(&directory, context)?;
+    Run { config, context, ontology, patterns, splits, digests, directory, ledger }.stages(&systems, until)
+}
+
+impl Run<'_> {
+    fn stages(&mut self, systems: &[System], until: Until) -> Result<(), CliError> {
+        let base = self.base_stage()?;
+        let voice = Voice::open(&base.model, &self.ontology)?;
+        let start = self.warmup_stage(&base, &voice)?;
+        let sft = self.sft_stage(&start, &voice)?;
+        if until == Until::Sft {
+            return self.done(&self.stage_folder("sft"));
+        }
+        let modes = self.error_stage(&sft, &voice)?;
+        let pairs = self.pair_stage(&sft, &voice, &modes)?;
+        if until == Until::Pairs {
+            return self.done(&pairs.path);
+        }
+        let trained = self.system_stages(systems, &sft, &pairs, &voice)?;
+        if until == Until::Train {
+            return self.done(&self.directory.root().join("systems"));
+        }
+        let comparison = self.comparison_stage(systems, &sft, &trained, &voice)?;
+        let page = self.page_stage(systems, &trained, &pairs, &comparison)?;
+        crate::output::print(&comparison.table.plain(None))?;
+        crate::output::print_line(format!("report: {}", page.display()))
+    }
+
+    fn done(&self, place: &Path) -> Result<(), CliError> {
+        crate::output::print_line(place.display().to_string())
+    }
+
+    fn stage_folder(&self, name: &str) -> PathBuf {
+        self.directory.root().join(name)
+    }
+
+    /// The run's log of training steps.
+    fn log(&self) -> PathBuf {
+        self.directory.root().join("metrics.jsonl")
+    }
+
+    /// The cache of reference log-probs that all systems share.
+    fn cache(&self) -> Result<PathBuf, CliError> {
+        self.directory.path("reference/log-probs.bin")
+    }
+}
+
+/// Documents that are predicted, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The validation documents.
+    Validation,
+    /// The curated documents, for on-policy negatives.
+    Curated,
+    /// The test documents.
+    Test,
+    /// The test documents under the ontology's grammar.
+    TestConstrained,
+}
+
+/// A stage's result: where it is and a digest of what it says.
+struct Artefact<T> {
+    path: T,
+    digest: String,
+}
+
+/// A policy that a stage made.
+type Trained = Artefact<PolicyFolder>;
+
+fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
+    let Some(path) = path else { return Ok(String::new()) };
+    ledger::file_digest(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))
+}
+
+/// A digest of the files of a model folder that the program reads.
+fn folder_digest(folder: &Path) -> Result<String, CliError> {
+    let entries = std::fs::read_dir(folder)
+        .map_err(|error| CliError::input(format!("cannot read the model folder {}: {error}", folder.display())))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes()).update(file_digest(Some(&file))?.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// A key for a stage of this run.
+fn key(name: &str) -> Key {
+    Key::new(name)
+}

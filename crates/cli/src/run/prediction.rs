@@ -1,0 +1,207 @@
+//! Predictions: a model's answers for the units of some documents, one JSON line each.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tabpo_corpus::{Document, Level, Unit};
+use tabpo_engine::{Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate};
+use tabpo_metrics::UnitOutput;
+use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
+
+use super::{
+    Artefact, Part, Run, Trained,
+    directory::write_atomically,
+    key,
+    policy::{PolicyFolder, Voice},
+};
+use crate::{
+    config::PredictSection,
+    error::{CliError, ResultExt},
+    output::Context,
+};
+
+/// Units that are decoded before the answers are written down: what a kill can lose.
+const CHUNK: usize = 256;
+
+impl Run<'_> {
+    /// A policy's answers for one part of the documents, at `place` in the run directory.
+    pub(super) fn predict(
+        &mut self,
+        place: impl AsRef<Path>,
+        policy: &Trained,
+        part: Part,
+        voice: &Voice,
+    ) -> Result<Artefact<PathBuf>, CliError> {
+        let place = place.as_ref();
+        let path = self.directory.path(place)?;
+        let (documents, gold) = match part {
+            Part::Validation => (&self.splits.validation, &self.digests.validation),
+            Part::Curated => (&self.splits.curated, &self.digests.curated),
+            Part::Test | Part::TestConstrained => (&self.splits.test, &self.digests.test),
+        };
+        let constrained = part == Part::TestConstrained;
+        let settings = PredictSection { constrained, ..self.config.predict.clone() };
+        let name = place.with_extension("").display().to_string();
+        let key = key(&name)
+            .with("policy", &policy.digest)
+            .with("documents", gold)
+            .with("level", &self.config.data.level)
+            .with("settings", &settings)
+            .with("ontology", &self.digests.ontology);
+        let prediction = Prediction {
+            name: &name,
+            policy: &policy.path,
+            voice,
+            ontology: &self.ontology,
+            level: self.config.data.level,
+            settings: &settings,
+        };
+        let id = key.short();
+        let context = self.context;
+        let digest =
+            self.ledger.stage(context, &name, &key, &[place.to_owned()], || prediction.write(documents, &path, &id, context))?;
+        Ok(Artefact { path, digest })
+    }
+}
+
+/// A model that answers, and how.
+pub struct Prediction<'a> {
+    /// Shown with the progress.
+    pub name: &'a str,
+    /// The model.
+    pub policy: &'a PolicyFolder,
+    /// Its text side.
+    pub voice: &'a Voice,
+    /// For constrained decoding.
+    pub ontology: &'a Ontology,
+    /// What a prompt shows.
+    pub level: Level,
+    /// Length, batch, constraint.
+    pub settings: &'a PredictSection,
+}
+
+impl Prediction<'_> {
+    /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside
+    /// it while the work goes on; a file of an interrupted try with the same `id` is gone on with.
+    pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &Context) -> Result<(), CliError> {
+        let units: Vec<Unit> = documents.iter().flat_map(|document| Unit::all(document, self.level)).collect();
+        let partial = path.with_extension(format!("{id}.partial"));
+        let mut done = read_whole_lines(&partial)?;
+        done.truncate(units.len());
+        if !done.is_empty() {
+            context.say(format!("{}: goes on after {} of {} units", self.name, done.len(), units.len()));
+        }
+        rewrite(&partial, &done)?;
+        let mut file = OpenOptions::new().append(true).open(&partial).or_failed()?;
+        let model = Answering::open(self)?;
+        let mut progress = context.progress(self.name, units.len() as u64);
+        for chunk in units[done.len()..].chunks(CHUNK) {
+            if context.interrupted() {
+                progress.finish();
+                return Err(CliError::interrupted(format!("stopped after {} of {} units, which are saved", done.len(), units.len()))
+                    .with_hint("the same command goes on from here"));
+            }
+            let before = done.len() as u64;
+            let outputs = model.answer(chunk, |count| progress.update(before + count as u64, ""))?;
+            for (unit, output) in chunk.iter().zip(outputs) {
+                let line = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+                let mut text = serde_json::to_vec(&line).expect("a prediction is plain data");
+                text.push(b'\n');
+                file.write_all(&text).or_failed()?;
+                done.push(line);
+            }
+        }
+        progress.finish();
+        file.sync_all().or_failed()?;
+        fs::rename(&partial, path).or_failed()
+    }
+}
+
+/// Reads a prediction file.
+pub fn read(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
+    let file = File::open(path).or_failed()?;
+    let lines = BufReader::new(file).lines();
+    lines.map(|line| serde_json::from_str(&line.or_failed()?).or_failed()).collect()
+}
+
+/// The answers of a prediction file by document and sentence.
+pub fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, CliError> {
+    Ok(read(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
+}
+
+/// The lines of a file that were written whole; a kill can cut off the last one.
+fn read_whole_lines(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).or_failed(),
+    };
+    Ok(text.split(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+fn rewrite(path: &Path, lines: &[UnitOutput]) -> Result<(), CliError> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line).expect("a prediction is plain data");
+        text.push(b'\n');
+    }
+    write_atomically(path, &text)
+}
+
+/// A model ready to answer.
+struct Answering<'p> {
+    voice: &'p Voice,
+    model: Model<f32>,
+    adapter: Option<Lora<f32>>,
+    options: GenerateOptions,
+    /// The ontology and the compiler of its grammars, for constrained decoding.
+    grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
+}
+
+impl<'p> Answering<'p> {
+    fn open(prediction: &Prediction<'p>) -> Result<Self, CliError> {
+        let (model, adapter) = prediction.policy.open()?;
+        let voice = prediction.voice;
+        let options = GenerateOptions {
+            max_new_tokens: prediction.settings.max_new_tokens,
+            sampling: Sampling::GREEDY,
+            stop: voice.format()?.stop().to_vec(),
+            batch: prediction.settings.batch_size,
+            log_probs: false,
+        };
+        let grammar = if prediction.settings.constrained {
+            let compiler = GrammarCompiler::new(&voice.tokenizer, model.config.vocabulary, &options.stop).or_input()?;
+            Some((Arc::new(prediction.ontology.clone()), compiler))
+        } else {
+            None
+        };
+        Ok(Self { voice, model, adapter, options, grammar })
+    }
+
+    /// The answers to some units, in order.
+    fn answer(&self, units: &[Unit], progress: impl FnMut(usize)) -> Result<Vec<String>, CliError> {
+        let format = self.voice.format()?;
+        let requests = units.iter().map(|unit| {
+            let prompt = format.prompt(unit.text()).or_failed()?;
+            let constraint = self.grammar.as_ref().map(|(ontology, _)| constraint(ontology, unit));
+            Ok(Request { prompt, constraint })
+        });
+        let requests: Vec<Request> = requests.collect::<Result<_, CliError>>()?;
+        let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
+        let completions = generate(&self.model, self.adapter.as_ref(), compiler, &requests, &self.options, progress).or_failed()?;
+        completions.iter().map(|one| self.voice.tokenizer.decode(one.text_tokens(), false).or_failed()).collect()
+    }
+}
+
+/// The grammars of the answers to one unit.
+fn constraint(ontology: &Arc<Ontology>, unit: &Unit) -> Constraint {
+    let words = unit.words();
+    let limits = AnswerLimits::for_words(words.len());
+    let grammar = AnswerGrammar::new(Arc::clone(ontology), unit.text(), &words, limits);
+    Constraint { grammar: grammar.first(), next: Some(Arc::new(move |text, stage| grammar.next(text, stage))) }
+}

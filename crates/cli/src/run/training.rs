@@ -1,0 +1,282 @@
+//! One training stage: settings from the configuration, progress and log while it runs, the policy
+//! written at the end.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tabpo_engine::{AdamWConfig, Lora, LoraConfig, Projection};
+use tabpo_objective::Objective;
+use tabpo_report::MetricsLog;
+use tabpo_train::{
+    BatchPlan, Decay, ExampleSource, Observer, Policy, ReferenceCache, Session, StepRecord, TrainBudget, TrainSettings,
+    TrainSummary, tokenizer_digest, train,
+};
+
+use super::policy::{self, PolicyFolder, Voice};
+use crate::{
+    config::{AdapterSection, Schedule, TrainSection},
+    error::{CliError, ResultExt},
+    output::{Context, Progress},
+};
+
+/// What one training stage does.
+pub struct Job<'a> {
+    /// The stage's name.
+    pub name: &'a str,
+    /// Where the policy starts; also its reference.
+    pub start: &'a PolicyFolder,
+    /// LoRA settings; all parameters are trained without.
+    pub adapter: Option<&'a AdapterSection>,
+    /// What is minimised.
+    pub objective: &'a Objective,
+    /// Batches, schedule, optimiser.
+    pub section: &'a TrainSection,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// How long.
+    pub budget: TrainBudget,
+    /// Seed of data order, dropout and new adapters.
+    pub seed: u64,
+    /// A third model, for objectives that need its log-probs.
+    pub third: Option<&'a PolicyFolder>,
+    /// Whether the log compares log-probs with those at the start.
+    pub track_reference: bool,
+    /// The folder for the trained policy, its summary and its checkpoint.
+    pub out: &'a Path,
+    /// The run's log.
+    pub log: &'a Path,
+    /// The run's cache of reference log-probs.
+    pub cache: &'a Path,
+}
+
+/// What a finished training stage leaves beside its policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainingReport {
+    /// Objective with every hyper-parameter.
+    pub objective: Objective,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps, tokens, seconds.
+    pub summary: TrainSummary,
+}
+
+/// The file of the [`TrainingReport`] in a stage's folder.
+pub const REPORT_FILE: &str = "training.json";
+/// The folder of the trained policy in a stage's folder.
+pub const POLICY_FOLDER: &str = "policy";
+
+impl Job<'_> {
+    /// Trains, or goes on from the checkpoint of an interrupted try.
+    pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &Context) -> Result<(), CliError> {
+        let (model, adapter) = self.start.open()?;
+        let policy = match self.adapter {
+            None => Policy::full(model.clone()),
+            Some(section) => {
+                let adapter = match adapter {
+                    Some(adapter) => adapter,
+                    None => Lora::initialise(&model.config, lora_config(section)?, self.seed),
+                };
+                Policy::Adapter { base: &model, adapter }
+            }
+        };
+        let third = self.third.map(PolicyFolder::open).transpose()?;
+        let third = third.as_ref().map(|(model, adapter)| match adapter {
+            Some(adapter) => Policy::Adapter { base: model, adapter: adapter.clone() },
+            None => Policy::full(model.clone()),
+        });
+        let settings = self.settings();
+        std::fs::create_dir_all(self.out).or_failed()?;
+        let checkpoint = self.out.join("checkpoint");
+        let mut cache = ReferenceCache::open(self.cache).or_failed()?;
+        if cache.damaged_bytes() > 0 {
+            context.warn(format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
+        }
+        let mut watch = Watch::new(self, source.len() as u64, context);
+        let session = Session {
+            cache: &mut cache,
+            tokenizer: tokenizer_digest(&voice.tokenizer),
+            checkpoint: Some(&checkpoint),
+            third: third.as_ref(),
+        };
+        let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
+        watch.finish()?;
+        if !outcome.finished {
+            let steps = outcome.summary.steps;
+            return Err(CliError::interrupted(format!("stopped after step {steps}, which is saved"))
+                .with_hint("the same command goes on from here"));
+        }
+        if outcome.summary.skipped > 0 {
+            let count = outcome.summary.skipped;
+            context.warn(format!("{}: {count} examples were longer than max_length and left out", self.name));
+        }
+        policy::save(&outcome.policy, self.start, &self.out.join(POLICY_FOLDER))?;
+        let report = TrainingReport {
+            objective: self.objective.clone(),
+            learning_rate: self.learning_rate,
+            summary: outcome.summary,
+        };
+        let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
+        super::directory::write_atomically(&self.out.join(REPORT_FILE), &text)?;
+        // The policy is whole: the checkpoint has served.
+        remove_if_there(&checkpoint)
+    }
+
+    fn settings(&self) -> TrainSettings {
+        let section = self.section;
+        let plan = BatchPlan {
+            batch_size: section.batch_size,
+            max_tokens: section.max_tokens,
+            seed: self.seed,
+            budget: self.budget,
+        };
+        let decay = match section.schedule {
+            Schedule::Cosine => Decay::Cosine,
+            Schedule::Linear => Decay::Linear,
+            Schedule::Constant => Decay::Constant,
+        };
+        let schedule =
+            tabpo_train::Schedule { peak: self.learning_rate, warmup: section.warmup, decay, floor: 0.0 };
+        TrainSettings {
+            optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
+            clip: (section.clip > 0.0).then_some(section.clip),
+            checkpoint_every: Some(section.checkpoint_every as u64),
+            track_reference: self.track_reference,
+            ..TrainSettings::new(self.objective.clone(), plan, schedule)
+        }
+    }
+}
+
+/// The budget that a section asks for, over `examples` examples.
+pub fn budget(section: &TrainSection, examples: usize) -> TrainBudget {
+    let steps = section.steps.map_or_else(
+        || (section.epochs * examples as f64 / section.batch_size as f64).ceil() as u64,
+        |steps| steps as u64,
+    );
+    TrainBudget::Steps(steps.max(1))
+}
+
+fn lora_config(section: &AdapterSection) -> Result<LoraConfig, CliError> {
+    let mut targets = Vec::new();
+    for name in &section.targets {
+        let found = Projection::ALL.into_iter().find(|projection| projection.module() == name);
+        let known = Projection::ALL.map(Projection::module);
+        targets.push(found.ok_or_else(|| {
+            let near = tabpo_ontology::nearest(name, known).unwrap_or("all seven are valid");
+            CliError::input(format!("adapter.targets: there is no projection `{name}`"))
+                .with_hint(format!("did you mean `{near}`? valid are {}", known.join(", ")))
+        })?);
+    }
+    let base = LoraConfig::new(section.rank, section.alpha);
+    Ok(LoraConfig { dropout: section.dropout, rslora: section.rslora, targets, ..base })
+}
+
+/// Shows and logs a training run.
+struct Watch<'a> {
+    stage: &'a str,
+    log_path: &'a Path,
+    log: Option<MetricsLog>,
+    error: Option<CliError>,
+    context: &'a Context,
+    reference: Option<Progress>,
+    examples: u64,
+    progress: Option<Progress>,
+    resumed: u64,
+}
+
+/// One step in the run's log.
+#[derive(Serialize)]
+struct LoggedStep<'a> {
+    stage: &'a str,
+    #[serde(flatten)]
+    record: &'a StepRecord,
+}
+
+impl<'a> Watch<'a> {
+    fn new(job: &Job<'a>, examples: u64, context: &'a Context) -> Self {
+        Self {
+            stage: job.name,
+            log_path: job.log,
+            log: None,
+            error: None,
+            context,
+            reference: None,
+            examples,
+            progress: None,
+            resumed: 0,
+        }
+    }
+
+    fn log(&mut self, record: &StepRecord) -> Result<(), CliError> {
+        if self.log.is_none() {
+            // A run that goes on drops what it logged after its checkpoint; a new one, all of it.
+            let (stage, resumed) = (self.stage, self.resumed);
+            let keep = |record: &tabpo_report::Record| {
+                record.fields.get("stage").and_then(|name| name.as_str()) != Some(stage)
+                    || record.step().is_some_and(|step| step <= resumed)
+            };
+            self.log = Some(MetricsLog::resume(self.log_path, keep).or_failed()?);
+        }
+        let log = self.log.as_mut().expect("opened above");
+        log.append("step", &LoggedStep { stage: self.stage, record }).or_failed()?;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), CliError> {
+        for progress in [self.reference, self.progress].into_iter().flatten() {
+            progress.finish();
+        }
+        if let Some(log) = self.log {
+            log.sync().or_failed()?;
+        }
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+/// A bar counts in thousandths of the budget, which may be steps or tokens.
+const PARTS: u64 = 1000;
+
+impl Observer<f32> for Watch<'_> {
+    fn resumed(&mut self, step: u64) {
+        self.resumed = step;
+        self.context.say(format!("{}: goes on after step {step}", self.stage));
+    }
+
+    fn reference(&mut self, done: u64) {
+        let (context, stage, examples) = (self.context, self.stage, self.examples);
+        let bar = self.reference.get_or_insert_with(|| context.progress(&format!("{stage}: reference"), examples));
+        bar.update(done, "");
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        if let Some(bar) = self.reference.take() {
+            bar.finish();
+        }
+        let (context, stage) = (self.context, self.stage);
+        let bar = self.progress.get_or_insert_with(|| context.progress(stage, PARTS));
+        let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
+        bar.update((record.progress * PARTS as f64) as u64, &note);
+        if self.error.is_none() {
+            self.error = self.log(record).err();
+        }
+    }
+
+    fn should_stop(&self) -> bool {
+        self.error.is_some() || self.context.interrupted()
+    }
+}
+
+/// Removes a file or a folder that may not be there.
+fn remove_if_there(path: &Path) -> Result<(), CliError> {
+    let result = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).or_failed(),
+        _ => Ok(()),
+    }
+}
+
+/// A seed for one purpose, derived from the run's seed: what one stage draws never depends on what
+/// another one drew.
+pub fn derived_seed(seed: u64, purpose: &str) -> u64 {
+    let digest = blake3::hash(format!("{seed} {purpose}").as_bytes());
+    u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
+}

@@ -1,0 +1,70 @@
+//! A directory and a command for each test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A directory of its own for one test, removed afterwards.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory can be made"))
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the folder can be made");
+        fs::write(&path, content).expect("the file can be written");
+        path
+    }
+
+    /// The names of everything in the directory, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path())
+            .expect("the directory can be read")
+            .map(|entry| entry.expect("the entry can be read").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The program, started in this directory.
+    pub fn tabpo(&self) -> Command {
+        let mut command = Command::cargo_bin("tabpo").expect("the program is built with its tests");
+        command.current_dir(self.0.path());
+        command
+    }
+
+    /// Runs the program with these arguments, expects `code`, and returns (stdout, stderr) with the
+    /// directory's name replaced by `DIR`.
+    pub fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output = self.tabpo().args(arguments).output().expect("the program starts");
+        let clean = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            text.replace(&*self.0.path().to_string_lossy(), "DIR")
+        };
+        let (stdout, stderr) = (clean(&output.stdout), clean(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "tabpo {arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
+        (stdout, stderr)
+    }
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")
+}
+
+/// A file of the repository's examples, as text.
+pub fn example(name: &str) -> String {
+    fs::read_to_string(root().join("examples").join(name)).expect("the example is part of the repository")
+}

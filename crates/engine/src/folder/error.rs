@@ -1,0 +1,114 @@
+//! What can be wrong with a folder on disk.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// An error in a model folder, an adapter folder or a tokenizer. Every variant names the file and
+/// the key or tensor that is wrong.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not the JSON that it should be.
+    #[error("{}:{}: {source}", path.display(), source.line())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A setting is missing, has a wrong value or asks for something that is not supported.
+    #[error("{}: `{key}` {problem}", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The key, with dots between levels.
+        key: String,
+        /// What was found and what would be right.
+        problem: String,
+    },
+    /// A file is not in safetensors format.
+    #[error("{}: not a safetensors file: {source}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor that the model needs is not there.
+    #[error("{}: no tensor `{name}`{}", path.display(), hint(nearest.as_deref()))]
+    MissingTensor {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The most similar name among the tensors that nothing uses.
+        nearest: Option<String>,
+    },
+    /// A tensor that the model has no use for.
+    #[error("{}: tensor `{name}` is no part of a {architecture} of this configuration", path.display())]
+    ExtraTensor {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The architecture that config.json names.
+        architecture: String,
+    },
+    /// A tensor of another shape than the configuration asks for.
+    #[error("{}: tensor `{name}` has shape {found:?}; the configuration asks for {expected:?}", path.display())]
+    Shape {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape on disk.
+        found: Vec<usize>,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+    },
+    /// A tensor of a type that is not a supported floating-point type.
+    #[error("{}: tensor `{name}` has type {found}; bf16, f16 and f32 are supported", path.display())]
+    Dtype {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type on disk.
+        found: String,
+    },
+    /// The tokenizer library refuses a file or a text.
+    #[error("{}: {problem}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        problem: String,
+    },
+}
+
+impl FolderError {
+    /// A [`FolderError::Setting`].
+    pub(crate) fn setting(path: impl Into<PathBuf>, key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Setting { path: path.into(), key: key.into(), problem: problem.into() }
+    }
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; there is `{name}`"))
+}

@@ -1,0 +1,89 @@
+//! Special tokens: what `tokenizer_config.json` and `generation_config.json` say.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::folder::{FolderError, read_json_if_present};
+
+/// The spelling of the tokens that frame texts.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SpecialTokens {
+    /// Beginning of sequence.
+    pub bos: Option<String>,
+    /// End of sequence, or of a turn.
+    pub eos: Option<String>,
+    /// Padding.
+    pub pad: Option<String>,
+    /// What stands for text outside the vocabulary.
+    pub unknown: Option<String>,
+}
+
+impl SpecialTokens {
+    pub(super) fn read(folder: &Path) -> Result<Self, FolderError> {
+        let mut tokens = Self::default();
+        // The first file that names a token decides; older folders have only the second one.
+        for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+            let path = folder.join(name);
+            let Some(config) = read_json_if_present(&path)? else { continue };
+            let fill = |slot: &mut Option<String>, key: &str| -> Result<(), FolderError> {
+                if slot.is_none() {
+                    *slot = spelling(&path, key, config.get(key))?;
+                }
+                Ok(())
+            };
+            fill(&mut tokens.bos, "bos_token")?;
+            fill(&mut tokens.eos, "eos_token")?;
+            fill(&mut tokens.pad, "pad_token")?;
+            fill(&mut tokens.unknown, "unk_token")?;
+        }
+        Ok(tokens)
+    }
+
+    pub(super) fn to_config(&self) -> Value {
+        let mut config = Map::new();
+        config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+        config.insert("clean_up_tokenization_spaces".into(), json!(false));
+        let tokens =
+            [("bos_token", &self.bos), ("eos_token", &self.eos), ("pad_token", &self.pad), ("unk_token", &self.unknown)];
+        for (key, token) in tokens {
+            if let Some(token) = token {
+                config.insert(key.into(), json!(token));
+            }
+        }
+        Value::Object(config)
+    }
+}
+
+/// A token is written as a string or as an object with its `content`.
+fn spelling(path: &Path, key: &str, value: Option<&Value>) -> Result<Option<String>, FolderError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(token)) => Ok(Some(token.clone())),
+        Some(Value::Object(token)) => match token.get("content") {
+            Some(Value::String(content)) => Ok(Some(content.clone())),
+            _ => Err(FolderError::setting(path, key, "has no `content`")),
+        },
+        Some(other) => Err(FolderError::setting(path, key, format!("is {other}; a string is expected"))),
+    }
+}
+
+/// `eos_token_id` of `generation_config.json`, or of `config.json` where there is no such file.
+pub(super) fn generation_stop_ids(folder: &Path) -> Result<Vec<u32>, FolderError> {
+    for name in ["generation_config.json", "config.json"] {
+        let path = folder.join(name);
+        let Some(config) = read_json_if_present(&path)? else { continue };
+        let wrong = |value: &Value| {
+            FolderError::setting(&path, "eos_token_id", format!("is {value}; a token id or a list of them is expected"))
+        };
+        let id = |value: &Value| {
+            value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| wrong(value))
+        };
+        return match config.get("eos_token_id") {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(ids)) => ids.iter().map(id).collect(),
+            Some(value) => Ok(vec![id(value)?]),
+        };
+    }
+    Ok(Vec::new())
+}

@@ -1,0 +1,167 @@
+//! Completions inside a grammar are valid answers, whatever the model would rather say.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use tabpo_answer::{Tier, align, parse};
+use tabpo_corpus::{Level, Unit, synthetic};
+use tabpo_engine::{
+    BpeOptions, Completion, Constraint, FinishReason, GenerateOptions, GrammarCompiler, Model, ModelConfig, Request,
+    Sampling, Tokenizer, generate,
+};
+use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
+
+fn constraint(ontology: &Ontology, source: &str, words: &[Range<usize>], limits: AnswerLimits) -> Constraint {
+    let grammar = AnswerGrammar::new(Arc::new(ontology.clone()), source, words, limits);
+    Constraint { grammar: grammar.first(), next: Some(Arc::new(move |text, stage| grammar.next(text, stage))) }
+}
+
+struct Setup {
+    tokenizer: Tokenizer,
+    model: Model<f32>,
+    compiler: GrammarCompiler,
+}
+
+/// A random model: every token is about as likely as any other.
+fn setup(texts: &[String], vocabulary: usize) -> Setup {
+    let options = BpeOptions { vocabulary_size: vocabulary, ..BpeOptions::default() };
+    let tokenizer = Tokenizer::train(texts, &options).expect("training");
+    let model = Model::initialise(ModelConfig::small(tokenizer.vocabulary_size() + 7, 32, 1, 2), 5);
+    let compiler = GrammarCompiler::new(&tokenizer, model.config.vocabulary, tokenizer.stop_ids()).expect("a compiler");
+    Setup { tokenizer, model, compiler }
+}
+
+fn complete(setup: &Setup, requests: &[Request], seed: u64, batch: usize) -> Vec<Completion> {
+    let options = GenerateOptions {
+        max_new_tokens: 1500,
+        sampling: Sampling { temperature: 1.0, top_p: 1.0, seed },
+        stop: setup.tokenizer.stop_ids().to_vec(),
+        batch,
+        log_probs: true,
+    };
+    generate(&setup.model, None, Some(&setup.compiler), requests, &options, |_| {}).expect("generation")
+}
+
+#[test]
+fn a_random_model_writes_valid_grounded_answers() {
+    let ontology = synthetic::ontology();
+    let corpus = synthetic::generate(&synthetic::SyntheticConfig { sft: 60, gold: 0, validation: 12, test: 0, ..Default::default() });
+    let answers = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence)).flat_map(|unit| {
+        [unit.text().to_owned(), tabpo_answer::render(&tabpo_answer::gold(&unit), ontology).text]
+    });
+    let setup = setup(&answers.collect::<Vec<_>>(), 600);
+    let units: Vec<Unit<'_>> = corpus.validation.iter().flat_map(|document| Unit::all(document, Level::Sentence)).collect();
+    let limits = AnswerLimits { entities: 5, relations: 4 };
+    let requests: Vec<Request> = units
+        .iter()
+        .map(|unit| Request {
+            prompt: setup.tokenizer.encode(unit.text()).expect("encoding"),
+            constraint: Some(constraint(ontology, unit.text(), &unit.words(), limits)),
+        })
+        .collect();
+    let completions = complete(&setup, &requests, 1, 4);
+    assert_eq!(completions.len(), 12);
+    let mut relations = 0;
+    for (unit, completion) in units.iter().zip(&completions) {
+        assert_eq!(completion.finish, FinishReason::Stop);
+        assert_eq!(completion.log_probs.len(), completion.tokens.len());
+        let text = setup.tokenizer.decode(completion.text_tokens(), false).expect("decoding");
+        let parsed = parse(&text, ontology);
+        let aligned = align(&parsed, unit, ontology);
+        assert!(aligned.valid_at(Tier::Grounding), "{text}\n{}\n{:?}", unit.text(), aligned.faults);
+        assert!(!text.contains(": ") && !text.contains(", \""), "compact: {text}");
+        relations += parsed.relations.len();
+    }
+    assert!(relations > 5, "a random model writes some relations");
+    let others = complete(&setup, &requests, 1, 3);
+    assert_eq!(completions, others, "batching changes nothing");
+    assert_ne!(completions, complete(&setup, &requests, 2, 4), "the seed does");
+}
+
+/// Gold answers are inside the grammar, stage by stage: their own tokens are always allowed.
+#[test]
+fn every_gold_answer_is_allowed() {
+    let ontology = synthetic::ontology();
+    let corpus = synthetic::generate(&synthetic::SyntheticConfig { sft: 80, gold: 0, validation: 0, test: 0, bias: 0.0, ..Default::default() });
+    let units: Vec<Unit<'_>> = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence)).collect();
+    let texts: Vec<String> = units.iter().map(|unit| tabpo_answer::render(&tabpo_answer::gold(unit), ontology).text).collect();
+    let setup = setup(&texts, 700);
+    for (unit, text) in units.iter().zip(&texts) {
+        let words = unit.words();
+        let constraint = constraint(ontology, unit.text(), &words, AnswerLimits::for_words(words.len()));
+        let mut guide = setup.compiler.guide(&constraint).expect("the grammar compiles");
+        for token in setup.tokenizer.encode(text).expect("encoding") {
+            assert!(guide.allows(token).expect("a mask"), "{:?} in {text}", setup.tokenizer.token(token));
+            assert!(guide.take(token).expect("a token"), "{:?} in {text}", setup.tokenizer.token(token));
+        }
+        assert!(guide.allows(setup.tokenizer.stop_ids()[0]).expect("a mask"), "{text} may end");
+        assert_eq!(guide.allowed().expect("a mask"), 1, "{text} must end");
+    }
+}
+
+const PROJECTS: &str = r#"
+[ontology]
+name = "projects"
+
+[keys]
+type = "Code"
+subtype = "Sub-code"
+text = "Span"
+
+[[entity]]
+name = "Person"
+
+[[entity]]
+name = "Partner/ship (joint)"
+subtypes = ["sign-off", "share, care"]
+
+[[relation]]
+name = "leads"
+domain = ["Person"]
+range = ["Partner/ship (joint)"]
+constraint = "hard"
+"#;
+
+/// Hard signatures, sub-labels, renamed keys, and a source full of what JSON has to escape.
+#[test]
+fn hard_signatures_and_escapes() {
+    let ontology = &Ontology::parse(PROJECTS, "projects.toml").expect("an ontology");
+    let source = "\"Zoë\" – said C:\\new {x} ], naïve\tend";
+    let mut words = Vec::new();
+    for word in source.split([' ', '\t']) {
+        let start = word.as_ptr() as usize - source.as_ptr() as usize;
+        words.push(start..start + word.len());
+    }
+    let setup = setup(&["x".to_owned()], 261);
+    let limits = AnswerLimits { entities: 3, relations: 2 };
+    let requests: Vec<Request> = (0..16)
+        .map(|_| Request { prompt: vec![5], constraint: Some(constraint(ontology, source, &words, limits)) })
+        .collect();
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for completion in complete(&setup, &requests, 3, 8) {
+        assert_eq!(completion.finish, FinishReason::Stop);
+        let text = setup.tokenizer.decode(completion.text_tokens(), false).expect("decoding");
+        let parsed = parse(&text, ontology);
+        assert!(parsed.valid_at(Tier::References), "{text}: {:?}", parsed.faults);
+        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let entities = answer["entities"].as_array().expect("a list");
+        for (index, entity) in entities.iter().enumerate() {
+            assert_eq!(entity["id"], format!("e{}", index + 1));
+            let span = entity["Span"].as_str().expect("a text");
+            assert!(source.contains(span) && !span.is_empty() && span.trim() == span, "{span:?}");
+            *seen.entry(if entity["Code"] == "Person" { "person" } else { "partnership" }).or_default() += 1;
+            assert_eq!(entity.get("Sub-code").is_some(), entity["Code"] != "Person");
+        }
+        for relation in answer["relations"].as_array().expect("a list") {
+            let code = |key: &str| {
+                let id = relation[key].as_str().expect("an id");
+                &entities.iter().find(|entity| entity["id"] == id).expect("an entity of the answer")["Code"]
+            };
+            assert_eq!(code("head"), "Person");
+            assert_eq!(code("tail"), "Partner/ship (joint)");
+            *seen.entry("relation").or_default() += 1;
+        }
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}

@@ -1,0 +1,132 @@
+//! Logits, gradients and continuations are those of transformers and peft.
+
+mod common;
+
+use common::{FAMILIES, all_logits, assert_close, batch, expected, fixture, tensors};
+use tabpo_engine::{
+    ForwardOptions, GenerateOptions, Gradients, Lora, Model, Request, Sampling, Seed, Target, Workspace, backward,
+    forward, generate,
+};
+
+/// Largest absolute difference of a logit; logits of the fixtures have a standard deviation of about 1.
+const LOGITS: f32 = 1e-4;
+
+#[test]
+fn logits_of_every_family() {
+    for family in FAMILIES {
+        let folder = fixture(family);
+        let model = Model::<f32>::open(&folder).expect(family);
+        let reference = tensors(&folder.join("expected.safetensors"));
+        for (i, found) in all_logits(&model, None, &expected(&folder).input_ids).iter().enumerate() {
+            assert_close(found, &reference[&format!("logits.{i}")], LOGITS, &format!("{family}, sequence {i}"));
+        }
+    }
+}
+
+/// Rotary scalings and attention windows: the weights of a family under another configuration.
+#[test]
+fn logits_of_every_variant() {
+    let variants = std::fs::read_dir(fixture("variants")).expect("variants");
+    let mut count = 0;
+    for variant in variants.map(|entry| entry.expect("an entry").path()) {
+        let base: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(variant.join("base.json")).expect("base")).expect("base");
+        let base = fixture(base["weights"].as_str().expect("a name"));
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for file in std::fs::read_dir(&base).expect("a family").map(|entry| entry.expect("an entry")) {
+            if file.file_name().to_string_lossy().starts_with("model") {
+                std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copying");
+            }
+        }
+        std::fs::copy(variant.join("config.json"), folder.path().join("config.json")).expect("copying");
+        let model = Model::<f32>::open(folder.path()).expect("opening");
+        let reference = tensors(&variant.join("expected.safetensors"));
+        // One at a time: dynamic scaling looks at the longest sequence of a batch.
+        for (i, ids) in expected(&base).input_ids.into_iter().enumerate() {
+            let found = all_logits(&model, None, &[ids]).remove(0);
+            assert_close(&found, &reference[&format!("logits.{i}")], LOGITS, &format!("{}, sequence {i}", variant.display()));
+        }
+        count += 1;
+    }
+    assert_eq!(count, 8);
+}
+
+#[test]
+fn logits_with_adapters_made_by_peft() {
+    for family in FAMILIES {
+        let folder = fixture(family);
+        let model = Model::<f32>::open(&folder).expect(family);
+        let reference = tensors(&folder.join("expected.safetensors"));
+        for adapter in ["adapter", "adapter-patterns", "adapter-all-linear"] {
+            if !folder.join(adapter).exists() {
+                continue;
+            }
+            let lora = Lora::open(&folder.join(adapter), &model.config).expect(adapter);
+            for (i, found) in all_logits(&model, Some(&lora), &expected(&folder).input_ids).iter().enumerate() {
+                let name = format!("{adapter}.logits.{i}");
+                assert_close(found, &reference[&name], LOGITS, &format!("{family}, {name}"));
+            }
+        }
+    }
+}
+
+/// The gradient of the mean log-probability of the last tokens with respect to every LoRA matrix.
+#[test]
+fn gradients_of_every_lora_matrix() {
+    for family in FAMILIES {
+        let folder = fixture(family);
+        let model = Model::<f32>::open(&folder).expect(family);
+        let lora = Lora::open(&folder.join("adapter"), &model.config).expect("adapter");
+        let reference = tensors(&folder.join("expected.safetensors"));
+        let expected = expected(&folder);
+        let ids = &expected.input_ids[0];
+        let batch = batch(std::slice::from_ref(ids));
+        let targets: Vec<Target> = (expected.gradient_of_tokens_from..ids.len())
+            .map(|position| Target { row: position as u32 - 1, token: ids[position] })
+            .collect();
+        let mut workspace = Workspace::new();
+        let log_probs = forward(&model, Some(&lora), &batch, &targets, &ForwardOptions::default(), &mut workspace);
+        let mean = log_probs.iter().sum::<f64>() / log_probs.len() as f64;
+        assert!((mean - expected.mean_log_prob).abs() < 1e-4, "{family}: {mean} and {}", expected.mean_log_prob);
+        let mut gradients = Gradients::lora(&model, &lora);
+        let seed = vec![1.0 / targets.len() as f64; targets.len()];
+        let seed = Seed { log_probabilities: &seed, divergences: None };
+        backward(&model, Some(&lora), &batch, &seed, &mut workspace, &mut gradients);
+        let names = lora.shapes(&model.config);
+        for ((name, _), found) in names.iter().zip(gradients.parts_mut()) {
+            let reference = &reference[&format!("gradient.base_model.model.{name}")];
+            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+            let difference = norm(&mut found.iter().zip(reference).map(|(a, b)| f64::from(a - b)));
+            let size = norm(&mut reference.iter().map(|&v| f64::from(v)));
+            assert!(size > 0.0 && difference <= 1e-3 * size, "{family}, {name}: {difference} of {size}");
+        }
+    }
+}
+
+#[test]
+fn greedy_continuations() {
+    for family in FAMILIES {
+        let folder = fixture(family);
+        let model = Model::<f32>::open(&folder).expect(family);
+        let lora = Lora::open(&folder.join("adapter"), &model.config).expect("adapter");
+        let expected = expected(&folder);
+        let requests: Vec<Request> =
+            expected.prompts.iter().map(|prompt| Request { prompt: prompt.clone(), constraint: None }).collect();
+        for (lora, reference) in [(None, &expected.greedy), (Some(&lora), &expected.adapter_greedy)] {
+            // A batch of two with three requests: one of them waits for a place.
+            for size in [1, 2, 3] {
+                let options = GenerateOptions {
+                    max_new_tokens: 16,
+                    sampling: Sampling::GREEDY,
+                    stop: Vec::new(),
+                    batch: size,
+                    log_probs: false,
+                };
+                let found = generate(&model, lora, None, &requests, &options, |_| {}).expect("generation");
+                for (i, completion) in found.iter().enumerate() {
+                    assert_eq!(completion.tokens, reference[i], "{family}, prompt {i}, batch {size}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Tokenisation: training, offsets, and agreement with the Python library on the same file.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tabpo_engine::{BpeOptions, Tokenizer};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer")
+}
+
+const SOURCES: [&str; 4] = [
+    "We present a method for estimating optical flow , based on state-of-the-art convolutional networks .",
+    "The optical flow method is evaluated on the KITTI dataset ( 2012 and 2015 ) .",
+    "A baseline for optical flow uses convolutional features , and a \"second\" baseline uses none .",
+    "Estimating optical flow with convolutional networks : a method , a dataset , and a baseline .",
+];
+
+const ANSWERS: [&str; 4] = [
+    r#"{"entities":[{"id":"e1","text":"optical flow","type":"Task"},{"id":"e2","text":"convolutional networks","type":"Method"}],"relations":[{"head":"e2","type":"Used-for","tail":"e1"}]}"#,
+    r#"{"entities":[{"id":"e1","text":"optical flow method","type":"Method"},{"id":"e2","text":"KITTI dataset","type":"Material"}],"relations":[{"head":"e2","type":"Evaluate-for","tail":"e1"}]}"#,
+    r#"{"entities":[{"id":"e1","text":"baseline","type":"Method"},{"id":"e2","text":"optical flow","type":"Task"},{"id":"e3","text":"baseline","type":"Method","occ":2}],"relations":[{"head":"e1","type":"Used-for","tail":"e2"},{"head":"e3","type":"Compare","tail":"e1"}]}"#,
+    r#"{"entities":[],"relations":[]}"#,
+];
+
+fn trained() -> Tokenizer {
+    let texts = SOURCES.into_iter().chain(ANSWERS);
+    Tokenizer::train(texts, &BpeOptions { vocabulary_size: 512, ..BpeOptions::default() }).expect("training")
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    decoded: String,
+}
+
+/// The fixture was written by this test with `WRITE_FIXTURES=1`; training must keep producing it.
+#[test]
+fn training_is_reproducible() {
+    let tokenizer = trained();
+    if std::env::var_os("WRITE_FIXTURES").is_some() {
+        tokenizer.save(&fixtures()).expect("writing the fixture");
+    }
+    let folder = tempfile::tempdir().expect("temporary folder");
+    tokenizer.save(folder.path()).expect("saving");
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        let read = |folder: &Path| std::fs::read_to_string(folder.join(name)).expect("reading");
+        assert!(read(folder.path()) == read(&fixtures()), "{name} differs from the fixture");
+    }
+}
+
+#[test]
+fn python_reads_the_same_tokens_from_the_same_file() {
+    let tokenizer = Tokenizer::open(&fixtures()).expect("opening");
+    let cases = std::fs::read(fixtures().join("cases.json")).expect("cases");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("cases");
+    assert!(cases.len() >= 7);
+    for case in cases {
+        assert_eq!(tokenizer.encode(&case.text).expect("encoding"), case.ids, "{}", case.text);
+        assert_eq!(tokenizer.decode(&case.ids, false).expect("decoding"), case.decoded);
+        assert_eq!(case.decoded, case.text, "byte-level tokens lose nothing");
+    }
+}
+
+#[test]
+fn ranges_cover_the_text_in_order() {
+    let tokenizer = trained();
+    for text in SOURCES.into_iter().chain(ANSWERS).chain(["naïve – 日本語\n\n two  blanks\t<|end|>tail"]) {
+        let encoding = tokenizer.encode_with_offsets(text).expect("encoding");
+        assert_eq!(encoding.ids.len(), encoding.ranges.len());
+        let mut end = 0;
+        for range in &encoding.ranges {
+            assert!(range.start <= end && range.end >= end, "{range:?} after {end} in {text}");
+            end = range.end;
+        }
+        assert_eq!(end, text.len());
+    }
+}
+
+/// Every token of an answer is either inside one value or made of structure only, whatever the
+/// values are.
+#[test]
+fn tokens_never_mix_structure_and_values() {
+    let tokenizer = trained();
+    let values = ["optical flow", "[CLS] {x},", "a:b", "}", "]}", "\\\"baseline\\\"", "e1", "–", "],", "C++ (\\\\n)", "two  "];
+    for text in values {
+        for label in ["Task", "Used-for", "A/B (c)"] {
+            let parts = [
+                (r#"{"entities":[{"id":"e1","text":""#, false),
+                (text, true),
+                (r#"","type":""#, false),
+                (label, true),
+                (r#"","occ":"#, false),
+                ("2", true),
+                (r#"},{"id":"e2","text":""#, false),
+                (text, true),
+                (r#"","type":""#, false),
+                (label, true),
+                (r#""}],"relations":[{"head":""#, false),
+                ("e1", true),
+                (r#"","type":""#, false),
+                (label, true),
+                (r#"","tail":""#, false),
+                ("e2", true),
+                (r#""}]}"#, false),
+            ];
+            let answer: String = parts.iter().map(|(part, _)| *part).collect();
+            let encoding = tokenizer.encode_with_offsets(&answer).expect("encoding");
+            let mut start = 0;
+            for (part, is_value) in parts {
+                let border = start + part.len();
+                let crossing = encoding.ranges.iter().find(|range| range.start < border && range.end > border);
+                assert_eq!(crossing, None, "across the end of `{part}` (value: {is_value}) in {answer}");
+                start = border;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_word_of_a_span_is_the_same_in_source_and_answer() {
+    let tokenizer = trained();
+    let source = tokenizer.encode_with_offsets(SOURCES[0]).expect("encoding");
+    let answer = tokenizer.encode_with_offsets(ANSWERS[0]).expect("encoding");
+    let token_at = |encoding: &tabpo_engine::Encoding, start: usize| {
+        let position = encoding.ranges.iter().position(|range| range.start == start).expect("a token starts here");
+        encoding.ids[position]
+    };
+    let at = |text: &str| text.find("convolutional networks").expect("the span is there");
+    assert_eq!(token_at(&source, at(SOURCES[0])), token_at(&answer, at(ANSWERS[0])));
+}
+
+#[test]
+fn frequent_structure_is_one_token() {
+    let tokenizer = trained();
+    for piece in [r#"","type":""#, r#""},{"id":""#, r#""}],"relations":[{"head":""#, r#"","tail":""#, r#"{"entities":[{"id":""#] {
+        assert_eq!(tokenizer.encode(piece).expect("encoding").len(), 1, "{piece}");
+    }
+}
+
+#[test]
+fn special_tokens_are_single_and_stop_ids_are_found() {
+    let tokenizer = trained();
+    let ids = tokenizer.encode("<|user|>hi<|end|>").expect("encoding");
+    assert_eq!(ids.first(), tokenizer.token_id("<|user|>").as_ref());
+    assert_eq!(tokenizer.stop_ids(), [tokenizer.token_id("<|end|>").expect("in the vocabulary")]);
+    assert_eq!(tokenizer.decode(&ids, true).expect("decoding"), "hi");
+}
+
+#[test]
+fn a_missing_or_broken_file_is_named() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let error = Tokenizer::open(folder.path()).expect_err("there is no tokenizer").to_string();
+    assert!(error.contains("tokenizer.json"), "{error}");
+    std::fs::copy(fixtures().join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copying");
+    std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"eos_token": "<|stop|>"}"#).expect("writing");
+    let error = Tokenizer::open(folder.path()).expect_err("the token is unknown").to_string();
+    assert!(error.contains("<|stop|>"), "{error}");
+}

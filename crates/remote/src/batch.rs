@@ -1,0 +1,297 @@
+//! The batch API behind the same interface: upload, create, poll, download.
+//!
+//! A batch is noted in the cache directory as soon as it exists, so that a job that was stopped while
+//! it waited goes on waiting for the same batch and never pays for a second one.
+
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::multipart::{Form, Part};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::body::Digest;
+use crate::call::{Attempt, Caller};
+use crate::completion::Completion;
+use crate::estimate::most_usage;
+use crate::extract::{Job, runtime, stored};
+use crate::{
+    Channel, Ending, Endpoint, Extraction, ModelPrice, Progress, Prompt, RemoteError, ResponseCache, Settings,
+    StructureKind,
+};
+
+/// Providers accept this many requests in one batch.
+const MOST_REQUESTS: usize = 50_000;
+/// And this many bytes.
+const MOST_BYTES: usize = 90 << 20;
+const LOOK: Duration = Duration::from_millis(100);
+
+/// As [`extract`](crate::extract()), over the batch API. When `stop` becomes true, batches go on at the
+/// endpoint; calling again collects them.
+pub fn extract_in_batches(
+    endpoint: &Endpoint,
+    prompts: &[Prompt],
+    settings: &Settings,
+    price: Option<ModelPrice>,
+    cache: &mut ResponseCache,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Extraction, RemoteError> {
+    let started = Instant::now();
+    let job = Job::new(endpoint, prompts, settings);
+    let reused = job.unique.iter().filter(|&&index| cache.contains(&job.digests[index])).count();
+    let caller = Caller::new(endpoint, settings)?;
+    let mut batches =
+        Batches { job: &job, caller: &caller, cache, stop, progress, reused, last_failure: String::new() };
+    let within = runtime()?.block_on(batches.run(price));
+    let last = std::mem::take(&mut batches.last_failure);
+    cache.sync()?;
+    let within = within?;
+
+    let answers = job.collect(cache)?;
+    let missing = answers.iter().filter(|answer| answer.is_none()).count();
+    let ending = match missing {
+        0 => Ending::Complete,
+        _ if !within => Ending::BudgetReached,
+        _ if stop.load(Ordering::SeqCst) => Ending::Interrupted,
+        prompts => Ending::Unanswered { prompts, last },
+    };
+    let mut statistics = job.statistics(&answers, price, cache);
+    let answered = job.unique.iter().filter(|&&index| cache.contains(&job.digests[index])).count();
+    statistics.calls = answered - reused;
+    statistics.reused = reused;
+    statistics.seconds = started.elapsed().as_secs_f64();
+    Ok(Extraction { answers, statistics, ending })
+}
+
+/// A line of the file that names the batches at the endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    base: String,
+    id: String,
+    /// The requests in it; empty once its results were collected.
+    digests: Vec<String>,
+}
+
+struct Batches<'a> {
+    job: &'a Job<'a>,
+    caller: &'a Caller<'a>,
+    cache: &'a mut ResponseCache,
+    stop: &'a AtomicBool,
+    progress: &'a mut dyn FnMut(Progress),
+    reused: usize,
+    last_failure: String,
+}
+
+impl Batches<'_> {
+    /// Collects what is under way and asks for the rest; false if that could pass the budget.
+    async fn run(&mut self, price: Option<ModelPrice>) -> Result<bool, RemoteError> {
+        self.report();
+        let mut pending = self.pending()?;
+        let under_way: HashSet<String> = pending.iter().flat_map(|note| note.digests.clone()).collect();
+        let open: Vec<usize> =
+            self.job.unique.iter().copied().filter(|&index| self.is_open(index, &under_way)).collect();
+        let within = self.affordable(&open, price)?;
+        if within {
+            for chunk in self.chunks(&open) {
+                if self.stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                pending.push(self.create(&chunk).await?);
+            }
+        }
+        for note in pending {
+            if !self.collect(&note).await? {
+                break;
+            }
+            self.report();
+        }
+        Ok(within)
+    }
+
+    fn is_open(&self, index: usize, under_way: &HashSet<String>) -> bool {
+        let digest = &self.job.digests[index];
+        !self.cache.contains(digest) && !under_way.contains(digest.to_hex().as_str())
+    }
+
+    fn affordable(&mut self, open: &[usize], price: Option<ModelPrice>) -> Result<bool, RemoteError> {
+        let (Some(price), Some(limit)) = (price, self.job.settings.budget) else { return Ok(true) };
+        let most = |&index: &usize| price.cost(most_usage(&self.job.body(index), self.job.settings), Channel::Batch);
+        let most: f64 = open.iter().map(most).sum();
+        Ok(open.is_empty() || self.job.spent(Some(price), Channel::Batch, self.cache)? + most <= limit)
+    }
+
+    /// Requests as files of a size that providers accept.
+    fn chunks(&self, open: &[usize]) -> Vec<Chunk> {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for &index in open {
+            let digest = self.job.digests[index].to_hex().to_string();
+            let request = json!({"custom_id": digest, "method": "POST", "url": "/v1/chat/completions", "body": self.job.body(index)});
+            let line = format!("{request}\n");
+            match chunks.last_mut() {
+                Some(chunk) if chunk.digests.len() < MOST_REQUESTS && chunk.lines.len() + line.len() <= MOST_BYTES => {
+                    chunk.lines.push_str(&line);
+                    chunk.digests.push(digest);
+                }
+                _ => chunks.push(Chunk { lines: line, digests: vec![digest] }),
+            }
+        }
+        chunks
+    }
+
+    async fn create(&mut self, chunk: &Chunk) -> Result<Note, RemoteError> {
+        let uploaded = self
+            .caller
+            .reliable("upload", || {
+                let part = Part::text(chunk.lines.clone()).file_name("requests.jsonl");
+                self.caller.post("files").multipart(Form::new().text("purpose", "batch").part("file", part))
+            })
+            .await?;
+        let file = id_of(&uploaded, "the uploaded file")?;
+        let key = blake3::hash(chunk.lines.as_bytes()).to_hex();
+        let body = json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+        let created = self
+            .caller
+            .reliable("create", || self.caller.post("batches").header("idempotency-key", key.as_str()).json(&body))
+            .await?;
+        let note = Note {
+            base: self.job.endpoint.base().to_owned(),
+            id: id_of(&created, "the batch")?,
+            digests: chunk.digests.clone(),
+        };
+        self.write_note(&note)?;
+        Ok(note)
+    }
+
+    /// Waits for a batch and keeps its answers; false if the user asked to stop.
+    async fn collect(&mut self, note: &Note) -> Result<bool, RemoteError> {
+        let waiting_since = Instant::now();
+        let batch = loop {
+            let text = self.caller.reliable("poll", || self.caller.get(&format!("batches/{}", note.id))).await?;
+            let batch: Value = serde_json::from_str(&text).unwrap_or_default();
+            match batch["status"].as_str().unwrap_or_default() {
+                "completed" | "expired" | "cancelled" => break batch,
+                "failed" => {
+                    self.write_note(&Note { digests: Vec::new(), ..note.clone() })?;
+                    let message =
+                        batch.pointer("/errors/data/0/message").and_then(Value::as_str).unwrap_or("no message");
+                    return Err(RemoteError::Batch {
+                        id: note.id.clone(),
+                        status: "failed".into(),
+                        message: message.to_owned(),
+                    });
+                }
+                _ => {}
+            }
+            if !self.sleep().await {
+                return Ok(false);
+            }
+        };
+        for name in ["output_file_id", "error_file_id"] {
+            let Some(file) = batch[name].as_str() else { continue };
+            let text = self.caller.reliable("download", || self.caller.get(&format!("files/{file}/content"))).await?;
+            self.keep(&text, note, waiting_since.elapsed())?;
+        }
+        self.cache.sync()?;
+        self.write_note(&Note { digests: Vec::new(), ..note.clone() })?;
+        Ok(true)
+    }
+
+    /// Keeps the results of a file; what is no answer is left open.
+    fn keep(&mut self, lines: &str, note: &Note, latency: Duration) -> Result<(), RemoteError> {
+        let known: HashSet<&str> = note.digests.iter().map(String::as_str).collect();
+        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+            let result: Value = serde_json::from_str(line).unwrap_or_default();
+            let Some(name) = result["custom_id"].as_str().filter(|name| known.contains(name)) else { continue };
+            let digest = Digest::from_hex(name).expect("the names of requests are digests");
+            let status = result.pointer("/response/status_code").and_then(Value::as_u64).unwrap_or(0) as u16;
+            let body = result.pointer("/response/body").map(Value::to_string).unwrap_or_default();
+            let completion = if status == 200 {
+                Completion::parse(&body)
+            } else {
+                match self.caller.classify(status, &HeaderMap::new(), &body, StructureKind::None) {
+                    Attempt::Done(completion) => Ok(completion),
+                    Attempt::Again { why, .. } => Err(why),
+                    Attempt::Fatal(error) => Err(error.to_string()),
+                }
+            };
+            match completion {
+                Ok(completion) => {
+                    let answer = stored(self.job.endpoint, &digest, completion, Channel::Batch, latency, 1);
+                    self.cache.put(digest, &answer)?;
+                }
+                Err(why) => self.last_failure = why,
+            }
+        }
+        Ok(())
+    }
+
+    async fn sleep(&self) -> bool {
+        let end = Instant::now() + Duration::from_secs_f64(self.job.settings.poll_seconds);
+        while Instant::now() < end && !self.stop.load(Ordering::SeqCst) {
+            tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
+        }
+        !self.stop.load(Ordering::SeqCst)
+    }
+
+    fn notes_path(&self) -> PathBuf {
+        self.cache.directory().join("batches.jsonl")
+    }
+
+    /// Batches of this endpoint that hold requests of this job and were not collected yet.
+    fn pending(&self) -> Result<Vec<Note>, RemoteError> {
+        let path = self.notes_path();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = fs::read_to_string(&path).map_err(RemoteError::io(&path, "read"))?;
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut notes: Vec<Note> = Vec::new();
+        for (number, line) in whole.lines().enumerate() {
+            let note: Note = serde_json::from_str(line).map_err(|error| RemoteError::CacheLine {
+                path: path.clone(),
+                line: number + 1,
+                found: error.to_string(),
+            })?;
+            notes.retain(|other| other.id != note.id);
+            notes.push(note);
+        }
+        let own: HashSet<String> = self.job.digests.iter().map(|digest| digest.to_hex().to_string()).collect();
+        let base = self.job.endpoint.base();
+        notes.retain(|note| note.base == base && note.digests.iter().any(|digest| own.contains(digest)));
+        Ok(notes)
+    }
+
+    fn write_note(&self, note: &Note) -> Result<(), RemoteError> {
+        let path = self.notes_path();
+        let mut line = serde_json::to_vec(note).expect("a note serialises");
+        line.push(b'\n');
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let mut file = file.map_err(RemoteError::io(&path, "open"))?;
+        file.write_all(&line).map_err(RemoteError::io(&path, "append to"))?;
+        file.sync_data().map_err(RemoteError::io(&path, "sync"))
+    }
+
+    fn report(&mut self) {
+        let done = self.job.unique.iter().filter(|&&index| self.cache.contains(&self.job.digests[index])).count();
+        let total = self.job.unique.len();
+        (self.progress)(Progress { done, total, reused: self.reused, retries: 0, cost: None });
+    }
+}
+
+struct Chunk {
+    lines: String,
+    digests: Vec<String>,
+}
+
+fn id_of(reply: &str, of: &str) -> Result<String, RemoteError> {
+    let value: Value = serde_json::from_str(reply).unwrap_or_default();
+    let message = || RemoteError::Rejected { status: 200, message: format!("the reply names no id of {of}") };
+    value["id"].as_str().map(str::to_owned).ok_or_else(message)
+}

@@ -1,0 +1,144 @@
+//! Where to ask, and with which key.
+
+use std::fmt;
+
+use reqwest::Url;
+
+use crate::{RemoteError, Settings};
+
+/// What stands for the key wherever text from outside contained it.
+const REDACTED: &str = "[key]";
+
+/// An API and the model to ask there.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    base: Url,
+    /// The model's name at the endpoint.
+    pub model: String,
+    /// The key, for endpoints that want one.
+    pub key: Option<ApiKey>,
+}
+
+/// A key. It can be sent, but neither printed nor serialised.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl Endpoint {
+    /// The endpoint, model and key that settings name. A missing key is an error of its own only
+    /// once the endpoint asks for one.
+    pub fn of(settings: &Settings) -> Result<Self, RemoteError> {
+        Self::new(&settings.endpoint, &settings.model, ApiKey::from_variable(&settings.key_variable)?)
+    }
+
+    /// The endpoint at a base address such as `https://host/v1`; a trailing `/chat/completions` is
+    /// taken off. Credentials and queries in the address are refused, because addresses are logged.
+    pub fn new(url: &str, model: &str, key: Option<ApiKey>) -> Result<Self, RemoteError> {
+        let mut base = Url::parse(url.trim())
+            .map_err(|error| RemoteError::Address { url: url.to_owned(), problem: error.to_string() })?;
+        let refuse = |base: &Url, problem: &str| {
+            let mut shown = base.clone();
+            let _ = shown.set_username("");
+            let _ = shown.set_password(None);
+            shown.set_query(None);
+            Err(RemoteError::Address { url: shown.to_string(), problem: problem.to_owned() })
+        };
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return refuse(&base, "not an http or https address");
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return refuse(&base, "credentials do not belong in the address; name an environment variable for the key");
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return refuse(&base, "a base address has no query");
+        }
+        let path = base.path().trim_end_matches('/');
+        let path = path.strip_suffix("/chat/completions").unwrap_or(path).to_owned();
+        base.set_path(&path);
+        Ok(Self { base, model: model.to_owned(), key })
+    }
+
+    /// The base address, without a slash at its end.
+    pub fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Whether the endpoint is on this machine: such addresses never go through a proxy.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// Text from the endpoint with the key blotted out: some endpoints repeat what they were sent.
+    pub(crate) fn redact(&self, text: String) -> String {
+        match &self.key {
+            Some(ApiKey(key)) if text.contains(key.as_str()) => text.replace(key.as_str(), REDACTED),
+            _ => text,
+        }
+    }
+}
+
+impl ApiKey {
+    /// The key in an environment variable; `None` where the variable is not set.
+    pub fn from_variable(variable: &str) -> Result<Option<Self>, RemoteError> {
+        let refuse = |problem| Err(RemoteError::Key { variable: variable.to_owned(), problem });
+        match std::env::var(variable) {
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => refuse("does not hold text"),
+            Ok(value) => match Self::new(value.trim()) {
+                Some(key) => Ok(Some(key)),
+                None => refuse("is empty or holds characters that cannot be sent in a header"),
+            },
+        }
+    }
+
+    /// A key of visible ASCII characters, `None` if it is empty or holds others.
+    pub fn new(key: &str) -> Option<Self> {
+        let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+        visible.then(|| Self(key.to_owned()))
+    }
+
+    /// The value of the `Authorization` header, marked so that HTTP libraries do not log it.
+    pub(crate) fn header(&self) -> reqwest::header::HeaderValue {
+        let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", self.0))
+            .expect("a key holds visible ASCII characters only");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("ApiKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_addresses_are_normalised() {
+        let base = |url| Endpoint::new(url, "m", None).unwrap().base().to_owned();
+        assert_eq!(base("http://127.0.0.1:8000/v1/"), "http://127.0.0.1:8000/v1");
+        assert_eq!(base("https://host/v1/chat/completions"), "https://host/v1");
+        assert_eq!(base("https://host"), "https://host");
+    }
+
+    #[test]
+    fn addresses_with_secrets_are_refused_without_repeating_them() {
+        for url in ["https://user:sk-secret@host/v1", "https://host/v1?key=sk-secret", "ftp://host", "host/v1"] {
+            let error = Endpoint::new(url, "m", None).unwrap_err().to_string();
+            assert!(!error.contains("sk-secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_shows_nowhere() {
+        let key = ApiKey::new("sk-secret").unwrap();
+        let endpoint = Endpoint::new("http://[::1]:1/v1", "m", Some(key)).unwrap();
+        assert!(endpoint.is_loopback());
+        assert!(!format!("{endpoint:?} {:?}", endpoint.key.as_ref().unwrap().header()).contains("secret"));
+        assert_eq!(endpoint.redact("you sent sk-secret".into()), "you sent [key]");
+        assert!(ApiKey::new("two words").is_none() && ApiKey::new("").is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong between a job and its endpoint.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::StructureKind;
+
+/// An error of this crate. No message ever holds the key: text from the endpoint is searched for it
+/// before it is stored or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The address is no base address of an API.
+    #[error("endpoint `{url}`: {problem}; expected something like `https://host/v1` or `http://127.0.0.1:8000/v1`")]
+    Address {
+        /// The address as given, without credentials.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The environment variable that should hold the key is missing or unusable.
+    #[error("environment variable `{variable}` {problem}")]
+    Key {
+        /// Its name.
+        variable: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The endpoint does not accept the key, or wants one.
+    #[error("the endpoint answered {status}: {message}")]
+    Unauthorised {
+        /// HTTP status: 401 or 403.
+        status: u16,
+        /// What the endpoint said.
+        message: String,
+    },
+    /// The endpoint does not know the model or the path.
+    #[error("the endpoint does not know `{model}`: {message}{}", known(models))]
+    UnknownModel {
+        /// The model that was asked for.
+        model: String,
+        /// What the endpoint said.
+        message: String,
+        /// The models that it lists.
+        models: Vec<String>,
+    },
+    /// The endpoint does not support the structured output that was asked for.
+    #[error("the endpoint refuses structured output `{}`: {message}; it accepts: {}", asked.name(), names(accepted))]
+    UnsupportedStructure {
+        /// What was asked for.
+        asked: StructureKind,
+        /// What the endpoint said.
+        message: String,
+        /// What it accepted when it was tried.
+        accepted: Vec<StructureKind>,
+    },
+    /// The endpoint refuses the request for another reason that asking again does not change.
+    #[error("the endpoint answered {status}: {message}")]
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// What the endpoint said.
+        message: String,
+    },
+    /// Many prompts in a row got no answer although each was retried.
+    #[error("{prompts} prompts in a row got no answer; the last failure: {last}")]
+    EndpointDown {
+        /// How many.
+        prompts: usize,
+        /// Why the last one failed.
+        last: String,
+    },
+    /// A batch ended without result.
+    #[error("batch {id} ended as `{status}`: {message}")]
+    Batch {
+        /// Its id at the endpoint.
+        id: String,
+        /// Its last state.
+        status: String,
+        /// What the endpoint said.
+        message: String,
+    },
+    /// The model has no price, but a budget was given.
+    #[error("{}: no price for model `{model}`{}", path.display(), nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    NoPrice {
+        /// The price table.
+        path: PathBuf,
+        /// The model.
+        model: String,
+        /// The model in the table with the nearest name.
+        nearest: Option<String>,
+    },
+    /// A price table that cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Prices {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        problem: String,
+    },
+    /// Another process writes to the same response cache.
+    #[error("{}: in use by another process", path.display())]
+    CacheInUse {
+        /// The cache directory.
+        path: PathBuf,
+    },
+    /// A broken line in the middle of the response cache.
+    #[error("{}:{line}: not a stored answer: {found}", path.display())]
+    CacheLine {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What the parser said.
+        found: String,
+    },
+    /// The file system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The HTTP client or the runtime could not be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Setup(String),
+}
+
+impl RemoteError {
+    /// Wraps an I/O error with the file and what was tried.
+    pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io { path: path.to_path_buf(), action, source }
+    }
+
+    /// Whether the user's input is at fault rather than the endpoint or the network.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Address { .. }
+                | Self::Key { .. }
+                | Self::Unauthorised { .. }
+                | Self::UnknownModel { .. }
+                | Self::UnsupportedStructure { .. }
+                | Self::NoPrice { .. }
+                | Self::Prices { .. }
+                | Self::CacheInUse { .. }
+        )
+    }
+}
+
+fn known(models: &[String]) -> String {
+    if models.is_empty() { String::new() } else { format!("; it lists: {}", models.join(", ")) }
+}
+
+fn names(kinds: &[StructureKind]) -> String {
+    if kinds.is_empty() {
+        return "none of the others either".to_owned();
+    }
+    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,43 @@
+//! Extraction with any OpenAI-compatible endpoint: hosted models, and servers such as vLLM.
+//!
+//! [`Endpoint`] says where to ask, [`Prompt`] what, [`Settings`] how. [`extract`] asks within limits
+//! on concurrency, rate and cost and keeps every answer in a [`ResponseCache`], so that a job that
+//! was stopped goes on without asking again. [`extract_in_batches`] does the same over the batch
+//! API. A refusal or a truncated answer is an [`Outcome`] to be scored, not an error.
+//!
+//! The crate owns its asynchronous runtime; all public functions are synchronous.
+
+mod batch;
+mod body;
+mod budget;
+mod cache;
+mod call;
+mod completion;
+mod demonstrations;
+mod endpoint;
+mod error;
+mod estimate;
+mod extract;
+mod grammar;
+mod limits;
+mod prices;
+mod prompt;
+mod retry;
+mod serve;
+mod settings;
+mod statistics;
+
+pub use batch::extract_in_batches;
+pub use cache::{Channel, ResponseCache, StoredAnswer};
+pub use completion::{Outcome, Usage, without_nulls};
+pub use demonstrations::{Demonstration, Demonstrations};
+pub use endpoint::{ApiKey, Endpoint};
+pub use error::RemoteError;
+pub use estimate::{JobEstimate, estimate};
+pub use extract::{Ending, Extraction, Progress, extract};
+pub use grammar::answer_grammar;
+pub use prices::{ModelPrice, PriceTable};
+pub use prompt::{Message, Prompt, PromptBuilder, Speaker, Structure};
+pub use serve::{ServeCommand, Served, plain_template, serve_commands};
+pub use settings::{Selection, Settings, StructureKind};
+pub use statistics::Statistics;

@@ -1,0 +1,114 @@
+//! What is asked.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tabpo_corpus::Unit;
+use tabpo_ontology::Ontology;
+
+use crate::{Demonstrations, StructureKind, answer_grammar};
+
+/// Who says a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    /// The instructions.
+    System,
+    /// The text to extract from.
+    User,
+    /// An answer.
+    Assistant,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who says it.
+    pub role: Speaker,
+    /// What is said.
+    pub content: String,
+}
+
+/// The form of the answer that the endpoint is asked to enforce.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Structure {
+    /// None.
+    None,
+    /// Any JSON object.
+    JsonObject,
+    /// This JSON Schema, strictly.
+    JsonSchema(Value),
+    /// This Lark grammar.
+    Grammar(String),
+}
+
+/// One prompt of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// The document that it shows.
+    pub doc_key: String,
+    /// The sentence, or `None` for the whole document.
+    pub sentence: Option<u32>,
+    /// The conversation so far; the last message is the user's.
+    pub messages: Vec<Message>,
+    /// The form of the answer.
+    pub structure: Structure,
+}
+
+/// Makes prompts: instructions, demonstrations as earlier turns, the text.
+#[derive(Clone, Debug)]
+pub struct PromptBuilder<'a> {
+    ontology: &'a Ontology,
+    instructions: String,
+    demonstrations: Option<&'a Demonstrations>,
+    kind: StructureKind,
+}
+
+impl Structure {
+    /// Its kind.
+    pub fn kind(&self) -> StructureKind {
+        match self {
+            Self::None => StructureKind::None,
+            Self::JsonObject => StructureKind::JsonObject,
+            Self::JsonSchema(_) => StructureKind::JsonSchema,
+            Self::Grammar(_) => StructureKind::Grammar,
+        }
+    }
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: Speaker, content: impl Into<String>) -> Self {
+        Self { role, content: content.into() }
+    }
+}
+
+impl<'a> PromptBuilder<'a> {
+    /// Prompts with the instructions of an ontology as system message, for answers in this form.
+    pub fn new(ontology: &'a Ontology, kind: StructureKind) -> Self {
+        Self { ontology, instructions: ontology.prompt(), demonstrations: None, kind }
+    }
+
+    /// With demonstrations before the text.
+    #[must_use]
+    pub fn with_demonstrations(mut self, demonstrations: &'a Demonstrations) -> Self {
+        self.demonstrations = Some(demonstrations);
+        self
+    }
+
+    /// The prompt for a unit.
+    pub fn build(&self, unit: &Unit) -> Prompt {
+        let mut messages = vec![Message::new(Speaker::System, self.instructions.as_str())];
+        for demonstration in self.demonstrations.iter().flat_map(|all| all.choose(unit)) {
+            messages.push(Message::new(Speaker::User, demonstration.text.as_str()));
+            messages.push(Message::new(Speaker::Assistant, demonstration.answer.as_str()));
+        }
+        messages.push(Message::new(Speaker::User, unit.text()));
+        let structure = match self.kind {
+            StructureKind::None => Structure::None,
+            StructureKind::JsonObject => Structure::JsonObject,
+            StructureKind::JsonSchema => Structure::JsonSchema(self.ontology.json_schema_strict()),
+            StructureKind::Grammar => Structure::Grammar(answer_grammar(unit, self.ontology)),
+        };
+        Prompt { doc_key: unit.document.key.clone(), sentence: unit.sentence, messages, structure }
+    }
+}

@@ -1,0 +1,127 @@
+//! How to ask.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How a job asks; also the section of a configuration file that describes a remote system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Base address of the API, such as `https://host/v1`.
+    pub endpoint: String,
+    /// The model's name at the endpoint.
+    pub model: String,
+    /// Name of the environment variable that holds the key.
+    pub key_variable: String,
+    /// How the form of the answer is enforced.
+    pub structure: StructureKind,
+    /// Demonstrations before each prompt.
+    pub shots: usize,
+    /// How demonstrations are chosen.
+    pub selection: Selection,
+    /// Seed of the demonstrations chosen at random, and of the jitter between retries.
+    pub seed: u64,
+    /// Sampling temperature; not sent where `None` (some models refuse it).
+    pub temperature: Option<f64>,
+    /// Most tokens of an answer.
+    pub max_tokens: u32,
+    /// The name under which `max_tokens` is sent; newer models want `max_completion_tokens`.
+    pub max_tokens_name: String,
+    /// Further fields of the request body, sent as they are.
+    pub extra: Map<String, Value>,
+    /// Requests in flight at the same time.
+    pub concurrency: usize,
+    /// Most requests a minute; unlimited where `None`.
+    pub requests_per_minute: Option<f64>,
+    /// Most tokens a minute, prompt and answer; unlimited where `None`.
+    pub tokens_per_minute: Option<f64>,
+    /// Seconds after which a request is given up and retried.
+    pub timeout_seconds: f64,
+    /// Attempts for each prompt.
+    pub attempts: u32,
+    /// Shortest upper bound of the delay before a retry, in seconds; it doubles with every attempt.
+    pub backoff_seconds: f64,
+    /// The price table.
+    pub prices: Option<PathBuf>,
+    /// The answers of the job may cost this much, in the currency of the price table.
+    pub budget: Option<f64>,
+    /// Use the batch API.
+    pub batch: bool,
+    /// Seconds between two looks at a batch.
+    pub poll_seconds: f64,
+}
+
+/// How the form of an answer is enforced by the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StructureKind {
+    /// `response_format` with a strict JSON Schema.
+    #[default]
+    JsonSchema,
+    /// `response_format` that asks for any JSON object.
+    JsonObject,
+    /// A Lark grammar through vLLM's `structured_outputs`.
+    Grammar,
+    /// Not at all.
+    None,
+}
+
+/// How demonstrations are chosen from the training documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// The same for every prompt: again and again the first unit that shows the most labels that
+    /// were not shown yet.
+    #[default]
+    Fixed,
+    /// The same for every prompt: drawn without replacement with the seed.
+    Random,
+    /// For each prompt the units with the most similar words (cosine of tf-idf vectors), the most
+    /// similar last.
+    Nearest,
+}
+
+impl StructureKind {
+    /// All kinds, the strictest first.
+    pub const ALL: [Self; 4] = [Self::JsonSchema, Self::Grammar, Self::JsonObject, Self::None];
+
+    /// The name in configuration files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonSchema => "json-schema",
+            Self::JsonObject => "json-object",
+            Self::Grammar => "grammar",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            model: String::new(),
+            key_variable: "OPENAI_API_KEY".into(),
+            structure: StructureKind::default(),
+            shots: 0,
+            selection: Selection::default(),
+            seed: 1,
+            temperature: Some(0.0),
+            max_tokens: 1024,
+            max_tokens_name: "max_tokens".into(),
+            extra: Map::new(),
+            concurrency: 8,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            timeout_seconds: 120.0,
+            attempts: 6,
+            backoff_seconds: 0.5,
+            prices: None,
+            budget: None,
+            batch: false,
+            poll_seconds: 10.0,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a job took.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ModelPrice, Outcome, StoredAnswer, Usage};
+
+/// What a job took: tokens and cost of all its answers, whenever they were paid for.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Prompts with an answer.
+    pub prompts: usize,
+    /// Answers asked for by this call.
+    pub calls: usize,
+    /// Different answers that the cache had.
+    pub reused: usize,
+    /// Attempts of this call that failed and were repeated.
+    pub retries: usize,
+    /// Requests that were sent without a whole reply, and may have been charged for.
+    pub unsettled: u64,
+    /// Tokens of all different answers.
+    pub usage: Usage,
+    /// Their cost, where the model has a price.
+    pub cost: Option<f64>,
+    /// Median latency of all different answers in milliseconds.
+    pub latency_median_ms: Option<f64>,
+    /// 95th percentile of the latency in milliseconds.
+    pub latency_p95_ms: Option<f64>,
+    /// Number of prompts by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Wall-clock seconds of this call.
+    pub seconds: f64,
+}
+
+impl Statistics {
+    /// Adds up the answers of a job; equal requests share an answer, which counts once.
+    pub(crate) fn of<'a>(answers: impl Iterator<Item = &'a StoredAnswer>, price: Option<ModelPrice>) -> Self {
+        let mut all = Self { cost: price.map(|_| 0.0), ..Self::default() };
+        let mut seen = HashSet::new();
+        let mut latencies = Vec::new();
+        for answer in answers {
+            all.prompts += 1;
+            *all.outcomes.entry(answer.outcome).or_default() += 1;
+            if !seen.insert(answer.digest.as_str()) {
+                continue;
+            }
+            all.usage += answer.usage;
+            latencies.push(answer.latency_ms as f64);
+            if let (Some(sum), Some(price)) = (&mut all.cost, price) {
+                *sum += price.cost(answer.usage, answer.channel);
+            }
+        }
+        latencies.sort_by(f64::total_cmp);
+        all.latency_median_ms = quantile(&latencies, 0.5);
+        all.latency_p95_ms = quantile(&latencies, 0.95);
+        all
+    }
+}
+
+/// The smallest value that at least this share of the sorted values does not exceed.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_occurred() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!((quantile(&values, 0.5), quantile(&values, 0.95)), (Some(50.0), Some(95.0)));
+        assert_eq!((quantile(&[7.0], 0.95), quantile(&[], 0.5)), (Some(7.0), None));
+    }
+}

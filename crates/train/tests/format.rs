@@ -1,0 +1,184 @@
+//! Text to tokens: prompts, answers, roles and what is left out.
+
+use jiff::civil::DateTime;
+use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, Role, gold, render};
+use tabpo_corpus::synthetic::{SyntheticConfig, generate, ontology};
+use tabpo_corpus::{Level, Unit};
+use tabpo_engine::{BpeOptions, ChatTemplate, Tokenizer};
+use tabpo_train::{
+    AnswerText, BatchPlan, Cursor, ExampleError, ExampleFormat, ExampleRecord, FormatError, PromptFormat, StepPlanner,
+    TextSource, TrainBudget, rendered,
+};
+
+/// Sources with their gold answers.
+fn gold_answers() -> Vec<(String, Rendered)> {
+    let corpus =
+        generate(&SyntheticConfig { sft: 40, gold: 10, validation: 10, test: 10, ..SyntheticConfig::default() });
+    let units = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence));
+    units.map(|unit| (unit.text().to_owned(), render(&gold(&unit), ontology()))).collect()
+}
+
+fn tokenizer(texts: &[(String, Rendered)]) -> Tokenizer {
+    let texts = texts.iter().flat_map(|(source, answer)| [source.clone(), answer.text.clone()]);
+    let options = BpeOptions { vocabulary_size: 500, ..BpeOptions::default() };
+    Tokenizer::train(texts, &options).expect("the texts train a tokenizer")
+}
+
+fn formats(tokenizer: &Tokenizer) -> [PromptFormat; 2] {
+    let template = ChatTemplate::new(ChatTemplate::PLAIN.to_owned(), tokenizer.special(), "test".as_ref());
+    [
+        PromptFormat::Plain { separator: "<|assistant|>".into() },
+        PromptFormat::Chat {
+            template: Box::new(template.expect("the template is valid")),
+            system: Some("Extract.".into()),
+            date: DateTime::constant(2024, 7, 26, 0, 0, 0, 0),
+        },
+    ]
+}
+
+#[test]
+fn prompt_and_answer_decode_to_their_texts_and_the_end_is_supervised() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    for prompt in formats(&tokenizer) {
+        let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
+        assert!(format.stop().contains(&format.end()));
+        for (source, answer) in &texts {
+            let example =
+                format.example("x", source, answer.into(), &[(answer.into(), 0.5)], 4096).expect("a short example");
+            assert_eq!(example.prompt, format.prompt(source).expect("a prompt"));
+            let text = tokenizer.decode(&example.prompt, false).expect("tokens");
+            assert_eq!(text, format.prompt_text(source).expect("a prompt"));
+            assert!(text.contains(source.as_str()));
+            let (end, body) = example.chosen.tokens.split_last().expect("an answer has an end");
+            assert_eq!(*end, format.end());
+            assert_eq!(example.chosen.roles.last(), Some(&Role::End));
+            assert_eq!(tokenizer.decode(body, false).expect("tokens"), answer.text);
+            assert_eq!(example.chosen.roles.len(), example.chosen.tokens.len());
+            assert_eq!(example.rejected[0].answer, example.chosen);
+            assert_eq!(example.rejected[0].weight, 0.5);
+        }
+    }
+}
+
+#[test]
+fn tokens_have_the_roles_of_the_bytes_that_they_stand_for() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    let [plain, _] = formats(&tokenizer);
+    let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+    let mut labels = 0;
+    for (source, answer) in &texts {
+        let example = format.example("x", source, answer.into(), &[], 4096).expect("a short example");
+        let role_text = |role: Role| -> String {
+            let tokens = example.chosen.tokens.iter().zip(&example.chosen.roles);
+            let ids: Vec<u32> = tokens.filter(|(_, found)| **found == role).map(|(token, _)| *token).collect();
+            tokenizer.decode(&ids, false).expect("tokens")
+        };
+        let written: String = answer
+            .parts
+            .iter()
+            .filter(|part| part.role == Role::EntityLabel)
+            .map(|part| &answer.text[part.range.clone()])
+            .collect();
+        assert_eq!(role_text(Role::EntityLabel), written);
+        labels += written.len();
+    }
+    assert!(labels > 100);
+}
+
+#[test]
+fn long_examples_are_counted_and_named_and_never_cut() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    let [plain, _] = formats(&tokenizer);
+    let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+    let lengths: Vec<usize> = texts
+        .iter()
+        .map(|(source, answer)| {
+            let example = format.example("x", source, answer.into(), &[], usize::MAX).expect("an example");
+            example.prompt.len() + example.chosen.tokens.len()
+        })
+        .collect();
+    let mut sorted = lengths.clone();
+    sorted.sort_unstable();
+    let limit = sorted[sorted.len() / 2];
+    let too_long = lengths.iter().filter(|length| **length > limit).count();
+    assert!(too_long > 0);
+
+    let records: Vec<ExampleRecord> = (0..)
+        .zip(&texts)
+        .map(|(number, (source, answer))| ExampleRecord {
+            id: format!("{number}"),
+            source: source.clone(),
+            chosen: answer.clone(),
+            rejected: Vec::new(),
+        })
+        .collect();
+    let source = TextSource::new(&format, &records, limit);
+    let plan = BatchPlan { batch_size: 4, max_tokens: 500, seed: 1, budget: TrainBudget::Epochs(1) };
+    let mut seen = 0;
+    let mut named = 0;
+    for step in StepPlanner::new(&source, plan, Cursor::default()) {
+        let step = step.expect("some examples fit");
+        seen += step.examples.len();
+        named += step.skipped.len();
+        for (id, length) in step.skipped {
+            assert_eq!(lengths[id.parse::<usize>().expect("a number")], length);
+        }
+    }
+    assert_eq!((seen, named), (texts.len() - too_long, too_long));
+}
+
+#[test]
+fn canonical_text_gets_the_parts_of_the_writer_back() {
+    for (_, answer) in gold_answers() {
+        assert_eq!(rendered(&answer.text, ontology()), Some(answer));
+    }
+    let label = ontology().entity_ids().next().expect("a label");
+    let relation = ontology().relation_ids().next().expect("a relation type");
+    let entity =
+        |text: &str, occurrence| AnswerEntity { text: text.into(), span: None, label, subtype: None, occurrence };
+    let answer = Answer {
+        entities: vec![entity("a \"quoted\" \\ text", Some(2)), entity("ünïcode\n", None)],
+        relations: vec![AnswerRelation { head: 1, tail: 0, label: relation }],
+    };
+    let written = render(&answer, ontology());
+    assert_eq!(rendered(&written.text, ontology()), Some(written.clone()));
+    for broken in
+        [written.text.replace("\"e2\"", "\"e7\""), written.text.replace(':', ": "), "{}".into(), String::new()]
+    {
+        assert_eq!(rendered(&broken, ontology()), None, "{broken}");
+    }
+}
+
+#[test]
+fn a_format_that_cannot_end_or_begin_an_answer_is_refused() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    let missing = PromptFormat::Plain { separator: "<|nothing|>".into() };
+    assert!(matches!(ExampleFormat::new(&tokenizer, missing), Err(FormatError::NoSeparator { .. })));
+
+    let source = "{%- for message in messages %}{{- message.content | upper }}{%- endfor %}";
+    let template = ChatTemplate::new(source.into(), tokenizer.special(), "test".as_ref()).expect("valid");
+    let [_, chat] = formats(&tokenizer);
+    let PromptFormat::Chat { date, .. } = chat else { unreachable!("the second format is a chat") };
+    let shouting = PromptFormat::Chat { template: Box::new(template), system: None, date };
+    assert!(ExampleFormat::new(&tokenizer, shouting).is_err());
+}
+
+#[test]
+fn a_template_that_changes_one_answer_is_noticed_at_that_answer() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    let source = "{%- for message in messages %}{{- '<|' + message.role + '|>' + message.content | trim }}\
+        {%- if message.role == 'assistant' %}{{- eos_token }}{%- endif %}{%- endfor %}\
+        {%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}";
+    let template = ChatTemplate::new(source.into(), tokenizer.special(), "test".as_ref()).expect("valid");
+    let date = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
+    let trimming = PromptFormat::Chat { template: Box::new(template), system: None, date };
+    let format = ExampleFormat::new(&tokenizer, trimming).expect("the trial answer survives");
+    let answer = AnswerText { text: "{} ", parts: &[] };
+    let result = format.example("the id", "source", answer, &[], 100);
+    assert!(matches!(result, Err(ExampleError::Format { id, .. }) if id == "the id"));
+}
