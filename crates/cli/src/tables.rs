@@ -3,6 +3,22 @@
 use tabpo_metrics::Comparison;
 use tabpo_report::{Alignment, Table};
 
+/// The metrics of the table that a run prints; the report has them all.
+const HEADLINE: [&str; 7] =
+    ["ner_f1", "label_accuracy", "rel_f1", "rel_plus_f1", "ungrounded", "schema_valid", "ner_both_f1"];
+
+/// The main metrics of a comparison.
+pub fn headline(whole: &Comparison) -> Table {
+    let kept: Vec<usize> =
+        (0..whole.metrics.len()).filter(|&index| HEADLINE.contains(&whole.metrics[index].key.as_str())).collect();
+    let mut part = whole.clone();
+    part.metrics = kept.iter().map(|&index| whole.metrics[index].clone()).collect();
+    for (system, all) in part.systems.iter_mut().zip(&whole.systems) {
+        system.scores = kept.iter().map(|&index| all.scores[index].clone()).collect();
+    }
+    comparison(&part)
+}
+
 /// Systems by metrics: the figure in per cent with its 95 % interval.
 pub fn comparison(comparison: &Comparison) -> Table {
     let metrics = comparison.metrics.iter().map(|metric| (metric.title.clone(), Alignment::Right));

@@ -1,8 +1,27 @@
 //! One module for each command: its arguments and what it does with them.
 
+mod bench;
+mod bench_decode;
+mod bench_preference;
+mod bench_prepare;
+mod bench_step;
+mod chat_template;
+mod compare;
 mod completions;
+mod corpus;
+mod errors;
+mod eval;
+mod generate;
+mod inspect;
+mod merge;
 mod objective;
+mod ontology;
+mod pairs;
+mod predict;
+mod predict_remote;
 mod run;
+mod scoring;
+mod serve_config;
 
 use clap::Subcommand;
 
@@ -13,12 +32,40 @@ use crate::{error::CliError, output::Context, run::Until};
 pub enum Command {
     /// Run a configuration: every stage from documents to report, skipping what is up to date
     Run(run::RunArgs),
+    /// Check an ontology file and show what it is turned into
+    Ontology(ontology::OntologyArgs),
+    /// Count, convert or generate documents
+    Corpus(corpus::CorpusArgs),
     /// Run a configuration up to the fine-tuned model
     Sft(run::RunArgs),
+    /// Write a model's answers for documents
+    Predict(Box<predict::PredictArgs>),
+    /// Find in which ways predictions are wrong
+    Errors(errors::ErrorsArgs),
+    /// Build, look at and export preference pairs
+    Pairs(pairs::PairsArgs),
     /// Run a configuration up to the trained systems
     Train(run::RunArgs),
+    /// Score predictions against gold
+    Eval(eval::EvalArgs),
+    /// Compare systems on the same documents, with intervals and p-values
+    Compare(compare::CompareArgs),
+    /// Run a configuration and write its report page
+    Report(run::RunArgs),
+    /// Add an adapter into the weights of its model
+    Merge(merge::MergeArgs),
+    /// Complete a prompt or answer a conversation
+    Generate(generate::GenerateArgs),
+    /// Render a conversation with a model's chat template
+    ChatTemplate(chat_template::ChatTemplateArgs),
+    /// Look into a model
+    Inspect(inspect::InspectArgs),
     /// List the training objectives, or evaluate the published ones on given inputs
     Objective(objective::ObjectiveArgs),
+    /// Show how to serve a model for `tabpo predict --endpoint`
+    ServeConfig(serve_config::ServeConfigArgs),
+    /// Measure speed and memory on this machine
+    Bench(bench::BenchArgs),
     /// Write a shell completion script
     Completions(completions::CompletionsArgs),
 }
@@ -27,10 +74,23 @@ impl Command {
     /// Runs the command.
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
-            Command::Run(arguments) => run::run(&arguments, Until::Report, context),
+            Command::Run(arguments) | Command::Report(arguments) => run::run(&arguments, Until::Report, context),
+            Command::Ontology(arguments) => ontology::run(arguments, context),
+            Command::Corpus(arguments) => corpus::run(arguments, context),
             Command::Sft(arguments) => run::run(&arguments, Until::Sft, context),
+            Command::Predict(arguments) => predict::run(&arguments, context),
+            Command::Errors(arguments) => errors::run(&arguments, context),
+            Command::Pairs(arguments) => pairs::run(arguments, context),
             Command::Train(arguments) => run::run(&arguments, Until::Train, context),
+            Command::Eval(arguments) => eval::run(&arguments, context),
+            Command::Compare(arguments) => compare::run(&arguments, context),
+            Command::Merge(arguments) => merge::run(&arguments, context),
+            Command::Generate(arguments) => generate::run(&arguments, context),
+            Command::ChatTemplate(arguments) => chat_template::run(&arguments, context),
+            Command::Inspect(arguments) => inspect::run(&arguments, context),
             Command::Objective(arguments) => objective::run(arguments, context),
+            Command::ServeConfig(arguments) => serve_config::run(&arguments),
+            Command::Bench(arguments) => bench::run(&arguments, context),
             Command::Completions(arguments) => completions::run(&arguments, context),
         }
     }

@@ -100,7 +100,7 @@ impl Run<'_> {
         })?;
         let text = std::fs::read(&path).or_failed()?;
         let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
-        let table = tables::comparison(&file.comparison);
+        let table = tables::headline(&file.comparison);
         Ok(Compared { file, digest, table })
     }
 }

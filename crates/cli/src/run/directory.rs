@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -45,16 +44,7 @@ impl RunDirectory {
     }
 }
 
-/// Writes a file whole or not at all: to a temporary name beside it, synced, renamed.
+/// Writes a file whole or not at all.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().or_failed().map_err(|error| error.context(format!("cannot write {}", path.display())))
+    tabpo_corpus::write_file(path, content).or_failed()
 }

@@ -22,7 +22,6 @@ use tabpo_pairs::Patterns;
 use self::{
     directory::{RunDirectory, write_atomically},
     ledger::{Key, Ledger},
-    policy::{PolicyFolder, Voice},
     splits::Splits,
     systems::System,
 };
@@ -32,6 +31,11 @@ use crate::{
     output::Context,
 };
 
+
+pub use self::{
+    policy::{PolicyFolder, SEPARATOR, Voice},
+    prediction::Prediction,
+};
 
 /// How far a run goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,7 +17,9 @@ use super::{
     Artefact, Part, Run, Trained,
     directory::write_atomically,
     key,
+    folder_digest,
     policy::{PolicyFolder, Voice},
+    splits,
 };
 use crate::{
     config::PredictSection,
@@ -86,6 +88,19 @@ pub struct Prediction<'a> {
 }
 
 impl Prediction<'_> {
+    /// Names what the answers depend on, so that a file left by another job is not gone on with.
+    pub fn identity(&self, documents: &[Document]) -> Result<String, CliError> {
+        let adapter = self.policy.adapter.as_deref().map(folder_digest).transpose()?;
+        let key = key("predict")
+            .with("model", &folder_digest(&self.policy.model)?)
+            .with("adapter", &adapter)
+            .with("documents", &splits::digest(documents))
+            .with("ontology", &self.ontology.to_toml())
+            .with("level", &self.level)
+            .with("settings", self.settings);
+        Ok(key.short())
+    }
+
     /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside
     /// it while the work goes on; a file of an interrupted try with the same `id` is gone on with.
     pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &Context) -> Result<(), CliError> {

@@ -30,10 +30,6 @@ pub struct System {
 }
 
 impl System {
-    /// Whether it is one of the controls.
-    pub fn is_control(&self) -> bool {
-        CONTROLS.contains(&self.name.as_str())
-    }
 }
 
 /// The systems in the order in which they are trained and shown: controls at equal steps first,

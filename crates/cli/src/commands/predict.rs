@@ -1,0 +1,104 @@
+//! `tabpo predict`: a model's answers for documents, from a model folder or from an endpoint.
+
+use std::path::PathBuf;
+
+use tabpo_corpus::{Document, Level};
+use tabpo_ontology::Ontology;
+
+use super::predict_remote::{RemoteArgs, RemoteJob, run_remote};
+use crate::{
+    config::PredictSection,
+    error::{CliError, ResultExt},
+    output::Context,
+    run::{PolicyFolder, Prediction, Voice},
+};
+
+/// Arguments of `tabpo predict`.
+#[derive(clap::Args)]
+pub struct PredictArgs {
+    /// A model folder, or with --endpoint the name of the model there
+    #[arg(long, value_name = "DIR|NAME")]
+    model: String,
+    /// A PEFT folder on top of the model folder
+    #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
+    adapter: Option<PathBuf>,
+    /// The ontology file
+    #[arg(long, value_name = "FILE")]
+    ontology: PathBuf,
+    /// The documents, in any corpus format
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// The prediction file to write: JSON lines of doc_key, sent and output
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What one prompt shows: sentence or document
+    #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = level)]
+    level: Level,
+    /// Most tokens of an answer of a model folder
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_new_tokens: usize,
+    /// Sequences of a model folder decoded together
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    batch_size: usize,
+    /// Let a model folder write nothing but valid, grounded answers
+    #[arg(long, conflicts_with = "endpoint")]
+    constrained: bool,
+    /// Print what an endpoint took as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// Writes the predictions. A local job that was stopped goes on where it was.
+pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
+    let ontology = Ontology::read(&arguments.ontology).or_input()?;
+    let documents = read(&arguments.data, &ontology, context)?;
+    if let Some(endpoint) = &arguments.remote.endpoint {
+        let from = arguments.remote.demonstrations_from.as_ref();
+        let demonstrations = from.map(|path| read(path, &ontology, context)).transpose()?.unwrap_or_default();
+        let job = RemoteJob {
+            name: &arguments.model,
+            ontology: &ontology,
+            documents: &documents,
+            demonstrations: &demonstrations,
+            level: arguments.level,
+            out: &arguments.out,
+            cache: &arguments.remote.cache,
+        };
+        return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
+    }
+    let policy = PolicyFolder { model: PathBuf::from(&arguments.model), adapter: arguments.adapter.clone() };
+    let voice = Voice::open(&policy.model, &ontology)?;
+    let settings = PredictSection {
+        max_new_tokens: arguments.max_new_tokens,
+        batch_size: arguments.batch_size,
+        constrained: arguments.constrained,
+    };
+    let prediction = Prediction {
+        name: "predict",
+        policy: &policy,
+        voice: &voice,
+        ontology: &ontology,
+        level: arguments.level,
+        settings: &settings,
+    };
+    let id = prediction.identity(&documents)?;
+    prediction.write(&documents, &arguments.out, &id, context)
+}
+
+fn read(path: &std::path::Path, ontology: &Ontology, context: &Context) -> Result<Vec<Document>, CliError> {
+    let loaded = tabpo_corpus::read(path, None, ontology).or_input()?;
+    for (note, count) in loaded.notes.iter() {
+        context.say(format!("reading {}: {count} {note}", path.display()));
+    }
+    Ok(loaded.documents)
+}
+
+fn level(name: &str) -> Result<Level, String> {
+    match name {
+        "sentence" => Ok(Level::Sentence),
+        "document" => Ok(Level::Document),
+        _ => Err("valid: sentence, document".to_owned()),
+    }
+}
