@@ -24,10 +24,12 @@ pub fn comparison(comparison: &Comparison) -> Table {
     let metrics = comparison.metrics.iter().map(|metric| (metric.title.clone(), Alignment::Right));
     let mut table = Table::new(std::iter::once(("System".to_owned(), Alignment::Left)).chain(metrics));
     for system in &comparison.systems {
-        let name = if system.runs > 1 { format!("{} ({} seeds)", system.name, system.runs) } else { system.name.clone() };
-        let scores = system.scores.iter().map(|score| {
-            format!("{} [{}, {}]", percent(score.value), percent(score.low), percent(score.high))
-        });
+        let name =
+            if system.runs > 1 { format!("{} ({} seeds)", system.name, system.runs) } else { system.name.clone() };
+        let scores = system
+            .scores
+            .iter()
+            .map(|score| format!("{} [{}, {}]", percent(score.value), percent(score.low), percent(score.high)));
         table.push(std::iter::once(name).chain(scores));
     }
     table

@@ -64,7 +64,10 @@ fn a_relation_to_no_entity_is_shown() {
 #[test]
 fn a_wrong_configuration_key_is_answered_with_line_and_nearest() {
     let stderr = run_configuration("per_example = 2", "per_exmaple = 2");
-    assert!(stderr.contains("config.toml:") && stderr.contains("per_exmaple") && stderr.contains("`per_example`"), "{stderr}");
+    assert!(
+        stderr.contains("config.toml:") && stderr.contains("per_exmaple") && stderr.contains("`per_example`"),
+        "{stderr}"
+    );
 }
 
 #[test]

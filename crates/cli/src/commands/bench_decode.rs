@@ -9,9 +9,7 @@ use std::{
 use serde::Serialize;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_engine::{
-    Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, Tokenizer, generate,
-};
+use tabpo_engine::{Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, Tokenizer, generate};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 
 use crate::{
@@ -85,7 +83,9 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     let vocabulary = model.config.vocabulary;
     let requests: Vec<Request> = (0..arguments.prompts.get())
         .map(|prompt| Request {
-            prompt: (0..arguments.prompt_tokens.get()).map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32).collect(),
+            prompt: (0..arguments.prompt_tokens.get())
+                .map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32)
+                .collect(),
             constraint: None,
         })
         .collect();
@@ -103,9 +103,10 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     let tokens = arguments.prompts.get() * arguments.new_tokens.get();
-    let grammar = match arguments.model.join("tokenizer.json").exists() && arguments.sentences > 0 {
-        true => Some(time_grammar(arguments, vocabulary)?),
-        false => None,
+    let grammar = if arguments.model.join("tokenizer.json").exists() && arguments.sentences > 0 {
+        Some(time_grammar(arguments, vocabulary)?)
+    } else {
+        None
     };
     let outcome = Outcome {
         threads: rayon::current_num_threads(),
@@ -141,14 +142,16 @@ fn time_grammar(arguments: &DecodeArgs, vocabulary: usize) -> Result<GrammarOutc
     let compiler = GrammarCompiler::new(&tokenizer, vocabulary, tokenizer.stop_ids()).or_input()?;
     let vocabulary_time = start.elapsed();
     let ontology = Arc::new(synthetic::ontology().clone());
-    let config = synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: arguments.sentences, ..Default::default() };
+    let config =
+        synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: arguments.sentences, ..Default::default() };
     let documents = synthetic::generate(&config).test;
     let (mut compile, mut take, mut masks) = (Duration::ZERO, Duration::ZERO, Vec::new());
     let mut sentences = 0;
     for unit in documents.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {
         sentences += 1;
         let words = unit.words();
-        let grammar = AnswerGrammar::new(Arc::clone(&ontology), unit.text(), &words, AnswerLimits::for_words(words.len()));
+        let grammar =
+            AnswerGrammar::new(Arc::clone(&ontology), unit.text(), &words, AnswerLimits::for_words(words.len()));
         let start = Instant::now();
         let constraint =
             Constraint { grammar: grammar.first(), next: Some(Arc::new(move |text, stage| grammar.next(text, stage))) };

@@ -167,8 +167,10 @@ impl Bench {
         let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
         let ontology = given.as_ref().unwrap_or_else(|| synthetic::ontology());
         let path = &arguments.pairs;
-        let file = File::open(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
-        let pairs: Vec<PairRecord> = PairRecord::read(BufReader::new(file), path).collect::<Result<_, _>>().or_input()?;
+        let file =
+            File::open(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
+        let pairs: Vec<PairRecord> =
+            PairRecord::read(BufReader::new(file), path).collect::<Result<_, _>>().or_input()?;
         let mut records = group_pairs(pairs, ontology).or_input()?;
         records.truncate(arguments.examples.unwrap_or(usize::MAX));
         for record in &mut records {
@@ -217,9 +219,12 @@ impl Bench {
         recompute: Recompute,
         context: &Context,
     ) -> Result<Measurement, CliError> {
-        let format = ExampleFormat::new(&self.tokenizer, PromptFormat::Plain { separator: SEPARATOR.into() }).or_input()?;
+        let format =
+            ExampleFormat::new(&self.tokenizer, PromptFormat::Plain { separator: SEPARATOR.into() }).or_input()?;
         let mut records = self.records[..examples].to_vec();
-        records.iter_mut().for_each(|record| record.rejected.truncate(negatives));
+        for record in &mut records {
+            record.rejected.truncate(negatives);
+        }
         let source = TextSource::new(&format, &records, self.model.config.max_positions);
         let pairs = records.iter().map(|record| record.rejected.len() as u64).sum::<u64>();
         let TrainBudget::Epochs(epochs) = self.plan.budget else { unreachable!("the command counts epochs") };
@@ -311,7 +316,8 @@ impl Operations {
     }
 
     fn training(&self, rows: u64, head_rows: u64) -> f64 {
-        2.0 * (rows as f64 * (2.0 * self.frozen - self.first + 3.0 * self.adapters) + 2.0 * head_rows as f64 * self.head)
+        2.0 * (rows as f64 * (2.0 * self.frozen - self.first + 3.0 * self.adapters)
+            + 2.0 * head_rows as f64 * self.head)
     }
 
     fn inference(&self, rows: u64, head_rows: u64) -> f64 {
@@ -360,15 +366,17 @@ fn text(outcome: &Outcome) -> String {
         main.gflops,
         100.0 * outcome.share_of_peak,
         outcome.peak_gflops,
-        outcome.peak_rss_bytes.map_or(String::new(), |bytes| format!(", peak memory {:.0} MB", megabytes(bytes as usize))),
+        outcome
+            .peak_rss_bytes
+            .map_or(String::new(), |bytes| format!(", peak memory {:.0} MB", megabytes(bytes as usize))),
     );
     let longest = outcome.sweep.iter().map(|point| point.seconds).fold(0.0, f64::max);
     for point in &outcome.sweep {
         let bar = "#".repeat((50.0 * point.seconds / longest).round() as usize);
-        text.push_str(&format!(
+        text += &format!(
             "{:>5} examples x {:>2} negatives {:>8} tokens {:>7.1} s {bar}\n",
             point.examples, point.negatives, point.tokens_computed, point.seconds
-        ));
+        );
     }
     text
 }

@@ -54,7 +54,8 @@ pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     for pair in &comparison.differences {
         let table = differences(&comparison, pair).render(score.format);
         // The other formats name the pair in the header.
-        let heading = if score.format == Format::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };
+        let heading =
+            if score.format == Format::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };
         text.push(heading + &table);
     }
     output::print(&text.join("\n"))

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tabpo_metrics::{
-    Comparison, Counts, Evaluation, Family, Layout, Measure, Metric, Prf, Tally, Triple, compare,
-};
+use tabpo_metrics::{Comparison, Counts, Evaluation, Family, Layout, Measure, Metric, Prf, Tally, Triple, compare};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Format, Table};
 
@@ -97,7 +95,8 @@ fn per_label(counts: &Counts, metric: &Metric) -> Option<Table> {
         let triple @ Triple { matched, predicted, gold } = counts.layout.triple(&row, family, slot);
         if predicted + gold > 0 {
             let Prf { p, r, f1 } = Prf::of(triple);
-            let cells = [percent(p), percent(r), percent(f1), matched.to_string(), predicted.to_string(), gold.to_string()];
+            let cells =
+                [percent(p), percent(r), percent(f1), matched.to_string(), predicted.to_string(), gold.to_string()];
             table.push([name.clone()].into_iter().chain(cells));
         }
     }
@@ -129,7 +128,9 @@ fn emitted(evaluation: &Evaluation) -> Option<Table> {
     let raw = evaluation.raw.as_ref()?;
     let mut table = Table::new([("Emitted", Alignment::Left), ("Count", Alignment::Right)]);
     table.push(["units".to_owned(), evaluation.units.to_string()]);
-    for (name, tally) in [("entities", "ent_items"), ("relations", "rel_items"), ("relations without place", "rel_unresolved")] {
+    for (name, tally) in
+        [("entities", "ent_items"), ("relations", "rel_items"), ("relations without place", "rel_unresolved")]
+    {
         table.push([name.to_owned(), raw.counts.get(tally).copied().unwrap_or(0).to_string()]);
     }
     for (fault, count) in &raw.faults {

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tabpo_engine::{
-    ChatTemplate, FinishReason, GenerateOptions, Lora, Model, Request, Sampling, Tokenizer, generate,
-};
+use tabpo_engine::{ChatTemplate, FinishReason, GenerateOptions, Lora, Model, Request, Sampling, Tokenizer, generate};
 
 use super::chat_template::{now, read_messages};
 use crate::{
@@ -61,7 +59,9 @@ struct Output {
 /// Prints the completion.
 pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError> {
     if arguments.temperature < 0.0 || !(0.0..=1.0).contains(&arguments.top_p) || arguments.max_new_tokens == 0 {
-        return Err(CliError::input("--temperature is at least 0, --top-p between 0 and 1, --max-new-tokens at least 1"));
+        return Err(CliError::input(
+            "--temperature is at least 0, --top-p between 0 and 1, --max-new-tokens at least 1",
+        ));
     }
     let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
     let mut stop = tokenizer.stop_ids().to_vec();
@@ -89,8 +89,10 @@ pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError>
         log_probs: arguments.log_probs,
     };
     let requests = [Request { prompt, constraint: None }];
-    let completion =
-        generate(&model, lora.as_ref(), None, &requests, &options, |_| {}).or_input()?.pop().expect("one request, one completion");
+    let completion = generate(&model, lora.as_ref(), None, &requests, &options, |_| {})
+        .or_input()?
+        .pop()
+        .expect("one request, one completion");
     let text = tokenizer.decode(completion.text_tokens(), true).or_failed()?;
     if arguments.json {
         output::print_json(&Output {

@@ -25,6 +25,8 @@ mod serve_config;
 
 use clap::Subcommand;
 
+pub use predict_remote::{RemoteJob, answer_documents, remote_system};
+
 use crate::{error::CliError, output::Context, run::Until};
 
 /// The commands of tabpo.

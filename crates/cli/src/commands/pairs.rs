@@ -285,7 +285,14 @@ fn summary_text(summary: &BuildSummary) -> String {
     let mut table = Table::new(columns);
     for share in &summary.kinds {
         let row = |source: &str, name: &str, wanted, realised, count: u64| {
-            [share.kind.name().to_owned(), source.to_owned(), name.to_owned(), percent(wanted), percent(realised), count.to_string()]
+            [
+                share.kind.name().to_owned(),
+                source.to_owned(),
+                name.to_owned(),
+                percent(wanted),
+                percent(realised),
+                count.to_string(),
+            ]
         };
         table.push(row("all", "", share.wanted, share.realised, share.count));
         for way in summary.ways.iter().filter(|way| way.kind == share.kind) {
@@ -370,8 +377,8 @@ fn stats_text(stats: &PairStats) -> String {
 fn write_export(arguments: &ExportArgs) -> Result<(), CliError> {
     let ontology = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
     let instruction = ontology.map(|ontology| ontology.prompt());
-    let lines = read_pairs(&arguments.file)?
-        .map(|record| Ok(export(&record?, arguments.format, instruction.as_deref())));
+    let lines =
+        read_pairs(&arguments.file)?.map(|record| Ok(export(&record?, arguments.format, instruction.as_deref())));
     match &arguments.out {
         None => {
             for line in lines {

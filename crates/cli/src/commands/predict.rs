@@ -74,6 +74,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,
         constrained: arguments.constrained,
+        ..PredictSection::default()
     };
     let prediction = Prediction {
         name: "predict",

@@ -65,10 +65,14 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
     }
     let (last, sections) = parts.split_last().ok_or_else(usage)?;
     for section in sections {
-        let table = place.as_table_mut().ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
+        let table = place
+            .as_table_mut()
+            .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
         place = table.entry((*section).to_owned()).or_insert_with(|| Value::Table(Table::new()));
     }
-    let table = place.as_table_mut().ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
+    let table = place
+        .as_table_mut()
+        .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
     table.insert((*last).to_owned(), value);
     root.try_into().map_err(|error: toml::de::Error| {
         let mistake = CliError::input(format!("--set {replacement}: {}", error.message()));
@@ -102,13 +106,15 @@ fn check(config: &RunConfig) -> Result<(), CliError> {
             .with_hint("give `train` and `test` files, or a [data.synthetic] section for the built-in corpus"));
     }
     if data.synthetic.is_some() && data.train.is_some() {
-        return Err(CliError::input("[data] names files and [data.synthetic] the built-in corpus").with_hint("keep one of the two"));
+        return Err(CliError::input("[data] names files and [data.synthetic] the built-in corpus")
+            .with_hint("keep one of the two"));
     }
     if data.train.is_some() && data.test.is_none() {
         return Err(CliError::input("[data] names no `test` file").with_hint("the comparison is made on it"));
     }
     if data.train.is_some() && config.ontology.file.is_none() {
-        return Err(CliError::input("[ontology] names no `file`").with_hint("documents of your own need an ontology of your own"));
+        return Err(CliError::input("[ontology] names no `file`")
+            .with_hint("documents of your own need an ontology of your own"));
     }
     if data.synthetic.is_some() && config.ontology.file.is_some() {
         return Err(CliError::input("[ontology] names a file, but the built-in corpus has an ontology of its own")

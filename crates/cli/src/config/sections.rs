@@ -151,7 +151,14 @@ pub struct AdapterSection {
 impl Default for AdapterSection {
     fn default() -> Self {
         let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-        Self { folder: None, rank: 16, alpha: 32.0, dropout: 0.0, rslora: false, targets: targets.map(String::from).to_vec() }
+        Self {
+            folder: None,
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.0,
+            rslora: false,
+            targets: targets.map(String::from).to_vec(),
+        }
     }
 }
 
@@ -292,11 +299,13 @@ pub struct PredictSection {
     pub batch_size: usize,
     /// Whether the test split is decoded a second time under the ontology's grammar.
     pub constrained: bool,
+    /// Hosted models that answer the test split too, by the name that tables show.
+    pub remote: BTreeMap<String, tabpo_remote::Settings>,
 }
 
 impl Default for PredictSection {
     fn default() -> Self {
-        Self { max_new_tokens: 512, batch_size: 32, constrained: false }
+        Self { max_new_tokens: 512, batch_size: 32, constrained: false, remote: BTreeMap::new() }
     }
 }
 

@@ -4,18 +4,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tabpo_corpus::Document;
-use tabpo_metrics::{modes::ErrorModes, Comparison, Counts, Evaluation, Predictions, Profile, Resampling, compare, count, modes};
+use tabpo_metrics::{
+    Comparison, Counts, Evaluation, Predictions, Profile, Resampling, compare, count, modes, modes::ErrorModes,
+};
 use tabpo_ontology::Ontology;
-use tabpo_report::Table;
+use tabpo_report::{RemoteSystem, Table};
 
 use super::{
-    Artefact, Part, Run, Trained,
-    directory::write_atomically,
-    key,
-    policy::Voice,
-    systems::System,
-    training::derived_seed,
-    variants::SystemRuns,
+    Artefact, Part, Run, Trained, directory::write_atomically, key, policy::Voice, systems::System,
+    training::derived_seed, variants::SystemRuns,
 };
 use crate::{
     error::{CliError, ResultExt},
@@ -45,6 +42,8 @@ pub struct Compared {
     pub digest: String,
     /// The table that the run prints.
     pub table: Table,
+    /// What the hosted systems took.
+    pub remote: Vec<RemoteSystem>,
 }
 
 impl Run<'_> {
@@ -69,7 +68,10 @@ impl Run<'_> {
         }
         if self.config.predict.constrained {
             let place = "sft/test-constrained.jsonl";
-            let mut constrained = vec![(format!("{CHECKPOINT} (constrained)"), vec![self.predict(place, sft, Part::TestConstrained, voice)?])];
+            let mut constrained = vec![(
+                format!("{CHECKPOINT} (constrained)"),
+                vec![self.predict(place, sft, Part::TestConstrained, voice)?],
+            )];
             for (system, runs) in systems.iter().zip(trained) {
                 let mut of_system = Vec::new();
                 for run in &runs.runs {
@@ -80,8 +82,12 @@ impl Run<'_> {
             }
             predictions.append(&mut constrained);
         }
-        let digests: Vec<_> =
-            predictions.iter().map(|(name, runs)| (name, runs.iter().map(|run| &run.digest).collect::<Vec<_>>())).collect();
+        let remote = self.remote_stage()?;
+        predictions.extend(remote.iter().map(|system| (system.name.clone(), vec![system.predictions.clone()])));
+        let digests: Vec<_> = predictions
+            .iter()
+            .map(|(name, runs)| (name, runs.iter().map(|run| &run.digest).collect::<Vec<_>>()))
+            .collect();
         let resampling = Resampling {
             resamples: self.config.evaluate.resamples as u32,
             seed: derived_seed(self.config.run.seed, "comparison"),
@@ -101,7 +107,7 @@ impl Run<'_> {
         let text = std::fs::read(&path).or_failed()?;
         let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
         let table = tables::headline(&file.comparison);
-        Ok(Compared { file, digest, table })
+        Ok(Compared { file, digest, table, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 
@@ -140,7 +146,11 @@ pub fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology
 }
 
 /// The error modes of the predictions of a file.
-pub fn error_modes(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<ErrorModes, CliError> {
+pub fn error_modes(
+    path: &std::path::Path,
+    documents: &[Document],
+    ontology: &Ontology,
+) -> Result<ErrorModes, CliError> {
     let mut predictions = Predictions::open(path).or_failed()?;
     let gold = documents.iter().map(Ok::<_, std::convert::Infallible>);
     modes::measure(gold, &mut predictions, ontology).or_failed()

@@ -21,8 +21,10 @@ impl RunDirectory {
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("run.lock")).or_failed()?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(CliError::input(format!("another run is writing to {}", root.display()))
-                .with_hint("wait for it, or name another directory with --set run.directory=...")),
+            Err(TryLockError::WouldBlock) => {
+                Err(CliError::input(format!("another run is writing to {}", root.display()))
+                    .with_hint("wait for it, or name another directory with --set run.directory=..."))
+            }
             Err(TryLockError::Error(error)) => {
                 Err(CliError::input(format!("cannot lock the run directory {}: {error}", root.display())))
             }
@@ -38,7 +40,9 @@ impl RunDirectory {
     pub fn path(&self, relative: impl AsRef<Path>) -> Result<PathBuf, CliError> {
         let path = self.root.join(relative);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).or_failed().map_err(|error| error.context(format!("cannot create {}", folder.display())))?;
+            fs::create_dir_all(folder)
+                .or_failed()
+                .map_err(|error| error.context(format!("cannot create {}", folder.display())))?;
         }
         Ok(path)
     }

@@ -31,7 +31,8 @@ pub fn pair_records(path: &Path, ontology: &Ontology) -> Result<Vec<ExampleRecor
 
 /// The pairs of a file, in order.
 pub fn read_pairs(path: &Path) -> Result<Vec<PairRecord>, CliError> {
-    let file = File::open(path).map_err(|error| CliError::input(format!("cannot read the pairs {}: {error}", path.display())))?;
+    let file = File::open(path)
+        .map_err(|error| CliError::input(format!("cannot read the pairs {}: {error}", path.display())))?;
     PairRecord::read(BufReader::new(file), path).collect::<Result<_, _>>().or_input()
 }
 

@@ -116,7 +116,9 @@ impl Ledger {
             return Ok(combined(&done.outputs));
         }
         if context.interrupted() {
-            return Err(CliError::interrupted(format!("stopped before {name}")).with_hint("the same command goes on from here"));
+            return Err(
+                CliError::interrupted(format!("stopped before {name}")).with_hint("the same command goes on from here")
+            );
         }
         self.stages.remove(name);
         let started = Instant::now();
@@ -132,7 +134,9 @@ impl Ledger {
     }
 
     fn unchanged(&self, done: &Finished) -> bool {
-        done.outputs.iter().all(|output| file_digest(&self.root.join(&output.path)).is_ok_and(|digest| digest == output.digest))
+        done.outputs
+            .iter()
+            .all(|output| file_digest(&self.root.join(&output.path)).is_ok_and(|digest| digest == output.digest))
     }
 
     fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Output>, CliError> {

@@ -8,6 +8,7 @@ mod page;
 mod policy;
 mod prediction;
 mod preparation;
+mod remote;
 mod splits;
 mod systems;
 mod training;
@@ -30,7 +31,6 @@ use crate::{
     error::{CliError, ResultExt},
     output::Context,
 };
-
 
 pub use self::{
     policy::{PolicyFolder, SEPARATOR, Voice},
@@ -163,6 +163,7 @@ enum Part {
 }
 
 /// A stage's result: where it is and a digest of what it says.
+#[derive(Clone)]
 struct Artefact<T> {
     path: T,
     digest: String,
@@ -180,11 +181,14 @@ fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
 fn folder_digest(folder: &Path) -> Result<String, CliError> {
     let entries = std::fs::read_dir(folder)
         .map_err(|error| CliError::input(format!("cannot read the model folder {}: {error}", folder.display())))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     files.sort();
     let mut hasher = blake3::Hasher::new();
     for file in files {
-        hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes()).update(file_digest(Some(&file))?.as_bytes());
+        hasher
+            .update(file.file_name().unwrap_or_default().as_encoded_bytes())
+            .update(file_digest(Some(&file))?.as_bytes());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -7,9 +7,9 @@ use tabpo_metrics::modes::{ErrorModes, ModeKind};
 use tabpo_objective::accounting::RoleSummary;
 use tabpo_pairs::PairRecord;
 use tabpo_report::{
-    Comparison, Confusion, Contrast, Curve, CurveChart, Estimate, Fact, LabelScores, LabelSystem, MetricColumn, PairView,
-    Record, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit, StageTime, SystemKind, SystemRow,
-    html, read_metrics,
+    Comparison, Confusion, Contrast, Curve, CurveChart, Estimate, Fact, LabelScores, LabelSystem, MetricColumn,
+    PairView, Record, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit, StageTime,
+    SystemKind, SystemRow, html, read_metrics,
 };
 
 use super::{
@@ -43,7 +43,7 @@ impl Run<'_> {
         let key = key("report").with("comparison", &compared.digest).with("pairs", &pairs.digest);
         let steps = if self.log().exists() { read_metrics(&self.log()).or_failed()? } else { Vec::new() };
         let shown = read_pairs(&pairs.path)?;
-        let input = self.input(systems, trained, &shown, &compared.file, &steps);
+        let input = self.input(systems, trained, &shown, compared, &steps);
         let page = html::page(&input);
         self.ledger.stage(self.context, "report", &key, &["report.html".into()], || {
             write_atomically(&path, page.as_bytes())
@@ -56,28 +56,28 @@ impl Run<'_> {
         systems: &[System],
         trained: &[SystemRuns],
         pairs: &[PairRecord],
-        file: &ComparisonFile,
+        compared: &Compared,
         steps: &[Record],
     ) -> ReportInput {
+        let file = &compared.file;
         let first_runs: Vec<(&str, String)> = systems
             .iter()
             .zip(trained)
             .map(|(system, runs)| (system.name.as_str(), runs.runs[0].folder.display().to_string()))
             .collect();
-        let last: Vec<(&str, Last)> =
-            first_runs.iter().map(|(name, stage)| (*name, Last::of(steps, stage))).collect();
+        let last: Vec<(&str, Last)> = first_runs.iter().map(|(name, stage)| (*name, Last::of(steps, stage))).collect();
         ReportInput {
             title: self.config.run.name.clone(),
             subtitle: Some(format!("tabpo {}", env!("CARGO_PKG_VERSION"))),
             summary: Some(self.summary(systems, trained)),
-            comparison: Some(comparison(file, self.splits.test.len())),
+            comparison: Some(comparison(file, &compared.remote, self.splits.test.len())),
             labels: labels(file),
             errors: file.modes.iter().map(|(name, modes)| self.errors(name, modes)).collect(),
             curves: curves(&first_runs, steps),
             gradients: Some(shares(&last)),
             erosion: last.iter().filter(|(_, last)| last.compared()).map(|(name, last)| last.change(name)).collect(),
             pairs: evenly(pairs, PAIRS_SHOWN).map(view).collect(),
-            remote: Vec::new(),
+            remote: compared.remote.clone(),
         }
     }
 
@@ -132,15 +132,20 @@ impl Run<'_> {
             confusions.push(confusion("Relation type, given the pair", &relations, counts));
         }
         let kinds = ModeKind::ALL.iter().map(|&kind| (kind.name().to_owned(), modes.count(kind)));
-        tabpo_report::ErrorModes { system: name.to_owned(), confusions, kinds: kinds.filter(|kind| kind.1 > 0).collect() }
+        tabpo_report::ErrorModes {
+            system: name.to_owned(),
+            confusions,
+            kinds: kinds.filter(|kind| kind.1 > 0).collect(),
+        }
     }
 }
 
-fn comparison(file: &ComparisonFile, documents: usize) -> Comparison {
+fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) -> Comparison {
     let from = &file.comparison;
     let kind = |name: &str| match name {
         CHECKPOINT => SystemKind::Checkpoint,
         name if CONTROLS.contains(&name) => SystemKind::Control,
+        name if remote.iter().any(|system| system.name == name) => SystemKind::Remote,
         _ => SystemKind::System,
     };
     let estimate = |score: &tabpo_metrics::comparison::Estimate| {
@@ -222,7 +227,9 @@ fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
             let count = support.entry(label).or_default();
             *count = (*count).max(*gold);
         }
-        let f1 = |scores: &BTreeMap<String, (f64, u64)>| support.keys().map(|label| scores.get(*label).map(|s| s.0)).collect();
+        let f1 = |scores: &BTreeMap<String, (f64, u64)>| {
+            support.keys().map(|label| scores.get(*label).map(|s| s.0)).collect()
+        };
         LabelScores {
             title: title.to_owned(),
             labels: support.keys().map(|label| (*label).clone()).collect(),

@@ -74,10 +74,12 @@ impl Voice {
 }
 
 fn has_template(folder: &Path) -> bool {
-    let in_config = || std::fs::read_to_string(folder.join("tokenizer_config.json")).is_ok_and(|text| text.contains("\"chat_template\""));
+    let in_config = || {
+        std::fs::read_to_string(folder.join("tokenizer_config.json"))
+            .is_ok_and(|text| text.contains("\"chat_template\""))
+    };
     folder.join("chat_template.jinja").exists() || in_config()
 }
-
 
 /// Writes what was trained: a model folder with its tokenizer, or a PEFT folder.
 pub fn save(policy: &Policy<'_, f32>, start: &PolicyFolder, folder: &Path) -> Result<(), CliError> {

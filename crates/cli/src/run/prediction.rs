@@ -1,7 +1,7 @@
 //! Predictions: a model's answers for the units of some documents, one JSON line each.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -16,8 +16,7 @@ use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 use super::{
     Artefact, Part, Run, Trained,
     directory::write_atomically,
-    key,
-    folder_digest,
+    folder_digest, key,
     policy::{PolicyFolder, Voice},
     splits,
 };
@@ -47,7 +46,7 @@ impl Run<'_> {
             Part::Test | Part::TestConstrained => (&self.splits.test, &self.digests.test),
         };
         let constrained = part == Part::TestConstrained;
-        let settings = PredictSection { constrained, ..self.config.predict.clone() };
+        let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.config.predict.clone() };
         let name = place.with_extension("").display().to_string();
         let key = key(&name)
             .with("policy", &policy.digest)
@@ -65,8 +64,9 @@ impl Run<'_> {
         };
         let id = key.short();
         let context = self.context;
-        let digest =
-            self.ledger.stage(context, &name, &key, &[place.to_owned()], || prediction.write(documents, &path, &id, context))?;
+        let digest = self
+            .ledger
+            .stage(context, &name, &key, &[place.to_owned()], || prediction.write(documents, &path, &id, context))?;
         Ok(Artefact { path, digest })
     }
 }
@@ -118,8 +118,12 @@ impl Prediction<'_> {
         for chunk in units[done.len()..].chunks(CHUNK) {
             if context.interrupted() {
                 progress.finish();
-                return Err(CliError::interrupted(format!("stopped after {} of {} units, which are saved", done.len(), units.len()))
-                    .with_hint("the same command goes on from here"));
+                return Err(CliError::interrupted(format!(
+                    "stopped after {} of {} units, which are saved",
+                    done.len(),
+                    units.len()
+                ))
+                .with_hint("the same command goes on from here"));
             }
             let before = done.len() as u64;
             let outputs = model.answer(chunk, |count| progress.update(before + count as u64, ""))?;
@@ -208,7 +212,8 @@ impl<'p> Answering<'p> {
         });
         let requests: Vec<Request> = requests.collect::<Result<_, CliError>>()?;
         let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
-        let completions = generate(&self.model, self.adapter.as_ref(), compiler, &requests, &self.options, progress).or_failed()?;
+        let completions =
+            generate(&self.model, self.adapter.as_ref(), compiler, &requests, &self.options, progress).or_failed()?;
         completions.iter().map(|one| self.voice.tokenizer.decode(one.text_tokens(), false).or_failed()).collect()
     }
 }

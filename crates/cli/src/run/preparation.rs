@@ -197,7 +197,8 @@ impl Run<'_> {
             let mut builder = PairBuilder::new(ontology, patterns, &rates, settings.clone(), Some(&tokenize));
             let mut lines = Vec::new();
             let each = documents.iter().cloned().map(Ok::<_, CliError>);
-            let answers = |unit: &Unit| own.get(&(unit.document.key.clone(), unit.sentence)).cloned().into_iter().collect();
+            let answers =
+                |unit: &Unit| own.get(&(unit.document.key.clone(), unit.sentence)).cloned().into_iter().collect();
             builder.build(each, answers, |record| record.write(&mut lines).or_failed())?;
             lines.flush().or_failed()?;
             write_atomically(&path, &lines)?;
@@ -217,7 +218,8 @@ pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliErro
         let text: Vec<String> = section.mix.iter().map(|(kind, share)| format!("{kind}={share}")).collect();
         Mix::parse(&text.join(",")).or_input().map_err(|error| error.context("pairs.mix"))?
     };
-    let sources = SourceShares::parse(&section.sources.join(",")).or_input().map_err(|error| error.context("pairs.sources"))?;
+    let sources =
+        SourceShares::parse(&section.sources.join(",")).or_input().map_err(|error| error.context("pairs.sources"))?;
     Ok(BuildSettings {
         per_example: section.per_example,
         seed: derived_seed(config.run.seed, "pairs"),
@@ -249,4 +251,3 @@ fn names_of(ontology: &Ontology) -> impl Iterator<Item = &str> {
     let entities = ontology.entities.iter().map(|label| label.name.as_str());
     entities.chain(ontology.relations.iter().map(|label| label.name.as_str()))
 }
-

@@ -45,7 +45,8 @@ impl Splits {
         };
         for (name, documents) in splits.named() {
             if documents.iter().all(|document| Unit::all(document, config.data.level).next().is_none()) {
-                let place = file_of(&config.data, name).map_or_else(String::new, |path| format!(" ({})", path.display()));
+                let place =
+                    file_of(&config.data, name).map_or_else(String::new, |path| format!(" ({})", path.display()));
                 return Err(CliError::input(format!("the {name} split{place} is empty")).with_hint(match name {
                     "validation" => "give `data.validation` a file with documents, or raise `data.hold_out`",
                     _ => "give a file with at least one document, or a larger size",

@@ -29,9 +29,6 @@ pub struct System {
     pub equal_flops: bool,
 }
 
-impl System {
-}
-
 /// The systems in the order in which they are trained and shown: controls at equal steps first,
 /// then the configured objectives, then those that spend as many FLOPs as the dearest before them.
 pub fn resolve(section: &PreferenceSection) -> Result<Vec<System>, CliError> {
@@ -43,8 +40,10 @@ pub fn resolve(section: &PreferenceSection) -> Result<Vec<System>, CliError> {
         }
     }
     for name in section.system.keys().filter(|name| systems.iter().all(|system| system.name != **name)) {
-        return Err(CliError::input(format!("[preference.system.{name}] belongs to no system of preference.objectives"))
-            .with_hint(nearest_hint(name, systems.iter().map(|system| system.name.as_str()))));
+        return Err(CliError::input(format!(
+            "[preference.system.{name}] belongs to no system of preference.objectives"
+        ))
+        .with_hint(nearest_hint(name, systems.iter().map(|system| system.name.as_str()))));
     }
     systems.sort_by_key(|system| system.equal_flops);
     Ok(systems)

@@ -134,8 +134,7 @@ impl Job<'_> {
             Schedule::Linear => Decay::Linear,
             Schedule::Constant => Decay::Constant,
         };
-        let schedule =
-            tabpo_train::Schedule { peak: self.learning_rate, warmup: section.warmup, decay, floor: 0.0 };
+        let schedule = tabpo_train::Schedule { peak: self.learning_rate, warmup: section.warmup, decay, floor: 0.0 };
         TrainSettings {
             optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
             clip: (section.clip > 0.0).then_some(section.clip),

@@ -6,8 +6,8 @@ use std::{fs, path::PathBuf};
 use tabpo_metrics::Profile;
 use tabpo_objective::{Objective, WeightSource};
 use tabpo_train::{
-    ExampleError, ExampleRecord, ExampleSource, ScoreTransform, TextSource, TokenisedExample, TrainBudget,
-    log_probs, set_importance_weights,
+    ExampleError, ExampleRecord, ExampleSource, ScoreTransform, TextSource, TokenisedExample, TrainBudget, log_probs,
+    set_importance_weights,
 };
 
 use super::{
@@ -125,7 +125,8 @@ impl Run<'_> {
     /// Trains one variant.
     fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, CliError> {
         let needs = variant.objective.needs();
-        let positive = if needs.third || uses_scorers(variant.objective) { Some(self.scorer(false, common)?) } else { None };
+        let positive =
+            if needs.third || uses_scorers(variant.objective) { Some(self.scorer(false, common)?) } else { None };
         let negative = if uses_scorers(variant.objective) { Some(self.scorer(true, common)?) } else { None };
         let (config, context) = (self.config, self.context);
         let section = &config.preference.train;

@@ -1,0 +1,95 @@
+//! Hosted models as further systems of a run's comparison.
+
+use std::{fs, path::PathBuf};
+
+use serde::Serialize;
+use tabpo_remote::{Settings, Statistics};
+use tabpo_report::RemoteSystem;
+
+use super::{Artefact, Run, directory::write_atomically, key};
+use crate::{
+    commands::{RemoteJob, answer_documents, remote_system},
+    error::{CliError, ResultExt},
+};
+
+/// A hosted model's answers to the test documents.
+pub struct Answered {
+    /// Its name in tables.
+    pub name: String,
+    /// The prediction file.
+    pub(super) predictions: Artefact<PathBuf>,
+    /// Cost and latency.
+    pub figures: RemoteSystem,
+}
+
+/// What decides which answers a hosted model gives; prices, limits and the key's variable do not.
+#[derive(Serialize)]
+struct Question<'a> {
+    endpoint: &'a str,
+    model: &'a str,
+    structure: tabpo_remote::StructureKind,
+    shots: usize,
+    selection: tabpo_remote::Selection,
+    seed: u64,
+    temperature: Option<f64>,
+    max_tokens: u32,
+    extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl<'a> Question<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self {
+            endpoint: &settings.endpoint,
+            model: &settings.model,
+            structure: settings.structure,
+            shots: settings.shots,
+            selection: settings.selection,
+            seed: settings.seed,
+            temperature: settings.temperature,
+            max_tokens: settings.max_tokens,
+            extra: settings.extra.clone(),
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Asks every configured hosted model for the test documents. Answers are kept in the run
+    /// directory, so that none is paid for twice.
+    pub(super) fn remote_stage(&mut self) -> Result<Vec<Answered>, CliError> {
+        let mut answered = Vec::new();
+        for (name, settings) in &self.config.predict.remote {
+            let folder = PathBuf::from("remote").join(name);
+            let (place, figures) = (folder.join("test.jsonl"), folder.join("statistics.json"));
+            let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
+            let cache = self.directory.path("remote/answers")?;
+            let stage = folder.join("test").display().to_string();
+            let key = key(&stage)
+                .with("question", &Question::of(settings))
+                .with("documents", &self.digests.test)
+                .with("demonstrations", &self.digests.curated)
+                .with("ontology", &self.digests.ontology)
+                .with("level", &self.config.data.level);
+            let job = RemoteJob {
+                name: &stage,
+                ontology: &self.ontology,
+                documents: &self.splits.test,
+                demonstrations: &self.splits.curated,
+                level: self.config.data.level,
+                out: &path,
+                cache: &cache,
+            };
+            let context = self.context;
+            let digest = self.ledger.stage(context, &stage, &key, &[place, figures], || {
+                let statistics = answer_documents(&job, settings, context)?;
+                write_atomically(
+                    &figures_path,
+                    &serde_json::to_vec_pretty(&statistics).expect("statistics are plain data"),
+                )
+            })?;
+            let statistics: Statistics = serde_json::from_slice(&fs::read(&figures_path).or_failed()?).or_failed()?;
+            let figures = remote_system(name, &statistics, settings)?;
+            answered.push(Answered { name: name.clone(), predictions: Artefact { path, digest }, figures });
+        }
+        Ok(answered)
+    }
+}
