@@ -73,6 +73,7 @@ impl Context {
     }
 
     /// A warning on stderr, shown even with `--quiet`.
+    #[expect(clippy::unused_self, reason = "stands beside `say`: what talks to the user goes through the context")]
     pub fn warn(&self, line: impl AsRef<str>) {
         eprintln!("warning: {}", line.as_ref());
     }

@@ -1,5 +1,6 @@
 //! Wrong input: a clear message with place and nearest name, exit code 2, nothing left behind.
 
+#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use support::{Place, example};

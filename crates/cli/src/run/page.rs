@@ -209,27 +209,28 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
     }
 }
 
+/// F1 and support by label.
+type ByLabel = BTreeMap<String, (f64, u64)>;
+
 /// F1 by label from the evaluations' JSON form.
 fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
     let families = [("Entities, strict", "ner"), ("Relations, symmetric types in canonical order", "rel_symmetric")];
     let tables = families.into_iter().map(|(title, family)| {
-        let scores = |evaluation: &serde_json::Value| -> BTreeMap<String, (f64, u64)> {
+        let scores = |evaluation: &serde_json::Value| -> ByLabel {
             let per_label = evaluation["set"][family]["per_label"].as_object();
             let each = per_label.into_iter().flatten().map(|(label, score)| {
                 (label.clone(), (score["f1"].as_f64().unwrap_or(0.0), score["gold"].as_u64().unwrap_or(0)))
             });
             each.collect()
         };
-        let systems: Vec<(String, BTreeMap<String, (f64, u64)>)> =
+        let systems: Vec<(String, ByLabel)> =
             file.evaluations.iter().map(|(name, evaluation)| (name.clone(), scores(evaluation))).collect();
         let mut support: BTreeMap<&String, u64> = BTreeMap::new();
         for (label, (_, gold)) in systems.iter().flat_map(|(_, scores)| scores) {
             let count = support.entry(label).or_default();
             *count = (*count).max(*gold);
         }
-        let f1 = |scores: &BTreeMap<String, (f64, u64)>| {
-            support.keys().map(|label| scores.get(*label).map(|s| s.0)).collect()
-        };
+        let f1 = |scores: &ByLabel| support.keys().map(|label| scores.get(*label).map(|s| s.0)).collect();
         LabelScores {
             title: title.to_owned(),
             labels: support.keys().map(|label| (*label).clone()).collect(),

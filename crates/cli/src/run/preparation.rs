@@ -53,8 +53,8 @@ impl Run<'_> {
             let texts = documents.flat_map(|document| texts(document, config, ontology));
             let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
             let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
-            let heads_fit = model.heads > 0 && model.hidden % (2 * model.heads) == 0;
-            if !heads_fit || model.kv_heads == 0 || model.heads % model.kv_heads != 0 {
+            let heads_fit = model.heads > 0 && model.hidden.is_multiple_of(2 * model.heads);
+            if !heads_fit || model.kv_heads == 0 || !model.heads.is_multiple_of(model.kv_heads) {
                 return Err(CliError::input(format!(
                     "[model]: {} heads and {} key and value heads do not divide a width of {}",
                     model.heads, model.kv_heads, model.hidden

@@ -89,8 +89,10 @@ impl<'a> Documents<'a> {
     }
 
     fn parse_buffer(&mut self) -> Result<Document, CorpusError> {
-        // A byte order mark is not JSON, but editors write it.
-        let content = self.buffer.strip_prefix('\u{feff}').unwrap_or(&self.buffer);
+        // A byte order mark is not JSON, but editors write it. Without the line's end, an object that
+        // stops too early is reported on its own line.
+        let content = self.buffer.trim_end_matches(['\n', '\r']);
+        let content = content.strip_prefix('\u{feff}').unwrap_or(content);
         let document = (self.parse)(content, self.ontology, &mut self.notes).map_err(|error| match error {
             LineError::Json(error) => json_error(&self.path, self.line, &error),
             LineError::Invalid(key, problem) => CorpusError::invalid(&self.path, self.line, key, problem),
