@@ -108,7 +108,8 @@ fn templates_that_cannot_be_trained_with_are_refused() {
         .exchange(&question(), "x", date())
         .expect_err("the answer is changed");
     assert!(matches!(error, ChatError::AnswerChanged { .. }), "{error}");
-    let tokenizer = Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
+    let tokenizer =
+        Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
     let error = small("{% for m in messages %}{{ m.content }}{% endfor %}")
         .encode_exchange(&tokenizer, &question(), "x", date())
         .expect_err("nothing ends the answer");
@@ -117,8 +118,10 @@ fn templates_that_cannot_be_trained_with_are_refused() {
 
 #[test]
 fn the_plain_template_encodes_an_exchange() {
-    let tokenizer = Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
-    let template = ChatTemplate::new(ChatTemplate::PLAIN.into(), tokenizer.special(), Path::new("plain")).expect("compiles");
+    let tokenizer =
+        Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
+    let template =
+        ChatTemplate::new(ChatTemplate::PLAIN.into(), tokenizer.special(), Path::new("plain")).expect("compiles");
     let exchange = template.exchange(&question(), "{}", date()).expect("an exchange");
     assert_eq!(exchange.prompt, "<|system|>Extract.<|user|>A text.<|assistant|>");
     assert_eq!(exchange.end, "<|end|>");
@@ -132,15 +135,18 @@ fn the_plain_template_encodes_an_exchange() {
 #[test]
 fn named_templates_and_files_are_found() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let tokenizer = Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
+    let tokenizer =
+        Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
     tokenizer.save(folder.path()).expect("saving");
     assert!(matches!(ChatTemplate::open(folder.path(), &tokenizer), Err(ChatError::None { .. })));
     let config = folder.path().join("tokenizer_config.json");
     let write = |template: Value| {
-        std::fs::write(&config, json!({"eos_token": "<|end|>", "chat_template": template}).to_string()).expect("writing");
+        std::fs::write(&config, json!({"eos_token": "<|end|>", "chat_template": template}).to_string())
+            .expect("writing");
     };
     let render = |name| {
-        ChatTemplate::open_named(folder.path(), &tokenizer, name).and_then(|template| template.render(&[], false, date()))
+        ChatTemplate::open_named(folder.path(), &tokenizer, name)
+            .and_then(|template| template.render(&[], false, date()))
     };
     write(json!("one string"));
     assert_eq!(render(None).expect("the default"), "one string");

@@ -43,7 +43,8 @@ fn change(path: &Path, changes: Value) {
 
 #[test]
 fn every_configuration_survives_being_written() {
-    let variants = std::fs::read_dir(fixture("variants")).expect("variants").map(|entry| entry.expect("an entry").path());
+    let variants =
+        std::fs::read_dir(fixture("variants")).expect("variants").map(|entry| entry.expect("an entry").path());
     for folder in FAMILIES.map(fixture).into_iter().chain(variants) {
         let path = folder.join("config.json");
         let config = ModelConfig::open(&folder).expect("a configuration");
@@ -72,7 +73,8 @@ fn models_survive_being_written_in_every_type_and_in_shards() {
         let ids = &expected(&folder).input_ids;
         for stored in [StoredType::F32, StoredType::F16, StoredType::Bf16] {
             let out = tempfile::tempdir().expect("temporary folder");
-            let options = SaveOptions { stored, shard_bytes: if stored == StoredType::F16 { 20_000 } else { usize::MAX } };
+            let options =
+                SaveOptions { stored, shard_bytes: if stored == StoredType::F16 { 20_000 } else { usize::MAX } };
             let tokens = GenerationTokens { bos: Some(0), stop: vec![1, 2], pad: None };
             model.save(out.path(), &options, &tokens).expect("saving");
             assert_eq!(out.path().join("model.safetensors").exists(), stored != StoredType::F16);
@@ -149,14 +151,26 @@ fn unsupported_settings_are_named() {
         ("llama", json!({"architectures": ["Qwen2MoeForCausalLM"]}), ["architectures", "Qwen2ForCausalLM"]),
         ("llama", json!({"hidden_act": "gelu"}), ["hidden_act", "gelu"]),
         ("llama", json!({"quantization_config": {"bits": 4}}), ["quantization_config", "quantised"]),
-        ("llama", json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}), ["rope_scaling.rope_type", "longrope"]),
+        (
+            "llama",
+            json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}),
+            ["rope_scaling.rope_type", "longrope"],
+        ),
         ("llama", json!({"rope_scaling": {"rope_type": "linear"}}), ["rope_scaling.factor", "missing"]),
         ("llama", json!({"hidden_size": null}), ["hidden_size", "missing"]),
         ("llama", json!({"num_attention_heads": -4}), ["num_attention_heads", "-4"]),
         ("llama", json!({"num_key_value_heads": 3}), ["num_key_value_heads", "3"]),
         ("llama", json!({"partial_rotary_factor": 0.5}), ["partial_rotary_factor", "0.5"]),
-        ("qwen3", json!({"use_sliding_window": true, "sliding_window": 4, "layer_types": ["x", "y"]}), ["layer_types", "\"x\""]),
-        ("qwen3", json!({"layer_types": ["sliding_attention", "full_attention"]}), ["layer_types", "use_sliding_window"]),
+        (
+            "qwen3",
+            json!({"use_sliding_window": true, "sliding_window": 4, "layer_types": ["x", "y"]}),
+            ["layer_types", "\"x\""],
+        ),
+        (
+            "qwen3",
+            json!({"layer_types": ["sliding_attention", "full_attention"]}),
+            ["layer_types", "use_sliding_window"],
+        ),
     ] {
         let message = refusal(family, changes);
         for part in parts {

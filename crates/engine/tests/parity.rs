@@ -44,7 +44,12 @@ fn logits_of_every_variant() {
         // One at a time: dynamic scaling looks at the longest sequence of a batch.
         for (i, ids) in expected(&base).input_ids.into_iter().enumerate() {
             let found = all_logits(&model, None, &[ids]).remove(0);
-            assert_close(&found, &reference[&format!("logits.{i}")], LOGITS, &format!("{}, sequence {i}", variant.display()));
+            assert_close(
+                &found,
+                &reference[&format!("logits.{i}")],
+                LOGITS,
+                &format!("{}, sequence {i}", variant.display()),
+            );
         }
         count += 1;
     }

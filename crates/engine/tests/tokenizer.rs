@@ -83,7 +83,8 @@ fn ranges_cover_the_text_in_order() {
 #[test]
 fn tokens_never_mix_structure_and_values() {
     let tokenizer = trained();
-    let values = ["optical flow", "[CLS] {x},", "a:b", "}", "]}", "\\\"baseline\\\"", "e1", "–", "],", "C++ (\\\\n)", "two  "];
+    let values =
+        ["optical flow", "[CLS] {x},", "a:b", "}", "]}", "\\\"baseline\\\"", "e1", "–", "],", "C++ (\\\\n)", "two  "];
     for text in values {
         for label in ["Task", "Used-for", "A/B (c)"] {
             let parts = [
@@ -134,7 +135,9 @@ fn the_first_word_of_a_span_is_the_same_in_source_and_answer() {
 #[test]
 fn frequent_structure_is_one_token() {
     let tokenizer = trained();
-    for piece in [r#"","type":""#, r#""},{"id":""#, r#""}],"relations":[{"head":""#, r#"","tail":""#, r#"{"entities":[{"id":""#] {
+    for piece in
+        [r#"","type":""#, r#""},{"id":""#, r#""}],"relations":[{"head":""#, r#"","tail":""#, r#"{"entities":[{"id":""#]
+    {
         assert_eq!(tokenizer.encode(piece).expect("encoding").len(), 1, "{piece}");
     }
 }

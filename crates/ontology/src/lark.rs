@@ -1,5 +1,6 @@
 //! Grammars for constrained decoding, in the Lark dialect of llguidance.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub struct AnswerGrammar {
     limits: AnswerLimits,
     /// The source as words and the gaps between them, escaped as in a JSON string.
     chunks: Value,
-    /// Largest number of times that one word occurs: no text occurs more often.
-    occurrences: usize,
+    /// Texts that occur more than once.
+    repeated: Vec<String>,
 }
 
 /// How long an answer may get.
@@ -60,10 +61,9 @@ impl AnswerGrammar {
             chunks.push(Value::from(escaped(&source[word.clone()])));
             end = Some(word.end);
         }
-        let count = |word: &Range<usize>| words.iter().filter(|other| source[(*other).clone()] == source[word.clone()]).count();
-        let occurrences = words.iter().map(count).max().unwrap_or(0);
         let chunks = Value::Array(chunks);
-        Self { ontology, source: source.to_owned(), words: words.to_vec(), limits, chunks, occurrences }
+        let repeated = repeated_texts(source, words);
+        Self { ontology, source: source.to_owned(), words: words.to_vec(), limits, chunks, repeated }
     }
 
     /// The grammar from the start.
@@ -97,8 +97,9 @@ impl AnswerGrammar {
     fn entity_stage(&self, written: &str, entities: &[Value]) -> String {
         let keys = &self.ontology.keys;
         let linked = !self.ontology.relations.is_empty();
-        let mut rules = Rules::default();
-        let exhausted = self.exhausted(entities);
+        let mut rules = Rules::new();
+        let repeated = self.repeated(entities);
+        let exhausted = self.exhausted(entities, &repeated);
         let limit = if self.has_text_beside(&exhausted) { self.limits.entities } else { 0 };
         let left = limit.saturating_sub(entities.len()).min(2);
         rules.add("start", &format!("{} list_0 tail", literal(written)));
@@ -113,21 +114,46 @@ impl AnswerGrammar {
         if left > 0 {
             let to_type = literal(&format!("\",{}:\"", quoted(&keys.entity_type)));
             let labels: Vec<String> = self.ontology.entities.iter().map(|label| self.label(label)).collect();
-            rules.add("entity", &format!("SPAN {to_type} label occurrence \"}}\""));
+            let mut entity = format!("SPAN {to_type} label \"}}\"");
+            let mut groups: BTreeMap<&[usize], Vec<String>> = BTreeMap::new();
+            for (text, free) in &repeated {
+                groups.entry(free).or_default().push(literal(&escaped(text)));
+            }
+            for (free, texts) in groups {
+                let texts = texts.join(" | ");
+                write!(entity, " | ( {texts} ) {to_type} label {} \"}}\"", self.occurrence(free))
+                    .expect("writing to a string succeeds");
+            }
+            rules.add("entity", &entity);
             rules.add("label", &labels.join(" | "));
-            rules.add("occurrence", &self.occurrence());
             let regex = Map::from_iter([("substring_chunks".to_owned(), self.chunks.clone())]);
             rules.add("SOURCE", &format!("%regex {}", Value::Object(regex)));
-            rules.add("SPAN", &self.span(&exhausted));
+            let excluded = exhausted.iter().copied().chain(repeated.iter().map(|(text, _)| *text));
+            rules.add("SPAN", &span(&excluded.collect::<Vec<_>>()));
         }
         if linked {
             // Checked by the next stage; here only so that a token may reach into it.
-            let names: Vec<String> = self.ontology.relations.iter().map(|label| literal(&escaped(&label.name))).collect();
+            let names: Vec<String> =
+                self.ontology.relations.iter().map(|label| literal(&escaped(&label.name))).collect();
             let (open, to_type, to_tail) = self.relation_pieces();
-            rules.add("tail", &format!("{} ( relation ( \",\" relation )* )? \"]}}\"", literal(&format!(",{}:[", quoted(&keys.relations)))));
-            rules.add("relation", &format!(
-                "{} ID {} ( {} ) {} ID {}", literal(&open), literal(&to_type), names.join(" | "), literal(&to_tail), literal("\"}")
-            ));
+            rules.add(
+                "tail",
+                &format!(
+                    "{} ( relation ( \",\" relation )* )? \"]}}\"",
+                    literal(&format!(",{}:[", quoted(&keys.relations)))
+                ),
+            );
+            rules.add(
+                "relation",
+                &format!(
+                    "{} ID {} ( {} ) {} ID {}",
+                    literal(&open),
+                    literal(&to_type),
+                    names.join(" | "),
+                    literal(&to_tail),
+                    literal("\"}")
+                ),
+            );
             rules.add("ID", "/e[1-9][0-9]*/");
         } else {
             rules.add("tail", "\"}\"");
@@ -137,7 +163,7 @@ impl AnswerGrammar {
 
     /// The relations between these entities, inside domain and range where these are hard.
     fn relation_stage(&self, written: &str, labels: &[EntityLabelId]) -> String {
-        let mut rules = Rules::default();
+        let mut rules = Rules::new();
         let prefix = literal(&format!("{written},{}:[", quoted(&self.ontology.keys.relations)));
         rules.add("start", &format!("{prefix} relations \"]}}\""));
         let (open, to_type, to_tail) = self.relation_pieces();
@@ -209,65 +235,129 @@ impl AnswerGrammar {
         format!("{key} ( {} )", subtypes.collect::<Vec<_>>().join(" | "))
     }
 
-    fn occurrence(&self) -> String {
-        if self.occurrences < 2 {
-            return "\"\"".to_owned();
-        }
-        let numbers: Vec<String> = (1..=self.occurrences).map(|number| literal(&number.to_string())).collect();
+    /// The occurrence key with one of these values, or nothing.
+    fn occurrence(&self, free: &[usize]) -> String {
+        let numbers: Vec<String> = free.iter().map(|index| literal(&(index + 1).to_string())).collect();
         let key = literal(&format!(",{}:", quoted(&self.ontology.keys.occ)));
         format!("( {key} ( {} ) )?", numbers.join(" | "))
     }
 
-    /// One or more neighbouring chunks of the source without blanks at either end, but none of the
-    /// texts that are used up.
-    fn span(&self, exhausted: &[&str]) -> String {
-        let mut span = r"SOURCE & /[^ \t\n](.*[^ \t\n])?/".to_owned();
-        if !exhausted.is_empty() {
-            let texts: Vec<String> = exhausted.iter().map(|text| literal(&escaped(text))).collect();
-            write!(span, " & ~( {} )", texts.join(" | ")).expect("writing to a string succeeds");
+    /// Texts that occur more than once and are not used up, with their free occurrences: the only ones
+    /// for which an occurrence may be named.
+    fn repeated(&self, entities: &[Value]) -> Vec<(&str, Vec<usize>)> {
+        let taken = self.taken(entities);
+        let mut repeated = Vec::new();
+        for text in &self.repeated {
+            let free: Vec<usize> = (0..self.starts(text).len())
+                .filter(|&index| !taken.iter().any(|(other, taken)| other == text && *taken == index))
+                .collect();
+            if !free.is_empty() {
+                repeated.push((text.as_str(), free));
+            }
         }
-        span
+        repeated
     }
 
     /// Texts that were written as often as they occur in the source.
-    fn exhausted<'e>(&self, entities: &'e [Value]) -> Vec<&'e str> {
-        let texts: Vec<&str> =
-            entities.iter().filter_map(|entity| entity.get(&self.ontology.keys.text)?.as_str()).collect();
+    fn exhausted<'e>(&self, entities: &'e [Value], repeated: &[(&str, Vec<usize>)]) -> Vec<&'e str> {
         let mut exhausted: Vec<&str> = Vec::new();
-        for &text in &texts {
-            let used = texts.iter().filter(|&&other| other == text).count();
-            if !exhausted.contains(&text) && used >= self.count(text) {
+        for text in entities.iter().filter_map(|entity| self.text_of(entity)) {
+            if !exhausted.contains(&text) && !repeated.iter().any(|(other, _)| *other == text) {
                 exhausted.push(text);
             }
         }
         exhausted
     }
 
+    /// Which occurrence each written entity stands for: the named one, else the leftmost free one that
+    /// does not start before the entity before, else the leftmost free one.
+    fn taken<'e>(&self, entities: &'e [Value]) -> Vec<(&'e str, usize)> {
+        let mut taken: Vec<(&str, usize)> = Vec::new();
+        let mut earliest = 0;
+        for entity in entities {
+            let Some(text) = self.text_of(entity) else { continue };
+            let starts = self.starts(text);
+            let is_free = |index: usize| !taken.contains(&(text, index));
+            let named = entity.get(&self.ontology.keys.occ).and_then(Value::as_u64).map(|number| number as usize - 1);
+            let free = (0..starts.len()).filter(|&index| is_free(index));
+            let choice =
+                named.or_else(|| free.clone().find(|&index| starts[index] >= earliest)).or_else(|| free.clone().next());
+            if let Some(&start) = choice.and_then(|index| starts.get(index)) {
+                earliest = start;
+            }
+            taken.extend(choice.map(|index| (text, index)));
+        }
+        taken
+    }
+
+    fn text_of<'e>(&self, entity: &'e Value) -> Option<&'e str> {
+        entity.get(&self.ontology.keys.text)?.as_str()
+    }
+
     /// Whether the source has a text that is not used up.
     fn has_text_beside(&self, exhausted: &[&str]) -> bool {
-        let mut texts = self.words.iter().enumerate().flat_map(|(first, start)| {
-            self.words[first..].iter().map(move |end| &self.source[start.start..end.end])
-        });
+        let mut texts =
+            self.words.iter().enumerate().flat_map(|(first, start)| {
+                self.words[first..].iter().map(move |end| &self.source[start.start..end.end])
+            });
         texts.any(|text| !exhausted.contains(&text))
     }
 
-    /// How often a text occurs in the source from the start of a word to the end of a word.
-    fn count(&self, text: &str) -> usize {
-        let occurs = |word: &&Range<usize>| {
-            let end = word.start + text.len();
-            self.source[word.start..].starts_with(text) && self.words.iter().any(|other| other.end == end)
-        };
-        self.words.iter().filter(occurs).count()
+    /// Where a text occurs in the source from the start of a word to the end of a word.
+    fn starts(&self, text: &str) -> Vec<usize> {
+        starts(&self.source, &self.words, text)
     }
 }
 
+fn starts(source: &str, words: &[Range<usize>], text: &str) -> Vec<usize> {
+    let occurs = |word: &&Range<usize>| {
+        let end = word.start + text.len();
+        source[word.start..].starts_with(text) && words.binary_search_by_key(&end, |other| other.end).is_ok()
+    };
+    words.iter().filter(occurs).map(|word| word.start).collect()
+}
+
+/// Texts of neighbouring words that occur more than once, each listed once. A longer text repeats only
+/// where its beginning does.
+fn repeated_texts(source: &str, words: &[Range<usize>]) -> Vec<String> {
+    let mut repeated: Vec<String> = Vec::new();
+    for (first, start) in words.iter().enumerate() {
+        for end in &words[first..] {
+            let text = &source[start.start..end.end];
+            if starts(source, words, text).len() < 2 {
+                break;
+            }
+            if !repeated.iter().any(|other| other == text) {
+                repeated.push(text.to_owned());
+            }
+        }
+    }
+    repeated
+}
+
+/// One or more neighbouring chunks of the source without blanks at either end, but none of the
+/// excluded texts.
+fn span(excluded: &[&str]) -> String {
+    let mut span = r"SOURCE & /[^ \t\n](.*[^ \t\n])?/".to_owned();
+    if !excluded.is_empty() {
+        let texts: Vec<String> = excluded.iter().map(|text| literal(&escaped(text))).collect();
+        write!(span, " & ~( {} )", texts.join(" | ")).expect("writing to a string succeeds");
+    }
+    span
+}
+
 /// A grammar under construction.
-#[derive(Default)]
 struct Rules {
     text: String,
 }
 
 impl Rules {
+    /// The model, not the grammar, decides how fixed text is cut into tokens: it was trained on one way
+    /// of cutting it.
+    fn new() -> Self {
+        Self { text: "%llguidance {\"no_forcing\": true}\n".to_owned() }
+    }
+
     fn add(&mut self, name: &str, body: &str) {
         writeln!(self.text, "{name}: {body}").expect("writing to a string succeeds");
     }

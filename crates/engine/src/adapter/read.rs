@@ -13,7 +13,7 @@ use crate::model::Projection;
 use crate::real::Real;
 
 impl<R: Real> Lora<R> {
-    /// Opens a PEFT folder with a LoRA adapter for a model of this shape.
+    /// Opens a PEFT folder with a `LoRA` adapter for a model of this shape.
     ///
     /// Which projections are adapted and with which rank is taken from the tensors, so that every
     /// way of writing `target_modules` and `rank_pattern` is understood; alphas come from
@@ -125,7 +125,9 @@ fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection,
     let mut ranks = BTreeMap::new();
     for (name, place) in &file.tensors {
         let module = name.strip_prefix(PREFIX).and_then(|name| {
-            name.strip_suffix(".lora_A.weight").map(|path| (path, true)).or_else(|| name.strip_suffix(".lora_B.weight").map(|path| (path, false)))
+            name.strip_suffix(".lora_A.weight")
+                .map(|path| (path, true))
+                .or_else(|| name.strip_suffix(".lora_B.weight").map(|path| (path, false)))
         });
         let module = module.and_then(|(path, is_a)| modules.get(path).map(|&module| (module, is_a)));
         let Some((module, is_a)) = module else {
@@ -167,7 +169,11 @@ fn patterns(path: &Path, settings: &Map<String, Value>, key: &str) -> Result<Vec
     let mut patterns = Vec::new();
     for (pattern, value) in object {
         let Some(value) = value.as_f64() else {
-            return Err(FolderError::setting(path, format!("{key}.{pattern}"), format!("is {value}; a number is expected")));
+            return Err(FolderError::setting(
+                path,
+                format!("{key}.{pattern}"),
+                format!("is {value}; a number is expected"),
+            ));
         };
         if pattern.contains(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '_' | '^'))) {
             let problem = "is a regular expression; write the end of a module's path, `layers.0.self_attn.q_proj`";

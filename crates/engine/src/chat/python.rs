@@ -7,7 +7,7 @@ use minijinja::{Error, ErrorKind, Value};
 
 /// The `tojson` filter of transformers: `json.dumps` with its separators and options, without
 /// Jinja's HTML escapes.
-pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
+pub(super) fn to_json(value: &Value, options: &Kwargs) -> Result<Value, Error> {
     let indent = match options.get::<Option<Value>>("indent")? {
         Some(value) if value.is_none() || value.is_undefined() => None,
         Some(value) => Some(match (value.as_usize(), value.as_str()) {
@@ -19,9 +19,11 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     };
     let separators = options.get::<Option<Value>>("separators")?.filter(|value| !value.is_none());
     let separator = |position: usize, default: &str| match &separators {
-        Some(pair) => pair.get_item_by_index(position)?.as_str().map(str::to_owned).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidOperation, "separators are no pair of strings")
-        }),
+        Some(pair) => pair
+            .get_item_by_index(position)?
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "separators are no pair of strings")),
         None => Ok(default.to_owned()),
     };
     let writer = JsonWriter {

@@ -154,10 +154,8 @@ impl ChatTemplate {
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_formatter(|out, _, value| {
-            out.write_str(&python::display(value)?).map_err(Error::from)
-        });
-        environment.add_filter("tojson", |value: Value, options: Kwargs| python::to_json(&value, options));
+        environment.set_formatter(|out, _, value| out.write_str(&python::display(value)?).map_err(Error::from));
+        environment.add_filter("tojson", |value: Value, options: Kwargs| python::to_json(&value, &options));
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -251,17 +249,16 @@ fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
             Some(_) => return Err(wrong("is neither a template nor named templates")),
         }
     }
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|source| FolderError::Read { path: path.into(), source })
-    };
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|source| FolderError::Read { path: path.into(), source });
     let path = folder.join("chat_template.jinja");
     if path.exists() {
         templates.insert("default".into(), read(&path)?);
     }
     let additional = folder.join("additional_chat_templates");
     if additional.is_dir() {
-        let entries = std::fs::read_dir(&additional)
-            .map_err(|source| FolderError::Read { path: additional.clone(), source })?;
+        let entries =
+            std::fs::read_dir(&additional).map_err(|source| FolderError::Read { path: additional.clone(), source })?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if let (Some(stem), Some("jinja")) =
                 (path.file_stem().and_then(|s| s.to_str()), path.extension().and_then(|e| e.to_str()))

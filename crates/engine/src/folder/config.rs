@@ -47,7 +47,12 @@ impl<'a> Keys<'a> {
         FolderError::setting(self.path, format!("{}{key}", self.prefix), problem)
     }
 
-    fn typed<T>(&self, key: &str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, FolderError> {
+    fn typed<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, FolderError> {
         self.get(key)
             .map(|value| read(value).ok_or_else(|| self.error(key, format!("is {value}; {expected} is expected"))))
             .transpose()
@@ -102,7 +107,9 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
         (None, Architecture::Qwen3) => 128,
         (None, _) if hidden % heads == 0 => hidden / heads,
         (None, _) => {
-            return Err(keys.error("head_dim", format!("is missing, and {heads} heads do not divide a width of {hidden}")));
+            return Err(
+                keys.error("head_dim", format!("is missing, and {heads} heads do not divide a width of {hidden}"))
+            );
         }
     };
     if head_dim % 2 != 0 {
@@ -114,8 +121,8 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
         Architecture::Mistral => 131_072,
         Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
     });
-    let attention_bias = matches!(architecture, Architecture::Llama | Architecture::Qwen3)
-        && keys.flag("attention_bias", false)?;
+    let attention_bias =
+        matches!(architecture, Architecture::Llama | Architecture::Qwen3) && keys.flag("attention_bias", false)?;
     let (rope_theta, rope_scaling) = rope::read(&keys, max_positions)?;
     Ok(ModelConfig {
         architecture,
@@ -145,7 +152,9 @@ fn architecture(keys: &Keys<'_>) -> Result<Architecture, FolderError> {
         Some(other) => return Err(keys.error("architectures", format!("holds {other}; a name is expected"))),
         None => ("model_type", keys.needed("model_type", keys.text("model_type")?)?),
     };
-    let found = ARCHITECTURES.iter().find(|(class, model_type, _)| *class == name || (key == "model_type" && *model_type == name));
+    let found = ARCHITECTURES
+        .iter()
+        .find(|(class, model_type, _)| *class == name || (key == "model_type" && *model_type == name));
     found.map(|(_, _, architecture)| *architecture).ok_or_else(|| {
         let supported = ARCHITECTURES.map(|(class, _, _)| class);
         let hint = nearest(name, supported).map_or_else(String::new, |near| format!("; did you mean {near}?"));
@@ -184,7 +193,8 @@ fn sliding_window(
         Architecture::Llama => Ok(Vec::new()),
         Architecture::Mistral => {
             // A missing key means 4096, a null means no window.
-            let window = if keys.object.contains_key("sliding_window") { keys.count("sliding_window")? } else { Some(4096) };
+            let window =
+                if keys.object.contains_key("sliding_window") { keys.count("sliding_window")? } else { Some(4096) };
             Ok(window.map_or_else(Vec::new, |window| vec![Some(window); layers]))
         }
         Architecture::Qwen2 | Architecture::Qwen3 => {
@@ -195,7 +205,8 @@ fn sliding_window(
                     _ => Ok(Vec::new()),
                 };
             }
-            let window = if keys.object.contains_key("sliding_window") { keys.count("sliding_window")? } else { Some(4096) };
+            let window =
+                if keys.object.contains_key("sliding_window") { keys.count("sliding_window")? } else { Some(4096) };
             let Some(window) = window else { return Ok(Vec::new()) };
             let Some(types) = keys.get("layer_types") else {
                 let first = match keys.get("max_window_layers") {
@@ -204,13 +215,15 @@ fn sliding_window(
                 };
                 return Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect());
             };
-            let types = types.as_array().filter(|types| types.len() == layers).ok_or_else(|| {
-                keys.error("layer_types", format!("is not a list of {layers} names, one a layer"))
-            })?;
+            let types = types
+                .as_array()
+                .filter(|types| types.len() == layers)
+                .ok_or_else(|| keys.error("layer_types", format!("is not a list of {layers} names, one a layer")))?;
             let kind = |kind: &Value| match kind.as_str() {
                 Some("full_attention") => Ok(None),
                 Some("sliding_attention") => Ok(Some(window)),
-                _ => Err(keys.error("layer_types", format!("holds {kind}; full_attention and sliding_attention are supported"))),
+                _ => Err(keys
+                    .error("layer_types", format!("holds {kind}; full_attention and sliding_attention are supported"))),
             };
             types.iter().map(kind).collect()
         }
@@ -257,7 +270,10 @@ pub fn config_to_json(config: &ModelConfig, stored: StoredType) -> Map<String, V
             let kind = |layer| if config.window(layer).is_some() { "sliding_attention" } else { "full_attention" };
             set("use_sliding_window", json!(window.is_some()));
             set("sliding_window", json!(window));
-            set("max_window_layers", json!((0..config.layers).find(|&layer| config.window(layer).is_some()).unwrap_or(config.layers)));
+            set(
+                "max_window_layers",
+                json!((0..config.layers).find(|&layer| config.window(layer).is_some()).unwrap_or(config.layers)),
+            );
             set("layer_types", (0..config.layers).map(kind).collect());
             if config.architecture == Architecture::Qwen3 {
                 set("attention_bias", json!(config.query_key_value_bias));

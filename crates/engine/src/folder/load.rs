@@ -76,8 +76,12 @@ impl TensorFile {
             .into_iter()
             .map(|(name, info)| {
                 let (start, end) = info.data_offsets;
-                let place =
-                    TensorPlace { shape: info.shape.clone(), dtype: info.dtype, offset: data + start, length: end - start };
+                let place = TensorPlace {
+                    shape: info.shape.clone(),
+                    dtype: info.dtype,
+                    offset: data + start,
+                    length: end - start,
+                };
                 (name, place)
             })
             .collect();
@@ -85,7 +89,12 @@ impl TensorFile {
     }
 
     /// A tensor as a matrix; a vector is a matrix of one row.
-    pub(crate) fn matrix<R: Real>(&self, name: &str, place: &TensorPlace, [rows, columns]: [usize; 2]) -> Result<Matrix<R>, FolderError> {
+    pub(crate) fn matrix<R: Real>(
+        &self,
+        name: &str,
+        place: &TensorPlace,
+        [rows, columns]: [usize; 2],
+    ) -> Result<Matrix<R>, FolderError> {
         let fits = match place.shape[..] {
             [length] => rows == 1 && length == columns,
             [height, width] => (height, width) == (rows, columns),
@@ -93,14 +102,23 @@ impl TensorFile {
         };
         if !fits {
             let expected = if rows == 1 && place.shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
-            return Err(FolderError::Shape { path: self.path.clone(), name: name.into(), found: place.shape.clone(), expected });
+            return Err(FolderError::Shape {
+                path: self.path.clone(),
+                name: name.into(),
+                found: place.shape.clone(),
+                expected,
+            });
         }
         let stored = match place.dtype {
             Dtype::F32 => StoredType::F32,
             Dtype::F16 => StoredType::F16,
             Dtype::BF16 => StoredType::Bf16,
             other => {
-                return Err(FolderError::Dtype { path: self.path.clone(), name: name.into(), found: format!("{other:?}") });
+                return Err(FolderError::Dtype {
+                    path: self.path.clone(),
+                    name: name.into(),
+                    found: format!("{other:?}"),
+                });
             }
         };
         let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
@@ -177,7 +195,8 @@ impl Tensors {
     /// Refuses tensors that nothing has asked for, but for two that older files carry along: saved
     /// rotary frequencies, and a copy of the embedding as the head of a model with a tied head.
     fn finish(self, tied: bool, architecture: &str) -> Result<(), FolderError> {
-        let bytes = |name: &str| self.place.get(name).map(|&file| self.files[file].bytes(&self.files[file].tensors[name]));
+        let bytes =
+            |name: &str| self.place.get(name).map(|&file| self.files[file].bytes(&self.files[file].tensors[name]));
         for name in self.place.keys().filter(|name| !self.taken.contains(*name)) {
             if name.ends_with("rotary_emb.inv_freq") {
                 continue;

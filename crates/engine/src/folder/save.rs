@@ -49,7 +49,9 @@ impl GenerationTokens {
             [id] => json!(id),
             _ => json!(self.stop),
         };
-        for (key, value) in [("bos_token_id", json!(self.bos)), ("eos_token_id", stop), ("pad_token_id", json!(self.pad))] {
+        for (key, value) in
+            [("bos_token_id", json!(self.bos)), ("eos_token_id", stop), ("pad_token_id", json!(self.pad))]
+        {
             object.insert(key.into(), value);
         }
     }
@@ -79,8 +81,7 @@ impl<R: Real> Model<R> {
             }
         }
         let path = base.join("config.json");
-        let mut config =
-            read_json_if_present(&path)?.unwrap_or_else(|| config_to_json(&self.config, options.stored));
+        let mut config = read_json_if_present(&path)?.unwrap_or_else(|| config_to_json(&self.config, options.stored));
         let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
         config.insert(key.into(), json!(config::dtype_name(options.stored)));
         write_json(&folder.join("config.json"), &config)

@@ -74,17 +74,13 @@ impl GrammarCompiler {
     fn matcher(&self, grammar: &str) -> Result<Matcher, GenerateError> {
         let parser = self.factory.create_parser(TopLevelGrammar::from_lark(grammar.to_owned()));
         let mut matcher = Matcher::new(parser);
-        match matcher.get_error() {
-            Some(message) => Err(GenerateError::Grammar { message, grammar: grammar.into() }),
-            None => {
-                // A grammar that accepts nothing is only noticed when it is asked.
-                matcher.is_accepting().map_err(|error| GenerateError::Grammar {
-                    message: error.to_string(),
-                    grammar: grammar.into(),
-                })?;
-                Ok(matcher)
-            }
+        let failed = |message: String| GenerateError::Grammar { message, grammar: grammar.into() };
+        if let Some(message) = matcher.get_error() {
+            return Err(failed(message));
         }
+        // A grammar that accepts nothing is only noticed when it is asked.
+        matcher.is_accepting().map_err(|error| failed(error.to_string()))?;
+        Ok(matcher)
     }
 }
 

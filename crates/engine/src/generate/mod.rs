@@ -210,7 +210,11 @@ fn queue(
     Ok(order.into())
 }
 
-fn begin(request: usize, Request { constraint, .. }: &Request, compiler: Option<&GrammarCompiler>) -> Result<Live, GenerateError> {
+fn begin(
+    request: usize,
+    Request { constraint, .. }: &Request,
+    compiler: Option<&GrammarCompiler>,
+) -> Result<Live, GenerateError> {
     let guide = match (constraint, compiler) {
         (None, _) => None,
         (Some(constraint), Some(compiler)) => Some(compiler.guide(constraint)?),

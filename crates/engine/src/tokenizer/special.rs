@@ -44,8 +44,12 @@ impl SpecialTokens {
         let mut config = Map::new();
         config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
         config.insert("clean_up_tokenization_spaces".into(), json!(false));
-        let tokens =
-            [("bos_token", &self.bos), ("eos_token", &self.eos), ("pad_token", &self.pad), ("unk_token", &self.unknown)];
+        let tokens = [
+            ("bos_token", &self.bos),
+            ("eos_token", &self.eos),
+            ("pad_token", &self.pad),
+            ("unk_token", &self.unknown),
+        ];
         for (key, token) in tokens {
             if let Some(token) = token {
                 config.insert(key.into(), json!(token));
@@ -76,9 +80,7 @@ pub(super) fn generation_stop_ids(folder: &Path) -> Result<Vec<u32>, FolderError
         let wrong = |value: &Value| {
             FolderError::setting(&path, "eos_token_id", format!("is {value}; a token id or a list of them is expected"))
         };
-        let id = |value: &Value| {
-            value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| wrong(value))
-        };
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| wrong(value));
         return match config.get("eos_token_id") {
             None | Some(Value::Null) => continue,
             Some(Value::Array(ids)) => ids.iter().map(id).collect(),

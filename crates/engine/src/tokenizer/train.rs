@@ -68,19 +68,14 @@ pub(super) fn train<S: AsRef<str> + Send>(
     let split = Split::new(SplitPattern::Regex(PIECES.into()), SplitDelimiterBehavior::Isolated, false)?;
     let bytes = ByteLevel::new(false, false, false);
     let pieces = Sequence::new(vec![split.into(), bytes.into()]);
-    let mut tokenizer = TokenizerBuilder::<
-        BPE,
-        NormalizerWrapper,
-        PreTokenizerWrapper,
-        PostProcessorWrapper,
-        DecoderWrapper,
-    >::new()
-    .with_model(BPE::default())
-    .with_normalizer(None)
-    .with_pre_tokenizer(Some(pieces.into()))
-    .with_post_processor(None)
-    .with_decoder(Some(bytes.into()))
-    .build()?;
+    let mut tokenizer =
+        TokenizerBuilder::<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>::new()
+            .with_model(BPE::default())
+            .with_normalizer(None)
+            .with_pre_tokenizer(Some(pieces.into()))
+            .with_post_processor(None)
+            .with_decoder(Some(bytes.into()))
+            .build()?;
     let special = options.special.iter().map(|token| AddedToken::from(token.as_str(), true).normalized(false));
     let mut trainer = BpeTrainer::builder()
         .show_progress(false)
