@@ -110,3 +110,28 @@ fn the_biased_annotator_errs_at_the_stated_rate_and_only_about_labels() {
     let wrong = CORPUS.bias.wrong_relations as f64 / CORPUS.bias.relations as f64;
     assert!((0.12..=0.20).contains(&wrong), "{wrong}");
 }
+
+#[test]
+fn other_words_leave_annotation_and_labels_heads_alone() {
+    let corpus = synthetic::generate(&small(5));
+    let words = synthetic::relexicalise::words(&corpus.test);
+    let changed = synthetic::relexicalise::relexicalise(&corpus.gold, &words, 1.0, 3);
+    assert_eq!(changed, synthetic::relexicalise::relexicalise(&corpus.gold, &words, 1.0, 3));
+    assert_eq!(corpus.gold, synthetic::relexicalise::relexicalise(&corpus.gold, &words, 0.0, 3));
+    assert_eq!(corpus.gold, synthetic::relexicalise::relexicalise(&corpus.gold, &[], 1.0, 3));
+    let mut replaced = 0;
+    for (before, after) in corpus.gold.iter().zip(&changed) {
+        assert_eq!((&before.mentions, &before.relations), (&after.mentions, &after.relations));
+        for mention in &after.mentions {
+            let last = mention.span.end as usize - 1;
+            assert_eq!(before.token(last), after.token(last), "the word that tells the label is kept");
+        }
+        for index in 0..before.tokens.len() {
+            if before.token(index) != after.token(index) {
+                assert!(words.iter().any(|word| word == after.token(index)));
+                replaced += 1;
+            }
+        }
+    }
+    assert!(replaced > corpus.gold.len(), "{replaced} words were replaced");
+}

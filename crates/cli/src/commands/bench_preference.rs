@@ -50,7 +50,7 @@ pub struct PreferenceArgs {
     #[arg(long, value_name = "N", default_value = "4")]
     batch_size: std::num::NonZeroUsize,
     /// Tokens in a micro-batch
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
     /// Memory to stay below where possible, in GB: decides what the backward pass computes again
     #[arg(long, value_name = "GB")]

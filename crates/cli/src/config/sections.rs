@@ -169,6 +169,9 @@ pub struct WarmupSection {
     /// Sentences of the built-in corpus, with its true labels.
     #[serde(default = "warmup_sentences")]
     pub sentences: usize,
+    /// Share of the words inside its terms that are replaced by words of the training documents.
+    #[serde(default = "most")]
+    pub own_words: f64,
     /// How to train.
     #[serde(default)]
     pub train: TrainSection,
@@ -333,6 +336,10 @@ fn fifty() -> usize {
 
 fn one_seed() -> Vec<u64> {
     vec![1]
+}
+
+fn most() -> f64 {
+    0.8
 }
 
 fn warmup_sentences() -> usize {

@@ -5,7 +5,7 @@ use std::{fs, io::Write, path::PathBuf};
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{
     Document, Unit,
-    synthetic::{self, SyntheticConfig},
+    synthetic::{self, SyntheticConfig, relexicalise},
 };
 use tabpo_engine::{BpeOptions, GenerationTokens, Model, ModelConfig, SaveOptions, StoredType, Tokenizer};
 use tabpo_metrics::modes::ErrorModes;
@@ -41,14 +41,14 @@ impl Run<'_> {
             .with("model", model)
             .with("seed", &self.config.run.seed)
             .with("level", &self.config.data.level)
-            .with("warmup", &self.config.warmup.as_ref().map(|warmup| warmup.sentences))
+            .with("warmup", &self.config.warmup.as_ref().map(|warmup| (warmup.sentences, warmup.own_words)))
             .with("ontology", &self.digests.ontology)
             .with("train", &self.digests.train);
         let folder = self.stage_folder("base");
         let (config, context) = (self.config, self.context);
         let (splits, ontology) = (&self.splits, &self.ontology);
         self.ledger.stage(context, "base", &key, &["base".into()], || {
-            let warmup = warmup_documents(config);
+            let warmup = warmup_documents(config, &splits.train);
             let documents = warmup.iter().chain(&splits.train);
             let texts = documents.flat_map(|document| texts(document, config, ontology));
             let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
@@ -87,7 +87,7 @@ impl Run<'_> {
         };
         let start = Artefact { path: base.clone(), digest };
         let Some(warmup) = &self.config.warmup else { return Ok(start) };
-        let documents = warmup_documents(self.config);
+        let documents = warmup_documents(self.config, &self.splits.train);
         let ontology = synthetic::ontology();
         if !names_of(ontology).eq(names_of(&self.ontology)) {
             return Err(CliError::input("[warmup] needs the labels of the built-in corpus in the ontology's order")
@@ -234,11 +234,15 @@ fn uses_own_answers(config: &RunConfig) -> bool {
     config.pairs.sources.iter().any(|source| source.starts_with("on-policy"))
 }
 
-fn warmup_documents(config: &RunConfig) -> Vec<Document> {
+/// The built-in corpus in the words of the run's own training documents, so that what the model
+/// learns to copy are the words that it will see.
+fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
-    synthetic::generate(&sizes).gold
+    let documents = synthetic::generate(&sizes).gold;
+    let seed = derived_seed(config.run.seed, "warmup words");
+    relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed)
 }
 
 /// Sources and answers of a document: what a tokenizer is trained on.

@@ -7,6 +7,7 @@
 
 pub mod bias;
 mod frames;
+pub mod relexicalise;
 mod sentence;
 mod terms;
 mod vocabulary;
