@@ -113,25 +113,21 @@ impl Run<'_> {
         let start = self.warmup_stage(&base, &voice)?;
         let sft = self.sft_stage(&start, &voice)?;
         if until == Until::Sft {
-            return self.done(&self.stage_folder("sft"));
+            return done(&self.stage_folder("sft"));
         }
         let modes = self.error_stage(&sft, &voice)?;
         let pairs = self.pair_stage(&sft, &voice, &modes)?;
         if until == Until::Pairs {
-            return self.done(&pairs.path);
+            return done(&pairs.path);
         }
         let trained = self.system_stages(systems, &sft, &pairs, &voice)?;
         if until == Until::Train {
-            return self.done(&self.directory.root().join("systems"));
+            return done(&self.directory.root().join("systems"));
         }
         let comparison = self.comparison_stage(systems, &sft, &trained, &voice)?;
         let page = self.page_stage(systems, &trained, &pairs, &comparison)?;
         crate::output::print(&comparison.table.plain(None))?;
         crate::output::print_line(format!("report: {}", page.display()))
-    }
-
-    fn done(&self, place: &Path) -> Result<(), CliError> {
-        crate::output::print_line(place.display().to_string())
     }
 
     fn stage_folder(&self, name: &str) -> PathBuf {
@@ -171,6 +167,10 @@ struct Artefact<T> {
 
 /// A policy that a stage made.
 type Trained = Artefact<PolicyFolder>;
+
+fn done(place: &Path) -> Result<(), CliError> {
+    crate::output::print_line(place.display().to_string())
+}
 
 fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
     let Some(path) = path else { return Ok(String::new()) };

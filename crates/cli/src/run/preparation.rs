@@ -93,12 +93,11 @@ impl Run<'_> {
             return Err(CliError::input("[warmup] needs the labels of the built-in corpus in the ontology's order")
                 .with_hint("remove the [warmup] section, or see `tabpo corpus generate` for the built-in ontology"));
         }
-        self.supervised("warmup", &documents, &warmup.train, start, voice)
+        self.supervised("warmup", &documents, &warmup.train, &start, voice)
     }
 
     /// Supervised fine-tuning on the training documents.
     pub(super) fn sft_stage(&mut self, start: &Trained, voice: &Voice) -> Result<Trained, CliError> {
-        let start = Artefact { path: start.path.clone(), digest: start.digest.clone() };
         let documents = std::mem::take(&mut self.splits.train);
         let trained = self.supervised("sft", &documents, &self.config.sft, start, voice);
         self.splits.train = documents;
@@ -110,7 +109,7 @@ impl Run<'_> {
         name: &str,
         documents: &[Document],
         section: &TrainSection,
-        start: Trained,
+        start: &Trained,
         voice: &Voice,
     ) -> Result<Trained, CliError> {
         let config = self.config;

@@ -39,7 +39,7 @@ pub fn resolve(section: &PreferenceSection) -> Result<Vec<System>, CliError> {
             systems.push(system(name, section)?);
         }
     }
-    for name in section.system.keys().filter(|name| systems.iter().all(|system| system.name != **name)) {
+    if let Some(name) = section.system.keys().find(|name| systems.iter().all(|system| system.name != **name)) {
         return Err(CliError::input(format!(
             "[preference.system.{name}] belongs to no system of preference.objectives"
         ))
