@@ -1,0 +1,105 @@
+"""Runs tabpo and its peers one after the other, several rounds, and prints medians and ratios.
+
+    tabpo bench prepare --out DIR
+    python bench/peers/run.py --data DIR --tabpo target/release/tabpo [--rounds 3] [--examples 16]
+
+Every system runs in a process of its own. In every round all of them run once, in an order that turns
+round by round, so that a drift of the machine meets all of them. A system that fails is reported as failed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def systems(arguments, negatives):
+    """Name and command line of every system."""
+    model, pairs = arguments.data / "model", arguments.data / "pairs.jsonl"
+    common = ["--model", model, "--pairs", pairs, "--examples", arguments.examples, "--negatives", negatives]
+    threads = ["--threads", arguments.threads]
+    own = [arguments.tabpo, "bench", "preference", *common, "--json", *threads, "--quiet"]
+    python = lambda script, *rest: [sys.executable, HERE / script, *common, *threads, *rest]
+    return {
+        "tabpo (tab-po)": [*own, "--objective", "tab-po"],
+        "tabpo (dpo)": [*own, "--objective", "dpo"],
+        "TRL bf16": python("trl_dpo.py", "--dtype", "bf16"),
+        "TRL f32": python("trl_dpo.py", "--dtype", "f32"),
+        "TRL bf16 padding-free": python("trl_dpo.py", "--dtype", "bf16", "--padding-free"),
+        "public TAB-PO step bf16": python("public_step.py", "--dtype", "bf16"),
+        "public TAB-PO step f32": python("public_step.py", "--dtype", "f32"),
+    }
+
+
+def measure(command):
+    """The JSON that a system prints, or None."""
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        print(f"failed: {' '.join(map(str, command))}\n{done.stderr[-2000:]}", file=sys.stderr)
+        return None
+    start = done.stdout.rindex("\n{") + 1 if "\n{" in done.stdout else done.stdout.index("{")
+    return json.loads(done.stdout[start:])
+
+
+def machine():
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line]
+    return f"{names[0] if names else platform.processor()}, {len(names)} logical cores, load {os.getloadavg()[0]:.1f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tabpo", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=64)
+    parser.add_argument("--negatives", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="+", help="names of systems")
+    parser.add_argument("--json", type=Path, help="where to write every measurement")
+    arguments = parser.parse_args()
+
+    print(machine())
+    print(", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl")))
+    everything = []
+    for negatives in arguments.negatives:
+        commands = systems(arguments, negatives)
+        if arguments.only:
+            commands = {name: command for name, command in commands.items() if name in arguments.only}
+        names, results = list(commands), {name: [] for name in commands}
+        for number in range(arguments.rounds):
+            turned = names[number % len(names):] + names[:number % len(names)]
+            for name in turned:
+                load = os.getloadavg()[0]
+                result = measure(commands[name])
+                if result is not None:
+                    results[name].append(result)
+                    everything.append({"name": name, "round": number, "load_before": load, **result})
+                    print(f"round {number + 1}, K = {negatives}, {name}: {result['pairs_per_second']:.3f} pairs/s, "
+                          f"load before {load:.1f}", file=sys.stderr, flush=True)
+        print(f"\nK = {negatives}, {arguments.examples} examples, {arguments.threads} threads, "
+              f"median of {arguments.rounds}\n")
+        print("| system | pairs/s | lowest to highest | against tabpo (dpo) | peak memory |\n|---|---|---|---|---|")
+        own = statistics.median(r["pairs_per_second"] for r in results["tabpo (dpo)"]) if results.get("tabpo (dpo)") else None
+        for name, runs in results.items():
+            if not runs:
+                print(f"| {name} | failed | | | |")
+                continue
+            speeds = [run["pairs_per_second"] for run in runs]
+            middle = statistics.median(speeds)
+            ratio = f"{own / middle:.2f}x slower" if own else ""
+            memory = max(run["peak_rss_bytes"] for run in runs) / 1e6
+            print(f"| {name} | {middle:.2f} | {min(speeds):.2f} to {max(speeds):.2f} | {ratio} | {memory:.0f} MB |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()
