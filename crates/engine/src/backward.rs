@@ -7,7 +7,7 @@ use crate::gradients::Gradients;
 use crate::head;
 use crate::lora::Lora;
 use crate::model::Model;
-use crate::ops::embedding;
+use crate::ops::{embedding, on_pool};
 use crate::real::Real;
 use crate::workspace::{Workspace, fit, groups};
 
@@ -28,6 +28,17 @@ pub struct Seed<'a, R> {
 /// # Panics
 /// If the forward pass kept nothing, or a seed does not have one value per target.
 pub fn backward<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    batch: &Batch,
+    seed: &Seed<'_, R>,
+    workspace: &mut Workspace<R>,
+    gradients: &mut Gradients<R>,
+) {
+    on_pool(|| backward_on_pool(model, lora, batch, seed, workspace, gradients));
+}
+
+fn backward_on_pool<R: Real>(
     model: &Model<R>,
     lora: Option<&Lora<R>>,
     batch: &Batch,

@@ -5,8 +5,8 @@ use crate::ops::reduce::LANES;
 use crate::real::Real;
 
 /// The keys and values of one sequence: for every layer the keys as
-/// `[kv_heads, head_dim, capacity]`, so that scores are computed for neighbouring keys at once, then the
-/// values as `[kv_heads, capacity, head_dim]`.
+/// `[kv_heads, capacity / LANES, head_dim, LANES]`, so that the scores of neighbouring keys are computed at
+/// once from memory read in order, then the values as `[kv_heads, capacity, head_dim]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequence<R> {
     pub(crate) length: usize,
@@ -40,7 +40,7 @@ impl CacheShape {
 }
 
 impl<R: Real> Sequence<R> {
-    /// Keys `[head_dim, capacity]` and values `[capacity, head_dim]` of one head.
+    /// Keys `[capacity / LANES, head_dim, LANES]` and values `[capacity, head_dim]` of one head.
     pub(crate) fn head(&self, shape: CacheShape, layer: usize, head: usize) -> (&[R], &[R]) {
         let size = shape.head();
         let keys = (layer * 2 * shape.kv_heads + head) * size;
@@ -53,8 +53,9 @@ impl<R: Real> Sequence<R> {
         let (size, width) = (shape.head(), shape.head_dim);
         for (head, (key, value)) in key.chunks_exact(width).zip(value.chunks_exact(width)).enumerate() {
             let keys = (layer * 2 * shape.kv_heads + head) * size;
+            let block = keys + position / LANES * LANES * width;
             for (row, &k) in key.iter().enumerate() {
-                self.values[keys + row * shape.capacity + position] = k;
+                self.values[block + row * LANES + position % LANES] = k;
             }
             let values = keys + shape.kv_heads * size + position * width;
             self.values[values..values + width].copy_from_slice(value);

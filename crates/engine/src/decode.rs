@@ -9,11 +9,11 @@ use crate::forward::{ForwardOptions, blocks};
 use crate::head;
 use crate::lora::{Lora, LoraGroup};
 use crate::model::{Layer, Model, Projection};
-use crate::ops::decode::attend;
-use crate::ops::gemm::{add_product, product};
+use crate::ops::decode::{Panels, attend};
+use crate::ops::gemm::add_product;
 use crate::ops::linear::{self, Adapter};
 use crate::ops::rope::RopeTable;
-use crate::ops::{norm, swiglu};
+use crate::ops::{norm, on_pool, swiglu};
 use crate::real::Real;
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
@@ -26,8 +26,11 @@ const PACKED_PARAMETERS: usize = 64 << 20;
 /// weights stay in the caches, so that reading them once per group costs little and no thread waits.
 const GROUPED_PARAMETERS: usize = 4 << 20;
 
-/// Sequences of a group.
-const GROUP: usize = 16;
+/// Sequences that the products with packed weights take at once.
+const GROUP_ROWS: usize = 6;
+
+/// Sequences of a group of a larger model, whose products are shared among threads instead.
+const LARGEST_GROUP: usize = 192;
 
 /// A model made ready for generation. A small one is copied into the layout that decodes fastest, with
 /// the adapter added into the weights; a large one is used as it is, with the adapter beside it.
@@ -35,6 +38,7 @@ const GROUP: usize = 16;
 pub struct Decoder<'m, R> {
     model: &'m Model<R>,
     lora: Option<&'m Lora<R>>,
+    parameters: usize,
     layers: Vec<DecodeLayer<'m, R>>,
     head: Head<'m, R>,
     workspace: Workspace<R>,
@@ -47,9 +51,9 @@ pub struct Decoder<'m, R> {
 #[derive(Debug)]
 struct DecodeLayer<'m, R> {
     layer: &'m Layer<R>,
-    /// The projections in the order of [`Projection::ALL`], transposed to `[inputs, outputs]` as the GEMM
-    /// kernel reads them without packing, with the adapter added. Empty where the model is used as it is.
-    packed: Vec<Vec<R>>,
+    /// The projections in the order of [`Projection::ALL`], with the adapter added. Empty where the model is
+    /// used as it is.
+    packed: Vec<Panels<R>>,
     /// The adapters that are not in the weights.
     adapters: Option<&'m [LoraGroup<R>; 4]>,
 }
@@ -57,8 +61,7 @@ struct DecodeLayer<'m, R> {
 /// The matrix that makes logits.
 #[derive(Debug)]
 enum Head<'m, R> {
-    /// `[hidden, vocabulary]`
-    Packed(Vec<R>),
+    Packed(Panels<R>),
     /// `[vocabulary, hidden]`
     Plain(&'m Matrix<R>),
 }
@@ -77,12 +80,14 @@ struct StepBuffers<R> {
     up: Vec<R>,
     product: Vec<R>,
     low: Vec<R>,
+    /// A copy of the rows that a product with packed weights reads.
+    packed: Vec<R>,
     scores: Vec<R>,
     positions: Vec<u32>,
 }
 
-/// A matrix, with an adapter added, as `[inputs, outputs]`.
-fn pack<R: Real>(matrix: &Matrix<R>, adapter: Option<(&LoraGroup<R>, usize)>) -> Vec<R> {
+/// A matrix with an adapter added, packed.
+fn pack<R: Real>(matrix: &Matrix<R>, adapter: Option<(&LoraGroup<R>, usize)>) -> Panels<R> {
     let (outputs, inputs) = (matrix.rows(), matrix.columns());
     let mut values = vec![R::ZERO; outputs * inputs];
     for (output, row) in values.chunks_exact_mut(inputs).enumerate() {
@@ -94,13 +99,7 @@ fn pack<R: Real>(matrix: &Matrix<R>, adapter: Option<(&LoraGroup<R>, usize)>) ->
         let b = View::new(&member.b, outputs, member.rank);
         add_product(ViewMut::new(&mut values, outputs, inputs), member.scale, b, a);
     }
-    let mut transposed = vec![R::ZERO; outputs * inputs];
-    for (output, row) in values.chunks_exact(inputs).enumerate() {
-        for (input, &value) in row.iter().enumerate() {
-            transposed[input * outputs + output] = value;
-        }
-    }
-    transposed
+    Panels::new(&values, inputs)
 }
 
 /// The group in [`crate::INPUT_GROUPS`] that a projection belongs to.
@@ -128,7 +127,8 @@ fn pack_layer<'m, R: Real>(layer: &'m Layer<R>, adapters: Option<&'m [LoraGroup<
 impl<'m, R: Real> Decoder<'m, R> {
     /// Prepares a model with an adapter.
     pub fn new(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
-        let small = model.config.parameters() <= PACKED_PARAMETERS;
+        let parameters = model.config.parameters();
+        let small = parameters <= PACKED_PARAMETERS;
         let layers = model.layers.iter().enumerate().map(|(index, layer)| {
             let adapters = groups(lora, index);
             if small { pack_layer(layer, adapters) } else { DecodeLayer { layer, packed: Vec::new(), adapters } }
@@ -137,6 +137,7 @@ impl<'m, R: Real> Decoder<'m, R> {
         Self {
             model,
             lora,
+            parameters,
             layers: layers.collect(),
             head,
             workspace: Workspace::new(),
@@ -152,6 +153,11 @@ impl<'m, R: Real> Decoder<'m, R> {
     /// # Panics
     /// If a prompt is empty or longer than the cache's capacity, or the cache has no room for all.
     pub fn prefill(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) -> &[R] {
+        on_pool(|| self.prefill_on_pool(prompts, cache));
+        &self.logits[..prompts.len() * self.model.config.vocabulary]
+    }
+
+    fn prefill_on_pool(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) {
         let config = &self.model.config;
         let mut batch = Batch::default();
         for prompt in prompts {
@@ -186,7 +192,6 @@ impl<'m, R: Real> Decoder<'m, R> {
         head::gather(self.model, &last_rows, &streams[last], head);
         let logits = fit(&mut self.logits, prompts.len() * config.vocabulary);
         head::logits(self.model, &head.hidden[..prompts.len() * config.hidden], logits, scratch);
-        logits
     }
 
     /// Appends one token to every live sequence and returns the logits after it,
@@ -195,11 +200,22 @@ impl<'m, R: Real> Decoder<'m, R> {
     /// # Panics
     /// If `tokens` does not have one token per live sequence, or a sequence is full.
     pub fn step(&mut self, tokens: &[u32], cache: &mut KvCache<R>) -> &[R] {
+        on_pool(|| self.step_on_pool(tokens, cache));
+        &self.logits[..tokens.len() * self.model.config.vocabulary]
+    }
+
+    fn step_on_pool(&mut self, tokens: &[u32], cache: &mut KvCache<R>) {
         let config = &self.model.config;
         assert_eq!(tokens.len(), cache.len(), "one token a live sequence");
         let shape = cache.shape();
         self.rope.extend(config, shape.capacity);
-        let size = if config.parameters() <= GROUPED_PARAMETERS { GROUP } else { tokens.len().max(1) };
+        let size = if self.parameters <= GROUPED_PARAMETERS {
+            // A row's result does not depend on its group, so groups may follow the number of threads.
+            let share = tokens.len().div_ceil(rayon::current_num_threads()).max(1);
+            if share <= GROUP_ROWS { share } else { share.next_multiple_of(GROUP_ROWS) }
+        } else {
+            LARGEST_GROUP
+        };
         let count = tokens.len().div_ceil(size);
         if self.groups.len() < count {
             self.groups.resize_with(count, StepBuffers::default);
@@ -219,7 +235,6 @@ impl<'m, R: Real> Decoder<'m, R> {
             .zip(logits.par_chunks_mut(size * config.vocabulary))
             .zip(&mut self.groups)
             .for_each(|(((tokens, sequences), logits), buffers)| step.run(tokens, sequences, buffers, logits));
-        logits
     }
 }
 
@@ -235,18 +250,22 @@ struct Step<'a, R> {
 
 impl<R: Real> Step<'_, R> {
     /// `y = x W^T + b` (+ the adapter's share, with low-rank inputs `low`) of one projection.
-    fn project(&self, layer: &DecodeLayer<'_, R>, projection: Projection, x: &[R], low: &[R], y: &mut [R]) {
+    fn project(
+        &self,
+        layer: &DecodeLayer<'_, R>,
+        projection: Projection,
+        (x, low): (&[R], &[R]),
+        y: &mut [R],
+        room: &mut Vec<R>,
+    ) {
         let linear = layer.layer.projection(projection);
         let (outputs, inputs) = (linear.weight.rows(), linear.weight.columns());
         let rows = x.len() / inputs;
-        let (x, mut y) = (View::new(x, rows, inputs), ViewMut::new(y, rows, outputs));
         if let Some(packed) = layer.packed.get(projection as usize) {
-            product(y.reborrow(), x, View::new(packed, inputs, outputs));
+            packed.product(x, y, room);
             if let Some(bias) = &linear.bias {
-                for row in 0..rows {
-                    for (y, &b) in y.row_mut(row).iter_mut().zip(bias) {
-                        *y += b;
-                    }
+                for row in y.chunks_exact_mut(outputs) {
+                    add(row, bias);
                 }
             }
             return;
@@ -255,6 +274,7 @@ impl<R: Real> Step<'_, R> {
             let member = group.members.iter().find(|member| member.projection == projection)?;
             Some(Adapter::of_group(member, View::new(low, rows, group.ranks())))
         });
+        let (x, y) = (View::new(x, rows, inputs), ViewMut::new(y, rows, outputs));
         linear::forward(linear, adapter, x, None, y, self.scratch);
     }
 
@@ -284,13 +304,14 @@ impl<R: Real> Step<'_, R> {
         // Wide enough for the raw queries of models that normalise them.
         let inverse = fit(&mut buffers.inverse, rows * heads.max(1));
         let scores = fit(&mut buffers.scores, shape.capacity);
+        let room = &mut buffers.packed;
         for (index, layer) in self.layers.iter().enumerate() {
             let parameters = layer.layer;
             norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
             let low = low_inputs(layer, 0, normed, rows, &mut buffers.low);
-            self.project(layer, Projection::Query, normed, low, query);
-            self.project(layer, Projection::Key, normed, low, key);
-            self.project(layer, Projection::Value, normed, low, value);
+            self.project(layer, Projection::Query, (normed, low), query, room);
+            self.project(layer, Projection::Key, (normed, low), key, room);
+            self.project(layer, Projection::Value, (normed, low), value, room);
             for (state, scale, heads) in
                 [(&mut *query, &parameters.query_norm, heads), (&mut *key, &parameters.key_norm, kv_heads)]
             {
@@ -315,16 +336,16 @@ impl<R: Real> Step<'_, R> {
                 }
             }
             let low = low_inputs(layer, 1, attention, rows, &mut buffers.low);
-            self.project(layer, Projection::Output, attention, low, normed);
+            self.project(layer, Projection::Output, (attention, low), normed, room);
             add(stream, normed);
 
             norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
             let low = low_inputs(layer, 2, normed, rows, &mut buffers.low);
-            self.project(layer, Projection::Gate, normed, low, gate);
-            self.project(layer, Projection::Up, normed, low, up);
+            self.project(layer, Projection::Gate, (normed, low), gate, room);
+            self.project(layer, Projection::Up, (normed, low), up, room);
             swiglu::forward(gate, up, gated);
             let low = low_inputs(layer, 3, gated, rows, &mut buffers.low);
-            self.project(layer, Projection::Down, gated, low, normed);
+            self.project(layer, Projection::Down, (gated, low), normed, room);
             add(stream, normed);
         }
         for sequence in sequences {
@@ -332,10 +353,12 @@ impl<R: Real> Step<'_, R> {
         }
         norm::forward(stream, &self.model.norm, rms_epsilon, &mut inverse[..rows], normed);
         let vocabulary = self.model.config.vocabulary;
-        let (states, logits) = (View::new(normed, rows, hidden), ViewMut::new(logits, rows, vocabulary));
         match self.head {
-            Head::Packed(values) => product(logits, states, View::new(values, hidden, vocabulary)),
-            Head::Plain(matrix) => linear::forward_matrix(matrix, states, logits, self.scratch),
+            Head::Packed(panels) => panels.product(normed, logits, room),
+            Head::Plain(matrix) => {
+                let (states, logits) = (View::new(normed, rows, hidden), ViewMut::new(logits, rows, vocabulary));
+                linear::forward_matrix(matrix, states, logits, self.scratch);
+            }
         }
     }
 }

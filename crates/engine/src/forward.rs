@@ -5,7 +5,7 @@ use crate::block::{Block, Pass};
 use crate::head;
 use crate::lora::Lora;
 use crate::model::Model;
-use crate::ops::embedding;
+use crate::ops::{embedding, on_pool};
 use crate::real::Real;
 use crate::workspace::{Workspace, groups};
 
@@ -102,12 +102,14 @@ fn through_head<R: Real>(
     options: &ForwardOptions,
     workspace: &mut Workspace<R>,
 ) -> (Vec<f64>, Vec<f64>) {
-    workspace.prepare(&model.config, batch, targets, options);
-    blocks(model, lora, batch, workspace, |_, _, _| ());
-    let last = Workspace::<R>::stream(options, model.config.layers);
-    let Workspace { plan, streams, head, scratch, .. } = workspace;
-    head::gather(model, &plan.target_rows, &streams[last], head);
-    head::forward(model, plan, options, reference, head, scratch)
+    on_pool(|| {
+        workspace.prepare(&model.config, batch, targets, options);
+        blocks(model, lora, batch, workspace, |_, _, _| ());
+        let last = Workspace::<R>::stream(options, model.config.layers);
+        let Workspace { plan, streams, head, scratch, .. } = workspace;
+        head::gather(model, &plan.target_rows, &streams[last], head);
+        head::forward(model, plan, options, reference, head, scratch)
+    })
 }
 
 /// The final hidden states at the distinct target rows of the last forward pass, in increasing order of
@@ -130,14 +132,16 @@ pub fn logits<R: Real>(
     workspace: &mut Workspace<R>,
 ) -> Vec<R> {
     let options = ForwardOptions::inference();
-    workspace.prepare(&model.config, batch, &[], &options);
-    blocks(model, lora, batch, workspace, |_, _, _| ());
-    let last = Workspace::<R>::stream(&options, model.config.layers);
-    let Workspace { streams, head, scratch, .. } = workspace;
-    head::gather(model, rows, &streams[last], head);
-    let mut out = vec![R::ZERO; rows.len() * model.config.vocabulary];
-    head::logits(model, &head.hidden[..rows.len() * model.config.hidden], &mut out, scratch);
-    out
+    on_pool(|| {
+        workspace.prepare(&model.config, batch, &[], &options);
+        blocks(model, lora, batch, workspace, |_, _, _| ());
+        let last = Workspace::<R>::stream(&options, model.config.layers);
+        let Workspace { streams, head, scratch, .. } = workspace;
+        head::gather(model, rows, &streams[last], head);
+        let mut out = vec![R::ZERO; rows.len() * model.config.vocabulary];
+        head::logits(model, &head.hidden[..rows.len() * model.config.hidden], &mut out, scratch);
+        out
+    })
 }
 
 /// Embeds the tokens and runs all blocks; `visit(layer, keys, values)` sees the keys (rotated) and values

@@ -88,7 +88,7 @@ impl AdamW {
     /// # Panics
     /// If the optimiser or the gradients were made for something else.
     pub fn step_model<R: Real>(&mut self, model: &mut Model<R>, gradients: &mut Gradients<R>, learning_rate: f64) {
-        self.step(model.parameters_mut(), gradients.parts_mut(), learning_rate);
+        crate::ops::on_pool(|| self.step(model.parameters_mut(), gradients.parts_mut(), learning_rate));
     }
 
     /// One step on an adapter.
@@ -96,7 +96,7 @@ impl AdamW {
     /// # Panics
     /// If the optimiser or the gradients were made for something else.
     pub fn step_lora<R: Real>(&mut self, lora: &mut Lora<R>, gradients: &mut Gradients<R>, learning_rate: f64) {
-        self.step(lora.parameters_mut(), gradients.parts_mut(), learning_rate);
+        crate::ops::on_pool(|| self.step(lora.parameters_mut(), gradients.parts_mut(), learning_rate));
     }
 
     /// With bias-corrected moments `m` and `v`, and decay `w`:

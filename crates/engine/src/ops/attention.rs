@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::gemm::{add_product, product, scaled_product};
 use super::reduce::{sum_lanes, sum_rows};
-use super::simd;
 use super::softmax::exponentiate;
+use super::{rows_per_task, simd};
 use crate::batch::Segment;
 use crate::real::Real;
 use crate::view::{Bands, View, ViewMut, for_each_tile};
@@ -258,9 +258,9 @@ fn row_gradient<R: Real>(
         #[inline(always)]
         || {
             let total = sum_lanes(
-                out.len(),
+                [out, out_gradient],
                 #[inline(always)]
-                |i| out[i] * out_gradient[i],
+                |[o, d]| o * d,
             );
             for (score, gradient) in scores[visible.clone()].iter_mut().zip(&mut gradients[visible]) {
                 *score = (*score - log_sum).exp();
@@ -275,7 +275,7 @@ fn row_gradient<R: Real>(
 pub(crate) fn sum_groups<R: Real>(per_head: View<'_, R>, target: ViewMut<'_, R>, head_dim: usize) {
     let group = per_head.width / target.width * head_dim;
     let width = target.width;
-    for_each_tile([target], Bands::Every(super::ROWS_PER_TASK), [width], |[mut target], place| {
+    for_each_tile([target], Bands::Every(rows_per_task(per_head.width)), [width], |[mut target], place| {
         simd(
             #[inline(always)]
             || {

@@ -1,13 +1,96 @@
-//! Attention of one new token over cached keys and values.
+//! Operations on the few rows of a decoding step: products with packed weights, and attention of one new
+//! token over cached keys and values.
 
+use super::gemm::for_each_block;
 use super::reduce::LANES;
 use super::simd;
 use super::softmax::exponentiate;
 use crate::real::Real;
+use crate::view::ViewMut;
+use crate::workspace::fit;
+
+/// A matrix of weights `[outputs, inputs]` in panels of [`LANES`] outputs, `[panels, inputs, LANES]`: read
+/// in order by a product with few rows, where packing the weights each time would take as long as the
+/// product.
+#[derive(Debug)]
+pub(crate) struct Panels<R> {
+    inputs: usize,
+    outputs: usize,
+    values: Vec<[R; LANES]>,
+}
+
+impl<R: Real> Panels<R> {
+    /// Packs a row-major `[outputs, inputs]` matrix.
+    pub(crate) fn new(matrix: &[R], inputs: usize) -> Self {
+        let outputs = matrix.len() / inputs;
+        let mut values = vec![[R::ZERO; LANES]; outputs.div_ceil(LANES) * inputs];
+        for (output, row) in matrix.chunks_exact(inputs).enumerate() {
+            let panel = output / LANES * inputs;
+            for (input, &value) in row.iter().enumerate() {
+                values[panel + input][output % LANES] = value;
+            }
+        }
+        Self { inputs, outputs, values }
+    }
+
+    /// `y = x W^T`, with `x` as `[rows, inputs]` and `y` as `[rows, outputs]`; `packed` is room for a copy
+    /// of `x`.
+    pub(crate) fn product(&self, x: &[R], y: &mut [R], packed: &mut Vec<R>) {
+        match x.len() / self.inputs {
+            0 => {}
+            1 => self.product_in_groups::<1>(x, y, packed),
+            2 => self.product_in_groups::<2>(x, y, packed),
+            3 | 4 => self.product_in_groups::<4>(x, y, packed),
+            // Six rows of sums, two registers each, leave room for the operands among 16 registers.
+            _ => self.product_in_groups::<6>(x, y, packed),
+        }
+    }
+
+    fn product_in_groups<const ROWS: usize>(&self, x: &[R], y: &mut [R], packed: &mut Vec<R>) {
+        let rows = x.len() / self.inputs;
+        let groups = rows.div_ceil(ROWS);
+        // Rows of a group side by side, `[groups, inputs, ROWS]`; missing rows are zero.
+        let packed = fit(packed, groups * self.inputs * ROWS).as_chunks_mut::<ROWS>().0;
+        packed.fill([R::ZERO; ROWS]);
+        for (row, x) in x.chunks_exact(self.inputs).enumerate() {
+            let group = &mut packed[row / ROWS * self.inputs..][..self.inputs];
+            for (target, &value) in group.iter_mut().zip(x) {
+                target[row % ROWS] = value;
+            }
+        }
+        let (packed, target) = (&*packed, ViewMut::new(y, rows, self.outputs));
+        for_each_block(target, self.inputs, |mut block, block_rows, columns| {
+            assert!(block_rows.len() == rows && columns.start % LANES == 0, "few rows are not cut");
+            simd(
+                #[inline(always)]
+                || {
+                    for start in columns.clone().step_by(LANES) {
+                        let panel = &self.values[start / LANES * self.inputs..][..self.inputs];
+                        let width = LANES.min(columns.end - start);
+                        let at = start - columns.start;
+                        for (group, x) in packed.chunks_exact(self.inputs).enumerate() {
+                            let mut sums = [[R::ZERO; LANES]; ROWS];
+                            for (x, w) in x.iter().zip(panel) {
+                                for (sums, &x) in sums.iter_mut().zip(x) {
+                                    for (sum, &w) in sums.iter_mut().zip(w) {
+                                        *sum = x.mul_add(w, *sum);
+                                    }
+                                }
+                            }
+                            for (sums, row) in sums.iter().zip(group * ROWS..rows) {
+                                block.row_mut(row)[at..at + width].copy_from_slice(&sums[..width]);
+                            }
+                        }
+                    }
+                },
+            );
+        });
+    }
+}
 
 /// `out = softmax(q k^T / sqrt(head_dim)) v` for one query head over the positions `first..length`, with
-/// `keys` as `[head_dim, capacity]` and `values` as `[capacity, head_dim]`. `scores` has room for
-/// `length` rounded up to whole vectors, and so has each row of `keys`.
+/// `keys` as `[capacity / LANES, head_dim, LANES]` and `values` as `[capacity, head_dim]`. `scores` has room
+/// for the capacity.
 pub(crate) fn attend<R: Real>(
     query: &[R],
     (keys, values): (&[R], &[R]),
@@ -16,49 +99,88 @@ pub(crate) fn attend<R: Real>(
     out: &mut [R],
 ) {
     let width = query.len();
-    let capacity = keys.len() / width;
     let scale = R::from_f64(1.0 / (width as f64).sqrt());
     simd(
         #[inline(always)]
         || {
-            // A block of scores stays in registers while the query runs over it. Columns past the end
-            // hold keys of nobody and are cut off below.
-            for (block, scores) in
-                scores[..length.next_multiple_of(LANES)].as_chunks_mut::<LANES>().0.iter_mut().enumerate()
-            {
-                let mut sums = [R::ZERO; LANES];
-                for (row, &q) in query.iter().enumerate() {
-                    let start = row * capacity + block * LANES;
-                    for (sum, &k) in sums.iter_mut().zip(&keys[start..start + LANES]) {
-                        *sum = q.mul_add(k, *sum);
-                    }
-                }
-                for (score, sum) in scores.iter_mut().zip(sums) {
+            // Columns past the end hold keys of nobody and are cut off below.
+            let keys = keys.as_chunks::<LANES>().0;
+            for block in first / LANES..length.div_ceil(LANES) {
+                let keys = &keys[block * width..(block + 1) * width];
+                let sums = weighted_sum(query, keys.iter());
+                for (score, sum) in scores[block * LANES..(block + 1) * LANES].iter_mut().zip(sums) {
                     *score = sum * scale;
                 }
             }
             let scores = &mut scores[first..length];
             let (sum, _) = exponentiate(scores);
             let inverse = R::ONE / sum;
-            for (block, out) in out.chunks_mut(LANES).enumerate() {
-                let start = block * LANES;
-                let mut sums = [R::ZERO; LANES];
-                for (offset, &p) in scores.iter().enumerate() {
-                    let at = (first + offset) * width + start;
-                    if out.len() == LANES {
-                        for (sum, &v) in sums.iter_mut().zip(&values[at..at + LANES]) {
-                            *sum = p.mul_add(v, *sum);
-                        }
-                    } else {
-                        for (sum, &v) in sums.iter_mut().zip(&values[at..at + out.len()]) {
-                            *sum = p.mul_add(v, *sum);
+            let values = values[first * width..length * width].chunks_exact(width);
+            for start in (0..width).step_by(LANES) {
+                let out = &mut out[start..width.min(start + LANES)];
+                if out.len() == LANES {
+                    let columns = values.clone().map(
+                        #[inline(always)]
+                        |row| row[start..].first_chunk().expect("the row has a whole vector left"),
+                    );
+                    for (out, sum) in out.iter_mut().zip(weighted_sum(scores, columns)) {
+                        *out = sum * inverse;
+                    }
+                } else {
+                    out.fill(R::ZERO);
+                    for (&p, row) in scores.iter().zip(values.clone()) {
+                        for (out, &v) in out.iter_mut().zip(&row[start..]) {
+                            *out += p * inverse * v;
                         }
                     }
-                }
-                for (out, sum) in out.iter_mut().zip(sums) {
-                    *out = sum * inverse;
                 }
             }
         },
     );
+}
+
+/// The sum of vectors with weights, in two alternating partial sums, so that additions need not wait for
+/// each other.
+#[inline(always)]
+fn weighted_sum<'v, R: Real>(weights: &[R], vectors: impl Iterator<Item = &'v [R; LANES]>) -> [R; LANES] {
+    let mut sums = [[R::ZERO; LANES]; 2];
+    let mut weights = weights.iter();
+    let mut vectors = vectors;
+    while let (Some(&weight), Some(vector)) = (weights.next(), vectors.next()) {
+        for (sum, &value) in sums[0].iter_mut().zip(vector) {
+            *sum = weight.mul_add(value, *sum);
+        }
+        if let (Some(&weight), Some(vector)) = (weights.next(), vectors.next()) {
+            for (sum, &value) in sums[1].iter_mut().zip(vector) {
+                *sum = weight.mul_add(value, *sum);
+            }
+        }
+    }
+    let [mut even, odd] = sums;
+    for (even, odd) in even.iter_mut().zip(odd) {
+        *even += odd;
+    }
+    even
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_multiply_any_number_of_rows_and_outputs() {
+        let value = |i: usize| (i * 37 % 101) as f64 - 50.0;
+        for (rows, inputs, outputs) in [(1, 5, 3), (2, 7, 16), (3, 1, 33), (4, 8, 20), (9, 12, 50), (64, 130, 470)] {
+            let x: Vec<f64> = (0..rows * inputs).map(value).collect();
+            let matrix: Vec<f64> = (0..outputs * inputs).map(|i| value(i + 7)).collect();
+            let mut y = vec![0.0; rows * outputs];
+            Panels::new(&matrix, inputs).product(&x, &mut y, &mut Vec::new());
+            for row in 0..rows {
+                for output in 0..outputs {
+                    let exact: f64 = (0..inputs).map(|i| x[row * inputs + i] * matrix[output * inputs + i]).sum();
+                    assert_eq!(y[row * outputs + output], exact, "{rows} {inputs} {outputs}");
+                }
+            }
+        }
+    }
 }

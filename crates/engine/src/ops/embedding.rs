@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, simd};
+use super::{rows_per_task, simd};
 use crate::real::Real;
 use crate::view::{Bands, View, ViewMut, for_each_tile};
 use crate::weights::Matrix;
@@ -10,7 +10,8 @@ use crate::weights::Matrix;
 /// Copies the embedding of every token: `x[row] = E[token]`.
 pub(crate) fn forward<R: Real>(embedding: &Matrix<R>, tokens: &[u32], x: &mut [R]) {
     let width = embedding.columns();
-    x.par_chunks_mut(width * ROWS_PER_TASK).zip(tokens.par_chunks(ROWS_PER_TASK)).for_each(|(x, tokens)| {
+    let task = rows_per_task(width);
+    x.par_chunks_mut(width * task).zip(tokens.par_chunks(task)).for_each(|(x, tokens)| {
         for (row, &token) in x.chunks_exact_mut(width).zip(tokens) {
             embedding.copy_row(token as usize, row);
         }

@@ -78,9 +78,10 @@ pub(crate) fn for_each_block<R: Real>(
     const SMALLEST: usize = 1 << 21;
     /// Blocks enough to keep a large machine busy.
     const MOST: usize = 48;
-    /// Columns of a block, a multiple of the kernels' heights (16, 24, 32, 48), and rows.
+    /// Columns of a block, a multiple of the kernels' heights (16, 24, 32, 48), and rows: with fewer rows the
+    /// packing of the weights shows.
     const COLUMNS: usize = 192;
-    const ROWS: usize = 128;
+    const ROWS: usize = 256;
 
     let (height, width) = (target.height, target.width);
     if height == 0 || width == 0 {

@@ -17,10 +17,19 @@ use std::sync::LazyLock;
 
 use pulp::Arch;
 
-/// Rows that one task of a row-wise operation handles.
-pub(crate) const ROWS_PER_TASK: usize = 32;
-/// Elements that one task of an element-wise operation handles.
+/// Elements that one task of an element-wise operation handles: some microseconds of work.
 pub(crate) const ELEMENTS_PER_TASK: usize = 1 << 14;
+
+/// Rows that one task of a row-wise operation handles.
+pub(crate) fn rows_per_task(width: usize) -> usize {
+    (ELEMENTS_PER_TASK / width).max(1)
+}
+
+/// Runs work on a thread of the current pool. A pass begins with this, so that its many short parallel
+/// loops start from inside the pool and do not each wake a thread of it.
+pub(crate) fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 

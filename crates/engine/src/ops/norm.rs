@@ -3,26 +3,25 @@
 use rayon::prelude::*;
 
 use super::reduce::sum_lanes;
-use super::{ROWS_PER_TASK, simd};
+use super::{rows_per_task, simd};
 use crate::real::Real;
 
 /// Normalises groups of `scale.len()` elements and keeps the inverse root mean square of each.
 pub(crate) fn forward<R: Real>(x: &[R], scale: &[R], epsilon: f64, inverse: &mut [R], y: &mut [R]) {
     let width = scale.len();
+    let rows = rows_per_task(width);
     let epsilon = R::from_f64(epsilon);
     let count = R::from_f64(width as f64);
-    y.par_chunks_mut(width * ROWS_PER_TASK)
-        .zip(x.par_chunks(width * ROWS_PER_TASK))
-        .zip(inverse.par_chunks_mut(ROWS_PER_TASK))
-        .for_each(|((y, x), inverse)| {
+    y.par_chunks_mut(width * rows).zip(x.par_chunks(width * rows)).zip(inverse.par_chunks_mut(rows)).for_each(
+        |((y, x), inverse)| {
             simd(
                 #[inline(always)]
                 || {
                     for ((y, x), inverse) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(inverse) {
                         let squares = sum_lanes(
-                            width,
+                            [x],
                             #[inline(always)]
-                            |i| x[i] * x[i],
+                            |[x]| x * x,
                         );
                         *inverse = R::ONE / (squares / count + epsilon).sqrt();
                         for ((y, &x), &w) in y.iter_mut().zip(x).zip(scale) {
@@ -31,16 +30,16 @@ pub(crate) fn forward<R: Real>(x: &[R], scale: &[R], epsilon: f64, inverse: &mut
                     }
                 },
             );
-        });
+        },
+    );
 }
 
 /// Repeats the forward pass from the stored inverse root mean squares.
 pub(crate) fn repeat<R: Real>(x: &[R], scale: &[R], inverse: &[R], y: &mut [R]) {
     let width = scale.len();
-    y.par_chunks_mut(width * ROWS_PER_TASK)
-        .zip(x.par_chunks(width * ROWS_PER_TASK))
-        .zip(inverse.par_chunks(ROWS_PER_TASK))
-        .for_each(|((y, x), inverse)| {
+    let rows = rows_per_task(width);
+    y.par_chunks_mut(width * rows).zip(x.par_chunks(width * rows)).zip(inverse.par_chunks(rows)).for_each(
+        |((y, x), inverse)| {
             simd(
                 #[inline(always)]
                 || {
@@ -51,7 +50,8 @@ pub(crate) fn repeat<R: Real>(x: &[R], scale: &[R], inverse: &[R], y: &mut [R]) 
                     }
                 },
             );
-        });
+        },
+    );
 }
 
 /// With `r` the inverse root mean square and `n` the width,
@@ -60,17 +60,18 @@ pub(crate) fn repeat<R: Real>(x: &[R], scale: &[R], inverse: &[R], y: &mut [R]) 
 /// `dx` is added to `target`, the gradient of the residual stream.
 pub(crate) fn backward_add<R: Real>(x: &[R], scale: &[R], inverse: &[R], dy: &[R], target: &mut [R]) {
     let width = scale.len();
+    let rows = rows_per_task(width);
     target
-        .par_chunks_mut(width * ROWS_PER_TASK)
-        .zip(x.par_chunks(width * ROWS_PER_TASK))
-        .zip(dy.par_chunks(width * ROWS_PER_TASK))
-        .zip(inverse.par_chunks(ROWS_PER_TASK))
+        .par_chunks_mut(width * rows)
+        .zip(x.par_chunks(width * rows))
+        .zip(dy.par_chunks(width * rows))
+        .zip(inverse.par_chunks(rows))
         .for_each(|(((target, x), dy), inverse)| {
             simd(
                 #[inline(always)]
                 || {
-                    let rows = target.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width));
-                    for (((target, x), dy), &r) in rows.zip(inverse) {
+                    let groups = target.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width));
+                    for (((target, x), dy), &r) in groups.zip(inverse) {
                         let factor = projection(x, scale, r, dy);
                         for (((target, &x), &dy), &w) in target.iter_mut().zip(x).zip(dy).zip(scale) {
                             *target += r * (w * dy - x * factor);
@@ -84,10 +85,9 @@ pub(crate) fn backward_add<R: Real>(x: &[R], scale: &[R], inverse: &[R], dy: &[R
 /// As [`backward_add`], but `dx` replaces `dy`.
 pub(crate) fn backward_in_place<R: Real>(x: &[R], scale: &[R], inverse: &[R], dy: &mut [R]) {
     let width = scale.len();
-    dy.par_chunks_mut(width * ROWS_PER_TASK)
-        .zip(x.par_chunks(width * ROWS_PER_TASK))
-        .zip(inverse.par_chunks(ROWS_PER_TASK))
-        .for_each(|((dy, x), inverse)| {
+    let rows = rows_per_task(width);
+    dy.par_chunks_mut(width * rows).zip(x.par_chunks(width * rows)).zip(inverse.par_chunks(rows)).for_each(
+        |((dy, x), inverse)| {
             simd(
                 #[inline(always)]
                 || {
@@ -99,16 +99,17 @@ pub(crate) fn backward_in_place<R: Real>(x: &[R], scale: &[R], inverse: &[R], dy
                     }
                 },
             );
-        });
+        },
+    );
 }
 
 /// `r^2 / n * sum(w * dy * x)`
 #[inline(always)]
 fn projection<R: Real>(x: &[R], scale: &[R], r: R, dy: &[R]) -> R {
     let sum = sum_lanes(
-        scale.len(),
+        [scale, dy, x],
         #[inline(always)]
-        |i| scale[i] * dy[i] * x[i],
+        |[w, dy, x]| w * dy * x,
     );
     sum * r * r / R::from_f64(scale.len() as f64)
 }

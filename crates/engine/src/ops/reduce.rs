@@ -8,24 +8,26 @@ use crate::real::Real;
 /// Independent partial sums, so that the compiler may use vector registers.
 pub(crate) const LANES: usize = 16;
 
-/// The sum of `term(i)`, in a fixed order that does not depend on the vector width.
+/// The sum of `term` over the elements of `N` vectors of the same length, in an order that does not depend
+/// on the width of the machine's registers.
 #[inline(always)]
-pub(crate) fn sum_lanes<R: Real>(length: usize, term: impl Fn(usize) -> R) -> R {
-    let mut lanes = [R::ZERO; LANES];
-    let whole = length / LANES * LANES;
-    let mut start = 0;
-    while start < whole {
+pub(crate) fn sum_lanes<R: Real, S: Real, const N: usize>(inputs: [&[R]; N], term: impl Fn([R; N]) -> S) -> S {
+    let length = inputs[0].len();
+    // Cut to arrays first, so that no bounds check stands in the way of vector instructions.
+    let parts = inputs.map(|input| input[..length].as_chunks::<LANES>());
+    let mut lanes = [S::ZERO; LANES];
+    for chunk in 0..length / LANES {
+        let chunks = parts.map(|(chunks, _)| &chunks[chunk]);
         for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(start + lane);
+            *sum += term(chunks.map(|chunk| chunk[lane]));
         }
-        start += LANES;
     }
-    let mut sum = R::ZERO;
+    let mut sum = S::ZERO;
     for lane in lanes {
         sum += lane;
     }
-    for i in whole..length {
-        sum += term(i);
+    for rest in 0..length % LANES {
+        sum += term(parts.map(|(_, tail)| tail[rest]));
     }
     sum
 }
@@ -66,9 +68,9 @@ pub(crate) fn sum_of_squares<R: Real>(values: &[R]) -> f64 {
             #[inline(always)]
             || {
                 sum_lanes(
-                    chunk.len(),
+                    [chunk],
                     #[inline(always)]
-                    |i| chunk[i].to_f64() * chunk[i].to_f64(),
+                    |[x]| x.to_f64() * x.to_f64(),
                 )
             },
         )

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, simd};
+use super::{rows_per_task, simd};
 use crate::config::ModelConfig;
 use crate::real::Real;
 
@@ -61,25 +61,24 @@ impl<R: Real> RopeTable<R> {
     fn rotate(&self, x: &mut [R], positions: &[u32], head_dim: usize, sign: R) {
         let half = head_dim / 2;
         let width = x.len() / positions.len().max(1);
-        x.par_chunks_mut(width * ROWS_PER_TASK).zip(positions.par_chunks(ROWS_PER_TASK)).for_each(
-            |(rows, positions)| {
-                simd(
-                    #[inline(always)]
-                    || {
-                        for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
-                            let at = position as usize * half..(position as usize + 1) * half;
-                            let (cosines, sines) = (&self.cosines[at.clone()], &self.sines[at]);
-                            for head in row.chunks_exact_mut(head_dim) {
-                                let (low, high) = head.split_at_mut(half);
-                                for (((a, b), &cosine), &sine) in low.iter_mut().zip(high).zip(cosines).zip(sines) {
-                                    let sine = sine * sign;
-                                    (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
-                                }
+        let task = rows_per_task(width.max(1));
+        x.par_chunks_mut(width * task).zip(positions.par_chunks(task)).for_each(|(rows, positions)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
+                        let at = position as usize * half..(position as usize + 1) * half;
+                        let (cosines, sines) = (&self.cosines[at.clone()], &self.sines[at]);
+                        for head in row.chunks_exact_mut(head_dim) {
+                            let (low, high) = head.split_at_mut(half);
+                            for (((a, b), &cosine), &sine) in low.iter_mut().zip(high).zip(cosines).zip(sines) {
+                                let sine = sine * sign;
+                                (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
                             }
                         }
-                    },
-                );
-            },
-        );
+                    }
+                },
+            );
+        });
     }
 }

@@ -14,9 +14,9 @@ pub(crate) fn exponentiate<R: Real>(scores: &mut [R]) -> (R, R) {
     }
     (
         sum_lanes(
-            scores.len(),
+            [scores],
             #[inline(always)]
-            |i| scores[i],
+            |[p]| p,
         ),
         maximum,
     )
@@ -32,9 +32,9 @@ pub(crate) fn log_sum_exp<R: Real>(logits: &[R]) -> f64 {
             let mut sum = 0.0;
             for block in logits.chunks(BLOCK) {
                 sum += sum_lanes(
-                    block.len(),
+                    [block],
                     #[inline(always)]
-                    |i| (block[i] - maximum).exp(),
+                    |[z]| (z - maximum).exp(),
                 )
                 .to_f64();
             }
@@ -55,9 +55,9 @@ pub(crate) fn divergence<R: Real>(p: &[R], p_sum: f64, q: &[R], q_sum: f64) -> f
             let p_sum = R::from_f64(p_sum);
             for (p, q) in p.chunks(BLOCK).zip(q.chunks(BLOCK)) {
                 total += sum_lanes(
-                    p.len(),
+                    [p, q],
                     #[inline(always)]
-                    |i| (p[i] - p_sum).exp() * (p[i] - q[i] - shift),
+                    |[p, q]| (p - p_sum).exp() * (p - q - shift),
                 )
                 .to_f64();
             }
