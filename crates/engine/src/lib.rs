@@ -35,9 +35,7 @@ pub use folder::{
     ExportError, FolderError, GenerationTokens, LogitDifference, SaveOptions, config_from_json, config_to_json,
     verify_export, write_atomically, write_json, write_logits,
 };
-pub use forward::{
-    ForwardOptions, Recompute, ReferenceHidden, forward, forward_with_reference, logits, target_hidden,
-};
+pub use forward::{ForwardOptions, Recompute, ReferenceHidden, forward, forward_with_reference, logits, target_hidden};
 pub use generate::{
     Completion, Constraint, FinishReason, GenerateError, GenerateOptions, GrammarCompiler, Guide, NextStage, Request,
     Sampling, generate,

@@ -98,7 +98,9 @@ fn four_negatives_for_each_sentence_without_a_violation() {
         }
     }
     let mut stats = StatsCollector::default();
-    records.iter().for_each(|record| stats.add(record));
+    for record in &records {
+        stats.add(record);
+    }
     let stats = stats.finish(Some(&data.errors));
     for kind in [Kind::Label, Kind::Direction] {
         let found = stats.kinds.iter().find(|stats| stats.kind == kind).expect("the kind occurs");
