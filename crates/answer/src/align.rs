@@ -1,5 +1,6 @@
 //! From emitted texts to places in the source.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use tabpo_corpus::{Span, Unit};
@@ -110,7 +111,7 @@ impl Aligned {
 pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
     debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
     let mut source = Source::new(unit);
-    let mut occurrences: HashMap<String, Vec<Span>> = HashMap::new();
+    let mut occurrences: HashMap<Cow<str>, Vec<Span>> = HashMap::new();
     let mut alignment = Alignment::default();
     let mut faults = parsed.faults.clone();
     let mut entities = Vec::with_capacity(parsed.entities.len());
@@ -137,7 +138,7 @@ pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
         let item = FaultItem::Entity(index as u32);
         faults.extend(fault.map(|kind| Fault { kind, byte: entity.byte, item }));
         entities.push(AlignedEntity {
-            text: Some(text),
+            text: Some(text.into_owned()),
             grounding: Some(grounding),
             span,
             label: entity.label,
@@ -187,8 +188,8 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
         let empty = Vec::new();
-        let heads = bearers.get(normalise(head).as_str()).unwrap_or(&empty);
-        let tails = bearers.get(normalise(tail).as_str()).unwrap_or(&empty);
+        let heads = bearers.get(&*normalise(head)).unwrap_or(&empty);
+        let tails = bearers.get(&*normalise(tail)).unwrap_or(&empty);
         let pairs = heads.iter().flat_map(|&head| tails.iter().map(move |&tail| (head, tail)));
         let free = pairs.filter(|&((head, _), (tail, _))| head != tail && !taken.contains(&(head, tail, label)));
         let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));

@@ -4,6 +4,8 @@
 //! value, nesting is bounded by memory and not by the call stack, and the grammar of RFC 8259 alone
 //! decides (numbers of any size and unpaired surrogates are grammatical). It makes one pass.
 
+use std::borrow::Cow;
+
 use crate::FaultKind;
 
 /// What a value is.
@@ -313,10 +315,11 @@ impl<'a, 'b> Value<'a, 'b> {
     }
 
     /// The content of a string; unpaired surrogates become U+FFFD.
-    pub(crate) fn string(self) -> Option<String> {
+    pub(crate) fn string(self) -> Option<Cow<'a, str>> {
         (self.shape() == Shape::String).then(|| {
             let raw = self.raw();
-            unescape(&raw[1..raw.len() - 1])
+            let content = &raw[1..raw.len() - 1];
+            if content.contains('\\') { Cow::Owned(unescape(content)) } else { Cow::Borrowed(content) }
         })
     }
 

@@ -1,13 +1,14 @@
 //! Where a text stands in a unit.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tabpo_corpus::{Span, Unit};
 
 /// The source of a unit prepared for look-ups: its text with every run of blanks turned into one
 /// space, and the token boundaries in it.
-pub(crate) struct Source {
-    text: String,
+pub(crate) struct Source<'a> {
+    text: Cow<'a, str>,
     /// First document token of the unit.
     first_token: u32,
     /// Byte ranges of the tokens in `text`.
@@ -16,24 +17,33 @@ pub(crate) struct Source {
     lowercase: Option<String>,
 }
 
-impl Source {
-    pub(crate) fn new(unit: &Unit) -> Self {
-        let span = unit.span();
-        let mut source =
-            Self { text: String::new(), first_token: span.start, starts: vec![], ends: vec![], lowercase: None };
-        let document = unit.document;
-        let mut previous_end = None;
-        for index in span.range() {
-            let range = &document.tokens[index];
-            if previous_end.is_some_and(|end| end < range.start) {
-                source.text.push(' ');
-            }
-            source.starts.push(source.text.len());
-            push_normalised(&mut source.text, document.token(index));
-            source.ends.push(source.text.len());
-            previous_end = Some(range.end);
+impl<'a> Source<'a> {
+    pub(crate) fn new(unit: &Unit<'a>) -> Self {
+        let (span, document) = (unit.span(), unit.document);
+        let tokens = &document.tokens[span.range()];
+        let text = unit.text();
+        if is_normal(text) {
+            let first = tokens[0].start;
+            return Self {
+                text: Cow::Borrowed(text),
+                first_token: span.start,
+                starts: tokens.iter().map(|token| (token.start - first) as usize).collect(),
+                ends: tokens.iter().map(|token| (token.end - first) as usize).collect(),
+                lowercase: None,
+            };
         }
-        source
+        let (mut text, mut starts, mut ends) = (String::new(), Vec::new(), Vec::new());
+        let mut previous_end = None;
+        for (index, token) in span.range().zip(tokens) {
+            if previous_end.is_some_and(|end| end < token.start) {
+                text.push(' ');
+            }
+            starts.push(text.len());
+            push_normalised(&mut text, document.token(index));
+            ends.push(text.len());
+            previous_end = Some(token.end);
+        }
+        Self { text: Cow::Owned(text), first_token: span.start, starts, ends, lowercase: None }
     }
 
     /// Whether the text (in normal form) occurs anywhere, inside tokens too.
@@ -69,13 +79,33 @@ impl Source {
 
 /// A text with every run of blanks turned into one space and none at the ends: the form in which
 /// texts are compared.
-pub(crate) fn normalise(text: &str) -> String {
+pub fn normalise(text: &str) -> Cow<'_, str> {
+    if is_normal(text) {
+        return Cow::Borrowed(text);
+    }
     let mut normal = String::with_capacity(text.len());
     push_normalised(&mut normal, text);
-    normal
+    Cow::Owned(normal)
+}
+
+/// Whether a text is plain ASCII in normal form already: the common case, told without copying.
+fn is_normal(text: &str) -> bool {
+    let mut after_blank = true;
+    for &byte in text.as_bytes() {
+        let blank = byte == b' ';
+        if !(b' '..=b'~').contains(&byte) || (blank && after_blank) {
+            return false;
+        }
+        after_blank = blank;
+    }
+    !after_blank
 }
 
 fn push_normalised(normal: &mut String, text: &str) {
+    if is_normal(text) {
+        normal.push_str(text);
+        return;
+    }
     for (index, word) in text.split_whitespace().enumerate() {
         if index > 0 {
             normal.push(' ');

@@ -1,5 +1,6 @@
 //! The tolerant parser.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
@@ -112,14 +113,16 @@ impl Parser<'_> {
             return None;
         }
         let mut fields = [None; N];
-        let mut seen = HashSet::new();
+        let mut unknown = HashSet::new();
         for (key, value) in object.members() {
             let name = key.string().expect("object keys are strings");
-            match known.iter().position(|&key| key == name) {
-                Some(index) => fields[index] = Some(value),
-                None => self.fault(FaultKind::UnknownKey, key.byte(), item),
-            }
-            if !seen.insert(name) {
+            let repeated = if let Some(index) = known.iter().position(|&key| key == name) {
+                fields[index].replace(value).is_some()
+            } else {
+                self.fault(FaultKind::UnknownKey, key.byte(), item);
+                !unknown.insert(name)
+            };
+            if repeated {
                 self.fault(FaultKind::DuplicateKey, key.byte(), item);
             }
         }
@@ -185,7 +188,7 @@ impl Parser<'_> {
             return (entity, None);
         };
         if let Some(id) = id {
-            entity.id = id.string();
+            entity.id = id.string().map(Cow::into_owned);
             if entity.id.as_ref().is_none_or(String::is_empty) {
                 self.fault(FaultKind::BadId, id.byte(), item);
             }
@@ -193,7 +196,7 @@ impl Parser<'_> {
         match text {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(text) => {
-                entity.text = text.string().filter(|text| !text.trim().is_empty());
+                entity.text = text.string().filter(|text| !text.trim().is_empty()).map(Cow::into_owned);
                 if entity.text.is_none() {
                     self.fault(FaultKind::BlankText, text.byte(), item);
                 }
@@ -202,7 +205,7 @@ impl Parser<'_> {
         match label {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(label) => {
-                entity.written_label = label.string();
+                entity.written_label = label.string().map(Cow::into_owned);
                 entity.label = entity.written_label.as_ref().and_then(|name| self.ontology.entity_named(name));
                 if entity.label.is_none() {
                     self.fault(FaultKind::UnknownEntityLabel, label.byte(), item);
@@ -257,7 +260,7 @@ impl Parser<'_> {
             self.fault(FaultKind::MissingKey, byte, item);
             return None;
         };
-        let argument = value.string();
+        let argument = value.string().map(Cow::into_owned);
         if argument.as_ref().is_none_or(String::is_empty) {
             self.fault(FaultKind::BadArgument, value.byte(), item);
         }
@@ -271,7 +274,7 @@ impl Parser<'_> {
             match parsed.dialect {
                 Dialect::Texts => names.extend(entity.text.as_deref().map(normalise)),
                 Dialect::Ids => {
-                    if entity.id.as_ref().is_some_and(|id| !names.insert(id.clone())) {
+                    if entity.id.as_deref().is_some_and(|id| !names.insert(Cow::Borrowed(id))) {
                         self.fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index as u32));
                     }
                 }
@@ -281,7 +284,7 @@ impl Parser<'_> {
             let item = FaultItem::Relation(index as u32);
             for argument in [&relation.head, &relation.tail].into_iter().flatten().filter(|text| !text.is_empty()) {
                 let known = match parsed.dialect {
-                    Dialect::Ids => names.contains(argument),
+                    Dialect::Ids => names.contains(argument.as_str()),
                     Dialect::Texts => names.contains(&normalise(argument)),
                 };
                 if !known {

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use tabpo_answer::{FaultKind, Grounding};
-use tabpo_corpus::Span;
 use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
 
 use crate::items::{EntityItem, Items, Place, RelationItem};
 use crate::layout::{Family, Layout, Tally};
-use crate::relaxed::{WordSet, Words, greedy_matches, strict_matches};
+use crate::relaxed::{WordedItem, Words, greedy_matches, strict_matches};
 
 /// What one document adds to the whole.
 #[derive(Clone, Debug)]
@@ -94,6 +93,21 @@ fn at(entities: &[(Place, usize)], place: Place) -> impl Iterator<Item = usize> 
     entities[first..].iter().take_while(move |&&(other, _)| other == place).map(|&(_, slot)| slot)
 }
 
+/// The set of (text, label slot).
+fn entity_texts<'a>(items: &'a Items, invalid: usize) -> Vec<(&'a str, usize)> {
+    let slot = |item: &EntityItem| item.label.map_or(invalid, EntityLabelId::index);
+    set(items.entities.iter().filter_map(|item| Some((item.text.as_deref()?, slot(item)))))
+}
+
+/// The set of (head text, tail text, type slot); a relation without texts equals no other.
+fn relation_texts<'a>(items: &'a Items, invalid: usize) -> Vec<(&'a str, &'a str, usize, usize)> {
+    let slot = |item: &RelationItem| item.label.map_or(invalid, RelationLabelId::index);
+    set(items.relations.iter().enumerate().map(|(index, item)| match &item.texts {
+        Some((head, tail)) => (&**head, &**tail, slot(item), 0),
+        None => ("", "", slot(item), index + 1),
+    }))
+}
+
 impl Counter<'_> {
     fn add(&mut self, family: Family, slot: usize, matched: u32, predicted: usize, gold: usize) {
         let column = self.layout.column(family, slot);
@@ -147,12 +161,9 @@ impl Counter<'_> {
             }
         }
 
-        let texts = |items: &Items| {
-            let with_text = items.entities.iter().filter_map(|item| Some((item.text.clone()?, self.entity_slot(item))));
-            set(with_text)
-        };
-        let (gold_texts, predicted_texts) = (texts(gold), texts(predicted));
-        self.sets(Family::TextNer, &gold_texts, &predicted_texts, |item| item.1);
+        let invalid = layout.slots(Family::Ner) - 1;
+        let texts = [gold, predicted].map(|items| entity_texts(items, invalid));
+        self.sets(Family::TextNer, &texts[0], &texts[1], |item| item.1);
         if layout.has_subtypes() {
             self.subtypes(gold, predicted);
         }
@@ -249,14 +260,8 @@ impl Counter<'_> {
         let pairs = |keys: &[RelationKey]| set(keys.iter().map(|&(a, b, _)| (a.min(b), a.max(b))));
         self.sets(Family::Pair, &pairs(&gold_set), &pairs(&predicted_set), |_| 0);
 
-        let texts = |items: &Items| {
-            set(items.relations.iter().enumerate().map(|(index, item)| match &item.texts {
-                Some((head, tail)) => (head.clone(), tail.clone(), slot(item), 0),
-                None => (String::new(), String::new(), slot(item), index + 1),
-            }))
-        };
-        let (gold_texts, predicted_texts) = (texts(gold), texts(predicted));
-        self.sets(Family::TextRel, &gold_texts, &predicted_texts, |item| item.2);
+        let texts = [gold, predicted].map(|items| relation_texts(items, invalid));
+        self.sets(Family::TextRel, &texts[0], &texts[1], |item| item.2);
     }
 
     /// Compares two sets of relations; a match counts only if both arguments have their gold label.
@@ -323,18 +328,13 @@ impl Counter<'_> {
     }
 
     /// Relaxed matching of one unit; returns the word sets for that of the document.
-    fn relaxed(&mut self, gold: &Items, predicted: &Items) -> (Vec<WordSet>, Vec<WordSet>) {
-        let mut words = |items: &Items| -> Vec<(Option<Span>, WordSet)> {
+    fn relaxed(&mut self, gold: &Items, predicted: &Items) -> (Vec<WordedItem>, Vec<WordedItem>) {
+        let mut words = |items: &Items| -> Vec<WordedItem> {
             let with_text = items.entities.iter().filter_map(|item| Some((item.place.span(), item.text.as_ref()?)));
             with_text.map(|(span, text)| (span, self.words.set(text))).collect()
         };
         let (gold, predicted) = (words(gold), words(predicted));
-        let placed: Vec<(Span, WordSet)> =
-            gold.iter().filter_map(|(span, words)| Some(((*span)?, words.clone()))).collect();
-        let strict = strict_matches(&placed, &predicted);
-        self.add(Family::RelaxedStrict, 0, strict, predicted.len(), gold.len());
-        let texts = |items: Vec<(Option<Span>, WordSet)>| items.into_iter().map(|(_, words)| words).collect();
-        let (gold, predicted): (Vec<WordSet>, Vec<WordSet>) = (texts(gold), texts(predicted));
+        self.add(Family::RelaxedStrict, 0, strict_matches(&gold, &predicted), predicted.len(), gold.len());
         self.add(Family::RelaxedUnit, 0, greedy_matches(&gold, &predicted), predicted.len(), gold.len());
         (gold, predicted)
     }

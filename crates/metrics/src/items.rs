@@ -1,8 +1,9 @@
 //! Gold and predicted items of one unit in one form, wherever they come from.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use tabpo_answer::{Aligned, FaultKind, Grounding, Tier, align, parse};
+use tabpo_answer::{Aligned, FaultKind, Grounding, Tier, align, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -28,24 +29,24 @@ impl Place {
 
 /// An entity, gold or predicted.
 #[derive(Clone, Debug)]
-pub(crate) struct EntityItem {
+pub(crate) struct EntityItem<'a> {
     pub(crate) place: Place,
     /// `None` for a label that the ontology lacks.
     pub(crate) label: Option<EntityLabelId>,
     pub(crate) subtype: Option<SubtypeId>,
     /// The text with runs of blanks turned into one space; `None` for a malformed item.
-    pub(crate) text: Option<String>,
+    pub(crate) text: Option<Cow<'a, str>>,
 }
 
 /// A relation, gold or predicted.
 #[derive(Clone, Debug)]
-pub(crate) struct RelationItem {
+pub(crate) struct RelationItem<'a> {
     pub(crate) head: Place,
     pub(crate) tail: Place,
     /// `None` for a type that the ontology lacks.
     pub(crate) label: Option<RelationLabelId>,
     /// The texts of both arguments, where they are known.
-    pub(crate) texts: Option<(String, String)>,
+    pub(crate) texts: Option<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 /// What only raw output can be judged by.
@@ -61,21 +62,21 @@ pub(crate) struct RawFacts {
 
 /// The items of one unit from one side.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Items {
-    pub(crate) entities: Vec<EntityItem>,
-    pub(crate) relations: Vec<RelationItem>,
+pub(crate) struct Items<'a> {
+    pub(crate) entities: Vec<EntityItem<'a>>,
+    pub(crate) relations: Vec<RelationItem<'a>>,
     pub(crate) raw: Option<RawFacts>,
 }
 
-fn span_text(document: &Document, span: Span) -> Option<String> {
+fn span_text(document: &Document, span: Span) -> Option<Cow<'_, str>> {
     let inside = !span.is_empty() && span.end as usize <= document.tokens.len();
-    inside.then(|| document.span_text(span).split_whitespace().collect::<Vec<_>>().join(" "))
+    inside.then(|| normalise(document.span_text(span)))
 }
 
-impl Items {
+impl<'a> Items<'a> {
     /// The gold items of a sentence, or of the whole document. A relation that crosses sentences
     /// belongs to the sentence of its head.
-    pub(crate) fn gold(document: &Document, sentence: Option<u32>) -> Self {
+    pub(crate) fn gold(document: &'a Document, sentence: Option<u32>) -> Self {
         let span = Unit { document, sentence }.span();
         let mentions = &document.mentions;
         let inside = |index: u32| span.contains(mentions[index as usize].span);
@@ -99,7 +100,7 @@ impl Items {
 
     /// The predicted items of a unit.
     pub(crate) fn predicted(
-        document: &Document,
+        document: &'a Document,
         sentence: Option<u32>,
         content: &Content,
         ontology: &Ontology,
@@ -108,12 +109,12 @@ impl Items {
             Content::Offsets(offsets) => Self::from_offsets(document, offsets, ontology),
             Content::Raw(output) => {
                 let unit = Unit { document, sentence };
-                Self::from_aligned(&align(&parse(output, ontology), &unit, ontology))
+                Self::from_aligned(document, align(&parse(output, ontology), &unit, ontology))
             }
         }
     }
 
-    fn from_offsets(document: &Document, offsets: &Offsets, ontology: &Ontology) -> Self {
+    fn from_offsets(document: &'a Document, offsets: &Offsets, ontology: &Ontology) -> Self {
         let mut nowhere = HashMap::new();
         // Offsets that are no span are kept as false positives, equal ones as one.
         let mut place = |start: i64, end: i64| match (u32::try_from(start), u32::try_from(end)) {
@@ -138,21 +139,16 @@ impl Items {
         Self { entities, relations: relations.collect(), raw: None }
     }
 
-    fn from_aligned(aligned: &Aligned) -> Self {
-        let mut first_with = HashMap::new();
-        let entities = aligned.entities.iter().enumerate().map(|(index, entity)| {
-            let same = match &entity.text {
-                Some(text) => *first_with.entry(text.as_str()).or_insert(index as u32),
-                None => index as u32,
-            };
-            EntityItem {
-                place: entity.span.map_or(Place::Nowhere(same), Place::At),
-                label: entity.label,
-                subtype: entity.subtype,
-                text: entity.text.clone(),
-            }
-        });
-        let entities: Vec<EntityItem> = entities.collect();
+    fn from_aligned(document: &'a Document, aligned: Aligned) -> Self {
+        let same: Vec<u32> = {
+            let mut first_with = HashMap::new();
+            let items = aligned.entities.iter().enumerate();
+            let same = items.map(|(index, entity)| match (&entity.text, entity.span) {
+                (Some(text), None) => *first_with.entry(text.as_str()).or_insert(index as u32),
+                _ => index as u32,
+            });
+            same.collect()
+        };
         let mut raw = RawFacts {
             valid: [Tier::Json, Tier::Schema, Tier::References, Tier::Grounding].map(|tier| aligned.valid_at(tier)),
             grounding: aligned.entities.iter().map(|entity| entity.grounding).collect(),
@@ -160,6 +156,18 @@ impl Items {
             relations_unresolved: 0,
             faults: aligned.faults.iter().map(|fault| fault.kind).collect(),
         };
+        // The text of a placed entity is that of its span.
+        let entities: Vec<EntityItem> = aligned
+            .entities
+            .into_iter()
+            .zip(same)
+            .map(|(entity, same)| EntityItem {
+                place: entity.span.map_or(Place::Nowhere(same), Place::At),
+                label: entity.label,
+                subtype: entity.subtype,
+                text: entity.span.and_then(|span| span_text(document, span)).or(entity.text.map(Cow::Owned)),
+            })
+            .collect();
         let relations = aligned.relations.iter().enumerate().map(|(index, relation)| {
             let nowhere = Place::Nowhere(index as u32);
             let Some((head, tail)) = relation.arguments else {

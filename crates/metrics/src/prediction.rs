@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -57,7 +57,9 @@ pub enum PredictionKind {
 
 /// An indexed prediction file.
 pub struct Predictions {
-    reader: Box<dyn Source>,
+    reader: BufReader<Box<dyn Source>>,
+    /// Where `reader` stands in the file.
+    position: u64,
     path: PathBuf,
     kind: PredictionKind,
     /// The newest line of each document.
@@ -105,7 +107,7 @@ impl Predictions {
             MultiGzDecoder::new(BufReader::new(file)).read_to_end(&mut bytes).map_err(io)?;
             return Self::index(Box::new(Cursor::new(bytes)), path);
         }
-        Self::index(Box::new(BufReader::with_capacity(1 << 18, file)), path)
+        Self::index(Box::new(file), path)
     }
 
     /// Predictions in memory; `origin` is what errors call them.
@@ -118,51 +120,48 @@ impl Predictions {
         Self::index(Box::new(Cursor::new(bytes)), Path::new(origin))
     }
 
-    fn index(mut source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
+    fn index(source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
         let io = |source| EvaluationError::Io { path: path.to_path_buf(), source };
+        let mut reader = BufReader::with_capacity(1 << 18, source);
         let mut kind = None;
         let mut documents: HashMap<Box<str>, u32> = HashMap::new();
         let mut lines = Vec::new();
         let mut whole_documents = false;
         let (mut offset, mut number) = (0_u64, 0_u32);
-        {
-            let mut reader = BufReader::with_capacity(1 << 18, &mut source);
-            let mut buffer = Vec::new();
-            loop {
-                buffer.clear();
-                let length = reader.read_until(b'\n', &mut buffer).map_err(io)?;
-                if length == 0 {
-                    break;
-                }
-                number += 1;
-                let invalid = |found: String| EvaluationError::invalid(path, number, found);
-                let text = std::str::from_utf8(&buffer).map_err(|_| invalid("the line is not UTF-8".into()))?;
-                if !text.trim().is_empty() {
-                    let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-                    let line_kind = head.kind().ok_or_else(|| {
-                        invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())
-                    })?;
-                    if *kind.get_or_insert(line_kind) != line_kind {
-                        return Err(invalid(
-                            "the file holds raw output and predictions by offset; use one kind".into(),
-                        ));
-                    }
-                    let Some(key) = head.doc_key else {
-                        return Err(invalid("the field `doc_key` is missing".into()));
-                    };
-                    whole_documents |= line_kind == PredictionKind::Raw && head.sent.is_none();
-                    let position = lines.len() as u32;
-                    let previous = match documents.get_mut(key.as_ref()) {
-                        Some(newest) => Some(std::mem::replace(newest, position)),
-                        None => documents.insert(key.into(), position),
-                    };
-                    lines.push(Line { offset, length: length as u32, number, previous });
-                }
-                offset += length as u64;
+        let mut buffer = Vec::new();
+        loop {
+            buffer.clear();
+            let length = reader.read_until(b'\n', &mut buffer).map_err(io)?;
+            if length == 0 {
+                break;
             }
+            number += 1;
+            let invalid = |found: String| EvaluationError::invalid(path, number, found);
+            let text = std::str::from_utf8(&buffer).map_err(|_| invalid("the line is not UTF-8".into()))?;
+            if !text.trim().is_empty() {
+                let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+                let line_kind = head.kind().ok_or_else(|| {
+                    invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())
+                })?;
+                if *kind.get_or_insert(line_kind) != line_kind {
+                    return Err(invalid("the file holds raw output and predictions by offset; use one kind".into()));
+                }
+                let Some(key) = head.doc_key else {
+                    return Err(invalid("the field `doc_key` is missing".into()));
+                };
+                whole_documents |= line_kind == PredictionKind::Raw && head.sent.is_none();
+                let position = lines.len() as u32;
+                let previous = match documents.get_mut(key.as_ref()) {
+                    Some(newest) => Some(std::mem::replace(newest, position)),
+                    None => documents.insert(key.into(), position),
+                };
+                lines.push(Line { offset, length: length as u32, number, previous });
+            }
+            offset += length as u64;
         }
         let kind = kind.ok_or_else(|| EvaluationError::invalid(path, 1, "the file holds no prediction".into()))?;
-        Ok(Self { reader: source, path: path.to_path_buf(), kind, documents, lines, whole_documents })
+        let path = path.to_path_buf();
+        Ok(Self { reader, position: offset, path, kind, documents, lines, whole_documents })
     }
 
     /// Which kind of lines the file holds.
@@ -192,10 +191,12 @@ impl Predictions {
         for position in chain.into_iter().rev() {
             let line = &self.lines[position as usize];
             let mut bytes = vec![0; line.length as usize];
+            // A relative seek keeps what is buffered: files in the order of gold are read once.
             self.reader
-                .seek(SeekFrom::Start(line.offset))
-                .and_then(|_| self.reader.read_exact(&mut bytes))
+                .seek_relative(line.offset as i64 - self.position as i64)
+                .and_then(|()| self.reader.read_exact(&mut bytes))
                 .map_err(|source| EvaluationError::Io { path: self.path.clone(), source })?;
+            self.position = line.offset + u64::from(line.length);
             let text = String::from_utf8(bytes)
                 .map_err(|_| EvaluationError::invalid(&self.path, line.number, "the line is not UTF-8".into()))?;
             found.push(PredictedLine { number: line.number, text });

@@ -3,6 +3,7 @@
 //! Two texts match if the set of lower-cased words of one contains the other's, or if the sets have
 //! a Jaccard index of at least 0.6.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use tabpo_corpus::Span;
@@ -16,10 +17,16 @@ pub(crate) struct Words {
 /// The set of words of a text, sorted.
 pub(crate) type WordSet = Vec<u32>;
 
+/// An item with a text: its place, if it has one, and the words of its text.
+pub(crate) type WordedItem = (Option<Span>, WordSet);
+
 impl Words {
     pub(crate) fn set(&mut self, text: &str) -> WordSet {
-        let mut set: WordSet = text
-            .to_lowercase()
+        // Texts are mostly lower-case ASCII already.
+        let capital = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+        let lowercase =
+            if text.as_bytes().iter().any(capital) { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
+        let mut set: WordSet = lowercase
             .split_whitespace()
             .map(|word| {
                 if let Some(&number) = self.numbers.get(word) {
@@ -60,11 +67,11 @@ fn alike(a: &[u32], b: &[u32]) -> bool {
 /// text in output order takes the first gold text that matches and is not taken. It ignores labels
 /// and places, depends on the order, and a copy of the whole source matches every gold text; it is
 /// here for comparison only.
-pub(crate) fn greedy_matches(gold: &[WordSet], predicted: &[WordSet]) -> u32 {
+pub(crate) fn greedy_matches(gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
     let mut taken = vec![false; gold.len()];
     let mut matches = 0;
-    for text in predicted {
-        if let Some(free) = (0..gold.len()).find(|&index| !taken[index] && alike(text, &gold[index])) {
+    for (_, words) in predicted {
+        if let Some(free) = (0..gold.len()).find(|&index| !taken[index] && alike(words, &gold[index].1)) {
             taken[free] = true;
             matches += 1;
         }
@@ -75,9 +82,9 @@ pub(crate) fn greedy_matches(gold: &[WordSet], predicted: &[WordSet]) -> u32 {
 /// The size of a maximum one-to-one matching of predicted and gold items whose texts match and
 /// whose spans overlap. Items without words or without a place never match, so neither empty
 /// strings nor copies of the source can win anything, and the order does not matter.
-pub(crate) fn strict_matches(gold: &[(Span, WordSet)], predicted: &[(Option<Span>, WordSet)]) -> u32 {
-    let fits = |(span, words): &(Option<Span>, WordSet), (gold_span, gold_words): &(Span, WordSet)| {
-        span.is_some_and(|span| span.overlaps(*gold_span))
+pub(crate) fn strict_matches(gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
+    let fits = |(span, words): &WordedItem, (gold_span, gold_words): &WordedItem| {
+        span.zip(*gold_span).is_some_and(|(span, gold_span)| span.overlaps(gold_span))
             && !words.is_empty()
             && !gold_words.is_empty()
             && alike(words, gold_words)
@@ -140,20 +147,20 @@ mod tests {
         assert!(alike_texts("", "anything"));
     }
 
+    /// Items at the given token ranges; an empty range stands for no place.
+    fn items<const N: usize>(words: &mut Words, items: [(u32, u32, &str); N]) -> Vec<WordedItem> {
+        let place = |start, end| (start < end).then(|| Span::new(start, end));
+        items.into_iter().map(|(start, end, text)| (place(start, end), words.set(text))).collect()
+    }
+
     #[test]
     fn greedy_depends_on_order_and_strict_does_not() {
         let mut words = Words::default();
-        let gold: Vec<WordSet> = ["a b", "a"].map(|text| words.set(text)).into();
-        let forward: Vec<WordSet> = ["a", "a b c d e b"].map(|text| words.set(text)).into();
-        let backward: Vec<WordSet> = forward.iter().rev().cloned().collect();
-        assert_eq!(greedy_matches(&gold, &forward), 2);
-        assert_eq!(greedy_matches(&gold, &backward), 2);
-        let gold: Vec<WordSet> = ["a", "a b"].map(|text| words.set(text)).into();
-        let narrow: Vec<WordSet> = ["a b", "a"].map(|text| words.set(text)).into();
-        assert_eq!(greedy_matches(&gold, &narrow), 2);
-        let gold = [(Span::new(0, 1), words.set("a")), (Span::new(0, 2), words.set("a b c"))];
-        let predicted = [(Some(Span::new(0, 1)), words.set("a")), (Some(Span::new(0, 1)), words.set("a x y"))];
-        let reversed = [predicted[1].clone(), predicted[0].clone()];
+        let gold = items(&mut words, [(0, 1, "a"), (0, 2, "a b c")]);
+        let predicted = items(&mut words, [(0, 1, "a"), (0, 1, "a x y")]);
+        let reversed: Vec<WordedItem> = predicted.iter().rev().cloned().collect();
+        assert_eq!(greedy_matches(&gold, &predicted), 1);
+        assert_eq!(greedy_matches(&gold, &reversed), 2);
         assert_eq!(strict_matches(&gold, &predicted), 2);
         assert_eq!(strict_matches(&gold, &reversed), 2);
     }
@@ -161,15 +168,15 @@ mod tests {
     #[test]
     fn the_gaming_of_the_compatible_match_fails_under_the_strict_one() {
         let mut words = Words::default();
-        let source = words.set("we use optical flow to track cars");
-        let gold_texts = [words.set("optical flow"), words.set("cars")];
-        assert_eq!(greedy_matches(&gold_texts, &[source.clone(), source.clone()]), 2);
-        assert_eq!(greedy_matches(&gold_texts, &[vec![], vec![]]), 2);
-        let gold = [(Span::new(2, 4), gold_texts[0].clone()), (Span::new(6, 7), gold_texts[1].clone())];
-        assert_eq!(strict_matches(&gold, &[(None, vec![]), (Some(Span::new(0, 7)), vec![])]), 0);
-        // One placed copy of the source still covers one gold item, N copies can't be placed N times.
-        let copies = [(Some(Span::new(0, 7)), source.clone()), (None, source)];
+        let source = "we use optical flow to track cars";
+        let gold = items(&mut words, [(2, 4, "optical flow"), (6, 7, "cars")]);
+        let copies = items(&mut words, [(0, 7, source), (0, 0, source)]);
+        let empty = items(&mut words, [(0, 0, ""), (0, 7, "")]);
+        assert_eq!(greedy_matches(&gold, &copies), 2);
+        assert_eq!(greedy_matches(&gold, &empty), 2);
+        // A copy of the source can be placed once, and then covers one gold item.
         assert_eq!(strict_matches(&gold, &copies), 1);
+        assert_eq!(strict_matches(&gold, &empty), 0);
     }
 
     #[test]

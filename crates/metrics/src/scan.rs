@@ -18,7 +18,7 @@ const BATCH: usize = 512;
 pub(crate) struct DocumentUnits<'a> {
     pub(crate) document: &'a Document,
     /// The unit's sentence (`None` for the whole document), its gold items, its predicted items.
-    pub(crate) units: Vec<(Option<u32>, Items, Items)>,
+    pub(crate) units: Vec<(Option<u32>, Items<'a>, Items<'a>)>,
 }
 
 /// What was noticed on the way.
@@ -96,17 +96,17 @@ where
     Ok(coverage)
 }
 
-type Units = Vec<(Option<u32>, Items, Items)>;
+type Units<'a> = Vec<(Option<u32>, Items<'a>, Items<'a>)>;
 
 /// Puts gold beside predicted for every unit of a document, and counts the units that lack a
 /// prediction.
-fn pair_units(
-    document: &Document,
+fn pair_units<'a>(
+    document: &'a Document,
     predicted: Vec<(Option<u32>, Content)>,
     kind: PredictionKind,
     whole: bool,
     ontology: &Ontology,
-) -> (Units, u64) {
+) -> (Units<'a>, u64) {
     let sentences: Vec<Option<u32>> = if whole && kind == PredictionKind::Raw {
         vec![None]
     } else {

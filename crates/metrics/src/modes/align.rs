@@ -57,8 +57,8 @@ struct EntityModes {
 
 struct EntityAligner<'a> {
     ontology: &'a Ontology,
-    gold: Vec<&'a EntityItem>,
-    predicted: Vec<&'a EntityItem>,
+    gold: Vec<&'a EntityItem<'a>>,
+    predicted: Vec<&'a EntityItem<'a>>,
     gold_free: Vec<bool>,
     predicted_free: Vec<bool>,
     modes: EntityModes,
@@ -76,7 +76,7 @@ fn distinct<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
 }
 
 impl<'a> EntityAligner<'a> {
-    fn new(ontology: &'a Ontology, gold: &'a Items, predicted: &'a Items) -> Self {
+    fn new(ontology: &'a Ontology, gold: &'a Items<'a>, predicted: &'a Items<'a>) -> Self {
         let key = |item: &EntityItem| (item.place, item.label, item.subtype);
         let (gold, predicted) = (distinct(&gold.entities, key), distinct(&predicted.entities, key));
         Self {
@@ -236,7 +236,7 @@ fn entity_text(ontology: &Ontology, item: &EntityItem) -> String {
 struct Link<'a> {
     head: Place,
     tail: Place,
-    item: &'a RelationItem,
+    item: &'a RelationItem<'a>,
     free: bool,
 }
 
@@ -244,17 +244,17 @@ struct RelationAligner<'a> {
     ontology: &'a Ontology,
     gold: Vec<Link<'a>>,
     predicted: Vec<Link<'a>>,
-    gold_entities: &'a [EntityItem],
-    predicted_entities: &'a [EntityItem],
+    gold_entities: &'a [EntityItem<'a>],
+    predicted_entities: &'a [EntityItem<'a>],
 }
 
 impl<'a> RelationAligner<'a> {
-    fn new(ontology: &'a Ontology, gold: &'a Items, predicted: &'a Items, entities: &EntityModes) -> Self {
+    fn new(ontology: &'a Ontology, gold: &'a Items<'a>, predicted: &'a Items<'a>, entities: &EntityModes) -> Self {
         let meant = |place: Place| {
             let pair = entities.stands_for.iter().find(|(written, _)| *written == place);
             pair.map_or(place, |&(_, meant)| meant)
         };
-        let links = |items: &'a Items, meant: &dyn Fn(Place) -> Place| -> Vec<Link<'a>> {
+        let links = |items: &'a Items<'a>, meant: &dyn Fn(Place) -> Place| -> Vec<Link<'a>> {
             let key = |item: &RelationItem| (item.head, item.tail, item.label);
             let items = distinct(&items.relations, key);
             items
