@@ -12,7 +12,8 @@ struct Cases {
     date: DateTime,
     bos_token: String,
     eos_token: String,
-    cases: Vec<Case>,
+    #[serde(rename = "cases")]
+    renderings: Vec<Case>,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +49,8 @@ fn date() -> DateTime {
 #[test]
 fn every_rendering_is_that_of_transformers() {
     let all = cases();
-    assert!(all.cases.len() > 40);
-    for case in &all.cases {
+    assert!(all.renderings.len() > 40);
+    for case in &all.renderings {
         let mut template = template(&case.template);
         for (name, value) in &case.variables {
             template = template.with_variable(name, value.clone());

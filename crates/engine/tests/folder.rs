@@ -28,7 +28,7 @@ fn json_file(path: &Path) -> Value {
 }
 
 /// Changes keys of a JSON file; null removes a key.
-fn change(path: &Path, changes: Value) {
+fn change(path: &Path, changes: &Value) {
     let mut value = json_file(path);
     let object = value.as_object_mut().expect("an object");
     for (key, value) in changes.as_object().expect("an object") {
@@ -61,7 +61,7 @@ fn layouts_of_the_rotary_settings_agree() {
     let old = ModelConfig::open(folder.path()).expect("the old layout");
     let mut parameters = json_file(&path)["rope_scaling"].clone();
     parameters["rope_theta"] = json!(10000.0);
-    change(&path, json!({"rope_scaling": null, "rope_theta": null, "rope_parameters": parameters}));
+    change(&path, &json!({"rope_scaling": null, "rope_theta": null, "rope_parameters": parameters}));
     assert_eq!(ModelConfig::open(folder.path()).expect("the new layout"), old);
 }
 
@@ -139,7 +139,7 @@ fn merging_keeps_the_logits_and_the_folder() {
 }
 
 /// The message of the error with which a changed copy of a family is refused.
-fn refusal(family: &str, changes: Value) -> String {
+fn refusal(family: &str, changes: &Value) -> String {
     let folder = copy(family);
     change(&folder.path().join("config.json"), changes);
     Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error").to_string()
@@ -172,7 +172,7 @@ fn unsupported_settings_are_named() {
             ["layer_types", "use_sliding_window"],
         ),
     ] {
-        let message = refusal(family, changes);
+        let message = refusal(family, &changes);
         for part in parts {
             assert!(message.contains(part) && message.contains("config.json"), "{message}");
         }
@@ -188,7 +188,7 @@ fn missing_extra_and_misshapen_tensors_are_named() {
         ("llama", json!({"tie_word_embeddings": true}), ["tie_word_embeddings", "lm_head.weight"]),
         ("qwen2", json!({"vocab_size": 300}), ["`model.embed_tokens.weight`", "[300, 32]"]),
     ] {
-        let message = refusal(family, changes);
+        let message = refusal(family, &changes);
         for part in parts {
             assert!(message.contains(part), "{message}");
         }
@@ -228,7 +228,7 @@ fn adapters_that_are_more_than_lora_are_refused() {
         for name in ["adapter_config.json", "adapter_model.safetensors"] {
             std::fs::copy(fixture("llama").join("adapter").join(name), folder.path().join(name)).expect("copying");
         }
-        change(&folder.path().join("adapter_config.json"), changes);
+        change(&folder.path().join("adapter_config.json"), &changes);
         let message = Lora::<f32>::open(folder.path(), &model.config).map(|_| ()).expect_err("an error").to_string();
         assert!(message.contains(part), "{message}");
     }
