@@ -107,6 +107,9 @@ fn a_boundary_prefers_its_own_label() {
     );
 }
 
+/// Kind, gold type, predicted type, count.
+type Expected<'a> = &'a [(ModeKind, Option<&'a str>, Option<&'a str>, u64)];
+
 #[test]
 fn relation_modes() {
     let ontology = common::scierc_ontology();
@@ -115,7 +118,6 @@ fn relation_modes() {
     let gold = document(&[third], &[(0, 2, "Used-for")], &ontology);
     let entities = [("a b c", "Method"), ("x y", "Method"), ("d e", "Task")];
     let used = Some("Used-for");
-    type Expected<'a> = &'a [(ModeKind, Option<&'a str>, Option<&'a str>, u64)];
     let cases: [((usize, &str, usize), Expected); 6] = [
         ((0, "Used-for", 2), &[]),
         ((0, "Part-of", 2), &[(ModeKind::RelationConfusion, used, Some("Part-of"), 1)]),
