@@ -69,14 +69,7 @@ impl<R: Real> Panels<R> {
                         let width = LANES.min(columns.end - start);
                         let at = start - columns.start;
                         for (group, x) in packed.chunks_exact(self.inputs).enumerate() {
-                            let mut sums = [[R::ZERO; LANES]; ROWS];
-                            for (x, w) in x.iter().zip(panel) {
-                                for (sums, &x) in sums.iter_mut().zip(x) {
-                                    for (sum, &w) in sums.iter_mut().zip(w) {
-                                        *sum = x.mul_add(w, *sum);
-                                    }
-                                }
-                            }
+                            let sums = group_sums(x, panel);
                             for (sums, row) in sums.iter().zip(group * ROWS..rows) {
                                 block.row_mut(row)[at..at + width].copy_from_slice(&sums[..width]);
                             }
@@ -85,6 +78,38 @@ impl<R: Real> Panels<R> {
                 },
             );
         });
+    }
+}
+
+/// The products of a group of rows with one panel. Every row's sums are a variable of their own: in one
+/// two-dimensional array the compiler would leave them in memory.
+#[inline(always)]
+fn group_sums<R: Real, const ROWS: usize>(x: &[[R; ROWS]], panel: &[[R; LANES]]) -> [[R; LANES]; 6] {
+    const { assert!(ROWS <= 6) };
+    let zero = [R::ZERO; LANES];
+    let (mut s0, mut s1, mut s2, mut s3, mut s4, mut s5) = (zero, zero, zero, zero, zero, zero);
+    for (x, w) in x.iter().zip(panel) {
+        add_scaled(&mut s0, x[0], w);
+        if ROWS > 1 {
+            add_scaled(&mut s1, x[1], w);
+        }
+        if ROWS > 2 {
+            add_scaled(&mut s2, x[2], w);
+            add_scaled(&mut s3, x[3], w);
+        }
+        if ROWS > 4 {
+            add_scaled(&mut s4, x[4], w);
+            add_scaled(&mut s5, x[5], w);
+        }
+    }
+    [s0, s1, s2, s3, s4, s5]
+}
+
+/// `sums += x w`
+#[inline(always)]
+fn add_scaled<R: Real>(sums: &mut [R; LANES], x: R, w: &[R; LANES]) {
+    for (sum, &w) in sums.iter_mut().zip(w) {
+        *sum = x.mul_add(w, *sum);
     }
 }
 
@@ -147,13 +172,9 @@ fn weighted_sum<'v, R: Real>(weights: &[R], vectors: impl Iterator<Item = &'v [R
     let mut weights = weights.iter();
     let mut vectors = vectors;
     while let (Some(&weight), Some(vector)) = (weights.next(), vectors.next()) {
-        for (sum, &value) in sums[0].iter_mut().zip(vector) {
-            *sum = weight.mul_add(value, *sum);
-        }
+        add_scaled(&mut sums[0], weight, vector);
         if let (Some(&weight), Some(vector)) = (weights.next(), vectors.next()) {
-            for (sum, &value) in sums[1].iter_mut().zip(vector) {
-                *sum = weight.mul_add(value, *sum);
-            }
+            add_scaled(&mut sums[1], weight, vector);
         }
     }
     let [mut even, odd] = sums;
