@@ -112,6 +112,30 @@ fn the_biased_annotator_errs_at_the_stated_rate_and_only_about_labels() {
 }
 
 #[test]
+fn copies_have_other_words_in_the_same_places() {
+    let corpus = synthetic::generate(&small(5));
+    let copies = synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3);
+    assert_eq!(copies, synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3));
+    assert_eq!(copies.len(), 2 * corpus.gold.len());
+    let known = synthetic::relexicalise::words(&corpus.gold);
+    let (mut replaced, mut invented) = (0, 0);
+    for (before, after) in corpus.gold.iter().chain(&corpus.gold).zip(&copies) {
+        assert!(after.key.starts_with(&before.key) && after.key.len() > before.key.len());
+        assert_eq!((&before.mentions, &before.relations), (&after.mentions, &after.relations));
+        assert_eq!((before.tokens.len(), &before.sentences), (after.tokens.len(), &after.sentences));
+        for index in 0..before.tokens.len() {
+            let (old, new) = (before.token(index), after.token(index));
+            let same = (0..before.tokens.len()).filter(|other| before.token(*other) == old);
+            assert!(same.clone().all(|other| after.token(other) == new), "one word, one replacement");
+            replaced += usize::from(old != new);
+            invented += usize::from(old != new && !known.iter().any(|word| word == new));
+        }
+    }
+    assert!(replaced > 100, "{replaced} words were replaced");
+    assert!(invented > replaced / 5 && invented < replaced, "{invented} of {replaced} are invented");
+}
+
+#[test]
 fn other_words_leave_annotation_and_labels_heads_alone() {
     let corpus = synthetic::generate(&small(5));
     let words = synthetic::relexicalise::words(&corpus.test);

@@ -105,10 +105,10 @@ pub struct ModelConfig {
 
 impl ModelConfig {
     /// A decoder of the given shape with the settings that small models trained from scratch use:
-    /// Llama architecture, rotary base 10000, head width `hidden / heads`, tied head, no biases.
+    /// Qwen2 architecture, rotary base 1000000 as Qwen2.5 has it, head width `hidden / heads`, tied head.
     pub fn small(vocabulary: usize, hidden: usize, layers: usize, heads: usize) -> Self {
         Self {
-            architecture: Architecture::Llama,
+            architecture: Architecture::Qwen2,
             vocabulary,
             hidden,
             // Two thirds of 4 x hidden, rounded up to a multiple of 32.
@@ -118,11 +118,11 @@ impl ModelConfig {
             kv_heads: heads,
             head_dim: hidden / heads,
             rms_epsilon: 1e-6,
-            rope_theta: 10_000.0,
+            rope_theta: 1e6,
             rope_scaling: RopeScaling::None,
             max_positions: 4096,
             sliding_window: Vec::new(),
-            query_key_value_bias: false,
+            query_key_value_bias: true,
             output_bias: false,
             mlp_bias: false,
             query_key_norm: false,

@@ -14,6 +14,8 @@ mod forward;
 mod generate;
 mod gradients;
 mod head;
+mod induction;
+mod initialise;
 mod lora;
 mod model;
 mod ops;

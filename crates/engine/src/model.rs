@@ -1,8 +1,5 @@
 //! The parameters of a decoder, under their Hugging Face names.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use crate::config::ModelConfig;
 use crate::real::Real;
 use crate::weights::Matrix;
@@ -205,30 +202,6 @@ impl<R: Real> Model<R> {
         Ok(Self { config, embedding, layers, norm, head })
     }
 
-    /// A model with random weights as in GPT-2: matrices normal with standard deviation 0.02, those
-    /// that write into the residual stream (`o_proj`, `down_proj`) divided by `sqrt(2 * layers)`,
-    /// biases 0, norms 1.
-    pub fn initialise(config: ModelConfig, seed: u64) -> Self {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let residual = 1.0 / (2.0 * config.layers as f64).sqrt();
-        let built = Self::from_tensors(config, |name, [rows, columns]| {
-            let values = if name.ends_with("norm.weight") {
-                vec![R::ONE; rows * columns]
-            } else if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "bias") {
-                vec![R::ZERO; rows * columns]
-            } else {
-                let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-                let deviation = if into_residual { 0.02 * residual } else { 0.02 };
-                (0..rows * columns).map(|_| R::from_f64(deviation * standard_normal(&mut random))).collect()
-            };
-            Ok::<_, std::convert::Infallible>(Matrix::owned(rows, columns, values))
-        });
-        match built {
-            Ok(model) => model,
-            Err(never) => match never {},
-        }
-    }
-
     /// A model of zeros: the shape of a gradient.
     pub fn zeros(config: ModelConfig) -> Self {
         let built = Self::from_tensors(config, |_, [rows, columns]| {
@@ -306,12 +279,4 @@ fn vector<R: Real, E>(
     length: usize,
 ) -> Result<Vec<R>, E> {
     tensor(name, [1, length]).map(|mut matrix| matrix.make_owned().to_vec())
-}
-
-/// A standard normal number by the method of Box and Muller.
-fn standard_normal(random: &mut impl Rng) -> f64 {
-    // 53 random bits, shifted off zero so that the logarithm is finite.
-    let mut unit = || ((random.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    let (radius, angle) = (unit(), unit());
-    (-2.0 * radius.ln()).sqrt() * (2.0 * std::f64::consts::PI * angle).cos()
 }

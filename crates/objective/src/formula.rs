@@ -18,13 +18,26 @@ pub enum WeightSource {
     External,
 }
 
+/// How much of a rejected completion an objective reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Nothing: the objective uses none.
+    Nothing,
+    /// Up to the first token that differs from the chosen completion. All of it is predicted from
+    /// rows that the chosen completion has anyway, so such a pair costs no computation of its own.
+    Parting,
+    /// All of it.
+    Whole,
+}
+
 /// What an objective needs beside the policy's log-probs of the chosen completion, token roles and
 /// the difference mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "a list of independent needs")]
 pub struct Needs {
     /// Log-probs of a rejected completion.
-    pub rejected: bool,
+    pub rejected: Reach,
     /// Reference log-probs.
     pub reference: bool,
     /// KL(reference ‖ policy) over the vocabulary at each position, value and gradient.
@@ -38,11 +51,16 @@ pub struct Needs {
 impl Needs {
     /// Only the policy's log-probs of the chosen completion.
     pub const CHOSEN: Needs =
-        Needs { rejected: false, reference: false, kl: false, weights: WeightSource::None, third: false };
+        Needs { rejected: Reach::Nothing, reference: false, kl: false, weights: WeightSource::None, third: false };
     /// The policy's log-probs of both completions.
-    pub const PAIR: Needs = Needs { rejected: true, ..Needs::CHOSEN };
+    pub const PAIR: Needs = Needs { rejected: Reach::Whole, ..Needs::CHOSEN };
     /// Policy and reference log-probs of both completions.
     pub const PAIR_AND_REFERENCE: Needs = Needs { reference: true, ..Needs::PAIR };
+
+    /// Whether there are rejected completions at all.
+    pub fn pairs(self) -> bool {
+        self.rejected > Reach::Nothing
+    }
 }
 
 /// An objective with its hyper-parameters.

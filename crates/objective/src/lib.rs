@@ -45,7 +45,7 @@ pub use catalogue::{Entry, catalogue};
 pub use dual::Dual;
 pub use error::ObjectiveError;
 pub use evaluation::{Evaluation, Pooling};
-pub use formula::{Formula, Needs, Ranges, WeightSource};
+pub use formula::{Formula, Needs, Ranges, Reach, WeightSource};
 pub use objective::Objective;
 pub use pair::{Completion, Gradient, Normaliser, Pair, PairLoss};
 pub use roles::{RoleWeights, SCHEMA_ROLES};

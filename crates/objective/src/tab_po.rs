@@ -6,7 +6,7 @@ use tabpo_answer::Role;
 use crate::objective::configure;
 use crate::{
     Barrier, Baseline, Completion, Denominator, Entry, Evaluation, Form, Formula, Gate, Needs, Pair, Pooling, Ranges,
-    RoleWeights, SCHEMA_ROLES, Scores,
+    Reach, RoleWeights, SCHEMA_ROLES, Scores,
 };
 
 pub(crate) fn entries() -> Vec<Entry> {
@@ -67,6 +67,9 @@ pub struct TabPo {
     pub form: Form,
     /// Weight κ_d of the decision term.
     pub decision: f64,
+    /// Lead of the right token, in nats, at which the decision term stops pushing; none without a
+    /// value.
+    pub decision_target: Option<f64>,
     /// Weight λ of the barrier.
     pub barrier: f64,
     /// Confidence threshold τ of the barrier, a probability.
@@ -87,6 +90,7 @@ impl Default for TabPo {
             target: None,
             form: Form::Sum,
             decision: 1.0,
+            decision_target: None,
             barrier: 0.5,
             tau: 0.66,
             barrier_roles: SCHEMA_ROLES.to_vec(),
@@ -122,7 +126,8 @@ impl TabPo {
         let at_parting = |n: usize| (0..n).map(|t| f64::from(u8::from(t == parting))).collect();
         let (chosen, rejected) = (at_parting(pair.chosen.len()), at_parting(pair.rejected.len()));
         let scores = Scores::weighted(pair, Form::Sum, Baseline::Zero, chosen, rejected);
-        sheet.decision(&scores, self.decision * -scores.margin().log_sigmoid());
+        let lead = scores.margin().at_most(self.decision_target.unwrap_or(f64::INFINITY));
+        sheet.decision(&scores, self.decision * -lead.log_sigmoid());
     }
 
     fn add_barrier(&self, sheet: &mut Evaluation<'_>) {
@@ -137,7 +142,13 @@ impl Formula for TabPo {
     fn needs(&self) -> Needs {
         Needs {
             reference: self.preference > 0.0,
-            rejected: self.preference > 0.0 || self.decision > 0.0,
+            rejected: if self.preference > 0.0 {
+                Reach::Whole
+            } else if self.decision > 0.0 {
+                Reach::Parting
+            } else {
+                Reach::Nothing
+            },
             ..Needs::CHOSEN
         }
     }

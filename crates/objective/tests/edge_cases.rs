@@ -82,7 +82,7 @@ fn every_objective_is_finite_when_all_tokens_of_a_side_are_masked() {
 
 #[test]
 fn chosen_only_objectives_take_a_pair_without_rejected_and_reference() {
-    for objective in objectives().iter().filter(|objective| !objective.needs().rejected) {
+    for objective in objectives().iter().filter(|objective| !objective.needs().pairs()) {
         let mut chosen = filled(&[-1.0, -0.2], &[]);
         chosen.third.clear();
         let loss = evaluate(objective, &pair(chosen, Completion::default()));
@@ -215,5 +215,5 @@ fn needs_follow_the_hyper_parameters() {
     assert_eq!(external.needs().weights, WeightSource::External);
     let alone = serde_json::json!({"name": "tab-po", "preference": 0.0, "decision": 0.0});
     let alone = Objective::try_from(alone).unwrap();
-    assert!(!alone.needs().rejected && !alone.needs().reference);
+    assert!(!alone.needs().pairs() && !alone.needs().reference);
 }

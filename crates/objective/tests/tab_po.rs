@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tabpo_answer::Role;
 use tabpo_objective::diff::differs;
-use tabpo_objective::{Completion, Normaliser, Objective, Pair, PairLoss};
+use tabpo_objective::{Completion, Normaliser, Objective, Pair, PairLoss, Reach};
 
 /// A pair from token ids: every token has the given log-probs and role by its id.
 fn pair(chosen: &[u32], rejected: &[u32], policy: fn(u32) -> f64) -> Pair {
@@ -87,6 +87,34 @@ fn the_pull_of_the_decision_is_the_probability_of_the_wrong_token_of_the_two() {
     assert!((loss.chosen.logp[1] + wrong).abs() < 1e-12);
     assert!((loss.rejected.logp[1] - wrong).abs() < 1e-12);
     assert!((loss.decision + (0.3_f64 / 0.9).ln()).abs() < 1e-12);
+}
+
+#[test]
+fn the_decision_rests_once_the_right_token_leads_by_the_target() {
+    let lead = |right: f64, target: f64| {
+        let mut pair = pair(&[1, 10, 99], &[1, 11, 99], |_| -1.0);
+        pair.chosen.policy[1] = right;
+        evaluate(&only(&json!({"decision": 1.0, "decision_target": target})), &pair)
+    };
+    assert!(lead(-1.1, 0.0).chosen.logp[1] < 0.0);
+    assert_eq!(lead(-0.9, 0.0).chosen.logp[1], 0.0);
+    assert!(lead(-0.9, 0.5).chosen.logp[1] < 0.0);
+    assert_eq!(lead(-0.4, 0.5).chosen.logp[1], 0.0);
+}
+
+#[test]
+fn without_a_margin_a_pair_is_read_up_to_where_its_answers_part() {
+    let reach = |weights: Value| only(&weights).needs().rejected;
+    assert_eq!(reach(json!({"preference": 1.0, "decision": 1.0})), Reach::Whole);
+    assert_eq!(reach(json!({"decision": 1.0})), Reach::Parting);
+    assert_eq!(reach(json!({"barrier": 1.0, "anchor": 1.0})), Reach::Nothing);
+    // What lies beyond changes nothing.
+    let whole = pair(&[1, 10, 2, 99], &[1, 11, 3, 99], |_| -0.7);
+    let cut = pair(&[1, 10, 2, 99], &[1, 11], |_| -0.7);
+    let terms = json!({"decision": 1.0, "barrier": 1.0, "anchor": 1.0});
+    let (whole, cut) = (evaluate(&only(&terms), &whole), evaluate(&only(&terms), &cut));
+    assert_eq!((whole.loss, &whole.chosen), (cut.loss, &cut.chosen));
+    assert_eq!(whole.rejected.logp[..2], cut.rejected.logp);
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(crate) fn normaliser(needs: Needs, examples: &[TokenisedExample]) -> Normali
     let mut totals = Normaliser::default();
     for example in examples {
         let tokens = example.chosen.tokens.len();
-        if needs.rejected {
+        if needs.pairs() {
             example.rejected.iter().for_each(|rejected| totals.add(rejected.weight, tokens));
         } else {
             totals.add(1.0, tokens);
@@ -119,7 +119,7 @@ impl Member<'_> {
             }
             sums.add(pair, &loss);
         };
-        if !needs.rejected {
+        if !needs.pairs() {
             return settle(&Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
         }
         for (number, rejected) in self.example.rejected.iter().enumerate() {

@@ -6,6 +6,8 @@ use std::thread::Scope;
 use serde::{Deserialize, Serialize};
 
 use crate::packing::{MicroBatch, epoch_order, pack};
+use tabpo_objective::Reach;
+
 use crate::{Comparison, ExampleError, TokenisedExample, TrainBudget, TrainError};
 
 /// Steps that are prepared before they are needed.
@@ -49,14 +51,14 @@ impl ExampleSource for Vec<TokenisedExample> {
 /// A source whose examples are fit for one run.
 pub(crate) struct Checked<'a, S: ?Sized> {
     source: &'a S,
-    rejected: bool,
+    reach: Reach,
     vocabulary: usize,
 }
 
-/// A source as an objective needs it: with rejected answers, or without them, so that nothing is
-/// computed that has no gradient.
-pub(crate) fn checked<S: ExampleSource + ?Sized>(source: &S, rejected: bool, vocabulary: usize) -> Checked<'_, S> {
-    Checked { source, rejected, vocabulary }
+/// A source as an objective needs it: with as much of the rejected answers as it reads, so that
+/// nothing is computed that has no gradient.
+pub(crate) fn checked<S: ExampleSource + ?Sized>(source: &S, reach: Reach, vocabulary: usize) -> Checked<'_, S> {
+    Checked { source, reach, vocabulary }
 }
 
 impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
@@ -66,10 +68,14 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
 
     fn load(&self, index: usize) -> Result<TokenisedExample, ExampleError> {
         let mut example = self.source.load(index)?;
-        if !self.rejected {
+        if self.reach == Reach::Nothing {
             example.rejected.clear();
         } else if example.rejected.is_empty() {
             return Err(ExampleError::NothingRejected { id: example.id });
+        }
+        if self.reach == Reach::Parting {
+            let chosen = &example.chosen.tokens;
+            example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_parting(chosen));
         }
         example.check(self.vocabulary)?;
         Ok(example)

@@ -293,7 +293,7 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
             prepared.micro_batches.iter().map(|micro| micro.trie.separate_rows() as u64).sum::<u64>();
         self.summary.timing.add(&timing);
 
-        let mean = |sum: f64| self.needs.rejected.then(|| sum / totals.pairs);
+        let mean = |sum: f64| self.needs.pairs().then(|| sum / totals.pairs);
         Ok(StepRecord {
             step: number,
             epoch: prepared.epoch,

@@ -161,7 +161,7 @@ struct Bench {
 impl Bench {
     fn open(arguments: &PreferenceArgs) -> Result<Self, CliError> {
         let objective = Objective::new(&arguments.objective).or_input()?;
-        if !objective.needs().rejected {
+        if !objective.needs().pairs() {
             return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));
         }
         let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tabpo_objective::published::{self, Inputs};
-use tabpo_objective::{Needs, WeightSource, catalogue};
+use tabpo_objective::{Needs, Reach, WeightSource, catalogue};
 
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
@@ -86,7 +86,11 @@ impl Listed {
 /// The needs in words.
 fn needs(needs: Needs) -> String {
     let mut words = vec!["policy"];
-    words.extend(needs.rejected.then_some("rejected completions"));
+    words.extend(match needs.rejected {
+        Reach::Nothing => None,
+        Reach::Parting => Some("rejected completions up to their first differing token"),
+        Reach::Whole => Some("rejected completions"),
+    });
     words.extend(needs.reference.then_some("reference"));
     words.extend(needs.kl.then_some("vocabulary KL"));
     words.extend(needs.third.then_some("third model"));

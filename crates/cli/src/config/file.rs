@@ -126,10 +126,12 @@ fn check(config: &RunConfig) -> Result<(), CliError> {
     if config.pairs.per_example == 0 {
         return Err(CliError::input("pairs.per_example is 0").with_hint("preference objectives need at least 1"));
     }
-    if let Some(warmup) = &config.warmup
-        && !(0.0..=1.0).contains(&warmup.own_words)
-    {
-        return Err(CliError::input("warmup.own_words is a share of the words, between 0 and 1"));
+    if let Some(warmup) = &config.warmup {
+        for (name, share) in [("own_words", warmup.own_words), ("replaced", warmup.replaced)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(CliError::input(format!("warmup.{name} is a share of the words, between 0 and 1")));
+            }
+        }
     }
     for (name, section) in [("sft", &config.sft), ("preference.train", &config.preference.train)] {
         if section.batch_size == 0 || section.max_tokens == 0 {

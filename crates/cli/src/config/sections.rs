@@ -20,7 +20,7 @@ pub struct RunConfig {
     pub model: ModelSection,
     /// LoRA; all parameters are trained without it.
     pub adapter: Option<AdapterSection>,
-    /// Training on the built-in corpus before the run's own documents.
+    /// Training before the run's own documents.
     pub warmup: Option<WarmupSection>,
     /// Supervised fine-tuning.
     pub sft: TrainSection,
@@ -162,13 +162,20 @@ impl Default for AdapterSection {
     }
 }
 
-/// Training on the built-in corpus before the run's own documents.
+/// Training before the run's own documents: on the built-in corpus, and on copies of the training
+/// documents in other words.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WarmupSection {
-    /// Sentences of the built-in corpus, with its true labels.
-    #[serde(default = "warmup_sentences")]
+    /// Sentences of the built-in corpus, with its true labels; the ontology must have its labels.
+    #[serde(default)]
     pub sentences: usize,
+    /// Copies of the training documents with content words replaced.
+    #[serde(default)]
+    pub copies: usize,
+    /// Share of the content words that are replaced in them.
+    #[serde(default = "more_than_half")]
+    pub replaced: f64,
     /// Share of the words inside its terms that are replaced by words of the training documents.
     #[serde(default = "most")]
     pub own_words: f64,
@@ -342,6 +349,6 @@ fn most() -> f64 {
     0.8
 }
 
-fn warmup_sentences() -> usize {
-    5000
+fn more_than_half() -> f64 {
+    0.6
 }

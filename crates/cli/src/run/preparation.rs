@@ -41,7 +41,14 @@ impl Run<'_> {
             .with("model", model)
             .with("seed", &self.config.run.seed)
             .with("level", &self.config.data.level)
-            .with("warmup", &self.config.warmup.as_ref().map(|warmup| (warmup.sentences, warmup.own_words)))
+            .with(
+                "warmup",
+                &self
+                    .config
+                    .warmup
+                    .as_ref()
+                    .map(|warmup| (warmup.sentences, warmup.own_words, warmup.copies, warmup.replaced)),
+            )
             .with("ontology", &self.digests.ontology)
             .with("train", &self.digests.train);
         let folder = self.stage_folder("base");
@@ -79,7 +86,7 @@ impl Run<'_> {
         Ok(PolicyFolder::model(folder))
     }
 
-    /// Training on the built-in corpus with its true labels, where the configuration asks for it.
+    /// Training before the run's own documents, where the configuration asks for it.
     pub(super) fn warmup_stage(&mut self, base: &PolicyFolder, voice: &Voice) -> Result<Trained, CliError> {
         let digest = match &self.digests.base {
             Some(digest) => digest.clone(),
@@ -88,10 +95,16 @@ impl Run<'_> {
         let start = Artefact { path: base.clone(), digest };
         let Some(warmup) = &self.config.warmup else { return Ok(start) };
         let documents = warmup_documents(self.config, &self.splits.train);
+        if documents.is_empty() {
+            return Err(CliError::input("[warmup] has neither sentences nor copies")
+                .with_hint("set warmup.sentences, warmup.copies or both, or remove the section"));
+        }
         let ontology = synthetic::ontology();
-        if !names_of(ontology).eq(names_of(&self.ontology)) {
-            return Err(CliError::input("[warmup] needs the labels of the built-in corpus in the ontology's order")
-                .with_hint("remove the [warmup] section, or see `tabpo corpus generate` for the built-in ontology"));
+        if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.ontology)) {
+            return Err(CliError::input(
+                "warmup.sentences needs the labels of the built-in corpus in the ontology's order",
+            )
+            .with_hint("set it to 0 and use warmup.copies, or see `tabpo corpus generate` for the built-in ontology"));
         }
         self.supervised("warmup", &documents, &warmup.train, &start, voice)
     }
@@ -234,14 +247,17 @@ fn uses_own_answers(config: &RunConfig) -> bool {
 }
 
 /// The built-in corpus in the words of the run's own training documents, so that what the model
-/// learns to copy are the words that it will see.
+/// learns to copy are the words that it will see, and copies of those documents in other words.
 fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
     let documents = synthetic::generate(&sizes).gold;
     let seed = derived_seed(config.run.seed, "warmup words");
-    relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed)
+    let mut documents = relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed);
+    let seed = derived_seed(config.run.seed, "warmup copies");
+    documents.extend(relexicalise::copies(train, warmup.copies, warmup.replaced, seed));
+    documents
 }
 
 /// Sources and answers of a document: what a tokenizer is trained on.

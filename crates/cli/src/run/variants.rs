@@ -202,7 +202,7 @@ impl Run<'_> {
 
 /// FLOPs of the dearest preference method so far, in tokens through forward and backward.
 fn dearest(systems: &[System], trained: &[SystemRuns]) -> u64 {
-    let done = systems.iter().zip(trained).filter(|(system, _)| system.objective.needs().rejected);
+    let done = systems.iter().zip(trained).filter(|(system, _)| system.objective.needs().pairs());
     let runs = done.flat_map(|(_, runs)| &runs.runs);
     runs.map(|run| run.report.summary.tokens.equivalent()).max().unwrap_or(1)
 }
