@@ -25,6 +25,8 @@ mod serve_config;
 
 use clap::Subcommand;
 
+use tabpo_corpus::Level;
+
 pub use predict_remote::{RemoteJob, answer_documents, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
@@ -95,5 +97,14 @@ impl Command {
             Command::Bench(arguments) => bench::run(&arguments, context),
             Command::Completions(arguments) => completions::run(&arguments, context),
         }
+    }
+}
+
+/// Reads what one prompt shows.
+fn parse_level(name: &str) -> Result<Level, String> {
+    match name {
+        "sentence" => Ok(Level::Sentence),
+        "document" => Ok(Level::Document),
+        _ => Err("valid: sentence, document".to_owned()),
     }
 }
