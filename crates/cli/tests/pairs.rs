@@ -136,7 +136,8 @@ fn wrong_input_is_named_and_leaves_nothing_behind() {
     fails(&with(7, "corpus/broken.json"), &["broken.json", "not a file of error modes", "tabpo errors"]);
     fails(&with(7, "nowhere.json"), &["nowhere.json"]);
     fails(&with(5, "corpus/empty.jsonl"), &["empty.jsonl"]);
-    fails(&[&BUILD[..], &["nowhere/out.jsonl"]].concat(), &["nowhere/out.jsonl"]);
+    fails(&[&BUILD[..], &["errors.json/out.jsonl"]].concat(), &["cannot write errors.json/out.jsonl"]);
+    fails(&["pairs", "stats", "corpus/empty.jsonl"], &["corpus/empty.jsonl holds no pairs"]);
     fails(&[&BUILD[..], &["corpus"]].concat(), &["cannot write corpus"]);
     fails(&[&BUILD[..], &["out.jsonl", "--sources", "paterns"]].concat(), &["did you mean `pattern`?"]);
     fails(&[&BUILD[..], &["out.jsonl", "--mix", "lable=1"]].concat(), &["did you mean `label`?"]);

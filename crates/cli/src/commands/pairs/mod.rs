@@ -83,11 +83,17 @@ struct NewFile {
 
 impl NewFile {
     fn create(path: &Path) -> Result<Self, CliError> {
-        let wrong = |error: std::io::Error| CliError::input(format!("cannot write {}: {error}", path.display()));
+        let wrong = |error: std::io::Error| {
+            // Errors about temporary files name these, which nobody asked for.
+            let cause = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| error.to_string());
+            CliError::input(format!("cannot write {}: {cause}", path.display()))
+        };
         if path.is_dir() {
             return Err(wrong(std::io::ErrorKind::IsADirectory.into()));
         }
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory).map_err(wrong)?;
         let mut builder = tempfile::Builder::new();
         // Temporary files are private by default; results get the permissions of any other new file.
         #[cfg(unix)]

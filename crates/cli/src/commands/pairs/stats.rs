@@ -29,6 +29,9 @@ pub fn run(arguments: &StatsArgs) -> Result<(), CliError> {
         collector.add(&record?);
     }
     let stats = collector.finish(errors.as_ref());
+    if stats.pairs == 0 {
+        return Err(CliError::input(format!("{} holds no pairs", arguments.file.display())));
+    }
     if arguments.json { output::print_json(&stats) } else { output::print(&stats_text(&stats)) }
 }
 
