@@ -96,7 +96,7 @@ fn modes_and_patterns_are_used_and_nothing_else() {
 }
 
 #[test]
-fn a_model_of_its_own_answers_marks_what_it_would_write() {
+fn own_answers_become_single_edits() {
     let place = place();
     let answers: String = lines(&place, "corpus/gold.jsonl")
         .iter()

@@ -46,7 +46,7 @@ pub enum Command {
     Predict(Box<predict::PredictArgs>),
     /// Find in which ways predictions are wrong
     Errors(errors::ErrorsArgs),
-    /// Build, look at and export preference pairs
+    /// Build, choose, look at and export preference pairs
     Pairs(pairs::PairsArgs),
     /// Run a configuration up to the trained systems
     Train(run::RunArgs),

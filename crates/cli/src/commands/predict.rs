@@ -80,7 +80,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
     let temperature = arguments.remote.temperature.0.unwrap_or(1.0);
-    if arguments.samples > 1 && temperature == 0.0 {
+    if arguments.samples > 1 && temperature <= 0.0 {
         return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
     }
     let policy = PolicyFolder { model: PathBuf::from(&arguments.model), adapter: arguments.adapter.clone() };

@@ -55,8 +55,9 @@ pub struct BuildArgs {
     /// (pattern=0.6,mode=0.4); without it, those for which files are given
     #[arg(long, value_name = "SOURCES")]
     sources: Option<String>,
-    /// Shares of the kinds of edits (label=0.5,direction=0.2,...), or `errors` for the proportion
-    /// that validation showed
+    /// Shares of the kinds of edits (label=0.5,direction=0.2), or `errors` for the proportion that
+    /// validation showed. The kinds: label, subtype, relation-label, direction, argument, boundary,
+    /// drop-entity, add-entity, drop-relation, add-relation, grounding, occurrence
     #[arg(long, value_name = "MIX")]
     mix: Option<String>,
     /// What an example is: sentence or document

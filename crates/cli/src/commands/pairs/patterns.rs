@@ -15,6 +15,7 @@ use crate::{
     commands::parse_level,
     error::{CliError, ResultExt},
     output,
+    tables::shorten,
 };
 
 /// How a pattern file is written, for `--help`.
@@ -148,7 +149,7 @@ fn find(file: &Path, ontology: &Path, data: &Path, level: Level, as_json: bool) 
             fired.edits.to_string(),
             fired.items.len().to_string(),
             fired.examples.len().to_string(),
-            fired.first,
+            shorten(&fired.first),
         ]);
     }
     output::print(&table.plain(None))

@@ -227,3 +227,54 @@ fn text(summary: &Summary) -> String {
     }
     format!("{}\n{} examples, {} of them scored now\n", table.plain(None), summary.examples, summary.scored)
 }
+
+#[cfg(test)]
+mod tests {
+    use tabpo_pairs::{EditRecord, Kind, Source};
+
+    use super::*;
+
+    fn pair(doc_key: &str, number: usize, weight: f64) -> PairRecord {
+        PairRecord {
+            id: format!("{doc_key}:{number}"),
+            doc_key: doc_key.into(),
+            sent: None,
+            prompt: "a".into(),
+            chosen: "{}".into(),
+            rejected: number.to_string(),
+            edit: EditRecord {
+                kind: Kind::Label,
+                source: Source::Mode,
+                pattern: None,
+                from: None,
+                to: None,
+                item: "e1".into(),
+                further: vec![],
+            },
+            distance_tokens: 1,
+            weight,
+        }
+    }
+
+    #[test]
+    fn the_hardest_come_first_and_their_weights_sum_to_what_was_wanted() {
+        let example = vec![pair("d", 0, 1.0), pair("d", 1, 0.5), pair("d", 2, 1.5)];
+        let found = kept(example, &[3.0, -1.0, 0.5], 2);
+        let ids: Vec<&str> = found.iter().map(|(pair, _)| pair.id.as_str()).collect();
+        assert_eq!(ids, ["d:1", "d:2"]);
+        let weights: Vec<f64> = found.iter().map(|(pair, _)| pair.weight).collect();
+        assert_eq!(weights, [0.5, 1.5]);
+        let all = kept(vec![pair("d", 0, 1.0)], &[2.0], 4);
+        assert_eq!((all.len(), all[0].0.weight), (1, 4.0));
+    }
+
+    #[test]
+    fn pairs_are_read_by_example() {
+        let pairs = (0..3 * CHUNK).map(|number| Ok(pair(&format!("d{}", number / 2), number, 1.0)));
+        let sizes: Vec<Vec<usize>> =
+            chunks(pairs).map(|chunk| chunk.expect("no error").iter().map(Vec::len).collect()).collect();
+        assert_eq!(sizes, [vec![2; CHUNK], vec![2; CHUNK / 2]]);
+        let broken = [Ok(pair("d", 0, 1.0)), Err(CliError::input("line 2"))];
+        assert!(chunks(broken.into_iter()).any(|chunk| chunk.is_err()));
+    }
+}
