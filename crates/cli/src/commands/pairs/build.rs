@@ -13,6 +13,7 @@ use tabpo_metrics::UnitOutput;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,
+    Weighting,
 };
 use tabpo_report::{Alignment, Table};
 
@@ -24,8 +25,16 @@ use crate::{
     tables::percent,
 };
 
+/// How kinds, patterns and modes come to their shares, for `--help`.
+const SHARES: &str = "\
+Every kind of edit gets its share of --mix. Within a kind, the sources share as --sources says: patterns \
+by their weights, modes by their smoothed rates. Where a source has nothing to offer, the others take its \
+share. Shares are met over the corpus, because one example cannot host every edit. A mode that validation \
+never showed and that no pattern names is never used; examples without entities get insertions.";
+
 /// Arguments of `tabpo pairs build`.
 #[derive(clap::Args)]
+#[command(after_help = SHARES)]
 pub struct BuildArgs {
     /// The ontology file
     #[arg(long, value_name = "FILE")]
@@ -66,6 +75,10 @@ pub struct BuildArgs {
     /// Edits in each negative
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     edits: u8,
+    /// How the pairs of one example are weighted: equal, or share, in proportion to the share of the
+    /// pattern or mode behind each
+    #[arg(long, value_name = "RULE", default_value = "equal", value_parser = parse_weighting)]
+    weighting: Weighting,
     /// The model folder whose tokenizer measures edit distances; characters if not given
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
@@ -100,7 +113,7 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         mix: read_mix(arguments, &rates)?,
         sources: read_sources(arguments)?,
         edits: usize::from(arguments.edits),
-        ..BuildSettings::default()
+        weighting: arguments.weighting,
     };
     let started = Instant::now();
     let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
@@ -128,8 +141,11 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         return Err(CliError::input(format!("{} holds no documents", arguments.data.display())));
     }
     if summary.kinds.is_empty() {
-        return Err(CliError::input(format!("nothing to build: {} shows no mode", arguments.errors.display()))
-            .with_hint("name ambiguity patterns with --patterns, or another source with --sources"));
+        return Err(CliError::input(format!(
+            "nothing to build: {} shows no mode of the wanted kinds",
+            arguments.errors.display()
+        ))
+        .with_hint("name ambiguity patterns with --patterns, or another source with --sources"));
     }
     out.finish()?;
     let seconds = started.elapsed().as_secs_f64();
@@ -142,6 +158,14 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         context.warn(format!("{} answers belong to no example of {}", answers.len(), arguments.data.display()));
     }
     if arguments.json { output::print_json(&summary) } else { output::print(&summary_text(&summary)) }
+}
+
+fn parse_weighting(name: &str) -> Result<Weighting, String> {
+    match name {
+        "equal" => Ok(Weighting::Equal),
+        "share" => Ok(Weighting::Share),
+        _ => Err("valid: equal, share".to_owned()),
+    }
 }
 
 fn read_mix(arguments: &BuildArgs, rates: &ModeRates) -> Result<Mix, CliError> {
