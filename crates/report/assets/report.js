@@ -31,7 +31,7 @@
     index = 0;
     show();
   });
-  // The keys leaf only while pairs are on the screen.
+  /* The keys leaf only while pairs are on the screen. */
   function visible() {
     const place = section.getBoundingClientRect();
     return place.top < window.innerHeight && place.bottom > 0;
