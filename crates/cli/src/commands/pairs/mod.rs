@@ -85,8 +85,8 @@ impl NewFile {
     fn create(path: &Path) -> Result<Self, CliError> {
         let wrong = |error: std::io::Error| {
             // Errors about temporary files name these, which nobody asked for.
-            let cause = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
-            let cause = cause.unwrap_or_else(|| error.to_string());
+            let text = error.to_string();
+            let cause = text.split(" at path \"").next().unwrap_or(&text);
             CliError::input(format!("cannot write {}: {cause}", path.display()))
         };
         if path.is_dir() {
