@@ -233,3 +233,33 @@ fn read(entry: &ErrorMode, ontology: &Ontology) -> Result<Option<Mode>, UnknownM
 fn unknown<'a>(what: &'static str, name: &str, valid: impl Iterator<Item = &'a str>) -> UnknownModeLabel {
     UnknownModeLabel { what, found: name.to_owned(), nearest: nearest(name, valid).map(str::to_owned) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(modes: &str) -> ModeRates {
+        let ontology = "[ontology]\nname = \"o\"\n[[entity]]\nname = \"A\"\n[[entity]]\nname = \"B\"\n";
+        let ontology = Ontology::parse(ontology, "o.toml").expect("the ontology is valid");
+        let text = format!(
+            r#"{{"version":{},"ontology":"o","documents":1,"units":1,"entities":[],"relations":[],"modes":[{modes}]}}"#,
+            ErrorModes::VERSION
+        );
+        let errors: ErrorModes = serde_json::from_str(&text).expect("the form of an error file");
+        ModeRates::new(&errors, &ontology, ModeRates::SMOOTHING).expect("the labels are known")
+    }
+
+    fn mode(kind: &str, gold: &str, predicted: &str, count: u32) -> String {
+        format!(r#"{{"kind":"{kind}","gold":"{gold}","predicted":"{predicted}","count":{count},"examples":[]}}"#)
+    }
+
+    #[test]
+    fn insertions_follow_from_other_mistakes_where_nothing_was_spurious() {
+        let (a, b) = (EntityLabelId(0), EntityLabelId(1));
+        let boundaries = rates(&mode("boundary-long", "A", "A", 3));
+        assert_eq!((boundaries.share(Mode::AddEntity(a)), boundaries.share(Mode::AddEntity(b))), (1.0, 0.0));
+        let labels = rates(&[mode("boundary-long", "A", "A", 3), mode("label-confusion", "A", "B", 1)].join(","));
+        assert_eq!((labels.share(Mode::AddEntity(a)), labels.share(Mode::AddEntity(b))), (0.0, 1.0));
+        assert_eq!(labels.share(Mode::Label(b, a)), 0.0);
+    }
+}

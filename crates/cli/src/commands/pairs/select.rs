@@ -140,7 +140,8 @@ fn chunks(
             let last = examples.last().and_then(|example| example.last());
             let goes_on = next.as_ref().is_ok_and(|pair| {
                 last.is_some_and(|last| {
-                    (&last.doc_key, last.sent, &last.chosen) == (&pair.doc_key, pair.sent, &pair.chosen)
+                    (&last.doc_key, last.sent, &last.prompt, &last.chosen)
+                        == (&pair.doc_key, pair.sent, &pair.prompt, &pair.chosen)
                 })
             });
             if !goes_on && examples.len() == CHUNK {
