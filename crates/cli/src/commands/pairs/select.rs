@@ -99,7 +99,9 @@ pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
         let margins = scorer.margins(&chunk, &ontology, &mut summary)?;
         for (example, margins) in chunk.into_iter().zip(margins) {
             summary.examples += 1;
-            margins.iter().for_each(|&margin| summary.all.add(margin));
+            for &margin in &margins {
+                summary.all.add(margin);
+            }
             for (pair, margin) in kept(example, &margins, arguments.keep as usize) {
                 summary.kept.add(margin);
                 pair.write(&mut out.writer).or_failed()?;
