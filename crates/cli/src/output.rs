@@ -18,10 +18,10 @@ use crate::error::CliError;
 #[derive(clap::Args)]
 pub struct GlobalArgs {
     /// Say nothing but results and errors
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     quiet: bool,
     /// Number of threads; all cores if not given
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", display_order = 901)]
     threads: Option<std::num::NonZeroUsize>,
 }
 

@@ -39,3 +39,12 @@ pub fn comparison(comparison: &Comparison) -> Table {
 pub fn percent(fraction: f64) -> String {
     format!("{:.1}", 100.0 * fraction)
 }
+
+/// A text cut to a width at which rows stay readable.
+pub fn shorten(text: &str) -> String {
+    const WIDTH: usize = 72;
+    if text.chars().count() <= WIDTH {
+        return text.to_owned();
+    }
+    text.chars().take(WIDTH - 1).chain(['…']).collect()
+}

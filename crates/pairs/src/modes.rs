@@ -1,5 +1,7 @@
 //! Error modes as shares: which single-edit mistakes validation predictions showed, and how often.
 
+use std::collections::BTreeMap;
+
 use tabpo_metrics::modes::{ErrorMode, ErrorModes, ModeKind};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId, nearest};
 use thiserror::Error;
@@ -74,8 +76,10 @@ pub struct UnknownModeLabel {
 /// that label): a rare mode borrows from how often its wrong label is given at all. Modes that were
 /// never seen are not here, so their share is exactly 0.
 ///
-/// Insertions take their label from spurious predictions; where validation showed none, from the
-/// wrong labels of confusions, as these are the labels that the model gives too freely.
+/// Insertions take their label from spurious predictions. Where validation showed none, they take it
+/// from the wrong labels of confusions, as these are the labels that the model gives too freely, and
+/// where it showed none of these either, from mentions with wrong boundaries, which are mentions too
+/// many as well. Examples without entities admit no other edit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModeRates {
     /// Modes of all kinds with their share within the kind; the shares of a kind sum to 1.
@@ -134,17 +138,8 @@ impl ModeRates {
                 add(mode, entry.count);
             }
         }
-        let insertion = |mode: &Mode| mode.kind() == Kind::AddEntity;
-        if !counted.iter().any(|(mode, _)| insertion(mode)) {
-            for (mode, count) in counted.clone() {
-                if let Mode::Label(_, wrong) = mode {
-                    let label = Mode::AddEntity(wrong);
-                    match counted.iter_mut().find(|(other, _)| *other == label) {
-                        Some((_, sum)) => *sum += count,
-                        None => counted.push((label, count)),
-                    }
-                }
-            }
+        if !counted.iter().any(|(mode, _)| mode.kind() == Kind::AddEntity) {
+            counted.extend(implied_insertions(&counted));
         }
         counted.sort_unstable();
         let mut rates = Self::default();
@@ -167,6 +162,24 @@ impl ModeRates {
     pub fn share(&self, mode: Mode) -> f64 {
         self.modes.iter().find(|(other, _)| *other == mode).map_or(0.0, |&(_, share)| share)
     }
+}
+
+/// The insertions that other mistakes imply, for predictions in which no mention was spurious.
+fn implied_insertions(counted: &[(Mode, u64)]) -> Vec<(Mode, u64)> {
+    let collect = |label_of: fn(Mode) -> Option<EntityLabelId>| {
+        let mut counts: BTreeMap<EntityLabelId, u64> = BTreeMap::new();
+        for &(mode, count) in counted {
+            if let Some(label) = label_of(mode) {
+                *counts.entry(label).or_default() += count;
+            }
+        }
+        counts.into_iter().map(|(label, count)| (Mode::AddEntity(label), count)).collect::<Vec<_>>()
+    };
+    let from_labels = collect(|mode| if let Mode::Label(_, wrong) = mode { Some(wrong) } else { None });
+    if !from_labels.is_empty() {
+        return from_labels;
+    }
+    collect(|mode| if let Mode::Boundary(label, _) = mode { Some(label) } else { None })
 }
 
 /// The edit-sized mode of an entry; `None` where no edit makes it (a label outside the ontology).
@@ -219,4 +232,34 @@ fn read(entry: &ErrorMode, ontology: &Ontology) -> Result<Option<Mode>, UnknownM
 
 fn unknown<'a>(what: &'static str, name: &str, valid: impl Iterator<Item = &'a str>) -> UnknownModeLabel {
     UnknownModeLabel { what, found: name.to_owned(), nearest: nearest(name, valid).map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(modes: &str) -> ModeRates {
+        let ontology = "[ontology]\nname = \"o\"\n[[entity]]\nname = \"A\"\n[[entity]]\nname = \"B\"\n";
+        let ontology = Ontology::parse(ontology, "o.toml").expect("the ontology is valid");
+        let text = format!(
+            r#"{{"version":{},"ontology":"o","documents":1,"units":1,"entities":[],"relations":[],"modes":[{modes}]}}"#,
+            ErrorModes::VERSION
+        );
+        let errors: ErrorModes = serde_json::from_str(&text).expect("the form of an error file");
+        ModeRates::new(&errors, &ontology, ModeRates::SMOOTHING).expect("the labels are known")
+    }
+
+    fn mode(kind: &str, gold: &str, predicted: &str, count: u32) -> String {
+        format!(r#"{{"kind":"{kind}","gold":"{gold}","predicted":"{predicted}","count":{count},"examples":[]}}"#)
+    }
+
+    #[test]
+    fn insertions_follow_from_other_mistakes_where_nothing_was_spurious() {
+        let (a, b) = (EntityLabelId(0), EntityLabelId(1));
+        let boundaries = rates(&mode("boundary-long", "A", "A", 3));
+        assert_eq!((boundaries.share(Mode::AddEntity(a)), boundaries.share(Mode::AddEntity(b))), (1.0, 0.0));
+        let labels = rates(&[mode("boundary-long", "A", "A", 3), mode("label-confusion", "A", "B", 1)].join(","));
+        assert_eq!((labels.share(Mode::AddEntity(a)), labels.share(Mode::AddEntity(b))), (0.0, 1.0));
+        assert_eq!(labels.share(Mode::Label(b, a)), 0.0);
+    }
 }

@@ -28,6 +28,7 @@ pub struct StatsCollector {
 #[derive(Default)]
 struct KindCount {
     distances: BTreeMap<u32, u64>,
+    scaffold_first: u64,
 }
 
 #[derive(Default)]
@@ -89,6 +90,9 @@ pub struct KindStats {
     pub share: f64,
     /// The edit distances of its pairs.
     pub distances: Distances,
+    /// The share of its pairs whose first difference is scaffolding, as in
+    /// [`PairStats::scaffold_first`].
+    pub scaffold_first: f64,
 }
 
 /// Edits that change one label into another.
@@ -132,9 +136,12 @@ impl StatsCollector {
         self.examples.insert((record.doc_key.clone(), record.sent));
         let prefix = shared_prefix(&record.chosen, &record.rejected);
         self.prefix_sum += prefix as f64 / record.chosen.len().max(1) as f64;
-        self.scaffold_first += u64::from(starts_in_scaffold(&record.chosen, &record.rejected));
+        let scaffold_first = u64::from(starts_in_scaffold(&record.chosen, &record.rejected));
+        self.scaffold_first += scaffold_first;
         let edit = &record.edit;
-        *self.kinds.entry(edit.kind).or_default().distances.entry(record.distance_tokens).or_default() += 1;
+        let kind = self.kinds.entry(edit.kind).or_default();
+        kind.scaffold_first += scaffold_first;
+        *kind.distances.entry(record.distance_tokens).or_default() += 1;
         *self.sources.entry(edit.source).or_default() += 1;
         if let Some(pattern) = &edit.pattern {
             *self.patterns.entry(pattern.clone()).or_default() += 1;
@@ -158,8 +165,14 @@ impl StatsCollector {
                 for (&distance, &count) in &counts.distances {
                     *all.entry(distance).or_default() += count;
                 }
-                let count = counts.distances.values().sum();
-                KindStats { kind, count, share: share(count), distances: Distances::of(&counts.distances) }
+                let count: u64 = counts.distances.values().sum();
+                KindStats {
+                    kind,
+                    count,
+                    share: share(count),
+                    distances: Distances::of(&counts.distances),
+                    scaffold_first: counts.scaffold_first as f64 / count as f64,
+                }
             })
             .collect();
         let counted = |name: &str, count: u64| Counted { name: name.to_owned(), count, share: share(count) };

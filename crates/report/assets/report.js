@@ -4,7 +4,8 @@
   const bar = document.querySelector(".leaf");
   const all = [...document.querySelectorAll("article.pair")];
   const place = bar.querySelector(".place");
-  const select = bar.querySelector("select");
+  const section = bar.parentElement;
+  const filters = [...bar.querySelectorAll("select")];
   let shown = all;
   let index = 0;
 
@@ -24,13 +25,20 @@
     const by = event.target.dataset?.step;
     if (by !== undefined) step(Number(by));
   });
-  select.addEventListener("change", () => {
-    shown = all.filter((pair) => select.value === "" || pair.dataset.kind === select.value);
+  bar.addEventListener("change", () => {
+    const fits = (pair) => filters.every((filter) => ["", pair.dataset[filter.dataset.field]].includes(filter.value));
+    shown = all.filter(fits);
     index = 0;
     show();
   });
+  /* The keys leaf only while pairs are on the screen. */
+  function visible() {
+    const place = section.getBoundingClientRect();
+    return place.top < window.innerHeight && place.bottom > 0;
+  }
   document.addEventListener("keydown", (event) => {
     if (event.target instanceof HTMLSelectElement || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!visible()) return;
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });

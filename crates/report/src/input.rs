@@ -46,6 +46,8 @@ pub struct ReportInput {
 pub struct RunSummary {
     /// Short facts for the top of the page: model, documents, program version.
     pub facts: Vec<Fact>,
+    /// What the training of each system took: steps, tokens, learning rate.
+    pub training: Vec<Fact>,
     /// The seeds that everything random came from.
     pub seeds: Vec<u64>,
     /// Content digests of inputs and checkpoints.
@@ -328,6 +330,8 @@ pub struct PairView {
     pub kind: String,
     /// Where it came from: `pattern`, `mode` or `on-policy`, with the pattern's name.
     pub source: String,
+    /// The entity or relation that was changed, with the ids of the preferred answer.
+    pub item: String,
     /// What was changed.
     pub from: String,
     /// What it was changed to.

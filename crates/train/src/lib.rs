@@ -32,7 +32,7 @@ pub use log_probs::{ExampleLogProbs, log_probs};
 pub use loss::Comparison;
 pub use memory::{MemoryPlan, MemoryRequest};
 pub use packing::{MicroBatch, epoch_order, pack};
-pub use policy::{Policy, tokenizer_digest};
+pub use policy::{Policy, reference_identity, tokenizer_digest};
 pub use record::{Best, Observer, StepRecord, Timing, TrainOutcome, TrainSummary};
 pub use reference::{ReferenceCache, ReferenceIdentity, ReferenceKey};
 pub use schedule::{Decay, Schedule, TrainBudget};

@@ -122,17 +122,27 @@ impl<R: Real> Policy<'_, R> {
     /// The identity under which this policy's log-probs are kept as a reference. `tokenizer` is the
     /// digest of the tokenizer ([`tokenizer_digest`]).
     pub fn identity(&self, tokenizer: &[u8; 32]) -> ReferenceIdentity {
-        let adapter = self.effective_adapter().map(|adapter| {
-            let shapes = adapter.shapes(&self.model().config);
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(format!("{:?}", adapter.config).as_bytes());
-            for ((name, shape), values) in shapes.iter().zip(adapter.parameters()) {
-                absorb(&mut hasher, name, shape, bytemuck::cast_slice(values));
-            }
-            *hasher.finalize().as_bytes()
-        });
-        ReferenceIdentity::new(&model_digest(self.model()), adapter.as_ref(), tokenizer)
+        reference_identity(self.model(), self.effective_adapter(), tokenizer)
     }
+}
+
+/// The identity under which the log-probs of a model, with an adapter or without, are kept.
+/// `tokenizer` is the digest of the tokenizer ([`tokenizer_digest`]).
+pub fn reference_identity<R: Real>(
+    model: &Model<R>,
+    adapter: Option<&Lora<R>>,
+    tokenizer: &[u8; 32],
+) -> ReferenceIdentity {
+    let adapter = adapter.map(|adapter| {
+        let shapes = adapter.shapes(&model.config);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{:?}", adapter.config).as_bytes());
+        for ((name, shape), values) in shapes.iter().zip(adapter.parameters()) {
+            absorb(&mut hasher, name, shape, bytemuck::cast_slice(values));
+        }
+        *hasher.finalize().as_bytes()
+    });
+    ReferenceIdentity::new(&model_digest(model), adapter.as_ref(), tokenizer)
 }
 
 /// Digest of a model's shape and weights, and of the type it computes in.

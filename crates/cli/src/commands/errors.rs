@@ -11,7 +11,7 @@ use tabpo_report::{Alignment, Table};
 use super::scoring::{GoldArgs, Scoring, score};
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
-use crate::tables::percent;
+use crate::tables::{percent, shorten};
 
 /// Arguments of `tabpo errors`.
 #[derive(clap::Args)]
@@ -102,7 +102,7 @@ fn commonest(modes: &ErrorModes) -> Table {
             name(&mode.predicted, &mode.predicted_subtype),
             mode.count.to_string(),
             percent(modes.rate(mode)),
-            example,
+            shorten(&example),
         ]);
     }
     table

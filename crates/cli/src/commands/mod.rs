@@ -25,6 +25,8 @@ mod serve_config;
 
 use clap::Subcommand;
 
+use tabpo_corpus::Level;
+
 pub use predict_remote::{RemoteJob, answer_documents, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
@@ -44,7 +46,7 @@ pub enum Command {
     Predict(Box<predict::PredictArgs>),
     /// Find in which ways predictions are wrong
     Errors(errors::ErrorsArgs),
-    /// Build, look at and export preference pairs
+    /// Build, choose, look at and export preference pairs
     Pairs(pairs::PairsArgs),
     /// Run a configuration up to the trained systems
     Train(run::RunArgs),
@@ -95,5 +97,14 @@ impl Command {
             Command::Bench(arguments) => bench::run(&arguments, context),
             Command::Completions(arguments) => completions::run(&arguments, context),
         }
+    }
+}
+
+/// Reads what one prompt shows.
+fn parse_level(name: &str) -> Result<Level, String> {
+    match name {
+        "sentence" => Ok(Level::Sentence),
+        "document" => Ok(Level::Document),
+        _ => Err("valid: sentence, document".to_owned()),
     }
 }

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 
 use tabpo_corpus::{Document, Level};
+use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 
-use super::predict_remote::{RemoteArgs, RemoteJob, run_remote};
+use super::{
+    parse_level,
+    predict_remote::{RemoteArgs, RemoteJob, run_remote},
+};
 use crate::{
     config::PredictSection,
     error::{CliError, ResultExt},
@@ -32,7 +36,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// What one prompt shows: sentence or document
-    #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = level)]
+    #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
     /// Most tokens of an answer of a model folder
     #[arg(long, value_name = "N", default_value_t = 512)]
@@ -43,6 +47,13 @@ pub struct PredictArgs {
     /// Let a model folder write nothing but valid, grounded answers
     #[arg(long, conflicts_with = "endpoint")]
     constrained: bool,
+    /// Answers of a model folder to each prompt, drawn with --temperature: what on-policy pairs are
+    /// made of
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "endpoint")]
+    samples: u32,
+    /// Seed of the draws of a model folder
+    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "endpoint")]
+    seed: u64,
     /// Print what an endpoint took as JSON
     #[arg(long)]
     json: bool,
@@ -68,6 +79,10 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
+    let temperature = arguments.remote.temperature.0.unwrap_or(1.0);
+    if arguments.samples > 1 && temperature <= 0.0 {
+        return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
+    }
     let policy = PolicyFolder { model: PathBuf::from(&arguments.model), adapter: arguments.adapter.clone() };
     let voice = Voice::open(&policy.model, &ontology)?;
     let settings = PredictSection {
@@ -83,6 +98,8 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         ontology: &ontology,
         level: arguments.level,
         settings: &settings,
+        samples: arguments.samples as usize,
+        sampling: Sampling { temperature, top_p: 1.0, seed: arguments.seed },
     };
     let id = prediction.identity(&documents)?;
     prediction.write(&documents, &arguments.out, &id, context)
@@ -94,12 +111,4 @@ fn read(path: &std::path::Path, ontology: &Ontology, context: &Context) -> Resul
         context.say(format!("reading {}: {count} {note}", path.display()));
     }
     Ok(loaded.documents)
-}
-
-fn level(name: &str) -> Result<Level, String> {
-    match name {
-        "sentence" => Ok(Level::Sentence),
-        "document" => Ok(Level::Document),
-        _ => Err("valid: sentence, document".to_owned()),
-    }
 }

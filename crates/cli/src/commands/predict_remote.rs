@@ -43,9 +43,9 @@ pub struct RemoteArgs {
     /// Seed of random demonstrations
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     demonstration_seed: u64,
-    /// Sampling temperature, or `none` for models that refuse it
+    /// Sampling temperature, for model folders too; `none` for endpoints that refuse it
     #[arg(long, value_name = "T", default_value = "0", value_parser = temperature)]
-    temperature: Temperature,
+    pub temperature: Temperature,
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: u32,
@@ -89,7 +89,7 @@ pub struct RemoteArgs {
 
 /// A temperature or none; a type of its own because clap gives `Option` a meaning.
 #[derive(Clone, Copy)]
-struct Temperature(Option<f64>);
+pub struct Temperature(pub Option<f64>);
 
 #[derive(Clone)]
 struct Fields(serde_json::Map<String, serde_json::Value>);

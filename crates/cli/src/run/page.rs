@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use tabpo_answer::Role;
 use tabpo_metrics::modes::{ErrorModes, ModeKind};
 use tabpo_objective::accounting::RoleSummary;
-use tabpo_pairs::PairRecord;
+use tabpo_pairs::{Kind, PairRecord};
 use tabpo_report::{
     Comparison, Confusion, Contrast, Curve, CurveChart, Estimate, Fact, LabelScores, LabelSystem, MetricColumn,
     PairView, Record, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit, StageTime,
@@ -93,13 +93,14 @@ impl Run<'_> {
             let sentences: usize = documents.iter().map(|document| document.sentences.len()).sum();
             facts.push(fact(&format!("{name} split"), format!("{} documents, {sentences} sentences", documents.len())));
         }
+        let mut training = Vec::new();
         for (system, runs) in systems.iter().zip(trained) {
             let summary = &runs.runs[0].report.summary;
             let spent = format!(
                 "{} steps, {} tokens trained, {} for the reference, learning rate {:e}",
                 summary.steps, summary.tokens.trained, summary.tokens.reference, runs.learning_rate
             );
-            facts.push(fact(&system.name, spent));
+            training.push(fact(&system.name, spent));
         }
         let stages = self.ledger.stages().iter().map(|(name, done)| StageTime {
             name: name.clone(),
@@ -108,6 +109,7 @@ impl Run<'_> {
         });
         RunSummary {
             facts,
+            training,
             seeds: config.preference.seeds.clone(),
             digests: self.ledger.stages().iter().map(|(name, done)| fact(name, done.key[..16].to_owned())).collect(),
             stages: stages.collect(),
@@ -340,6 +342,15 @@ fn view(pair: &PairRecord) -> PairView {
         Some(pattern) => format!("{} {pattern}", edit.source),
         None => edit.source.to_string(),
     };
+    // A reversed relation has the same type on both sides; what changes is who is head.
+    let ends: Vec<&str> = edit.item.split(' ').collect();
+    let (item, from, to) = match (edit.kind, ends.as_slice()) {
+        (Kind::Direction, [head, .., tail]) => {
+            let name = edit.from.as_deref().unwrap_or_default();
+            (String::new(), edit.item.clone(), format!("{tail} {name} {head}"))
+        }
+        _ => (edit.item.clone(), edit.from.clone().unwrap_or_default(), edit.to.clone().unwrap_or_default()),
+    };
     PairView {
         id: pair.id.clone(),
         place,
@@ -348,8 +359,9 @@ fn view(pair: &PairRecord) -> PairView {
         rejected: pair.rejected.clone(),
         kind: edit.kind.to_string(),
         source,
-        from: edit.from.clone().unwrap_or_default(),
-        to: edit.to.clone().unwrap_or_default(),
+        item,
+        from,
+        to,
         distance: Some(u64::from(pair.distance_tokens)),
         weight: Some(pair.weight),
     }

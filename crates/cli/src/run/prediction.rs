@@ -61,6 +61,8 @@ impl Run<'_> {
             ontology: &self.ontology,
             level: self.config.data.level,
             settings: &settings,
+            samples: 1,
+            sampling: Sampling::GREEDY,
         };
         let id = key.short();
         let context = self.context;
@@ -85,6 +87,10 @@ pub struct Prediction<'a> {
     pub level: Level,
     /// Length, batch, constraint.
     pub settings: &'a PredictSection,
+    /// Answers to each unit, one line each, one after the other.
+    pub samples: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
 }
 
 impl Prediction<'_> {
@@ -97,17 +103,20 @@ impl Prediction<'_> {
             .with("documents", &splits::digest(documents))
             .with("ontology", &self.ontology.to_toml())
             .with("level", &self.level)
-            .with("settings", self.settings);
+            .with("settings", self.settings)
+            .with("sampling", &(self.samples, self.sampling.temperature, self.sampling.top_p, self.sampling.seed));
         Ok(key.short())
     }
 
     /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside
     /// it while the work goes on; a file of an interrupted try with the same `id` is gone on with.
     pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &Context) -> Result<(), CliError> {
-        let units: Vec<Unit> = documents.iter().flat_map(|document| Unit::all(document, self.level)).collect();
+        let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
+        let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
         let partial = path.with_extension(format!("{id}.partial"));
         let mut done = read_whole_lines(&partial)?;
-        done.truncate(units.len());
+        // Whole chunks only, because a draw depends on the chunk and the position in it.
+        done.truncate(done.len().min(units.len()) / CHUNK * CHUNK);
         if !done.is_empty() {
             context.say(format!("{}: goes on after {} of {} units", self.name, done.len(), units.len()));
         }
@@ -126,7 +135,7 @@ impl Prediction<'_> {
                 .with_hint("the same command goes on from here"));
             }
             let before = done.len() as u64;
-            let outputs = model.answer(chunk, |count| progress.update(before + count as u64, ""))?;
+            let outputs = model.answer(chunk, before, |count| progress.update(before + count as u64, ""))?;
             for (unit, output) in chunk.iter().zip(outputs) {
                 let line = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
                 let mut text = serde_json::to_vec(&line).expect("a prediction is plain data");
@@ -188,7 +197,7 @@ impl<'p> Answering<'p> {
         let voice = prediction.voice;
         let options = GenerateOptions {
             max_new_tokens: prediction.settings.max_new_tokens,
-            sampling: Sampling::GREEDY,
+            sampling: prediction.sampling,
             stop: voice.format()?.stop().to_vec(),
             batch: prediction.settings.batch_size,
             log_probs: false,
@@ -202,8 +211,9 @@ impl<'p> Answering<'p> {
         Ok(Self { voice, model, adapter, options, grammar })
     }
 
-    /// The answers to some units, in order.
-    fn answer(&self, units: &[Unit], progress: impl FnMut(usize)) -> Result<Vec<String>, CliError> {
+    /// The answers to some units, in order. `first` is the position of the first one in the whole job,
+    /// on which what is drawn depends.
+    fn answer(&self, units: &[Unit], first: u64, progress: impl FnMut(usize)) -> Result<Vec<String>, CliError> {
         let format = self.voice.format()?;
         let requests = units.iter().map(|unit| {
             let prompt = format.prompt(unit.text()).or_failed()?;
@@ -212,8 +222,10 @@ impl<'p> Answering<'p> {
         });
         let requests: Vec<Request> = requests.collect::<Result<_, CliError>>()?;
         let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
+        let mut options = self.options.clone();
+        options.sampling.seed ^= first << 32;
         let completions =
-            generate(&self.model, self.adapter.as_ref(), compiler, &requests, &self.options, progress).or_failed()?;
+            generate(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress).or_failed()?;
         completions.iter().map(|one| self.voice.tokenizer.decode(one.text_tokens(), false).or_failed()).collect()
     }
 }

@@ -11,14 +11,21 @@ pub enum Change {
     /// (`edge-word`) Takes in the word before the span if it is one of `words`, or gives up the
     /// first word if that is one of them: determiners, evaluative modifiers.
     EdgeWord(Words),
-    /// (`left-modifier`) Gives up the first word or takes in the word before; the head word stays.
-    LeftModifier,
+    /// (`left-modifier`) Gives up the first word or takes in the word before, if that is none of
+    /// `words` (which list what is no modifier: articles, prepositions); the head word stays.
+    LeftModifier(Words),
     /// (`acronym`) Takes in or gives up `( ACR )` behind the span.
     Acronym,
     /// (`phrase`) Splits at one of `words` inside the span, keeping either side, or takes in one
     /// of them behind the span together with the mention (or else the word) that follows it:
-    /// of-phrases, coordinations, prepositional phrases.
-    Phrase(Words),
+    /// of-phrases, coordinations, prepositional phrases. A determiner behind the joint comes along
+    /// but is no phrase by itself.
+    Phrase {
+        /// What joins two phrases.
+        joints: Words,
+        /// The list `determiner` of the file.
+        determiners: Words,
+    },
 }
 
 impl Change {
@@ -33,34 +40,35 @@ impl Change {
                 let longer = with_previous.filter(|longer| words.has(scene.word(longer.start)));
                 shorter.into_iter().chain(longer).collect()
             }
-            Change::LeftModifier => {
-                let shorter = without_first.filter(|shorter| scene.is_word(shorter.start));
-                let longer = with_previous.filter(|longer| scene.is_word(longer.start));
+            Change::LeftModifier(others) => {
+                let is_modifier = |token| scene.is_word(token) && !others.has(scene.word(token));
+                let shorter = without_first.filter(|shorter| scene.is_word(shorter.start) && is_modifier(span.start));
+                let longer = with_previous.filter(|longer| is_modifier(longer.start));
                 shorter.into_iter().chain(longer).collect()
             }
             Change::Acronym => acronym_at_end(scene, span)
                 .map(|group| Span::new(span.start, if group.end == span.end { group.start } else { group.end }))
                 .into_iter()
                 .collect(),
-            Change::Phrase(words) => phrase(words, scene, span, sentence),
+            Change::Phrase { joints, determiners } => phrase(joints, determiners, scene, span, sentence),
         }
     }
 }
 
-fn phrase(words: &Words, scene: &Scene, span: Span, sentence: Span) -> Vec<Span> {
+fn phrase(joints: &Words, determiners: &Words, scene: &Scene, span: Span, sentence: Span) -> Vec<Span> {
     let mut spans = Vec::new();
-    if let Some(joint) = (span.start + 1..span.end.saturating_sub(1)).find(|&token| words.has(scene.word(token))) {
+    if let Some(joint) = (span.start + 1..span.end.saturating_sub(1)).find(|&token| joints.has(scene.word(token))) {
         spans.push(Span::new(span.start, joint));
         spans.push(Span::new(joint + 1, span.end));
     }
     let next = span.end + 1;
-    if next < sentence.end && words.has(scene.word(span.end)) {
-        // The determiner between joint and mention comes along.
-        let reach = next..sentence.end.min(next + 2);
-        let mention = reach.filter_map(|start| {
+    if next < sentence.end && joints.has(scene.word(span.end)) {
+        let mention = (next..sentence.end.min(next + 2)).find_map(|start| {
             scene.entities().map(|index| scene.place(index)).filter(|other| other.start == start).max()
         });
-        let end = mention.map(|other| other.end).next().or_else(|| scene.is_word(next).then_some(next + 1));
+        let noun = next + u32::from(determiners.has(scene.word(next)));
+        let word = || (noun < sentence.end && scene.is_word(noun)).then_some(noun + 1);
+        let end = mention.map(|other| other.end).or_else(word);
         spans.extend(end.map(|end| Span::new(span.start, end)));
     }
     spans

@@ -71,6 +71,12 @@ pub enum PatternProblem {
         /// The kind.
         kind: &'static str,
     },
+    /// Words for a change that uses none.
+    #[error("`words` means nothing with the change `{change}`")]
+    NotForChange {
+        /// The change.
+        change: &'static str,
+    },
     /// An id that is taken.
     #[error("pattern `{id}` is defined twice, first on line {first_line}")]
     Duplicate {

@@ -201,9 +201,13 @@ impl<'a> Reader<'a> {
         let missing = || Fault { at, problem: PatternProblem::Missing { key: "words", place: "[[pattern]]" } };
         match name {
             "edge-word" => Ok(Change::EdgeWord(words.ok_or_else(missing)?)),
-            "phrase" => Ok(Change::Phrase(words.ok_or_else(missing)?)),
-            "left-modifier" => Ok(Change::LeftModifier),
-            "acronym" => Ok(Change::Acronym),
+            "phrase" => Ok(Change::Phrase { joints: words.ok_or_else(missing)?, determiners: self.determiners() }),
+            "left-modifier" => Ok(Change::LeftModifier(words.unwrap_or_default())),
+            "acronym" if words.is_none() => Ok(Change::Acronym),
+            "acronym" => {
+                let problem = PatternProblem::NotForChange { change: "acronym" };
+                Err(Fault { at: table.get("words").map_or(at, |value| value.span().start), problem })
+            }
             _ => Err(unknown("change", name, at, CHANGES)),
         }
     }
@@ -240,7 +244,6 @@ impl<'a> Reader<'a> {
                 tokens_between: when.bounds("tokens_between")?,
             }));
         }
-        let determiners = || Words::new(self.lists["determiner"].iter().copied());
         Ok(Condition::Entity(Box::new(EntityCondition {
             text: words("text")?,
             head_word: words("head_word")?,
@@ -248,12 +251,17 @@ impl<'a> Reader<'a> {
             contains: words("contains")?,
             before: words("before")?,
             after: words("after")?,
-            determiner_before: when.boolean("determiner_before")?.map(|wanted| (wanted, determiners())),
+            determiner_before: when.boolean("determiner_before")?.map(|wanted| (wanted, self.determiners())),
             acronym: when.boolean("acronym")?,
             tokens: when.bounds("tokens")?,
             repeated: when.boolean("repeated")?,
             neighbour: self.label_ids(&when, "neighbour")?,
         })))
+    }
+
+    /// The list `determiner` of the file, or the English one.
+    fn determiners(&self) -> Words {
+        Words::new(self.lists["determiner"].iter().copied())
     }
 
     /// Entity labels by name, data alias or `Label/sublabel`; all labels if the key is missing.

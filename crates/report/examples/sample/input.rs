@@ -48,6 +48,7 @@ fn summary() -> RunSummary {
             fact("Preference pairs", "1200"),
             fact("Program", "tabpo 0.1.0"),
         ],
+        training: vec![fact("DPO", "75 steps, 90027 tokens trained, learning rate 1e-4")],
         seeds: vec![1, 2, 3],
         digests: vec![fact("test split", "b3:5f1d09c2"), fact("SFT checkpoint", "b3:77aa01e4")],
         stages: vec![
@@ -219,7 +220,7 @@ fn erosion() -> Vec<RoleChange> {
 fn pairs() -> Vec<PairView> {
     let text = "We estimate optical flow with a variational method on image sequences.";
     let chosen = r#"{"entities":[{"id":"e1","text":"optical flow","type":"Task"},{"id":"e2","text":"variational method","type":"Method"}],"relations":[{"head":"e2","type":"Used-for","tail":"e1"}]}"#;
-    let pair = |id: &str, kind: &str, source: &str, from: &str, to: &str, rejected: String, distance| PairView {
+    let pair = |id: &str, kind: &str, source: &str, edit: [&str; 3], rejected: String| PairView {
         id: id.into(),
         place: "synthetic-17, sentence 1".into(),
         text: text.into(),
@@ -227,17 +228,18 @@ fn pairs() -> Vec<PairView> {
         rejected,
         kind: kind.into(),
         source: source.into(),
-        from: from.into(),
-        to: to.into(),
-        distance: Some(distance),
+        item: edit[0].into(),
+        from: edit[1].into(),
+        to: edit[2].into(),
+        distance: Some(2),
         weight: Some(1.0),
     };
     let swap = chosen.replace(r#""type":"Task""#, r#""type":"OtherScientificTerm""#);
     let turned =
         chosen.replace(r#""head":"e2","type":"Used-for","tail":"e1""#, r#""head":"e1","type":"Used-for","tail":"e2""#);
     vec![
-        pair("p1", "label", "pattern L3", "optical flow: Task", "optical flow: OtherScientificTerm", swap, 2),
-        pair("p2", "direction", "mode", "e2 Used-for e1", "e1 Used-for e2", turned, 2),
+        pair("p1", "label", "pattern L3", ["e1", "Task", "OtherScientificTerm"], swap),
+        pair("p2", "direction", "mode", ["", "e2 Used-for e1", "e1 Used-for e2"], turned),
     ]
 }
 

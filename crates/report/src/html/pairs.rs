@@ -1,5 +1,7 @@
 //! Preference pairs, one at a time, with the edit highlighted.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
@@ -8,27 +10,34 @@ use crate::PairView;
 
 /// Without the script, and on paper, all pairs are shown one below the other.
 pub(super) fn section(pairs: &[PairView]) -> Markup {
-    let mut kinds: Vec<&str> = pairs.iter().map(|pair| pair.kind.as_str()).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
+    let kinds: BTreeSet<&str> = pairs.iter().map(|pair| pair.kind.as_str()).collect();
+    let sources: BTreeSet<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
     html! {
         div.leaf hidden {
             button type="button" data-step="-1" { "← previous" }
             span.place {}
             button type="button" data-step="1" { "next →" }
-            label {
-                "kind "
-                select { option value="" { "all" } @for kind in kinds { option value=(kind) { (kind) } } }
-            }
+            (filter("kind", &kinds))
+            @if sources.len() > 1 { (filter("source", &sources)) }
             span.hint { "arrow keys leaf too" }
         }
         div.pairs { @for pair in pairs { (card(pair)) } }
     }
 }
 
+/// A choice among the values of one field of the pairs.
+fn filter(field: &str, values: &BTreeSet<&str>) -> Markup {
+    html! {
+        label {
+            (field) " "
+            select data-field=(field) { option value="" { "all" } @for value in values { option value=(value) { (value) } } }
+        }
+    }
+}
+
 fn card(pair: &PairView) -> Markup {
     html! {
-        article.pair data-kind=(pair.kind) {
+        article.pair data-kind=(pair.kind) data-source=(pair.source) {
             p.facts {
                 strong { (pair.kind) }
                 @if !pair.source.is_empty() { span.tag { (pair.source) } }
@@ -39,7 +48,12 @@ fn card(pair: &PairView) -> Markup {
                 span.hint { (pair.place) " · " (pair.id) }
             }
             @if !pair.from.is_empty() || !pair.to.is_empty() {
-                p.edit { mark.preferred { (pair.from) } " → " mark.rejected { (pair.to) } }
+                p.edit {
+                    @if !pair.item.is_empty() { span.hint { (pair.item) ": " } }
+                    @if pair.from.is_empty() { "nothing" } @else { mark.preferred { (pair.from) } }
+                    " → "
+                    @if pair.to.is_empty() { "nothing" } @else { mark.rejected { (pair.to) } }
+                }
             }
             @if !pair.text.is_empty() { blockquote { (pair.text) } }
             (answers(&pair.chosen, &pair.rejected))

@@ -21,6 +21,7 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
         @if !summary.seeds.is_empty() {
             p { "Seeds: " (summary.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) }
         }
+        @if !summary.training.is_empty() { h3 { "Training" } (facts(&summary.training)) }
         @if !summary.stages.is_empty() {
             h3 { "Time" }
             table.bars {
@@ -36,7 +37,7 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
                 tfoot { tr { th scope="row" { "all stages" } td.number { (format::duration(total)) } td {} } }
             }
         }
-        @if !summary.digests.is_empty() { h3 { "Digests" } (facts(&summary.digests)) }
+        @if !summary.digests.is_empty() { details { summary { "Digests" } (facts(&summary.digests)) } }
         @if !summary.configuration.is_empty() {
             details { summary { "Resolved configuration" } pre { (summary.configuration) } }
         }
@@ -45,7 +46,11 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
 
 fn facts(facts: &[Fact]) -> Markup {
     html! {
-        table.facts { tbody { @for fact in facts { tr { th scope="row" { (fact.name) } td { code { (fact.value) } } } } } }
+        div.scroll {
+            table.facts {
+                tbody { @for fact in facts { tr { th scope="row" { (fact.name) } td { (fact.value) } } } }
+            }
+        }
     }
 }
 

@@ -1,0 +1,248 @@
+//! `tabpo pairs build`: negatives for annotated documents.
+
+use std::{
+    collections::HashMap,
+    io::BufRead,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use tabpo_corpus::{Format, Level, Unit};
+use tabpo_engine::Tokenizer;
+use tabpo_metrics::UnitOutput;
+use tabpo_ontology::Ontology;
+use tabpo_pairs::{
+    BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,
+    Weighting,
+};
+use tabpo_report::{Alignment, Table};
+
+use super::{NewFile, open, read_errors};
+use crate::{
+    commands::parse_level,
+    error::{CliError, ResultExt},
+    output::{self, Context},
+    tables::percent,
+};
+
+/// How kinds, patterns and modes come to their shares, for `--help`.
+const SHARES: &str = "\
+Every kind of edit gets its share of --mix. Within a kind, the sources share as --sources says: patterns \
+by their weights, modes by their smoothed rates. Where a source has nothing to offer, the others take its \
+share. Shares are met over the corpus, because one example cannot host every edit. A mode that validation \
+never showed and that no pattern names is never used; examples without entities get insertions.";
+
+/// Arguments of `tabpo pairs build`.
+#[derive(clap::Args)]
+#[command(after_help = SHARES)]
+pub struct BuildArgs {
+    /// The ontology file
+    #[arg(long, value_name = "FILE")]
+    ontology: PathBuf,
+    /// The annotated documents: a file, or a directory of brat files
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// The format of the documents; recognised by content if not given
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Error modes of validation predictions, as `tabpo errors` writes them
+    #[arg(long, value_name = "FILE")]
+    errors: PathBuf,
+    /// Ambiguity patterns
+    #[arg(long, value_name = "FILE")]
+    patterns: Option<PathBuf>,
+    /// Negatives for each example
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    per_example: u32,
+    /// Where all randomness comes from
+    #[arg(long, value_name = "S")]
+    seed: u64,
+    /// The pair file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Who proposes edits: pattern, mode, on-policy, random, with shares if wanted
+    /// (pattern=0.6,mode=0.4); without it, those for which files are given
+    #[arg(long, value_name = "SOURCES")]
+    sources: Option<String>,
+    /// Shares of the kinds of edits (label=0.5,direction=0.2), or `errors` for the proportion that
+    /// validation showed. The kinds: label, subtype, relation-label, direction, argument, boundary,
+    /// drop-entity, add-entity, drop-relation, add-relation, grounding, occurrence
+    #[arg(long, value_name = "MIX")]
+    mix: Option<String>,
+    /// What an example is: sentence or document
+    #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
+    level: Level,
+    /// Edits in each negative
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    edits: u8,
+    /// How the pairs of one example are weighted: equal, or share, in proportion to the share of the
+    /// pattern or mode behind each
+    #[arg(long, value_name = "RULE", default_value = "equal", value_parser = parse_weighting)]
+    weighting: Weighting,
+    /// The model folder whose tokenizer measures edit distances; characters if not given
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// The model's own answers to the same examples, for on-policy negatives
+    #[arg(long, value_name = "FILE")]
+    on_policy: Option<PathBuf>,
+    /// Write what was built, against what was asked for, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
+    let ontology = Ontology::read(&arguments.ontology).or_input()?;
+    let rates = ModeRates::new(&read_errors(&arguments.errors)?, &ontology, ModeRates::SMOOTHING)
+        .or_input()
+        .map_err(|error| error.context(format!("{} does not fit the ontology", arguments.errors.display())))?;
+    let patterns = match &arguments.patterns {
+        Some(path) => Patterns::read(path, &ontology).or_input()?,
+        None => Patterns::default(),
+    };
+    let tokenizer = arguments.tokenizer.as_deref().map(Tokenizer::open).transpose().or_input()?;
+    let tokenize = tokenizer.as_ref().map(|tokenizer| {
+        |text: &str| tokenizer.encode(text).expect("a byte-level or fully covered vocabulary encodes every answer")
+    });
+    let tokenize: Option<Tokenize> = tokenize.as_ref().map(|tokenize| tokenize as _);
+    let mut answers = arguments.on_policy.as_deref().map(read_answers).transpose()?.unwrap_or_default();
+    let settings = BuildSettings {
+        per_example: arguments.per_example as usize,
+        seed: arguments.seed,
+        level: arguments.level,
+        mix: read_mix(arguments, &rates)?,
+        sources: read_sources(arguments)?,
+        edits: usize::from(arguments.edits),
+        weighting: arguments.weighting,
+    };
+    let started = Instant::now();
+    let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
+    let mut out = NewFile::create(&arguments.out)?;
+    let own = |unit: &Unit| answers.remove(&(unit.document.key.clone(), unit.sentence)).unwrap_or_default();
+    let sink = |record: PairRecord| {
+        if context.interrupted() {
+            return Err(CliError::interrupted("no pairs were written"));
+        }
+        record.write(&mut out.writer).or_failed()
+    };
+    let format = match arguments.format {
+        Some(format) => format,
+        None => Format::detect(&arguments.data).or_input()?,
+    };
+    match tabpo_corpus::stream(&arguments.data, format, &ontology).or_input()? {
+        Some(documents) => builder.build(documents.map(ResultExt::or_input), own, sink)?,
+        None => {
+            let loaded = tabpo_corpus::read(&arguments.data, Some(format), &ontology).or_input()?;
+            builder.build(loaded.documents.into_iter().map(Ok), own, sink)?;
+        }
+    }
+    let summary = builder.summary();
+    if summary.examples == 0 {
+        return Err(CliError::input(format!("{} holds no documents", arguments.data.display())));
+    }
+    if summary.kinds.is_empty() {
+        return Err(CliError::input(format!(
+            "nothing to build: {} shows no mode of the wanted kinds",
+            arguments.errors.display()
+        ))
+        .with_hint("name ambiguity patterns with --patterns, or another source with --sources"));
+    }
+    out.finish()?;
+    let seconds = started.elapsed().as_secs_f64();
+    let rate = summary.pairs as f64 / seconds.max(1e-9) * 60.0;
+    context.say(format!("{} pairs in {seconds:.1} s ({:.2} million a minute)", summary.pairs, rate / 1e6));
+    if summary.short > 0 {
+        context.warn(format!("{} of {} examples have fewer negatives than asked for", summary.short, summary.examples));
+    }
+    if !answers.is_empty() {
+        context.warn(format!("{} answers belong to no example of {}", answers.len(), arguments.data.display()));
+    }
+    if arguments.json { output::print_json(&summary) } else { output::print(&summary_text(&summary)) }
+}
+
+fn parse_weighting(name: &str) -> Result<Weighting, String> {
+    match name {
+        "equal" => Ok(Weighting::Equal),
+        "share" => Ok(Weighting::Share),
+        _ => Err("valid: equal, share".to_owned()),
+    }
+}
+
+fn read_mix(arguments: &BuildArgs, rates: &ModeRates) -> Result<Mix, CliError> {
+    match arguments.mix.as_deref() {
+        None => Ok(Mix::default()),
+        Some("errors") => Mix::of_modes(rates),
+        Some(text) => Mix::parse(text),
+    }
+    .or_input()
+    .map_err(|error| error.context("--mix"))
+}
+
+fn read_sources(arguments: &BuildArgs) -> Result<SourceShares, CliError> {
+    let text = arguments.sources.clone().unwrap_or_else(|| {
+        let pattern = arguments.patterns.is_some().then_some("pattern");
+        let own = arguments.on_policy.is_some().then_some("on-policy");
+        pattern.into_iter().chain(["mode"]).chain(own).collect::<Vec<_>>().join(",")
+    });
+    let sources = SourceShares::parse(&text).or_input().map_err(|error| error.context("--sources"))?;
+    let missing = |source, given: bool| !given && sources.share(source) > 0.0;
+    if missing(Source::Pattern, arguments.patterns.is_some()) {
+        return Err(CliError::input("--sources names patterns").with_hint("give their file with --patterns"));
+    }
+    if missing(Source::OnPolicy, arguments.on_policy.is_some()) {
+        return Err(CliError::input("--sources names on-policy answers").with_hint("give their file with --on-policy"));
+    }
+    Ok(sources)
+}
+
+fn summary_text(summary: &BuildSummary) -> String {
+    let columns = [
+        ("Kind", Alignment::Left),
+        ("Source", Alignment::Left),
+        ("Pattern or mode", Alignment::Left),
+        ("Wanted %", Alignment::Right),
+        ("Made %", Alignment::Right),
+        ("Count", Alignment::Right),
+    ];
+    let mut table = Table::new(columns);
+    for share in &summary.kinds {
+        let row = |source: &str, name: &str, wanted, realised, count: u64| {
+            [
+                share.kind.name().to_owned(),
+                source.to_owned(),
+                name.to_owned(),
+                percent(wanted),
+                percent(realised),
+                count.to_string(),
+            ]
+        };
+        table.push(row("all", "", share.wanted, share.realised, share.count));
+        for way in summary.ways.iter().filter(|way| way.kind == share.kind) {
+            table.push(row(way.source.name(), &way.name, way.wanted, way.realised, way.count));
+        }
+    }
+    format!(
+        "{}\n{} examples, {} pairs; the kinds are {} points (total variation) from the mix\n",
+        table.plain(None),
+        summary.examples,
+        summary.pairs,
+        percent(summary.kind_distance)
+    )
+}
+
+/// Raw answers by example.
+type Answers = HashMap<(String, Option<u32>), Vec<String>>;
+
+fn read_answers(path: &Path) -> Result<Answers, CliError> {
+    let mut answers = Answers::new();
+    for (number, line) in (1..).zip(open(path)?.lines()) {
+        let wrong = |error: &dyn std::fmt::Display| CliError::input(format!("{}:{number}: {error}", path.display()));
+        let line = line.map_err(|error| wrong(&error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let answer: UnitOutput = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
+        answers.entry((answer.doc_key, answer.sent)).or_default().push(answer.output);
+    }
+    Ok(answers)
+}

@@ -1,0 +1,59 @@
+//! `tabpo pairs export`: pairs for other trainers.
+
+use std::{io::Write, path::PathBuf};
+
+use tabpo_ontology::Ontology;
+use tabpo_pairs::{ExportFormat, export};
+
+use super::{NewFile, read_pairs};
+use crate::{
+    error::{CliError, ResultExt},
+    output,
+};
+
+/// Arguments of `tabpo pairs export`.
+#[derive(clap::Args)]
+pub struct ExportArgs {
+    /// The pair file
+    file: PathBuf,
+    /// The form: trl (text) or trl-chat (messages)
+    #[arg(long, value_name = "FORM", value_parser = parse_export)]
+    format: ExportFormat,
+    /// The ontology whose instructions go before every source
+    #[arg(long, value_name = "FILE")]
+    ontology: Option<PathBuf>,
+    /// The file to write; standard output if not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+fn parse_export(text: &str) -> Result<ExportFormat, String> {
+    match text {
+        "trl" => Ok(ExportFormat::Trl),
+        "trl-chat" => Ok(ExportFormat::TrlChat),
+        _ => Err("give `trl` or `trl-chat`".to_owned()),
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &ExportArgs) -> Result<(), CliError> {
+    let ontology = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
+    let instruction = ontology.map(|ontology| ontology.prompt());
+    let lines =
+        read_pairs(&arguments.file)?.map(|record| Ok(export(&record?, arguments.format, instruction.as_deref())));
+    match &arguments.out {
+        None => {
+            for line in lines {
+                output::print_line(line?.to_string())?;
+            }
+            Ok(())
+        }
+        Some(path) => {
+            let mut out = NewFile::create(path)?;
+            for line in lines {
+                writeln!(out.writer, "{}", line?).or_failed()?;
+            }
+            out.finish()
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `tabpo pairs patterns`: check ambiguity patterns and show where they fire.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use tabpo_corpus::{Document, Level};
+use tabpo_ontology::Ontology;
+use tabpo_pairs::{PatternMatch, PatternMatcher, Patterns};
+use tabpo_report::{Alignment, Table};
+
+use crate::{
+    commands::parse_level,
+    error::{CliError, ResultExt},
+    output,
+    tables::shorten,
+};
+
+/// How a pattern file is written, for `--help`.
+pub const FORM: &str = include_str!("pattern_form.txt");
+
+/// What to do with a pattern file.
+#[derive(clap::Subcommand)]
+pub enum PatternAction {
+    /// Read a pattern file and say what it holds, or what is wrong with it
+    #[command(after_long_help = FORM)]
+    Check {
+        /// The pattern file
+        file: PathBuf,
+        /// The ontology file
+        #[arg(long, value_name = "FILE")]
+        ontology: PathBuf,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show where the patterns of a file fire in a corpus
+    Match {
+        /// The pattern file
+        file: PathBuf,
+        /// The ontology file
+        #[arg(long, value_name = "FILE")]
+        ontology: PathBuf,
+        /// The annotated documents
+        #[arg(long, value_name = "FILE")]
+        data: PathBuf,
+        /// What an example is: sentence or document
+        #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
+        level: Level,
+        /// Write every match as a line of JSON instead of counts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub fn run(action: &PatternAction) -> Result<(), CliError> {
+    match action {
+        PatternAction::Check { file, ontology, json } => check(file, ontology, *json),
+        PatternAction::Match { file, ontology, data, level, json } => find(file, ontology, data, *level, *json),
+    }
+}
+
+fn check(file: &Path, ontology: &Path, as_json: bool) -> Result<(), CliError> {
+    let ontology = Ontology::read(ontology).or_input()?;
+    let patterns = Patterns::read(file, &ontology).or_input()?.patterns;
+    if as_json {
+        let list: Vec<_> = patterns
+            .iter()
+            .map(|pattern| {
+                json!({
+                    "id": pattern.id, "kind": pattern.kind(), "weight": pattern.weight, "line": pattern.line,
+                    "rationale": pattern.rationale,
+                })
+            })
+            .collect();
+        return output::print_json(&list);
+    }
+    let columns = [
+        ("Pattern", Alignment::Left),
+        ("Kind", Alignment::Left),
+        ("Weight", Alignment::Right),
+        ("Line", Alignment::Right),
+    ];
+    let mut table = Table::new(columns);
+    for pattern in &patterns {
+        table.push([
+            pattern.id.clone(),
+            pattern.kind().name().to_owned(),
+            pattern.weight.to_string(),
+            pattern.line.to_string(),
+        ]);
+    }
+    output::print(&table.plain(None))
+}
+
+/// Where one pattern fires.
+#[derive(Default)]
+struct Fired {
+    edits: u64,
+    /// Mentions or relations, each counted once.
+    items: BTreeSet<(u64, String)>,
+    examples: BTreeSet<u64>,
+    first: String,
+}
+
+fn find(file: &Path, ontology: &Path, data: &Path, level: Level, as_json: bool) -> Result<(), CliError> {
+    let ontology = Ontology::read(ontology).or_input()?;
+    let patterns = Patterns::read(file, &ontology).or_input()?;
+    let documents: Vec<Document> = tabpo_corpus::read(data, None, &ontology).or_input()?.documents;
+    let mut matcher = PatternMatcher::new(&ontology, &patterns, 0);
+    let mut fired: BTreeMap<String, Fired> = BTreeMap::new();
+    for (number, document) in (0u64..).zip(&documents) {
+        for found in matcher.matches(document, level) {
+            if as_json {
+                let line = serde_json::to_string(&found).expect("a match is plain data");
+                output::print_line(line)?;
+                continue;
+            }
+            let example = (number << 32) | u64::from(found.sent.unwrap_or(0));
+            let entry = fired.entry(found.edit.pattern.clone().unwrap_or_default()).or_default();
+            if entry.edits == 0 {
+                entry.first = one_line(&found);
+            }
+            entry.edits += 1;
+            entry.items.insert((example, found.edit.item));
+            entry.examples.insert(example);
+        }
+    }
+    if as_json {
+        return Ok(());
+    }
+    let columns = [
+        ("Pattern", Alignment::Left),
+        ("Kind", Alignment::Left),
+        ("Edits", Alignment::Right),
+        ("Items", Alignment::Right),
+        ("Examples", Alignment::Right),
+        ("First", Alignment::Left),
+    ];
+    let mut table = Table::new(columns);
+    for pattern in &patterns.patterns {
+        let fired = fired.remove(&pattern.id).unwrap_or_default();
+        table.push([
+            pattern.id.clone(),
+            pattern.kind().name().to_owned(),
+            fired.edits.to_string(),
+            fired.items.len().to_string(),
+            fired.examples.len().to_string(),
+            shorten(&fired.first),
+        ]);
+    }
+    output::print(&table.plain(None))
+}
+
+fn one_line(found: &PatternMatch) -> String {
+    let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    let sentence = found.sent.map_or_else(String::new, |sentence| format!(":{sentence}"));
+    let edit = &found.edit;
+    format!("{}{sentence} {}: {} > {}", found.doc_key, edit.item, side(&edit.from), side(&edit.to))
+}
