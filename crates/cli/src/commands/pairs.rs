@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{BufRead, BufReader, BufWriter, Write},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -11,6 +11,7 @@ use std::{
 use serde_json::json;
 use tabpo_corpus::{Document, Format, Level, Unit};
 use tabpo_engine::Tokenizer;
+use tabpo_files::Replacement;
 use tabpo_metrics::{ErrorModes, UnitOutput};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
@@ -210,13 +211,13 @@ fn build(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     };
     let started = Instant::now();
     let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
-    let mut out = TemporaryFile::create(&arguments.out)?;
+    let mut out = create(&arguments.out)?;
     let own = |unit: &Unit| answers.remove(&(unit.document.key.clone(), unit.sentence)).unwrap_or_default();
     let sink = |record: PairRecord| {
         if context.interrupted() {
             return Err(CliError::interrupted("no pairs were written"));
         }
-        record.write(&mut out.writer).or_failed()
+        record.write(&mut out).or_failed()
     };
     let format = match arguments.format {
         Some(format) => format,
@@ -229,7 +230,7 @@ fn build(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
             builder.build(loaded.documents.into_iter().map(Ok), own, sink)?;
         }
     }
-    out.finish()?;
+    out.finish().or_failed()?;
     let summary = builder.summary();
     if summary.examples == 0 {
         return Err(CliError::input(format!("{} holds no documents", arguments.data.display())));
@@ -387,11 +388,11 @@ fn write_export(arguments: &ExportArgs) -> Result<(), CliError> {
             Ok(())
         }
         Some(path) => {
-            let mut out = TemporaryFile::create(path)?;
+            let mut out = create(path)?;
             for line in lines {
-                writeln!(out.writer, "{}", line?).or_failed()?;
+                writeln!(out, "{}", line?).or_failed()?;
             }
-            out.finish()
+            out.finish().or_failed()
         }
     }
 }
@@ -503,23 +504,6 @@ fn read_answers(path: &Path) -> Result<Answers, CliError> {
 }
 
 /// A file that gets its name when it is complete.
-struct TemporaryFile {
-    writer: BufWriter<tempfile::NamedTempFile>,
-    path: PathBuf,
-}
-
-impl TemporaryFile {
-    fn create(path: &Path) -> Result<Self, CliError> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(directory)
-            .map_err(|error| CliError::input(format!("cannot write to {}: {error}", directory.display())))?;
-        Ok(Self { writer: BufWriter::new(file), path: path.to_path_buf() })
-    }
-
-    fn finish(self) -> Result<(), CliError> {
-        let file = self.writer.into_inner().map_err(std::io::IntoInnerError::into_error).or_failed()?;
-        file.as_file().sync_all().or_failed()?;
-        file.persist(&self.path).or_failed()?;
-        Ok(())
-    }
+fn create(path: &Path) -> Result<Replacement, CliError> {
+    Replacement::create(path).map_err(|error| CliError::input(format!("cannot write {}: {error}", path.display())))
 }
