@@ -238,6 +238,19 @@ fn dygie_leaves_out_a_relation_within_one_span_and_says_so() {
 }
 
 #[test]
+fn a_relation_that_is_listed_twice_is_one_and_is_written_twice() {
+    let line = r#"{"doc_key": "a", "text": "a b", "entities": [{"start": 0, "end": 1, "type": "Thing"}, {"start": 2, "end": 3, "type": "Thing"}], "relations": [{"head": 0, "type": "next to", "tail": 1}, {"head": 1, "type": "lives in", "tail": 0}, {"head": 0, "type": "next to", "tail": 1}]}"#;
+    let (documents, notes) = read_text(Format::Jsonl, "a.jsonl", line).unwrap();
+    assert_eq!((documents[0].relations.len(), documents[0].repeated_relations.as_slice()), (2, &[0][..]));
+    assert_eq!(notes.count(&Note::DuplicateRelation), 1);
+    for format in Format::ALL {
+        let (back, written, _) = there_and_back(&documents, format);
+        assert_eq!(back[0].repeated_relations, [0], "{format}");
+        assert!(written.is_empty(), "{format}: {written:?}");
+    }
+}
+
+#[test]
 fn foreign_shapes_are_read() {
     let doccano = "{\"id\": 7, \"text\": \"a b\", \"label\": [[0, 1, \"Thing\"]]}\n{\"id\": 8, \"text\": \"a b\", \"labels\": [[2, 3, \"group\"]], \"extra\": 1}\n";
     let (documents, notes) = read_text(Format::Doccano, "d.jsonl", doccano).unwrap();

@@ -209,7 +209,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         ner[sentence].push(json!([start, end, ontology.mention_data_name(mention.label, mention.subtype)]));
     }
     let mut relations = vec![Vec::new(); document.sentences.len()];
-    for relation in &document.relations {
+    for relation in document.listed_relations() {
         let spans = [relation.head, relation.tail].map(|index| document.mentions[index as usize].span);
         if spans[0] == spans[1] {
             // Read back, both arguments would be the same mention.
