@@ -1,8 +1,8 @@
 //! From emitted texts to places in the source.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -79,7 +79,7 @@ impl Aligned {
     /// The valid part of the output as a canonical answer: placed entities with a known label (and
     /// a sub-label where the label has any) and the relations between them.
     pub fn to_answer(&self, unit: &Unit, ontology: &Ontology) -> Answer {
-        let mut positions = HashMap::new();
+        let mut positions = FxHashMap::default();
         let mut entities = Vec::new();
         for (index, entity) in self.entities.iter().enumerate() {
             let (Some(span), Some(label)) = (entity.span, entity.label) else { continue };
@@ -111,7 +111,7 @@ impl Aligned {
 pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
     debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
     let mut source = Source::new(unit);
-    let mut occurrences: HashMap<Cow<str>, Vec<Span>> = HashMap::new();
+    let mut occurrences: FxHashMap<Cow<str>, Vec<Span>> = FxHashMap::default();
     let mut alignment = Alignment::default();
     let mut faults = parsed.faults.clone();
     let mut entities = Vec::with_capacity(parsed.entities.len());
@@ -158,7 +158,7 @@ fn parts(relation: &ParsedRelation) -> Option<(&str, &str, RelationLabelId)> {
 }
 
 fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    let mut holders: HashMap<&str, u32> = HashMap::new();
+    let mut holders: FxHashMap<&str, u32> = FxHashMap::default();
     for (index, entity) in parsed.entities.iter().enumerate() {
         if let (Some(id), Some(_)) = (&entity.id, entities[index].span) {
             holders.entry(id).or_insert(index as u32);
@@ -175,8 +175,8 @@ fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelatio
 
 fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
     // The placed entities of every text, one for each span.
-    let mut bearers: HashMap<&str, Vec<(Span, u32)>> = HashMap::new();
-    let mut seen = HashSet::new();
+    let mut bearers: FxHashMap<&str, Vec<(Span, u32)>> = FxHashMap::default();
+    let mut seen = FxHashSet::default();
     for (index, entity) in entities.iter().enumerate() {
         if let (Some(text), Some(span)) = (&entity.text, entity.span)
             && seen.insert(span)
@@ -184,7 +184,7 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
             bearers.entry(text).or_default().push((span, index as u32));
         }
     }
-    let mut taken: HashSet<(Span, Span, RelationLabelId)> = HashSet::new();
+    let mut taken: FxHashSet<(Span, Span, RelationLabelId)> = FxHashSet::default();
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
         let empty = Vec::new();

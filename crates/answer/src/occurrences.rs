@@ -1,8 +1,8 @@
 //! Where a text stands in a unit.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
+use rustc_hash::FxHashSet;
 use tabpo_corpus::{Span, Unit};
 
 /// The source of a unit prepared for look-ups: its text with every run of blanks turned into one
@@ -119,7 +119,7 @@ fn push_normalised(normal: &mut String, text: &str) {
 /// leftmost one not taken.
 #[derive(Default)]
 pub(crate) struct Alignment {
-    taken: HashSet<Span>,
+    taken: FxHashSet<Span>,
     /// Start of the previous aligned entity.
     position: u32,
 }

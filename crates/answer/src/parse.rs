@@ -1,8 +1,8 @@
 //! The tolerant parser.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
+use rustc_hash::FxHashSet;
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
@@ -113,7 +113,7 @@ impl Parser<'_> {
             return None;
         }
         let mut fields = [None; N];
-        let mut unknown = HashSet::new();
+        let mut unknown = FxHashSet::default();
         for (key, value) in object.members() {
             let name = key.string().expect("object keys are strings");
             let repeated = if let Some(index) = known.iter().position(|&key| key == name) {
@@ -269,7 +269,7 @@ impl Parser<'_> {
 
     /// Checks ids and arguments against the entity list.
     fn references(&mut self, parsed: &Parsed) {
-        let mut names = HashSet::new();
+        let mut names = FxHashSet::default();
         for (index, entity) in parsed.entities.iter().enumerate() {
             match parsed.dialect {
                 Dialect::Texts => names.extend(entity.text.as_deref().map(normalise)),

@@ -13,6 +13,10 @@ use clap::Parser;
 
 use crate::{commands::Command, output::Context};
 
+/// Scoring makes and drops many small lists, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Train open language models to extract ontology-typed JSON from text.
 #[derive(Parser)]
 #[command(name = "tabpo", version, max_term_width = 100, propagate_version = true)]

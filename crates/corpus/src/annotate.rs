@@ -89,12 +89,16 @@ pub(crate) fn annotate(
         sorted.push(Relation { head: head_index, tail: tail_index, label: relation.label });
     }
     sorted.sort_unstable();
-    let count = sorted.len();
-    sorted.dedup();
-    for _ in sorted.len()..count {
-        notes.add(Note::DuplicateRelation);
+    document.relations = Vec::with_capacity(sorted.len());
+    document.repeated_relations.clear();
+    for relation in sorted {
+        if document.relations.last() == Some(&relation) {
+            notes.add(Note::DuplicateRelation);
+            document.repeated_relations.push(document.relations.len() as u32 - 1);
+        } else {
+            document.relations.push(relation);
+        }
     }
-    document.relations = sorted;
     Ok(())
 }
 

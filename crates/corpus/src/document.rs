@@ -57,6 +57,9 @@ pub struct Document {
     pub mentions: Vec<Mention>,
     /// Gold relations.
     pub relations: Vec<Relation>,
+    /// Positions in [`Document::relations`] of those that the file lists once more, sorted: they are
+    /// written back, and counted where a scorer counts lists instead of sets.
+    pub repeated_relations: Vec<u32>,
     /// Co-reference clusters: kept so that a file can be written back, not used otherwise.
     pub clusters: Vec<Vec<Span>>,
 }
@@ -94,6 +97,11 @@ impl Span {
 }
 
 impl Document {
+    /// The relations as a file lists them: [`Document::relations`], then those that it repeats.
+    pub fn listed_relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.iter().chain(self.repeated_relations.iter().map(|&index| &self.relations[index as usize]))
+    }
+
     /// The text of one token.
     pub fn token(&self, index: usize) -> &str {
         let range = &self.tokens[index];

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, fmt};
 pub enum Note {
     /// Read: a mention with the same span and label as another one was dropped.
     DuplicateMention,
-    /// Read: a relation with the same arguments and type as another one was dropped.
+    /// Read: a relation with the same arguments and type as another one; it counts as one, except
+    /// where lists are counted.
     DuplicateRelation,
     /// Read: a relation argument's span bears several mentions; the first one was taken.
     AmbiguousArgument,
@@ -45,7 +46,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Note::DuplicateMention => "duplicate mentions dropped",
-            Note::DuplicateRelation => "duplicate relations dropped",
+            Note::DuplicateRelation => "duplicate relations read as one",
             Note::AmbiguousArgument => "relation arguments with several mentions of the same span: the first one taken",
             Note::IgnoredField(name) => return write!(f, "fields `{name}` not read"),
             Note::IgnoredAnnotation(kind) => return write!(f, "{kind} not read"),

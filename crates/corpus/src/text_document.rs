@@ -172,7 +172,7 @@ impl TextDocument {
             characters
         });
         let entities = document.mentions.iter();
-        let relations = document.relations.iter();
+        let relations = document.listed_relations();
         Self {
             key: document.key.clone(),
             text: document.text.clone(),

@@ -137,7 +137,11 @@ proptest! {
     fn the_plain_format_holds_everything(documents in documents()) {
         let (back, written, read) = there_and_back(&documents, Format::Jsonl);
         prop_assert_eq!(&back, &documents);
-        prop_assert!(written.is_empty() && read.is_empty());
+        prop_assert!(written.is_empty());
+        // What was listed twice is listed twice again, and said again.
+        let repeated = documents.iter().map(|document| document.repeated_relations.len()).sum::<usize>();
+        prop_assert_eq!(read.count(&Note::DuplicateRelation), repeated as u64);
+        prop_assert_eq!(read.iter().count(), usize::from(repeated > 0));
     }
 
     #[test]
@@ -235,6 +239,19 @@ fn dygie_leaves_out_a_relation_within_one_span_and_says_so() {
     assert_eq!(back[0].mentions, documents[0].mentions);
     assert!(back[0].relations.is_empty());
     assert_eq!(written.count(&Note::SameSpanRelation), 1);
+}
+
+#[test]
+fn a_relation_that_is_listed_twice_is_one_and_is_written_twice() {
+    let line = r#"{"doc_key": "a", "text": "a b", "entities": [{"start": 0, "end": 1, "type": "Thing"}, {"start": 2, "end": 3, "type": "Thing"}], "relations": [{"head": 0, "type": "next to", "tail": 1}, {"head": 1, "type": "lives in", "tail": 0}, {"head": 0, "type": "next to", "tail": 1}]}"#;
+    let (documents, notes) = read_text(Format::Jsonl, "a.jsonl", line).unwrap();
+    assert_eq!((documents[0].relations.len(), documents[0].repeated_relations.as_slice()), (2, &[0][..]));
+    assert_eq!(notes.count(&Note::DuplicateRelation), 1);
+    for format in Format::ALL {
+        let (back, written, _) = there_and_back(&documents, format);
+        assert_eq!(back[0].repeated_relations, [0], "{format}");
+        assert!(written.is_empty(), "{format}: {written:?}");
+    }
 }
 
 #[test]

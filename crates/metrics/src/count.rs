@@ -240,8 +240,9 @@ impl Counter<'_> {
 
         let right: Vec<&RelationKey> = predicted_list.iter().filter(|key| holds(&gold_set, key)).collect();
         let right_plus = right.iter().filter(|key| both_typed(key)).count();
-        self.add(Family::ListRel, 0, right.len() as u32, predicted_list.len(), gold_list.len());
-        self.add(Family::ListRelPlus, 0, right_plus as u32, predicted_list.len(), gold_list.len());
+        let gold_count = gold_list.len() + gold.repeated_relations;
+        self.add(Family::ListRel, 0, right.len() as u32, predicted_list.len(), gold_count);
+        self.add(Family::ListRelPlus, 0, right_plus as u32, predicted_list.len(), gold_count);
 
         let gold_ordered = set(gold_set.iter().map(ordered));
         let predicted_ordered = set(predicted_set.iter().map(ordered));

@@ -65,6 +65,8 @@ pub(crate) struct RawFacts {
 pub(crate) struct Items<'a> {
     pub(crate) entities: Vec<EntityItem<'a>>,
     pub(crate) relations: Vec<RelationItem<'a>>,
+    /// How many gold relations the file lists once more than `relations` does.
+    pub(crate) repeated_relations: usize,
     pub(crate) raw: Option<RawFacts>,
 }
 
@@ -95,7 +97,9 @@ impl<'a> Items<'a> {
                 texts: span_text(document, head).zip(span_text(document, tail)),
             }
         });
-        Self { entities: entities.collect(), relations: relations.collect(), raw: None }
+        let repeated = document.repeated_relations.iter();
+        let repeated_relations = repeated.filter(|&&index| inside(document.relations[index as usize].head)).count();
+        Self { entities: entities.collect(), relations: relations.collect(), repeated_relations, raw: None }
     }
 
     /// The predicted items of a unit.
@@ -136,7 +140,7 @@ impl<'a> Items<'a> {
             let (head, tail) = (place(*head_start, *head_end), place(*tail_start, *tail_end));
             RelationItem { head, tail, label: ontology.relation_in_data(name), texts: text(head).zip(text(tail)) }
         });
-        Self { entities, relations: relations.collect(), raw: None }
+        Self { entities, relations: relations.collect(), repeated_relations: 0, raw: None }
     }
 
     fn from_aligned(document: &'a Document, aligned: Aligned) -> Self {
@@ -187,6 +191,6 @@ impl<'a> Items<'a> {
             }
         });
         let relations = relations.collect();
-        Self { entities, relations, raw: Some(raw) }
+        Self { entities, relations, repeated_relations: 0, raw: Some(raw) }
     }
 }

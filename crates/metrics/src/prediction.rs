@@ -6,12 +6,14 @@
 //! them. A file holds lines of one kind. It is indexed once and then read document by document, so
 //! that its size does not matter.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,7 +65,7 @@ pub struct Predictions {
     path: PathBuf,
     kind: PredictionKind,
     /// The newest line of each document.
-    documents: HashMap<Box<str>, u32>,
+    documents: FxHashMap<Box<str>, u32>,
     lines: Vec<Line>,
     whole_documents: bool,
 }
@@ -89,12 +91,36 @@ pub(crate) struct PredictedLine {
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
-    doc_key: Option<std::borrow::Cow<'a, str>>,
+    doc_key: Option<Cow<'a, str>>,
     #[serde(default)]
     sent: Option<Value>,
     output: Option<serde::de::IgnoredAny>,
     predicted_ner: Option<serde::de::IgnoredAny>,
     predicted_relations: Option<serde::de::IgnoredAny>,
+}
+
+/// Lines that are indexed at a time, in parallel.
+const BATCH: usize = 4096;
+
+/// The kind of a line, its document, and whether it is about the whole document; `None` for a blank
+/// line.
+fn head<'a>(
+    bytes: &'a [u8],
+    number: u32,
+    path: &Path,
+) -> Result<Option<(PredictionKind, Cow<'a, str>, bool)>, EvaluationError> {
+    let invalid = |found: String| EvaluationError::invalid(path, number, found);
+    let text = std::str::from_utf8(bytes).map_err(|_| invalid("the line is not UTF-8".into()))?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    let kind = head.kind().ok_or_else(|| {
+        invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())
+    })?;
+    let whole = kind == PredictionKind::Raw && head.sent.is_none();
+    let key = head.doc_key.ok_or_else(|| invalid("the field `doc_key` is missing".into()))?;
+    Ok(Some((kind, key, whole)))
 }
 
 impl Predictions {
@@ -124,40 +150,40 @@ impl Predictions {
         let io = |source| EvaluationError::Io { path: path.to_path_buf(), source };
         let mut reader = BufReader::with_capacity(1 << 18, source);
         let mut kind = None;
-        let mut documents: HashMap<Box<str>, u32> = HashMap::new();
+        let mut documents: FxHashMap<Box<str>, u32> = FxHashMap::default();
         let mut lines = Vec::new();
         let mut whole_documents = false;
         let (mut offset, mut number) = (0_u64, 0_u32);
-        let mut buffer = Vec::new();
         loop {
-            buffer.clear();
-            let length = reader.read_until(b'\n', &mut buffer).map_err(io)?;
-            if length == 0 {
+            let mut batch: Vec<(u32, u64, Vec<u8>)> = Vec::with_capacity(BATCH);
+            while batch.len() < BATCH {
+                let mut bytes = Vec::new();
+                let length = reader.read_until(b'\n', &mut bytes).map_err(io)?;
+                if length == 0 {
+                    break;
+                }
+                number += 1;
+                batch.push((number, offset, bytes));
+                offset += length as u64;
+            }
+            if batch.is_empty() {
                 break;
             }
-            number += 1;
-            let invalid = |found: String| EvaluationError::invalid(path, number, found);
-            let text = std::str::from_utf8(&buffer).map_err(|_| invalid("the line is not UTF-8".into()))?;
-            if !text.trim().is_empty() {
-                let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-                let line_kind = head.kind().ok_or_else(|| {
-                    invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())
-                })?;
+            let heads: Vec<_> = batch.par_iter().map(|(number, _, bytes)| head(bytes, *number, path)).collect();
+            for ((number, offset, bytes), head) in batch.iter().zip(heads) {
+                let Some((line_kind, key, whole)) = head? else { continue };
                 if *kind.get_or_insert(line_kind) != line_kind {
-                    return Err(invalid("the file holds raw output and predictions by offset; use one kind".into()));
+                    let found = "the file holds raw output and predictions by offset; use one kind";
+                    return Err(EvaluationError::invalid(path, *number, found.into()));
                 }
-                let Some(key) = head.doc_key else {
-                    return Err(invalid("the field `doc_key` is missing".into()));
-                };
-                whole_documents |= line_kind == PredictionKind::Raw && head.sent.is_none();
+                whole_documents |= whole;
                 let position = lines.len() as u32;
                 let previous = match documents.get_mut(key.as_ref()) {
                     Some(newest) => Some(std::mem::replace(newest, position)),
                     None => documents.insert(key.into(), position),
                 };
-                lines.push(Line { offset, length: length as u32, number, previous });
+                lines.push(Line { offset: *offset, length: bytes.len() as u32, number: *number, previous });
             }
-            offset += length as u64;
         }
         let kind = kind.ok_or_else(|| EvaluationError::invalid(path, 1, "the file holds no prediction".into()))?;
         let path = path.to_path_buf();

@@ -4,14 +4,14 @@
 //! a Jaccard index of at least 0.6.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
+use rustc_hash::FxHashMap;
 use tabpo_corpus::Span;
 
 /// Words of one document as numbers, so that texts can be compared as sorted lists.
 #[derive(Default)]
 pub(crate) struct Words {
-    numbers: HashMap<String, u32>,
+    numbers: FxHashMap<String, u32>,
 }
 
 /// The set of words of a text, sorted.

@@ -1,9 +1,9 @@
 //! Going through gold and predictions together, document by document.
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
 
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 use tabpo_corpus::Document;
 use tabpo_ontology::{Ontology, nearest};
 
@@ -48,7 +48,7 @@ where
     T: Send,
 {
     let mut coverage = Coverage::default();
-    let mut keys: HashSet<Box<str>> = HashSet::new();
+    let mut keys: FxHashSet<Box<str>> = FxHashSet::default();
     let mut gold = gold.into_iter();
     let (kind, whole_documents) = (predictions.kind(), predictions.whole_documents());
     let path = predictions.path().to_path_buf();

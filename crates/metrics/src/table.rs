@@ -1,6 +1,6 @@
 //! Rows of counts of many documents, equal rows stored once.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Rows of counts, one a document, in gold order.
 ///
@@ -18,13 +18,13 @@ pub struct CountTable {
 /// Fills a [`CountTable`].
 pub(crate) struct TableBuilder {
     columns: usize,
-    numbers: HashMap<Box<[u32]>, u32>,
+    numbers: FxHashMap<Box<[u32]>, u32>,
     row_of: Vec<u32>,
 }
 
 impl TableBuilder {
     pub(crate) fn new(columns: usize) -> Self {
-        Self { columns, numbers: HashMap::new(), row_of: Vec::new() }
+        Self { columns, numbers: FxHashMap::default(), row_of: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, row: &[u32]) {
@@ -103,9 +103,9 @@ impl CountTable {
     /// Only the named columns of each table are taken.
     pub(crate) fn side_by_side(tables: &[CountTable], columns: &[usize]) -> CountTable {
         let documents = tables.first().map_or(0, CountTable::documents);
-        let mut numbers: HashMap<Vec<u32>, u32> = HashMap::new();
+        let mut numbers: FxHashMap<Vec<u32>, u32> = FxHashMap::default();
         let mut rows = Vec::new();
-        let mut builder_rows: HashMap<Box<[u32]>, u32> = HashMap::new();
+        let mut builder_rows: FxHashMap<Box<[u32]>, u32> = FxHashMap::default();
         let mut row_of = Vec::with_capacity(documents);
         let mut combination = Vec::with_capacity(tables.len());
         let width = tables.len() * columns.len();

@@ -165,6 +165,14 @@ fn profiles_count_duplicates_and_directions_in_their_own_way() {
     // Only the comparison has both arguments among the predicted entities.
     assert_eq!(of(Family::RelPlusSymmetric), (1, 2, 6));
     assert_eq!(of(Family::Pair), (2, 2, 6));
+    // A relation that gold lists twice counts twice where lists are counted.
+    let mut twice = gold.clone();
+    twice[0].repeated_relations.push(0);
+    let again =
+        common::count_documents(&twice, &mut predictions_of(&text.replace('\n', " ")).expect("one line"), &ontology)
+            .expect("it fits");
+    let of_again = |family| again.layout.total(&again.table.pooled(), family).gold;
+    assert_eq!((of_again(Family::ListRel), of_again(Family::ListRelPlus), of_again(Family::Rel)), (7, 7, 6));
     let titles = |profile: Profile| profile.metrics(&counts.layout, false).len();
     assert_eq!(Profile::ALL.map(titles), [8, 3, 6, 3, 4]);
 }

@@ -193,6 +193,24 @@ fn brat_types_become_labels_with_sub_labels_and_signatures() {
 }
 
 #[test]
+fn what_is_written_for_brat_is_read_back() {
+    let imported = Ontology::from_brat(BRAT, "annotation.conf").unwrap().ontology;
+    let written = Ontology::from_brat(&imported.to_brat(), "written").unwrap();
+    assert_eq!(written.ontology, imported);
+    // Data files call relations by their aliases, and soft constraints are not brat's.
+    let scierc = Ontology::read("../../examples/scierc/ontology.toml".as_ref()).unwrap();
+    let brat = scierc.to_brat();
+    assert!(brat.contains("\nUSED-FOR\tArg1:<ENTITY>, Arg2:<ENTITY>\n"), "{brat}");
+    assert!(brat.contains("\nCOMPARE\tArg1:<ENTITY>, Arg2:<ENTITY>, <REL-TYPE>:symmetric\n"), "{brat}");
+    let clinical = Ontology::read("../../examples/clinical/ontology.toml".as_ref()).unwrap();
+    let again = Ontology::from_brat(&clinical.to_brat(), "clinical").unwrap().ontology;
+    let shape = |ontology: &Ontology| -> Vec<(String, usize)> {
+        ontology.entities.iter().map(|label| (label.name.clone(), label.subtypes.len())).collect()
+    };
+    assert_eq!(shape(&again), shape(&clinical));
+}
+
+#[test]
 fn brat_errors_name_the_line() {
     let error = |text: &str| Ontology::from_brat(text, "annotation.conf").unwrap_err().to_string();
     assert_eq!(

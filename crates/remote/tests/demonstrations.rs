@@ -36,6 +36,7 @@ fn document(key: &str, text: &str, mentions: &[(u32, u16)], relation: bool) -> D
         tokens,
         mentions: mentions.iter().map(mention).collect(),
         relations: relation.then_some(Relation { head: 0, tail: 1, label: RelationLabelId(0) }).into_iter().collect(),
+        repeated_relations: Vec::new(),
         clusters: Vec::new(),
     }
 }

@@ -32,8 +32,6 @@ pub(crate) fn write<R: Real>(
     optimiser: &AdamW,
 ) -> Result<(), TrainError> {
     let failed = |source| TrainError::Io { path: path.to_path_buf(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(failed)?;
 
     let mut tensors = Vec::new();
     for ((name, shape), values) in policy.shapes().into_iter().zip(policy.parameters()) {
@@ -50,14 +48,17 @@ pub(crate) fn write<R: Real>(
     let state = serde_json::to_string(state).expect("a state of numbers and strings is JSON");
     let metadata = HashMap::from([(STATE.to_owned(), state)]);
 
-    let temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(failed)?;
-    safetensors::serialize_to_file(tensors, Some(metadata), temporary.path()).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => failed(source),
-        other => broken(path, &other.to_string()),
-    })?;
-    // The library may have made a new file of this name: sync what the name stands for now.
-    std::fs::File::open(temporary.path()).and_then(|file| file.sync_all()).map_err(failed)?;
-    temporary.into_temp_path().persist(path).map_err(|error| failed(error.error))
+    let mut unwritable = None;
+    let written = tabpo_files::replace_by_path(path, |temporary| {
+        safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(source) => source,
+            other => {
+                unwritable = Some(other.to_string());
+                std::io::Error::other("not tensors")
+            }
+        })
+    });
+    written.map_err(|source| unwritable.map_or_else(|| failed(source), |problem| broken(path, &problem)))
 }
 
 /// What a checkpoint gives back beside the policy's parameters.

@@ -21,9 +21,9 @@ pub struct ErrorsArgs {
     /// The predictions: raw output a unit, or items by offset; recognised by content
     #[arg(long, value_name = "FILE")]
     pred: PathBuf,
-    /// The file to write
+    /// Write them to this file too: the input of `pairs build`
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Examples to keep of each mode
     #[arg(long, value_name = "N", default_value_t = EXAMPLES)]
     examples: usize,
@@ -56,11 +56,13 @@ pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
     let modes = score(measuring, &arguments.gold, &ontology, &arguments.pred, context)?;
     let mut text = serde_json::to_string_pretty(&modes).expect("error modes are plain data");
     text.push('\n');
-    write_file(&arguments.out, text.as_bytes()).or_failed()?;
+    if let Some(out) = &arguments.out {
+        write_file(out, text.as_bytes()).or_failed()?;
+        context.say(format!("written to {}", out.display()));
+    }
     if arguments.json {
         return output::print(&text);
     }
-    context.say(format!("written to {}", arguments.out.display()));
     output::print(&format!("{}\n{}", kinds(&modes).plain(None), commonest(&modes).plain(None)))
 }
 

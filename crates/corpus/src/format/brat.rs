@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{Ontology, brat_name};
 
 use crate::{
     CorpusError, Document, Loaded, Note, Notes, Problem,
@@ -152,10 +152,6 @@ fn relation_names(ontology: &Ontology) -> Vec<String> {
     ontology.relations.iter().flat_map(|label| [&label.name].into_iter().chain(&label.aliases)).cloned().collect()
 }
 
-fn brat_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect()
-}
-
 /// The content of a document's `.ann` file; what the format cannot hold is counted in `notes`.
 pub fn to_annotation(document: &Document, ontology: &Ontology, notes: &mut Notes) -> String {
     note_losses(document, ontology, notes);
@@ -173,7 +169,8 @@ pub fn to_annotation(document: &Document, ontology: &Ontology, notes: &mut Notes
     lines.concat()
 }
 
-/// Writes the two files of each document. A name that cannot be a file name is an error.
+/// Writes the two files of each document, and brat's configuration where the directory has none. A
+/// name that cannot be a file name is an error.
 pub(crate) fn write(
     directory: &Path,
     documents: &[Document],
@@ -185,6 +182,10 @@ pub(crate) fn write(
             let problem = Problem::malformed("brat names files after documents, and this name is no file name");
             return Err(CorpusError::invalid(directory, 1, Some(document.key.clone()), problem));
         }
+    }
+    let configuration = directory.join("annotation.conf");
+    if !configuration.exists() {
+        write_file(&configuration, ontology.to_brat().as_bytes())?;
     }
     for document in documents {
         let annotation = to_annotation(document, ontology, notes);

@@ -5,14 +5,19 @@
 //! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
 //! (`-LRB-` and so on) written as brackets. Relations name their arguments by span.
 
-use serde::Deserialize;
+use std::{borrow::Cow, collections::BTreeSet, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::json;
 use tabpo_ontology::Ontology;
 
 use crate::{
     Document, Mention, Note, Notes, Problem, Span,
     annotate::{FileRelation, annotate, mention_label, relation_label},
-    format::lines::{LineError, note_unknown_fields},
+    format::lines::LineError,
 };
 
 /// Penn Treebank names of brackets and the brackets; a bijection.
@@ -29,26 +34,69 @@ pub fn bracket_to_treebank(token: &str) -> &str {
     BRACKETS.iter().find(|(_, bracket)| *bracket == token).map_or(token, |(name, _)| name)
 }
 
-/// Head start and end, tail start and end, type.
-type RelationEntry = (i64, i64, i64, i64, String);
-
+/// A string of a line, copied only if it has escapes.
 #[derive(Deserialize)]
-struct Line {
-    doc_key: Option<String>,
-    sentences: Option<Vec<Vec<String>>>,
-    #[serde(default)]
-    ner: Option<Vec<Vec<(i64, i64, String)>>>,
-    #[serde(default)]
-    relations: Option<Vec<Vec<RelationEntry>>>,
-    #[serde(default)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// First and last token, label.
+type MentionEntry<'a> = (i64, i64, Text<'a>);
+
+/// Head start and end, tail start and end, type.
+type RelationEntry<'a> = (i64, i64, i64, i64, Text<'a>);
+
+#[derive(Default)]
+struct Line<'a> {
+    key: Option<String>,
+    sentences: Option<Vec<Vec<Text<'a>>>>,
+    ner: Option<Vec<Vec<MentionEntry<'a>>>>,
+    relations: Option<Vec<Vec<RelationEntry<'a>>>>,
     clusters: Option<Vec<Vec<(i64, i64)>>>,
+    /// The names of all other fields.
+    unknown: BTreeSet<String>,
+}
+
+/// Reads known and unknown fields in one pass; large corpora are read often.
+impl<'de> Deserialize<'de> for Line<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Line<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Line<'de>, M::Error> {
+                let mut line = Line::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    match &*name {
+                        "doc_key" => line.key = map.next_value()?,
+                        "sentences" => line.sentences = map.next_value()?,
+                        "ner" => line.ner = map.next_value()?,
+                        "relations" => line.relations = map.next_value()?,
+                        "clusters" => line.clusters = map.next_value()?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            line.unknown.insert(name.into_owned());
+                        }
+                    }
+                }
+                Ok(line)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let line: Line = serde_json::from_str(content)?;
-    note_unknown_fields(content, &["doc_key", "sentences", "ner", "relations", "clusters"], notes)?;
-    let Some(key) = line.doc_key.clone() else {
+    let mut line: Line = serde_json::from_str(content)?;
+    for field in std::mem::take(&mut line.unknown) {
+        notes.add(Note::IgnoredField(field));
+    }
+    let Some(key) = line.key.take() else {
         return Err(LineError::Invalid(None, Problem::MissingField { field: "doc_key" }));
     };
     document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
@@ -57,9 +105,12 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
     let mut document = Document { key, ..Document::default() };
+    let words = || sentences.iter().flatten().map(|Text(word)| word.len() + 1);
+    document.text.reserve(words().sum());
+    document.tokens.reserve(words().count());
     for sentence in &sentences {
         let start = document.tokens.len() as u32;
-        for token in sentence {
+        for Text(token) in sentence {
             push_token(&mut document, token, notes)?;
         }
         document.sentences.push(Span::new(start, document.tokens.len() as u32));
@@ -67,7 +118,7 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
 
     let mut mentions: Vec<Mention> = Vec::new();
     for (&sentence, list) in document.sentences.iter().zip(per_sentence("ner", line.ner, sentences.len())?.iter()) {
-        for (start, end, name) in list {
+        for (start, end, Text(name)) in list {
             let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
             let (label, subtype) = mention_label(ontology, name, document.span_text(span))?;
             mentions.push(Mention { span, label, subtype });
@@ -76,13 +127,12 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     let mut relations = Vec::new();
     let per_sentence = per_sentence("relations", line.relations, sentences.len())?;
     for (&sentence, list) in document.sentences.iter().zip(&per_sentence) {
-        for (head_start, head_end, tail_start, tail_end, name) in list {
-            let relation = format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]");
+        for (head_start, head_end, tail_start, tail_end, Text(name)) in list {
             let mut argument = |start: &i64, end: &i64| {
                 let span = token_span("relation argument", (*start, *end), sentence, "its sentence")?;
                 let mut bearers = mentions.iter().enumerate().filter(|(_, mention)| mention.span == span);
                 let first = bearers.next().ok_or_else(|| Problem::NoSuchEntity {
-                    relation: relation.clone(),
+                    relation: format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]"),
                     argument: format!("[{start}, {end}] `{}`", document.span_text(span)),
                 })?;
                 if bearers.any(|(_, other)| other != first.1) {
@@ -132,13 +182,14 @@ fn per_sentence<T>(field: &'static str, lists: Option<Vec<Vec<T>>>, sentences: u
 
 /// Inclusive offsets as a half-open span.
 fn token_span(what: &'static str, (start, end): (i64, i64), within: Span, name: &str) -> Result<Span, Problem> {
-    let found = format!("[{start}, {end}]");
+    let found = || format!("[{start}, {end}]");
     if start < i64::from(within.start) || end >= i64::from(within.end) {
         let last = i64::from(within.end) - 1;
-        return Err(Problem::OutOfRange { what, found, bounds: format!("{name} (tokens {} to {last})", within.start) });
+        let bounds = format!("{name} (tokens {} to {last})", within.start);
+        return Err(Problem::OutOfRange { what, found: found(), bounds });
     }
     if end < start {
-        return Err(Problem::EmptySpan { what, found });
+        return Err(Problem::EmptySpan { what, found: found() });
     }
     Ok(Span::new(start as u32, end as u32 + 1))
 }
@@ -158,7 +209,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         ner[sentence].push(json!([start, end, ontology.mention_data_name(mention.label, mention.subtype)]));
     }
     let mut relations = vec![Vec::new(); document.sentences.len()];
-    for relation in &document.relations {
+    for relation in document.listed_relations() {
         let spans = [relation.head, relation.tail].map(|index| document.mentions[index as usize].span);
         if spans[0] == spans[1] {
             // Read back, both arguments would be the same mention.

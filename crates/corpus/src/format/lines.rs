@@ -1,12 +1,13 @@
 //! Reading one document a line, without holding the file in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde_json::value::RawValue;
 use tabpo_ontology::Ontology;
 
@@ -37,6 +38,9 @@ impl From<serde_json::Error> for LineError {
 /// Turns one line into a document.
 pub(crate) type LineParser = fn(&str, &Ontology, &mut Notes) -> Result<Document, LineError>;
 
+/// Lines that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
+const BATCH: usize = 512;
+
 /// Documents of a JSONL file, one at a time. After an error the iterator ends.
 pub struct Documents<'a> {
     reader: Box<dyn BufRead>,
@@ -44,7 +48,10 @@ pub struct Documents<'a> {
     ontology: &'a Ontology,
     parse: LineParser,
     line: usize,
-    buffer: String,
+    /// Parsed and not yet given out, with their line numbers and what parsing changed.
+    parsed: VecDeque<(usize, Result<Document, CorpusError>, Notes)>,
+    /// A failure to read, which comes after everything that was read.
+    failure: Option<CorpusError>,
     keys: HashMap<String, usize>,
     notes: Notes,
     done: bool,
@@ -53,21 +60,18 @@ pub struct Documents<'a> {
 impl<'a> Documents<'a> {
     pub(crate) fn open(path: &Path, ontology: &'a Ontology, parse: LineParser) -> Result<Self, CorpusError> {
         let file = File::open(path).map_err(|source| CorpusError::read(path, source))?;
-        Ok(Self::new(Box::new(BufReader::new(file)), path, ontology, parse))
-    }
-
-    pub(crate) fn new(reader: Box<dyn BufRead>, path: &Path, ontology: &'a Ontology, parse: LineParser) -> Self {
-        Self {
-            reader,
+        Ok(Self {
+            reader: Box::new(BufReader::with_capacity(1 << 18, file)),
             path: path.to_path_buf(),
             ontology,
             parse,
             line: 0,
-            buffer: String::new(),
+            parsed: VecDeque::new(),
+            failure: None,
             keys: HashMap::new(),
             notes: Notes::default(),
             done: false,
-        }
+        })
     }
 
     /// What was changed in the documents read so far.
@@ -75,33 +79,53 @@ impl<'a> Documents<'a> {
         &self.notes
     }
 
-    fn read_document(&mut self) -> Option<Result<Document, CorpusError>> {
-        loop {
-            self.buffer.clear();
+    /// Reads and parses the next lines.
+    fn fill(&mut self) {
+        let mut lines: Vec<(usize, String)> = Vec::with_capacity(BATCH);
+        while lines.len() < BATCH {
+            let mut text = String::new();
             self.line += 1;
-            match self.reader.read_line(&mut self.buffer) {
-                Err(source) => return Some(Err(CorpusError::read(&self.path, source))),
-                Ok(0) => return None,
-                Ok(_) if self.buffer.trim().is_empty() => {}
-                Ok(_) => return Some(self.parse_buffer()),
+            match self.reader.read_line(&mut text) {
+                Err(source) => {
+                    self.failure = Some(CorpusError::read(&self.path, source));
+                    break;
+                }
+                Ok(0) => break,
+                Ok(_) if text.trim().is_empty() => {}
+                Ok(_) => lines.push((self.line, text)),
             }
         }
+        let (path, ontology, parse) = (&self.path, self.ontology, self.parse);
+        let parse_line = |(number, text): &(usize, String)| {
+            // A byte order mark is not JSON, but editors write it. Without the line's end, an object
+            // that stops too early is reported on its own line.
+            let content = text.trim_end_matches(['\n', '\r']);
+            let content = content.strip_prefix('\u{feff}').unwrap_or(content);
+            let mut notes = Notes::default();
+            let document = parse(content, ontology, &mut notes).map_err(|error| match error {
+                LineError::Json(error) => json_error(path, *number, &error),
+                LineError::Invalid(key, problem) => CorpusError::invalid(path, *number, key, problem),
+            });
+            (*number, document, notes)
+        };
+        self.parsed = lines.par_iter().map(parse_line).collect::<Vec<_>>().into();
     }
 
-    fn parse_buffer(&mut self) -> Result<Document, CorpusError> {
-        // A byte order mark is not JSON, but editors write it. Without the line's end, an object that
-        // stops too early is reported on its own line.
-        let content = self.buffer.trim_end_matches(['\n', '\r']);
-        let content = content.strip_prefix('\u{feff}').unwrap_or(content);
-        let document = (self.parse)(content, self.ontology, &mut self.notes).map_err(|error| match error {
-            LineError::Json(error) => json_error(&self.path, self.line, &error),
-            LineError::Invalid(key, problem) => CorpusError::invalid(&self.path, self.line, key, problem),
-        })?;
-        if let Some(first_line) = self.keys.insert(document.key.clone(), self.line) {
-            let problem = Problem::DuplicateKey { first_line };
-            return Err(CorpusError::invalid(&self.path, self.line, Some(document.key), problem));
+    fn read_document(&mut self) -> Option<Result<Document, CorpusError>> {
+        if self.parsed.is_empty() && self.failure.is_none() {
+            self.fill();
         }
-        Ok(document)
+        let Some((line, document, notes)) = self.parsed.pop_front() else {
+            return self.failure.take().map(Err);
+        };
+        self.notes.merge(notes);
+        Some(document.and_then(|document| match self.keys.insert(document.key.clone(), line) {
+            None => Ok(document),
+            Some(first_line) => {
+                let problem = Problem::DuplicateKey { first_line };
+                Err(CorpusError::invalid(&self.path, line, Some(document.key), problem))
+            }
+        }))
     }
 }
 

@@ -9,7 +9,7 @@ mod lines;
 
 use std::{
     fmt, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::Path,
     str::FromStr,
 };
@@ -183,19 +183,7 @@ pub fn write(path: &Path, format: Format, documents: &[Document], ontology: &Ont
     Ok(notes)
 }
 
-/// Writes to a temporary file in the same directory, syncs it, and gives it its name. Missing
-/// directories are made.
+/// Writes a file whole or not at all. Missing directories are made.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), CorpusError> {
-    let failed = |source| CorpusError::write(path, source);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).map_err(failed)?;
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; results get the permissions of any other new file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(directory).map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    tabpo_files::replace(path, |out| out.write_all(content)).map_err(|source| CorpusError::write(path, source))
 }

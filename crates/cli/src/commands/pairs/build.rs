@@ -17,7 +17,7 @@ use tabpo_pairs::{
 };
 use tabpo_report::{Alignment, Table};
 
-use super::{NewFile, open, read_errors};
+use super::{create, finish, open, read_errors};
 use crate::{
     commands::parse_level,
     error::{CliError, ResultExt},
@@ -117,13 +117,13 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     };
     let started = Instant::now();
     let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
-    let mut out = NewFile::create(&arguments.out)?;
+    let mut out = create(&arguments.out)?;
     let own = |unit: &Unit| answers.remove(&(unit.document.key.clone(), unit.sentence)).unwrap_or_default();
     let sink = |record: PairRecord| {
         if context.interrupted() {
             return Err(CliError::interrupted("no pairs were written"));
         }
-        record.write(&mut out.writer).or_failed()
+        record.write(&mut out).or_failed()
     };
     let format = match arguments.format {
         Some(format) => format,
@@ -147,7 +147,7 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         ))
         .with_hint("name ambiguity patterns with --patterns, or another source with --sources"));
     }
-    out.finish()?;
+    finish(out, &arguments.out)?;
     let seconds = started.elapsed().as_secs_f64();
     let rate = summary.pairs as f64 / seconds.max(1e-9) * 60.0;
     context.say(format!("{} pairs in {seconds:.1} s ({:.2} million a minute)", summary.pairs, rate / 1e6));

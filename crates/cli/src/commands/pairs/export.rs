@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{ExportFormat, export};
 
-use super::{NewFile, read_pairs};
+use super::{create, finish, read_pairs};
 use crate::{
     error::{CliError, ResultExt},
     output,
@@ -49,11 +49,11 @@ pub fn run(arguments: &ExportArgs) -> Result<(), CliError> {
             Ok(())
         }
         Some(path) => {
-            let mut out = NewFile::create(path)?;
+            let mut out = create(path)?;
             for line in lines {
-                writeln!(out.writer, "{}", line?).or_failed()?;
+                writeln!(out, "{}", line?).or_failed()?;
             }
-            out.finish()
+            finish(out, path)
         }
     }
 }

@@ -7,12 +7,9 @@ mod patterns;
 mod select;
 mod stats;
 
-use std::{
-    fs::File,
-    io::{BufReader, BufWriter},
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io::BufReader, path::Path};
 
+use tabpo_files::Replacement;
 use tabpo_metrics::ErrorModes;
 use tabpo_pairs::PairRecord;
 
@@ -75,41 +72,20 @@ fn read_errors(path: &Path) -> Result<ErrorModes, CliError> {
     Ok(errors)
 }
 
-/// A file that gets its name when it is complete: nothing is left of one that is not.
-struct NewFile {
-    writer: BufWriter<tempfile::NamedTempFile>,
-    path: PathBuf,
+/// A file that gets its name when it is complete; an error says which one could not be written.
+fn create(path: &Path) -> Result<Replacement, CliError> {
+    let wrong = |error: std::io::Error| {
+        // Errors about temporary files name these, which nobody asked for.
+        let text = error.to_string();
+        let cause = text.split(" at path \"").next().unwrap_or(&text);
+        CliError::input(format!("cannot write {}: {cause}", path.display()))
+    };
+    if path.is_dir() {
+        return Err(wrong(std::io::ErrorKind::IsADirectory.into()));
+    }
+    Replacement::create(path).map_err(wrong)
 }
 
-impl NewFile {
-    fn create(path: &Path) -> Result<Self, CliError> {
-        let wrong = |error: std::io::Error| {
-            // Errors about temporary files name these, which nobody asked for.
-            let text = error.to_string();
-            let cause = text.split(" at path \"").next().unwrap_or(&text);
-            CliError::input(format!("cannot write {}: {cause}", path.display()))
-        };
-        if path.is_dir() {
-            return Err(wrong(std::io::ErrorKind::IsADirectory.into()));
-        }
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory).map_err(wrong)?;
-        let mut builder = tempfile::Builder::new();
-        // Temporary files are private by default; results get the permissions of any other new file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(directory).map_err(wrong)?;
-        Ok(Self { writer: BufWriter::new(file), path: path.to_path_buf() })
-    }
-
-    fn finish(self) -> Result<(), CliError> {
-        let Self { writer, path } = self;
-        let write = || {
-            let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            Ok::<(), std::io::Error>(())
-        };
-        write().or_failed().map_err(|error| error.context(format!("cannot write {}", path.display())))
-    }
+fn finish(file: Replacement, path: &Path) -> Result<(), CliError> {
+    file.finish().or_failed().map_err(|error| error.context(format!("cannot write {}", path.display())))
 }

@@ -12,7 +12,7 @@ use tabpo_train::{
     reference_identity, tokenizer_digest,
 };
 
-use super::{NewFile, read_pairs};
+use super::{create, finish, read_pairs};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -86,7 +86,7 @@ impl Margins {
 pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let pairs = read_pairs(&arguments.file)?;
-    let mut out = NewFile::create(&arguments.out)?;
+    let mut out = create(&arguments.out)?;
     let folder = PolicyFolder { model: arguments.model.clone(), adapter: arguments.adapter.clone() };
     let voice = Voice::open(&folder.model, &ontology)?;
     let mut scorer = Scorer::open(&folder, &voice, arguments.cache.as_deref())?;
@@ -104,7 +104,7 @@ pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
             }
             for (pair, margin) in kept(example, &margins, arguments.keep as usize) {
                 summary.kept.add(margin);
-                pair.write(&mut out.writer).or_failed()?;
+                pair.write(&mut out).or_failed()?;
             }
         }
     }
@@ -112,7 +112,7 @@ pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
         return Err(CliError::input(format!("{} holds no pairs", arguments.file.display())));
     }
     scorer.cache.sync().or_failed()?;
-    out.finish()?;
+    finish(out, &arguments.out)?;
     if arguments.json { output::print_json(&summary) } else { output::print(&text(&summary)) }
 }
 
