@@ -60,7 +60,7 @@ impl Tokenizer {
         let inner = train::train(texts.into_iter(), options)
             .map_err(|error| FolderError::Tokenizer { path: "new tokenizer".into(), problem: error.to_string() })?;
         let special =
-            SpecialTokens { eos: Some(options.end.clone()), pad: Some(options.pad.clone()), bos: None, unknown: None };
+            SpecialTokens { eos: Some(options.end.clone()), pad: Some(options.pad.clone()), ..SpecialTokens::default() };
         Self::assemble(inner, special, "tokenizer.json".into(), &[])
     }
 
