@@ -150,9 +150,9 @@ fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection,
         .collect();
     let mut ranks = BTreeMap::new();
     for (name, place) in &file.tensors {
-        let path = name.strip_prefix(PREFIX).and_then(|name| {
-            name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight"))
-        });
+        let path = name
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight")));
         let Some(&module) = path.and_then(|path| modules.get(path)) else {
             return Err(FolderError::ExtraTensor {
                 path: file.path.clone(),

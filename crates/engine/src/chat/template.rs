@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -101,8 +101,12 @@ impl Message {
     /// What a template sees of the message: transformers leaves out keys whose value is null, and shows
     /// reasoning under the name that templates read whatever name it was given under.
     fn as_seen(&self) -> Value {
-        let mut seen: Map<String, Json> =
-            self.0.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut seen: Map<String, Json> = self
+            .0
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         if let Some(reasoning) = REASONING.iter().find_map(|key| seen.get(*key)).cloned() {
             if !seen.contains_key("thinking") {
                 seen.shift_insert(0, "thinking".into(), reasoning.clone());
@@ -185,6 +189,13 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(|out, _, value| out.write_str(&python::display(value)?).map_err(Error::from));
         environment.add_filter("tojson", |value: Value, options: Kwargs| python::to_json(&value, &options));
+        // Whatever has a length and can be indexed, as in Jinja: texts and objects too.
+        environment.add_test("sequence", |value: &Value| {
+            matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+        });
+        // Python iterates over nothing but what holds something: a null does not.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_filter("string", |value: Value| python::display(&value));
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });

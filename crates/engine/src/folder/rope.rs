@@ -31,11 +31,7 @@ pub(super) fn read(keys: &Keys<'_>, max_positions: usize) -> Result<(f64, RopeSc
     Ok((theta, scaling))
 }
 
-fn read_scaling(
-    keys: &Keys<'_>,
-    original: Option<usize>,
-    max_positions: usize,
-) -> Result<RopeScaling, FolderError> {
+fn read_scaling(keys: &Keys<'_>, original: Option<usize>, max_positions: usize) -> Result<RopeScaling, FolderError> {
     if let Some(share) = keys.number("partial_rotary_factor")?.filter(|&share| share != 1.0) {
         return Err(keys.error("partial_rotary_factor", format!("is {share}; only 1 is supported")));
     }
