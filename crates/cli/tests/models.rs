@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::Place;
-use tabpo_engine::{ChatTemplate, GenerationTokens, Model, ModelConfig, SaveOptions, StoredType, Tokenizer};
+use tabpo_engine::{
+    ChatTemplate, GenerationTokens, Lora, LoraConfig, Model, ModelConfig, SaveOptions, StoredType, Tokenizer,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures").join(name)
@@ -116,6 +118,45 @@ fn generate_prints_text_tokens_and_reason() {
     assert!(stderr.contains("--prompt"), "{stderr}");
 }
 
+/// Training on top of an adapter starts from it, and takes it for the reference: with a learning rate
+/// of almost nothing the adapter comes out as it went in.
+#[test]
+fn training_goes_on_from_the_adapter_that_is_named() {
+    let place = Place::new();
+    let folder = small_model(&place);
+    std::fs::remove_file(folder.join("chat_template.jinja")).expect("the file is there");
+    let config = ModelConfig::open(&folder).expect("the model was written");
+    let mut lora = Lora::<f32>::initialise(&config, LoraConfig::new(2, 4.0), 1);
+    for (index, value) in lora.parameters_mut().into_iter().flatten().enumerate() {
+        *value = (index % 17) as f32 * 0.01 - 0.08;
+    }
+    let adapter = place.path("adapter");
+    lora.save(&adapter, &config, text(&folder)).expect("the adapter can be written");
+    let settings = [
+        format!("model.folder={}", text(&folder)),
+        format!("adapter.folder={}", text(&adapter)),
+        format!("run.directory={}", text(&place.path("run"))),
+        "data.synthetic.sft=4".into(),
+        "sft.epochs=1".into(),
+        "sft.learning_rate=1e-5".into(),
+    ];
+    let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/quickstart.toml");
+    let mut arguments = vec!["sft", text(&quickstart)];
+    for setting in &settings {
+        arguments.extend(["--set", setting]);
+    }
+    place.run(&arguments, 0);
+    let trained = Lora::<f32>::open(&place.path("run/sft/policy"), &config).expect("the adapter was written");
+    for (before, after) in lora.parameters().into_iter().zip(trained.parameters()) {
+        assert!(before.iter().zip(after).all(|(a, b)| (a - b).abs() < 1e-3));
+        assert_ne!(before, after);
+    }
+    // Without the model that it belongs to there is nothing to start from.
+    let setting = format!("adapter.folder={}", text(&adapter));
+    let (_, stderr) = place.run(&["sft", text(&quickstart), "--set", &setting], 2);
+    assert!(stderr.contains("model.folder"), "{stderr}");
+}
+
 #[test]
 fn chat_template_prints_the_rendering_alone() {
     let place = Place::new();
@@ -127,6 +168,19 @@ fn chat_template_prints_the_rendering_alone() {
     assert_eq!(rendered, "<|system|>S<|user|>U\n");
     let prompt = place.run(&[&arguments[..], &[text(&messages), "--add-generation-prompt"]].concat(), 0).0;
     assert_eq!(prompt, "<|system|>S<|user|>U\n<|assistant|>");
+    let tools = place.write(
+        "tools.json",
+        r#"{"messages": [{"role": "user", "content": "U", "tool_calls": null}], "tools": [{"name": "find"}], "end": "!"}"#,
+    );
+    let config = model.join("tokenizer_config.json");
+    std::fs::remove_file(model.join("chat_template.jinja")).expect("the template is a file");
+    let named = r#"{"eos_token": "<|end|>", "chat_template": [
+        {"name": "default", "template": "default"},
+        {"name": "tool_use", "template": "{{ tools | tojson }}{{ messages[0].tool_calls is defined }}{{ end }}"}]}"#;
+    std::fs::write(&config, named).expect("the configuration can be written");
+    assert_eq!(place.run(&[&arguments[..], &[text(&messages)]].concat(), 0).0, "default");
+    let rendered = place.run(&[&arguments[..], &[text(&tools)]].concat(), 0).0;
+    assert_eq!(rendered, r#"[{"name": "find"}]False!"#);
     let broken = place.write("broken.json", "[\n{\"role\": user}]");
     let (_, stderr) = place.run(&[&arguments[..], &[text(&broken)]].concat(), 2);
     assert!(stderr.contains("broken.json:2"), "{stderr}");

@@ -145,6 +145,25 @@ impl ModelConfig {
         self.sliding_window.get(layer).copied().flatten()
     }
 
+    /// The longest sequence that the model can be asked for: the length it is meant for, stretched as
+    /// its rotary scaling allows. Dynamic scaling has no limit.
+    pub fn longest(&self) -> usize {
+        let stretched = |length: usize, factor: f64| (length as f64 * factor) as usize;
+        match self.rope_scaling {
+            RopeScaling::None | RopeScaling::Llama3 { .. } => self.max_positions,
+            RopeScaling::Linear { factor } => stretched(self.max_positions, factor),
+            RopeScaling::Yarn { factor, original_max_positions, .. } => {
+                self.max_positions.max(stretched(original_max_positions, factor))
+            }
+            RopeScaling::Dynamic { .. } => usize::MAX,
+        }
+    }
+
+    /// Whether the rotations of a sequence of `length` tokens are others than those of a shorter one.
+    pub(crate) fn rope_depends_on(&self, length: usize) -> bool {
+        matches!(self.rope_scaling, RopeScaling::Dynamic { .. }) && length > self.max_positions
+    }
+
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
         crate::model::Model::<f32>::shapes(self).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()

@@ -158,6 +158,20 @@ impl<'m, R: Real> Decoder<'m, R> {
     }
 
     fn prefill_on_pool(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) {
+        let vocabulary = self.model.config.vocabulary;
+        let mut logits = std::mem::take(&mut self.logits);
+        let rows = fit(&mut logits, prompts.len() * vocabulary);
+        // Where rotations depend on the length of the sequence, prompts that run together would change
+        // each other's.
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let together = if self.model.config.rope_depends_on(longest) { 1 } else { prompts.len().max(1) };
+        for (prompts, logits) in prompts.chunks(together).zip(rows.chunks_mut(together * vocabulary)) {
+            self.prefill_together(prompts, cache, logits);
+        }
+        self.logits = logits;
+    }
+
+    fn prefill_together(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>, logits: &mut [R]) {
         let config = &self.model.config;
         let mut batch = Batch::default();
         for prompt in prompts {
@@ -171,9 +185,6 @@ impl<'m, R: Real> Decoder<'m, R> {
         for _ in prompts {
             cache.push();
         }
-        // Dynamic scaling sees the length that the sequences may reach, in prompts and in steps.
-        self.workspace.rope.extend(config, cache.capacity());
-        self.rope.extend(config, cache.capacity());
         self.workspace.prepare(config, &batch, &[], &ForwardOptions::inference());
         let (shape, width) = (cache.shape(), config.key_width());
         let sequences = &mut cache.live_mut()[before..];
@@ -190,7 +201,6 @@ impl<'m, R: Real> Decoder<'m, R> {
         let last = Workspace::<R>::stream(&ForwardOptions::inference(), config.layers);
         let Workspace { streams, head, scratch, .. } = &mut self.workspace;
         head::gather(self.model, &last_rows, &streams[last], head);
-        let logits = fit(&mut self.logits, prompts.len() * config.vocabulary);
         head::logits(self.model, &head.hidden[..prompts.len() * config.hidden], logits, scratch);
     }
 
@@ -208,7 +218,7 @@ impl<'m, R: Real> Decoder<'m, R> {
         let config = &self.model.config;
         assert_eq!(tokens.len(), cache.len(), "one token a live sequence");
         let shape = cache.shape();
-        self.rope.extend(config, shape.capacity);
+        self.rope.extend_growing(config, shape.capacity);
         let size = if self.parameters <= GROUPED_PARAMETERS {
             // A row's result does not depend on its group, so groups may follow the number of threads.
             let share = tokens.len().div_ceil(rayon::current_num_threads()).max(1);

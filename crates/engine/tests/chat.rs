@@ -146,7 +146,7 @@ fn named_templates_and_files_are_found() {
             .expect("writing");
     };
     let render = |name| {
-        ChatTemplate::open_named(folder.path(), &tokenizer, name)
+        ChatTemplate::open_named(folder.path(), &tokenizer, name, false)
             .and_then(|template| template.render(&[], false, date()))
     };
     write(json!("one string"));

@@ -103,7 +103,7 @@ fn stored_types_are_kept_in_the_memory_map() {
 fn adapters_survive_being_written() {
     let model = Model::<f32>::open(&fixture("llama")).expect("llama");
     let ids = &expected(&fixture("llama")).input_ids;
-    for name in ["adapter", "adapter-patterns", "adapter-all-linear"] {
+    for name in ["adapter", "adapter-patterns", "adapter-all-linear", "adapter-layers"] {
         let lora = Lora::open(&fixture("llama").join(name), &model.config).expect(name);
         let out = tempfile::tempdir().expect("temporary folder");
         lora.save(out.path(), &model.config, "base").expect("saving");
@@ -220,8 +220,10 @@ fn adapters_that_are_more_than_lora_are_refused() {
         (json!({"modules_to_save": ["lm_head"]}), "modules_to_save"),
         (json!({"bias": "lora_only"}), "bias"),
         (json!({"peft_type": "LOHA"}), "peft_type"),
-        (json!({"layers_to_transform": [0]}), "layers_to_transform"),
-        (json!({"alpha_pattern": {".*(q|k)_proj": 3}}), "alpha_pattern"),
+        (json!({"layer_replication": [[0, 2]]}), "layer_replication"),
+        (json!({"init_lora_weights": "pissa_niter_4"}), "init_lora_weights"),
+        (json!({"alpha_pattern": {"(q_proj": 3}}), "alpha_pattern.(q_proj"),
+        (json!({"alpha_pattern": {"q_proj": "3"}}), "alpha_pattern.q_proj"),
         (json!({"r": 0}), "`r`"),
     ] {
         let folder = tempfile::tempdir().expect("temporary folder");

@@ -5,7 +5,7 @@ mod common;
 use common::{FAMILIES, all_logits, assert_close, batch, expected, fixture, tensors};
 use tabpo_engine::{
     ForwardOptions, GenerateOptions, Gradients, Lora, Model, Request, Sampling, Seed, Target, Workspace, backward,
-    forward, generate,
+    forward, generate, logits,
 };
 
 /// Largest absolute difference of a logit; logits of the fixtures have a standard deviation of about 1.
@@ -56,13 +56,58 @@ fn logits_of_every_variant() {
     assert_eq!(count, 8);
 }
 
+/// Dynamic rotary scaling beyond the length that the model is meant for: what is computed for a sequence
+/// depends on nothing but that sequence.
+#[test]
+fn dynamic_scaling_follows_each_sequence() {
+    let variant = fixture("variants").join("llama-dynamic");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::copy(fixture("llama").join("model.safetensors"), folder.path().join("model.safetensors"))
+        .expect("copying");
+    std::fs::copy(variant.join("config.json"), folder.path().join("config.json")).expect("copying");
+    let model = Model::<f32>::open(folder.path()).expect("opening");
+    let reference = tensors(&variant.join("expected.safetensors"));
+    let sequences = expected(&fixture("llama")).input_ids;
+    assert!(sequences[0].len() > model.config.max_positions && sequences[2].len() < model.config.max_positions);
+    // The shorter ones after the longest, with the same buffers.
+    let mut workspace = Workspace::new();
+    for (i, ids) in sequences.iter().enumerate() {
+        let batch = batch(std::slice::from_ref(ids));
+        let rows: Vec<u32> = (0..ids.len() as u32).collect();
+        let found = logits(&model, None, &batch, &rows, &mut workspace);
+        assert_close(&found, &reference[&format!("logits.{i}")], LOGITS, &format!("sequence {i}"));
+    }
+    #[derive(serde::Deserialize)]
+    struct Continuation {
+        prompt: Vec<u32>,
+        greedy: Vec<u32>,
+    }
+    let record: Continuation =
+        serde_json::from_slice(&std::fs::read(variant.join("base.json")).expect("base")).expect("base");
+    let request = |prompt: &[u32]| Request { prompt: prompt.to_vec(), constraint: None };
+    // Alone, and beside a longer and a shorter prompt.
+    let longer: Vec<u32> = record.prompt.iter().chain(&sequences[0]).copied().collect();
+    for others in [vec![], vec![request(&longer), request(&sequences[2])]] {
+        let requests: Vec<Request> = std::iter::once(request(&record.prompt)).chain(others).collect();
+        let options = GenerateOptions {
+            max_new_tokens: record.greedy.len(),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            batch: 3,
+            log_probs: false,
+        };
+        let found = generate(&model, None, None, &requests, &options, |_| {}).expect("generation");
+        assert_eq!(found[0].tokens, record.greedy);
+    }
+}
+
 #[test]
 fn logits_with_adapters_made_by_peft() {
     for family in FAMILIES {
         let folder = fixture(family);
         let model = Model::<f32>::open(&folder).expect(family);
         let reference = tensors(&folder.join("expected.safetensors"));
-        for adapter in ["adapter", "adapter-patterns", "adapter-all-linear"] {
+        for adapter in ["adapter", "adapter-patterns", "adapter-all-linear", "adapter-layers"] {
             if !folder.join(adapter).exists() {
                 continue;
             }

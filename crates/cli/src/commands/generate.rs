@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tabpo_engine::{ChatTemplate, FinishReason, GenerateOptions, Lora, Model, Request, Sampling, Tokenizer, generate};
+use tabpo_engine::{FinishReason, GenerateOptions, Lora, Model, Request, Sampling, Tokenizer, generate};
 
-use super::chat_template::{now, read_messages};
+use super::chat_template::{Conversation, now};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -24,7 +24,8 @@ pub struct GenerateArgs {
     /// Text to continue, without a chat template
     #[arg(long, value_name = "TEXT", group = "input")]
     prompt: Option<String>,
-    /// Conversation to answer: a JSON list of messages with `role` and `content`
+    /// Conversation to answer: a JSON list of messages with `role` and `content`, or {"messages": [...]}
+    /// with "tools" and whatever else the chat template looks at
     #[arg(long, value_name = "FILE", group = "input")]
     messages: Option<PathBuf>,
     /// Largest number of new tokens
@@ -68,14 +69,14 @@ pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError>
     let prompt = match (&arguments.prompt, &arguments.messages) {
         (Some(text), _) => tokenizer.encode_bare(text).or_input()?,
         (None, Some(path)) => {
-            let messages = read_messages(path)?;
-            let template = ChatTemplate::open(&arguments.model, &tokenizer).or_input()?;
+            let conversation = Conversation::read(path)?;
+            let template = conversation.template(&arguments.model, &tokenizer, None)?;
             // A template that cannot be trained with can still be generated with: then only the
             // tokens that the folder names end the answer.
             if let Ok(ids) = template.stop_ids(&tokenizer, now()) {
                 stop = ids;
             }
-            tokenizer.encode(&template.render(&messages, true, now()).or_input()?).or_input()?
+            tokenizer.encode(&template.render(&conversation.messages, true, now()).or_input()?).or_input()?
         }
         (None, None) => return Err(CliError::input("either --prompt or --messages is needed")),
     };

@@ -88,7 +88,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
     };
     preparation::pair_settings(config)?;
     let splits = Splits::load(config, &ontology, context)?;
-    let base = config.model.folder.as_deref().map(folder_digest).transpose()?;
+    let base = base_digest(config)?;
     let digests = Digests {
         ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
         patterns: file_digest(config.pairs.patterns.as_deref())?,
@@ -178,9 +178,21 @@ fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
 }
 
 /// A digest of the files of a model folder that the program reads.
+/// The digest of the model to start from, and of the adapter on it; `None` for a model from scratch.
+fn base_digest(config: &RunConfig) -> Result<Option<String>, CliError> {
+    let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
+    match (config.model.folder.as_deref(), adapter) {
+        (None, None) => Ok(None),
+        (Some(model), None) => folder_digest(model).map(Some),
+        (Some(model), Some(adapter)) => Ok(Some(folder_digest(model)? + &folder_digest(adapter)?)),
+        (None, Some(_)) => Err(CliError::input("adapter.folder is an adapter of a model that is not there")
+            .with_hint("model.folder names the model that the adapter was trained on")),
+    }
+}
+
 fn folder_digest(folder: &Path) -> Result<String, CliError> {
     let entries = std::fs::read_dir(folder)
-        .map_err(|error| CliError::input(format!("cannot read the model folder {}: {error}", folder.display())))?;
+        .map_err(|error| CliError::input(format!("cannot read the folder {}: {error}", folder.display())))?;
     let mut files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     files.sort();

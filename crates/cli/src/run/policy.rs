@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use serde::Serialize;
-use tabpo_engine::{ChatTemplate, Lora, Model, SaveOptions, StoredType, Tokenizer};
+use tabpo_engine::{ChatTemplate, Lora, Model, SaveOptions, StoredType, Tokenizer, verify_export};
 use tabpo_ontology::Ontology;
 use tabpo_train::{ExampleFormat, Policy, PromptFormat};
 
@@ -81,12 +81,21 @@ fn has_template(folder: &Path) -> bool {
     folder.join("chat_template.jinja").exists() || in_config()
 }
 
-/// Writes what was trained: a model folder with its tokenizer, or a PEFT folder.
+/// Writes what was trained, a model folder with its tokenizer or a PEFT folder, reads it again and
+/// compares logits.
 pub fn save(policy: &Policy<'_, f32>, start: &PolicyFolder, folder: &Path) -> Result<(), CliError> {
-    match policy {
-        Policy::Full(model) => model.save_like(&start.model, folder, &SaveOptions::new(StoredType::F32)).or_failed(),
-        Policy::Adapter { base, adapter } => {
-            adapter.save(folder, &base.config, &start.model.display().to_string()).or_failed()
+    let stored = StoredType::F32;
+    let compared = match policy {
+        Policy::Full(model) => {
+            model.save_like(&start.model, folder, &SaveOptions::new(stored)).or_failed()?;
+            let written = Model::open(folder).or_failed()?;
+            verify_export((model, None), (&written, None), stored)
         }
-    }
+        Policy::Adapter { base, adapter } => {
+            adapter.save(folder, &base.config, &start.model.display().to_string()).or_failed()?;
+            let written = Lora::open(folder, &base.config).or_failed()?;
+            verify_export((base, Some(adapter)), (base, Some(&written)), stored)
+        }
+    };
+    compared.map(|_| ()).or_failed()
 }

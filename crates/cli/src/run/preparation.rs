@@ -35,7 +35,8 @@ impl Run<'_> {
     pub(super) fn base_stage(&mut self) -> Result<PolicyFolder, CliError> {
         let model = &self.config.model;
         if let Some(folder) = &model.folder {
-            return Ok(PolicyFolder::model(folder));
+            let adapter = self.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
+            return Ok(PolicyFolder { model: folder.clone(), adapter });
         }
         let key = key("base")
             .with("model", model)

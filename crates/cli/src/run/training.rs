@@ -69,15 +69,20 @@ impl Job<'_> {
     /// Trains, or goes on from the checkpoint of an interrupted try.
     pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &Context) -> Result<(), CliError> {
         let (model, adapter) = self.start.open()?;
-        let policy = match self.adapter {
-            None => Policy::full(model.clone()),
-            Some(section) => {
-                let adapter = match adapter {
-                    Some(adapter) => adapter,
-                    None => Lora::initialise(&model.config, lora_config(section)?, self.seed),
-                };
+        // An adapter that is there is trained on, whatever the configuration says of new ones: without
+        // it policy and reference would be another model.
+        let policy = match (adapter, self.adapter) {
+            (Some(mut adapter), section) => {
+                if let Some(section) = section {
+                    adapter.config.dropout = section.dropout;
+                }
                 Policy::Adapter { base: &model, adapter }
             }
+            (None, Some(section)) => {
+                let adapter = Lora::initialise(&model.config, lora_config(section)?, self.seed);
+                Policy::Adapter { base: &model, adapter }
+            }
+            (None, None) => Policy::full(model.clone()),
         };
         let third = self.third.map(PolicyFolder::open).transpose()?;
         let third = third.as_ref().map(|(model, adapter)| match adapter {

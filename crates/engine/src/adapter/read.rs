@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{CONFIG, PREFIX, WEIGHTS};
@@ -16,9 +17,10 @@ impl<R: Real> Lora<R> {
     /// Opens a PEFT folder with a `LoRA` adapter for a model of this shape.
     ///
     /// Which projections are adapted and with which rank is taken from the tensors, so that every
-    /// way of writing `target_modules` and `rank_pattern` is understood; alphas come from
-    /// `lora_alpha` and `alpha_pattern`. What would change the arithmetic otherwise (`DoRA`, trained
-    /// biases, `modules_to_save`) is refused.
+    /// way of writing `target_modules`, `layers_to_transform` and `rank_pattern` is understood; alphas
+    /// come from `lora_alpha` and `alpha_pattern`. A projection that is adapted in some blocks only has
+    /// zeros of rank 1 in the others, which stay zero in training. What would change the arithmetic
+    /// otherwise (`DoRA`, trained biases, `modules_to_save`) is refused.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
         let config_path = folder.join(CONFIG);
         let settings = read_json(&config_path)?;
@@ -26,20 +28,36 @@ impl<R: Real> Lora<R> {
         let mut config = read_settings(&config_path, &settings)?;
         let file = TensorFile::open(&folder.join(WEIGHTS))?;
         let ranks = ranks(&file, model)?;
-        config.targets = targets(&file.path, &ranks, model)?;
+        config.targets = Projection::ALL
+            .into_iter()
+            .filter(|&projection| ranks.keys().any(|&(adapted, _)| adapted == projection))
+            .collect();
         let alphas = patterns(&config_path, &settings, "alpha_pattern")?;
-        for (&(projection, layer), &rank) in &ranks {
-            let path = projection.path(layer);
-            if let Some(alpha) = first_match(&alphas, &path) {
-                config.alpha_pattern.insert(path.clone(), alpha);
-            }
-            if rank != config.rank {
-                config.rank_pattern.insert(path, rank);
+        let mut adapted = BTreeSet::new();
+        for &projection in &config.targets {
+            for layer in 0..model.layers {
+                let path = projection.path(layer);
+                let rank = match ranks.get(&(projection, layer)) {
+                    Some(&rank) => {
+                        adapted.extend(["A", "B"].map(|part| format!("{path}.lora_{part}.weight")));
+                        rank
+                    }
+                    None => 1,
+                };
+                if let Some(alpha) = first_match(&config_path, &alphas, &path)? {
+                    config.alpha_pattern.insert(path.clone(), alpha);
+                }
+                if rank != config.rank {
+                    config.rank_pattern.insert(path, rank);
+                }
             }
         }
         let mut lora = Self::zeros(model, config);
         let shapes = lora.shapes(model);
         for ((name, shape), values) in shapes.into_iter().zip(lora.parameters_mut()) {
+            if !adapted.contains(&name) {
+                continue;
+            }
             let stored_name = format!("{PREFIX}{name}");
             let place = file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
                 path: file.path.clone(),
@@ -70,11 +88,19 @@ fn refuse_unsupported(path: &Path, settings: &Map<String, Value>) -> Result<(), 
     if let Some(bias) = settings.get("bias").filter(|bias| !is_off(bias) && *bias != "none") {
         return Err(FolderError::setting(path, "bias", format!("is {bias}; only \"none\" is supported")));
     }
+    // Initialisations that move a part of the base model into the adapter: PEFT takes it out of the base
+    // again when it loads the adapter.
+    if let Some(Value::String(kind)) = settings.get("init_lora_weights") {
+        let kind = kind.to_ascii_lowercase();
+        if ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|changing| kind.starts_with(changing)) {
+            let problem = format!("is \"{kind}\", which changes the base model; convert the adapter to plain LoRA");
+            return Err(FolderError::setting(path, "init_lora_weights", problem));
+        }
+    }
     for (key, value) in settings {
         let listed = matches!(
             key.as_str(),
             "modules_to_save"
-                | "layers_to_transform"
                 | "layer_replication"
                 | "fan_in_fan_out"
                 | "lora_bias"
@@ -124,71 +150,49 @@ fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection,
         .collect();
     let mut ranks = BTreeMap::new();
     for (name, place) in &file.tensors {
-        let module = name.strip_prefix(PREFIX).and_then(|name| {
-            name.strip_suffix(".lora_A.weight")
-                .map(|path| (path, true))
-                .or_else(|| name.strip_suffix(".lora_B.weight").map(|path| (path, false)))
-        });
-        let module = module.and_then(|(path, is_a)| modules.get(path).map(|&module| (module, is_a)));
-        let Some((module, is_a)) = module else {
+        let path = name
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight")));
+        let Some(&module) = path.and_then(|path| modules.get(path)) else {
             return Err(FolderError::ExtraTensor {
                 path: file.path.clone(),
                 name: name.clone(),
                 architecture: "LoRA adapter of the model's linear projections".into(),
             });
         };
-        if is_a {
-            ranks.insert(module, place.shape.first().copied().unwrap_or(0));
+        // `[rank, inputs]` and `[outputs, rank]`; a module with one matrix alone is missed when both are read.
+        let is_a = name.ends_with(".lora_A.weight");
+        let rank = place.shape.get(usize::from(!is_a)).copied().unwrap_or(0);
+        if is_a || !ranks.contains_key(&module) {
+            ranks.insert(module, rank);
         }
     }
     Ok(ranks)
 }
 
-/// The adapted projections; each has to be adapted in every block.
-fn targets(
-    path: &Path,
-    ranks: &BTreeMap<(Projection, usize), usize>,
-    model: &ModelConfig,
-) -> Result<Vec<Projection>, FolderError> {
-    let found: BTreeSet<Projection> = ranks.keys().map(|&(projection, _)| projection).collect();
-    for &projection in &found {
-        if let Some(layer) = (0..model.layers).find(|&layer| !ranks.contains_key(&(projection, layer))) {
-            return Err(FolderError::MissingTensor {
-                path: path.into(),
-                name: format!("{PREFIX}{}.lora_A.weight", projection.path(layer)),
-                nearest: None,
-            });
-        }
-    }
-    Ok(Projection::ALL.into_iter().filter(|projection| found.contains(projection)).collect())
-}
-
 /// A pattern object of PEFT, in the order of the file.
-fn patterns(path: &Path, settings: &Map<String, Value>, key: &str) -> Result<Vec<(String, f64)>, FolderError> {
+fn patterns(path: &Path, settings: &Map<String, Value>, key: &str) -> Result<Vec<(Regex, f64)>, FolderError> {
     let Some(Value::Object(object)) = settings.get(key) else { return Ok(Vec::new()) };
-    let mut patterns = Vec::new();
-    for (pattern, value) in object {
-        let Some(value) = value.as_f64() else {
-            return Err(FolderError::setting(
-                path,
-                format!("{key}.{pattern}"),
-                format!("is {value}; a number is expected"),
-            ));
-        };
-        if pattern.contains(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '_' | '^'))) {
-            let problem = "is a regular expression; write the end of a module's path, `layers.0.self_attn.q_proj`";
-            return Err(FolderError::setting(path, format!("{key}.{pattern}"), problem));
-        }
-        patterns.push((pattern.clone(), value));
-    }
-    Ok(patterns)
+    let read = |(pattern, value): (&String, &Value)| {
+        let wrong = |problem: String| FolderError::setting(path, format!("{key}.{pattern}"), problem);
+        let alpha = value.as_f64().ok_or_else(|| wrong(format!("is {value}; a number is expected")))?;
+        // As `get_pattern_key` of PEFT builds it: the end of a module's path after a dot, or all of it.
+        let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$"))
+            .map_err(|error| wrong(format!("is no regular expression: {error}")))?;
+        Ok((regex, alpha))
+    };
+    object.iter().map(read).collect()
 }
 
-/// The value of the first pattern that is the path, or ends it after a dot, as PEFT matches them.
-fn first_match(patterns: &[(String, f64)], path: &str) -> Option<f64> {
-    let matches = |pattern: &str| match pattern.strip_prefix('^') {
-        Some(whole) => path == whole,
-        None => path.strip_suffix(pattern).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
-    };
-    patterns.iter().find(|(pattern, _)| matches(pattern)).map(|(_, value)| *value)
+/// The value of the first pattern that matches a module's path.
+fn first_match(config: &Path, patterns: &[(Regex, f64)], path: &str) -> Result<Option<f64>, FolderError> {
+    for (regex, value) in patterns {
+        let found = regex.is_match(path).map_err(|error| {
+            FolderError::setting(config, "alpha_pattern", format!("cannot be matched with {path}: {error}"))
+        })?;
+        if found {
+            return Ok(Some(*value));
+        }
+    }
+    Ok(None)
 }

@@ -132,11 +132,23 @@ impl JsonWriter {
     }
 }
 
-/// A number as Python prints it: floats always with a point or an exponent.
+/// A number as Python's `repr` prints it: floats with the fewest digits that read back as the same
+/// number, always with a point or an exponent, the latter below 1e-4 and from 1e16 on.
 fn number(value: &Value) -> String {
-    let text = value.to_string();
-    let is_plain = value.is_integer() || text.contains(['.', 'e', 'n', 'N', 'i']);
-    if is_plain { text } else { format!("{text}.0") }
+    let float = match f64::try_from(value.clone()) {
+        Ok(float) if !value.is_integer() => float,
+        _ => return value.to_string(),
+    };
+    if !float.is_finite() {
+        return format!("{float}").to_lowercase();
+    }
+    let scientific = format!("{float:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if exponent < -4 => format!("{digits}e-{:02}", -exponent),
+        Ok(exponent) if exponent >= 16 => format!("{digits}e+{exponent}"),
+        _ => format!("{float:?}"),
+    }
 }
 
 /// What `{{ value }}` prints: `str(value)` in Python.
@@ -169,6 +181,14 @@ fn representation(value: &Value) -> Result<String, Error> {
     })
 }
 
+/// Whether Python's `repr` leaves a character as it is: no control or format character, no blank but
+/// the space.
+fn is_printable(c: char) -> bool {
+    let format = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c == ' ' || !(c.is_control() || c.is_whitespace() || format)
+}
+
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -179,7 +199,12 @@ fn quoted(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if c == quote => out.extend(['\\', c]),
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c => match u32::from(c) {
+                code @ ..=0xff => out.push_str(&format!("\\x{code:02x}")),
+                code @ ..=0xffff => out.push_str(&format!("\\u{code:04x}")),
+                code => out.push_str(&format!("\\U{code:08x}")),
+            },
         }
     }
     out.push(quote);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -97,7 +97,28 @@ impl Message {
     pub fn new(role: &str, content: &str) -> Self {
         Self(Map::from_iter([("role".to_owned(), Json::from(role)), ("content".to_owned(), Json::from(content))]))
     }
+
+    /// What a template sees of the message: transformers leaves out keys whose value is null, and shows
+    /// reasoning under the name that templates read whatever name it was given under.
+    fn as_seen(&self) -> Value {
+        let mut seen: Map<String, Json> = self
+            .0
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        if let Some(reasoning) = REASONING.iter().find_map(|key| seen.get(*key)).cloned() {
+            if !seen.contains_key("thinking") {
+                seen.shift_insert(0, "thinking".into(), reasoning.clone());
+            }
+            seen.insert(REASONING[0].into(), reasoning);
+        }
+        value_of_map(&seen)
+    }
 }
+
+/// The names under which messages carry reasoning, the one that templates read first.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// A chat template that renders what transformers' `apply_chat_template` renders.
 #[derive(Clone)]
@@ -110,6 +131,8 @@ pub struct ChatTemplate {
 }
 
 const TEMPLATE: &str = "chat_template";
+/// The template that transformers takes where there are tools and several templates.
+const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {
     /// The template of small models trained from scratch: a special token for every role, one that
@@ -123,16 +146,26 @@ impl ChatTemplate {
     /// The template of a folder: `chat_template.jinja`, or `chat_template` of
     /// `tokenizer_config.json`. Where there are several, the one named `default`.
     pub fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, ChatError> {
-        Self::open_named(folder, tokenizer, None)
+        Self::open_named(folder, tokenizer, None, false)
     }
 
-    /// As [`ChatTemplate::open`], with the name of a template.
-    pub fn open_named(folder: &Path, tokenizer: &Tokenizer, name: Option<&str>) -> Result<Self, ChatError> {
+    /// As [`ChatTemplate::open`], with the name of a template. Without one, conversations with tools
+    /// (`tools`) are rendered with the template named `tool_use`, if there is one.
+    pub fn open_named(
+        folder: &Path,
+        tokenizer: &Tokenizer,
+        name: Option<&str>,
+        tools: bool,
+    ) -> Result<Self, ChatError> {
         let mut templates = find(folder)?;
         if templates.is_empty() {
             return Err(ChatError::None { path: folder.into() });
         }
-        let wanted = name.unwrap_or("default");
+        let wanted = match name {
+            Some(name) => name,
+            None if tools && templates.contains_key(TOOL_USE) => TOOL_USE,
+            None => "default",
+        };
         let source = templates.remove(wanted).ok_or_else(|| ChatError::NoSuchName {
             path: folder.into(),
             name: wanted.into(),
@@ -156,23 +189,25 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(|out, _, value| out.write_str(&python::display(value)?).map_err(Error::from));
         environment.add_filter("tojson", |value: Value, options: Kwargs| python::to_json(&value, &options));
+        // Whatever has a length and can be indexed, as in Jinja: texts and objects too.
+        environment.add_test("sequence", |value: &Value| {
+            matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+        });
+        // Python iterates over nothing but what holds something: a null does not.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_filter("string", |value: Value| python::display(&value));
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
             .add_template_owned(TEMPLATE, generation_blocks_as_scopes(&source))
             .map_err(|source| ChatError::Template { path: path.into(), source })?;
-        let tokens = [
-            ("bos_token", &special.bos),
-            ("eos_token", &special.eos),
-            ("pad_token", &special.pad),
-            ("unk_token", &special.unknown),
-        ];
-        let special = tokens.into_iter().filter_map(|(key, token)| Some((key.to_owned(), Json::from(token.clone()?))));
-        Ok(Self { environment, special: special.collect(), variables: BTreeMap::new(), path: path.into(), source })
+        let special = special.named().into_iter();
+        let special = special.filter_map(|(key, token)| Some((key.to_owned(), Json::from(token.clone()?)))).collect();
+        Ok(Self { environment, special, variables: BTreeMap::new(), path: path.into(), source })
     }
 
-    /// Sets a variable that the template may look at (`enable_thinking`, `date_string`).
+    /// Sets a variable that the template may look at (`tools`, `enable_thinking`, `date_string`).
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: Json) -> Self {
         self.variables.insert(name.into(), value);
@@ -192,7 +227,7 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         date: DateTime,
     ) -> Result<String, ChatError> {
-        let messages: Value = messages.iter().map(|message| value_of_map(&message.0)).collect();
+        let messages: Value = messages.iter().map(Message::as_seen).collect();
         let clock = Value::from_function(move |format: String| {
             jiff::fmt::strtime::format(&format, date)
                 .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
@@ -251,9 +286,11 @@ fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
     }
     let read =
         |path: &Path| std::fs::read_to_string(path).map_err(|source| FolderError::Read { path: path.into(), source });
+    // Files of templates replace what the configuration says, all of it.
+    let mut files = BTreeMap::new();
     let path = folder.join("chat_template.jinja");
     if path.exists() {
-        templates.insert("default".into(), read(&path)?);
+        files.insert("default".into(), read(&path)?);
     }
     let additional = folder.join("additional_chat_templates");
     if additional.is_dir() {
@@ -263,11 +300,11 @@ fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
             if let (Some(stem), Some("jinja")) =
                 (path.file_stem().and_then(|s| s.to_str()), path.extension().and_then(|e| e.to_str()))
             {
-                templates.insert(stem.into(), read(&path)?);
+                files.insert(stem.into(), read(&path)?);
             }
         }
     }
-    Ok(templates)
+    Ok(if files.is_empty() { templates } else { files })
 }
 
 /// transformers' `{% generation %}` blocks mark what the assistant wrote. Here the end of the prompt

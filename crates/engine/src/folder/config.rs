@@ -95,6 +95,8 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
     let hidden = keys.needed("hidden_size", keys.count("hidden_size")?)?;
     let kv_heads = match (keys.count("num_key_value_heads")?, architecture) {
         (Some(count), _) => count,
+        // A null means one for every query head, in all families; a missing key has a default.
+        (None, _) if object.contains_key("num_key_value_heads") => heads,
         (None, Architecture::Llama) => heads,
         (None, Architecture::Mistral) => 8,
         (None, Architecture::Qwen2 | Architecture::Qwen3) => 32,

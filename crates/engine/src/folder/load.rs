@@ -27,7 +27,8 @@ impl<R: Real> Model<R> {
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let config_path = folder.join("config.json");
         let config = config_from_json(&config_path, &read_json(&config_path)?)?;
-        let mut tensors = Tensors::open(folder)?;
+        let wanted = Self::shapes(&config).into_iter().map(|(name, _)| name).collect();
+        let mut tensors = Tensors::open(folder, wanted)?;
         let tied = config.tied_head;
         let architecture = config::class_name(config.architecture);
         let model = Self::from_tensors(config, |name, shape| tensors.take(name, shape))?;
@@ -137,6 +138,8 @@ impl TensorFile {
 /// The tensors of a folder, and which of them the model has asked for.
 struct Tensors {
     folder: PathBuf,
+    /// What the model will ask for.
+    wanted: BTreeSet<String>,
     files: Vec<TensorFile>,
     /// For every tensor the file it is in.
     place: BTreeMap<String, usize>,
@@ -144,7 +147,7 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn open(folder: &Path) -> Result<Self, FolderError> {
+    fn open(folder: &Path, wanted: BTreeSet<String>) -> Result<Self, FolderError> {
         let index = folder.join(INDEX);
         let names = if folder.join(SINGLE).exists() {
             vec![SINGLE.to_owned()]
@@ -175,12 +178,12 @@ impl Tensors {
             place.extend(file.tensors.keys().map(|tensor| (tensor.clone(), files.len())));
             files.push(file);
         }
-        Ok(Self { folder: folder.into(), files, place, taken: BTreeSet::new() })
+        Ok(Self { folder: folder.into(), wanted, files, place, taken: BTreeSet::new() })
     }
 
     fn take<R: Real>(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix<R>, FolderError> {
         let Some(&file) = self.place.get(name) else {
-            let unused = self.place.keys().map(String::as_str).filter(|other| !self.taken.contains(*other));
+            let unused = self.place.keys().map(String::as_str).filter(|other| !self.wanted.contains(*other));
             return Err(FolderError::MissingTensor {
                 path: self.folder.clone(),
                 name: name.into(),

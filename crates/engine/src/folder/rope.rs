@@ -13,6 +13,7 @@ const TYPES: &str = "default, linear, dynamic, llama3 and yarn are supported";
 pub(super) fn read(keys: &Keys<'_>, max_positions: usize) -> Result<(f64, RopeScaling), FolderError> {
     let nested = |prefix, key| match keys.get(key) {
         None => Ok(None),
+        Some(Value::Object(object)) if object.is_empty() => Ok(None),
         Some(Value::Object(object)) => Ok(Some(Keys { path: keys.path, prefix, object })),
         Some(other) => Err(keys.error(key, format!("is {other}; an object is expected"))),
     };
@@ -24,11 +25,13 @@ pub(super) fn read(keys: &Keys<'_>, max_positions: usize) -> Result<(f64, RopeSc
         Some(theta) => theta,
         None => keys.number("rope_theta")?.unwrap_or(10_000.0),
     };
-    let scaling = scaling.map_or(Ok(RopeScaling::None), |scaling| read_scaling(&scaling, max_positions))?;
+    // Where the pre-trained length stands beside the scaling, it wins over one inside.
+    let original = keys.count("original_max_position_embeddings")?;
+    let scaling = scaling.map_or(Ok(RopeScaling::None), |scaling| read_scaling(&scaling, original, max_positions))?;
     Ok((theta, scaling))
 }
 
-fn read_scaling(keys: &Keys<'_>, max_positions: usize) -> Result<RopeScaling, FolderError> {
+fn read_scaling(keys: &Keys<'_>, original: Option<usize>, max_positions: usize) -> Result<RopeScaling, FolderError> {
     if let Some(share) = keys.number("partial_rotary_factor")?.filter(|&share| share != 1.0) {
         return Err(keys.error("partial_rotary_factor", format!("is {share}; only 1 is supported")));
     }
@@ -39,7 +42,10 @@ fn read_scaling(keys: &Keys<'_>, max_positions: usize) -> Result<RopeScaling, Fo
     let needed = |key: &str| -> Result<f64, FolderError> {
         keys.number(key)?.ok_or_else(|| keys.error(key, format!("is missing from a scaling of type `{kind}`")))
     };
-    let original = || Ok::<_, FolderError>(keys.count("original_max_position_embeddings")?.unwrap_or(max_positions));
+    let original = || match original {
+        Some(length) => Ok::<_, FolderError>(length),
+        None => Ok(keys.count("original_max_position_embeddings")?.unwrap_or(max_positions)),
+    };
     match kind {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: needed("factor")? }),

@@ -80,6 +80,16 @@ impl<R: Real> Model<R> {
                 replace_atomically(&folder.join(name), |temporary| fs::copy(&from, temporary).map(|_| ()))?;
             }
         }
+        let templates = base.join("additional_chat_templates");
+        if templates.is_dir() {
+            let read = |source| FolderError::Read { path: templates.clone(), source };
+            for entry in fs::read_dir(&templates).map_err(read)? {
+                let from = entry.map_err(read)?.path();
+                let Some(name) = from.file_name().filter(|_| from.is_file()) else { continue };
+                let to = folder.join("additional_chat_templates").join(name);
+                replace_atomically(&to, |temporary| fs::copy(&from, temporary).map(|_| ()))?;
+            }
+        }
         let path = base.join("config.json");
         let mut config = read_json_if_present(&path)?.unwrap_or_else(|| config_to_json(&self.config, options.stored));
         let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };

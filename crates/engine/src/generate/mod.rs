@@ -39,15 +39,13 @@ pub enum GenerateError {
         /// The model's number of tokens.
         vocabulary: usize,
     },
-    /// Prompt and completion would be longer than the model allows.
-    #[error("prompt {request} has {length} tokens; with {new} new ones it exceeds the model's {limit}")]
+    /// A prompt leaves no room for a completion. A completion may run past the limit.
+    #[error("prompt {request} has {length} tokens; the model is meant for sequences of at most {limit}")]
     TooLong {
         /// The prompt's position in the list.
         request: usize,
         /// Tokens of the prompt.
         length: usize,
-        /// Tokens asked for.
-        new: usize,
         /// The model's longest sequence.
         limit: usize,
     },
@@ -145,7 +143,7 @@ pub fn generate<R: Real>(
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<Completion>, GenerateError> {
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
-    let mut queue = queue(&model.config, requests, options)?;
+    let mut queue = queue(&model.config, requests)?;
     let longest = queue.front().map_or(0, |&request| requests[request].prompt.len());
     let batch = options.batch.max(1).min(requests.len());
     let mut cache = KvCache::new(&model.config, batch, longest + options.max_new_tokens);
@@ -184,11 +182,7 @@ pub fn generate<R: Real>(
 
 /// Checks the requests and puts them in order: the longest prompts first, so that sequences of about
 /// the same length run together.
-fn queue(
-    config: &ModelConfig,
-    requests: &[Request],
-    options: &GenerateOptions,
-) -> Result<VecDeque<usize>, GenerateError> {
+fn queue(config: &ModelConfig, requests: &[Request]) -> Result<VecDeque<usize>, GenerateError> {
     for (request, Request { prompt, .. }) in requests.iter().enumerate() {
         if prompt.is_empty() {
             return Err(GenerateError::EmptyPrompt { request });
@@ -196,13 +190,8 @@ fn queue(
         if let Some(&token) = prompt.iter().find(|&&token| token as usize >= config.vocabulary) {
             return Err(GenerateError::UnknownToken { request, token, vocabulary: config.vocabulary });
         }
-        if prompt.len() + options.max_new_tokens > config.max_positions {
-            return Err(GenerateError::TooLong {
-                request,
-                length: prompt.len(),
-                new: options.max_new_tokens,
-                limit: config.max_positions,
-            });
+        if prompt.len() >= config.longest() {
+            return Err(GenerateError::TooLong { request, length: prompt.len(), limit: config.longest() });
         }
     }
     let mut order: Vec<usize> = (0..requests.len()).collect();

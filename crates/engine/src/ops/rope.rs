@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::{rows_per_task, simd};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RopeScaling};
 use crate::real::Real;
 
 /// Cosines and sines of positions `0..positions`, each `[positions, head_dim / 2]`.
@@ -12,26 +12,54 @@ use crate::real::Real;
 pub(crate) struct RopeTable<R> {
     cosines: Vec<R>,
     sines: Vec<R>,
-    /// What the table was computed from.
-    frequencies: Vec<f64>,
-    attention_factor: f64,
+    /// What the entries were computed from.
+    made_for: Option<Lengths>,
+}
+
+/// The length of the sequence that the frequencies of a position belong to. Only dynamic scaling looks
+/// at it, and only where it is beyond the length that the model is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lengths {
+    /// One sequence of at most that many tokens.
+    Sequence(usize),
+    /// The position's own place: what a token sees that is the last of its sequence.
+    Growing,
 }
 
 impl<R: Real> RopeTable<R> {
-    /// Makes the table cover `positions` positions; entries that are there already are kept.
+    /// Makes the table cover the `positions` positions of a sequence; entries that are there already are
+    /// kept if the frequencies are those of this length.
     pub(crate) fn extend(&mut self, config: &ModelConfig, positions: usize) {
+        let length = match config.rope_scaling {
+            RopeScaling::Dynamic { .. } => positions.max(config.max_positions),
+            _ => 0,
+        };
+        self.cover(config, positions, Lengths::Sequence(length));
+    }
+
+    /// Makes the table cover `positions` positions for sequences that grow token by token: every
+    /// position has the frequencies of a sequence that ends with it.
+    pub(crate) fn extend_growing(&mut self, config: &ModelConfig, positions: usize) {
+        self.cover(config, positions, Lengths::Growing);
+    }
+
+    fn cover(&mut self, config: &ModelConfig, positions: usize, lengths: Lengths) {
         let half = config.head_dim / 2;
-        let known = if self.frequencies.is_empty() { 0 } else { self.cosines.len() / half };
-        // Without dynamic scaling the frequencies do not depend on the length.
+        if self.made_for != Some(lengths) {
+            self.cosines.clear();
+            self.sines.clear();
+            self.made_for = Some(lengths);
+        }
+        let known = self.cosines.len() / half;
         if known >= positions {
             return;
         }
-        let (frequencies, attention_factor) = config.rope_frequencies(positions);
-        let known =
-            if frequencies == self.frequencies && attention_factor == self.attention_factor { known } else { 0 };
-        self.cosines.truncate(known * half);
-        self.sines.truncate(known * half);
+        let changes = lengths == Lengths::Growing && matches!(config.rope_scaling, RopeScaling::Dynamic { .. });
+        let (mut frequencies, mut attention_factor) = config.rope_frequencies(positions);
         for position in known..positions {
+            if changes {
+                (frequencies, attention_factor) = config.rope_frequencies(position + 1);
+            }
             for &frequency in &frequencies {
                 // Angles are rounded to single precision, as pre-trained models saw them.
                 let angle = f64::from(position as f32 * frequency as f32);
@@ -39,8 +67,6 @@ impl<R: Real> RopeTable<R> {
                 self.sines.push(R::from_f64(angle.sin() * attention_factor));
             }
         }
-        self.frequencies = frequencies;
-        self.attention_factor = attention_factor;
     }
 
     /// Bytes of the table.

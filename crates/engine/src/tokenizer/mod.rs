@@ -59,8 +59,11 @@ impl Tokenizer {
     ) -> Result<Self, FolderError> {
         let inner = train::train(texts.into_iter(), options)
             .map_err(|error| FolderError::Tokenizer { path: "new tokenizer".into(), problem: error.to_string() })?;
-        let special =
-            SpecialTokens { eos: Some(options.end.clone()), pad: Some(options.pad.clone()), bos: None, unknown: None };
+        let special = SpecialTokens {
+            eos: Some(options.end.clone()),
+            pad: Some(options.pad.clone()),
+            ..SpecialTokens::default()
+        };
         Self::assemble(inner, special, "tokenizer.json".into(), &[])
     }
 

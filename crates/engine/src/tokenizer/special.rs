@@ -17,40 +17,67 @@ pub struct SpecialTokens {
     pub pad: Option<String>,
     /// What stands for text outside the vocabulary.
     pub unknown: Option<String>,
+    /// Separator of texts.
+    pub separator: Option<String>,
+    /// What stands for a whole text.
+    pub class: Option<String>,
+    /// What stands for a hidden token.
+    pub mask: Option<String>,
 }
 
 impl SpecialTokens {
     pub(super) fn read(folder: &Path) -> Result<Self, FolderError> {
         let mut tokens = Self::default();
-        // The first file that names a token decides; older folders have only the second one.
+        let mut files = Vec::new();
         for name in ["tokenizer_config.json", "special_tokens_map.json"] {
             let path = folder.join(name);
-            let Some(config) = read_json_if_present(&path)? else { continue };
-            let fill = |slot: &mut Option<String>, key: &str| -> Result<(), FolderError> {
+            files.extend(read_json_if_present(&path)?.map(|config| (path, config)));
+        }
+        // The first file that names a token decides. As in transformers the older file, the map, is
+        // asked first unless the newer one lists the added tokens.
+        if files.first().is_some_and(|(_, config)| !config.contains_key("added_tokens_decoder")) {
+            files.reverse();
+        }
+        for (path, config) in &files {
+            for (key, slot) in tokens.named_mut() {
                 if slot.is_none() {
-                    *slot = spelling(&path, key, config.get(key))?;
+                    *slot = spelling(path, key, config.get(key))?;
                 }
-                Ok(())
-            };
-            fill(&mut tokens.bos, "bos_token")?;
-            fill(&mut tokens.eos, "eos_token")?;
-            fill(&mut tokens.pad, "pad_token")?;
-            fill(&mut tokens.unknown, "unk_token")?;
+            }
         }
         Ok(tokens)
+    }
+
+    /// Every token under its name in `tokenizer_config.json` and in chat templates.
+    pub(crate) fn named(&self) -> [(&'static str, &Option<String>); 7] {
+        [
+            ("bos_token", &self.bos),
+            ("eos_token", &self.eos),
+            ("pad_token", &self.pad),
+            ("unk_token", &self.unknown),
+            ("sep_token", &self.separator),
+            ("cls_token", &self.class),
+            ("mask_token", &self.mask),
+        ]
+    }
+
+    fn named_mut(&mut self) -> [(&'static str, &mut Option<String>); 7] {
+        [
+            ("bos_token", &mut self.bos),
+            ("eos_token", &mut self.eos),
+            ("pad_token", &mut self.pad),
+            ("unk_token", &mut self.unknown),
+            ("sep_token", &mut self.separator),
+            ("cls_token", &mut self.class),
+            ("mask_token", &mut self.mask),
+        ]
     }
 
     pub(super) fn to_config(&self) -> Value {
         let mut config = Map::new();
         config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
         config.insert("clean_up_tokenization_spaces".into(), json!(false));
-        let tokens = [
-            ("bos_token", &self.bos),
-            ("eos_token", &self.eos),
-            ("pad_token", &self.pad),
-            ("unk_token", &self.unknown),
-        ];
-        for (key, token) in tokens {
+        for (key, token) in self.named() {
             if let Some(token) = token {
                 config.insert(key.into(), json!(token));
             }
