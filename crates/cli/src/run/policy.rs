@@ -89,12 +89,12 @@ pub fn save(policy: &Policy<'_, f32>, start: &PolicyFolder, folder: &Path) -> Re
         Policy::Full(model) => {
             model.save_like(&start.model, folder, &SaveOptions::new(stored)).or_failed()?;
             let written = Model::open(folder).or_failed()?;
-            verify_export((model, None), (&written, None), stored)
+            verify_export((policy.model(), None), (&written, None), stored)
         }
         Policy::Adapter { base, adapter } => {
             adapter.save(folder, &base.config, &start.model.display().to_string()).or_failed()?;
             let written = Lora::open(folder, &base.config).or_failed()?;
-            verify_export((base, Some(adapter)), (base, Some(&written)), stored)
+            verify_export((policy.model(), Some(adapter)), (policy.model(), Some(&written)), stored)
         }
     };
     compared.map(|_| ()).or_failed()
