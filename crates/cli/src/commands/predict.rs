@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tabpo_corpus::{Document, Level};
 use tabpo_ontology::Ontology;
 
+use super::Products;
 use super::predict_remote::{RemoteArgs, RemoteJob, run_remote};
 use crate::{
     config::PredictSection,
@@ -22,6 +23,9 @@ pub struct PredictArgs {
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
+    /// How products with the model's weights are computed
+    #[arg(long, value_enum, default_value_t = Products::Auto)]
+    compute: Products,
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     ontology: PathBuf,
@@ -68,7 +72,11 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
-    let policy = PolicyFolder { model: PathBuf::from(&arguments.model), adapter: arguments.adapter.clone() };
+    let policy = PolicyFolder {
+        model: PathBuf::from(&arguments.model),
+        adapter: arguments.adapter.clone(),
+        compute: arguments.compute.into(),
+    };
     let voice = Voice::open(&policy.model, &ontology)?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,

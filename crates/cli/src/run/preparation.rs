@@ -35,7 +35,7 @@ impl Run<'_> {
     pub(super) fn base_stage(&mut self) -> Result<PolicyFolder, CliError> {
         let model = &self.config.model;
         if let Some(folder) = &model.folder {
-            return Ok(PolicyFolder::model(folder));
+            return Ok(PolicyFolder::model(folder, model.compute));
         }
         let key = key("base")
             .with("model", model)
@@ -76,7 +76,7 @@ impl Run<'_> {
             weights.save(&folder, &SaveOptions::new(StoredType::F32), &special).or_failed()?;
             tokenizer.save(&folder).or_failed()
         })?;
-        Ok(PolicyFolder::model(folder))
+        Ok(PolicyFolder::model(folder, model.compute))
     }
 
     /// Training on the built-in corpus with its true labels, where the configuration asks for it.
