@@ -26,13 +26,17 @@ def systems(arguments, negatives):
     common = ["--model", model, "--pairs", pairs, "--examples", arguments.examples, "--negatives", negatives]
     threads = ["--threads", arguments.threads]
     own = [arguments.tabpo, "bench", "preference", *common, "--json", *threads, "--quiet"]
+    tabpo = lambda objective, compute: [*own, "--objective", objective, "--compute", compute]
     python = lambda script, *rest: [sys.executable, HERE / script, *common, *threads, *rest]
     return {
-        "tabpo (tab-po)": [*own, "--objective", "tab-po"],
-        "tabpo (dpo)": [*own, "--objective", "dpo"],
+        "tabpo tab-po bf16": tabpo("tab-po", "bf16"),
+        "tabpo dpo bf16": tabpo("dpo", "bf16"),
+        "tabpo tab-po f32": tabpo("tab-po", "f32"),
+        "tabpo dpo f32": tabpo("dpo", "f32"),
         "TRL bf16": python("trl_dpo.py", "--dtype", "bf16"),
         "TRL f32": python("trl_dpo.py", "--dtype", "f32"),
         "TRL bf16 padding-free": python("trl_dpo.py", "--dtype", "bf16", "--padding-free"),
+        "TRL f32 padding-free": python("trl_dpo.py", "--dtype", "f32", "--padding-free"),
         "public TAB-PO step bf16": python("public_step.py", "--dtype", "bf16"),
         "public TAB-PO step f32": python("public_step.py", "--dtype", "f32"),
     }
@@ -86,17 +90,21 @@ def main():
                           f"load before {load:.1f}", file=sys.stderr, flush=True)
         print(f"\nK = {negatives}, {arguments.examples} examples, {arguments.threads} threads, "
               f"median of {arguments.rounds}\n")
-        print("| system | pairs/s | lowest to highest | against tabpo (dpo) | peak memory |\n|---|---|---|---|---|")
-        own = statistics.median(r["pairs_per_second"] for r in results["tabpo (dpo)"]) if results.get("tabpo (dpo)") else None
+        middle = {name: statistics.median(r["pairs_per_second"] for r in runs) for name, runs in results.items() if runs}
+        best = lambda family: max((speed for name, speed in middle.items() if name.startswith(family)), default=None)
+        peers = {"best TRL": best("TRL"), "best public step": best("public")}
+        print("| system | pairs/s | lowest to highest | " + " | ".join(f"against {peer}" for peer in peers)
+              + " | peak memory |")
+        print("|---|---|---|" + "---|" * len(peers) + "---|")
         for name, runs in results.items():
             if not runs:
-                print(f"| {name} | failed | | | |")
+                print(f"| {name} | failed | |" + " |" * len(peers) + " |")
                 continue
             speeds = [run["pairs_per_second"] for run in runs]
-            middle = statistics.median(speeds)
-            ratio = f"{own / middle:.2f}x slower" if own else ""
+            ratios = [f"{middle[name] / speed:.2f}x" if speed else "" for speed in peers.values()]
             memory = max(run["peak_rss_bytes"] for run in runs) / 1e6
-            print(f"| {name} | {middle:.2f} | {min(speeds):.2f} to {max(speeds):.2f} | {ratio} | {memory:.0f} MB |")
+            print(f"| {name} | {middle[name]:.3f} | {min(speeds):.3f} to {max(speeds):.3f} | {' | '.join(ratios)} "
+                  f"| {memory:.0f} MB |")
     if arguments.json:
         arguments.json.write_text(json.dumps(everything, indent=1))
 

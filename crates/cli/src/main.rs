@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod error;
+mod memory;
 mod output;
 mod run;
 mod tables;

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Compute;
 use crate::batch::{Batch, Segment, Target};
 use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::forward::{ForwardOptions, Recompute, forward};
 use crate::gradients::Gradients;
 use crate::lora::{Lora, LoraConfig};
 use crate::model::{Model, Projection};
+use crate::ops::bf16::{self, Columns, Rows, Term};
 use crate::ops::gemm::parallel_product;
 use crate::optimiser::{AdamW, AdamWConfig};
 use crate::view::{View, ViewMut};
@@ -130,12 +132,16 @@ pub struct StepBench {
     batch: Batch,
     targets: Vec<Target>,
     options: ForwardOptions,
+    compute: Compute,
 }
 
 impl StepBench {
-    /// Allocates everything but the buffers of the passes, which the first step allocates.
-    pub fn new(shape: &StepShape, recompute: Recompute) -> Self {
-        let model = Model::initialise(shape.model.clone(), 1);
+    /// Allocates everything but the buffers of the passes, which the first step allocates. With an adapter
+    /// the products with the frozen weights are computed as `compute` says.
+    pub fn new(shape: &StepShape, recompute: Recompute, compute: Compute) -> Self {
+        let mut model = Model::initialise(shape.model.clone(), 1);
+        // What is trained is not frozen.
+        let compute = if shape.rank.is_some() { model.freeze(compute) } else { Compute::F32 };
         let lora = shape.rank.map(|rank| Lora::initialise(&shape.model, LoraConfig::new(rank, rank as f64), 2));
         let (gradients, optimiser) = match &lora {
             Some(lora) => (Gradients::lora(&model, lora), AdamW::for_lora(&model, lora, AdamWConfig::default())),
@@ -155,7 +161,12 @@ impl StepBench {
                 .extend((first..first + shape.supervised).map(|row| Target { row: row as u32, token: token(row + 1) }));
         }
         let options = ForwardOptions { recompute, ..ForwardOptions::default() };
-        Self { model, lora, gradients, optimiser, workspace: Workspace::new(), batch, targets, options }
+        Self { model, lora, gradients, optimiser, workspace: Workspace::new(), batch, targets, options, compute }
+    }
+
+    /// How products with the weights are computed.
+    pub fn compute(&self) -> Compute {
+        self.compute
     }
 
     /// One step: forward, backward, clipping, optimiser.
@@ -186,12 +197,7 @@ pub struct PeakBench {
     a: Vec<f32>,
     b: Vec<f32>,
     c: Vec<f32>,
-}
-
-impl Default for PeakBench {
-    fn default() -> Self {
-        Self::new()
-    }
+    rounded: Option<(Rows, Columns)>,
 }
 
 impl PeakBench {
@@ -199,29 +205,39 @@ impl PeakBench {
     const SHAPES: [(usize, usize, usize); 4] =
         [(1024, 1024, 1024), (1536, 1536, 1536), (1024, 4864, 896), (1024, 896, 4864)];
 
-    /// Allocates the operands.
-    pub fn new() -> Self {
+    /// Allocates the operands for products in single precision or in bf16.
+    pub fn new(compute: Compute) -> Self {
         let largest = |size: fn(&(usize, usize, usize)) -> usize| Self::SHAPES.iter().map(size).max().unwrap_or(0);
         Self {
             a: vec![0.5; largest(|(m, _, k)| m * k)],
             b: vec![0.25; largest(|(_, n, k)| n * k)],
             c: vec![0.0; largest(|(m, n, _)| m * n)],
+            rounded: (compute == Compute::Bf16).then(Default::default),
         }
     }
 
-    /// The most GFLOP/s of any shape, in products through `gemm` cut as the engine cuts them and as the
-    /// crate itself does with all threads.
+    /// The most GFLOP/s of any shape: in single precision in products through `gemm` cut as the engine cuts
+    /// them and as the crate itself does with all threads, in bf16 in products of packed operands.
     pub fn gflops(&mut self) -> f64 {
         let mut best = 0.0_f64;
         for (m, n, k) in Self::SHAPES {
             let operations = 2.0 * (m * n * k) as f64;
-            let start = Instant::now();
-            let (a, b) = (View::new(&self.a, m, k), View::new(&self.b, k, n));
-            parallel_product(ViewMut::new(&mut self.c, m, n), a, b);
-            best = best.max(operations / start.elapsed().as_secs_f64() / 1e9);
-            let start = Instant::now();
-            crate::ops::gemm::whole_product(ViewMut::new(&mut self.c, m, n), a, b);
-            best = best.max(operations / start.elapsed().as_secs_f64() / 1e9);
+            let mut time = |product: &mut dyn FnMut()| {
+                let start = Instant::now();
+                product();
+                best = best.max(operations / start.elapsed().as_secs_f64() / 1e9);
+            };
+            let mut c = ViewMut::new(&mut self.c, m, n);
+            if let Some((rows, columns)) = &mut self.rounded {
+                rows.pack(View::new(&self.a, m, k));
+                columns.pack_along(View::new(&self.b, n, k), 1.0);
+                let kernel = bf16::kernel().expect("bf16 is measured only where a kernel is there");
+                time(&mut || bf16::product(kernel, &[Term::new(rows, columns)], c.reborrow(), |_, _, _| ()));
+            } else {
+                let (a, b) = (View::new(&self.a, m, k), View::new(&self.b, k, n));
+                time(&mut || parallel_product(c.reborrow(), a, b));
+                time(&mut || crate::ops::gemm::whole_product(c.reborrow(), a, b));
+            }
         }
         best
     }

@@ -6,12 +6,13 @@ use crate::forward::{ForwardOptions, Recompute};
 use crate::lora::LoraGroup;
 use crate::model::{Layer, Projection};
 use crate::ops::attention::{Inputs, sum_groups};
-use crate::ops::linear::{self, Adapter, Dropout};
+use crate::ops::bf16::Rows;
+use crate::ops::linear::{self, Adapter, AdapterRoom, Dropout, Operand};
 use crate::ops::rope::RopeTable;
 use crate::ops::{norm, swiglu};
 use crate::real::Real;
 use crate::view::{View, ViewMut};
-use crate::workspace::{LayerBuffers, Plan, SharedBuffers, ThreadScratch, fit};
+use crate::workspace::{LayerBuffers, LowRoom, Plan, SharedBuffers, ThreadScratch, fit};
 
 /// Places of the adapter groups in [`crate::INPUT_GROUPS`].
 const ATTENTION: usize = 0;
@@ -40,6 +41,11 @@ pub(crate) struct Block<'a, R> {
 }
 
 impl<'a, R: Real> Block<'a, R> {
+    /// Whether the weights are packed, and products read rounded operands.
+    fn packed(&self) -> bool {
+        self.layer.projections[0].weight.is_packed()
+    }
+
     /// The adapters that read one input, if there are any.
     fn group(&self, group: usize) -> Option<&'a LoraGroup<R>> {
         self.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty())
@@ -73,21 +79,32 @@ impl<R: Real> Pass<'_, R> {
         Some(Dropout::new(seed, layer, group, self.dropout))
     }
 
+    /// What the projections of a group read; `room` is for the rounded copy.
+    fn operand<'x>(&self, block: Block<'_, R>, x: &'x [R], room: &'x mut Rows) -> Operand<'x, R> {
+        Operand::new(View::new(x, self.rows(), x.len() / self.rows()), block.packed(), room)
+    }
+
     /// `x A^T` of a group, after dropout.
-    fn low(&self, block: Block<'_, R>, group: usize, x: &[R], low: &mut Vec<R>, dropped: &mut Vec<R>) {
+    fn low(
+        &self,
+        block: Block<'_, R>,
+        group: usize,
+        (x, operand): (&[R], Operand<'_, R>),
+        low: &mut Vec<R>,
+        room: &mut LowRoom<R>,
+    ) {
         let Some(adapters) = block.group(group) else { return };
-        let rows = self.rows();
-        let width = x.len() / rows;
-        let x = match self.mask(block.index, group) {
+        let (rows, ranks) = (self.rows(), adapters.ranks());
+        let low = ViewMut::new(fit(low, rows * ranks), rows, ranks);
+        let operand = match self.mask(block.index, group) {
             Some(mask) => {
-                let dropped = fit(dropped, x.len());
+                let dropped = fit(&mut room.dropped, x.len());
                 mask.apply(x, dropped, false);
-                View::new(dropped, rows, width)
+                self.operand(block, dropped, &mut room.dropped_rounded)
             }
-            None => View::new(x, rows, width),
+            None => operand,
         };
-        let ranks = adapters.ranks();
-        linear::forward_low(adapters, x, ViewMut::new(fit(low, rows * ranks), rows, ranks));
+        linear::forward_low(adapters, operand, low, &mut room.adapters);
     }
 
     /// One projection of the block: `y = x W^T + b + s low B^T`, plus `residual` where given.
@@ -95,20 +112,21 @@ impl<R: Real> Pass<'_, R> {
         &self,
         block: Block<'_, R>,
         (group, projection): (usize, Projection),
-        (x, low): (&[R], &[R]),
+        (x, low): (Operand<'_, R>, &[R]),
         residual: Option<&[R]>,
         y: &mut [R],
+        room: &mut AdapterRoom,
     ) {
         let rows = self.rows();
         let linear = block.layer.projection(projection);
-        let (outputs, inputs) = (linear.weight.rows(), linear.weight.columns());
+        let outputs = linear.weight.rows();
         linear::forward(
             linear,
             block.adapter(group, projection, low, rows),
-            View::new(x, rows, inputs),
+            x,
             residual.map(|residual| View::new(residual, rows, outputs)),
             ViewMut::new(y, rows, outputs),
-            self.scratch,
+            (self.scratch, room),
         );
     }
 
@@ -132,8 +150,9 @@ impl<R: Real> Pass<'_, R> {
         let normed = fit(if keeps { first_normed } else { &mut shared.normed }, width);
         let inverse = fit(&mut buffers.inverse[0], rows);
         norm::forward(input, &layer.input_norm, config.rms_epsilon, inverse, normed);
-        self.low(block, ATTENTION, normed, &mut buffers.low[ATTENTION], &mut shared.dropped);
-        let low = &buffers.low[ATTENTION];
+        let x = self.operand(block, normed, &mut shared.rounded[0]);
+        self.low(block, ATTENTION, (normed, x), &mut buffers.low[ATTENTION], &mut shared.low);
+        let (low, room) = (&buffers.low[ATTENTION], &mut shared.low.adapters);
         let query = fit(&mut buffers.query, rows * config.query_width());
         let key = fit(&mut buffers.key, rows * config.key_width());
         let value = fit(&mut buffers.value, rows * config.key_width());
@@ -142,15 +161,15 @@ impl<R: Real> Pass<'_, R> {
         for (((state, raw), inverse), (scale, projection)) in states.zip(scales) {
             if let Some(scale) = scale {
                 let raw = fit(raw, state.len());
-                self.project(block, (ATTENTION, projection), (normed, low), None, raw);
+                self.project(block, (ATTENTION, projection), (x, low), None, raw, room);
                 let inverse = fit(inverse, raw.len() / config.head_dim);
                 norm::forward(raw, scale, config.rms_epsilon, inverse, state);
             } else {
-                self.project(block, (ATTENTION, projection), (normed, low), None, state);
+                self.project(block, (ATTENTION, projection), (x, low), None, state, room);
             }
             self.rope.forward(state, &self.batch.positions, config.head_dim);
         }
-        self.project(block, (ATTENTION, Projection::Value), (normed, low), None, value);
+        self.project(block, (ATTENTION, Projection::Value), (x, low), None, value, room);
 
         let attention = fit(&mut buffers.attention, rows * config.query_width());
         let log_sums = fit(&mut buffers.log_sums, rows * config.heads);
@@ -164,28 +183,31 @@ impl<R: Real> Pass<'_, R> {
             ViewMut::new(log_sums, rows, config.heads),
             self.scratch,
         );
-        self.low(block, OUTPUT, attention, &mut buffers.low[OUTPUT], &mut shared.dropped);
+        let x = self.operand(block, attention, &mut shared.rounded[0]);
+        self.low(block, OUTPUT, (attention, x), &mut buffers.low[OUTPUT], &mut shared.low);
         let middle = fit(&mut buffers.middle, width);
-        let low = &buffers.low[OUTPUT];
-        self.project(block, (OUTPUT, Projection::Output), (attention, low), Some(input), middle);
+        let (low, room) = (&buffers.low[OUTPUT], &mut shared.low.adapters);
+        self.project(block, (OUTPUT, Projection::Output), (x, low), Some(input), middle, room);
 
         let normed = fit(if keeps { second_normed } else { &mut shared.normed }, width);
         let inverse = fit(&mut buffers.inverse[1], rows);
         norm::forward(middle, &layer.post_attention_norm, config.rms_epsilon, inverse, normed);
-        self.low(block, FEED_FORWARD, normed, &mut buffers.low[FEED_FORWARD], &mut shared.dropped);
-        let low = &buffers.low[FEED_FORWARD];
+        let x = self.operand(block, normed, &mut shared.rounded[0]);
+        self.low(block, FEED_FORWARD, (normed, x), &mut buffers.low[FEED_FORWARD], &mut shared.low);
+        let (low, room) = (&buffers.low[FEED_FORWARD], &mut shared.low.adapters);
         let gate = fit(&mut buffers.gate, rows * config.intermediate);
-        self.project(block, (FEED_FORWARD, Projection::Gate), (normed, low), None, gate);
+        self.project(block, (FEED_FORWARD, Projection::Gate), (x, low), None, gate, room);
         let up = fit(&mut buffers.up, rows * config.intermediate);
-        self.project(block, (FEED_FORWARD, Projection::Up), (normed, low), None, up);
+        self.project(block, (FEED_FORWARD, Projection::Up), (x, low), None, up, room);
         // The down projection's low-rank input is needed by the backward pass even without an output.
         if output.is_some() || block.group(DOWN).is_some() {
             let product = fit(&mut shared.product, rows * config.intermediate);
             swiglu::forward(gate, up, product);
-            self.low(block, DOWN, product, &mut buffers.low[DOWN], &mut shared.dropped);
+            let x = self.operand(block, product, &mut shared.rounded[0]);
+            self.low(block, DOWN, (product, x), &mut buffers.low[DOWN], &mut shared.low);
             if let Some(output) = output {
-                let low = &buffers.low[DOWN];
-                self.project(block, (DOWN, Projection::Down), (product, low), Some(middle), output);
+                let (low, room) = (&buffers.low[DOWN], &mut shared.low.adapters);
+                self.project(block, (DOWN, Projection::Down), (x, low), Some(middle), output, room);
             }
         }
     }
@@ -207,16 +229,16 @@ impl<R: Real> Pass<'_, R> {
         let layer = block.layer;
         let width = rows * config.hidden;
         let stream_gradient = fit(&mut shared.stream_gradient, width);
-        let mut temporary = Temporary { low: &mut shared.low_gradient, dropped: &mut shared.dropped };
+        let mut room = GradientRoom { rounded: &mut shared.rounded, low: &mut shared.low };
 
         // Feed-forward part.
         let product = fit(&mut shared.product, rows * config.intermediate);
         let gate = fit(&mut buffers.gate, rows * config.intermediate);
         let up = fit(&mut buffers.up, rows * config.intermediate);
-        self.input_gradient(block, DOWN, [(Projection::Down, stream_gradient)], product, &mut temporary);
+        self.input_gradient(block, DOWN, [(Projection::Down, stream_gradient)], Some(product), &mut room);
         swiglu::backward(gate, up, product);
         let inputs = (&*product, &buffers.low[DOWN][..]);
-        self.parameter_gradients(block, DOWN, [(Projection::Down, stream_gradient)], inputs, &mut temporary, gradients);
+        self.parameter_gradients(block, DOWN, [(Projection::Down, stream_gradient)], inputs, &mut room, gradients);
         let middle = fit(&mut buffers.middle, width);
         let keeps = self.keeps_norms();
         let [first_normed, second_normed] = &mut buffers.normed;
@@ -227,9 +249,9 @@ impl<R: Real> Pass<'_, R> {
         }
         let normed_gradient = fit(&mut shared.normed_gradient, width);
         let outputs = [(Projection::Gate, &*gate), (Projection::Up, &*up)];
-        self.input_gradient(block, FEED_FORWARD, outputs, normed_gradient, &mut temporary);
+        self.input_gradient(block, FEED_FORWARD, outputs, Some(normed_gradient), &mut room);
         let inputs = (&*normed, &buffers.low[FEED_FORWARD][..]);
-        self.parameter_gradients(block, FEED_FORWARD, outputs, inputs, &mut temporary, gradients);
+        self.parameter_gradients(block, FEED_FORWARD, outputs, inputs, &mut room, gradients);
         if let BlockGradients::Full(gradient) = gradients {
             norm::backward_scale(middle, inverse, normed_gradient, &mut gradient.post_attention_norm);
         }
@@ -238,10 +260,10 @@ impl<R: Real> Pass<'_, R> {
         // Attention.
         let attention_gradient = fit(&mut shared.attention_gradient, rows * config.query_width());
         let outputs = [(Projection::Output, &*stream_gradient)];
-        self.input_gradient(block, OUTPUT, outputs, attention_gradient, &mut temporary);
+        self.input_gradient(block, OUTPUT, outputs, Some(attention_gradient), &mut room);
         let attention = fit(&mut buffers.attention, rows * config.query_width());
         let inputs = (&*attention, &buffers.low[OUTPUT][..]);
-        self.parameter_gradients(block, OUTPUT, outputs, inputs, &mut temporary, gradients);
+        self.parameter_gradients(block, OUTPUT, outputs, inputs, &mut room, gradients);
         let query_gradient = fit(&mut shared.query_gradient, rows * config.query_width());
         let key_gradient = fit(&mut shared.key_gradient, rows * config.key_width());
         let value_gradient = fit(&mut shared.value_gradient, rows * config.key_width());
@@ -299,13 +321,10 @@ impl<R: Real> Pass<'_, R> {
             (Projection::Key, &*key_gradient),
             (Projection::Value, &*value_gradient),
         ];
-        if input_gradient {
-            self.input_gradient(block, ATTENTION, outputs, normed_gradient, &mut temporary);
-        } else {
-            self.low_gradient(block, ATTENTION, outputs, &mut temporary);
-        }
+        let target = input_gradient.then_some(&mut *normed_gradient);
+        self.input_gradient(block, ATTENTION, outputs, target, &mut room);
         let inputs = (&*normed, &buffers.low[ATTENTION][..]);
-        self.parameter_gradients(block, ATTENTION, outputs, inputs, &mut temporary, gradients);
+        self.parameter_gradients(block, ATTENTION, outputs, inputs, &mut room, gradients);
         if input_gradient {
             if let BlockGradients::Full(gradient) = gradients {
                 norm::backward_scale(input, inverse, normed_gradient, &mut gradient.input_norm);
@@ -314,64 +333,80 @@ impl<R: Real> Pass<'_, R> {
         }
     }
 
-    /// The gradient of a group's low-rank inputs, into `temporary.low`.
+    /// The gradients of the outputs of a group of projections, as operands.
+    fn operands<'x, const N: usize>(
+        &self,
+        block: Block<'_, R>,
+        outputs: [(Projection, &'x [R]); N],
+        room: &'x mut [Rows; 3],
+    ) -> [(Projection, Operand<'x, R>); N] {
+        let mut rounded = room.iter_mut();
+        outputs.map(|(projection, dy)| {
+            let room = rounded.next().expect("at most three projections read one input");
+            (projection, self.operand(block, dy, room))
+        })
+    }
+
+    /// The gradient of a group's low-rank inputs, into `room.gradient`.
     fn low_gradient<const N: usize>(
         &self,
         block: Block<'_, R>,
         group: usize,
-        outputs: [(Projection, &[R]); N],
-        temporary: &mut Temporary<'_, R>,
+        outputs: &[(Projection, Operand<'_, R>); N],
+        room: &mut LowRoom<R>,
     ) {
         let Some(adapters) = block.group(group) else { return };
         let (rows, ranks) = (self.rows(), adapters.ranks());
-        let low = fit(temporary.low, rows * ranks);
+        let low = fit(&mut room.gradient, rows * ranks);
         for member in &adapters.members {
             let (_, dy) = outputs
                 .iter()
                 .find(|(projection, _)| *projection == member.projection)
                 .expect("a group holds the adapters of its own projections");
             let target = ViewMut::new(low, rows, ranks).columns(member.offset..member.offset + member.rank);
-            linear::backward_low(member, View::new(dy, rows, dy.len() / rows), target);
+            linear::backward_low(member, *dy, target, &mut room.adapters);
         }
     }
 
-    /// The gradient of what a group of projections read, into `target`, and of its low-rank inputs.
+    /// The gradient of what a group of projections read, into `target` where one is given, and of its
+    /// low-rank inputs.
     fn input_gradient<const N: usize>(
         &self,
         block: Block<'_, R>,
         group: usize,
         outputs: [(Projection, &[R]); N],
-        target: &mut [R],
-        temporary: &mut Temporary<'_, R>,
+        target: Option<&mut [R]>,
+        room: &mut GradientRoom<'_, R>,
     ) {
         let rows = self.rows();
+        let outputs = self.operands(block, outputs, room.rounded);
+        let room = &mut *room.low;
+        self.low_gradient(block, group, &outputs, room);
+        let Some(target) = target else { return };
         let width = target.len() / rows;
-        self.low_gradient(block, group, outputs, temporary);
-        let linears = outputs.map(|(projection, dy)| {
-            let linear = block.layer.projection(projection);
-            (linear, View::new(dy, rows, linear.weight.rows()))
-        });
+        let linears = outputs.map(|(projection, dy)| (block.layer.projection(projection), dy));
         let adapters = block.group(group);
-        let low = adapters.map(|adapters| (adapters, View::new(temporary.low, rows, adapters.ranks())));
+        let low = adapters.map(|adapters| (adapters, View::new(&room.gradient, rows, adapters.ranks())));
         let mask = self.mask(block.index, group);
         let direct = if mask.is_some() { None } else { low };
-        linear::backward_input(&linears, direct, ViewMut::new(target, rows, width), self.scratch);
+        let view = ViewMut::new(target, rows, width);
+        linear::backward_input(linears, direct, view, (self.scratch, &mut room.adapters));
         if let (Some(mask), Some((adapters, low))) = (mask, low) {
-            let dropped = fit(temporary.dropped, target.len());
+            let dropped = fit(&mut room.dropped, target.len());
             linear::backward_low_input(adapters, low, ViewMut::new(dropped, rows, width));
             mask.apply(dropped, target, true);
         }
     }
 
     /// The gradients of the parameters of a group of projections that read `x`, with low-rank inputs
-    /// `low` whose gradient is in `temporary.low`.
+    /// `low` whose gradient is in `room.low`.
     fn parameter_gradients<const N: usize>(
         &self,
         block: Block<'_, R>,
         group: usize,
         outputs: [(Projection, &[R]); N],
         (x, low): (&[R], &[R]),
-        temporary: &mut Temporary<'_, R>,
+        room: &mut GradientRoom<'_, R>,
         gradients: &mut BlockGradients<'_, R>,
     ) {
         let rows = self.rows();
@@ -398,21 +433,21 @@ impl<R: Real> Pass<'_, R> {
                 }
                 let x = match self.mask(block.index, group) {
                     Some(mask) => {
-                        let dropped = fit(temporary.dropped, x.len());
+                        let dropped = fit(&mut room.low.dropped, x.len());
                         mask.apply(x, dropped, false);
                         &*dropped
                     }
                     None => x,
                 };
-                let low_gradient = View::new(temporary.low, rows, ranks);
+                let low_gradient = View::new(&room.low.gradient, rows, ranks);
                 linear::backward_a(low_gradient, view(x, x.len()), &mut gradient[group].a);
             }
         }
     }
 }
 
-/// Buffers for the gradients of low-rank inputs and for inputs after dropout.
-struct Temporary<'a, R> {
-    low: &'a mut Vec<R>,
-    dropped: &'a mut Vec<R>,
+/// Room for the operands and the low-rank inputs of gradients.
+struct GradientRoom<'a, R> {
+    rounded: &'a mut [Rows; 3],
+    low: &'a mut LowRoom<R>,
 }

@@ -9,9 +9,10 @@ use crate::forward::{ForwardOptions, blocks};
 use crate::head;
 use crate::lora::{Lora, LoraGroup};
 use crate::model::{Layer, Model, Projection};
+use crate::ops::bf16::Rows;
 use crate::ops::decode::{Panels, attend};
 use crate::ops::gemm::add_product;
-use crate::ops::linear::{self, Adapter};
+use crate::ops::linear::{self, Adapter, AdapterRoom, Operand};
 use crate::ops::rope::RopeTable;
 use crate::ops::{norm, on_pool, swiglu};
 use crate::real::Real;
@@ -80,10 +81,19 @@ struct StepBuffers<R> {
     up: Vec<R>,
     product: Vec<R>,
     low: Vec<R>,
-    /// A copy of the rows that a product with packed weights reads.
-    packed: Vec<R>,
+    room: DecodeRoom<R>,
     scores: Vec<R>,
     positions: Vec<u32>,
+}
+
+/// Room for copies of the rows that products read.
+#[derive(Debug, Default)]
+struct DecodeRoom<R> {
+    /// For products with panels.
+    panels: Vec<R>,
+    /// Rounded, for products in bf16.
+    rounded: Rows,
+    adapters: AdapterRoom,
 }
 
 /// A matrix with an adapter added, packed.
@@ -201,7 +211,7 @@ impl<'m, R: Real> Decoder<'m, R> {
         let last = Workspace::<R>::stream(&ForwardOptions::inference(), config.layers);
         let Workspace { streams, head, scratch, .. } = &mut self.workspace;
         head::gather(self.model, &last_rows, &streams[last], head);
-        head::logits(self.model, &head.hidden[..prompts.len() * config.hidden], logits, scratch);
+        head::logits(self.model, &head.hidden[..prompts.len() * config.hidden], logits, (scratch, &mut head.rounded));
     }
 
     /// Appends one token to every live sequence and returns the logits after it,
@@ -266,13 +276,13 @@ impl<R: Real> Step<'_, R> {
         projection: Projection,
         (x, low): (&[R], &[R]),
         y: &mut [R],
-        room: &mut Vec<R>,
+        room: &mut DecodeRoom<R>,
     ) {
         let linear = layer.layer.projection(projection);
         let (outputs, inputs) = (linear.weight.rows(), linear.weight.columns());
         let rows = x.len() / inputs;
         if let Some(packed) = layer.packed.get(projection as usize) {
-            packed.product(x, y, room);
+            packed.product(x, y, &mut room.panels);
             if let Some(bias) = &linear.bias {
                 for row in y.chunks_exact_mut(outputs) {
                     add(row, bias);
@@ -284,8 +294,9 @@ impl<R: Real> Step<'_, R> {
             let member = group.members.iter().find(|member| member.projection == projection)?;
             Some(Adapter::of_group(member, View::new(low, rows, group.ranks())))
         });
-        let (x, y) = (View::new(x, rows, inputs), ViewMut::new(y, rows, outputs));
-        linear::forward(linear, adapter, x, None, y, self.scratch);
+        let x = Operand::new(View::new(x, rows, inputs), linear.weight.is_packed(), &mut room.rounded);
+        let room = (self.scratch, &mut room.adapters);
+        linear::forward(linear, adapter, x, None, ViewMut::new(y, rows, outputs), room);
     }
 
     /// One token for each of a group of sequences.
@@ -314,11 +325,11 @@ impl<R: Real> Step<'_, R> {
         // Wide enough for the raw queries of models that normalise them.
         let inverse = fit(&mut buffers.inverse, rows * heads.max(1));
         let scores = fit(&mut buffers.scores, shape.capacity);
-        let room = &mut buffers.packed;
+        let room = &mut buffers.room;
         for (index, layer) in self.layers.iter().enumerate() {
             let parameters = layer.layer;
             norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 0, normed, rows, &mut buffers.low);
+            let low = low_inputs(layer, 0, normed, rows, (&mut buffers.low, room));
             self.project(layer, Projection::Query, (normed, low), query, room);
             self.project(layer, Projection::Key, (normed, low), key, room);
             self.project(layer, Projection::Value, (normed, low), value, room);
@@ -345,16 +356,16 @@ impl<R: Real> Step<'_, R> {
                     attend(&query[at.clone()], cached, (first, position + 1), scores, &mut attention[at]);
                 }
             }
-            let low = low_inputs(layer, 1, attention, rows, &mut buffers.low);
+            let low = low_inputs(layer, 1, attention, rows, (&mut buffers.low, room));
             self.project(layer, Projection::Output, (attention, low), normed, room);
             add(stream, normed);
 
             norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 2, normed, rows, &mut buffers.low);
+            let low = low_inputs(layer, 2, normed, rows, (&mut buffers.low, room));
             self.project(layer, Projection::Gate, (normed, low), gate, room);
             self.project(layer, Projection::Up, (normed, low), up, room);
             swiglu::forward(gate, up, gated);
-            let low = low_inputs(layer, 3, gated, rows, &mut buffers.low);
+            let low = low_inputs(layer, 3, gated, rows, (&mut buffers.low, room));
             self.project(layer, Projection::Down, (gated, low), normed, room);
             add(stream, normed);
         }
@@ -364,10 +375,10 @@ impl<R: Real> Step<'_, R> {
         norm::forward(stream, &self.model.norm, rms_epsilon, &mut inverse[..rows], normed);
         let vocabulary = self.model.config.vocabulary;
         match self.head {
-            Head::Packed(panels) => panels.product(normed, logits, room),
+            Head::Packed(panels) => panels.product(normed, logits, &mut room.panels),
             Head::Plain(matrix) => {
                 let (states, logits) = (View::new(normed, rows, hidden), ViewMut::new(logits, rows, vocabulary));
-                linear::forward_matrix(matrix, states, logits, self.scratch);
+                linear::forward_matrix(matrix, states, logits, (self.scratch, &mut room.rounded));
             }
         }
     }
@@ -379,14 +390,16 @@ fn low_inputs<'l, R: Real>(
     group: usize,
     x: &[R],
     rows: usize,
-    low: &'l mut Vec<R>,
+    (low, room): (&'l mut Vec<R>, &mut DecodeRoom<R>),
 ) -> &'l [R] {
     let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
         return &[];
     };
     let ranks = group.ranks();
     let low = fit(low, rows * ranks);
-    linear::forward_low(group, View::new(x, rows, x.len() / rows), ViewMut::new(low, rows, ranks));
+    let packed = layer.layer.projections[0].weight.is_packed();
+    let x = Operand::new(View::new(x, rows, x.len() / rows), packed, &mut room.rounded);
+    linear::forward_low(group, x, ViewMut::new(low, rows, ranks), &mut room.adapters);
     low
 }
 

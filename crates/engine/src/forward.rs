@@ -139,7 +139,7 @@ pub fn logits<R: Real>(
         let Workspace { streams, head, scratch, .. } = workspace;
         head::gather(model, rows, &streams[last], head);
         let mut out = vec![R::ZERO; rows.len() * model.config.vocabulary];
-        head::logits(model, &head.hidden[..rows.len() * model.config.hidden], &mut out, scratch);
+        head::logits(model, &head.hidden[..rows.len() * model.config.hidden], &mut out, (scratch, &mut head.rounded));
         out
     })
 }

@@ -10,6 +10,7 @@ use crate::backward::Seed;
 use crate::config::ModelConfig;
 use crate::forward::{ForwardOptions, ReferenceHidden};
 use crate::model::Model;
+use crate::ops::bf16::Rows;
 use crate::ops::softmax::{divergence, log_sum_exp, weighted};
 use crate::ops::{linear, norm};
 use crate::real::Real;
@@ -37,11 +38,11 @@ pub(crate) fn gather<R: Real>(model: &Model<R>, rows: &[u32], stream: &[R], head
 }
 
 /// Logits of normalised hidden rows, `[rows, vocabulary]`.
-pub(crate) fn logits<R: Real>(model: &Model<R>, hidden: &[R], out: &mut [R], scratch: &ThreadScratch<R>) {
+pub(crate) fn logits<R: Real>(model: &Model<R>, hidden: &[R], out: &mut [R], room: (&ThreadScratch<R>, &mut Rows)) {
     let config = &model.config;
     let rows = hidden.len() / config.hidden;
     let out = ViewMut::new(out, rows, config.vocabulary);
-    linear::forward_matrix(model.head_matrix(), View::new(hidden, rows, config.hidden), out, scratch);
+    linear::forward_matrix(model.head_matrix(), View::new(hidden, rows, config.hidden), out, room);
 }
 
 /// The log-probability of every target; with a reference, the divergence at its row too.
@@ -67,7 +68,7 @@ pub(crate) fn forward<R: Real>(
     for start in (0..rows).step_by(chunk) {
         let part = start..(start + chunk).min(rows);
         let values = fit(&mut head.logits, part.len() * vocabulary);
-        logits(model, &head.hidden[part.start * hidden..part.end * hidden], values, scratch);
+        logits(model, &head.hidden[part.start * hidden..part.end * hidden], values, (scratch, &mut head.rounded));
         let log_sums = &mut head.log_sums[part.clone()];
         log_sums.par_iter_mut().zip(values.par_chunks(vocabulary)).for_each(|(sum, row)| *sum = log_sum_exp(row));
         for ((target, &slot), out) in plan.targets.iter().zip(&plan.target_slots).zip(&mut log_probabilities) {
@@ -78,7 +79,12 @@ pub(crate) fn forward<R: Real>(
         }
         if let Some(reference) = reference {
             let other = fit(&mut head.reference_logits, part.len() * vocabulary);
-            logits(reference.model, &reference.hidden[part.start * hidden..part.end * hidden], other, scratch);
+            logits(
+                reference.model,
+                &reference.hidden[part.start * hidden..part.end * hidden],
+                other,
+                (scratch, &mut head.rounded),
+            );
             head.reference_log_sums[part.clone()]
                 .par_iter_mut()
                 .zip(&mut head.divergences[part])
@@ -125,13 +131,13 @@ pub(crate) fn backward<R: Real>(
         let values = fit(&mut head.logits, part.len() * vocabulary);
         // A single chunk is still there from the forward pass.
         if rows > chunk {
-            logits(model, &head.hidden[elements.clone()], values, scratch);
+            logits(model, &head.hidden[elements.clone()], values, (scratch, &mut head.rounded));
         }
         let sums = head.log_sums[part.clone()].par_iter().zip(&weights[part.clone()]);
         if let Some(reference) = reference {
             let other = fit(&mut head.reference_logits, part.len() * vocabulary);
             if rows > chunk {
-                logits(reference.model, &reference.hidden[elements.clone()], other, scratch);
+                logits(reference.model, &reference.hidden[elements.clone()], other, (scratch, &mut head.rounded));
             }
             let others = head.reference_log_sums[part.clone()].par_iter().zip(&divergence_weights[part.clone()]);
             sums.zip(others).zip(values.par_chunks_mut(vocabulary).zip(other.par_chunks(vocabulary))).for_each(
@@ -150,7 +156,7 @@ pub(crate) fn backward<R: Real>(
         }
         let logit_gradient = View::new(values, part.len(), vocabulary);
         let target = ViewMut::new(&mut hidden_gradient[elements.clone()], part.len(), hidden);
-        linear::backward_matrix(model.head_matrix(), logit_gradient, target, scratch);
+        linear::backward_matrix(model.head_matrix(), logit_gradient, target, (scratch, &mut head.rounded));
         if let Some(gradients) = gradients.as_deref_mut() {
             let states = View::new(&head.hidden[elements], part.len(), hidden);
             let matrix = gradients.head.as_mut().unwrap_or(&mut gradients.embedding);

@@ -7,6 +7,7 @@ mod bench;
 mod block;
 mod cache;
 mod chat;
+mod compute;
 mod config;
 mod decode;
 mod folder;
@@ -31,6 +32,7 @@ pub use batch::{Batch, Segment, Target};
 pub use bench::{PeakBench, StepBench, StepShape, StepTime};
 pub use cache::KvCache;
 pub use chat::{ChatError, ChatTemplate, EncodedExchange, Exchange, Message};
+pub use compute::Compute;
 pub use config::{Architecture, ModelConfig, RopeScaling};
 pub use decode::Decoder;
 pub use folder::{

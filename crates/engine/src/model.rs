@@ -260,14 +260,16 @@ impl<R: Real> Model<R> {
         parameters
     }
 
-    /// Widens every matrix that is kept in its stored type, so that all parameters can be trained.
+    /// All matrices: the embedding, the projections, the head where it is not tied.
+    pub(crate) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix<R>> {
+        let projections = self.layers.iter_mut().flat_map(|layer| &mut layer.projections);
+        std::iter::once(&mut self.embedding).chain(projections.map(|linear| &mut linear.weight)).chain(&mut self.head)
+    }
+
+    /// Widens every matrix that is kept in its stored type or packed, so that all parameters can be trained.
     pub fn make_trainable(&mut self) {
-        self.embedding.make_owned();
-        for linear in self.layers.iter_mut().flat_map(|layer| &mut layer.projections) {
-            linear.weight.make_owned();
-        }
-        if let Some(head) = &mut self.head {
-            head.make_owned();
+        for matrix in self.matrices_mut() {
+            matrix.make_owned();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Strided views of matrices, the only way in which operations share a buffer between threads.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -55,6 +56,16 @@ impl<'a, R> View<'a, R> {
         }
     }
 
+    /// The same view of elements that are known to be of single precision.
+    pub(crate) fn as_f32(self) -> View<'a, f32>
+    where
+        R: 'static,
+    {
+        assert_eq!(TypeId::of::<R>(), TypeId::of::<f32>(), "the elements are of single precision");
+        let Self { pointer, height, width, row_stride, column_stride, .. } = self;
+        View { pointer: pointer.cast(), height, width, row_stride, column_stride, elements: PhantomData }
+    }
+
     /// One row of a view with contiguous rows.
     pub(crate) fn row(&self, row: usize) -> &'a [R] {
         assert!(row < self.height && self.column_stride == 1);
@@ -88,6 +99,16 @@ impl<'a, R> ViewMut<'a, R> {
     /// The same view for a shorter time.
     pub(crate) fn reborrow(&mut self) -> ViewMut<'_, R> {
         ViewMut { elements: PhantomData, ..*self }
+    }
+
+    /// The same view of elements that are known to be of single precision.
+    pub(crate) fn as_f32(self) -> ViewMut<'a, f32>
+    where
+        R: 'static,
+    {
+        assert_eq!(TypeId::of::<R>(), TypeId::of::<f32>(), "the elements are of single precision");
+        let Self { pointer, height, width, row_stride, .. } = self;
+        ViewMut { pointer: pointer.cast(), height, width, row_stride, elements: PhantomData }
     }
 
     /// The same elements to read.

@@ -1,9 +1,11 @@
-//! Matrices of weights: owned in the computing type, or left in the type of their file.
+//! Matrices of weights: owned in the computing type, left in the type of their file, or packed for products
+//! in bf16.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::ops::bf16::Columns;
 use crate::real::Real;
 use crate::view::View;
 
@@ -63,7 +65,13 @@ pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 #[derive(Clone)]
 enum Storage<R> {
     Owned(Vec<R>),
-    Stored { bytes: SharedBytes, offset: usize, stored: StoredType },
+    Stored {
+        bytes: SharedBytes,
+        offset: usize,
+        stored: StoredType,
+    },
+    /// Only where the computing type is `f32`.
+    Packed(Arc<Columns>),
 }
 
 /// A row-major matrix of weights, `[rows, columns]` as in its Hugging Face tensor
@@ -80,6 +88,7 @@ impl<R> fmt::Debug for Matrix<R> {
         let stored = match &self.storage {
             Storage::Owned(_) => "owned".to_owned(),
             Storage::Stored { stored, .. } => format!("stored as {stored:?}"),
+            Storage::Packed(_) => "packed in bf16".to_owned(),
         };
         write!(f, "Matrix([{}, {}], {stored})", self.rows, self.columns)
     }
@@ -125,7 +134,7 @@ impl<R: Real> Matrix<R> {
     pub fn as_owned(&self) -> Option<&[R]> {
         match &self.storage {
             Storage::Owned(values) => Some(values),
-            Storage::Stored { .. } => None,
+            Storage::Stored { .. } | Storage::Packed(_) => None,
         }
     }
 
@@ -133,14 +142,14 @@ impl<R: Real> Matrix<R> {
     pub fn as_owned_mut(&mut self) -> Option<&mut [R]> {
         match &mut self.storage {
             Storage::Owned(values) => Some(values),
-            Storage::Stored { .. } => None,
+            Storage::Stored { .. } | Storage::Packed(_) => None,
         }
     }
 
     /// The elements with their type, where the matrix keeps the type of its file.
     pub fn as_stored(&self) -> Option<(StoredType, &[u8])> {
         match &self.storage {
-            Storage::Owned(_) => None,
+            Storage::Owned(_) | Storage::Packed(_) => None,
             Storage::Stored { bytes, offset, stored } => {
                 let length = self.rows * self.columns * stored.bytes();
                 Some((*stored, &(**bytes).as_ref()[*offset..*offset + length]))
@@ -148,8 +157,37 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// Turns stored elements into owned ones, so that the matrix can be trained.
+    /// The elements packed for products in bf16, where they are.
+    pub(crate) fn as_packed(&self) -> Option<&Columns> {
+        match &self.storage {
+            Storage::Packed(columns) => Some(columns),
+            Storage::Owned(_) | Storage::Stored { .. } => None,
+        }
+    }
+
+    /// The elements as they lie in memory, for a digest: of the computing type, of the file's, or packed.
+    pub fn as_bytes(&self) -> &[u8] {
+        match (&self.storage, self.as_stored()) {
+            (Storage::Owned(values), _) => bytemuck::cast_slice(values),
+            (Storage::Packed(columns), _) => columns.as_bytes(),
+            (Storage::Stored { .. }, stored) => stored.expect("the storage is stored").1,
+        }
+    }
+
+    /// Whether the elements are packed for products in bf16.
+    pub fn is_packed(&self) -> bool {
+        self.as_packed().is_some()
+    }
+
+    /// Turns stored or packed elements into owned ones, so that the matrix can be trained.
     pub fn make_owned(&mut self) -> &mut [R] {
+        if let Some(columns) = self.as_packed() {
+            let mut values = vec![R::ZERO; self.rows * self.columns];
+            for (row, values) in values.chunks_exact_mut(self.columns.max(1)).enumerate() {
+                columns.copy_column(row, values);
+            }
+            self.storage = Storage::Owned(values);
+        }
         if let Some((stored, bytes)) = self.as_stored() {
             let mut values = vec![R::ZERO; self.rows * self.columns];
             stored.widen(bytes, &mut values);
@@ -167,11 +205,13 @@ impl<R: Real> Matrix<R> {
                 let (stored, bytes) = self.as_stored().expect("the storage is not owned");
                 stored.widen(&bytes[range.start * stored.bytes()..range.end * stored.bytes()], out);
             }
+            Storage::Packed(columns) => columns.copy_column(row, out),
         }
     }
 
-    /// A block of the matrix in the computing type: a view of owned elements, or a widened copy in
-    /// `scratch`, which grows to the largest block asked for.
+    /// A block of the matrix in the computing type: a view of owned elements, or a widened copy of stored
+    /// ones in `scratch`, which grows to the largest block asked for. Packed elements have products of their
+    /// own and are not asked for.
     pub(crate) fn block<'a>(
         &'a self,
         rows: Range<usize>,
@@ -193,6 +233,18 @@ impl<R: Real> Matrix<R> {
                 }
                 View::new(&scratch[..height * width], height, width)
             }
+            Storage::Packed(_) => unreachable!("packed elements have products of their own"),
+        }
+    }
+}
+
+impl Matrix<f32> {
+    /// Rounds the elements to bf16 and packs them for products; they take two bytes each from then on, and
+    /// no gradient. The machine has a kernel for such products.
+    pub(crate) fn pack(&mut self) {
+        if !self.is_packed() {
+            let columns = Columns::of_weights(self.rows, self.columns, |row, out| self.copy_row(row, out));
+            self.storage = Storage::Packed(Arc::new(columns));
         }
     }
 }

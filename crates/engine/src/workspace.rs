@@ -7,6 +7,8 @@ use crate::config::ModelConfig;
 use crate::forward::{ForwardOptions, Recompute};
 use crate::lora::{Lora, LoraGroup};
 use crate::ops::attention::Attention;
+use crate::ops::bf16::Rows;
+use crate::ops::linear::AdapterRoom;
 use crate::ops::rope::RopeTable;
 use crate::real::Real;
 
@@ -156,16 +158,27 @@ pub(crate) struct LayerBuffers<R> {
     pub(crate) up: Vec<R>,
 }
 
+/// Room for the low-rank inputs of an adapter group and what they are computed from.
+#[derive(Debug, Default)]
+pub(crate) struct LowRoom<R> {
+    /// An input after dropout, and the same rounded.
+    pub(crate) dropped: Vec<R>,
+    pub(crate) dropped_rounded: Rows,
+    pub(crate) adapters: AdapterRoom,
+    pub(crate) gradient: Vec<R>,
+}
+
 /// Buffers that all blocks share.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBuffers<R> {
     pub(crate) normed: Vec<R>,
     pub(crate) product: Vec<R>,
-    pub(crate) dropped: Vec<R>,
+    pub(crate) low: LowRoom<R>,
+    /// Rounded operands of packed weights: an input, or the gradients of up to three outputs.
+    pub(crate) rounded: [Rows; 3],
     /// Gradient of the residual stream.
     pub(crate) stream_gradient: Vec<R>,
     pub(crate) normed_gradient: Vec<R>,
-    pub(crate) low_gradient: Vec<R>,
     pub(crate) attention_gradient: Vec<R>,
     pub(crate) query_gradient: Vec<R>,
     /// Per key head.
@@ -187,6 +200,8 @@ pub(crate) struct HeadBuffers<R> {
     pub(crate) hidden_gradient: Vec<R>,
     pub(crate) logits: Vec<R>,
     pub(crate) reference_logits: Vec<R>,
+    /// What a packed head multiplies, rounded.
+    pub(crate) rounded: Rows,
     pub(crate) log_sums: Vec<f64>,
     pub(crate) reference_log_sums: Vec<f64>,
     pub(crate) divergences: Vec<f64>,
@@ -242,14 +257,17 @@ impl<R: Real> Workspace<R> {
             elements += size(&[&layer.middle, &layer.gate, &layer.up]);
         }
         let shared = &self.shared;
-        elements += size(&[&shared.normed, &shared.product, &shared.dropped, &shared.stream_gradient]);
-        elements += size(&[&shared.normed_gradient, &shared.low_gradient, &shared.attention_gradient]);
+        elements += size(&[&shared.normed, &shared.product, &shared.stream_gradient]);
+        elements += size(&[&shared.normed_gradient, &shared.attention_gradient]);
         elements += size(&[&shared.query_gradient, &shared.key_gradient, &shared.value_gradient]);
         elements += size(&[&shared.key_gradient_per_head, &shared.value_gradient_per_head]);
         let head = &self.head;
         elements += size(&[&head.stream, &head.inverse, &head.hidden, &head.hidden_gradient]);
         elements += size(&[&head.logits, &head.reference_logits]);
-        elements * size_of::<R>() + self.scratch.bytes() + self.rope.bytes()
+        elements += size(&[&shared.low.dropped, &shared.low.gradient]);
+        let rounded = shared.rounded.iter().chain([&shared.low.dropped_rounded, &head.rounded]).map(Rows::bytes);
+        let rounded = rounded.sum::<usize>() + shared.low.adapters.bytes();
+        elements * size_of::<R>() + rounded + self.scratch.bytes() + self.rope.bytes()
     }
 
     /// Which of `layers` a block's buffers are in.

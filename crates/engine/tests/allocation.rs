@@ -8,8 +8,8 @@ mod small;
 
 use small::{Random, plain, random_lora, random_model};
 use tabpo_engine::{
-    AdamW, AdamWConfig, Batch, ForwardOptions, Gradients, LoraConfig, ModelConfig, Seed, Target, Workspace, backward,
-    forward,
+    AdamW, AdamWConfig, Batch, Compute, ForwardOptions, Gradients, LoraConfig, ModelConfig, Seed, Target, Workspace,
+    backward, forward,
 };
 
 /// The system's allocator, watched.
@@ -56,7 +56,9 @@ fn steady_steps_allocate_no_buffers() {
         let lora = random_lora(&model.config, LoraConfig { dropout: 0.1, ..LoraConfig::new(8, 8.0) }, 2);
         let batches = [batch(24, 100), batch(7, 30)];
         let smallest_buffer = 2400 * model.config.hidden * size_of::<f32>();
-        for lora in [None, Some(&lora)] {
+        let mut packed = model.clone();
+        let in_bf16 = packed.freeze(Compute::Bf16) == Compute::Bf16;
+        for (lora, frozen) in [(None, None), (Some(&lora), None), (Some(&lora), in_bf16.then_some(&packed))] {
             let mut workspace = Workspace::new();
             let mut gradients = match lora {
                 Some(lora) => Gradients::lora(&model, lora),
@@ -66,9 +68,10 @@ fn steady_steps_allocate_no_buffers() {
             let mut step = |seed: u64| {
                 for (batch, targets) in &batches {
                     let options = ForwardOptions { dropout_seed: Some(seed), ..ForwardOptions::default() };
-                    let values = forward(&model, lora, batch, targets, &options, &mut workspace);
+                    let model = frozen.unwrap_or(&model);
+                    let values = forward(model, lora, batch, targets, &options, &mut workspace);
                     let seed = Seed { log_probabilities: &values, divergences: None };
-                    backward(&model, lora, batch, &seed, &mut workspace, &mut gradients);
+                    backward(model, lora, batch, &seed, &mut workspace, &mut gradients);
                 }
                 gradients.clip(1.0);
                 if lora.is_none() {

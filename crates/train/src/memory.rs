@@ -48,10 +48,15 @@ impl MemoryPlan {
         let adapter_elements = adapter.map(|adapter| adapter.parameters().iter().map(|part| part.len()).sum::<usize>());
         let trained = adapter_elements.unwrap_or_else(|| model.config.parameters());
         let width = Width::new(&model.config, adapter);
+        let packed = model.embedding.is_packed();
         let head = target_rows * model.config.hidden;
         let inference = element * (rows * width.inference() + 2 * head);
         // Target rows repeat where answers part; distinct ones are what the logits are made for.
         let all_logits = target_rows * model.config.vocabulary * element * if divergence { 2 } else { 1 };
+        let logits = all_logits.min(logit_bytes);
+        // Packed weights multiply rounded copies, two bytes an element, of what lies in the buffers.
+        let rounded = if packed { rows.next_multiple_of(32) * 2 * width.rounded() } else { 0 };
+        let rounded_logits = if packed { logits * 2 / element / if divergence { 2 } else { 1 } } else { 0 };
         Self {
             weights: weights + adapter_elements.unwrap_or(0) * element,
             reference: match (divergence, adapter) {
@@ -62,8 +67,8 @@ impl MemoryPlan {
             gradients: trained * element,
             // Two moments in 32 bits.
             optimiser: trained * 8,
-            activations: element * (rows * (width.kept(recompute) + width.shared(recompute)) + 3 * head),
-            logits: all_logits.min(logit_bytes),
+            activations: element * (rows * (width.kept(recompute) + width.shared(recompute)) + 3 * head) + rounded,
+            logits: logits + rounded_logits,
             recompute,
         }
     }
@@ -86,10 +91,7 @@ impl MemoryPlan {
 fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
     match tensor {
         TensorRef::Vector(values) => size_of_val(*values),
-        TensorRef::Matrix(matrix) => match matrix.as_stored() {
-            Some((_, bytes)) => bytes.len(),
-            None => matrix.rows() * matrix.columns() * size_of::<R>(),
-        },
+        TensorRef::Matrix(matrix) => matrix.as_bytes().len(),
     }
 }
 
@@ -136,6 +138,15 @@ impl<'a> Width<'a> {
         let per_head = if heads == kv_heads { 0 } else { 2 * query };
         let low = self.ranks.iter().copied().max().unwrap_or(0);
         normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
+    }
+
+    /// Rounded copies: of the widest input or output, of the second output of the feed-forward part or of
+    /// attention, and of the values.
+    fn rounded(&self) -> usize {
+        let ModelConfig { hidden, intermediate, .. } = *self.config;
+        let (query, key) = (self.config.query_width(), self.config.key_width());
+        let dropped = if self.dropout { hidden.max(intermediate).max(query) } else { 0 };
+        hidden.max(intermediate).max(query) + intermediate.max(key) + key + dropped
     }
 
     /// A pass without a backward pass: two streams and one block.

@@ -154,12 +154,9 @@ fn model_digest<R: Real>(model: &Model<R>) -> [u8; 32] {
             TensorRef::Vector(values) => absorb(&mut hasher, &name, &[values.len()], bytemuck::cast_slice(values)),
             TensorRef::Matrix(matrix) => {
                 let shape = [matrix.rows(), matrix.columns()];
-                let bytes = match (matrix.as_owned(), matrix.as_stored()) {
-                    (Some(values), _) => bytemuck::cast_slice(values),
-                    (None, Some((_, bytes))) => bytes,
-                    (None, None) => unreachable!("a matrix is owned or stored"),
-                };
-                absorb(&mut hasher, &name, &shape, bytes);
+                // Packed weights are other weights: they are rounded, and so is what they multiply.
+                let name = if matrix.is_packed() { format!("{name} in bf16") } else { name };
+                absorb(&mut hasher, &name, &shape, matrix.as_bytes());
             }
         }
     }

@@ -4,18 +4,22 @@ use std::{fs::File, io::BufReader, path::PathBuf, time::Instant};
 
 use serde::Serialize;
 use tabpo_corpus::synthetic;
-use tabpo_engine::{ForwardOptions, Lora, LoraConfig, Model, ModelConfig, PeakBench, Projection, Recompute, Tokenizer};
+use tabpo_engine::{
+    Compute, ForwardOptions, Lora, LoraConfig, Model, ModelConfig, PeakBench, Projection, Recompute, Tokenizer,
+};
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 use tabpo_train::{
-    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, MemoryPlan, MemoryRequest, Observer, Policy, PromptFormat,
-    ReferenceCache, Schedule, Session, StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary,
-    group_pairs, tokenizer_digest, train,
+    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, Observer, Policy, PromptFormat, ReferenceCache, Schedule,
+    Session, StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary, group_pairs,
+    tokenizer_digest, train,
 };
 
+use super::Products;
 use crate::{
     error::{CliError, ResultExt},
+    memory::{self, megabytes, peak_resident_bytes},
     output::{self, Context, Progress},
 };
 
@@ -52,6 +56,9 @@ pub struct PreferenceArgs {
     /// Tokens in a micro-batch
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
+    /// How products with the frozen weights are computed
+    #[arg(long, value_enum, default_value_t = Products::Auto)]
+    compute: Products,
     /// Memory to stay below where possible, in GB: decides what the backward pass computes again
     #[arg(long, value_name = "GB")]
     memory_gb: Option<f64>,
@@ -72,6 +79,8 @@ struct Outcome {
     threads: usize,
     rank: usize,
     recompute: &'static str,
+    /// How products with the frozen weights were computed.
+    compute: &'static str,
     #[serde(flatten)]
     main: Measurement,
     peak_gflops: f64,
@@ -107,17 +116,13 @@ struct Measurement {
 /// Runs the command.
 pub fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
     let bench = Bench::open(arguments)?;
-    let plan = bench.memory(arguments);
-    let recompute = name(plan.recompute);
-    context.say(format!(
-        "estimated memory {:.0} MB (weights {:.0}, activations {:.0}, logits {:.0}), recompute: {recompute}",
-        megabytes(plan.total()),
-        megabytes(plan.weights),
-        megabytes(plan.activations),
-        megabytes(plan.logits),
-    ));
+    let divergence = bench.objective.needs().kl;
+    let logit_bytes = ForwardOptions::default().logit_bytes;
+    let sizes = (bench.plan.max_tokens, logit_bytes, divergence);
+    let plan = memory::plan("training", (&bench.model, Some(&bench.adapter)), sizes, arguments.memory_gb, context);
+    let recompute = memory::name(plan.recompute);
     let all = (bench.records.len(), bench.most_negatives());
-    let mut peak = PeakBench::new();
+    let mut peak = PeakBench::new(bench.compute);
     let before = peak.gflops();
     let main = bench.measure(all.0, all.1, plan.recompute, context)?;
     // On both sides of the run, so that a busy machine shows in both.
@@ -138,6 +143,7 @@ pub fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError
         threads: rayon::current_num_threads(),
         rank: arguments.lora_rank,
         recompute,
+        compute: bench.compute.name(),
         share_of_peak: main.gflops / peak_gflops,
         main,
         peak_gflops,
@@ -156,6 +162,7 @@ struct Bench {
     records: Vec<ExampleRecord>,
     objective: Objective,
     plan: BatchPlan,
+    compute: Compute,
 }
 
 impl Bench {
@@ -179,7 +186,8 @@ impl Bench {
         if records.is_empty() {
             return Err(CliError::input(format!("{} holds no pairs", path.display())));
         }
-        let model = Model::open(&arguments.model).or_input()?;
+        let mut model = Model::open(&arguments.model).or_input()?;
+        let compute = model.freeze(arguments.compute.into());
         let rank = arguments.lora_rank;
         let adapter = Lora::initialise(&model.config, LoraConfig::new(rank, 2.0 * rank as f64), 1);
         let plan = BatchPlan {
@@ -188,26 +196,19 @@ impl Bench {
             seed: 1,
             budget: TrainBudget::Epochs(arguments.epochs),
         };
-        Ok(Self { model, adapter, tokenizer: Tokenizer::open(&arguments.model).or_input()?, records, objective, plan })
+        Ok(Self {
+            model,
+            adapter,
+            tokenizer: Tokenizer::open(&arguments.model).or_input()?,
+            records,
+            objective,
+            plan,
+            compute,
+        })
     }
 
     fn most_negatives(&self) -> usize {
         self.records.iter().map(|record| record.rejected.len()).max().unwrap_or(0)
-    }
-
-    fn memory(&self, arguments: &PreferenceArgs) -> MemoryPlan {
-        let request = MemoryRequest {
-            model: &self.model,
-            adapter: Some(&self.adapter),
-            rows: self.plan.max_tokens,
-            target_rows: self.plan.max_tokens,
-            logit_bytes: ForwardOptions::default().logit_bytes,
-            divergence: self.objective.needs().kl,
-        };
-        match arguments.memory_gb {
-            Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
-            None => MemoryPlan::new(&request, Recompute::default()),
-        }
     }
 
     /// Trains on the first examples with the first negatives of each, from a fresh adapter and with
@@ -344,12 +345,13 @@ impl Observer<f32> for Watch<'_> {
 fn text(outcome: &Outcome) -> String {
     let main = &outcome.main;
     let mut text = format!(
-        "{}, rank {}, {} threads: {:.2} pairs/s ({} pairs in {:.1} s)\n\
+        "{}, rank {}, products in {}, {} threads: {:.2} pairs/s ({} pairs in {:.1} s)\n\
          tokens: {} computed, {} as separate sequences, {} for the reference\n\
          seconds: reference {:.1}, forward {:.1}, backward {:.1}, optimiser {:.1}, objective {:.1}, waiting {:.2}\n\
          {:.0} GFLOP/s, {:.0} % of the peak of {:.0}{}\n",
         outcome.objective,
         outcome.rank,
+        outcome.compute,
         outcome.threads,
         main.pairs_per_second,
         main.pairs,
@@ -374,29 +376,13 @@ fn text(outcome: &Outcome) -> String {
     for point in &outcome.sweep {
         let bar = "#".repeat((50.0 * point.seconds / longest).round() as usize);
         text += &format!(
-            "{:>5} examples x {:>2} negatives {:>8} tokens {:>7.1} s {bar}\n",
-            point.examples, point.negatives, point.tokens_computed, point.seconds
+            "{:>5} examples x {:>2} negatives {:>8} tokens {:>7.1} s, {:>6.2} ms a token {bar}\n",
+            point.examples,
+            point.negatives,
+            point.tokens_computed,
+            point.seconds,
+            1e3 * point.seconds / point.tokens_computed as f64,
         );
     }
     text
-}
-
-fn name(recompute: Recompute) -> &'static str {
-    match recompute {
-        Recompute::Nothing => "nothing",
-        Recompute::Cheap => "cheap",
-        Recompute::Blocks => "blocks",
-    }
-}
-
-fn megabytes(bytes: usize) -> f64 {
-    bytes as f64 / 1e6
-}
-
-/// The most memory this process has had resident, where the system tells.
-fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

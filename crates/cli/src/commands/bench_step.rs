@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tabpo_engine::{PeakBench, Recompute, StepBench, StepShape};
 
+use super::Products;
 use crate::{
     error::CliError,
+    memory::{megabytes, peak_resident_bytes},
     output::{self, Context},
 };
 
@@ -19,6 +21,9 @@ pub struct StepArgs {
     /// What the backward pass computes again
     #[arg(long, value_enum, default_value_t = Again::Cheap)]
     recompute: Again,
+    /// How products with frozen weights are computed
+    #[arg(long, value_enum, default_value_t = Products::F32)]
+    compute: Products,
     /// Timed steps; the median counts
     #[arg(long, value_name = "N", default_value = "7")]
     steps: std::num::NonZeroUsize,
@@ -43,6 +48,7 @@ enum Again {
 #[derive(Serialize)]
 struct Outcome {
     shape: &'static str,
+    compute: &'static str,
     threads: usize,
     steps: usize,
     /// Median milliseconds of a step and of its parts.
@@ -70,12 +76,14 @@ pub fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
         Again::Blocks => Recompute::Blocks,
     };
     let steps = arguments.steps.get();
-    let mut bench = StepBench::new(&shape, recompute);
+    let compute = arguments.compute.into();
+    let mut bench = StepBench::new(&shape, recompute, compute);
+    let compute = bench.compute();
     // The first step allocates.
     bench.step();
     // Read before the peak's own operands are there.
     let peak_rss_bytes = peak_resident_bytes();
-    let mut peak_bench = PeakBench::new();
+    let mut peak_bench = PeakBench::new(compute);
     let operations = shape.operations();
     let mut progress = context.progress("timing a step", steps as u64);
     let (mut times, mut peaks) = (Vec::new(), Vec::new());
@@ -96,6 +104,7 @@ pub fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
     let ms = milliseconds(tabpo_engine::StepTime::total);
     let outcome = Outcome {
         shape: name,
+        compute: compute.name(),
         threads: rayon::current_num_threads(),
         steps,
         ms,
@@ -112,9 +121,10 @@ pub fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
         return output::print_json(&outcome);
     }
     output::print_line(format!(
-        "{} on {} threads: {:.0} ms a step (forward {:.0}, backward {:.0}, optimiser {:.0}), {:.0} tokens/s, \
+        "{} in {} on {} threads: {:.0} ms a step (forward {:.0}, backward {:.0}, optimiser {:.0}), {:.0} tokens/s, \
          {:.1} GFLOP/s, {:.0} % of the peak of {:.1}{}",
         outcome.shape,
+        outcome.compute,
         outcome.threads,
         outcome.ms,
         outcome.forward_ms,
@@ -124,7 +134,7 @@ pub fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
         outcome.gflops,
         100.0 * outcome.share_of_peak,
         outcome.peak_gflops,
-        peak_rss_bytes.map_or(String::new(), |bytes| format!(", peak memory {:.0} MB", bytes as f64 / 1e6)),
+        peak_rss_bytes.map_or(String::new(), |bytes| format!(", peak memory {:.0} MB", megabytes(bytes as usize))),
     ))
 }
 
@@ -133,12 +143,4 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let half = values.len() / 2;
     if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
-}
-
-/// The most memory this process has had resident, where the system tells.
-fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

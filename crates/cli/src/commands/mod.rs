@@ -24,12 +24,32 @@ mod scoring;
 mod serve_config;
 
 use clap::Subcommand;
+use tabpo_engine::Compute;
 
 use tabpo_corpus::Level;
 
 pub use predict_remote::{RemoteJob, answer_documents, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
+
+/// The choices of `--compute`.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Products {
+    /// bf16 where the weights are stored so and the machine has instructions for it
+    Auto,
+    F32,
+    Bf16,
+}
+
+impl From<Products> for Compute {
+    fn from(products: Products) -> Self {
+        match products {
+            Products::Auto => Compute::Auto,
+            Products::F32 => Compute::F32,
+            Products::Bf16 => Compute::Bf16,
+        }
+    }
+}
 
 /// The commands of tabpo.
 #[derive(Subcommand)]

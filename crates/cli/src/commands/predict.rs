@@ -7,7 +7,7 @@ use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 
 use super::{
-    parse_level,
+    Products, parse_level,
     predict_remote::{RemoteArgs, RemoteJob, run_remote},
 };
 use crate::{
@@ -26,6 +26,9 @@ pub struct PredictArgs {
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
+    /// How products with the model's weights are computed
+    #[arg(long, value_enum, default_value_t = Products::Auto)]
+    compute: Products,
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     ontology: PathBuf,
@@ -83,7 +86,11 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
     if arguments.samples > 1 && temperature <= 0.0 {
         return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
     }
-    let policy = PolicyFolder { model: PathBuf::from(&arguments.model), adapter: arguments.adapter.clone() };
+    let policy = PolicyFolder {
+        model: PathBuf::from(&arguments.model),
+        adapter: arguments.adapter.clone(),
+        compute: arguments.compute.into(),
+    };
     let voice = Voice::open(&policy.model, &ontology)?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tabpo_corpus::Level;
+use tabpo_engine::Compute;
 
 /// A whole run, from documents to a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,11 +123,24 @@ pub struct ModelSection {
     pub kv_heads: usize,
     /// Width of the feed-forward product.
     pub intermediate: usize,
+    /// How products with weights that do not change are computed, that is under an adapter and in
+    /// generation: auto (bf16 where the weights are stored so and the machine has instructions for it),
+    /// f32 or bf16.
+    pub compute: Compute,
 }
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self { folder: None, vocabulary: 1024, hidden: 128, layers: 4, heads: 4, kv_heads: 4, intermediate: 352 }
+        Self {
+            folder: None,
+            vocabulary: 1024,
+            hidden: 128,
+            layers: 4,
+            heads: 4,
+            kv_heads: 4,
+            intermediate: 352,
+            compute: Compute::Auto,
+        }
     }
 }
 
@@ -210,6 +224,8 @@ pub struct TrainSection {
     pub max_length: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
+    /// Memory to stay below where possible, in GB: decides what the backward pass computes again.
+    pub memory_gb: Option<f64>,
 }
 
 impl Default for TrainSection {
@@ -226,6 +242,7 @@ impl Default for TrainSection {
             max_tokens: 4096,
             max_length: 2048,
             checkpoint_every: 200,
+            memory_gb: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use serde::Serialize;
-use tabpo_engine::{ChatTemplate, Lora, Model, SaveOptions, StoredType, Tokenizer, verify_export};
+use tabpo_engine::{ChatTemplate, Compute, Lora, Model, SaveOptions, StoredType, Tokenizer, verify_export};
 use tabpo_ontology::Ontology;
 use tabpo_train::{ExampleFormat, Policy, PromptFormat};
 
@@ -22,16 +22,28 @@ pub struct PolicyFolder {
     pub model: PathBuf,
     /// A PEFT folder on top of it.
     pub adapter: Option<PathBuf>,
+    /// How products with weights that do not change are computed.
+    pub compute: Compute,
 }
 
 impl PolicyFolder {
     /// A model without an adapter.
-    pub fn model(folder: impl Into<PathBuf>) -> Self {
-        Self { model: folder.into(), adapter: None }
+    pub fn model(folder: impl Into<PathBuf>, compute: Compute) -> Self {
+        Self { model: folder.into(), adapter: None, compute }
     }
 
-    /// Reads the weights.
+    /// Reads the weights of a model that is not trained, but perhaps an adapter on top of it.
     pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), CliError> {
+        let (mut model, adapter) = self.open_trainable()?;
+        if model.freeze(self.compute) == Compute::F32 && self.compute == Compute::Bf16 {
+            return Err(CliError::input("this machine has no instructions for products in bf16")
+                .with_hint("compute = \"auto\" takes single precision then"));
+        }
+        Ok((model, adapter))
+    }
+
+    /// Reads the weights of a model whose own parameters are trained or copied.
+    pub fn open_trainable(&self) -> Result<(Model<f32>, Option<Lora<f32>>), CliError> {
         let model = Model::open(&self.model).or_input()?;
         let adapter = self.adapter.as_ref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
         Ok((model, adapter))
@@ -40,7 +52,11 @@ impl PolicyFolder {
     /// The folder that training on top of this policy fills, described as a policy: a model folder,
     /// or an adapter of the same base model.
     pub fn trained_at(&self, folder: &Path, adapter: bool) -> Self {
-        if adapter { Self { model: self.model.clone(), adapter: Some(folder.to_owned()) } } else { Self::model(folder) }
+        if adapter {
+            Self { adapter: Some(folder.to_owned()), ..self.clone() }
+        } else {
+            Self::model(folder, self.compute)
+        }
     }
 }
 

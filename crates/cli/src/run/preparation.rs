@@ -36,7 +36,7 @@ impl Run<'_> {
         let model = &self.config.model;
         if let Some(folder) = &model.folder {
             let adapter = self.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
-            return Ok(PolicyFolder { model: folder.clone(), adapter });
+            return Ok(PolicyFolder { model: folder.clone(), adapter, compute: model.compute });
         }
         let key = key("base")
             .with("model", model)
@@ -84,7 +84,7 @@ impl Run<'_> {
             weights.save(&folder, &SaveOptions::new(StoredType::F32), &special).or_failed()?;
             tokenizer.save(&folder).or_failed()
         })?;
-        Ok(PolicyFolder::model(folder))
+        Ok(PolicyFolder::model(folder, model.compute))
     }
 
     /// Training before the run's own documents, where the configuration asks for it.

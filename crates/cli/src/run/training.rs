@@ -16,6 +16,7 @@ use super::policy::{self, PolicyFolder, Voice};
 use crate::{
     config::{AdapterSection, Schedule, TrainSection},
     error::{CliError, ResultExt},
+    memory,
     output::{Context, Progress},
 };
 
@@ -68,7 +69,8 @@ pub const POLICY_FOLDER: &str = "policy";
 impl Job<'_> {
     /// Trains, or goes on from the checkpoint of an interrupted try.
     pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &Context) -> Result<(), CliError> {
-        let (model, adapter) = self.start.open()?;
+        let frozen = self.adapter.is_some() || self.start.adapter.is_some();
+        let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
         // An adapter that is there is trained on, whatever the configuration says of new ones: without
         // it policy and reference would be another model.
         let policy = match (adapter, self.adapter) {
@@ -84,12 +86,17 @@ impl Job<'_> {
             }
             (None, None) => Policy::full(model.clone()),
         };
-        let third = self.third.map(PolicyFolder::open).transpose()?;
+        let open = |third: &PolicyFolder| if third.adapter.is_some() { third.open() } else { third.open_trainable() };
+        let third = self.third.map(open).transpose()?;
         let third = third.as_ref().map(|(model, adapter)| match adapter {
             Some(adapter) => Policy::Adapter { base: model, adapter: adapter.clone() },
             None => Policy::full(model.clone()),
         });
-        let settings = self.settings();
+        let mut settings = self.settings();
+        let sizes = (settings.plan.max_tokens, settings.logit_bytes, self.objective.needs().kl);
+        let memory_gb = self.section.memory_gb;
+        settings.recompute =
+            memory::plan(self.name, (policy.model(), policy.adapter()), sizes, memory_gb, context).recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
@@ -105,6 +112,9 @@ impl Job<'_> {
         };
         let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
+        if let Some(bytes) = memory::peak_resident_bytes() {
+            context.say(format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
+        }
         if !outcome.finished {
             let steps = outcome.summary.steps;
             return Err(CliError::interrupted(format!("stopped after step {steps}, which is saved"))

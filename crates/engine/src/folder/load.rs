@@ -126,8 +126,23 @@ impl TensorFile {
         let mut matrix = Matrix::stored(rows, columns, stored, bytes, place.offset);
         if stored == StoredType::F32 {
             matrix.make_owned();
+            self.release(place);
         }
         Ok(matrix)
+    }
+
+    /// Lets the system take the pages of a tensor that was copied, so that file and copy do not stay in
+    /// memory side by side. Where it can't, nothing is lost but memory.
+    fn release(&self, place: &TensorPlace) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the map is of a file and only read; pages that are read again come from the file again.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, place.offset, place.length)
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = place;
     }
 
     fn bytes(&self, place: &TensorPlace) -> &[u8] {

@@ -1,5 +1,12 @@
 //! Linear layers with optional low-rank adapters: `y = x W^T + b + s (x A^T) B^T`.
+//!
+//! Where the weights are packed in bf16, the products with them and with the adapters' matrices read
+//! operands rounded to bf16, and a layer and its adapter are one sum. Gradients of parameters are always
+//! computed in the computing type.
 
+use std::ops::Range;
+
+use super::bf16::{self, Columns, Rows, Term};
 use super::gemm::{add_product, for_each_block, parallel_add_product, parallel_product, product, scaled_product};
 use super::{ELEMENTS_PER_TASK, simd};
 use crate::lora::{LoraGroup, LoraMember};
@@ -8,6 +15,28 @@ use crate::real::Real;
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
 use crate::workspace::ThreadScratch;
+
+/// A matrix that products read, with its rounded copy where the weights are packed.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a, R> {
+    pub(crate) values: View<'a, R>,
+    rounded: Option<&'a Rows>,
+}
+
+impl<'a, R: Real> Operand<'a, R> {
+    /// `values` for products with packed weights or with others; the rounded copy is made in `room`.
+    pub(crate) fn new(values: View<'a, R>, packed: bool, room: &'a mut Rows) -> Self {
+        if packed {
+            room.pack(values.as_f32());
+        }
+        Self { values, rounded: packed.then_some(&*room) }
+    }
+
+    /// The rounded copy, which is there because the weights are packed.
+    fn rounded(&self) -> &'a Rows {
+        self.rounded.expect("an operand of packed weights is rounded")
+    }
+}
 
 /// The adapter of one projection with its low-rank input `x A^T`, `[rows, rank]`.
 #[derive(Clone, Copy)]
@@ -21,9 +50,22 @@ impl<'a, R: Real> Adapter<'a, R> {
     pub(crate) fn of_group(member: &'a LoraMember<R>, low: View<'a, R>) -> Self {
         Self { member, low: low.columns(member.offset..member.offset + member.rank) }
     }
+}
 
-    fn b(&self) -> View<'a, R> {
-        View::new(&self.member.b, self.member.b.len() / self.member.rank, self.member.rank)
+/// Most projections that read one input: query, key and value.
+const LARGEST_GROUP: usize = 3;
+
+/// Room for the rounded operands of adapters.
+#[derive(Debug, Default)]
+pub(crate) struct AdapterRoom {
+    low: Rows,
+    columns: Columns,
+}
+
+impl AdapterRoom {
+    /// Bytes of the buffers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.low.bytes() + self.columns.bytes()
     }
 }
 
@@ -33,44 +75,95 @@ fn group_a<R: Real>(group: &LoraGroup<R>) -> View<'_, R> {
     View::new(&group.a, ranks, group.a.len() / ranks)
 }
 
+/// The matrix B of a member, `[outputs, rank]`.
+fn member_b<R: Real>(member: &LoraMember<R>) -> View<'_, R> {
+    View::new(&member.b, member.b.len() / member.rank, member.rank)
+}
+
+/// A sum of products of rounded operands.
+fn rounded_product<R: Real>(
+    terms: &[Term<'_>],
+    target: ViewMut<'_, R>,
+    finish: impl Fn(&mut ViewMut<'_, f32>, Range<usize>, Range<usize>) + Sync,
+) {
+    let kernel = bf16::kernel().expect("operands are rounded only where a kernel is there");
+    bf16::product(kernel, terms, target.as_f32(), finish);
+}
+
 /// `low = x A^T` for all adapters that read `x`, `[rows, ranks]`.
-pub(crate) fn forward_low<R: Real>(group: &LoraGroup<R>, x: View<'_, R>, low: ViewMut<'_, R>) {
-    parallel_product(low, x, group_a(group).transposed());
+pub(crate) fn forward_low<R: Real>(
+    group: &LoraGroup<R>,
+    x: Operand<'_, R>,
+    low: ViewMut<'_, R>,
+    room: &mut AdapterRoom,
+) {
+    if let Some(rounded) = x.rounded {
+        room.columns.pack_along(group_a(group).as_f32(), 1.0);
+        rounded_product(&[Term::new(rounded, &room.columns)], low, |_, _, _| ());
+    } else {
+        parallel_product(low, x.values, group_a(group).transposed());
+    }
 }
 
 /// `y = x W^T + b + s low B^T`, plus `residual` where given.
 pub(crate) fn forward<R: Real>(
     linear: &Linear<R>,
     adapter: Option<Adapter<'_, R>>,
-    x: View<'_, R>,
+    x: Operand<'_, R>,
     residual: Option<View<'_, R>>,
     y: ViewMut<'_, R>,
-    scratch: &ThreadScratch<R>,
+    (scratch, room): (&ThreadScratch<R>, &mut AdapterRoom),
 ) {
+    let bias = linear.bias.as_deref();
+    if let Some(weight) = linear.weight.as_packed() {
+        let (residual, bias) = (residual.map(View::as_f32), bias.map(bytemuck::cast_slice));
+        let own = Term::new(x.rounded(), weight);
+        let finish = |block: &mut ViewMut<'_, f32>, rows, columns| add_rows(block, residual, bias, rows, columns);
+        if let Some(adapter) = adapter {
+            room.low.pack(adapter.low.as_f32());
+            room.columns.pack_along(member_b(adapter.member).as_f32(), adapter.member.scale.to_f64() as f32);
+            rounded_product(&[own, Term::new(&room.low, &room.columns)], y, finish);
+        } else {
+            rounded_product(&[own], y, finish);
+        }
+        return;
+    }
+    let x = x.values;
     for_each_block(y, x.width, |mut block, rows, columns| {
         scratch.with(|scratch| {
             let weight = linear.weight.block(columns.clone(), 0..x.width, scratch);
             product(block.reborrow(), x.rows(rows.clone()), weight.transposed());
         });
         if let Some(adapter) = adapter {
-            let b = adapter.b().rows(columns.clone()).transposed();
+            let b = member_b(adapter.member).rows(columns.clone()).transposed();
             add_product(block.reborrow(), adapter.member.scale, adapter.low.rows(rows.clone()), b);
         }
-        if let Some(residual) = residual {
-            for (offset, row) in rows.enumerate() {
-                for (y, &x) in block.row_mut(offset).iter_mut().zip(&residual.row(row)[columns.clone()]) {
-                    *y += x;
-                }
-            }
-        }
-        if let Some(bias) = &linear.bias {
-            for row in 0..block.height {
-                for (y, &b) in block.row_mut(row).iter_mut().zip(&bias[columns.clone()]) {
-                    *y += b;
-                }
-            }
-        }
+        add_rows(&mut block, residual, bias, rows, columns);
     });
+}
+
+/// Adds the residual and the bias to a block of the output.
+fn add_rows<R: Real>(
+    block: &mut ViewMut<'_, R>,
+    residual: Option<View<'_, R>>,
+    bias: Option<&[R]>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+) {
+    if let Some(residual) = residual {
+        for (offset, row) in rows.enumerate() {
+            for (y, &x) in block.row_mut(offset).iter_mut().zip(&residual.row(row)[columns.clone()]) {
+                *y += x;
+            }
+        }
+    }
+    if let Some(bias) = bias {
+        for row in 0..block.height {
+            for (y, &b) in block.row_mut(row).iter_mut().zip(&bias[columns.clone()]) {
+                *y += b;
+            }
+        }
+    }
 }
 
 /// `y = x W^T`
@@ -78,8 +171,12 @@ pub(crate) fn forward_matrix<R: Real>(
     matrix: &Matrix<R>,
     x: View<'_, R>,
     y: ViewMut<'_, R>,
-    scratch: &ThreadScratch<R>,
+    (scratch, room): (&ThreadScratch<R>, &mut Rows),
 ) {
+    if let Some(weight) = matrix.as_packed() {
+        let x = Operand::new(x, true, room);
+        return rounded_product(&[Term::new(x.rounded(), weight)], y, |_, _, _| ());
+    }
     for_each_block(y, x.width, |block, rows, columns| {
         scratch.with(|scratch| {
             let weight = matrix.block(columns, 0..x.width, scratch);
@@ -93,8 +190,12 @@ pub(crate) fn backward_matrix<R: Real>(
     matrix: &Matrix<R>,
     dy: View<'_, R>,
     dx: ViewMut<'_, R>,
-    scratch: &ThreadScratch<R>,
+    (scratch, room): (&ThreadScratch<R>, &mut Rows),
 ) {
+    if let Some(weight) = matrix.as_packed() {
+        let dy = Operand::new(dy, true, room);
+        return rounded_product(&[Term::turned(dy.rounded(), weight)], dx, |_, _, _| ());
+    }
     for_each_block(dx, dy.width, |block, rows, columns| {
         scratch.with(|scratch| {
             let weight = matrix.block(0..dy.width, columns, scratch);
@@ -123,8 +224,18 @@ pub(crate) fn backward_bias<R: Real>(dy: View<'_, R>, gradient: &mut [R]) {
 }
 
 /// `dlow = s dy B`: the gradient of one member's low-rank input.
-pub(crate) fn backward_low<R: Real>(member: &LoraMember<R>, dy: View<'_, R>, dlow: ViewMut<'_, R>) {
-    let b = View::new(&member.b, dy.width, member.rank);
+pub(crate) fn backward_low<R: Real>(
+    member: &LoraMember<R>,
+    dy: Operand<'_, R>,
+    dlow: ViewMut<'_, R>,
+    room: &mut AdapterRoom,
+) {
+    let b = member_b(member);
+    if let Some(rounded) = dy.rounded {
+        room.columns.pack_across(b.as_f32(), member.scale.to_f64() as f32);
+        return rounded_product(&[Term::new(rounded, &room.columns)], dlow, |_, _, _| ());
+    }
+    let dy = dy.values;
     for_each_block(dlow, dy.width, |block, rows, columns| {
         scaled_product(block, member.scale, dy.rows(rows), b.columns(columns));
     });
@@ -142,15 +253,31 @@ pub(crate) fn backward_a<R: Real>(dlow: View<'_, R>, x: View<'_, R>, gradient: &
 }
 
 /// `dx = sum of dy W over the projections that read x, + dlow A` where `low` is given.
-pub(crate) fn backward_input<R: Real>(
-    outputs: &[(&Linear<R>, View<'_, R>)],
+pub(crate) fn backward_input<R: Real, const N: usize>(
+    outputs: [(&Linear<R>, Operand<'_, R>); N],
     low: Option<(&LoraGroup<R>, View<'_, R>)>,
     dx: ViewMut<'_, R>,
-    scratch: &ThreadScratch<R>,
+    (scratch, room): (&ThreadScratch<R>, &mut AdapterRoom),
 ) {
-    let depth = outputs.iter().map(|(_, dy)| dy.width).sum();
+    let packed = outputs.map(|(linear, dy)| linear.weight.as_packed().map(|weight| Term::turned(dy.rounded(), weight)));
+    if packed.iter().all(Option::is_some) {
+        if let Some((group, dlow)) = low {
+            room.low.pack(dlow.as_f32());
+            room.columns.pack_across(group_a(group).as_f32(), 1.0);
+        }
+        let own = low.map(|_| Term::new(&room.low, &room.columns));
+        let mut terms = [packed[0].expect("all are packed"); LARGEST_GROUP + 1];
+        let mut count = 0;
+        for term in packed.into_iter().chain([own]).flatten() {
+            terms[count] = term;
+            count += 1;
+        }
+        return rounded_product(&terms[..count], dx, |_, _, _| ());
+    }
+    let depth = outputs.iter().map(|(_, dy)| dy.values.width).sum();
     for_each_block(dx, depth, |mut block, rows, columns| {
         for (index, (linear, dy)) in outputs.iter().enumerate() {
+            let dy = dy.values;
             scratch.with(|scratch| {
                 let weight = linear.weight.block(0..dy.width, columns.clone(), scratch);
                 if index == 0 {

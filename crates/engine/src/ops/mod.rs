@@ -3,6 +3,7 @@
 #![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined; see `simd`")]
 
 pub(crate) mod attention;
+pub(crate) mod bf16;
 pub(crate) mod decode;
 pub(crate) mod embedding;
 pub(crate) mod gemm;

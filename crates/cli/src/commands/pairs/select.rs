@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tabpo_engine::{Lora, Model};
+use tabpo_engine::{Compute, Lora, Model};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PairRecord, hardest};
 use tabpo_report::{Alignment, Table};
@@ -87,7 +87,11 @@ pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let pairs = read_pairs(&arguments.file)?;
     let mut out = create(&arguments.out)?;
-    let folder = PolicyFolder { model: arguments.model.clone(), adapter: arguments.adapter.clone() };
+    let folder = PolicyFolder {
+        model: arguments.model.clone(),
+        adapter: arguments.adapter.clone(),
+        compute: Compute::default(),
+    };
     let voice = Voice::open(&folder.model, &ontology)?;
     let mut scorer = Scorer::open(&folder, &voice, arguments.cache.as_deref())?;
     let mut summary = Summary::default();

@@ -1,0 +1,199 @@
+//! How operands lie in memory. A panel is 32 rows (or columns) over the whole depth, step by step of 32 in
+//! depth; a step is two tiles of 16 lines of 64 bytes. Missing rows, columns and depth are zero.
+//!
+//! In a panel of rows, line `r` of tile `t` is 32 of depth of row `16 t + r`. In a panel of columns, line
+//! `p` of tile `t` holds for each of the columns `16 t ..` the two numbers at depth `2 p` and `2 p + 1`.
+
+use rayon::prelude::*;
+
+use super::avx512;
+use super::kernel::{SIDE, STEP_LINES};
+use crate::real::Real;
+use crate::view::View;
+
+/// 64 bytes: 32 numbers in bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(super) [u16; SIDE]);
+
+impl Line {
+    pub(super) const ZERO: Self = Self([0; SIDE]);
+}
+
+/// The first `length` lines of a buffer that grows to the largest length asked for.
+pub(super) fn fit(lines: &mut Vec<Line>, length: usize) -> &mut [Line] {
+    if lines.len() < length {
+        // Freed first, so that old and new never exist together.
+        *lines = Vec::new();
+        *lines = vec![Line::ZERO; length];
+    }
+    &mut lines[..length]
+}
+
+/// The rounded rows of a left operand, `[rows, depth]`. The buffer is kept for the next one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    lines: Vec<Line>,
+    rows: usize,
+    depth: usize,
+}
+
+impl Rows {
+    /// Rounds a matrix with contiguous rows, in parallel.
+    pub(crate) fn pack(&mut self, x: View<'_, f32>) {
+        assert!(avx512::is_there(), "operands are packed for a kernel that is there");
+        (self.rows, self.depth) = (x.height, x.width);
+        let length = self.steps() * STEP_LINES;
+        let lines = fit(&mut self.lines, x.height.div_ceil(SIDE) * length);
+        lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
+            let rows = panel * SIDE..x.height.min((panel + 1) * SIDE);
+            if rows.len() < SIDE {
+                lines.fill(Line::ZERO);
+            }
+            for (row, number) in rows.enumerate() {
+                // SAFETY: the machine has the instructions, as checked above.
+                unsafe { avx512::round_row(x.row(number), row, lines) };
+            }
+        });
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.depth.div_ceil(SIDE)
+    }
+
+    /// The lines of one panel.
+    pub(super) fn panel(&self, panel: usize) -> &[Line] {
+        let length = self.steps() * STEP_LINES;
+        &self.lines[panel * length..(panel + 1) * length]
+    }
+
+    /// Bytes of the buffer.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+}
+
+/// The rounded columns of a right operand, `[depth, columns]`; of weights `[outputs, inputs]`, which stand
+/// for the right operand of `y = x W^T`, the columns are the outputs and the depth the inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Columns {
+    lines: Vec<Line>,
+    columns: usize,
+    depth: usize,
+}
+
+impl Columns {
+    /// Packs weights of any stored type; `widen(output, row)` writes one row of them.
+    pub(crate) fn of_weights(outputs: usize, inputs: usize, widen: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+        assert!(avx512::is_there(), "weights are packed for a kernel that is there");
+        let mut packed = Self { lines: Vec::new(), columns: outputs, depth: inputs };
+        let length = packed.steps() * STEP_LINES;
+        packed.lines = vec![Line::ZERO; outputs.div_ceil(SIDE) * length];
+        packed.lines.par_chunks_mut(length).enumerate().for_each_init(
+            || vec![0.0; SIDE * inputs],
+            |values, (panel, lines)| {
+                let columns = panel * SIDE..outputs.min((panel + 1) * SIDE);
+                for (output, row) in columns.clone().zip(values.chunks_exact_mut(inputs)) {
+                    widen(output, row);
+                }
+                let mut rows: [&[f32]; SIDE] = [&[]; SIDE];
+                for (row, values) in rows.iter_mut().zip(values.chunks_exact(inputs)) {
+                    *row = values;
+                }
+                // SAFETY: the machine has the instructions, as checked above.
+                unsafe { avx512::round_columns(&rows[..columns.len()], 1.0, lines) };
+            },
+        );
+        packed
+    }
+
+    /// Packs `scale` times a small matrix `[columns, depth]` with contiguous rows.
+    pub(crate) fn pack_along(&mut self, matrix: View<'_, f32>, scale: f32) {
+        assert!(avx512::is_there(), "operands are packed for a kernel that is there");
+        (self.columns, self.depth) = (matrix.height, matrix.width);
+        let length = self.steps() * STEP_LINES;
+        let lines = fit(&mut self.lines, matrix.height.div_ceil(SIDE) * length);
+        lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
+            let mut rows: [&[f32]; SIDE] = [&[]; SIDE];
+            let numbers = panel * SIDE..matrix.height.min((panel + 1) * SIDE);
+            for (row, number) in rows.iter_mut().zip(numbers.clone()) {
+                *row = matrix.row(number);
+            }
+            // SAFETY: the machine has the instructions, as checked above.
+            unsafe { avx512::round_columns(&rows[..numbers.len()], scale, lines) };
+        });
+    }
+
+    /// Packs `scale` times a small matrix `[depth, columns]` with contiguous rows.
+    pub(crate) fn pack_across(&mut self, matrix: View<'_, f32>, scale: f32) {
+        assert!(avx512::is_there(), "operands are packed for a kernel that is there");
+        (self.columns, self.depth) = (matrix.width, matrix.height);
+        let length = self.steps() * STEP_LINES;
+        let lines = fit(&mut self.lines, matrix.width.div_ceil(SIDE) * length);
+        lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
+            let columns = panel * SIDE..matrix.width.min((panel + 1) * SIDE);
+            let row = |depth: usize| if depth < matrix.height { &matrix.row(depth)[columns.clone()] } else { &[] };
+            for (step, lines) in lines.chunks_exact_mut(STEP_LINES).enumerate() {
+                for pair in 0..SIDE / 2 {
+                    let depth = step * SIDE + 2 * pair;
+                    // SAFETY: the machine has the instructions, as checked above.
+                    unsafe { avx512::round_pair(row(depth), row(depth + 1), scale, pair, lines) };
+                }
+            }
+        });
+    }
+
+    /// Writes the weights of one output.
+    pub(crate) fn copy_column<R: Real>(&self, column: usize, out: &mut [R]) {
+        assert!(column < self.columns && out.len() == self.depth, "a column of the matrix and its depth");
+        let tile = column % SIDE / 16 * 16;
+        let word = column % 16 * 2;
+        for (out, step) in out.chunks_mut(SIDE).zip(self.panel(column / SIDE).chunks_exact(STEP_LINES)) {
+            for (out, line) in out.chunks_mut(2).zip(&step[tile..]) {
+                for (out, &bits) in out.iter_mut().zip(&line.0[word..]) {
+                    *out = R::from_f32(f32::from_bits(u32::from(bits) << 16));
+                }
+            }
+        }
+    }
+
+    /// Number of columns: outputs of weights.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The depth: inputs of weights.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.depth.div_ceil(SIDE)
+    }
+
+    /// The lines of one panel.
+    pub(super) fn panel(&self, panel: usize) -> &[Line] {
+        let length = self.steps() * STEP_LINES;
+        &self.lines[panel * length..(panel + 1) * length]
+    }
+
+    /// Bytes of the buffer.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+
+    /// The packed numbers, for a digest.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        let bytes = self.bytes();
+        // SAFETY: a line is 64 bytes without padding, and every byte may be read as such.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), bytes) }
+    }
+}

@@ -1,0 +1,33 @@
+//! Matrix products of bf16 operands with sums in f32, for weights that do not change.
+//!
+//! Weights are packed once, when a model is made ready for training an adapter or for generation
+//! ([`Columns`], two bytes a weight); activations are rounded to bf16 (to nearest, ties to even) panel by
+//! panel as they come ([`Rows`]). A product of two bf16 numbers is exact in f32, so a result differs from
+//! that of f32 by the rounding of the operands alone, a relative 2^-9 of each.
+//!
+//! One packing serves both directions: `y = x W^T` reads it as it is, and for `dx = dy W` each block of
+//! 32 by 32 weights is turned over in registers on its way to the cache, once for up to 512 rows.
+//!
+//! Two kernels share the layout: the tiles of AMX, and `vdpbf16ps` of AVX-512. Which of them runs is
+//! decided once for the machine; where neither is there, weights stay in f32. How a product is cut depends
+//! on its shape alone, and so does the order of every sum: results are the same for any number of threads.
+
+mod kernel;
+mod layout;
+mod product;
+
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "absent.rs"]
+mod avx512;
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use kernel::{Kernel, kernel};
+pub(crate) use layout::{Columns, Rows};
+pub(crate) use product::{Term, product};
