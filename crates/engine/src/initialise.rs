@@ -18,15 +18,16 @@ impl<R: Real> Model<R> {
     /// `induction`.
     pub fn initialise(config: ModelConfig, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let embeddings = embedding_spread(&config);
         let residual = 1.0 / (2.0 * config.layers as f64).sqrt();
-        let built = Self::from_tensors(config.clone(), |name, [rows, columns]| {
+        let built = Self::from_tensors(config, |name, [rows, columns]| {
             let values = if name.ends_with("norm.weight") {
                 vec![R::ONE; rows * columns]
             } else if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "bias") {
                 vec![R::ZERO; rows * columns]
             } else {
                 let deviation = match name {
-                    "model.embed_tokens.weight" => embedding_spread(&config),
+                    "model.embed_tokens.weight" => embeddings,
                     _ if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") => 0.02 * residual,
                     _ => 0.02,
                 };
