@@ -154,9 +154,9 @@ pub(super) fn round_pair(even: &[f32], odd: &[f32], scale: f32, pair: usize, ste
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn interleave() -> __m512i {
-    let words: [u16; SIDE] = std::array::from_fn(|i| (i / 2 + i % 2 * TILE) as u16);
-    // SAFETY: 64 bytes of any content are a vector.
-    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+    let words = Line(std::array::from_fn(|i| (i / 2 + i % 2 * TILE) as u16));
+    // SAFETY: the line is there.
+    unsafe { load(&raw const words) }
 }
 
 /// Turns a block of 32 columns by 32 of depth of a packed matrix into 32 of depth by 32 columns.
@@ -164,9 +164,9 @@ fn interleave() -> __m512i {
 pub(super) fn turn(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) {
     // Words 0, 2, 4, ... and 1, 3, 5, ... of two vectors.
     let select = |odd: u16| {
-        let words: [u16; SIDE] = std::array::from_fn(|i| 2 * i as u16 + odd);
-        // SAFETY: 64 bytes of any content are a vector.
-        unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+        let words = Line(std::array::from_fn(|i| 2 * i as u16 + odd));
+        // SAFETY: the line is there.
+        unsafe { load(&raw const words) }
     };
     let (even, odd) = (select(0), select(1));
     for (tile, to) in to.chunks_exact_mut(TILE).enumerate() {
