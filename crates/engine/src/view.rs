@@ -57,7 +57,7 @@ impl<'a, R> View<'a, R> {
     }
 
     /// The same view of elements that are known to be of single precision.
-    pub(crate) fn as_f32(self) -> View<'a, f32>
+    pub(crate) fn into_f32(self) -> View<'a, f32>
     where
         R: 'static,
     {
@@ -102,7 +102,7 @@ impl<'a, R> ViewMut<'a, R> {
     }
 
     /// The same view of elements that are known to be of single precision.
-    pub(crate) fn as_f32(self) -> ViewMut<'a, f32>
+    pub(crate) fn into_f32(self) -> ViewMut<'a, f32>
     where
         R: 'static,
     {

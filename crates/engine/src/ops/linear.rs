@@ -27,7 +27,7 @@ impl<'a, R: Real> Operand<'a, R> {
     /// `values` for products with packed weights or with others; the rounded copy is made in `room`.
     pub(crate) fn new(values: View<'a, R>, packed: bool, room: &'a mut Rows) -> Self {
         if packed {
-            room.pack(values.as_f32());
+            room.pack(values.into_f32());
         }
         Self { values, rounded: packed.then_some(&*room) }
     }
@@ -87,7 +87,7 @@ fn rounded_product<R: Real>(
     finish: impl Fn(&mut ViewMut<'_, f32>, Range<usize>, Range<usize>) + Sync,
 ) {
     let kernel = bf16::kernel().expect("operands are rounded only where a kernel is there");
-    bf16::product(kernel, terms, target.as_f32(), finish);
+    bf16::product(kernel, terms, target.into_f32(), finish);
 }
 
 /// `low = x A^T` for all adapters that read `x`, `[rows, ranks]`.
@@ -98,7 +98,7 @@ pub(crate) fn forward_low<R: Real>(
     room: &mut AdapterRoom,
 ) {
     if let Some(rounded) = x.rounded {
-        room.columns.pack_along(group_a(group).as_f32(), 1.0);
+        room.columns.pack_along(group_a(group).into_f32(), 1.0);
         rounded_product(&[Term::new(rounded, &room.columns)], low, |_, _, _| ());
     } else {
         parallel_product(low, x.values, group_a(group).transposed());
@@ -116,12 +116,12 @@ pub(crate) fn forward<R: Real>(
 ) {
     let bias = linear.bias.as_deref();
     if let Some(weight) = linear.weight.as_packed() {
-        let (residual, bias) = (residual.map(View::as_f32), bias.map(bytemuck::cast_slice));
+        let (residual, bias) = (residual.map(View::into_f32), bias.map(bytemuck::cast_slice));
         let own = Term::new(x.rounded(), weight);
         let finish = |block: &mut ViewMut<'_, f32>, rows, columns| add_rows(block, residual, bias, rows, columns);
         if let Some(adapter) = adapter {
-            room.low.pack(adapter.low.as_f32());
-            room.columns.pack_along(member_b(adapter.member).as_f32(), adapter.member.scale.to_f64() as f32);
+            room.low.pack(adapter.low.into_f32());
+            room.columns.pack_along(member_b(adapter.member).into_f32(), adapter.member.scale.to_f64() as f32);
             rounded_product(&[own, Term::new(&room.low, &room.columns)], y, finish);
         } else {
             rounded_product(&[own], y, finish);
@@ -232,7 +232,7 @@ pub(crate) fn backward_low<R: Real>(
 ) {
     let b = member_b(member);
     if let Some(rounded) = dy.rounded {
-        room.columns.pack_across(b.as_f32(), member.scale.to_f64() as f32);
+        room.columns.pack_across(b.into_f32(), member.scale.to_f64() as f32);
         return rounded_product(&[Term::new(rounded, &room.columns)], dlow, |_, _, _| ());
     }
     let dy = dy.values;
@@ -262,8 +262,8 @@ pub(crate) fn backward_input<R: Real, const N: usize>(
     let packed = outputs.map(|(linear, dy)| linear.weight.as_packed().map(|weight| Term::turned(dy.rounded(), weight)));
     if packed.iter().all(Option::is_some) {
         if let Some((group, dlow)) = low {
-            room.low.pack(dlow.as_f32());
-            room.columns.pack_across(group_a(group).as_f32(), 1.0);
+            room.low.pack(dlow.into_f32());
+            room.columns.pack_across(group_a(group).into_f32(), 1.0);
         }
         let own = low.map(|_| Term::new(&room.low, &room.columns));
         let mut terms = [packed[0].expect("all are packed"); LARGEST_GROUP + 1];

@@ -19,10 +19,13 @@ fn has_tiles() -> bool {
     /// Leaf 7, EDX: bf16 products, tiles.
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
-    if __cpuid_count(0, 0).eax < 7 {
+    #[allow(unused_unsafe, reason = "safe in newer compilers than the oldest supported one")]
+    // SAFETY: every 64-bit x86 processor has the instruction.
+    let leaf = |number| unsafe { __cpuid_count(number, 0) };
+    if leaf(0).eax < 7 {
         return false;
     }
-    let features = __cpuid_count(7, 0).edx;
+    let features = leaf(7).edx;
     features & AMX_BF16 != 0 && features & AMX_TILE != 0
 }
 

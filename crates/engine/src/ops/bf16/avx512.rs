@@ -129,7 +129,7 @@ pub(super) fn round_columns(rows: &[&[f32]], scale: f32, panel: &mut [Line]) {
                 let (low, high) = part.split_at(part.len().min(TILE));
                 *value = round(_mm512_mul_ps(some(low), scale), _mm512_mul_ps(some(high), scale));
             }
-            for (line, value) in lines.iter_mut().zip(transposed(values)) {
+            for (line, value) in lines.iter_mut().zip(transposed(&values)) {
                 store(line, value);
             }
         }
@@ -154,9 +154,9 @@ pub(super) fn round_pair(even: &[f32], odd: &[f32], scale: f32, pair: usize, ste
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn interleave() -> __m512i {
-    let words: [u16; SIDE] = std::array::from_fn(|i| (i / 2 + i % 2 * TILE) as u16);
-    // SAFETY: 64 bytes of any content are a vector.
-    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+    let words = Line(std::array::from_fn(|i| (i / 2 + i % 2 * TILE) as u16));
+    // SAFETY: the line is there.
+    unsafe { load(&raw const words) }
 }
 
 /// Turns a block of 32 columns by 32 of depth of a packed matrix into 32 of depth by 32 columns.
@@ -164,9 +164,9 @@ fn interleave() -> __m512i {
 pub(super) fn turn(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) {
     // Words 0, 2, 4, ... and 1, 3, 5, ... of two vectors.
     let select = |odd: u16| {
-        let words: [u16; SIDE] = std::array::from_fn(|i| 2 * i as u16 + odd);
-        // SAFETY: 64 bytes of any content are a vector.
-        unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+        let words = Line(std::array::from_fn(|i| 2 * i as u16 + odd));
+        // SAFETY: the line is there.
+        unsafe { load(&raw const words) }
     };
     let (even, odd) = (select(0), select(1));
     for (tile, to) in to.chunks_exact_mut(TILE).enumerate() {
@@ -179,7 +179,7 @@ pub(super) fn turn(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) {
             values[0] = _mm512_permutex2var_epi16(first, even, second);
             values[1] = _mm512_permutex2var_epi16(first, odd, second);
         }
-        for (line, value) in to.iter_mut().zip(transposed(values)) {
+        for (line, value) in to.iter_mut().zip(transposed(&values)) {
             store(line, value);
         }
     }
@@ -188,9 +188,9 @@ pub(super) fn turn(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) {
 /// Transposes 16 by 16 words of 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512i; TILE]) -> [__m512i; TILE] {
+fn transposed(rows: &[__m512i; TILE]) -> [__m512i; TILE] {
     // Within lanes of four: rows 4 g .. 4 g + 4 become columns.
-    let mut lanes = rows;
+    let mut lanes = *rows;
     for group in 0..4 {
         let r = &rows[4 * group..4 * group + 4];
         let (a, b) = (_mm512_unpacklo_epi32(r[0], r[1]), _mm512_unpackhi_epi32(r[0], r[1]));
@@ -201,7 +201,7 @@ fn transposed(rows: [__m512i; TILE]) -> [__m512i; TILE] {
         lanes[4 * group + 3] = _mm512_unpackhi_epi64(b, d);
     }
     // Lane `l` of `lanes[4 g + c]` is rows 4 g .. 4 g + 4 of column 4 l + c: collect the lanes of a column.
-    let mut columns = rows;
+    let mut columns = *rows;
     for c in 0..4 {
         let [p, q, r, s] = [lanes[c], lanes[4 + c], lanes[8 + c], lanes[12 + c]];
         let (low, high) = (_mm512_shuffle_i32x4::<0x44>(p, q), _mm512_shuffle_i32x4::<0xee>(p, q));

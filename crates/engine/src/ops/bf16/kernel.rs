@@ -100,7 +100,7 @@ impl Session {
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = (runs, target, stride, accumulate);
+            let _ = (self.kernel, runs, target, stride, accumulate);
             unreachable!("no kernel is there");
         }
     }

@@ -32,6 +32,7 @@ pub(super) fn fit(lines: &mut Vec<Line>, length: usize) -> &mut [Line] {
 
 /// The rounded rows of a left operand, `[rows, depth]`. The buffer is kept for the next one.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the shape of a matrix is its rows and its columns")]
 pub(crate) struct Rows {
     lines: Vec<Line>,
     rows: usize,
@@ -84,6 +85,7 @@ impl Rows {
 /// The rounded columns of a right operand, `[depth, columns]`; of weights `[outputs, inputs]`, which stand
 /// for the right operand of `y = x W^T`, the columns are the outputs and the depth the inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "the shape of a matrix is its rows and its columns")]
 pub(crate) struct Columns {
     lines: Vec<Line>,
     columns: usize,
