@@ -11,6 +11,12 @@ use tabpo_engine::{
 /// Largest absolute difference of a logit; logits of the fixtures have a standard deviation of about 1.
 const LOGITS: f32 = 1e-4;
 
+#[derive(serde::Deserialize)]
+struct Continuation {
+    prompt: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
 #[test]
 fn logits_of_every_family() {
     for family in FAMILIES {
@@ -76,11 +82,6 @@ fn dynamic_scaling_follows_each_sequence() {
         let rows: Vec<u32> = (0..ids.len() as u32).collect();
         let found = logits(&model, None, &batch, &rows, &mut workspace);
         assert_close(&found, &reference[&format!("logits.{i}")], LOGITS, &format!("sequence {i}"));
-    }
-    #[derive(serde::Deserialize)]
-    struct Continuation {
-        prompt: Vec<u32>,
-        greedy: Vec<u32>,
     }
     let record: Continuation =
         serde_json::from_slice(&std::fs::read(variant.join("base.json")).expect("base")).expect("base");

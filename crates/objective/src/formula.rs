@@ -34,7 +34,6 @@ pub enum Reach {
 /// What an objective needs beside the policy's log-probs of the chosen completion, token roles and
 /// the difference mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "a list of independent needs")]
 pub struct Needs {
     /// Log-probs of a rejected completion.
     pub rejected: Reach,

@@ -159,7 +159,7 @@ fn packed_weights_are_read_back() {
     for output in 0..outputs {
         columns.copy_column(output, &mut row);
         for (&read, &value) in row.iter().zip(&w[output * inputs..]) {
-            assert_eq!(f64::from(read), rounded(value));
+            assert_eq!(read, rounded(value));
         }
     }
 }
