@@ -33,7 +33,8 @@ const SMALL: [&str; 13] = [
 fn arguments(directory: &Path, config: &Path) -> Vec<String> {
     let mut arguments = vec!["run".to_owned(), config.display().to_string()];
     let directory = format!("run.directory={}", directory.display());
-    for setting in SMALL.iter().copied().chain([directory.as_str(), "evaluate.resamples=50"]) {
+    let rates = "preference.learning_rates=[3e-4]";
+    for setting in SMALL.iter().copied().chain([directory.as_str(), "evaluate.resamples=50", rates]) {
         arguments.extend(["--set".to_owned(), setting.to_owned()]);
     }
     arguments

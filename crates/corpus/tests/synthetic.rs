@@ -113,7 +113,7 @@ fn the_biased_annotator_errs_at_the_stated_rate_and_only_about_labels() {
 
 #[test]
 fn copies_have_other_words_in_the_same_places() {
-    let corpus = synthetic::generate(&small(5));
+    let corpus = synthetic::generate(&SyntheticConfig { gold: 200, ..small(5) });
     let copies = synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3);
     assert_eq!(copies, synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3));
     assert_eq!(copies.len(), 2 * corpus.gold.len());

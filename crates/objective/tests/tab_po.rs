@@ -28,7 +28,9 @@ fn role(token: u32) -> Role {
 
 /// The form with only the terms that `weights` names.
 fn only(weights: &Value) -> Objective {
-    let mut parameters = json!({"name": "tab-po", "preference": 0.0, "decision": 0.0, "barrier": 0.0, "anchor": 0.0});
+    let off = json!({"preference": 0.0, "decision": 0.0, "decision_target": null, "barrier": 0.0, "anchor": 0.0});
+    let mut parameters = off;
+    parameters["name"] = json!("tab-po");
     for (key, value) in weights.as_object().expect("hyper-parameters") {
         parameters[key] = value.clone();
     }

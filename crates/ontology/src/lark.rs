@@ -129,7 +129,7 @@ impl AnswerGrammar {
             let regex = Map::from_iter([("substring_chunks".to_owned(), self.chunks.clone())]);
             rules.add("SOURCE", &format!("%regex {}", Value::Object(regex)));
             let excluded = exhausted.iter().copied().chain(repeated.iter().map(|(text, _)| *text));
-            rules.add("SPAN", &span(&excluded.collect::<Vec<_>>()));
+            rules.add("SPAN", &span(&excluded.collect::<Vec<_>>(), self.source.contains(ESCAPED_BLANKS)));
         }
         if linked {
             // Checked by the next stage; here only so that a token may reach into it.
@@ -335,10 +335,17 @@ fn repeated_texts(source: &str, words: &[Range<usize>]) -> Vec<String> {
     repeated
 }
 
+/// Blanks that JSON writes as an escape.
+const ESCAPED_BLANKS: [char; 4] = ['\t', '\n', '\r', '\u{c}'];
+
 /// One or more neighbouring chunks of the source without blanks at either end, but none of the
-/// excluded texts.
-fn span(excluded: &[&str]) -> String {
-    let mut span = r"SOURCE & /[^ \t\n](.*[^ \t\n])?/".to_owned();
+/// excluded texts; `escapes` says whether the source has [`ESCAPED_BLANKS`].
+fn span(excluded: &[&str], escapes: bool) -> String {
+    let mut span = r"SOURCE & /[^ ](.*[^ ])?/".to_owned();
+    if escapes {
+        // At the end, a backslash before the letter begins an escape only if it is not one itself.
+        span.push_str(r" & ~/\\[tnrf](.*)/ & ~/(.*[^\\])?(\\\\)*\\[tnrf]/");
+    }
     if !excluded.is_empty() {
         let texts: Vec<String> = excluded.iter().map(|text| literal(&escaped(text))).collect();
         write!(span, " & ~( {} )", texts.join(" | ")).expect("writing to a string succeeds");

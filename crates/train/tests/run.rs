@@ -128,7 +128,7 @@ fn the_reference_is_computed_once_for_all_epochs_seeds_and_objectives() {
     let examples = examples(9, 2, 10);
     let folder = tempfile::tempdir().expect("a folder");
     let mut counts = Vec::new();
-    for (objective, seed) in [("dpo", 1), ("dpo", 2), ("tab-po", 3)] {
+    for (objective, seed) in [("dpo", 1), ("dpo", 2), ("tab-po-released", 3)] {
         let mut settings = settings(objective, TrainBudget::Epochs(2));
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
@@ -193,7 +193,7 @@ fn a_tiny_model_learns_eight_sentences_by_heart() {
 fn preference_training_widens_the_margin() {
     let model = model::<f32>(15);
     let examples = examples(8, 2, 16);
-    let mut settings = settings("dpo", TrainBudget::Steps(30));
+    let mut settings = settings("dpo", TrainBudget::Steps(60));
     settings.schedule.peak = 3e-3;
     let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
     let (_, records) = run(policy, &examples, &settings);
