@@ -63,6 +63,12 @@ fn a_relation_to_no_entity_is_shown() {
 }
 
 #[test]
+fn a_warm_up_on_nothing_is_refused() {
+    let stderr = run_configuration("[sft]\n", "[warmup]\nsentences = 0\n\n[sft]\n");
+    assert!(stderr.contains("[warmup]") && stderr.contains("warmup.copies"), "{stderr}");
+}
+
+#[test]
 fn a_wrong_configuration_key_is_answered_with_line_and_nearest() {
     let stderr = run_configuration("per_example = 2", "per_exmaple = 2");
     assert!(

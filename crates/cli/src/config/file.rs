@@ -127,6 +127,10 @@ fn check(config: &RunConfig) -> Result<(), CliError> {
         return Err(CliError::input("pairs.per_example is 0").with_hint("preference objectives need at least 1"));
     }
     if let Some(warmup) = &config.warmup {
+        if warmup.sentences == 0 && warmup.copies == 0 {
+            return Err(CliError::input("[warmup] has neither sentences nor copies")
+                .with_hint("set warmup.sentences, warmup.copies or both, or remove the section"));
+        }
         for (name, share) in [("own_words", warmup.own_words), ("replaced", warmup.replaced)] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(CliError::input(format!("warmup.{name} is a share of the words, between 0 and 1")));

@@ -96,10 +96,6 @@ impl Run<'_> {
         let start = Artefact { path: base.clone(), digest };
         let Some(warmup) = &self.config.warmup else { return Ok(start) };
         let documents = warmup_documents(self.config, &self.splits.train);
-        if documents.is_empty() {
-            return Err(CliError::input("[warmup] has neither sentences nor copies")
-                .with_hint("set warmup.sentences, warmup.copies or both, or remove the section"));
-        }
         let ontology = synthetic::ontology();
         if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.ontology)) {
             return Err(CliError::input(
