@@ -120,16 +120,22 @@ fn tokens_never_mix_structure_and_values() {
 }
 
 #[test]
-fn the_first_word_of_a_span_is_the_same_in_source_and_answer() {
+fn a_span_has_the_same_tokens_in_source_and_answer() {
     let tokenizer = trained();
-    let source = tokenizer.encode_with_offsets(SOURCES[0]).expect("encoding");
-    let answer = tokenizer.encode_with_offsets(ANSWERS[0]).expect("encoding");
-    let token_at = |encoding: &tabpo_engine::Encoding, start: usize| {
-        let position = encoding.ranges.iter().position(|range| range.start == start).expect("a token starts here");
-        encoding.ids[position]
-    };
-    let at = |text: &str| text.find("convolutional networks").expect("the span is there");
-    assert_eq!(token_at(&source, at(SOURCES[0])), token_at(&answer, at(ANSWERS[0])));
+    for (source, answer, span) in
+        [(SOURCES[0], ANSWERS[0], "convolutional networks"), (SOURCES[1], ANSWERS[1], "KITTI dataset")]
+    {
+        let tokens_of = |text: &str| -> Vec<u32> {
+            let encoding = tokenizer.encode_with_offsets(text).expect("encoding");
+            let start = text.find(span).expect("the span is there");
+            let inside = |range: &std::ops::Range<usize>| start <= range.start && range.end <= start + span.len();
+            let found: Vec<usize> = (0..encoding.ids.len()).filter(|&index| inside(&encoding.ranges[index])).collect();
+            let covered: usize = found.iter().map(|&index| encoding.ranges[index].len()).sum();
+            assert_eq!(covered, span.len(), "tokens end where the span ends in {text}");
+            found.into_iter().map(|index| encoding.ids[index]).collect()
+        };
+        assert_eq!(tokens_of(source), tokens_of(answer), "{span}");
+    }
 }
 
 #[test]

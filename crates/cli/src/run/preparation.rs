@@ -42,22 +42,16 @@ impl Run<'_> {
             .with("model", model)
             .with("seed", &self.config.run.seed)
             .with("level", &self.config.data.level)
-            .with(
-                "warmup",
-                &self
-                    .config
-                    .warmup
-                    .as_ref()
-                    .map(|warmup| (warmup.sentences, warmup.own_words, warmup.copies, warmup.replaced)),
-            )
+            .with("warmup", &self.config.warmup.as_ref().map(|warmup| (warmup.sentences, warmup.own_words)))
             .with("ontology", &self.digests.ontology)
             .with("train", &self.digests.train);
         let folder = self.stage_folder("base");
         let (config, context) = (self.config, self.context);
         let (splits, ontology) = (&self.splits, &self.ontology);
         self.ledger.stage(context, "base", &key, &["base".into()], || {
-            let warmup = warmup_documents(config, &splits.train);
-            let documents = warmup.iter().chain(&splits.train);
+            // Not on the copies: half of their rare words are invented.
+            let built_in = warmup_sentences(config, &splits.train);
+            let documents = built_in.iter().chain(&splits.train);
             let texts = documents.flat_map(|document| texts(document, config, ontology));
             let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
             let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
@@ -243,18 +237,25 @@ fn uses_own_answers(config: &RunConfig) -> bool {
     config.pairs.sources.iter().any(|source| source.starts_with("on-policy"))
 }
 
-/// The built-in corpus in the words of the run's own training documents, so that what the model
-/// learns to copy are the words that it will see, and copies of those documents in other words.
+/// What the warm-up trains on: sentences of the built-in corpus, and copies of the run's own training
+/// documents in other words.
 fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
+    let Some(warmup) = &config.warmup else { return Vec::new() };
+    let mut documents = warmup_sentences(config, train);
+    let seed = derived_seed(config.run.seed, "warmup copies");
+    documents.extend(relexicalise::copies(train, warmup.copies, warmup.replaced, seed));
+    documents
+}
+
+/// The built-in corpus in the words of the run's own training documents, so that what the model
+/// learns to copy are the words that it will see.
+fn warmup_sentences(config: &RunConfig, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
     let documents = synthetic::generate(&sizes).gold;
     let seed = derived_seed(config.run.seed, "warmup words");
-    let mut documents = relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed);
-    let seed = derived_seed(config.run.seed, "warmup copies");
-    documents.extend(relexicalise::copies(train, warmup.copies, warmup.replaced, seed));
-    documents
+    relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed)
 }
 
 /// Sources and answers of a document: what a tokenizer is trained on.

@@ -6,6 +6,7 @@
 //! hold the same sentence.
 
 pub mod bias;
+mod exchange;
 mod frames;
 pub mod relexicalise;
 mod sentence;

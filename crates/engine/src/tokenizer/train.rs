@@ -16,9 +16,11 @@ use tokenizers::{
 ///   that a decision such as "another entity or none" is one token, and so that no token mixes
 ///   structure with the value beside it;
 /// - escape sequences inside JSON strings;
-/// - words with their *trailing* space, so that the first token of a span is the same in running
-///   text and at the start of a JSON string; hyphenated words (and labels) are one piece;
-/// - punctuation, and other white space.
+/// - words without the spaces around them, so that every token of a span is the same in running text
+///   and in a JSON string, wherever the span starts and ends: copying is then one and the same thing
+///   for every word, and where a span ends is decided at one token, a space or a quote. Hyphenated
+///   words (and labels) are one piece;
+/// - punctuation, and white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BpeOptions {
     /// Number of tokens, including the 256 bytes and the special tokens.
@@ -50,14 +52,14 @@ impl Default for BpeOptions {
 /// its quotes are escaped there.
 const PIECES: &str = concat!(
     // An escape sequence.
-    r#"\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}) ?"#,
+    r#"\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})"#,
     // The end of a value, if any, one or more keys, and the start of a value.
     r#"|(?:\{|",|,|"?\},\{|"?\}\],)?(?:"[\w -]+":(?:"|\[\{|\[\]\}|\[\],|))+"#,
     // The end of an item, a list or the answer.
     r#"|"\}(?:\]\}?)?|\}\]\}"#,
-    r#"|\w+(?:-\w+)* ?"#,
-    r#"|["\\] ?"#,
-    r#"|[^\w\s"\\]+ ?"#,
+    r#"|\w+(?:-\w+)*"#,
+    r#"|["\\]"#,
+    r#"|[^\w\s"\\]+"#,
     r#"|\s+"#,
 );
 
