@@ -17,10 +17,18 @@ pub struct RunArgs {
     /// Replace a key of the configuration, for example --set sft.epochs=2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     replacements: Vec<String>,
+    /// Memory for training to stay below where possible, in GB: `memory_gb` of every stage
+    #[arg(long, value_name = "GB")]
+    memory_gb: Option<f64>,
 }
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
 pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
-    let config = config::load(&arguments.config, &arguments.replacements)?;
+    let mut config = config::load(&arguments.config, &arguments.replacements)?;
+    if arguments.memory_gb.is_some() {
+        let warmup = config.warmup.as_mut().map(|warmup| &mut warmup.train);
+        let sections = [&mut config.sft, &mut config.preference.train].into_iter().chain(warmup);
+        sections.for_each(|section| section.memory_gb = arguments.memory_gb);
+    }
     run::execute(&config, until, context)
 }

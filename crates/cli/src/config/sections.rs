@@ -271,11 +271,21 @@ pub struct PairsSection {
     pub sources: Vec<String>,
     /// Share of each kind of edit; the measured and curated mix where empty.
     pub mix: BTreeMap<String, f64>,
+    /// For the source `on-policy`, where the curated documents are training documents: models that
+    /// are trained to answer them, each without the part that it answers. With 1, the SFT model
+    /// itself answers.
+    pub folds: usize,
 }
 
 impl Default for PairsSection {
     fn default() -> Self {
-        Self { per_example: 2, patterns: None, sources: vec!["modes".into(), "patterns".into()], mix: BTreeMap::new() }
+        Self {
+            per_example: 2,
+            patterns: None,
+            sources: vec!["modes".into(), "patterns".into()],
+            mix: BTreeMap::new(),
+            folds: 1,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod comparison;
 mod directory;
 mod examples;
 mod ledger;
+mod own_answers;
 mod page;
 mod policy;
 mod prediction;
@@ -23,6 +24,7 @@ use tabpo_pairs::Patterns;
 use self::{
     directory::{RunDirectory, write_atomically},
     ledger::{Key, Ledger},
+    own_answers::Fold,
     splits::Splits,
     systems::System,
 };
@@ -88,6 +90,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
     };
     preparation::pair_settings(config)?;
     let splits = Splits::load(config, &ontology, context)?;
+    own_answers::check(config, &splits.train, &splits.curated)?;
     let base = base_digest(config)?;
     let digests = Digests {
         ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
@@ -116,7 +119,7 @@ impl Run<'_> {
             return done(&self.stage_folder("sft"));
         }
         let modes = self.error_stage(&sft, &voice)?;
-        let pairs = self.pair_stage(&sft, &voice, &modes)?;
+        let pairs = self.pair_stage(&start, &sft, &voice, &modes)?;
         if until == Until::Pairs {
             return done(&pairs.path);
         }
@@ -152,6 +155,8 @@ enum Part {
     Validation,
     /// The curated documents, for on-policy negatives.
     Curated,
+    /// Those of them that one fold holds out.
+    CuratedFold(Fold),
     /// The test documents.
     Test,
     /// The test documents under the ontology's grammar.

@@ -1,6 +1,7 @@
 //! Predictions: a model's answers for the units of some documents, one JSON line each.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
@@ -40,17 +41,23 @@ impl Run<'_> {
     ) -> Result<Artefact<PathBuf>, CliError> {
         let place = place.as_ref();
         let path = self.directory.path(place)?;
+        let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
         let (documents, gold) = match part {
-            Part::Validation => (&self.splits.validation, &self.digests.validation),
-            Part::Curated => (&self.splits.curated, &self.digests.curated),
-            Part::Test | Part::TestConstrained => (&self.splits.test, &self.digests.test),
+            Part::Validation => whole(self.splits.validation.as_slice(), &self.digests.validation),
+            Part::Curated => whole(&self.splits.curated, &self.digests.curated),
+            Part::CuratedFold(fold) => {
+                let held_out = fold.held_out(&self.splits.curated);
+                let digest = splits::digest(&held_out);
+                (Cow::Owned(held_out), digest)
+            }
+            Part::Test | Part::TestConstrained => whole(&self.splits.test, &self.digests.test),
         };
         let constrained = part == Part::TestConstrained;
         let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.config.predict.clone() };
         let name = place.with_extension("").display().to_string();
         let key = key(&name)
             .with("policy", &policy.digest)
-            .with("documents", gold)
+            .with("documents", &gold)
             .with("level", &self.config.data.level)
             .with("settings", &settings)
             .with("ontology", &self.digests.ontology);
@@ -68,7 +75,7 @@ impl Run<'_> {
         let context = self.context;
         let digest = self
             .ledger
-            .stage(context, &name, &key, &[place.to_owned()], || prediction.write(documents, &path, &id, context))?;
+            .stage(context, &name, &key, &[place.to_owned()], || prediction.write(&documents, &path, &id, context))?;
         Ok(Artefact { path, digest })
     }
 }

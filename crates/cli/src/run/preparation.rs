@@ -1,6 +1,6 @@
 //! The stages up to the preference pairs: base model, warm-up, SFT, error modes, pairs.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{collections::HashMap, fs, io::Write, path::PathBuf};
 
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{
@@ -108,7 +108,7 @@ impl Run<'_> {
         trained
     }
 
-    fn supervised(
+    pub(super) fn supervised(
         &mut self,
         name: &str,
         documents: &[Document],
@@ -166,18 +166,17 @@ impl Run<'_> {
     }
 
     /// Preference pairs for the curated documents.
+    ///
+    /// `start` is what SFT started from.
     pub(super) fn pair_stage(
         &mut self,
+        start: &Trained,
         sft: &Trained,
         voice: &Voice,
         found: &Artefact<PathBuf>,
     ) -> Result<Artefact<PathBuf>, CliError> {
         let settings = pair_settings(self.config)?;
-        let own = if uses_own_answers(self.config) {
-            Some(self.predict("pairs/own-answers.jsonl", sft, super::Part::Curated, voice)?)
-        } else {
-            None
-        };
+        let own = if uses_own_answers(self.config) { self.own_answers(start, sft, voice)? } else { Vec::new() };
         let path = self.directory.path("pairs/pairs.jsonl")?;
         let key = key("pairs")
             .with("settings", &self.config.pairs)
@@ -187,7 +186,7 @@ impl Run<'_> {
             .with("ontology", &self.digests.ontology)
             .with("documents", &self.digests.curated)
             .with("modes", &found.digest)
-            .with("own", &own.as_ref().map(|own| &own.digest));
+            .with("own", &own.iter().map(|own| &own.digest).collect::<Vec<_>>());
         let (documents, ontology, patterns) = (&self.splits.curated, &self.ontology, &self.patterns);
         let outputs = ["pairs/pairs.jsonl".into(), "pairs/summary.json".into()];
         let summary_path = self.directory.path("pairs/summary.json")?;
@@ -195,14 +194,17 @@ impl Run<'_> {
             let text = fs::read_to_string(&found.path).or_failed()?;
             let measured: ErrorModes = serde_json::from_str(&text).or_failed()?;
             let rates = ModeRates::new(&measured, ontology, ModeRates::SMOOTHING).or_failed()?;
-            let own = own.as_ref().map(|own| prediction::by_unit(&own.path)).transpose()?.unwrap_or_default();
+            let mut answers = HashMap::new();
+            for own in &own {
+                answers.extend(prediction::by_unit(&own.path)?);
+            }
             let tokenize = |text: &str| voice.tokenizer.encode(text).unwrap_or_default();
             let mut builder = PairBuilder::new(ontology, patterns, &rates, settings.clone(), Some(&tokenize));
             let mut lines = Vec::new();
             let each = documents.iter().cloned().map(Ok::<_, CliError>);
-            let answers =
-                |unit: &Unit| own.get(&(unit.document.key.clone(), unit.sentence)).cloned().into_iter().collect();
-            builder.build(each, answers, |record| record.write(&mut lines).or_failed())?;
+            let of_unit =
+                |unit: &Unit| answers.get(&(unit.document.key.clone(), unit.sentence)).cloned().into_iter().collect();
+            builder.build(each, of_unit, |record| record.write(&mut lines).or_failed())?;
             lines.flush().or_failed()?;
             write_atomically(&path, &lines)?;
             let summary = serde_json::to_vec_pretty(&builder.summary()).expect("a summary is plain data");
