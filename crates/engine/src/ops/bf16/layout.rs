@@ -30,22 +30,64 @@ pub(super) fn fit(lines: &mut Vec<Line>, length: usize) -> &mut [Line] {
     &mut lines[..length]
 }
 
-/// The rounded rows of a left operand, `[rows, depth]`. The buffer is kept for the next one.
-#[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "the shape of a matrix is its rows and its columns")]
-pub(crate) struct Rows {
+/// Panels of either kind, for a number of vectors (rows or columns) of a common depth. The buffer is kept
+/// for the next operand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Panels {
     lines: Vec<Line>,
-    rows: usize,
+    vectors: usize,
     depth: usize,
+}
+
+impl Panels {
+    /// Takes another shape; gives the lines of all panels, of which each has as many as the second value
+    /// says.
+    fn reshape(&mut self, vectors: usize, depth: usize) -> (&mut [Line], usize) {
+        (self.vectors, self.depth) = (vectors, depth);
+        let length = self.panel_lines();
+        (fit(&mut self.lines, vectors.div_ceil(SIDE) * length), length)
+    }
+
+    /// Number of rows or columns.
+    pub(super) fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// Length of each.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.depth.div_ceil(SIDE)
+    }
+
+    fn panel_lines(&self) -> usize {
+        self.steps() * STEP_LINES
+    }
+
+    /// The lines of one panel.
+    pub(super) fn panel(&self, panel: usize) -> &[Line] {
+        &self.lines[panel * self.panel_lines()..][..self.panel_lines()]
+    }
+
+    /// Bytes of the buffer.
+    fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+}
+
+/// The rounded rows of a left operand, `[rows, depth]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    pub(super) panels: Panels,
 }
 
 impl Rows {
     /// Rounds a matrix with contiguous rows, in parallel.
     pub(crate) fn pack(&mut self, x: View<'_, f32>) {
         assert!(avx512::is_there(), "operands are packed for a kernel that is there");
-        (self.rows, self.depth) = (x.height, x.width);
-        let length = self.steps() * STEP_LINES;
-        let lines = fit(&mut self.lines, x.height.div_ceil(SIDE) * length);
+        let (lines, length) = self.panels.reshape(x.height, x.width);
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let rows = panel * SIDE..x.height.min((panel + 1) * SIDE);
             if rows.len() < SIDE {
@@ -58,48 +100,26 @@ impl Rows {
         });
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub(crate) fn depth(&self) -> usize {
-        self.depth
-    }
-
-    pub(super) fn steps(&self) -> usize {
-        self.depth.div_ceil(SIDE)
-    }
-
-    /// The lines of one panel.
-    pub(super) fn panel(&self, panel: usize) -> &[Line] {
-        let length = self.steps() * STEP_LINES;
-        &self.lines[panel * length..(panel + 1) * length]
-    }
-
     /// Bytes of the buffer.
     pub(crate) fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
+        self.panels.bytes()
     }
 }
 
 /// The rounded columns of a right operand, `[depth, columns]`; of weights `[outputs, inputs]`, which stand
 /// for the right operand of `y = x W^T`, the columns are the outputs and the depth the inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(clippy::struct_field_names, reason = "the shape of a matrix is its rows and its columns")]
 pub(crate) struct Columns {
-    lines: Vec<Line>,
-    columns: usize,
-    depth: usize,
+    pub(super) panels: Panels,
 }
 
 impl Columns {
     /// Packs weights of any stored type; `widen(output, row)` writes one row of them.
     pub(crate) fn of_weights(outputs: usize, inputs: usize, widen: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         assert!(avx512::is_there(), "weights are packed for a kernel that is there");
-        let mut packed = Self { lines: Vec::new(), columns: outputs, depth: inputs };
-        let length = packed.steps() * STEP_LINES;
-        packed.lines = vec![Line::ZERO; outputs.div_ceil(SIDE) * length];
-        packed.lines.par_chunks_mut(length).enumerate().for_each_init(
+        let mut packed = Self::default();
+        let (lines, length) = packed.panels.reshape(outputs, inputs);
+        lines.par_chunks_mut(length).enumerate().for_each_init(
             || vec![0.0; SIDE * inputs],
             |values, (panel, lines)| {
                 let columns = panel * SIDE..outputs.min((panel + 1) * SIDE);
@@ -120,9 +140,7 @@ impl Columns {
     /// Packs `scale` times a small matrix `[columns, depth]` with contiguous rows.
     pub(crate) fn pack_along(&mut self, matrix: View<'_, f32>, scale: f32) {
         assert!(avx512::is_there(), "operands are packed for a kernel that is there");
-        (self.columns, self.depth) = (matrix.height, matrix.width);
-        let length = self.steps() * STEP_LINES;
-        let lines = fit(&mut self.lines, matrix.height.div_ceil(SIDE) * length);
+        let (lines, length) = self.panels.reshape(matrix.height, matrix.width);
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let mut rows: [&[f32]; SIDE] = [&[]; SIDE];
             let numbers = panel * SIDE..matrix.height.min((panel + 1) * SIDE);
@@ -137,9 +155,7 @@ impl Columns {
     /// Packs `scale` times a small matrix `[depth, columns]` with contiguous rows.
     pub(crate) fn pack_across(&mut self, matrix: View<'_, f32>, scale: f32) {
         assert!(avx512::is_there(), "operands are packed for a kernel that is there");
-        (self.columns, self.depth) = (matrix.width, matrix.height);
-        let length = self.steps() * STEP_LINES;
-        let lines = fit(&mut self.lines, matrix.width.div_ceil(SIDE) * length);
+        let (lines, length) = self.panels.reshape(matrix.width, matrix.height);
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let columns = panel * SIDE..matrix.width.min((panel + 1) * SIDE);
             let row = |depth: usize| if depth < matrix.height { &matrix.row(depth)[columns.clone()] } else { &[] };
@@ -155,10 +171,10 @@ impl Columns {
 
     /// Writes the weights of one output.
     pub(crate) fn copy_column<R: Real>(&self, column: usize, out: &mut [R]) {
-        assert!(column < self.columns && out.len() == self.depth, "a column of the matrix and its depth");
+        assert!(column < self.columns() && out.len() == self.depth(), "a column of the matrix and its depth");
         let tile = column % SIDE / 16 * 16;
         let word = column % 16 * 2;
-        for (out, step) in out.chunks_mut(SIDE).zip(self.panel(column / SIDE).chunks_exact(STEP_LINES)) {
+        for (out, step) in out.chunks_mut(SIDE).zip(self.panels.panel(column / SIDE).chunks_exact(STEP_LINES)) {
             for (out, line) in out.chunks_mut(2).zip(&step[tile..]) {
                 for (out, &bits) in out.iter_mut().zip(&line.0[word..]) {
                     *out = R::from_f32(f32::from_bits(u32::from(bits) << 16));
@@ -169,33 +185,23 @@ impl Columns {
 
     /// Number of columns: outputs of weights.
     pub(crate) fn columns(&self) -> usize {
-        self.columns
+        self.panels.vectors()
     }
 
     /// The depth: inputs of weights.
     pub(crate) fn depth(&self) -> usize {
-        self.depth
-    }
-
-    pub(super) fn steps(&self) -> usize {
-        self.depth.div_ceil(SIDE)
-    }
-
-    /// The lines of one panel.
-    pub(super) fn panel(&self, panel: usize) -> &[Line] {
-        let length = self.steps() * STEP_LINES;
-        &self.lines[panel * length..(panel + 1) * length]
+        self.panels.depth()
     }
 
     /// Bytes of the buffer.
     pub(crate) fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
+        self.panels.bytes()
     }
 
     /// The packed numbers, for a digest.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         let bytes = self.bytes();
         // SAFETY: a line is 64 bytes without padding, and every byte may be read as such.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), bytes) }
+        unsafe { std::slice::from_raw_parts(self.panels.lines.as_ptr().cast(), bytes) }
     }
 }

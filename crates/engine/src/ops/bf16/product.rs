@@ -32,13 +32,13 @@ pub(crate) struct Term<'a> {
 impl<'a> Term<'a> {
     /// `rows * columns`
     pub(crate) fn new(rows: &'a Rows, columns: &'a Columns) -> Self {
-        assert_eq!(rows.depth(), columns.depth(), "the operands' depths agree");
+        assert_eq!(rows.panels.depth(), columns.depth(), "the operands' depths agree");
         Self { rows, columns, turned: false }
     }
 
     /// `rows * columns^T`
     pub(crate) fn turned(rows: &'a Rows, columns: &'a Columns) -> Self {
-        assert_eq!(rows.depth(), columns.columns(), "the operands' depths agree");
+        assert_eq!(rows.panels.depth(), columns.columns(), "the operands' depths agree");
         Self { rows, columns, turned: true }
     }
 
@@ -49,10 +49,10 @@ impl<'a> Term<'a> {
     /// The panel of columns over some steps; a turned one is written into `room`.
     fn columns(&self, panel: usize, steps: Range<usize>, room: &mut [Line]) -> *const Line {
         if !self.turned {
-            return self.columns.panel(panel)[steps.start * STEP_LINES..steps.end * STEP_LINES].as_ptr();
+            return self.columns.panels.panel(panel)[steps.start * STEP_LINES..steps.end * STEP_LINES].as_ptr();
         }
         for (step, to) in steps.zip(room.as_chunks_mut::<STEP_LINES>().0) {
-            let from = &self.columns.panel(step)[panel * STEP_LINES..].as_chunks::<STEP_LINES>().0[0];
+            let from = &self.columns.panels.panel(step)[panel * STEP_LINES..].as_chunks::<STEP_LINES>().0[0];
             // SAFETY: whoever packed the columns checked that the machine has the instructions.
             unsafe { avx512::turn(from, to) };
         }
@@ -70,7 +70,7 @@ fn pieces(terms: &[Term<'_>]) -> impl Iterator<Item = ([Piece; MOST_RUNS], usize
         let mut list: [Piece; MOST_RUNS] = std::array::from_fn(|_| (0, 0..0));
         let (mut count, mut left) = (0, STEPS);
         while count < MOST_RUNS && left > 0 && at.0 < terms.len() {
-            let steps = terms[at.0].rows.steps();
+            let steps = terms[at.0].rows.panels.steps();
             let end = steps.min(at.1 + left);
             list[count] = (at.0, at.1..end);
             (count, left) = (count + 1, left - (end - at.1));
@@ -93,8 +93,10 @@ pub(crate) fn product(
     const PANELS: usize = 4;
 
     let (height, width) = (target.height, target.width);
-    assert!(!terms.is_empty() && terms.iter().all(|term| term.rows.rows() == height && term.width() == width));
-    assert!(terms.iter().all(|term| term.rows.depth() > 0));
+    assert!(
+        !terms.is_empty() && terms.iter().all(|term| term.rows.panels.vectors() == height && term.width() == width)
+    );
+    assert!(terms.iter().all(|term| term.rows.panels.depth() > 0));
     if height == 0 || width == 0 {
         return;
     }
@@ -110,7 +112,7 @@ pub(crate) fn product(
                         let panel = (place.rows.start + top) / SIDE;
                         let mut runs = [Run { rows: std::ptr::null(), columns: std::ptr::null(), steps: 0 }; MOST_RUNS];
                         for ((run, (term, steps)), columns) in runs.iter_mut().zip(&list[..count]).zip(columns) {
-                            let rows = terms[*term].rows.panel(panel)[steps.start * STEP_LINES..].as_ptr();
+                            let rows = terms[*term].rows.panels.panel(panel)[steps.start * STEP_LINES..].as_ptr();
                             *run = Run { rows, columns, steps: steps.len() };
                         }
                         let size = (SIDE.min(target.height - top), SIDE.min(target.width - left));
