@@ -23,6 +23,8 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     shape: Shape,
+    /// Whether it is a string with escapes.
+    escaped: bool,
     start: usize,
     end: usize,
     next: usize,
@@ -59,6 +61,19 @@ enum Expect {
     CommaOrEnd,
 }
 
+/// The bytes that stand for themselves in a string: all but control bytes, quote and backslash.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        plain[control] = false;
+        control += 1;
+    }
+    plain[b'"' as usize] = false;
+    plain[b'\\' as usize] = false;
+    plain
+};
+
 struct Reader<'a> {
     text: &'a str,
     position: usize,
@@ -70,7 +85,9 @@ struct Reader<'a> {
 impl<'a> Json<'a> {
     /// Reads a text that holds exactly one value, blanks around it aside.
     pub(crate) fn read(text: &'a str) -> Result<Self, JsonFault> {
-        let mut reader = Reader { text, position: 0, nodes: Vec::new(), open: Vec::new() };
+        // Answers have a node every eight bytes or so.
+        let nodes = Vec::with_capacity((text.len() / 8).min(1024));
+        let mut reader = Reader { text, position: 0, nodes, open: Vec::with_capacity(8) };
         reader.skip_blanks();
         let rest = &text[reader.position..];
         if rest.is_empty() {
@@ -170,7 +187,7 @@ impl Reader<'_> {
 
     fn open_container(&mut self, shape: Shape) {
         self.open.push(self.nodes.len());
-        self.nodes.push(Node { shape, start: self.position, end: self.position, next: 0 });
+        self.nodes.push(Node { shape, escaped: false, start: self.position, end: self.position, next: 0 });
         self.position += 1;
     }
 
@@ -198,9 +215,9 @@ impl Reader<'_> {
         }
     }
 
-    fn leaf(&mut self, shape: Shape, start: usize) {
+    fn leaf(&mut self, shape: Shape, escaped: bool, start: usize) {
         let next = self.nodes.len() + 1;
-        self.nodes.push(Node { shape, start, end: self.position, next });
+        self.nodes.push(Node { shape, escaped, start, end: self.position, next });
     }
 
     fn word(&mut self, word: &str, shape: Shape) -> Result<(), JsonFault> {
@@ -208,7 +225,7 @@ impl Reader<'_> {
         for &byte in word.as_bytes() {
             self.expect(byte)?;
         }
-        self.leaf(shape, start);
+        self.leaf(shape, false, start);
         Ok(())
     }
 
@@ -233,7 +250,7 @@ impl Reader<'_> {
             }
             self.digits()?;
         }
-        self.leaf(Shape::Number, start);
+        self.leaf(Shape::Number, false, start);
         Ok(())
     }
 
@@ -247,32 +264,40 @@ impl Reader<'_> {
 
     fn string(&mut self) -> Result<(), JsonFault> {
         let start = self.position;
+        let mut escaped = false;
         self.position += 1;
         loop {
+            let rest = &self.text.as_bytes()[self.position..];
+            self.position += rest.iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    self.position += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.position += 1,
-                        Some(b'u') => {
-                            self.position += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                                    return self.unexpected();
-                                }
-                                self.position += 1;
-                            }
-                        }
-                        _ => return self.unexpected(),
-                    }
+                    escaped = true;
+                    self.escape()?;
                 }
-                Some(0..=0x1f) | None => return self.unexpected(),
-                Some(_) => self.position += 1,
+                _ => return self.unexpected(),
             }
         }
         self.position += 1;
-        self.leaf(Shape::String, start);
+        self.leaf(Shape::String, escaped, start);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), JsonFault> {
+        self.position += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.position += 1,
+            Some(b'u') => {
+                self.position += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return self.unexpected();
+                    }
+                    self.position += 1;
+                }
+            }
+            _ => return self.unexpected(),
+        }
         Ok(())
     }
 }
@@ -316,10 +341,10 @@ impl<'a, 'b> Value<'a, 'b> {
 
     /// The content of a string; unpaired surrogates become U+FFFD.
     pub(crate) fn string(self) -> Option<Cow<'a, str>> {
-        (self.shape() == Shape::String).then(|| {
-            let raw = self.raw();
-            let content = &raw[1..raw.len() - 1];
-            if content.contains('\\') { Cow::Owned(unescape(content)) } else { Cow::Borrowed(content) }
+        let node = self.get();
+        (node.shape == Shape::String).then(|| {
+            let content = &self.json.text[node.start + 1..node.end - 1];
+            if node.escaped { Cow::Owned(unescape(content)) } else { Cow::Borrowed(content) }
         })
     }
 

@@ -2,12 +2,18 @@
 //!
 //! Everything is written under a temporary name in the same folder, synced and renamed, so that a
 //! file that exists is whole. A file that is dropped before it is finished leaves nothing behind.
+//!
+//! [`LineBlocks`] reads big files of lines.
+
+mod lines;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+pub use lines::{Block, Line, LineBlocks};
 
 /// A file on its way: what is written to it appears under its name with [`Replacement::finish`].
 #[derive(Debug)]
