@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use tabpo_files::plain_length;
+
 use crate::FaultKind;
 
 /// What a value is.
@@ -60,19 +62,6 @@ enum Expect {
     KeyOrEnd,
     CommaOrEnd,
 }
-
-/// The bytes that stand for themselves in a string: all but control bytes, quote and backslash.
-const PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut control = 0;
-    while control < 0x20 {
-        plain[control] = false;
-        control += 1;
-    }
-    plain[b'"' as usize] = false;
-    plain[b'\\' as usize] = false;
-    plain
-};
 
 struct Reader<'a> {
     text: &'a str,
@@ -264,21 +253,26 @@ impl Reader<'_> {
 
     fn string(&mut self) -> Result<(), JsonFault> {
         let start = self.position;
+        let bytes = self.text.as_bytes();
         let mut escaped = false;
-        self.position += 1;
+        let mut end = start + 1;
         loop {
-            let rest = &self.text.as_bytes()[self.position..];
-            self.position += rest.iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(rest.len());
-            match self.peek() {
+            end += plain_length(&bytes[end..]);
+            match bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
+                    self.position = end;
                     self.escape()?;
+                    end = self.position;
                 }
-                _ => return self.unexpected(),
+                _ => {
+                    self.position = end;
+                    return self.unexpected();
+                }
             }
         }
-        self.position += 1;
+        self.position = end + 1;
         self.leaf(Shape::String, escaped, start);
         Ok(())
     }

@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tabpo_files::{Block, Line, LineBlocks};
+use tabpo_files::{Block, Line, LineBlocks, PlainJson};
 
 use crate::error::EvaluationError;
 
@@ -112,15 +113,15 @@ fn is_blank(line: &str) -> bool {
 }
 
 /// The fields that the index needs.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
     doc_key: Option<Cow<'a, str>>,
     #[serde(default)]
     sent: Option<Value>,
-    output: Option<serde::de::IgnoredAny>,
-    predicted_ner: Option<serde::de::IgnoredAny>,
-    predicted_relations: Option<serde::de::IgnoredAny>,
+    output: Option<IgnoredAny>,
+    predicted_ner: Option<IgnoredAny>,
+    predicted_relations: Option<IgnoredAny>,
 }
 
 impl Head<'_> {
@@ -135,6 +136,31 @@ impl Head<'_> {
     }
 }
 
+/// The head of a line as programs write them, the document first; `None` for any other line. What
+/// comes behind the head is looked at when the document is read.
+fn plain_head(text: &str) -> Option<Head<'_>> {
+    let mut head = Head::default();
+    let mut json = PlainJson::new(text);
+    json.object(|json, name| {
+        match name {
+            "doc_key" if head.doc_key.is_none() => head.doc_key = Some(json.string()?),
+            "sent" if head.sent.is_none() => head.sent = Some(json.nullable(PlainJson::integer)?.into()),
+            "output" if head.doc_key.is_some() && head.sent.is_some() => {
+                head.output = Some(IgnoredAny);
+                json.skip_rest()?;
+            }
+            "predicted_ner" if head.doc_key.is_some() && !text.contains("\"output\"") => {
+                head.predicted_ner = Some(IgnoredAny);
+                json.skip_rest()?;
+            }
+            _ => return None,
+        }
+        Some(())
+    })?;
+    head.sent = head.sent.filter(|sent| !sent.is_null());
+    json.is_at_end().then_some(head)
+}
+
 /// The kind of a line, its document, and whether it is about the whole document; `None` for a blank
 /// line.
 fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<'a, str>, bool)>, EvaluationError> {
@@ -143,7 +169,10 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
     if is_blank(text) {
         return Ok(None);
     }
-    let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    let head = match plain_head(text) {
+        Some(head) => head,
+        None => serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?,
+    };
     let kind = head.kind().ok_or_else(|| {
         invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())
     })?;
@@ -153,7 +182,7 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
 }
 
 /// Bytes that are read at a time for the index.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 18;
 
 /// Lines that one thread takes at a time.
 const LINES: usize = 64;

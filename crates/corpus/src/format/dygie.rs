@@ -12,6 +12,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::json;
+use tabpo_files::PlainJson;
 use tabpo_ontology::Ontology;
 
 use crate::{
@@ -96,9 +97,43 @@ impl<'de> Deserialize<'de> for Line<'de> {
     }
 }
 
+/// A line as programs write them; `None` for any other line.
+fn plain_line(text: &str) -> Option<Line<'_>> {
+    let mut line = Line::default();
+    let mut json = PlainJson::new(text);
+    json.object(|json, name| {
+        // A field that comes twice is left to the general reader.
+        let first = match name {
+            "doc_key" => line.key.replace(json.string()?.into_owned()).is_none(),
+            "sentences" => line.sentences.replace(Lists::plain(json, |json| json.string().map(Text))?).is_none(),
+            "ner" => {
+                let mentions = Lists::plain(json, |json| {
+                    let ([start, end], name) = json.numbers_and_name()?;
+                    Some((start, end, Text(name)))
+                });
+                line.ner.replace(mentions?).is_none()
+            }
+            "relations" => {
+                let relations = Lists::plain(json, |json| {
+                    let ([head_start, head_end, tail_start, tail_end], name) = json.numbers_and_name()?;
+                    Some((head_start, head_end, tail_start, tail_end, Text(name)))
+                });
+                line.relations.replace(relations?).is_none()
+            }
+            "clusters" => line.clusters.replace(Lists::plain(json, PlainJson::pair)?).is_none(),
+            _ => false,
+        };
+        first.then_some(())
+    })?;
+    json.is_at_end().then_some(line)
+}
+
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let mut line: Line = serde_json::from_str(content)?;
+    let mut line = match plain_line(content) {
+        Some(line) => line,
+        None => serde_json::from_str(content)?,
+    };
     for field in std::mem::take(&mut line.unknown) {
         notes.add(Note::IgnoredField(field));
     }

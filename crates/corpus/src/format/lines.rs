@@ -42,7 +42,7 @@ impl From<serde_json::Error> for LineError {
 pub(crate) type LineParser = fn(&str, &Ontology, &mut Notes) -> Result<Document, LineError>;
 
 /// Bytes that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 18;
 
 /// Lines that one thread takes at a time.
 const LINES: usize = 16;

@@ -6,6 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, SeqAccess, Visitor},
 };
+use tabpo_files::PlainJson;
 
 /// Lists, kept one behind the other: a corpus has many short ones.
 #[derive(Clone, Debug)]
@@ -25,6 +26,21 @@ impl<T> Lists<T> {
     /// Lists without items.
     pub(crate) fn empty(count: usize) -> Self {
         Self { items: Vec::new(), ends: vec![0; count] }
+    }
+
+    /// Reads lists; `item` reads one item.
+    pub(crate) fn plain<'a>(
+        json: &mut PlainJson<'a>,
+        mut item: impl FnMut(&mut PlainJson<'a>) -> Option<T>,
+    ) -> Option<Self> {
+        // An item is some thirty bytes long, or shorter.
+        let mut all = Self { items: Vec::with_capacity(json.remaining() / 32), ends: Vec::with_capacity(16) };
+        json.list(|json| {
+            json.list(|json| item(json).map(|item| all.items.push(item)))?;
+            all.ends.push(all.items.len());
+            Some(())
+        })?;
+        Some(all)
     }
 
     /// How many lists there are.

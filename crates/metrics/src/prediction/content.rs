@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tabpo_files::PlainJson;
 
 use super::{PredictedLine, PredictionKind};
 use crate::error::EvaluationError;
@@ -59,6 +60,27 @@ struct RawLine<'a> {
     output: Cow<'a, str>,
 }
 
+/// A line of raw output as programs write them; `None` for any other line.
+fn plain_raw_line(text: &str) -> Option<RawLine<'_>> {
+    let (mut doc_key, mut sent, mut output) = (None, None, None);
+    let mut json = PlainJson::new(text);
+    json.object(|json, name| {
+        // A field that comes twice is a fault.
+        let first = match name {
+            "doc_key" => doc_key.replace(json.string()?).is_none(),
+            "sent" => sent.replace(json.nullable(PlainJson::integer)?).is_none(),
+            "output" => output.replace(json.string()?).is_none(),
+            _ => false,
+        };
+        first.then_some(())
+    })?;
+    let sent = match sent.flatten() {
+        Some(sent) => Some(u32::try_from(sent).ok()?),
+        None => None,
+    };
+    json.is_at_end().then_some(RawLine { doc_key: doc_key?, sent, output: output? })
+}
+
 fn raw_units<'a>(
     lines: &[PredictedLine<'a>],
     sentences: usize,
@@ -67,7 +89,10 @@ fn raw_units<'a>(
     let mut units = Vec::with_capacity(lines.len());
     for line in lines {
         let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
-        let output: RawLine = serde_json::from_str(line.text).map_err(|error| invalid(error.to_string()))?;
+        let output: RawLine = match plain_raw_line(line.text) {
+            Some(output) => output,
+            None => serde_json::from_str(line.text).map_err(|error| invalid(error.to_string()))?,
+        };
         if let Some(sent) = output.sent.filter(|&sent| sent as usize >= sentences) {
             return Err(invalid(format!(
                 "`sent` is {sent}, but the document `{}` has the sentences 0 to {}",
@@ -153,6 +178,38 @@ impl<'de, const N: usize> Deserialize<'de> for Item<'de, N> {
     }
 }
 
+/// A line by offset as programs write them; `None` for any other line.
+fn plain_offset_line(text: &str) -> Option<OffsetLine<Item<'_, 2>, Item<'_, 4>>> {
+    let (mut doc_key, mut predicted_ner, mut predicted_relations) = (None, None, None);
+    let mut json = PlainJson::new(text);
+    json.object(|json, name| {
+        // A field that comes twice is a fault.
+        let first = match name {
+            "doc_key" => doc_key.replace(json.string()?).is_none(),
+            "predicted_ner" => predicted_ner.replace(plain_lists(json)?).is_none(),
+            "predicted_relations" => predicted_relations.replace(plain_lists(json)?).is_none(),
+            _ => false,
+        };
+        first.then_some(())
+    })?;
+    json.is_at_end().then_some(OffsetLine { predicted_ner, predicted_relations })
+}
+
+fn plain_lists<'a, const N: usize>(json: &mut PlainJson<'a>) -> Option<Lists<Item<'a, N>>> {
+    let mut lists = Vec::new();
+    json.list(|json| {
+        let mut list = Vec::new();
+        json.list(|json| {
+            let (tokens, name) = json.numbers_and_name()?;
+            list.push(Item { tokens, name });
+            Some(())
+        })?;
+        lists.push(list);
+        Some(())
+    })?;
+    Some(lists)
+}
+
 fn offset_units<'a>(
     lines: &[PredictedLine<'a>],
     sentences: usize,
@@ -164,8 +221,10 @@ fn offset_units<'a>(
         return Err(EvaluationError::invalid(path, second.number, found));
     }
     let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
-    let parsed: OffsetLine<Item<2>, Item<4>> =
-        serde_json::from_str(line.text).map_err(|error| invalid(explain(line.text, sentences, &error)))?;
+    let parsed: OffsetLine<Item<2>, Item<4>> = match plain_offset_line(line.text) {
+        Some(parsed) => parsed,
+        None => serde_json::from_str(line.text).map_err(|error| invalid(explain(line.text, sentences, &error)))?,
+    };
     let (ner, relations) = parsed.lists(sentences).map_err(invalid)?;
     let units = (0..).zip(ner.into_iter().zip(relations));
     let units = units.map(|(index, (entities, relations))| {
