@@ -210,11 +210,10 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
         let (heads, tails) = (bearing(head), bearing(tail));
-        let pairs = heads.iter().flat_map(|&(_, head, first)| {
-            tails.iter().map(move |&(_, tail, second)| ((head, first), (tail, second)))
-        });
-        let free =
-            pairs.filter(|&((head, _), (tail, _))| head != tail && taken.get(&(head, tail, label)).is_none());
+        let pairs = heads
+            .iter()
+            .flat_map(|&(_, head, first)| tails.iter().map(move |&(_, tail, second)| ((head, first), (tail, second))));
+        let free = pairs.filter(|&((head, _), (tail, _))| head != tail && taken.get(&(head, tail, label)).is_none());
         let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));
         let arguments = nearest.map(|((head_span, head), (tail_span, tail))| {
             taken.insert((head_span, tail_span, label), ());

@@ -297,8 +297,8 @@ impl Reader<'_> {
 }
 
 impl<'a, 'b> Value<'a, 'b> {
-    fn get(self) -> Node {
-        self.json.nodes[self.node]
+    fn get(self) -> &'b Node {
+        &self.json.nodes[self.node]
     }
 
     pub(crate) fn shape(self) -> Shape {

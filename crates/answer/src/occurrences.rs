@@ -63,12 +63,12 @@ impl<'a> Source<'a> {
     /// overlap. The 1-based position in this list is what the occurrence key of an answer means.
     pub(crate) fn occurrences(&self, text: &str, found: &mut Vec<Span>) {
         found.clear();
-        let Some(first) = text.as_bytes().first() else { return };
-        let source = self.text.as_bytes();
+        let Some(&first) = text.as_bytes().first() else { return };
+        let (source, base) = (self.text.as_bytes(), self.base);
         for (index, token) in self.tokens.iter().enumerate() {
-            let start = (token.start - self.base) as usize;
+            let start = (token.start - base) as usize;
             // Most tokens differ in the first byte already.
-            if source.get(start) != Some(first) || !source[start..].starts_with(text.as_bytes()) {
+            if source.get(start).is_none_or(|&byte| byte != first) || !source[start..].starts_with(text.as_bytes()) {
                 continue;
             }
             let end = token.start + text.len() as u32;

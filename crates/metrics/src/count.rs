@@ -61,13 +61,7 @@ impl Row<'_> {
     }
 
     /// Compares two sorted sets, label by label; returns how many items match.
-    fn sets<T: Ord + Copy>(
-        &mut self,
-        family: Family,
-        gold: &[T],
-        predicted: &[T],
-        slot: impl Fn(&T) -> u32,
-    ) -> u32 {
+    fn sets<T: Ord + Copy>(&mut self, family: Family, gold: &[T], predicted: &[T], slot: impl Fn(&T) -> u32) -> u32 {
         self.sets_where(family, gold, predicted, slot, |_| true)
     }
 
@@ -127,8 +121,8 @@ impl<'l> Counter<'l> {
         predicted.start_document();
         let mut relaxed = 0;
         for (_, gold_items, predicted_items) in &document.units {
-            gold.start_unit(&gold_items.entities, texts, row);
-            predicted.start_unit(&predicted_items.entities, texts, row);
+            gold.start_unit(&gold_items.entities, &[], texts, row);
+            predicted.start_unit(&predicted_items.entities, &gold.placed_texts, texts, row);
             let (sides, items) = ([&*gold, &*predicted], [gold_items, predicted_items]);
             entities::count(row, sides, items, &mut counted.confusion, typed);
             if layout.has_subtypes() {
@@ -189,7 +183,8 @@ fn raw_facts(row: &mut Row, predicted: &Items, faults: &mut BTreeMap<FaultKind, 
 fn label_set(row: &mut Row, family: Family, gold: &Labels, predicted: &Labels) {
     let different = |labels: &[u32]| labels.iter().filter(|&&count| count > 0).count();
     let invalid = row.invalid_entity() as usize;
-    let both = gold[..invalid].iter().zip(&predicted[..invalid]).filter(|(gold, predicted)| **gold > 0 && **predicted > 0);
+    let both =
+        gold[..invalid].iter().zip(&predicted[..invalid]).filter(|(gold, predicted)| **gold > 0 && **predicted > 0);
     row.add(family, 0, both.count() as u32, different(&predicted[..invalid]), different(gold));
 }
 

@@ -144,10 +144,11 @@ impl<'a> Items<'a> {
             EntityItem { place, label, subtype, text: place_text(document, place), grounding: None }
         });
         let entities = entities.collect();
-        let relations = offsets.relations.iter().map(|Item { tokens: [head_start, head_end, tail_start, tail_end], name }| {
-            let (head, tail) = (place(*head_start, *head_end), place(*tail_start, *tail_end));
-            RelationItem { head, tail, label: ontology.relation_in_data(name) }
-        });
+        let relations =
+            offsets.relations.iter().map(|Item { tokens: [head_start, head_end, tail_start, tail_end], name }| {
+                let (head, tail) = (place(*head_start, *head_end), place(*tail_start, *tail_end));
+                RelationItem { head, tail, label: ontology.relation_in_data(name) }
+            });
         Self { entities, relations: relations.collect(), repeated_relations: 0, raw: None }
     }
 

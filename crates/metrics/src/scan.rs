@@ -134,7 +134,8 @@ where
             let document = document.borrow();
             let lines = text.lines(runs.clone(), &path)?;
             let predicted = contents(&lines, kind, document.sentences.len(), &path)?;
-            let whole = if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
+            let whole =
+                if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
             let (units, missing) = pair_units(document, &predicted, &nothing, whole, ontology);
             missing_units += if lines.is_empty() { 0 } else { missing };
             score(&mut result, &DocumentUnits { document, units });

@@ -195,7 +195,9 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
 }
 
 fn push_token(document: &mut Document, token: &str, notes: &mut Notes) -> Result<(), Problem> {
-    if token.trim_start().is_empty() {
+    // Only a token that begins with a blank may be blank.
+    let begins_with_letter = token.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    if !begins_with_letter && token.trim().is_empty() {
         let index = document.tokens.len();
         return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
     }

@@ -4,7 +4,7 @@ use tabpo_corpus::Document;
 use tabpo_ontology::RelationLabelId;
 
 use super::Row;
-use super::side::{Side, make_set};
+use super::side::{Side, make_set, text_at};
 use crate::items::{Items, Place, RelationItem, place_text};
 use crate::layout::Family;
 use crate::relaxed::Texts;
@@ -131,23 +131,13 @@ impl Scratch {
     }
 
     /// Compares relations by the texts of their arguments; one without texts equals no other.
-    fn texts(
-        &mut self,
-        row: &mut Row,
-        document: &Document,
-        texts: &mut Texts,
-        sides: [&Side; 2],
-        items: [&Items; 2],
-    ) {
+    fn texts(&mut self, row: &mut Row, document: &Document, texts: &mut Texts, sides: [&Side; 2], items: [&Items; 2]) {
         for index in 0..2 {
             let set = &mut self.texts[index];
             set.clear();
             let mut text = |place: Place| {
-                let known = &sides[index].placed_texts;
-                match known.binary_search_by_key(&place, |&(other, _)| other) {
-                    Ok(found) => Some(known[found].1),
-                    Err(_) => place_text(document, place).map(|text| texts.number(&text)),
-                }
+                let known = text_at(&sides[index].placed_texts, place);
+                known.or_else(|| place_text(document, place).map(|text| texts.number(&text)))
             };
             for item in &items[index].relations {
                 let (_, _, slot) = key(row, item);

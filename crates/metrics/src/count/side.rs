@@ -44,8 +44,9 @@ impl Side {
         self.document_worded.clear();
     }
 
-    /// Takes in the entities of a unit.
-    pub(super) fn start_unit(&mut self, entities: &[EntityItem], texts: &mut Texts, row: &Row) {
+    /// Takes in the entities of a unit. `known` are places whose texts have numbers already, sorted:
+    /// what stands at the same place has the same text.
+    pub(super) fn start_unit(&mut self, entities: &[EntityItem], known: &[(Place, u32)], texts: &mut Texts, row: &Row) {
         self.entities.clear();
         self.labelled_texts.clear();
         self.placed_texts.clear();
@@ -55,7 +56,7 @@ impl Side {
             let slot = entity_slot(item, row);
             self.entities.push((item.place, slot));
             if let Some(text) = &item.text {
-                let text = texts.number(text);
+                let text = text_at(known, item.place).unwrap_or_else(|| texts.number(text));
                 let span = item.place.span();
                 self.labelled_texts.push((text, slot));
                 self.labels[slot as usize] += 1;
@@ -82,6 +83,12 @@ impl Side {
     pub(super) fn has_entity_at(&self, place: Place) -> bool {
         self.entities.binary_search_by_key(&place, |&(other, _)| other).is_ok()
     }
+}
+
+/// The text of a place in a sorted list.
+pub(super) fn text_at(known: &[(Place, u32)], place: Place) -> Option<u32> {
+    let found = known.binary_search_by_key(&place, |&(other, _)| other).ok()?;
+    Some(known[found].1)
 }
 
 /// The label slot of an entity.

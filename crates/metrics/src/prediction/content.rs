@@ -227,9 +227,8 @@ fn offset_units<'a>(
     };
     let (ner, relations) = parsed.lists(sentences).map_err(invalid)?;
     let units = (0..).zip(ner.into_iter().zip(relations));
-    let units = units.map(|(index, (entities, relations))| {
-        (Some(index), Content::Offsets(Offsets { entities, relations }))
-    });
+    let units =
+        units.map(|(index, (entities, relations))| (Some(index), Content::Offsets(Offsets { entities, relations })));
     Ok(units.collect())
 }
 
