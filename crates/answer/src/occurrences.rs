@@ -95,10 +95,10 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
-    // Without early exits, so that many bytes are looked at in one step.
-    let plain = bytes.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte));
-    let pairs = bytes.iter().zip(&bytes[1..]);
-    plain && pairs.fold(true, |single, (a, b)| single & ((*a != b' ') | (*b != b' ')))
+    // Counted to the end, so that many bytes are looked at in one step.
+    let others = bytes.iter().filter(|byte| !(b' '..=b'~').contains(byte)).count();
+    let double_blanks = bytes.iter().zip(&bytes[1..]).filter(|&pair| pair == (&b' ', &b' ')).count();
+    others == 0 && double_blanks == 0
 }
 
 fn push_normalised(normal: &mut String, text: &str) {

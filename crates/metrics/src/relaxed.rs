@@ -13,7 +13,7 @@ use crate::interner::Interner;
 /// looking at a string again. Made to be cleared and filled again and again.
 #[derive(Default)]
 pub(crate) struct Texts {
-    texts: Interner,
+    known: Interner,
     words: Interner,
     /// The words of each text.
     sets: Vec<WordSet>,
@@ -36,7 +36,7 @@ pub(crate) type WordedItem = (Option<Span>, u32);
 impl Texts {
     /// Forgets all texts.
     pub(crate) fn clear(&mut self) {
-        self.texts.clear();
+        self.known.clear();
         self.words.clear();
         self.sets.clear();
         self.numbers.clear();
@@ -44,7 +44,7 @@ impl Texts {
 
     /// The number of a text in normal form; equal texts have the same.
     pub(crate) fn number(&mut self, text: &str) -> u32 {
-        let number = self.texts.number(text.as_bytes());
+        let number = self.known.number(text.as_bytes());
         if number as usize == self.sets.len() {
             self.add_words(text);
         }
@@ -303,7 +303,9 @@ mod tests {
     fn matching_is_maximum() {
         let edges = |lists: &[&[usize]]| {
             let mut edges = Edges::default();
-            lists.iter().for_each(|list| edges.add(list.iter().copied()));
+            for list in lists {
+                edges.add(list.iter().copied());
+            }
             edges
         };
         // A greedy choice of 0 for the first left node would block the second.

@@ -7,6 +7,9 @@ use super::side::{Side, entity_slot};
 use crate::items::{Items, Place};
 use crate::layout::{Family, Tally};
 
+/// A place and a label slot.
+type Entity = (Place, u32);
+
 /// Compares places and labels, as sets and as lists, and texts.
 ///
 /// Afterwards `typed` holds the places, sorted, that have a predicted label which is right.
@@ -68,7 +71,7 @@ pub(super) fn count(
 }
 
 /// The smaller of the first places of two sorted lists.
-fn first_place(a: &[(Place, u32)], b: &[(Place, u32)]) -> Option<Place> {
+fn first_place(a: &[Entity], b: &[Entity]) -> Option<Place> {
     match (a.first(), b.first()) {
         (Some(&(a, _)), Some(&(b, _))) => Some(a.min(b)),
         (a, b) => a.or(b).map(|&(place, _)| place),
@@ -76,12 +79,12 @@ fn first_place(a: &[(Place, u32)], b: &[(Place, u32)]) -> Option<Place> {
 }
 
 /// What a sorted list has at a place that is not behind its first one, and the rest of the list.
-fn split(entities: &[(Place, u32)], place: Place) -> (&[(Place, u32)], &[(Place, u32)]) {
+fn split(entities: &[Entity], place: Place) -> (&[Entity], &[Entity]) {
     entities.split_at(entities.iter().take_while(|&&(other, _)| other == place).count())
 }
 
 /// The slot whose name comes first, an unknown label last.
-fn first_by_name(row: &Row, entities: &[(Place, u32)]) -> Option<u32> {
+fn first_by_name(row: &Row, entities: &[Entity]) -> Option<u32> {
     let names = row.layout.names(Family::Ner)?;
     let slots = entities.iter().map(|&(_, slot)| slot);
     slots.min_by_key(|&slot| (slot as usize + 1 == names.len(), &names[slot as usize]))

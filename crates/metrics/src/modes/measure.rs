@@ -55,7 +55,9 @@ where
         },
         |modes| {
             for (key, units) in modes {
-                units.into_iter().for_each(|(sent, unit)| collector.add(&key, sent, unit));
+                for (sent, unit) in units {
+                    collector.add(&key, sent, unit);
+                }
             }
         },
     )?;
