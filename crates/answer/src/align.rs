@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
+use crate::first_map::FirstMap;
 use crate::occurrences::{Alignment, Source, normalise};
 use crate::{
     Answer, AnswerEntity, AnswerRelation, Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
@@ -30,9 +31,9 @@ pub enum Grounding {
 /// The items of a model's output with their places in the source. Items keep the order and number
 /// of [`Parsed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aligned {
+pub struct Aligned<'a> {
     /// One entry for each item of the entity list.
-    pub entities: Vec<AlignedEntity>,
+    pub entities: Vec<AlignedEntity<'a>>,
     /// One entry for each item of the relation list.
     pub relations: Vec<AlignedRelation>,
     /// The faults of the parser and those of grounding.
@@ -41,9 +42,9 @@ pub struct Aligned {
 
 /// An emitted entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlignedEntity {
+pub struct AlignedEntity<'a> {
     /// Its text, runs of blanks turned into one space; `None` for a malformed item.
-    pub text: Option<String>,
+    pub text: Option<Cow<'a, str>>,
     /// How well the source supports the text; `None` for a malformed item.
     pub grounding: Option<Grounding>,
     /// Where it stands, in document tokens; `None` unless it was placed.
@@ -64,7 +65,7 @@ pub struct AlignedRelation {
     pub label: Option<RelationLabelId>,
 }
 
-impl Aligned {
+impl Aligned<'_> {
     /// Whether the output is valid at a tier.
     pub fn valid_at(&self, tier: Tier) -> bool {
         valid_at(&self.faults, tier)
@@ -108,21 +109,21 @@ impl Aligned {
 /// not taken, failing that the leftmost not taken. Arguments by id go to the first *placed* entity
 /// with the id. Arguments by text go to the nearest pair of placed entities with these texts that
 /// no earlier relation of the same type has.
-pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
+pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Aligned<'a> {
     debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
     let mut source = Source::new(unit);
-    let mut occurrences: FxHashMap<Cow<str>, Vec<Span>> = FxHashMap::default();
+    let mut places = Vec::new();
     let mut alignment = Alignment::default();
     let mut faults = parsed.faults.clone();
     let mut entities = Vec::with_capacity(parsed.entities.len());
     for (index, entity) in parsed.entities.iter().enumerate() {
-        let Some(text) = entity.text.as_deref().map(normalise) else {
+        let Some(text) = entity.text.as_ref().map(normal) else {
             entities.push(AlignedEntity { text: None, grounding: None, span: None, label: None, subtype: None });
             continue;
         };
-        let places = occurrences.entry(text.clone()).or_insert_with(|| source.occurrences(&text));
+        source.occurrences(&text, &mut places);
         let span = match entity.occurrence {
-            None => alignment.default_choice(places),
+            None => alignment.default_choice(&places),
             Some(number) => usize::try_from(number).ok().and_then(|number| places.get(number.checked_sub(1)?).copied()),
         };
         if let Some(span) = span {
@@ -138,7 +139,7 @@ pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
         let item = FaultItem::Entity(index as u32);
         faults.extend(fault.map(|kind| Fault { kind, byte: entity.byte, item }));
         entities.push(AlignedEntity {
-            text: Some(text.into_owned()),
+            text: Some(text),
             grounding: Some(grounding),
             span,
             label: entity.label,
@@ -152,55 +153,75 @@ pub fn align(parsed: &Parsed, unit: &Unit, ontology: &Ontology) -> Aligned {
     Aligned { entities, relations, faults }
 }
 
+/// A text in normal form, borrowed from the output where it stands there as it is.
+fn normal<'a>(text: &Cow<'a, str>) -> Cow<'a, str> {
+    match text {
+        Cow::Borrowed(text) => normalise(text),
+        Cow::Owned(text) => Cow::Owned(normalise(text).into_owned()),
+    }
+}
+
 /// The parts of a relation, unless it is malformed.
-fn parts(relation: &ParsedRelation) -> Option<(&str, &str, RelationLabelId)> {
+fn parts<'p>(relation: &'p ParsedRelation) -> Option<(&'p str, &'p str, RelationLabelId)> {
     Some((relation.head.as_deref()?, relation.tail.as_deref()?, relation.label?))
 }
 
+/// What becomes of a relation without its three parts.
+const MALFORMED: AlignedRelation = AlignedRelation { arguments: None, label: None };
+
 fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    let mut holders: FxHashMap<&str, u32> = FxHashMap::default();
-    for (index, entity) in parsed.entities.iter().enumerate() {
-        if let (Some(id), Some(_)) = (&entity.id, entities[index].span) {
-            holders.entry(id).or_insert(index as u32);
+    let mut holders: FirstMap<&str, u32> = FirstMap::default();
+    if !parsed.relations.is_empty() {
+        for (index, entity) in parsed.entities.iter().enumerate() {
+            if let (Some(id), Some(_)) = (&entity.id, entities[index].span) {
+                holders.insert(id, index as u32);
+            }
         }
     }
     let resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
-        let arguments = holders.get(head).copied().zip(holders.get(tail).copied());
+        let arguments = holders.get(&head).zip(holders.get(&tail));
         Some(AlignedRelation { arguments, label: Some(label) })
     };
-    let malformed = AlignedRelation { arguments: None, label: None };
-    parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(malformed)).collect()
+    parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()
 }
 
 fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    // The placed entities of every text, one for each span.
-    let mut bearers: FxHashMap<&str, Vec<(Span, u32)>> = FxHashMap::default();
-    let mut seen = FxHashSet::default();
-    for (index, entity) in entities.iter().enumerate() {
-        if let (Some(text), Some(span)) = (&entity.text, entity.span)
-            && seen.insert(span)
-        {
-            bearers.entry(text).or_default().push((span, index as u32));
+    // The placed entities, one for each span, those of a text side by side.
+    let mut bearers: Vec<(&str, Span, u32)> = Vec::new();
+    if !parsed.relations.is_empty() {
+        let mut seen = FirstMap::default();
+        for (index, entity) in entities.iter().enumerate() {
+            if let (Some(text), Some(span)) = (&entity.text, entity.span)
+                && seen.insert(span, ())
+            {
+                bearers.push((text, span, index as u32));
+            }
         }
+        bearers.sort_by_key(|&(text, _, _)| text);
     }
-    let mut taken: FxHashSet<(Span, Span, RelationLabelId)> = FxHashSet::default();
+    let bearing = |text: &str| {
+        let text = normalise(text);
+        let first = bearers.partition_point(|&(other, _, _)| other < &*text);
+        let count = bearers[first..].iter().take_while(|&&(other, _, _)| other == &*text).count();
+        &bearers[first..first + count]
+    };
+    let mut taken: FirstMap<(Span, Span, RelationLabelId), ()> = FirstMap::default();
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
-        let empty = Vec::new();
-        let heads = bearers.get(&*normalise(head)).unwrap_or(&empty);
-        let tails = bearers.get(&*normalise(tail)).unwrap_or(&empty);
-        let pairs = heads.iter().flat_map(|&head| tails.iter().map(move |&tail| (head, tail)));
-        let free = pairs.filter(|&((head, _), (tail, _))| head != tail && !taken.contains(&(head, tail, label)));
+        let (heads, tails) = (bearing(head), bearing(tail));
+        let pairs = heads
+            .iter()
+            .flat_map(|&(_, head, first)| tails.iter().map(move |&(_, tail, second)| ((head, first), (tail, second))));
+        let free = pairs.filter(|&((head, _), (tail, _))| head != tail && taken.get(&(head, tail, label)).is_none());
         let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));
         let arguments = nearest.map(|((head_span, head), (tail_span, tail))| {
-            taken.insert((head_span, tail_span, label));
+            taken.insert((head_span, tail_span, label), ());
             (head, tail)
         });
         Some(AlignedRelation { arguments, label: Some(label) })
     };
-    let malformed = AlignedRelation { arguments: None, label: None };
-    parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(malformed)).collect()
+    parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()
 }
 
 /// Tokens from the end of one span to the start of the other, whichever way is shorter.

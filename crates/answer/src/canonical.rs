@@ -93,8 +93,9 @@ pub fn canonical(unit: &Unit, entities: Vec<AnswerEntity>, relations: Vec<Answer
 fn number_occurrences(unit: &Unit, entities: &mut [AnswerEntity]) {
     let source = Source::new(unit);
     let mut alignment = Alignment::default();
+    let mut occurrences = Vec::new();
     for entity in entities {
-        let occurrences = source.occurrences(&normalise(&entity.text));
+        source.occurrences(&normalise(&entity.text), &mut occurrences);
         let default = alignment.default_choice(&occurrences);
         let placed = entity.span.or(default);
         if let Some(span) = entity.span.filter(|_| placed != default) {

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use tabpo_files::plain_length;
+
 use crate::FaultKind;
 
 /// What a value is.
@@ -23,6 +25,8 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     shape: Shape,
+    /// Whether it is a string with escapes.
+    escaped: bool,
     start: usize,
     end: usize,
     next: usize,
@@ -70,7 +74,9 @@ struct Reader<'a> {
 impl<'a> Json<'a> {
     /// Reads a text that holds exactly one value, blanks around it aside.
     pub(crate) fn read(text: &'a str) -> Result<Self, JsonFault> {
-        let mut reader = Reader { text, position: 0, nodes: Vec::new(), open: Vec::new() };
+        // Answers have a node every eight bytes or so.
+        let nodes = Vec::with_capacity((text.len() / 8).min(1024));
+        let mut reader = Reader { text, position: 0, nodes, open: Vec::with_capacity(8) };
         reader.skip_blanks();
         let rest = &text[reader.position..];
         if rest.is_empty() {
@@ -170,7 +176,7 @@ impl Reader<'_> {
 
     fn open_container(&mut self, shape: Shape) {
         self.open.push(self.nodes.len());
-        self.nodes.push(Node { shape, start: self.position, end: self.position, next: 0 });
+        self.nodes.push(Node { shape, escaped: false, start: self.position, end: self.position, next: 0 });
         self.position += 1;
     }
 
@@ -198,9 +204,9 @@ impl Reader<'_> {
         }
     }
 
-    fn leaf(&mut self, shape: Shape, start: usize) {
+    fn leaf(&mut self, shape: Shape, escaped: bool, start: usize) {
         let next = self.nodes.len() + 1;
-        self.nodes.push(Node { shape, start, end: self.position, next });
+        self.nodes.push(Node { shape, escaped, start, end: self.position, next });
     }
 
     fn word(&mut self, word: &str, shape: Shape) -> Result<(), JsonFault> {
@@ -208,7 +214,7 @@ impl Reader<'_> {
         for &byte in word.as_bytes() {
             self.expect(byte)?;
         }
-        self.leaf(shape, start);
+        self.leaf(shape, false, start);
         Ok(())
     }
 
@@ -233,7 +239,7 @@ impl Reader<'_> {
             }
             self.digits()?;
         }
-        self.leaf(Shape::Number, start);
+        self.leaf(Shape::Number, false, start);
         Ok(())
     }
 
@@ -247,39 +253,52 @@ impl Reader<'_> {
 
     fn string(&mut self) -> Result<(), JsonFault> {
         let start = self.position;
-        self.position += 1;
+        let bytes = self.text.as_bytes();
+        let mut escaped = false;
+        let mut end = start + 1;
         loop {
-            match self.peek() {
+            end += plain_length(&bytes[end..]);
+            match bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    self.position += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.position += 1,
-                        Some(b'u') => {
-                            self.position += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                                    return self.unexpected();
-                                }
-                                self.position += 1;
-                            }
-                        }
-                        _ => return self.unexpected(),
-                    }
+                    escaped = true;
+                    self.position = end;
+                    self.escape()?;
+                    end = self.position;
                 }
-                Some(0..=0x1f) | None => return self.unexpected(),
-                Some(_) => self.position += 1,
+                _ => {
+                    self.position = end;
+                    return self.unexpected();
+                }
             }
         }
+        self.position = end + 1;
+        self.leaf(Shape::String, escaped, start);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), JsonFault> {
         self.position += 1;
-        self.leaf(Shape::String, start);
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.position += 1,
+            Some(b'u') => {
+                self.position += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return self.unexpected();
+                    }
+                    self.position += 1;
+                }
+            }
+            _ => return self.unexpected(),
+        }
         Ok(())
     }
 }
 
 impl<'a, 'b> Value<'a, 'b> {
-    fn get(self) -> Node {
-        self.json.nodes[self.node]
+    fn get(self) -> &'b Node {
+        &self.json.nodes[self.node]
     }
 
     pub(crate) fn shape(self) -> Shape {
@@ -316,10 +335,10 @@ impl<'a, 'b> Value<'a, 'b> {
 
     /// The content of a string; unpaired surrogates become U+FFFD.
     pub(crate) fn string(self) -> Option<Cow<'a, str>> {
-        (self.shape() == Shape::String).then(|| {
-            let raw = self.raw();
-            let content = &raw[1..raw.len() - 1];
-            if content.contains('\\') { Cow::Owned(unescape(content)) } else { Cow::Borrowed(content) }
+        let node = self.get();
+        (node.shape == Shape::String).then(|| {
+            let content = &self.json.text[node.start + 1..node.end - 1];
+            if node.escaped { Cow::Owned(unescape(content)) } else { Cow::Borrowed(content) }
         })
     }
 

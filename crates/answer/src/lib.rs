@@ -9,6 +9,7 @@
 mod align;
 mod canonical;
 mod fault;
+mod first_map;
 mod json;
 mod model;
 mod occurrences;

@@ -1,9 +1,11 @@
 //! Where a text stands in a unit.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use rustc_hash::FxHashSet;
 use tabpo_corpus::{Span, Unit};
+
+use crate::first_map::FirstMap;
 
 /// The source of a unit prepared for look-ups: its text with every run of blanks turned into one
 /// space, and the token boundaries in it.
@@ -11,9 +13,9 @@ pub(crate) struct Source<'a> {
     text: Cow<'a, str>,
     /// First document token of the unit.
     first_token: u32,
-    /// Byte ranges of the tokens in `text`.
-    starts: Vec<usize>,
-    ends: Vec<usize>,
+    /// Byte ranges of the tokens, counted so that `text` starts at `base`.
+    tokens: Cow<'a, [Range<u32>]>,
+    base: u32,
     lowercase: Option<String>,
 }
 
@@ -23,27 +25,27 @@ impl<'a> Source<'a> {
         let tokens = &document.tokens[span.range()];
         let text = unit.text();
         if is_normal(text) {
-            let first = tokens[0].start;
             return Self {
                 text: Cow::Borrowed(text),
                 first_token: span.start,
-                starts: tokens.iter().map(|token| (token.start - first) as usize).collect(),
-                ends: tokens.iter().map(|token| (token.end - first) as usize).collect(),
+                tokens: Cow::Borrowed(tokens),
+                base: tokens[0].start,
                 lowercase: None,
             };
         }
-        let (mut text, mut starts, mut ends) = (String::new(), Vec::new(), Vec::new());
+        let (mut text, mut ranges) = (String::new(), Vec::with_capacity(tokens.len()));
         let mut previous_end = None;
         for (index, token) in span.range().zip(tokens) {
             if previous_end.is_some_and(|end| end < token.start) {
                 text.push(' ');
             }
-            starts.push(text.len());
+            let start = text.len() as u32;
             push_normalised(&mut text, document.token(index));
-            ends.push(text.len());
+            ranges.push(start..text.len() as u32);
             previous_end = Some(token.end);
         }
-        Self { text: Cow::Owned(text), first_token: span.start, starts, ends, lowercase: None }
+        let (text, tokens) = (Cow::Owned(text), Cow::Owned(ranges));
+        Self { text, first_token: span.start, tokens, base: 0, lowercase: None }
     }
 
     /// Whether the text (in normal form) occurs anywhere, inside tokens too.
@@ -57,23 +59,24 @@ impl<'a> Source<'a> {
         lowercase.contains(&text.to_lowercase())
     }
 
-    /// Every token-aligned occurrence of a text in normal form, from left to right; they may
+    /// Lists every token-aligned occurrence of a text in normal form, from left to right; they may
     /// overlap. The 1-based position in this list is what the occurrence key of an answer means.
-    pub(crate) fn occurrences(&self, text: &str) -> Vec<Span> {
-        if text.is_empty() {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        for (index, &start) in self.starts.iter().enumerate() {
-            if !self.text[start..].starts_with(text) {
+    pub(crate) fn occurrences(&self, text: &str, found: &mut Vec<Span>) {
+        found.clear();
+        let Some(&first) = text.as_bytes().first() else { return };
+        let (source, base) = (self.text.as_bytes(), self.base);
+        for (index, token) in self.tokens.iter().enumerate() {
+            let start = (token.start - base) as usize;
+            // Most tokens differ in the first byte already.
+            if source.get(start).is_none_or(|&byte| byte != first) || !source[start..].starts_with(text.as_bytes()) {
                 continue;
             }
-            if let Ok(length) = self.ends[index..].binary_search(&(start + text.len())) {
+            let end = token.start + text.len() as u32;
+            if let Ok(length) = self.tokens[index..].binary_search_by_key(&end, |token| token.end) {
                 let first = self.first_token + index as u32;
                 found.push(Span::new(first, first + length as u32 + 1));
             }
         }
-        found
     }
 }
 
@@ -90,15 +93,12 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 
 /// Whether a text is plain ASCII in normal form already: the common case, told without copying.
 fn is_normal(text: &str) -> bool {
-    let mut after_blank = true;
-    for &byte in text.as_bytes() {
-        let blank = byte == b' ';
-        if !(b' '..=b'~').contains(&byte) || (blank && after_blank) {
-            return false;
-        }
-        after_blank = blank;
-    }
-    !after_blank
+    let bytes = text.as_bytes();
+    let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
+    // Counted to the end, so that many bytes are looked at in one step.
+    let others = bytes.iter().filter(|byte| !(b' '..=b'~').contains(byte)).count();
+    let double_blanks = bytes.iter().zip(&bytes[1..]).filter(|&pair| pair == (&b' ', &b' ')).count();
+    others == 0 && double_blanks == 0
 }
 
 fn push_normalised(normal: &mut String, text: &str) {
@@ -119,7 +119,7 @@ fn push_normalised(normal: &mut String, text: &str) {
 /// leftmost one not taken.
 #[derive(Default)]
 pub(crate) struct Alignment {
-    taken: FxHashSet<Span>,
+    taken: FirstMap<Span, ()>,
     /// Start of the previous aligned entity.
     position: u32,
 }
@@ -127,14 +127,14 @@ pub(crate) struct Alignment {
 impl Alignment {
     /// The occurrence that the next entity gets by default.
     pub(crate) fn default_choice(&self, occurrences: &[Span]) -> Option<Span> {
-        let free = |span: &&Span| !self.taken.contains(span);
+        let free = |span: &&Span| self.taken.get(span).is_none();
         let ahead = occurrences.partition_point(|span| span.start < self.position);
         occurrences[ahead..].iter().find(free).or_else(|| occurrences[..ahead].iter().find(free)).copied()
     }
 
     /// Records where the next entity was placed.
     pub(crate) fn place(&mut self, span: Span) {
-        self.taken.insert(span);
+        self.taken.insert(span, ());
         self.position = span.start;
     }
 }

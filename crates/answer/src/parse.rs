@@ -6,6 +6,7 @@ use rustc_hash::FxHashSet;
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
+use crate::first_map::FirstMap;
 use crate::json::{Json, Shape, Value};
 use crate::occurrences::normalise;
 use crate::{Fault, FaultItem, FaultKind, Tier};
@@ -19,13 +20,13 @@ pub enum Dialect {
     Texts,
 }
 
-/// What was found in a model's output.
+/// What was found in a model's output. Strings are borrowed from it unless they have escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub struct Parsed<'a> {
     /// One entry for each item of the entity list, malformed ones included.
-    pub entities: Vec<ParsedEntity>,
+    pub entities: Vec<ParsedEntity<'a>>,
     /// One entry for each item of the relation list, malformed ones included.
-    pub relations: Vec<ParsedRelation>,
+    pub relations: Vec<ParsedRelation<'a>>,
     /// How relations name their arguments.
     pub dialect: Dialect,
     /// Everything that is wrong, in the order in which it was noticed.
@@ -34,17 +35,17 @@ pub struct Parsed {
 
 /// An item of the entity list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParsedEntity {
+pub struct ParsedEntity<'a> {
     /// The byte of the raw text where it starts.
     pub byte: usize,
     /// Its id, if that is a string.
-    pub id: Option<String>,
+    pub id: Option<Cow<'a, str>>,
     /// Its text as written; `None` if it has none or only blanks, which makes the item malformed.
-    pub text: Option<String>,
+    pub text: Option<Cow<'a, str>>,
     /// Its label; `None` if that is missing or unknown.
     pub label: Option<EntityLabelId>,
     /// The label as written, if it is a string.
-    pub written_label: Option<String>,
+    pub written_label: Option<Cow<'a, str>>,
     /// Its sub-label, if the label is known and has this one.
     pub subtype: Option<SubtypeId>,
     /// The occurrence, if it is an integer (of whatever value).
@@ -54,18 +55,18 @@ pub struct ParsedEntity {
 /// An item of the relation list. It is malformed, and then counts as a prediction that is always
 /// wrong, if any of its three parts is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParsedRelation {
+pub struct ParsedRelation<'a> {
     /// The byte of the raw text where it starts.
     pub byte: usize,
     /// The first argument as written, if it is a string.
-    pub head: Option<String>,
+    pub head: Option<Cow<'a, str>>,
     /// Its type; `None` if that is missing or unknown.
     pub label: Option<RelationLabelId>,
     /// The second argument as written, if it is a string.
-    pub tail: Option<String>,
+    pub tail: Option<Cow<'a, str>>,
 }
 
-impl Parsed {
+impl Parsed<'_> {
     /// Whether the text, as far as it can be judged without the source, is valid at a tier.
     pub fn valid_at(&self, tier: Tier) -> bool {
         valid_at(&self.faults, tier)
@@ -79,7 +80,7 @@ impl Parsed {
 /// a key twice, the last value counts. Both argument dialects are accepted. Takes time linear in
 /// the length of `raw` (times the number of labels), needs no call stack for nesting, and never
 /// fails.
-pub fn parse(raw: &str, ontology: &Ontology) -> Parsed {
+pub fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
     let mut parser = Parser { ontology, faults: Vec::new() };
     let mut parsed =
         Parsed { entities: Vec::new(), relations: Vec::new(), dialect: Dialect::Texts, faults: Vec::new() };
@@ -114,9 +115,13 @@ impl Parser<'_> {
         }
         let mut fields = [None; N];
         let mut unknown = FxHashSet::default();
+        // Keys mostly come in the order of the format.
+        let mut next = 0;
         for (key, value) in object.members() {
             let name = key.string().expect("object keys are strings");
-            let repeated = if let Some(index) = known.iter().position(|&key| key == name) {
+            let as_expected = known.get(next).is_some_and(|&key| key == name).then_some(next);
+            let repeated = if let Some(index) = as_expected.or_else(|| known.iter().position(|&key| key == name)) {
+                next = index + 1;
                 fields[index].replace(value).is_some()
             } else {
                 self.fault(FaultKind::UnknownKey, key.byte(), item);
@@ -129,17 +134,17 @@ impl Parser<'_> {
         Some(fields)
     }
 
-    /// The elements of a list that the format demands.
-    fn list<'a, 'b>(&mut self, value: Option<Value<'a, 'b>>, byte: usize) -> Vec<Value<'a, 'b>> {
+    /// A list that the format demands.
+    fn list<'a, 'b>(&mut self, value: Option<Value<'a, 'b>>, byte: usize) -> Option<Value<'a, 'b>> {
         match value {
             None => self.fault(FaultKind::MissingKey, byte, FaultItem::Answer),
-            Some(list) if list.shape() == Shape::Array => return list.children().collect(),
+            Some(list) if list.shape() == Shape::Array => return Some(list),
             Some(other) => self.fault(FaultKind::WrongType, other.byte(), FaultItem::Answer),
         }
-        Vec::new()
+        None
     }
 
-    fn answer(&mut self, root: Value, parsed: &mut Parsed) {
+    fn answer<'a>(&mut self, root: Value<'a, '_>, parsed: &mut Parsed<'a>) {
         let keys = &self.ontology.keys;
         let related = !self.ontology.relations.is_empty();
         let (entities, relations) = if related {
@@ -148,29 +153,35 @@ impl Parser<'_> {
             (self.list(entities, root.byte()), self.list(relations, root.byte()))
         } else {
             let Some([entities]) = self.fields(root, [&keys.entities], FaultItem::Answer) else { return };
-            (self.list(entities, root.byte()), Vec::new())
+            (self.list(entities, root.byte()), None)
         };
-        let mut with_id = Vec::with_capacity(entities.len());
-        for (index, value) in entities.into_iter().enumerate() {
-            let (entity, has_id) = self.entity(value, index as u32);
+        let count = |list: Option<Value>| list.map_or(0, |list| list.children().count());
+        parsed.entities.reserve_exact(count(entities));
+        parsed.relations.reserve_exact(count(relations));
+        let mut without_id = Vec::new();
+        for (index, value) in (0..).zip(entities.into_iter().flat_map(Value::children)) {
+            let (entity, has_id) = self.entity(value, index);
+            match has_id {
+                Some(true) => parsed.dialect = Dialect::Ids,
+                Some(false) => without_id.push((index, entity.byte)),
+                None => {}
+            }
             parsed.entities.push(entity);
-            with_id.push(has_id);
         }
-        if with_id.contains(&Some(true)) {
-            parsed.dialect = Dialect::Ids;
-            for (index, _) in with_id.iter().enumerate().filter(|(_, has_id)| **has_id == Some(false)) {
-                self.fault(FaultKind::MixedIds, parsed.entities[index].byte, FaultItem::Entity(index as u32));
+        if parsed.dialect == Dialect::Ids {
+            for (index, byte) in without_id {
+                self.fault(FaultKind::MixedIds, byte, FaultItem::Entity(index));
             }
         }
-        for (index, value) in relations.into_iter().enumerate() {
-            let relation = self.relation(value, FaultItem::Relation(index as u32));
+        for (index, value) in (0..).zip(relations.into_iter().flat_map(Value::children)) {
+            let relation = self.relation(value, FaultItem::Relation(index));
             parsed.relations.push(relation);
         }
         self.references(parsed);
     }
 
     /// An entity, and whether it has the id key (`None` if it is no object).
-    fn entity(&mut self, value: Value, index: u32) -> (ParsedEntity, Option<bool>) {
+    fn entity<'a>(&mut self, value: Value<'a, '_>, index: u32) -> (ParsedEntity<'a>, Option<bool>) {
         let item = FaultItem::Entity(index);
         let byte = value.byte();
         let mut entity = ParsedEntity {
@@ -188,15 +199,15 @@ impl Parser<'_> {
             return (entity, None);
         };
         if let Some(id) = id {
-            entity.id = id.string().map(Cow::into_owned);
-            if entity.id.as_ref().is_none_or(String::is_empty) {
+            entity.id = id.string();
+            if entity.id.as_ref().is_none_or(|text| text.is_empty()) {
                 self.fault(FaultKind::BadId, id.byte(), item);
             }
         }
         match text {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(text) => {
-                entity.text = text.string().filter(|text| !text.trim().is_empty()).map(Cow::into_owned);
+                entity.text = text.string().filter(|text| !text.trim().is_empty());
                 if entity.text.is_none() {
                     self.fault(FaultKind::BlankText, text.byte(), item);
                 }
@@ -205,7 +216,7 @@ impl Parser<'_> {
         match label {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(label) => {
-                entity.written_label = label.string().map(Cow::into_owned);
+                entity.written_label = label.string();
                 entity.label = entity.written_label.as_ref().and_then(|name| self.ontology.entity_named(name));
                 if entity.label.is_none() {
                     self.fault(FaultKind::UnknownEntityLabel, label.byte(), item);
@@ -235,7 +246,7 @@ impl Parser<'_> {
         (entity, Some(id.is_some()))
     }
 
-    fn relation(&mut self, value: Value, item: FaultItem) -> ParsedRelation {
+    fn relation<'a>(&mut self, value: Value<'a, '_>, item: FaultItem) -> ParsedRelation<'a> {
         let byte = value.byte();
         let mut relation = ParsedRelation { byte, head: None, label: None, tail: None };
         let keys = &self.ontology.keys;
@@ -255,13 +266,13 @@ impl Parser<'_> {
         relation
     }
 
-    fn argument(&mut self, value: Option<Value>, byte: usize, item: FaultItem) -> Option<String> {
+    fn argument<'a>(&mut self, value: Option<Value<'a, '_>>, byte: usize, item: FaultItem) -> Option<Cow<'a, str>> {
         let Some(value) = value else {
             self.fault(FaultKind::MissingKey, byte, item);
             return None;
         };
-        let argument = value.string().map(Cow::into_owned);
-        if argument.as_ref().is_none_or(String::is_empty) {
+        let argument = value.string();
+        if argument.as_ref().is_none_or(|text| text.is_empty()) {
             self.fault(FaultKind::BadArgument, value.byte(), item);
         }
         argument
@@ -269,25 +280,24 @@ impl Parser<'_> {
 
     /// Checks ids and arguments against the entity list.
     fn references(&mut self, parsed: &Parsed) {
-        let mut names = FxHashSet::default();
+        let mut names = FirstMap::default();
         for (index, entity) in parsed.entities.iter().enumerate() {
-            match parsed.dialect {
-                Dialect::Texts => names.extend(entity.text.as_deref().map(normalise)),
-                Dialect::Ids => {
-                    if entity.id.as_deref().is_some_and(|id| !names.insert(Cow::Borrowed(id))) {
-                        self.fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index as u32));
-                    }
-                }
+            let new = match parsed.dialect {
+                Dialect::Texts => entity.text.as_deref().is_none_or(|text| names.insert(normalise(text), ())),
+                Dialect::Ids => entity.id.as_deref().is_none_or(|id| names.insert(Cow::Borrowed(id), ())),
+            };
+            if !new && parsed.dialect == Dialect::Ids {
+                self.fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index as u32));
             }
         }
         for (index, relation) in parsed.relations.iter().enumerate() {
             let item = FaultItem::Relation(index as u32);
             for argument in [&relation.head, &relation.tail].into_iter().flatten().filter(|text| !text.is_empty()) {
-                let known = match parsed.dialect {
-                    Dialect::Ids => names.contains(argument.as_str()),
-                    Dialect::Texts => names.contains(&normalise(argument)),
+                let name = match parsed.dialect {
+                    Dialect::Ids => Cow::Borrowed(&**argument),
+                    Dialect::Texts => normalise(argument),
                 };
-                if !known {
+                if names.get(&name).is_none() {
                     self.fault(FaultKind::UnresolvedArgument, relation.byte, item);
                 }
             }

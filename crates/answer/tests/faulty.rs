@@ -10,7 +10,7 @@ fn source() -> Document {
     common::document("d", &["the parser improves the parser-based optical flow"])
 }
 
-fn aligned(raw: &str) -> Aligned {
+fn aligned(raw: &str) -> Aligned<'_> {
     let (document, ontology) = (source(), common::ontology());
     align(&parse(raw, &ontology), &Unit { document: &document, sentence: Some(0) }, &ontology)
 }

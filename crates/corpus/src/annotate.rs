@@ -1,8 +1,6 @@
 //! The last step of every reader: annotation in file order becomes the sorted, checked lists of a
 //! [`Document`].
 
-use std::collections::BTreeMap;
-
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::{Document, Mention, Note, Notes, Problem, Relation};
@@ -63,25 +61,25 @@ pub(crate) fn annotate(
     ontology: &Ontology,
     notes: &mut Notes,
 ) -> Result<(), Problem> {
-    let mut positions: BTreeMap<Mention, u32> = BTreeMap::new();
-    for &mention in mentions {
-        if positions.insert(mention, 0).is_some() {
-            notes.add(Note::DuplicateMention);
-        }
+    document.mentions = mentions.to_vec();
+    document.mentions.sort_unstable();
+    document.mentions.dedup();
+    for _ in document.mentions.len()..mentions.len() {
+        notes.add(Note::DuplicateMention);
     }
-    for (index, position) in (0..).zip(positions.values_mut()) {
-        *position = index;
-    }
-    document.mentions = positions.keys().copied().collect();
+    let position = |mention: &Mention| {
+        let position = document.mentions.binary_search(mention);
+        position.expect("every mention of the file is in the list") as u32
+    };
 
     let mut sorted = Vec::with_capacity(relations.len());
     for relation in relations {
         let (head, tail) = (mentions[relation.head], mentions[relation.tail]);
-        let (head_index, tail_index) = (positions[&head], positions[&tail]);
-        let name = &ontology.relation(relation.label).name;
+        let (head_index, tail_index) = (position(&head), position(&tail));
         if head_index == tail_index {
             let text = document.span_text(head.span).to_owned();
-            return Err(Problem::SelfRelation { relation: name.clone(), text });
+            let relation = ontology.relation(relation.label).name.clone();
+            return Err(Problem::SelfRelation { relation, text });
         }
         if !ontology.signature_allowed(relation.label, head.label, tail.label) {
             return Err(forbidden(ontology, relation.label, head.label, tail.label));

@@ -7,7 +7,7 @@ use tabpo_answer::FaultKind;
 use tabpo_corpus::Document;
 use tabpo_ontology::Ontology;
 
-use crate::count::count_document;
+use crate::count::Counter;
 use crate::error::EvaluationError;
 use crate::layout::{Family, Layout};
 use crate::prediction::{PredictionKind, Predictions};
@@ -40,7 +40,7 @@ pub struct Counts {
 /// empty prediction and is named in [`Counts::notes`]. The result does not depend on the number of
 /// threads.
 pub fn count<D, E>(
-    gold: impl IntoIterator<Item = Result<D, E>>,
+    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
     predictions: &mut Predictions,
     ontology: &Ontology,
     keep_keys: bool,
@@ -51,24 +51,25 @@ where
 {
     let layout = Layout::new(ontology);
     let mut builder = TableBuilder::new(layout.columns());
-    let mut confusion: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+    let mut confusion: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     let mut faults: BTreeMap<FaultKind, u64> = BTreeMap::new();
     let mut keys = Vec::new();
     let coverage = scan(
         gold,
         predictions,
         ontology,
-        |document| {
-            let key = keep_keys.then(|| document.document.key.clone());
-            (key, count_document(&layout, &document.units))
+        || (Vec::new(), Counter::new(&layout)),
+        |(keys, counter), document| {
+            keys.extend(keep_keys.then(|| document.document.key.clone()));
+            counter.add(document);
         },
-        |(key, counts)| {
-            keys.extend(key);
-            builder.push(&counts.row);
-            for (pair, count) in counts.confusion {
+        |(run_keys, Counter { counted, .. })| {
+            keys.extend(run_keys);
+            counted.rows.chunks_exact(layout.columns()).for_each(|row| builder.push(row));
+            for (pair, count) in counted.confusion {
                 *confusion.entry(pair).or_default() += count;
             }
-            for (kind, count) in counts.faults {
+            for (kind, count) in counted.faults {
                 *faults.entry(kind).or_default() += count;
             }
         },
@@ -76,7 +77,7 @@ where
     let names = layout.names(Family::Ner).unwrap_or_default();
     let confusion = confusion
         .into_iter()
-        .map(|((gold, predicted), count)| ((names[gold].clone(), names[predicted].clone()), count))
+        .map(|((gold, predicted), count)| ((names[gold as usize].clone(), names[predicted as usize].clone()), count))
         .collect();
     let mut notes = Vec::new();
     if !coverage.missing_documents.is_empty() {

@@ -1,29 +1,36 @@
 //! Gold and predicted items of one unit in one form, wherever they come from.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
-use tabpo_answer::{Aligned, FaultKind, Grounding, Tier, align, normalise, parse};
+use rustc_hash::FxHashMap;
+use tabpo_answer::{Aligned, Fault, Grounding, Tier, align, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
-use crate::prediction::{Content, Offsets};
+use crate::prediction::{Content, Item, Offsets};
 
-/// Where an item stands, as far as counting is concerned.
+/// Where an item stands, as far as counting is concerned: at tokens of the document, or nowhere in
+/// the source. Places are in the order of their first tokens, then of their last; nowhere is last.
+///
+/// One number, so that comparing places is cheap: the first token above one past the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Place {
-    /// At these tokens of the document.
-    At(Span),
-    /// Nowhere in the source. Items with the same number say the same thing.
-    Nowhere(u32),
-}
+pub(crate) struct Place(u64);
 
 impl Place {
+    /// At these tokens; none of them has the number `u32::MAX`.
+    pub(crate) fn at(span: Span) -> Self {
+        debug_assert!(span.start < u32::MAX);
+        Self(u64::from(span.start) << 32 | u64::from(span.end))
+    }
+
+    /// Nowhere in the source. Items with the same number say the same thing.
+    pub(crate) fn nowhere(number: u32) -> Self {
+        Self(u64::from(u32::MAX) << 32 | u64::from(number))
+    }
+
     pub(crate) fn span(self) -> Option<Span> {
-        match self {
-            Place::At(span) => Some(span),
-            Place::Nowhere(_) => None,
-        }
+        let start = (self.0 >> 32) as u32;
+        (start < u32::MAX).then_some(Span { start, end: self.0 as u32 })
     }
 }
 
@@ -36,17 +43,17 @@ pub(crate) struct EntityItem<'a> {
     pub(crate) subtype: Option<SubtypeId>,
     /// The text with runs of blanks turned into one space; `None` for a malformed item.
     pub(crate) text: Option<Cow<'a, str>>,
+    /// How well the source supports it, for an item of raw output that has a text.
+    pub(crate) grounding: Option<Grounding>,
 }
 
 /// A relation, gold or predicted.
-#[derive(Clone, Debug)]
-pub(crate) struct RelationItem<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RelationItem {
     pub(crate) head: Place,
     pub(crate) tail: Place,
     /// `None` for a type that the ontology lacks.
     pub(crate) label: Option<RelationLabelId>,
-    /// The texts of both arguments, where they are known.
-    pub(crate) texts: Option<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 /// What only raw output can be judged by.
@@ -54,20 +61,25 @@ pub(crate) struct RelationItem<'a> {
 pub(crate) struct RawFacts {
     /// Whether it is valid as JSON, by schema, by references, by grounding.
     pub(crate) valid: [bool; 4],
-    pub(crate) grounding: Vec<Option<Grounding>>,
     pub(crate) relations_malformed: u32,
     pub(crate) relations_unresolved: u32,
-    pub(crate) faults: Vec<FaultKind>,
+    pub(crate) faults: Vec<Fault>,
 }
 
 /// The items of one unit from one side.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Items<'a> {
     pub(crate) entities: Vec<EntityItem<'a>>,
-    pub(crate) relations: Vec<RelationItem<'a>>,
+    pub(crate) relations: Vec<RelationItem>,
     /// How many gold relations the file lists once more than `relations` does.
     pub(crate) repeated_relations: usize,
     pub(crate) raw: Option<RawFacts>,
+}
+
+/// The text of a place: all that an item there can say, gold or predicted. `None` if it is not inside
+/// the document.
+pub(crate) fn place_text(document: &Document, place: Place) -> Option<Cow<'_, str>> {
+    span_text(document, place.span()?)
 }
 
 fn span_text(document: &Document, span: Span) -> Option<Cow<'_, str>> {
@@ -83,19 +95,16 @@ impl<'a> Items<'a> {
         let mentions = &document.mentions;
         let inside = |index: u32| span.contains(mentions[index as usize].span);
         let entities = mentions.iter().filter(|mention| span.contains(mention.span)).map(|mention| EntityItem {
-            place: Place::At(mention.span),
+            place: Place::at(mention.span),
             label: Some(mention.label),
             subtype: mention.subtype,
             text: span_text(document, mention.span),
+            grounding: None,
         });
+        let place = |index: u32| Place::at(mentions[index as usize].span);
         let relations = document.relations.iter().filter(|relation| inside(relation.head)).map(|relation| {
-            let (head, tail) = (mentions[relation.head as usize].span, mentions[relation.tail as usize].span);
-            RelationItem {
-                head: Place::At(head),
-                tail: Place::At(tail),
-                label: Some(relation.label),
-                texts: span_text(document, head).zip(span_text(document, tail)),
-            }
+            let (head, tail) = (place(relation.head), place(relation.tail));
+            RelationItem { head, tail, label: Some(relation.label) }
         });
         let repeated = document.repeated_relations.iter();
         let repeated_relations = repeated.filter(|&&index| inside(document.relations[index as usize].head)).count();
@@ -106,7 +115,7 @@ impl<'a> Items<'a> {
     pub(crate) fn predicted(
         document: &'a Document,
         sentence: Option<u32>,
-        content: &Content,
+        content: &'a Content<'a>,
         ontology: &Ontology,
     ) -> Self {
         match content {
@@ -118,77 +127,59 @@ impl<'a> Items<'a> {
         }
     }
 
-    fn from_offsets(document: &'a Document, offsets: &Offsets, ontology: &Ontology) -> Self {
-        let mut nowhere = HashMap::new();
+    fn from_offsets(document: &'a Document, offsets: &Offsets<'a>, ontology: &Ontology) -> Self {
+        let mut nowhere = FxHashMap::default();
         // Offsets that are no span are kept as false positives, equal ones as one.
         let mut place = |start: i64, end: i64| match (u32::try_from(start), u32::try_from(end)) {
-            (Ok(start), Ok(end)) if start <= end && end < u32::MAX => Place::At(Span::new(start, end + 1)),
+            (Ok(start), Ok(end)) if start <= end && end < u32::MAX => Place::at(Span::new(start, end + 1)),
             _ => {
                 let count = nowhere.len() as u32;
-                Place::Nowhere(*nowhere.entry((start, end)).or_insert(count))
+                Place::nowhere(*nowhere.entry((start, end)).or_insert(count))
             }
         };
-        let text = |place: Place| place.span().and_then(|span| span_text(document, span));
-        let entities = offsets.entities.iter().map(|(start, end, name)| {
+        let entities = offsets.entities.iter().map(|Item { tokens: [start, end], name }| {
             let place = place(*start, *end);
             let (label, subtype) =
                 ontology.mention_in_data(name).map_or((None, None), |(label, sub)| (Some(label), sub));
-            EntityItem { place, label, subtype, text: text(place) }
+            EntityItem { place, label, subtype, text: place_text(document, place), grounding: None }
         });
         let entities = entities.collect();
-        let relations = offsets.relations.iter().map(|(head_start, head_end, tail_start, tail_end, name)| {
-            let (head, tail) = (place(*head_start, *head_end), place(*tail_start, *tail_end));
-            RelationItem { head, tail, label: ontology.relation_in_data(name), texts: text(head).zip(text(tail)) }
-        });
+        let relations =
+            offsets.relations.iter().map(|Item { tokens: [head_start, head_end, tail_start, tail_end], name }| {
+                let (head, tail) = (place(*head_start, *head_end), place(*tail_start, *tail_end));
+                RelationItem { head, tail, label: ontology.relation_in_data(name) }
+            });
         Self { entities, relations: relations.collect(), repeated_relations: 0, raw: None }
     }
 
-    fn from_aligned(document: &'a Document, aligned: Aligned) -> Self {
-        let same: Vec<u32> = {
-            let mut first_with = HashMap::new();
-            let items = aligned.entities.iter().enumerate();
-            let same = items.map(|(index, entity)| match (&entity.text, entity.span) {
-                (Some(text), None) => *first_with.entry(text.as_str()).or_insert(index as u32),
-                _ => index as u32,
-            });
-            same.collect()
-        };
-        let mut raw = RawFacts {
-            valid: [Tier::Json, Tier::Schema, Tier::References, Tier::Grounding].map(|tier| aligned.valid_at(tier)),
-            grounding: aligned.entities.iter().map(|entity| entity.grounding).collect(),
-            relations_malformed: 0,
-            relations_unresolved: 0,
-            faults: aligned.faults.iter().map(|fault| fault.kind).collect(),
-        };
-        // The text of a placed entity is that of its span.
-        let entities: Vec<EntityItem> = aligned
-            .entities
-            .into_iter()
-            .zip(same)
-            .map(|(entity, same)| EntityItem {
-                place: entity.span.map_or(Place::Nowhere(same), Place::At),
-                label: entity.label,
-                subtype: entity.subtype,
-                text: entity.span.and_then(|span| span_text(document, span)).or(entity.text.map(Cow::Owned)),
-            })
-            .collect();
-        let relations = aligned.relations.iter().enumerate().map(|(index, relation)| {
-            let nowhere = Place::Nowhere(index as u32);
-            let Some((head, tail)) = relation.arguments else {
-                if relation.label.is_none() {
-                    raw.relations_malformed += 1;
-                } else {
-                    raw.relations_unresolved += 1;
-                }
-                return RelationItem { head: nowhere, tail: nowhere, label: relation.label, texts: None };
+    fn from_aligned(document: &'a Document, aligned: Aligned<'a>) -> Self {
+        let valid = [Tier::Json, Tier::Schema, Tier::References, Tier::Grounding].map(|tier| aligned.valid_at(tier));
+        // Items that are not in the source are the same if their texts are; without text, no two are.
+        let mut first_with: FxHashMap<Cow<str>, u32> = FxHashMap::default();
+        let entities = (0..).zip(aligned.entities).map(|(index, entity)| {
+            let place = match (entity.span, &entity.text) {
+                (Some(span), _) => Place::at(span),
+                (None, Some(text)) => Place::nowhere(*first_with.entry(text.clone()).or_insert(index)),
+                (None, None) => Place::nowhere(index),
             };
-            let (head, tail) = (&entities[head as usize], &entities[tail as usize]);
-            RelationItem {
-                head: head.place,
-                tail: tail.place,
-                label: relation.label,
-                texts: head.text.clone().zip(tail.text.clone()),
+            // The text of a placed entity is that of its span.
+            let text = entity.span.and_then(|span| span_text(document, span)).or(entity.text);
+            EntityItem { place, label: entity.label, subtype: entity.subtype, text, grounding: entity.grounding }
+        });
+        let entities: Vec<EntityItem> = entities.collect();
+        let mut raw = RawFacts { valid, relations_malformed: 0, relations_unresolved: 0, faults: aligned.faults };
+        let relations = (0..).zip(&aligned.relations).map(|(index, relation)| {
+            let nowhere = Place::nowhere(index);
+            let (head, tail) = match relation.arguments {
+                Some((head, tail)) => (entities[head as usize].place, entities[tail as usize].place),
+                None => (nowhere, nowhere),
+            };
+            if relation.arguments.is_none() && relation.label.is_none() {
+                raw.relations_malformed += 1;
+            } else if relation.arguments.is_none() {
+                raw.relations_unresolved += 1;
             }
+            RelationItem { head, tail, label: relation.label }
         });
         let relations = relations.collect();
         Self { entities, relations, repeated_relations: 0, raw: Some(raw) }

@@ -9,6 +9,7 @@ mod count;
 mod error;
 mod evaluate;
 mod evaluation;
+mod interner;
 mod items;
 mod layout;
 mod metric;

@@ -6,18 +6,25 @@
 //! them. A file holds lines of one kind. It is indexed once and then read document by document, so
 //! that its size does not matter.
 
+mod content;
+
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tabpo_files::{Block, Line, LineBlocks, PlainJson};
 
 use crate::error::EvaluationError;
+
+pub(crate) use content::{Content, Item, Offsets, contents};
 
 /// What a model wrote for one unit: a line of a prediction file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,24 +35,6 @@ pub struct UnitOutput {
     pub sent: Option<u32>,
     /// The model's text, as it came.
     pub output: String,
-}
-
-/// Predictions by offset for one sentence.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Offsets {
-    /// (first token, last token, label).
-    pub(crate) entities: Vec<(i64, i64, String)>,
-    /// (head first, head last, tail first, tail last, type).
-    pub(crate) relations: Vec<(i64, i64, i64, i64, String)>,
-}
-
-/// What was predicted for one unit.
-#[derive(Clone, Debug)]
-pub(crate) enum Content {
-    /// Items by offset.
-    Offsets(Offsets),
-    /// Raw text.
-    Raw(String),
 }
 
 /// A kind of prediction file.
@@ -64,63 +53,183 @@ pub struct Predictions {
     position: u64,
     path: PathBuf,
     kind: PredictionKind,
-    /// The newest line of each document.
+    /// The number of each document, in the order of their first lines.
     documents: FxHashMap<Box<str>, u32>,
-    lines: Vec<Line>,
+    /// The last run of each document.
+    last_runs: Vec<u32>,
+    runs: Vec<Run>,
     whole_documents: bool,
 }
 
 trait Source: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Source for T {}
 
-struct Line {
+/// Lines of one document that follow each other in the file, blank ones between them included.
+struct Run {
     offset: u64,
     length: u32,
+    /// Number of the first line.
     number: u32,
-    /// The line before this one of the same document.
+    /// The run before this one of the same document.
     previous: Option<u32>,
 }
 
-/// One line of a document's predictions, as read.
-pub(crate) struct PredictedLine {
+/// Runs of lines as read from the file, of many documents behind each other.
+#[derive(Debug, Default)]
+pub(crate) struct RunText {
+    bytes: Vec<u8>,
+    /// Number of the first line, and where the run stands in `bytes`.
+    runs: Vec<(u32, Range<usize>)>,
+}
+
+/// One line of a document's predictions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PredictedLine<'a> {
     pub(crate) number: u32,
-    pub(crate) text: String,
+    pub(crate) text: &'a str,
+}
+
+impl RunText {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.runs.clear();
+    }
+
+    /// The lines of a document whose runs are these.
+    pub(crate) fn lines(&self, runs: Range<usize>, path: &Path) -> Result<Vec<PredictedLine<'_>>, EvaluationError> {
+        let mut lines = Vec::new();
+        for (number, range) in &self.runs[runs] {
+            let text = std::str::from_utf8(&self.bytes[range.clone()])
+                .map_err(|_| EvaluationError::invalid(path, *number, "the line is not UTF-8".into()))?;
+            let numbered = (*number..).zip(text.split_inclusive('\n')).filter(|(_, line)| !is_blank(line));
+            lines.extend(numbered.map(|(number, text)| PredictedLine { number, text }));
+        }
+        Ok(lines)
+    }
+}
+
+fn is_blank(line: &str) -> bool {
+    line.trim_start().is_empty()
 }
 
 /// The fields that the index needs.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
     doc_key: Option<Cow<'a, str>>,
     #[serde(default)]
     sent: Option<Value>,
-    output: Option<serde::de::IgnoredAny>,
-    predicted_ner: Option<serde::de::IgnoredAny>,
-    predicted_relations: Option<serde::de::IgnoredAny>,
+    output: Option<IgnoredAny>,
+    predicted_ner: Option<IgnoredAny>,
+    predicted_relations: Option<IgnoredAny>,
 }
 
-/// Lines that are indexed at a time, in parallel.
-const BATCH: usize = 4096;
+impl Head<'_> {
+    fn kind(&self) -> Option<PredictionKind> {
+        if self.output.is_some() {
+            Some(PredictionKind::Raw)
+        } else if self.predicted_ner.is_some() || self.predicted_relations.is_some() {
+            Some(PredictionKind::Offsets)
+        } else {
+            None
+        }
+    }
+}
+
+/// The head of a line as programs write them, the document first; `None` for any other line. What
+/// comes behind the head is looked at when the document is read.
+fn plain_head(text: &str) -> Option<Head<'_>> {
+    let mut head = Head::default();
+    let mut json = PlainJson::new(text);
+    json.object(|json, name| {
+        match name {
+            "doc_key" if head.doc_key.is_none() => head.doc_key = Some(json.string()?),
+            "sent" if head.sent.is_none() => head.sent = Some(json.nullable(PlainJson::integer)?.into()),
+            "output" if head.doc_key.is_some() && head.sent.is_some() => {
+                head.output = Some(IgnoredAny);
+                json.skip_rest()?;
+            }
+            "predicted_ner" if head.doc_key.is_some() && !text.contains("\"output\"") => {
+                head.predicted_ner = Some(IgnoredAny);
+                json.skip_rest()?;
+            }
+            _ => return None,
+        }
+        Some(())
+    })?;
+    head.sent = head.sent.filter(|sent| !sent.is_null());
+    json.is_at_end().then_some(head)
+}
 
 /// The kind of a line, its document, and whether it is about the whole document; `None` for a blank
 /// line.
-fn head<'a>(
-    bytes: &'a [u8],
-    number: u32,
-    path: &Path,
-) -> Result<Option<(PredictionKind, Cow<'a, str>, bool)>, EvaluationError> {
-    let invalid = |found: String| EvaluationError::invalid(path, number, found);
-    let text = std::str::from_utf8(bytes).map_err(|_| invalid("the line is not UTF-8".into()))?;
-    if text.trim().is_empty() {
+fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<'a, str>, bool)>, EvaluationError> {
+    let invalid = |found: String| EvaluationError::invalid(path, line.number as u32, found);
+    let text = std::str::from_utf8(line.bytes).map_err(|_| invalid("the line is not UTF-8".into()))?;
+    if is_blank(text) {
         return Ok(None);
     }
-    let head: Head = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    let head = match plain_head(text) {
+        Some(head) => head,
+        None => serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?,
+    };
     let kind = head.kind().ok_or_else(|| {
         invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())
     })?;
     let whole = kind == PredictionKind::Raw && head.sent.is_none();
     let key = head.doc_key.ok_or_else(|| invalid("the field `doc_key` is missing".into()))?;
     Ok(Some((kind, key, whole)))
+}
+
+/// Bytes that are read at a time for the index.
+const BLOCK: usize = 1 << 18;
+
+/// Lines that one thread takes at a time.
+const LINES: usize = 64;
+
+/// What indexing gathers.
+#[derive(Default)]
+struct Index {
+    kind: Option<PredictionKind>,
+    documents: FxHashMap<Box<str>, u32>,
+    last_runs: Vec<u32>,
+    runs: Vec<Run>,
+    whole_documents: bool,
+    /// The document of the last line.
+    key: String,
+}
+
+impl Index {
+    fn add(&mut self, line: &Line, kind: PredictionKind, key: &str, path: &Path) -> Result<(), EvaluationError> {
+        if *self.kind.get_or_insert(kind) != kind {
+            let found = "the file holds raw output and predictions by offset; use one kind";
+            return Err(EvaluationError::invalid(path, line.number as u32, found.into()));
+        }
+        let end = line.offset + line.bytes.len() as u64;
+        if let Some(run) = self.runs.last_mut().filter(|_| self.key == key)
+            && let Ok(length) = u32::try_from(end - run.offset)
+        {
+            run.length = length;
+            return Ok(());
+        }
+        let number = self.runs.len() as u32;
+        let previous = match self.documents.get(key) {
+            Some(&document) => Some(std::mem::replace(&mut self.last_runs[document as usize], number)),
+            None => {
+                self.documents.insert(key.into(), self.last_runs.len() as u32);
+                self.last_runs.push(number);
+                None
+            }
+        };
+        self.runs.push(Run {
+            offset: line.offset,
+            length: line.bytes.len() as u32,
+            number: line.number as u32,
+            previous,
+        });
+        key.clone_into(&mut self.key);
+        Ok(())
+    }
 }
 
 impl Predictions {
@@ -146,48 +255,31 @@ impl Predictions {
         Self::index(Box::new(Cursor::new(bytes)), Path::new(origin))
     }
 
-    fn index(source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
+    fn index(mut source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
         let io = |source| EvaluationError::Io { path: path.to_path_buf(), source };
-        let mut reader = BufReader::with_capacity(1 << 18, source);
-        let mut kind = None;
-        let mut documents: FxHashMap<Box<str>, u32> = FxHashMap::default();
-        let mut lines = Vec::new();
-        let mut whole_documents = false;
-        let (mut offset, mut number) = (0_u64, 0_u32);
-        loop {
-            let mut batch: Vec<(u32, u64, Vec<u8>)> = Vec::with_capacity(BATCH);
-            while batch.len() < BATCH {
-                let mut bytes = Vec::new();
-                let length = reader.read_until(b'\n', &mut bytes).map_err(io)?;
-                if length == 0 {
-                    break;
-                }
-                number += 1;
-                batch.push((number, offset, bytes));
-                offset += length as u64;
+        let mut index = Index::default();
+        let mut blocks = LineBlocks::new(&mut source, BLOCK);
+        let (mut block, mut next) = (Block::default(), Block::default());
+        blocks.fill(&mut block).map_err(io)?;
+        while !block.is_empty() {
+            let lines: Vec<Line> = block.lines().collect();
+            let heads = || lines.par_iter().with_min_len(LINES).map(|line| head(line, path)).collect::<Vec<_>>();
+            // The next block is read meanwhile.
+            let (read, heads) = rayon::join(|| blocks.fill(&mut next), heads);
+            for (line, head) in lines.iter().zip(heads) {
+                let Some((kind, key, whole)) = head? else { continue };
+                index.add(line, kind, &key, path)?;
+                index.whole_documents |= whole;
             }
-            if batch.is_empty() {
-                break;
-            }
-            let heads: Vec<_> = batch.par_iter().map(|(number, _, bytes)| head(bytes, *number, path)).collect();
-            for ((number, offset, bytes), head) in batch.iter().zip(heads) {
-                let Some((line_kind, key, whole)) = head? else { continue };
-                if *kind.get_or_insert(line_kind) != line_kind {
-                    let found = "the file holds raw output and predictions by offset; use one kind";
-                    return Err(EvaluationError::invalid(path, *number, found.into()));
-                }
-                whole_documents |= whole;
-                let position = lines.len() as u32;
-                let previous = match documents.get_mut(key.as_ref()) {
-                    Some(newest) => Some(std::mem::replace(newest, position)),
-                    None => documents.insert(key.into(), position),
-                };
-                lines.push(Line { offset: *offset, length: bytes.len() as u32, number: *number, previous });
-            }
+            read.map_err(io)?;
+            std::mem::swap(&mut block, &mut next);
         }
+        let position = source.stream_position().map_err(io)?;
+        let Index { kind, documents, last_runs, runs, whole_documents, .. } = index;
         let kind = kind.ok_or_else(|| EvaluationError::invalid(path, 1, "the file holds no prediction".into()))?;
+        let reader = BufReader::with_capacity(1 << 18, source);
         let path = path.to_path_buf();
-        Ok(Self { reader, position: offset, path, kind, documents, lines, whole_documents })
+        Ok(Self { reader, position, path, kind, documents, last_runs, runs, whole_documents })
     }
 
     /// Which kind of lines the file holds.
@@ -205,158 +297,52 @@ impl Predictions {
         self.whole_documents
     }
 
-    /// The lines of a document in file order; none if it has no prediction.
-    pub(crate) fn lines_of(&mut self, key: &str) -> Result<Vec<PredictedLine>, EvaluationError> {
-        let mut chain = Vec::new();
-        let mut next = self.documents.get(key).copied();
-        while let Some(position) = next {
-            chain.push(position);
-            next = self.lines[position as usize].previous;
-        }
-        let mut found = Vec::with_capacity(chain.len());
-        for position in chain.into_iter().rev() {
-            let line = &self.lines[position as usize];
-            let mut bytes = vec![0; line.length as usize];
-            // A relative seek keeps what is buffered: files in the order of gold are read once.
-            self.reader
-                .seek_relative(line.offset as i64 - self.position as i64)
-                .and_then(|()| self.reader.read_exact(&mut bytes))
-                .map_err(|source| EvaluationError::Io { path: self.path.clone(), source })?;
-            self.position = line.offset + u64::from(line.length);
-            let text = String::from_utf8(bytes)
-                .map_err(|_| EvaluationError::invalid(&self.path, line.number, "the line is not UTF-8".into()))?;
-            found.push(PredictedLine { number: line.number, text });
-        }
-        Ok(found)
+    /// The number of a document, if it has predictions.
+    pub(crate) fn document(&self, key: &str) -> Option<u32> {
+        self.documents.get(key).copied()
     }
 
-    /// The first line whose document is not among those that `known` accepts.
-    pub(crate) fn first_unknown(&self, known: impl Fn(&str) -> bool) -> Option<(&str, u32)> {
-        let unknown = self.documents.iter().filter(|(key, _)| !known(key)).map(|(key, &newest)| {
-            let mut first = newest;
-            while let Some(previous) = self.lines[first as usize].previous {
-                first = previous;
-            }
-            (&**key, self.lines[first as usize].number)
-        });
-        unknown.min_by_key(|&(_, number)| number)
+    /// Reads the lines of a document behind those that `text` holds already; returns its runs.
+    pub(crate) fn read(&mut self, document: u32, text: &mut RunText) -> Result<Range<usize>, EvaluationError> {
+        let first = text.runs.len();
+        let mut next = Some(self.last_runs[document as usize]);
+        let mut chain = Vec::new();
+        while let Some(run) = next {
+            chain.push(run);
+            next = self.runs[run as usize].previous;
+        }
+        for run in chain.into_iter().rev() {
+            let run = &self.runs[run as usize];
+            let start = text.bytes.len();
+            let end = start + run.length as usize;
+            text.bytes.resize(end, 0);
+            // A relative seek keeps what is buffered: files in the order of gold are read once.
+            self.reader
+                .seek_relative(run.offset as i64 - self.position as i64)
+                .and_then(|()| self.reader.read_exact(&mut text.bytes[start..end]))
+                .map_err(|source| EvaluationError::Io { path: self.path.clone(), source })?;
+            self.position = run.offset + u64::from(run.length);
+            text.runs.push((run.number, start..end));
+        }
+        Ok(first..text.runs.len())
+    }
+
+    /// The first line whose document is not among those that were `seen`, by number.
+    pub(crate) fn first_unseen(&self, seen: &[bool]) -> Option<(&str, u32)> {
+        let unseen = self.documents.iter().filter(|&(_, &document)| !seen[document as usize]);
+        unseen.map(|(key, &document)| (&**key, self.first_line(document))).min_by_key(|&(_, number)| number)
+    }
+
+    fn first_line(&self, document: u32) -> u32 {
+        let mut run = &self.runs[self.last_runs[document as usize] as usize];
+        while let Some(previous) = run.previous {
+            run = &self.runs[previous as usize];
+        }
+        run.number
     }
 
     /// How many documents have predictions.
     pub(crate) fn document_count(&self) -> usize {
         self.documents.len()
     }
-}
-
-impl Head<'_> {
-    fn kind(&self) -> Option<PredictionKind> {
-        if self.output.is_some() {
-            Some(PredictionKind::Raw)
-        } else if self.predicted_ner.is_some() || self.predicted_relations.is_some() {
-            Some(PredictionKind::Offsets)
-        } else {
-            None
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct OffsetLine {
-    #[serde(default)]
-    predicted_ner: Option<Vec<Vec<Vec<Value>>>>,
-    #[serde(default)]
-    predicted_relations: Option<Vec<Vec<Vec<Value>>>>,
-}
-
-/// What the lines of one document predict, unit by unit, sorted by unit.
-pub(crate) fn parse_lines(
-    lines: &[PredictedLine],
-    kind: PredictionKind,
-    sentences: usize,
-    path: &Path,
-) -> Result<Vec<(Option<u32>, Content)>, EvaluationError> {
-    match kind {
-        PredictionKind::Raw => raw_units(lines, sentences, path),
-        PredictionKind::Offsets => offset_units(lines, sentences, path),
-    }
-}
-
-fn raw_units(
-    lines: &[PredictedLine],
-    sentences: usize,
-    path: &Path,
-) -> Result<Vec<(Option<u32>, Content)>, EvaluationError> {
-    let mut units = Vec::with_capacity(lines.len());
-    for line in lines {
-        let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
-        let output: UnitOutput = serde_json::from_str(&line.text).map_err(|error| invalid(error.to_string()))?;
-        if let Some(sent) = output.sent.filter(|&sent| sent as usize >= sentences) {
-            return Err(invalid(format!(
-                "`sent` is {sent}, but the document `{}` has the sentences 0 to {}",
-                output.doc_key,
-                sentences.saturating_sub(1)
-            )));
-        }
-        units.push((output.sent, line.number, Content::Raw(output.output)));
-    }
-    units.sort_by_key(|&(sent, number, _)| (sent, number));
-    for pair in units.windows(2) {
-        let ((first, first_line, _), (second, line, _)) = (&pair[0], &pair[1]);
-        if first == second {
-            let unit = second.map_or("the document".to_owned(), |sent| format!("sentence {sent}"));
-            let found = format!("{unit} was already predicted in line {first_line}");
-            return Err(EvaluationError::invalid(path, *line, found));
-        }
-        if first.is_none() {
-            let found = format!("the whole document was already predicted in line {first_line}");
-            return Err(EvaluationError::invalid(path, *line, found));
-        }
-    }
-    Ok(units.into_iter().map(|(sent, _, content)| (sent, content)).collect())
-}
-
-fn offset_units(
-    lines: &[PredictedLine],
-    sentences: usize,
-    path: &Path,
-) -> Result<Vec<(Option<u32>, Content)>, EvaluationError> {
-    let Some(line) = lines.first() else { return Ok(Vec::new()) };
-    if let Some(second) = lines.get(1) {
-        let found = format!("the document was already predicted in line {}", line.number);
-        return Err(EvaluationError::invalid(path, second.number, found));
-    }
-    let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
-    let parsed: OffsetLine = serde_json::from_str(&line.text).map_err(|error| invalid(error.to_string()))?;
-    let lists = |name: &str, lists: Option<Vec<Vec<Vec<Value>>>>| {
-        let lists = lists.filter(|lists| !lists.is_empty()).unwrap_or_else(|| vec![Vec::new(); sentences]);
-        if lists.len() == sentences {
-            Ok(lists)
-        } else {
-            Err(invalid(format!("`{name}` has {} lists for {sentences} sentences", lists.len())))
-        }
-    };
-    let ner = lists("predicted_ner", parsed.predicted_ner)?;
-    let relations = lists("predicted_relations", parsed.predicted_relations)?;
-    let number = |item: &[Value], index: usize| item.get(index).and_then(Value::as_i64);
-    let name = |item: &[Value], index: usize| item.get(index).and_then(Value::as_str).map(str::to_owned);
-    let mut units = Vec::with_capacity(sentences);
-    for (index, (ner, relations)) in ner.iter().zip(&relations).enumerate() {
-        let mut offsets = Offsets::default();
-        for item in ner {
-            let entity = (|| Some((number(item, 0)?, number(item, 1)?, name(item, 2)?)))();
-            offsets.entities.push(entity.ok_or_else(|| {
-                invalid(format!("{} is no entity; an entity is [start, end, label]", Value::from(item.clone())))
-            })?);
-        }
-        for item in relations {
-            let relation =
-                (|| Some((number(item, 0)?, number(item, 1)?, number(item, 2)?, number(item, 3)?, name(item, 4)?)))();
-            offsets.relations.push(relation.ok_or_else(|| {
-                let item = Value::from(item.clone());
-                invalid(format!("{item} is no relation; a relation is [start, end, start, end, type]"))
-            })?);
-        }
-        units.push((Some(index as u32), Content::Offsets(offsets)));
-    }
-    Ok(units)
 }

@@ -3,50 +3,112 @@
 //! Two texts match if the set of lower-cased words of one contains the other's, or if the sets have
 //! a Jaccard index of at least 0.6.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
-use rustc_hash::FxHashMap;
 use tabpo_corpus::Span;
 
-/// Words of one document as numbers, so that texts can be compared as sorted lists.
+use crate::interner::Interner;
+
+/// The texts of a document as numbers, and the words of each, so that they can be compared without
+/// looking at a string again. Made to be cleared and filled again and again.
 #[derive(Default)]
-pub(crate) struct Words {
-    numbers: FxHashMap<String, u32>,
+pub(crate) struct Texts {
+    known: Interner,
+    words: Interner,
+    /// The words of each text.
+    sets: Vec<WordSet>,
+    /// The word numbers of all texts, those of each sorted and without duplicates.
+    numbers: Vec<u32>,
+    lowercase: Vec<u8>,
 }
 
-/// The set of words of a text, sorted.
-pub(crate) type WordSet = Vec<u32>;
+/// The set of words of a text.
+struct WordSet {
+    /// A bit for each word: that of its number modulo 64.
+    bits: u64,
+    /// The place of the set in [`Texts::numbers`].
+    numbers: Range<usize>,
+}
 
-/// An item with a text: its place, if it has one, and the words of its text.
-pub(crate) type WordedItem = (Option<Span>, WordSet);
+/// An item with a text: its place, if it has one, and the number of its text.
+pub(crate) type WordedItem = (Option<Span>, u32);
 
-impl Words {
-    pub(crate) fn set(&mut self, text: &str) -> WordSet {
-        // Texts are mostly lower-case ASCII already.
-        let capital = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-        let lowercase =
-            if text.as_bytes().iter().any(capital) { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
-        let mut set: WordSet = lowercase
-            .split_whitespace()
-            .map(|word| {
-                if let Some(&number) = self.numbers.get(word) {
-                    return number;
-                }
-                let number = self.numbers.len() as u32;
-                self.numbers.insert(word.to_owned(), number);
-                number
-            })
-            .collect();
-        set.sort_unstable();
-        set.dedup();
-        set
+impl Texts {
+    /// Forgets all texts.
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+        self.words.clear();
+        self.sets.clear();
+        self.numbers.clear();
+    }
+
+    /// The number of a text in normal form; equal texts have the same.
+    pub(crate) fn number(&mut self, text: &str) -> u32 {
+        let number = self.known.number(text.as_bytes());
+        if number as usize == self.sets.len() {
+            self.add_words(text);
+        }
+        number
+    }
+
+    fn add_words(&mut self, text: &str) {
+        self.lowercase.clear();
+        if text.is_ascii() {
+            self.lowercase.extend_from_slice(text.as_bytes());
+            self.lowercase.make_ascii_lowercase();
+        } else {
+            self.lowercase.extend_from_slice(text.to_lowercase().as_bytes());
+        }
+        let start = self.numbers.len();
+        // In normal form, words are what is between single spaces.
+        let words = self.lowercase.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+        self.numbers.extend(words.map(|word| self.words.number(word)));
+        // Texts mostly say a word once, and a new word has the highest number so far.
+        if !self.numbers[start..].is_sorted_by(|a, b| a < b) {
+            self.sort_from(start);
+        }
+        let bits = self.numbers[start..].iter().fold(0, |bits, number| bits | 1 << (number % 64));
+        self.sets.push(WordSet { bits, numbers: start..self.numbers.len() });
+    }
+
+    /// Sorts the last word numbers and removes duplicates.
+    fn sort_from(&mut self, start: usize) {
+        self.numbers[start..].sort_unstable();
+        let mut end = start;
+        for index in start..self.numbers.len() {
+            if index == start || self.numbers[index] != self.numbers[end - 1] {
+                self.numbers[end] = self.numbers[index];
+                end += 1;
+            }
+        }
+        self.numbers.truncate(end);
+    }
+
+    fn has_words(&self, text: u32) -> bool {
+        !self.sets[text as usize].numbers.is_empty()
+    }
+
+    /// Whether two texts match. An empty set is contained in every other: see [`greedy_matches`] for
+    /// what that allows.
+    fn alike(&self, a: u32, b: u32) -> bool {
+        let (a, b) = (&self.sets[a as usize], &self.sets[b as usize]);
+        let common = a.bits & b.bits;
+        let shared = if common == 0 {
+            0
+        } else if self.words.len() <= 64 {
+            common.count_ones() as usize
+        } else {
+            shared(&self.numbers[a.numbers.clone()], &self.numbers[b.numbers.clone()])
+        };
+        let union = a.numbers.len() + b.numbers.len() - shared;
+        // Jaccard >= 0.6, in integers.
+        shared == a.numbers.len().min(b.numbers.len()) || 5 * shared >= 3 * union
     }
 }
 
-/// Whether two word sets match. An empty set is contained in every other: see
-/// [`greedy_matches`] for what that allows.
-fn alike(a: &[u32], b: &[u32]) -> bool {
-    let (mut i, mut j, mut shared) = (0, 0, 0_usize);
+/// How many numbers two sorted sets share.
+fn shared(a: &[u32], b: &[u32]) -> usize {
+    let (mut i, mut j, mut shared) = (0, 0, 0);
     while i < a.len() && j < b.len() {
         match a[i].cmp(&b[j]) {
             std::cmp::Ordering::Less => i += 1,
@@ -58,53 +120,86 @@ fn alike(a: &[u32], b: &[u32]) -> bool {
             }
         }
     }
-    let union = a.len() + b.len() - shared;
-    // Jaccard >= 0.6, in integers.
-    shared == a.len().min(b.len()) || 5 * shared >= 3 * union
+    shared
 }
 
 /// How many predicted texts find a gold text, as the public TAB-PO code counts: each predicted
 /// text in output order takes the first gold text that matches and is not taken. It ignores labels
 /// and places, depends on the order, and a copy of the whole source matches every gold text; it is
 /// here for comparison only.
-pub(crate) fn greedy_matches(gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
-    let mut taken = vec![false; gold.len()];
-    let mut matches = 0;
-    for (_, words) in predicted {
-        if let Some(free) = (0..gold.len()).find(|&index| !taken[index] && alike(words, &gold[index].1)) {
-            taken[free] = true;
-            matches += 1;
+pub(crate) fn greedy_matches(texts: &Texts, gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
+    if gold.is_empty() || predicted.is_empty() {
+        return 0;
+    }
+    let mut free: Vec<u32> = gold.iter().map(|&(_, text)| text).collect();
+    for &(_, text) in predicted {
+        if let Some(first) = free.iter().position(|&gold| texts.alike(text, gold)) {
+            free.remove(first);
         }
     }
-    matches
+    (gold.len() - free.len()) as u32
 }
 
 /// The size of a maximum one-to-one matching of predicted and gold items whose texts match and
 /// whose spans overlap. Items without words or without a place never match, so neither empty
 /// strings nor copies of the source can win anything, and the order does not matter.
-pub(crate) fn strict_matches(gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
-    let fits = |(span, words): &WordedItem, (gold_span, gold_words): &WordedItem| {
-        span.zip(*gold_span).is_some_and(|(span, gold_span)| span.overlaps(gold_span))
-            && !words.is_empty()
-            && !gold_words.is_empty()
-            && alike(words, gold_words)
+pub(crate) fn strict_matches(texts: &Texts, gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
+    let fits = |&(span, text): &WordedItem, &(gold_span, gold_text): &WordedItem| {
+        span.zip(gold_span).is_some_and(|(span, gold_span)| span.overlaps(gold_span))
+            && texts.has_words(text)
+            && texts.has_words(gold_text)
+            && texts.alike(text, gold_text)
     };
-    let edges: Vec<Vec<usize>> =
-        predicted.iter().map(|item| (0..gold.len()).filter(|&index| fits(item, &gold[index])).collect()).collect();
+    if gold.is_empty() || predicted.is_empty() {
+        return 0;
+    }
+    let mut edges = Edges { right: Vec::with_capacity(2 * gold.len()), ends: Vec::with_capacity(predicted.len()) };
+    for item in predicted {
+        edges.add((0..gold.len()).filter(|&index| fits(item, &gold[index])));
+    }
     maximum_matching(&edges, gold.len())
 }
 
-/// The size of a maximum matching of a bipartite graph, by augmenting paths. `edges[left]` are the
-/// right nodes that a left node may take.
-fn maximum_matching(edges: &[Vec<usize>], right: usize) -> u32 {
+/// A bipartite graph: the right nodes that each left node may take.
+#[derive(Debug, Default)]
+struct Edges {
+    right: Vec<usize>,
+    /// Where the edges of each left node end.
+    ends: Vec<usize>,
+}
+
+impl Edges {
+    /// Adds a left node.
+    fn add(&mut self, right: impl Iterator<Item = usize>) {
+        self.right.extend(right);
+        self.ends.push(self.right.len());
+    }
+
+    fn of(&self, left: usize) -> &[usize] {
+        let start = if left == 0 { 0 } else { self.ends[left - 1] };
+        &self.right[start..self.ends[left]]
+    }
+
+    /// Whether no right node has two edges: then every left node with an edge can have one.
+    fn are_disjoint(&self, right: usize) -> bool {
+        let mut seen = vec![false; right];
+        self.right.iter().all(|&right| !std::mem::replace(&mut seen[right], true))
+    }
+}
+
+/// The size of a maximum matching, by augmenting paths.
+fn maximum_matching(edges: &Edges, right: usize) -> u32 {
+    if edges.are_disjoint(right) {
+        return (0..edges.ends.len()).filter(|&left| !edges.of(left).is_empty()).count() as u32;
+    }
     let mut holder: Vec<Option<usize>> = vec![None; right];
     let mut visited = vec![usize::MAX; right];
     let mut size = 0;
-    for start in 0..edges.len() {
+    for start in 0..edges.ends.len() {
         // Depth-first search with its own stack: (left node, next edge to try).
         let mut path: Vec<(usize, usize)> = vec![(start, 0)];
         while let Some((left, edge)) = path.last_mut() {
-            let Some(&candidate) = edges[*left].get(*edge) else {
+            let Some(&candidate) = edges.of(*left).get(*edge) else {
                 path.pop();
                 continue;
             };
@@ -118,7 +213,7 @@ fn maximum_matching(edges: &[Vec<usize>], right: usize) -> u32 {
             } else {
                 // Every left node on the path takes the right node that it tried last.
                 for &(left, edge) in &path {
-                    holder[edges[left][edge - 1]] = Some(left);
+                    holder[edges.of(left)[edge - 1]] = Some(left);
                 }
                 size += 1;
                 break;
@@ -134,10 +229,10 @@ mod tests {
 
     #[test]
     fn texts_match_by_containment_or_overlap() {
-        let mut words = Words::default();
+        let mut texts = Texts::default();
         let mut alike_texts = |a: &str, b: &str| {
-            let (a, b) = (words.set(a), words.set(b));
-            alike(&a, &b)
+            let (a, b) = (texts.number(a), texts.number(b));
+            texts.alike(a, b)
         };
         assert!(alike_texts("Optical Flow", "optical flow estimation"));
         assert!(alike_texts("a b c d", "b c d e"));
@@ -147,43 +242,75 @@ mod tests {
         assert!(alike_texts("", "anything"));
     }
 
+    #[test]
+    fn texts_match_alike_with_few_and_many_words() {
+        let mut texts = Texts::default();
+        let pairs = [("a b c d", "b c d e"), ("a b c", "c d e"), ("w0 w64", "w1 w65"), ("w0 w64", "w0")];
+        let compare = |texts: &mut Texts| {
+            pairs.map(|(a, b)| {
+                let (a, b) = (texts.number(a), texts.number(b));
+                texts.alike(a, b)
+            })
+        };
+        assert_eq!(compare(&mut texts), [true, false, false, true]);
+        for number in 0..200 {
+            texts.number(&format!("w{number}"));
+        }
+        assert_eq!(compare(&mut texts), [true, false, false, true]);
+        texts.clear();
+        for number in 0..200 {
+            texts.number(&format!("w{number}"));
+        }
+        assert_eq!(compare(&mut texts), [true, false, false, true]);
+        // The bits of both words coincide, the words do not.
+        let (a, b) = (texts.number("w0"), texts.number("w64"));
+        assert!(!texts.alike(a, b));
+    }
+
     /// Items at the given token ranges; an empty range stands for no place.
-    fn items<const N: usize>(words: &mut Words, items: [(u32, u32, &str); N]) -> Vec<WordedItem> {
+    fn items<const N: usize>(texts: &mut Texts, items: [(u32, u32, &str); N]) -> Vec<WordedItem> {
         let place = |start, end| (start < end).then(|| Span::new(start, end));
-        items.into_iter().map(|(start, end, text)| (place(start, end), words.set(text))).collect()
+        items.into_iter().map(|(start, end, text)| (place(start, end), texts.number(text))).collect()
     }
 
     #[test]
     fn greedy_depends_on_order_and_strict_does_not() {
-        let mut words = Words::default();
-        let gold = items(&mut words, [(0, 1, "a"), (0, 2, "a b c")]);
-        let predicted = items(&mut words, [(0, 1, "a"), (0, 1, "a x y")]);
-        let reversed: Vec<WordedItem> = predicted.iter().rev().cloned().collect();
-        assert_eq!(greedy_matches(&gold, &predicted), 1);
-        assert_eq!(greedy_matches(&gold, &reversed), 2);
-        assert_eq!(strict_matches(&gold, &predicted), 2);
-        assert_eq!(strict_matches(&gold, &reversed), 2);
+        let mut texts = Texts::default();
+        let gold = items(&mut texts, [(0, 1, "a"), (0, 2, "a b c")]);
+        let predicted = items(&mut texts, [(0, 1, "a"), (0, 1, "a x y")]);
+        let reversed: Vec<WordedItem> = predicted.iter().rev().copied().collect();
+        assert_eq!(greedy_matches(&texts, &gold, &predicted), 1);
+        assert_eq!(greedy_matches(&texts, &gold, &reversed), 2);
+        assert_eq!(strict_matches(&texts, &gold, &predicted), 2);
+        assert_eq!(strict_matches(&texts, &gold, &reversed), 2);
     }
 
     #[test]
     fn the_gaming_of_the_compatible_match_fails_under_the_strict_one() {
-        let mut words = Words::default();
+        let mut texts = Texts::default();
         let source = "we use optical flow to track cars";
-        let gold = items(&mut words, [(2, 4, "optical flow"), (6, 7, "cars")]);
-        let copies = items(&mut words, [(0, 7, source), (0, 0, source)]);
-        let empty = items(&mut words, [(0, 0, ""), (0, 7, "")]);
-        assert_eq!(greedy_matches(&gold, &copies), 2);
-        assert_eq!(greedy_matches(&gold, &empty), 2);
+        let gold = items(&mut texts, [(2, 4, "optical flow"), (6, 7, "cars")]);
+        let copies = items(&mut texts, [(0, 7, source), (0, 0, source)]);
+        let empty = items(&mut texts, [(0, 0, ""), (0, 7, "")]);
+        assert_eq!(greedy_matches(&texts, &gold, &copies), 2);
+        assert_eq!(greedy_matches(&texts, &gold, &empty), 2);
         // A copy of the source can be placed once, and then covers one gold item.
-        assert_eq!(strict_matches(&gold, &copies), 1);
-        assert_eq!(strict_matches(&gold, &empty), 0);
+        assert_eq!(strict_matches(&texts, &gold, &copies), 1);
+        assert_eq!(strict_matches(&texts, &gold, &empty), 0);
     }
 
     #[test]
     fn matching_is_maximum() {
+        let edges = |lists: &[&[usize]]| {
+            let mut edges = Edges::default();
+            for list in lists {
+                edges.add(list.iter().copied());
+            }
+            edges
+        };
         // A greedy choice of 0 for the first left node would block the second.
-        assert_eq!(maximum_matching(&[vec![0, 1], vec![0]], 2), 2);
-        assert_eq!(maximum_matching(&[vec![0, 1], vec![0, 2], vec![0], vec![0]], 3), 3);
-        assert_eq!(maximum_matching(&[vec![], vec![0]], 1), 1);
+        assert_eq!(maximum_matching(&edges(&[&[0, 1], &[0]]), 2), 2);
+        assert_eq!(maximum_matching(&edges(&[&[0, 1], &[0, 2], &[0], &[0]]), 3), 3);
+        assert_eq!(maximum_matching(&edges(&[&[], &[0]]), 1), 1);
     }
 }

@@ -1,18 +1,21 @@
 //! Going through gold and predictions together, document by document.
 
 use std::borrow::Borrow;
+use std::ops::Range;
 
 use rayon::prelude::*;
-use rustc_hash::FxHashSet;
 use tabpo_corpus::Document;
 use tabpo_ontology::{Ontology, nearest};
 
 use crate::error::EvaluationError;
 use crate::items::Items;
-use crate::prediction::{Content, PredictedLine, PredictionKind, Predictions, parse_lines};
+use crate::prediction::{Content, Offsets, PredictionKind, Predictions, RunText, contents};
 
 /// Documents that are worked on at a time; memory grows with it, results do not depend on it.
-const BATCH: usize = 512;
+const BATCH: usize = 128;
+
+/// Documents that one thread takes at a time.
+const RUN: usize = 16;
 
 /// The units of one document, gold beside predicted.
 pub(crate) struct DocumentUnits<'a> {
@@ -31,15 +34,86 @@ pub(crate) struct Coverage {
     pub(crate) missing_units: u64,
 }
 
-/// Calls `score` for every gold document (in parallel) and `sink` with the results in gold order.
+/// Gold documents with the text of their predictions.
+struct Batch<D> {
+    /// The runs of each document's predictions; none if it has no prediction.
+    documents: Vec<(D, Range<usize>)>,
+    text: RunText,
+}
+
+impl<D> Default for Batch<D> {
+    fn default() -> Self {
+        Self { documents: Vec::new(), text: RunText::default() }
+    }
+}
+
+/// Brings gold and predictions together, in gold order.
+struct Joiner<'p, G> {
+    gold: G,
+    predictions: &'p mut Predictions,
+    /// Whether gold has each of the documents with predictions, and how many it has.
+    seen: Vec<bool>,
+    found: usize,
+    /// The keys of gold, one behind the other, and where each ends.
+    keys: (String, Vec<usize>),
+    missing_documents: Vec<String>,
+}
+
+impl<D, E, G> Joiner<'_, G>
+where
+    D: Borrow<Document>,
+    E: std::error::Error + Send + Sync + 'static,
+    G: Iterator<Item = Result<D, E>>,
+{
+    /// Replaces a batch by the next one; an empty one at the end.
+    fn fill(&mut self, batch: &mut Batch<D>) -> Result<(), EvaluationError> {
+        batch.documents.clear();
+        batch.text.clear();
+        for document in self.gold.by_ref().take(BATCH) {
+            let document = document.map_err(|error| EvaluationError::Gold(Box::new(error)))?;
+            let key = document.borrow().key.as_str();
+            self.keys.0.push_str(key);
+            self.keys.1.push(self.keys.0.len());
+            let runs = match self.predictions.document(key) {
+                Some(number) => {
+                    self.found += usize::from(!std::mem::replace(&mut self.seen[number as usize], true));
+                    self.predictions.read(number, &mut batch.text)?
+                }
+                None => {
+                    self.missing_documents.push(key.to_owned());
+                    0..0
+                }
+            };
+            batch.documents.push((document, runs));
+        }
+        Ok(())
+    }
+
+    /// Whether gold had every document that has predictions.
+    fn check_unknown(&self) -> Result<(), EvaluationError> {
+        if self.found == self.predictions.document_count() {
+            return Ok(());
+        }
+        let Some((key, line)) = self.predictions.first_unseen(&self.seen) else { return Ok(()) };
+        let mut start = 0;
+        let keys = self.keys.1.iter().map(|&end| &self.keys.0[std::mem::replace(&mut start, end)..end]);
+        let hint = nearest(key, keys).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let found = format!("the gold corpus has no document `{key}`{hint}");
+        Err(EvaluationError::invalid(self.predictions.path(), line, found))
+    }
+}
+
+/// Calls `score` for every gold document, and `sink` with the results in gold order.
 ///
-/// A document or unit without prediction counts as an empty prediction. A predicted document that
-/// gold lacks is an error.
+/// Runs of documents are scored in parallel, each into a value of its own that `begin` makes and
+/// `sink` gets. A document or unit without prediction counts as an empty prediction. A predicted
+/// document that gold lacks is an error.
 pub(crate) fn scan<D, E, T>(
-    gold: impl IntoIterator<Item = Result<D, E>>,
+    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
     predictions: &mut Predictions,
     ontology: &Ontology,
-    score: impl Fn(&DocumentUnits) -> T + Sync,
+    begin: impl Fn() -> T + Sync,
+    score: impl Fn(&mut T, &DocumentUnits) + Sync,
     mut sink: impl FnMut(T),
 ) -> Result<Coverage, EvaluationError>
 where
@@ -47,89 +121,82 @@ where
     E: std::error::Error + Send + Sync + 'static,
     T: Send,
 {
-    let mut coverage = Coverage::default();
-    let mut keys: FxHashSet<Box<str>> = FxHashSet::default();
-    let mut gold = gold.into_iter();
     let (kind, whole_documents) = (predictions.kind(), predictions.whole_documents());
     let path = predictions.path().to_path_buf();
-    loop {
-        let mut batch: Vec<(D, Vec<PredictedLine>)> = Vec::with_capacity(BATCH);
-        for document in gold.by_ref().take(BATCH) {
-            let document = document.map_err(|error| EvaluationError::Gold(Box::new(error)))?;
-            let key = document.borrow().key.as_str();
-            let lines = predictions.lines_of(key)?;
-            if lines.is_empty() {
-                coverage.missing_documents.push(key.to_owned());
-            }
-            keys.insert(key.into());
-            batch.push((document, lines));
+    let nothing = match kind {
+        PredictionKind::Raw => Content::Raw("".into()),
+        PredictionKind::Offsets => Content::Offsets(Offsets::default()),
+    };
+    let score_run = |text: &RunText, run: &[(D, Range<usize>)]| {
+        let mut result = begin();
+        let mut missing_units = 0;
+        for (document, runs) in run {
+            let document = document.borrow();
+            let lines = text.lines(runs.clone(), &path)?;
+            let predicted = contents(&lines, kind, document.sentences.len(), &path)?;
+            let whole =
+                if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
+            let (units, missing) = pair_units(document, &predicted, &nothing, whole, ontology);
+            missing_units += if lines.is_empty() { 0 } else { missing };
+            score(&mut result, &DocumentUnits { document, units });
         }
-        if batch.is_empty() {
-            break;
-        }
-        coverage.documents += batch.len();
-        let results: Vec<Result<(T, u64), EvaluationError>> = batch
-            .par_iter()
-            .map(|(document, lines)| {
-                let document = document.borrow();
-                let predicted = parse_lines(lines, kind, document.sentences.len(), &path)?;
-                let whole =
-                    if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
-                let (units, missing) = pair_units(document, predicted, kind, whole, ontology);
-                let missing = if lines.is_empty() { 0 } else { missing };
-                Ok((score(&DocumentUnits { document, units }), missing))
-            })
-            .collect();
+        Ok::<_, EvaluationError>((result, missing_units))
+    };
+
+    let mut coverage = Coverage::default();
+    let seen = vec![false; predictions.document_count()];
+    let gold = gold.into_iter();
+    let mut joiner =
+        Joiner { gold, predictions, seen, found: 0, keys: Default::default(), missing_documents: Vec::new() };
+    let (mut batch, mut next) = (Batch::default(), Batch::default());
+    joiner.fill(&mut batch)?;
+    while !batch.documents.is_empty() {
+        coverage.documents += batch.documents.len();
+        let score_batch = || {
+            let runs = batch.documents.par_chunks(RUN);
+            runs.map(|run| score_run(&batch.text, run)).collect::<Vec<_>>()
+        };
+        // The next batch is read meanwhile.
+        let (read, results) = rayon::join(|| joiner.fill(&mut next), score_batch);
         for result in results {
-            let (scored, missing) = result?;
-            coverage.missing_units += missing;
+            let (scored, missing_units) = result?;
+            coverage.missing_units += missing_units;
             sink(scored);
         }
+        read?;
+        std::mem::swap(&mut batch, &mut next);
     }
-    if predictions.document_count() + coverage.missing_documents.len() != keys.len()
-        && let Some((key, line)) = predictions.first_unknown(|key| keys.contains(key))
-    {
-        let hint = nearest(key, keys.iter().map(|key| &**key))
-            .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        return Err(EvaluationError::invalid(&path, line, format!("the gold corpus has no document `{key}`{hint}")));
-    }
+    joiner.check_unknown()?;
+    coverage.missing_documents = joiner.missing_documents;
     Ok(coverage)
 }
 
 type Units<'a> = Vec<(Option<u32>, Items<'a>, Items<'a>)>;
 
 /// Puts gold beside predicted for every unit of a document, and counts the units that lack a
-/// prediction.
+/// prediction and get `nothing`.
 fn pair_units<'a>(
     document: &'a Document,
-    predicted: Vec<(Option<u32>, Content)>,
-    kind: PredictionKind,
+    predicted: &'a [(Option<u32>, Content<'a>)],
+    nothing: &'a Content<'a>,
     whole: bool,
     ontology: &Ontology,
 ) -> (Units<'a>, u64) {
-    let sentences: Vec<Option<u32>> = if whole && kind == PredictionKind::Raw {
-        vec![None]
-    } else {
-        let with_tokens = |&index: &u32| !document.sentences[index as usize].is_empty();
-        (0..document.sentences.len() as u32).filter(with_tokens).map(Some).collect()
-    };
     let mut missing = 0;
-    let mut predicted = predicted.into_iter().peekable();
-    let mut units = Vec::with_capacity(sentences.len());
-    for sentence in sentences {
+    let mut predicted = predicted.iter().peekable();
+    let mut pair = |sentence: Option<u32>| {
         // Predictions are sorted by unit; one for a sentence without tokens finds no unit.
         while predicted.next_if(|(sent, _)| *sent < sentence).is_some() {}
         let content = predicted.next_if(|(sent, _)| *sent == sentence).map(|(_, content)| content);
         missing += u64::from(content.is_none());
-        let content = content.unwrap_or_else(|| match kind {
-            PredictionKind::Raw => Content::Raw(String::new()),
-            PredictionKind::Offsets => Content::Offsets(crate::prediction::Offsets::default()),
-        });
-        units.push((
-            sentence,
-            Items::gold(document, sentence),
-            Items::predicted(document, sentence, &content, ontology),
-        ));
-    }
+        let gold = Items::gold(document, sentence);
+        (sentence, gold, Items::predicted(document, sentence, content.unwrap_or(nothing), ontology))
+    };
+    let units = if whole && matches!(nothing, Content::Raw(_)) {
+        vec![pair(None)]
+    } else {
+        let with_tokens = (0..).zip(&document.sentences).filter(|(_, sentence)| !sentence.is_empty());
+        with_tokens.map(|(index, _)| pair(Some(index))).collect()
+    };
     (units, missing)
 }

@@ -31,7 +31,7 @@ pub fn steps(gold: &Answer, predicted: &Aligned, ontology: &Ontology) -> Vec<Edi
 
 struct Matching<'a> {
     gold: &'a Answer,
-    predicted: &'a Aligned,
+    predicted: &'a Aligned<'a>,
     ontology: &'a Ontology,
     of_gold: Vec<Option<u32>>,
     of_predicted: Vec<Option<u32>>,
@@ -61,7 +61,7 @@ impl Matching<'_> {
             other.grounding == Some(Grounding::Absent) && other.label == Some(m.gold.entities[g].label)
         };
         self.pair(invented, |entity, other| {
-            other.text.as_ref().map(|text| Edit::Grounding { entity, text: text.clone() })
+            other.text.as_ref().map(|text| Edit::Grounding { entity, text: text.clone().into_owned() })
         });
         for (entity, partner) in (0..).zip(self.of_gold.clone()) {
             match partner {

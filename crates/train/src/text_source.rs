@@ -58,7 +58,7 @@ pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
         .iter()
         .map(|entity| {
             Some(AnswerEntity {
-                text: entity.text.clone()?,
+                text: entity.text.clone()?.into_owned(),
                 span: None,
                 label: entity.label?,
                 subtype: entity.subtype,
@@ -66,15 +66,15 @@ pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
             })
         })
         .collect::<Option<Vec<_>>>()?;
-    let position = |id: Option<&String>| {
-        let found = parsed.entities.iter().position(|entity| entity.id.as_ref() == id)?;
+    let position = |id: Option<&str>| {
+        let found = parsed.entities.iter().position(|entity| entity.id.as_deref() == id)?;
         Some(found as u32)
     };
     let relations = parsed
         .relations
         .iter()
         .map(|relation| {
-            let (head, tail) = (position(relation.head.as_ref())?, position(relation.tail.as_ref())?);
+            let (head, tail) = (position(relation.head.as_deref())?, position(relation.tail.as_deref())?);
             Some(AnswerRelation { head, tail, label: relation.label? })
         })
         .collect::<Option<Vec<_>>>()?;

@@ -41,7 +41,7 @@ impl Scoring for Measuring {
 
     fn run<E: std::error::Error + Send + Sync + 'static>(
         self,
-        gold: impl Iterator<Item = Result<Document, E>>,
+        gold: impl Iterator<Item = Result<Document, E>> + Send,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<ErrorModes, EvaluationError> {

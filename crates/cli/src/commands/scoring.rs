@@ -75,7 +75,7 @@ pub trait Scoring {
     /// Goes through them; `gold` is read one document at a time.
     fn run<E: std::error::Error + Send + Sync + 'static>(
         self,
-        gold: impl Iterator<Item = Result<Document, E>>,
+        gold: impl Iterator<Item = Result<Document, E>> + Send,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Self::Output, EvaluationError>;
@@ -117,7 +117,7 @@ impl Scoring for Counting {
 
     fn run<E: std::error::Error + Send + Sync + 'static>(
         self,
-        gold: impl Iterator<Item = Result<Document, E>>,
+        gold: impl Iterator<Item = Result<Document, E>> + Send,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Counts, EvaluationError> {

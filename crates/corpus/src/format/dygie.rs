@@ -12,12 +12,13 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::json;
+use tabpo_files::PlainJson;
 use tabpo_ontology::Ontology;
 
 use crate::{
     Document, Mention, Note, Notes, Problem, Span,
     annotate::{FileRelation, annotate, mention_label, relation_label},
-    format::lines::LineError,
+    format::{lines::LineError, lists::Lists},
 };
 
 /// Penn Treebank names of brackets and the brackets; a bijection.
@@ -26,11 +27,17 @@ const BRACKETS: [(&str, &str); 6] =
 
 /// The bracket that a Penn Treebank token stands for; any other token is itself.
 pub fn bracket_from_treebank(token: &str) -> &str {
+    if !token.starts_with('-') {
+        return token;
+    }
     BRACKETS.iter().find(|(name, _)| *name == token).map_or(token, |(_, bracket)| bracket)
 }
 
 /// The Penn Treebank's name of a bracket; any other token is itself.
 pub fn bracket_to_treebank(token: &str) -> &str {
+    if token.len() != 1 || token.as_bytes()[0].is_ascii_alphanumeric() {
+        return token;
+    }
     BRACKETS.iter().find(|(_, bracket)| *bracket == token).map_or(token, |(name, _)| name)
 }
 
@@ -47,10 +54,10 @@ type RelationEntry<'a> = (i64, i64, i64, i64, Text<'a>);
 #[derive(Default)]
 struct Line<'a> {
     key: Option<String>,
-    sentences: Option<Vec<Vec<Text<'a>>>>,
-    ner: Option<Vec<Vec<MentionEntry<'a>>>>,
-    relations: Option<Vec<Vec<RelationEntry<'a>>>>,
-    clusters: Option<Vec<Vec<(i64, i64)>>>,
+    sentences: Option<Lists<Text<'a>>>,
+    ner: Option<Lists<MentionEntry<'a>>>,
+    relations: Option<Lists<RelationEntry<'a>>>,
+    clusters: Option<Lists<(i64, i64)>>,
     /// The names of all other fields.
     unknown: BTreeSet<String>,
 }
@@ -90,9 +97,43 @@ impl<'de> Deserialize<'de> for Line<'de> {
     }
 }
 
+/// A line as programs write them; `None` for any other line.
+fn plain_line(text: &str) -> Option<Line<'_>> {
+    let mut line = Line::default();
+    let mut json = PlainJson::new(text);
+    json.object(|json, name| {
+        // A field that comes twice is left to the general reader.
+        let first = match name {
+            "doc_key" => line.key.replace(json.string()?.into_owned()).is_none(),
+            "sentences" => line.sentences.replace(Lists::plain(json, |json| json.string().map(Text))?).is_none(),
+            "ner" => {
+                let mentions = Lists::plain(json, |json| {
+                    let ([start, end], name) = json.numbers_and_name()?;
+                    Some((start, end, Text(name)))
+                });
+                line.ner.replace(mentions?).is_none()
+            }
+            "relations" => {
+                let relations = Lists::plain(json, |json| {
+                    let ([head_start, head_end, tail_start, tail_end], name) = json.numbers_and_name()?;
+                    Some((head_start, head_end, tail_start, tail_end, Text(name)))
+                });
+                line.relations.replace(relations?).is_none()
+            }
+            "clusters" => line.clusters.replace(Lists::plain(json, PlainJson::pair)?).is_none(),
+            _ => false,
+        };
+        first.then_some(())
+    })?;
+    json.is_at_end().then_some(line)
+}
+
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let mut line: Line = serde_json::from_str(content)?;
+    let mut line = match plain_line(content) {
+        Some(line) => line,
+        None => serde_json::from_str(content)?,
+    };
     for field in std::mem::take(&mut line.unknown) {
         notes.add(Note::IgnoredField(field));
     }
@@ -105,10 +146,9 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
     let mut document = Document { key, ..Document::default() };
-    let words = || sentences.iter().flatten().map(|Text(word)| word.len() + 1);
-    document.text.reserve(words().sum());
-    document.tokens.reserve(words().count());
-    for sentence in &sentences {
+    document.text.reserve(sentences.items().iter().map(|Text(word)| word.len() + 1).sum());
+    document.tokens.reserve(sentences.items().len());
+    for sentence in sentences.iter() {
         let start = document.tokens.len() as u32;
         for Text(token) in sentence {
             push_token(&mut document, token, notes)?;
@@ -116,8 +156,9 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         document.sentences.push(Span::new(start, document.tokens.len() as u32));
     }
 
-    let mut mentions: Vec<Mention> = Vec::new();
-    for (&sentence, list) in document.sentences.iter().zip(per_sentence("ner", line.ner, sentences.len())?.iter()) {
+    let ner = per_sentence("ner", line.ner, sentences.len())?;
+    let mut mentions: Vec<Mention> = Vec::with_capacity(ner.items().len());
+    for (&sentence, list) in document.sentences.iter().zip(ner.iter()) {
         for (start, end, Text(name)) in list {
             let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
             let (label, subtype) = mention_label(ontology, name, document.span_text(span))?;
@@ -126,7 +167,7 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     }
     let mut relations = Vec::new();
     let per_sentence = per_sentence("relations", line.relations, sentences.len())?;
-    for (&sentence, list) in document.sentences.iter().zip(&per_sentence) {
+    for (&sentence, list) in document.sentences.iter().zip(per_sentence.iter()) {
         for (head_start, head_end, tail_start, tail_end, Text(name)) in list {
             let mut argument = |start: &i64, end: &i64| {
                 let span = token_span("relation argument", (*start, *end), sentence, "its sentence")?;
@@ -145,8 +186,8 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         }
     }
     let whole = Span::new(0, document.tokens.len() as u32);
-    for cluster in line.clusters.unwrap_or_default() {
-        let spans = cluster.into_iter().map(|offsets| token_span("cluster span", offsets, whole, "the document"));
+    for cluster in line.clusters.unwrap_or_default().iter() {
+        let spans = cluster.iter().map(|&offsets| token_span("cluster span", offsets, whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
     annotate(&mut document, &mentions, &relations, ontology, notes)?;
@@ -154,7 +195,9 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
 }
 
 fn push_token(document: &mut Document, token: &str, notes: &mut Notes) -> Result<(), Problem> {
-    if token.trim().is_empty() {
+    // Only a token that begins with a blank may be blank.
+    let begins_with_letter = token.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    if !begins_with_letter && token.trim().is_empty() {
         let index = document.tokens.len();
         return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
     }
@@ -171,8 +214,8 @@ fn push_token(document: &mut Document, token: &str, notes: &mut Notes) -> Result
 }
 
 /// The list of each sentence; a missing field is an empty list for each.
-fn per_sentence<T>(field: &'static str, lists: Option<Vec<Vec<T>>>, sentences: usize) -> Result<Vec<Vec<T>>, Problem> {
-    let lists = lists.unwrap_or_else(|| (0..sentences).map(|_| Vec::new()).collect());
+fn per_sentence<T>(field: &'static str, lists: Option<Lists<T>>, sentences: usize) -> Result<Lists<T>, Problem> {
+    let lists = lists.unwrap_or_else(|| Lists::empty(sentences));
     if lists.len() == sentences {
         Ok(lists)
     } else {

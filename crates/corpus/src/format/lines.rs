@@ -1,14 +1,17 @@
 //! Reading one document a line, without holding the file in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader},
+    io,
     path::{Path, PathBuf},
+    vec,
 };
 
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
+use tabpo_files::{Block, Line, LineBlocks};
 use tabpo_ontology::Ontology;
 
 use crate::{CorpusError, Document, Note, Notes, Problem};
@@ -38,21 +41,26 @@ impl From<serde_json::Error> for LineError {
 /// Turns one line into a document.
 pub(crate) type LineParser = fn(&str, &Ontology, &mut Notes) -> Result<Document, LineError>;
 
-/// Lines that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
-const BATCH: usize = 512;
+/// Bytes that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
+const BLOCK: usize = 1 << 18;
+
+/// Lines that one thread takes at a time.
+const LINES: usize = 16;
+
+/// What became of a line: its number, the document and what parsing changed.
+type ParsedLine = (usize, Result<Document, CorpusError>, Notes);
 
 /// Documents of a JSONL file, one at a time. After an error the iterator ends.
 pub struct Documents<'a> {
-    reader: Box<dyn BufRead>,
+    blocks: LineBlocks<File>,
+    block: Block,
     path: PathBuf,
     ontology: &'a Ontology,
     parse: LineParser,
-    line: usize,
-    /// Parsed and not yet given out, with their line numbers and what parsing changed.
-    parsed: VecDeque<(usize, Result<Document, CorpusError>, Notes)>,
-    /// A failure to read, which comes after everything that was read.
-    failure: Option<CorpusError>,
-    keys: HashMap<String, usize>,
+    /// Parsed and not yet given out; blank lines are `None`.
+    parsed: vec::IntoIter<Option<ParsedLine>>,
+    /// The line of each document.
+    keys: FxHashMap<Box<str>, usize>,
     notes: Notes,
     done: bool,
 }
@@ -61,14 +69,13 @@ impl<'a> Documents<'a> {
     pub(crate) fn open(path: &Path, ontology: &'a Ontology, parse: LineParser) -> Result<Self, CorpusError> {
         let file = File::open(path).map_err(|source| CorpusError::read(path, source))?;
         Ok(Self {
-            reader: Box::new(BufReader::with_capacity(1 << 18, file)),
+            blocks: LineBlocks::new(file, BLOCK),
+            block: Block::default(),
             path: path.to_path_buf(),
             ontology,
             parse,
-            line: 0,
-            parsed: VecDeque::new(),
-            failure: None,
-            keys: HashMap::new(),
+            parsed: Vec::new().into_iter(),
+            keys: FxHashMap::default(),
             notes: Notes::default(),
             done: false,
         })
@@ -79,49 +86,58 @@ impl<'a> Documents<'a> {
         &self.notes
     }
 
-    /// Reads and parses the next lines.
-    fn fill(&mut self) {
-        let mut lines: Vec<(usize, String)> = Vec::with_capacity(BATCH);
-        while lines.len() < BATCH {
-            let mut text = String::new();
-            self.line += 1;
-            match self.reader.read_line(&mut text) {
-                Err(source) => {
-                    self.failure = Some(CorpusError::read(&self.path, source));
-                    break;
-                }
-                Ok(0) => break,
-                Ok(_) if text.trim().is_empty() => {}
-                Ok(_) => lines.push((self.line, text)),
-            }
-        }
+    /// Parses the lines of the block.
+    fn parse_block(&mut self) {
         let (path, ontology, parse) = (&self.path, self.ontology, self.parse);
-        let parse_line = |(number, text): &(usize, String)| {
+        let parse_line = |line: &Line| {
+            let Ok(text) = str::from_utf8(line.bytes) else {
+                let source = io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
+                return Some((line.number, Err(CorpusError::read(path, source)), Notes::default()));
+            };
+            if text.trim_start().is_empty() {
+                return None;
+            }
             // A byte order mark is not JSON, but editors write it. Without the line's end, an object
             // that stops too early is reported on its own line.
             let content = text.trim_end_matches(['\n', '\r']);
             let content = content.strip_prefix('\u{feff}').unwrap_or(content);
             let mut notes = Notes::default();
             let document = parse(content, ontology, &mut notes).map_err(|error| match error {
-                LineError::Json(error) => json_error(path, *number, &error),
-                LineError::Invalid(key, problem) => CorpusError::invalid(path, *number, key, problem),
+                LineError::Json(error) => json_error(path, line.number, &error),
+                LineError::Invalid(key, problem) => CorpusError::invalid(path, line.number, key, problem),
             });
-            (*number, document, notes)
+            Some((line.number, document, notes))
         };
-        self.parsed = lines.par_iter().map(parse_line).collect::<Vec<_>>().into();
+        let lines: Vec<Line> = self.block.lines().collect();
+        self.parsed = lines.par_iter().with_min_len(LINES).map(parse_line).collect::<Vec<_>>().into_iter();
+    }
+
+    /// The next line that is not blank.
+    fn next_parsed(&mut self) -> Result<Option<ParsedLine>, CorpusError> {
+        loop {
+            if let Some(parsed) = self.parsed.by_ref().flatten().next() {
+                return Ok(Some(parsed));
+            }
+            self.blocks.fill(&mut self.block).map_err(|source| CorpusError::read(&self.path, source))?;
+            if self.block.is_empty() {
+                return Ok(None);
+            }
+            self.parse_block();
+        }
     }
 
     fn read_document(&mut self) -> Option<Result<Document, CorpusError>> {
-        if self.parsed.is_empty() && self.failure.is_none() {
-            self.fill();
-        }
-        let Some((line, document, notes)) = self.parsed.pop_front() else {
-            return self.failure.take().map(Err);
+        let (line, document, notes) = match self.next_parsed() {
+            Ok(parsed) => parsed?,
+            Err(failure) => return Some(Err(failure)),
         };
         self.notes.merge(notes);
-        Some(document.and_then(|document| match self.keys.insert(document.key.clone(), line) {
-            None => Ok(document),
-            Some(first_line) => {
+        Some(document.and_then(|document| match self.keys.get(document.key.as_str()) {
+            None => {
+                self.keys.insert(document.key.as_str().into(), line);
+                Ok(document)
+            }
+            Some(&first_line) => {
                 let problem = Problem::DuplicateKey { first_line };
                 Err(CorpusError::invalid(&self.path, line, Some(document.key), problem))
             }

@@ -6,6 +6,7 @@ pub mod dygie;
 pub mod jsonl;
 pub mod label_studio;
 mod lines;
+mod lists;
 
 use std::{
     fmt, fs,

@@ -1,10 +1,10 @@
 //! The alignment of gold and predicted items of one unit.
 
-use tabpo_corpus::Span;
+use tabpo_corpus::{Document, Span};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use super::ModeKind;
-use crate::items::{EntityItem, Items, Place, RelationItem};
+use crate::items::{EntityItem, Items, Place, RelationItem, place_text};
 
 /// One error.
 #[derive(Clone, Debug)]
@@ -39,11 +39,11 @@ pub(super) struct UnitModes {
 }
 
 /// Aligns a unit: entities first, then relations between the mentions that were paired.
-pub(super) fn align_unit(ontology: &Ontology, gold: &Items, predicted: &Items) -> UnitModes {
+pub(super) fn align_unit(ontology: &Ontology, document: &Document, gold: &Items, predicted: &Items) -> UnitModes {
     let mut entities = EntityAligner::new(ontology, gold, predicted);
     entities.align();
     let mut modes = entities.finish();
-    RelationAligner::new(ontology, gold, predicted, &modes).align(&mut modes.unit);
+    RelationAligner::new(ontology, document, gold, predicted, &modes).align(&mut modes.unit);
     modes.unit
 }
 
@@ -236,12 +236,13 @@ fn entity_text(ontology: &Ontology, item: &EntityItem) -> String {
 struct Link<'a> {
     head: Place,
     tail: Place,
-    item: &'a RelationItem<'a>,
+    item: &'a RelationItem,
     free: bool,
 }
 
 struct RelationAligner<'a> {
     ontology: &'a Ontology,
+    document: &'a Document,
     gold: Vec<Link<'a>>,
     predicted: Vec<Link<'a>>,
     gold_entities: &'a [EntityItem<'a>],
@@ -249,7 +250,13 @@ struct RelationAligner<'a> {
 }
 
 impl<'a> RelationAligner<'a> {
-    fn new(ontology: &'a Ontology, gold: &'a Items<'a>, predicted: &'a Items<'a>, entities: &EntityModes) -> Self {
+    fn new(
+        ontology: &'a Ontology,
+        document: &'a Document,
+        gold: &'a Items<'a>,
+        predicted: &'a Items<'a>,
+        entities: &EntityModes,
+    ) -> Self {
         let meant = |place: Place| {
             let pair = entities.stands_for.iter().find(|(written, _)| *written == place);
             pair.map_or(place, |&(_, meant)| meant)
@@ -269,6 +276,7 @@ impl<'a> RelationAligner<'a> {
         };
         Self {
             ontology,
+            document,
             gold: links(gold, &|place| place),
             predicted: links(predicted, &meant),
             gold_entities: &gold.entities,
@@ -340,14 +348,13 @@ impl<'a> RelationAligner<'a> {
     }
 
     fn text(&self, item: &RelationItem, entities: &[EntityItem]) -> String {
-        let argument = |place: Place, text: &str| match entities.iter().find(|entity| entity.place == place) {
-            Some(entity) if place.span().is_some() => entity_text(self.ontology, entity),
-            _ => text.to_owned(),
+        let argument = |place: Place| {
+            let text = place_text(self.document, place)?;
+            let entity = entities.iter().find(|entity| entity.place == place);
+            Some(entity.map_or_else(|| text.into_owned(), |entity| entity_text(self.ontology, entity)))
         };
-        let (head, tail) = match &item.texts {
-            Some((head, tail)) => (argument(item.head, head), argument(item.tail, tail)),
-            None => ("unresolved".to_owned(), "unresolved".to_owned()),
-        };
+        let unresolved = || ("unresolved".to_owned(), "unresolved".to_owned());
+        let (head, tail) = argument(item.head).zip(argument(item.tail)).unwrap_or_else(unresolved);
         let label = item.label.map_or("unknown type", |label| &self.ontology.relation(label).name);
         format!("{head} {label} {tail}")
     }

@@ -10,7 +10,7 @@ use super::align::{Event, Tallies, UnitModes, align_unit};
 use super::{ErrorMode, ErrorModes, Example, Exposure, ModeKind};
 use crate::error::EvaluationError;
 use crate::prediction::Predictions;
-use crate::scan::scan;
+use crate::scan::{DocumentUnits, scan};
 
 /// How many examples of each mode [`measure`] keeps.
 pub const EXAMPLES: usize = 5;
@@ -20,7 +20,7 @@ pub const EXAMPLES: usize = 5;
 /// Documents and predictions are read as by [`count`](crate::count()); a unit without prediction
 /// counts as an empty prediction. The result does not depend on the number of threads.
 pub fn measure<D, E>(
-    gold: impl IntoIterator<Item = Result<D, E>>,
+    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
     predictions: &mut Predictions,
     ontology: &Ontology,
 ) -> Result<ErrorModes, EvaluationError>
@@ -33,7 +33,7 @@ where
 
 /// As [`measure`], keeping the first `examples` cases of each mode.
 pub fn measure_with_examples<D, E>(
-    gold: impl IntoIterator<Item = Result<D, E>>,
+    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
     predictions: &mut Predictions,
     ontology: &Ontology,
     examples: usize,
@@ -47,12 +47,19 @@ where
         gold,
         predictions,
         ontology,
-        |document| {
-            let units = document.units.iter();
-            let units = units.map(|(sent, gold, predicted)| (*sent, align_unit(ontology, gold, predicted)));
-            (document.document.key.clone(), units.collect::<Vec<_>>())
+        Vec::new,
+        |modes, DocumentUnits { document, units }| {
+            let units = units.iter();
+            let units = units.map(|(sent, gold, predicted)| (*sent, align_unit(ontology, document, gold, predicted)));
+            modes.push((document.key.clone(), units.collect::<Vec<_>>()));
         },
-        |(key, units)| units.into_iter().for_each(|(sent, unit)| collector.add(&key, sent, unit)),
+        |modes| {
+            for (key, units) in modes {
+                for (sent, unit) in units {
+                    collector.add(&key, sent, unit);
+                }
+            }
+        },
     )?;
     Ok(collector.finish(coverage.documents as u64))
 }
