@@ -1,7 +1,8 @@
 """DPO with TRL's DPOTrainer on the same folder and pairs, at its best settings for a CPU.
 
 Reference log-probs precomputed (inside the clock, once), no gradient checkpointing, dropout off, one epoch,
-LoRA on all projections. `--padding-free` tries TRL's padding-free batches.
+LoRA on all projections. `--padding-free` tries TRL's padding-free batches, `--liger` its Liger kernels (with
+liger-kernel installed).
 """
 
 import argparse
@@ -31,6 +32,7 @@ def main():
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--padding-free", action="store_true")
+    parser.add_argument("--liger", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -51,7 +53,8 @@ def main():
         config = DPOConfig(
             output_dir=folder, use_cpu=True, bf16=bf16, per_device_train_batch_size=arguments.batch_size,
             gradient_accumulation_steps=1, num_train_epochs=1, learning_rate=1e-4, gradient_checkpointing=False,
-            precompute_ref_log_probs=True, padding_free=arguments.padding_free, max_length=None,
+            precompute_ref_log_probs=True, padding_free=arguments.padding_free,
+            use_liger_kernel=arguments.liger, max_length=None,
             save_strategy="no", logging_steps=1000, report_to="none", disable_tqdm=True, seed=1,
         )
         started, started_cpu = time.perf_counter(), time.process_time()
