@@ -71,7 +71,7 @@ fn every_document_is_answered_once_by_a_model_of_its_own_fold() {
     let train: BTreeSet<String> = keys(&read("corpus/sft.jsonl")).into_iter().collect();
     assert_eq!(documents[0].union(&documents[1]).cloned().collect::<BTreeSet<_>>(), train);
     let weights = ["pairs/fold-1/policy", "pairs/fold-2/policy", "sft/policy"]
-        .map(|folder| fs::read(place.path(&format!("run/{folder}/model.safetensors"))).expect("a model"));
+        .map(|folder| fs::read(place.path(format!("run/{folder}/model.safetensors"))).expect("a model"));
     assert!(weights[0] != weights[1] && weights[0] != weights[2], "the models have seen different documents");
 }
 

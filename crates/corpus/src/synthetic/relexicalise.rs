@@ -77,7 +77,9 @@ impl<'a> Vocabulary<'a> {
         let content: BTreeSet<&str> =
             by_count.into_iter().skip(COMMON).map(|(word, _)| word).filter(|word| fit(word)).collect();
         let mut by_ending: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        content.iter().for_each(|word| by_ending.entry(ending(word)).or_default().push(word));
+        for word in &content {
+            by_ending.entry(ending(word)).or_default().push(word);
+        }
         Self { by_ending, content }
     }
 
