@@ -1,7 +1,7 @@
 """Runs tabpo and its peers one after the other, several rounds, and prints medians and ratios.
 
     tabpo bench prepare --out DIR
-    python bench/peers/run.py --data DIR --tabpo target/release/tabpo [--rounds 3] [--examples 16]
+    python bench/peers/run.py --data DIR --tabpo target/release/tabpo [--rounds 3] [--examples 16 --peer-examples 4]
 
 Every system runs in a process of its own. In every round all of them run once, in an order that turns
 round by round, so that a drift of the machine meets all of them. A system that fails is reported as failed.
@@ -23,17 +23,19 @@ HERE = Path(__file__).parent
 def systems(arguments, negatives):
     """Name and command line of every system."""
     model, pairs = arguments.data / "model", arguments.data / "pairs.jsonl"
-    common = ["--model", model, "--pairs", pairs, "--examples", arguments.examples, "--negatives", negatives]
+    common = ["--model", model, "--pairs", pairs, "--negatives", negatives]
     threads = ["--threads", arguments.threads]
-    own = [arguments.tabpo, "bench", "preference", *common, "--json", *threads, "--quiet"]
+    own = [arguments.tabpo, "bench", "preference", *common, "--examples", arguments.examples, "--json", *threads, "--quiet"]
     tabpo = lambda objective, compute: [*own, "--objective", objective, "--compute", compute]
-    python = lambda script, *rest: [sys.executable, HERE / script, *common, *threads, *rest]
+    fewer = ["--examples", arguments.peer_examples or arguments.examples]
+    python = lambda script, *rest: [sys.executable, HERE / script, *common, *fewer, *threads, *rest]
     return {
         "tabpo tab-po bf16": tabpo("tab-po", "bf16"),
         "tabpo dpo bf16": tabpo("dpo", "bf16"),
         "tabpo tab-po f32": tabpo("tab-po", "f32"),
         "tabpo dpo f32": tabpo("dpo", "f32"),
         "TRL bf16": python("trl_dpo.py", "--dtype", "bf16"),
+        "TRL bf16 Liger": python("trl_dpo.py", "--dtype", "bf16", "--liger"),
         "TRL f32": python("trl_dpo.py", "--dtype", "f32"),
         "TRL bf16 padding-free": python("trl_dpo.py", "--dtype", "bf16", "--padding-free"),
         "TRL f32 padding-free": python("trl_dpo.py", "--dtype", "f32", "--padding-free"),
@@ -64,6 +66,7 @@ def main():
     parser.add_argument("--tabpo", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=64)
+    parser.add_argument("--peer-examples", type=int, help="for the peers, which take a minute for a few")
     parser.add_argument("--negatives", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--only", nargs="+", help="names of systems")
@@ -88,7 +91,8 @@ def main():
                     everything.append({"name": name, "round": number, "load_before": load, **result})
                     print(f"round {number + 1}, K = {negatives}, {name}: {result['pairs_per_second']:.3f} pairs/s, "
                           f"load before {load:.1f}", file=sys.stderr, flush=True)
-        print(f"\nK = {negatives}, {arguments.examples} examples, {arguments.threads} threads, "
+        print(f"\nK = {negatives}, {arguments.examples} examples "
+              f"({arguments.peer_examples or arguments.examples} for the peers), {arguments.threads} threads, "
               f"median of {arguments.rounds}\n")
         middle = {name: statistics.median(r["pairs_per_second"] for r in runs) for name, runs in results.items() if runs}
         best = lambda family: max((speed for name, speed in middle.items() if name.startswith(family)), default=None)
