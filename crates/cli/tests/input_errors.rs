@@ -99,6 +99,18 @@ fn a_wrong_replacement_is_answered_with_the_nearest() {
 }
 
 #[test]
+fn a_memory_limit_is_above_nothing_in_every_section() {
+    let place = Place::new();
+    place.write("config.toml", &example("quickstart.toml"));
+    let (_, stderr) = place.run(&["run", "config.toml", "--memory-gb", "0"], 2);
+    assert!(stderr.contains("sft.memory_gb"), "{stderr}");
+    let warmup = "warmup={sentences=1,train={memory_gb=-1.0}}";
+    let (_, stderr) = place.run(&["run", "config.toml", "--set", warmup], 2);
+    assert!(stderr.contains("warmup.train.memory_gb"), "{stderr}");
+    assert_eq!(place.names(), ["config.toml"], "nothing is left behind");
+}
+
+#[test]
 fn an_empty_split_is_named() {
     let place = Place::new();
     place.write("ontology.toml", &example("scierc/ontology.toml"));

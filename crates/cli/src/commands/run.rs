@@ -24,11 +24,6 @@ pub struct RunArgs {
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
 pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
-    let mut config = config::load(&arguments.config, &arguments.replacements)?;
-    if arguments.memory_gb.is_some() {
-        let warmup = config.warmup.as_mut().map(|warmup| &mut warmup.train);
-        let sections = [&mut config.sft, &mut config.preference.train].into_iter().chain(warmup);
-        sections.for_each(|section| section.memory_gb = arguments.memory_gb);
-    }
+    let config = config::load(&arguments.config, &arguments.replacements, arguments.memory_gb)?;
     run::execute(&config, until, context)
 }

@@ -9,7 +9,8 @@ use crate::error::CliError;
 
 /// Reads a configuration file and applies `key.path=value` replacements. Paths in the file are
 /// taken relative to the file's folder, paths given with `--set` relative to the working directory.
-pub fn load(path: &Path, replacements: &[String]) -> Result<RunConfig, CliError> {
+/// `memory_gb` takes the place of every training section's.
+pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Result<RunConfig, CliError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| CliError::input(format!("cannot read the configuration {}: {error}", path.display())))?;
     // Checked as written first, so that an error can point at a line of the file.
@@ -20,6 +21,11 @@ pub fn load(path: &Path, replacements: &[String]) -> Result<RunConfig, CliError>
     resolve_paths(&mut config, folder);
     for replacement in replacements {
         config = replace(&config, replacement)?;
+    }
+    if memory_gb.is_some() {
+        let warmup = config.warmup.as_mut().map(|warmup| &mut warmup.train);
+        let sections = [&mut config.sft, &mut config.preference.train];
+        sections.into_iter().chain(warmup).for_each(|section| section.memory_gb = memory_gb);
     }
     check(&config)?;
     Ok(config)
@@ -137,7 +143,9 @@ fn check(config: &RunConfig) -> Result<(), CliError> {
             }
         }
     }
-    for (name, section) in [("sft", &config.sft), ("preference.train", &config.preference.train)] {
+    let warmup = config.warmup.as_ref().map(|warmup| ("warmup.train", &warmup.train));
+    let sections = [("sft", &config.sft), ("preference.train", &config.preference.train)];
+    for (name, section) in sections.into_iter().chain(warmup) {
         if section.batch_size == 0 || section.max_tokens == 0 {
             return Err(CliError::input(format!("{name}.batch_size and {name}.max_tokens must be at least 1")));
         }
@@ -146,6 +154,9 @@ fn check(config: &RunConfig) -> Result<(), CliError> {
         }
         if !(0.0..=1.0).contains(&section.warmup) {
             return Err(CliError::input(format!("{name}.warmup is a share of the steps, between 0 and 1")));
+        }
+        if section.memory_gb.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {
+            return Err(CliError::input(format!("{name}.memory_gb must be a number above 0")));
         }
     }
     Ok(())

@@ -182,7 +182,6 @@ fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
     ledger::file_digest(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))
 }
 
-/// A digest of the files of a model folder that the program reads.
 /// The digest of the model to start from, and of the adapter on it; `None` for a model from scratch.
 fn base_digest(config: &RunConfig) -> Result<Option<String>, CliError> {
     let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
@@ -195,6 +194,7 @@ fn base_digest(config: &RunConfig) -> Result<Option<String>, CliError> {
     }
 }
 
+/// A digest of the files of a model folder.
 fn folder_digest(folder: &Path) -> Result<String, CliError> {
     let entries = std::fs::read_dir(folder)
         .map_err(|error| CliError::input(format!("cannot read the folder {}: {error}", folder.display())))?;

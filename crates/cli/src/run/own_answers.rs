@@ -21,15 +21,14 @@ pub struct Fold {
 
 impl Fold {
     /// The documents of this fold.
-    pub(super) fn held_out(self, documents: &[Document]) -> Vec<Document> {
-        documents.iter().skip(self.index).step_by(self.count).cloned().collect()
+    pub(super) fn held_out(self, documents: &[Document]) -> impl Iterator<Item = &Document> {
+        documents.iter().skip(self.index).step_by(self.count)
     }
 
     /// The training documents that are not among the `curated` ones of this fold.
-    fn seen(self, curated: &[Document], train: &[Document]) -> Vec<Document> {
-        let held_out: BTreeSet<&str> =
-            curated.iter().skip(self.index).step_by(self.count).map(|document| document.key.as_str()).collect();
-        train.iter().filter(|document| !held_out.contains(document.key.as_str())).cloned().collect()
+    fn seen<'t>(self, curated: &[Document], train: &'t [Document]) -> Vec<&'t Document> {
+        let held_out: BTreeSet<&str> = self.held_out(curated).map(|document| document.key.as_str()).collect();
+        train.iter().filter(|document| !held_out.contains(document.key.as_str())).collect()
     }
 }
 
@@ -72,7 +71,8 @@ impl Run<'_> {
         let mut answers = Vec::with_capacity(count);
         for index in 0..count {
             let fold = Fold { index, count };
-            let seen = fold.seen(&self.splits.curated, &self.splits.train);
+            let seen: Vec<Document> =
+                fold.seen(&self.splits.curated, &self.splits.train).into_iter().cloned().collect();
             let name = format!("pairs/fold-{}", index + 1);
             let trained = self.supervised(&name, &seen, &self.config.sft, start, voice)?;
             answers.push(self.predict(format!("{name}/answers.jsonl"), &trained, Part::CuratedFold(fold), voice)?);

@@ -46,7 +46,7 @@ impl Run<'_> {
             Part::Validation => whole(self.splits.validation.as_slice(), &self.digests.validation),
             Part::Curated => whole(&self.splits.curated, &self.digests.curated),
             Part::CuratedFold(fold) => {
-                let held_out = fold.held_out(&self.splits.curated);
+                let held_out: Vec<Document> = fold.held_out(&self.splits.curated).cloned().collect();
                 let digest = splits::digest(&held_out);
                 (Cow::Owned(held_out), digest)
             }

@@ -49,7 +49,7 @@ impl Run<'_> {
         let (config, context) = (self.config, self.context);
         let (splits, ontology) = (&self.splits, &self.ontology);
         self.ledger.stage(context, "base", &key, &["base".into()], || {
-            // Not on the copies: half of their rare words are invented.
+            // Not on the copies, among whose words many are invented.
             let built_in = warmup_sentences(config, &splits.train);
             let documents = built_in.iter().chain(&splits.train);
             let texts = documents.flat_map(|document| texts(document, config, ontology));

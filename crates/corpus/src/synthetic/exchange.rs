@@ -34,8 +34,8 @@ impl<'a> MentionExchange<'a> {
     pub fn exchange(&self, document: &Document, share: f64, random: &mut impl Rng) -> Document {
         let mut replaced: BTreeMap<u32, (u32, &[&str])> = BTreeMap::new();
         for (index, mention) in document.mentions.iter().enumerate() {
-            let others = document.mentions.iter().enumerate().filter(|(other, _)| *other != index);
-            let alone = !others.into_iter().any(|(_, other)| other.span.overlaps(mention.span));
+            let mut others = document.mentions.iter().enumerate().filter(|(other, _)| *other != index);
+            let alone = !others.any(|(_, other)| other.span.overlaps(mention.span));
             if alone && random.random_bool(share) {
                 let choices = &self.by_label[&(mention.label, mention.subtype)];
                 if let Some(words) = choices.choose(random) {
