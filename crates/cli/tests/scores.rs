@@ -119,3 +119,12 @@ fn wrong_input_is_named_with_its_line() {
     assert!(stderr.contains("`pure`"), "{stderr}");
     assert_eq!(place.names(), before);
 }
+
+#[test]
+fn a_cut_line_of_predictions_is_named_by_the_line_of_the_file_alone() {
+    let place = place();
+    place.write("cut.jsonl", "{\"doc_key\":\"d\",\"sent\":0,\"output\":\"\"");
+    let arguments: Vec<&str> = ["eval"].into_iter().chain(GOLD).chain(["--pred", "cut.jsonl"]).collect();
+    let (_, stderr) = place.run(&arguments, 2);
+    assert!(stderr.contains("cut.jsonl:1:") && stderr.contains("EOF") && !stderr.contains("at line"), "{stderr}");
+}

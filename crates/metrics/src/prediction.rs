@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tabpo_corpus::without_position;
 use tabpo_files::{Block, Line, LineBlocks, PlainJson};
 
 use crate::error::EvaluationError;
@@ -171,7 +172,7 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
     }
     let head = match plain_head(text) {
         Some(head) => head,
-        None => serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?,
+        None => serde_json::from_str(text).map_err(|error| invalid(without_position(&error)))?,
     };
     let kind = head.kind().ok_or_else(|| {
         invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())

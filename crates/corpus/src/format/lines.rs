@@ -168,8 +168,9 @@ pub(crate) fn json_error(path: &Path, first_line: usize, error: &serde_json::Err
     }
 }
 
-/// The parser's message without its own " at line 1 column 5", which counts within the line.
-fn without_position(error: &serde_json::Error) -> String {
+/// The message of a parser that read one line of a file, without its own " at line 1 column 5", which
+/// counts within the line.
+pub fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let suffix = format!(" at line {} column {}", error.line(), error.column());
     message.strip_suffix(&suffix).map_or(message.clone(), str::to_owned)

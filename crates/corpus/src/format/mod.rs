@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::Ontology;
 
-pub use lines::Documents;
+pub use lines::{Documents, without_position};
 use lines::{LineParser, field_names, json_error};
 
 use crate::{CorpusError, Document, Notes};

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tabpo_corpus::without_position;
 use tabpo_files::PlainJson;
 
 use super::{PredictedLine, PredictionKind};
@@ -91,7 +92,7 @@ fn raw_units<'a>(
         let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
         let output: RawLine = match plain_raw_line(line.text) {
             Some(output) => output,
-            None => serde_json::from_str(line.text).map_err(|error| invalid(error.to_string()))?,
+            None => serde_json::from_str(line.text).map_err(|error| invalid(without_position(&error)))?,
         };
         if let Some(sent) = output.sent.filter(|&sent| sent as usize >= sentences) {
             return Err(invalid(format!(
@@ -237,7 +238,7 @@ fn offset_units<'a>(
 fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
     let parsed: OffsetLine<Vec<Value>, Vec<Value>> = match serde_json::from_str(line) {
         Ok(parsed) => parsed,
-        Err(error) => return error.to_string(),
+        Err(error) => return without_position(&error),
     };
     let (ner, relations) = match parsed.lists(sentences) {
         Ok(lists) => lists,
@@ -255,5 +256,5 @@ fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
             return format!("{item} is no relation; a relation is [start, end, start, end, type]");
         }
     }
-    error.to_string()
+    without_position(error)
 }
