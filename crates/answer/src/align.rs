@@ -8,7 +8,7 @@ use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
 use crate::first_map::FirstMap;
-use crate::occurrences::{Alignment, Source, normalise};
+use crate::occurrences::{Alignment, Places, Source, normalise};
 use crate::{
     Answer, AnswerEntity, AnswerRelation, Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
 };
@@ -112,7 +112,7 @@ impl Aligned<'_> {
 pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Aligned<'a> {
     debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
     let mut source = Source::new(unit);
-    let mut places = Vec::new();
+    let mut places = Places::new();
     let mut alignment = Alignment::default();
     let mut faults = parsed.faults.clone();
     let mut entities = Vec::with_capacity(parsed.entities.len());
@@ -180,7 +180,7 @@ fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelatio
     }
     let resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
-        let arguments = holders.get(&head).zip(holders.get(&tail));
+        let arguments = holders.get(head).zip(holders.get(tail));
         Some(AlignedRelation { arguments, label: Some(label) })
     };
     parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()

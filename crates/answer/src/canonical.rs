@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::EntityLabelId;
 
-use crate::occurrences::{Alignment, Source, normalise};
+use crate::occurrences::{Alignment, Places, Source, normalise};
 use crate::{Answer, AnswerEntity, AnswerRelation};
 
 /// The gold answer of a unit: its mentions, and the relations that lie wholly inside it.
@@ -93,7 +93,7 @@ pub fn canonical(unit: &Unit, entities: Vec<AnswerEntity>, relations: Vec<Answer
 fn number_occurrences(unit: &Unit, entities: &mut [AnswerEntity]) {
     let source = Source::new(unit);
     let mut alignment = Alignment::default();
-    let mut occurrences = Vec::new();
+    let mut occurrences = Places::new();
     for entity in entities {
         source.occurrences(&normalise(&entity.text), &mut occurrences);
         let default = alignment.default_choice(&occurrences);

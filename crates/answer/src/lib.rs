@@ -23,7 +23,7 @@ pub use canonical::{canonical, gold};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
 pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
 pub use occurrences::normalise;
-pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};
+pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse, parse_quoted};
 pub use render::render;
 pub use role::{Item, Part, Role};
 pub use token_roles::token_roles;

@@ -3,9 +3,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use smallvec::SmallVec;
 use tabpo_corpus::{Span, Unit};
 
 use crate::first_map::FirstMap;
+
+/// Where a text stands: mostly at few places.
+pub(crate) type Places = SmallVec<[Span; 16]>;
 
 /// The source of a unit prepared for look-ups: its text with every run of blanks turned into one
 /// space, and the token boundaries in it.
@@ -16,6 +20,8 @@ pub(crate) struct Source<'a> {
     /// Byte ranges of the tokens, counted so that `text` starts at `base`.
     tokens: Cow<'a, [Range<u32>]>,
     base: u32,
+    /// The first byte of every token: most differ from a text there already.
+    firsts: SmallVec<[u8; 64]>,
     lowercase: Option<String>,
 }
 
@@ -25,13 +31,7 @@ impl<'a> Source<'a> {
         let tokens = &document.tokens[span.range()];
         let text = unit.text();
         if is_normal(text) {
-            return Self {
-                text: Cow::Borrowed(text),
-                first_token: span.start,
-                tokens: Cow::Borrowed(tokens),
-                base: tokens[0].start,
-                lowercase: None,
-            };
+            return Self::of(Cow::Borrowed(text), Cow::Borrowed(tokens), span.start);
         }
         let (mut text, mut ranges) = (String::new(), Vec::with_capacity(tokens.len()));
         let mut previous_end = None;
@@ -44,8 +44,15 @@ impl<'a> Source<'a> {
             ranges.push(start..text.len() as u32);
             previous_end = Some(token.end);
         }
-        let (text, tokens) = (Cow::Owned(text), Cow::Owned(ranges));
-        Self { text, first_token: span.start, tokens, base: 0, lowercase: None }
+        Self::of(Cow::Owned(text), Cow::Owned(ranges), span.start)
+    }
+
+    /// A source with a text in normal form that starts where the first token does.
+    fn of(text: Cow<'a, str>, tokens: Cow<'a, [Range<u32>]>, first_token: u32) -> Self {
+        let base = tokens.first().map_or(0, |token| token.start);
+        let first = |token: &Range<u32>| text.as_bytes().get((token.start - base) as usize).copied().unwrap_or(0);
+        let firsts = tokens.iter().map(first).collect();
+        Self { text, first_token, tokens, base, firsts, lowercase: None }
     }
 
     /// Whether the text (in normal form) occurs anywhere, inside tokens too.
@@ -61,14 +68,12 @@ impl<'a> Source<'a> {
 
     /// Lists every token-aligned occurrence of a text in normal form, from left to right; they may
     /// overlap. The 1-based position in this list is what the occurrence key of an answer means.
-    pub(crate) fn occurrences(&self, text: &str, found: &mut Vec<Span>) {
+    pub(crate) fn occurrences(&self, text: &str, found: &mut Places) {
         found.clear();
         let Some(&first) = text.as_bytes().first() else { return };
-        let (source, base) = (self.text.as_bytes(), self.base);
-        for (index, token) in self.tokens.iter().enumerate() {
-            let start = (token.start - base) as usize;
-            // Most tokens differ in the first byte already.
-            if source.get(start).is_none_or(|&byte| byte != first) || !source[start..].starts_with(text.as_bytes()) {
+        let alike = self.firsts.iter().enumerate().filter(|&(_, &byte)| byte == first);
+        for (index, token) in alike.map(|(index, _)| (index, &self.tokens[index])) {
+            if !self.text.as_bytes()[(token.start - self.base) as usize..].starts_with(text.as_bytes()) {
                 continue;
             }
             let end = token.start + text.len() as u32;
@@ -95,10 +100,34 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
-    // Counted to the end, so that many bytes are looked at in one step.
-    let others = bytes.iter().filter(|byte| !(b' '..=b'~').contains(byte)).count();
-    let double_blanks = bytes.iter().zip(&bytes[1..]).filter(|&pair| pair == (&b' ', &b' ')).count();
-    others == 0 && double_blanks == 0
+    let Some(last) = bytes.last_chunk::<8>() else {
+        let mut word = [b'x'; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        return is_normal_within(word);
+    };
+    // Neighbouring chunks share a byte, so that two blanks are always found in one of them.
+    let mut start = 0;
+    while let Some(chunk) = bytes[start..].first_chunk::<8>() {
+        if !is_normal_within(*chunk) {
+            return false;
+        }
+        start += 7;
+    }
+    is_normal_within(*last)
+}
+
+/// Whether eight bytes are plain ASCII without two blanks side by side, looked at in one step.
+#[inline]
+fn is_normal_within(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES * 0x80;
+    let word = u64::from_le_bytes(bytes);
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !word;
+    // Exact for every byte, unlike the two above, which say only whether there is one.
+    let others = word ^ (ONES * u64::from(b' '));
+    let blanks = !(((others & !HIGH) + !HIGH) | others) & HIGH;
+    (word | control | delete) & HIGH == 0 && blanks & (blanks << 8) == 0
 }
 
 fn push_normalised(normal: &mut String, text: &str) {
@@ -147,6 +176,21 @@ mod tests {
     fn normal_form_collapses_blanks() {
         assert_eq!(normalise("  optical \n flow\t"), "optical flow");
         assert_eq!(normalise(" \n "), "");
+    }
+
+    #[test]
+    fn normal_form_is_recognised_byte_by_byte() {
+        for length in 1..30 {
+            let text = "! ~a".chars().cycle().take(length).collect::<String>();
+            assert_eq!(is_normal(&text), !text.ends_with(' '), "{text}");
+            let letters = "a".repeat(length);
+            for byte in 0..=length {
+                for odd in ["\0", "\t", "\u{1f}", "\u{7f}", "é", "  "] {
+                    let text = format!("{}{odd}{}", &letters[..byte], &letters[byte..]);
+                    assert!(!is_normal(&text), "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The tolerant parser.
 
+mod plain;
+
 use std::borrow::Cow;
 
 use rustc_hash::FxHashSet;
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_files::PlainJson;
+use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
 use crate::first_map::FirstMap;
@@ -81,29 +84,91 @@ impl Parsed<'_> {
 /// the length of `raw` (times the number of labels), needs no call stack for nesting, and never
 /// fails.
 pub fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
-    let mut parser = Parser { ontology, faults: Vec::new() };
-    let mut parsed =
-        Parsed { entities: Vec::new(), relations: Vec::new(), dialect: Dialect::Texts, faults: Vec::new() };
+    let mut json = PlainJson::new(raw);
+    let plain = Parser::new(ontology).plain_answer(&mut json).filter(|_| json.is_at_end());
+    plain.unwrap_or_else(|| parse_any(raw, ontology))
+}
+
+/// As [`parse`], for an answer of the usual form that is the next string of a JSON text: it is read
+/// as it stands there. `None`, and nothing is read, for any other string.
+pub fn parse_quoted<'a>(json: &mut PlainJson<'a>, ontology: &Ontology) -> Option<Parsed<'a>> {
+    json.quoted(|answer| Parser::new(ontology).plain_answer(answer))
+}
+
+/// As [`parse`], without the short cut for answers of the usual form.
+fn parse_any<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
+    let mut parser = Parser::new(ontology);
     match Json::read(raw) {
         Err(fault) => parser.fault(fault.kind, fault.byte, FaultItem::Answer),
-        Ok(json) => parser.answer(json.root(), &mut parsed),
+        Ok(json) => parser.answer(json.root()),
     }
-    parsed.faults = parser.faults;
-    parsed
+    parser.parsed
 }
 
-struct Parser<'o> {
+/// The value of a known key.
+struct Field<'a> {
+    /// Where it starts in the raw text.
+    byte: usize,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    String(Cow<'a, str>),
+    Integer(i64),
+    Other,
+}
+
+impl<'a> Field<'a> {
+    fn string(self) -> Option<Cow<'a, str>> {
+        if let Content::String(text) = self.content { Some(text) } else { None }
+    }
+
+    fn integer(&self) -> Option<i64> {
+        if let Content::Integer(number) = self.content { Some(number) } else { None }
+    }
+}
+
+impl<'a> From<Value<'a, '_>> for Field<'a> {
+    fn from(value: Value<'a, '_>) -> Self {
+        let integer = || value.integer().map(Content::Integer);
+        let content = value.string().map(Content::String).or_else(integer);
+        Self { byte: value.byte(), content: content.unwrap_or(Content::Other) }
+    }
+}
+
+/// The fields of an item with `N` known keys, `None` where a key is absent.
+type Fields<'a, const N: usize> = [Option<Field<'a>>; N];
+
+/// The known keys of an entity, in the order of the format.
+fn entity_keys(keys: &Keys) -> [&str; 5] {
+    [&keys.id, &keys.text, &keys.entity_type, &keys.subtype, &keys.occ]
+}
+
+/// The known keys of a relation, in the order of the format.
+fn relation_keys(keys: &Keys) -> [&str; 3] {
+    [&keys.head, &keys.relation_type, &keys.tail]
+}
+
+struct Parser<'o, 'a> {
     ontology: &'o Ontology,
-    faults: Vec<Fault>,
+    parsed: Parsed<'a>,
+    /// Entities without an id, and where they start.
+    without_id: Vec<(u32, usize)>,
 }
 
-impl Parser<'_> {
+impl<'o, 'a> Parser<'o, 'a> {
+    fn new(ontology: &'o Ontology) -> Self {
+        let (entities, relations, faults) = (Vec::new(), Vec::new(), Vec::new());
+        let parsed = Parsed { entities, relations, dialect: Dialect::Texts, faults };
+        Self { ontology, parsed, without_id: Vec::new() }
+    }
+
     fn fault(&mut self, kind: FaultKind, byte: usize, item: FaultItem) {
-        self.faults.push(Fault { kind, byte, item });
+        self.parsed.faults.push(Fault { kind, byte, item });
     }
 
     /// The values of an object's known keys, `None` where a key is absent.
-    fn fields<'a, 'b, const N: usize>(
+    fn known<'b, const N: usize>(
         &mut self,
         object: Value<'a, 'b>,
         known: [&str; N],
@@ -113,16 +178,12 @@ impl Parser<'_> {
             self.fault(FaultKind::WrongType, object.byte(), item);
             return None;
         }
-        let mut fields = [None; N];
+        let mut values = [None; N];
         let mut unknown = FxHashSet::default();
-        // Keys mostly come in the order of the format.
-        let mut next = 0;
         for (key, value) in object.members() {
             let name = key.string().expect("object keys are strings");
-            let as_expected = known.get(next).is_some_and(|&key| key == name).then_some(next);
-            let repeated = if let Some(index) = as_expected.or_else(|| known.iter().position(|&key| key == name)) {
-                next = index + 1;
-                fields[index].replace(value).is_some()
+            let repeated = if let Some(index) = known.iter().position(|&key| key == name) {
+                values[index].replace(value).is_some()
             } else {
                 self.fault(FaultKind::UnknownKey, key.byte(), item);
                 !unknown.insert(name)
@@ -131,11 +192,21 @@ impl Parser<'_> {
                 self.fault(FaultKind::DuplicateKey, key.byte(), item);
             }
         }
-        Some(fields)
+        Some(values)
+    }
+
+    /// The fields of an item.
+    fn fields<const N: usize>(
+        &mut self,
+        object: Value<'a, '_>,
+        known: [&str; N],
+        item: FaultItem,
+    ) -> Option<Fields<'a, N>> {
+        Some(self.known(object, known, item)?.map(|value| value.map(Field::from)))
     }
 
     /// A list that the format demands.
-    fn list<'a, 'b>(&mut self, value: Option<Value<'a, 'b>>, byte: usize) -> Option<Value<'a, 'b>> {
+    fn list<'b>(&mut self, value: Option<Value<'a, 'b>>, byte: usize) -> Option<Value<'a, 'b>> {
         match value {
             None => self.fault(FaultKind::MissingKey, byte, FaultItem::Answer),
             Some(list) if list.shape() == Shape::Array => return Some(list),
@@ -144,46 +215,33 @@ impl Parser<'_> {
         None
     }
 
-    fn answer<'a>(&mut self, root: Value<'a, '_>, parsed: &mut Parsed<'a>) {
+    fn answer(&mut self, root: Value<'a, '_>) {
         let keys = &self.ontology.keys;
         let related = !self.ontology.relations.is_empty();
         let (entities, relations) = if related {
             let known = [keys.entities.as_str(), &keys.relations];
-            let Some([entities, relations]) = self.fields(root, known, FaultItem::Answer) else { return };
+            let Some([entities, relations]) = self.known(root, known, FaultItem::Answer) else { return };
             (self.list(entities, root.byte()), self.list(relations, root.byte()))
         } else {
-            let Some([entities]) = self.fields(root, [&keys.entities], FaultItem::Answer) else { return };
+            let Some([entities]) = self.known(root, [&keys.entities], FaultItem::Answer) else { return };
             (self.list(entities, root.byte()), None)
         };
-        let count = |list: Option<Value>| list.map_or(0, |list| list.children().count());
-        parsed.entities.reserve_exact(count(entities));
-        parsed.relations.reserve_exact(count(relations));
-        let mut without_id = Vec::new();
         for (index, value) in (0..).zip(entities.into_iter().flat_map(Value::children)) {
-            let (entity, has_id) = self.entity(value, index);
-            match has_id {
-                Some(true) => parsed.dialect = Dialect::Ids,
-                Some(false) => without_id.push((index, entity.byte)),
-                None => {}
-            }
-            parsed.entities.push(entity);
+            let fields = self.fields(value, entity_keys(keys), FaultItem::Entity(index));
+            self.entity(value.byte(), fields);
         }
-        if parsed.dialect == Dialect::Ids {
-            for (index, byte) in without_id {
-                self.fault(FaultKind::MixedIds, byte, FaultItem::Entity(index));
-            }
-        }
+        self.end_entities();
         for (index, value) in (0..).zip(relations.into_iter().flat_map(Value::children)) {
-            let relation = self.relation(value, FaultItem::Relation(index));
-            parsed.relations.push(relation);
+            let fields = self.fields(value, relation_keys(keys), FaultItem::Relation(index));
+            self.relation(value.byte(), fields);
         }
-        self.references(parsed);
+        self.references();
     }
 
-    /// An entity, and whether it has the id key (`None` if it is no object).
-    fn entity<'a>(&mut self, value: Value<'a, '_>, index: u32) -> (ParsedEntity<'a>, Option<bool>) {
+    /// Adds an entity that starts at `byte`; without fields it is no object.
+    fn entity(&mut self, byte: usize, fields: Option<Fields<'a, 5>>) {
+        let index = self.parsed.entities.len() as u32;
         let item = FaultItem::Entity(index);
-        let byte = value.byte();
         let mut entity = ParsedEntity {
             byte,
             id: None,
@@ -193,33 +251,38 @@ impl Parser<'_> {
             subtype: None,
             occurrence: None,
         };
-        let keys = &self.ontology.keys;
-        let known = [keys.id.as_str(), &keys.text, &keys.entity_type, &keys.subtype, &keys.occ];
-        let Some([id, text, label, subtype, occurrence]) = self.fields(value, known, item) else {
-            return (entity, None);
+        let Some([id, text, label, subtype, occurrence]) = fields else {
+            self.parsed.entities.push(entity);
+            return;
         };
         if let Some(id) = id {
+            self.parsed.dialect = Dialect::Ids;
+            let byte = id.byte;
             entity.id = id.string();
             if entity.id.as_ref().is_none_or(|text| text.is_empty()) {
-                self.fault(FaultKind::BadId, id.byte(), item);
+                self.fault(FaultKind::BadId, byte, item);
             }
+        } else {
+            self.without_id.push((index, byte));
         }
         match text {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(text) => {
+                let byte = text.byte;
                 entity.text = text.string().filter(|text| !text.trim().is_empty());
                 if entity.text.is_none() {
-                    self.fault(FaultKind::BlankText, text.byte(), item);
+                    self.fault(FaultKind::BlankText, byte, item);
                 }
             }
         }
         match label {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(label) => {
+                let byte = label.byte;
                 entity.written_label = label.string();
                 entity.label = entity.written_label.as_ref().and_then(|name| self.ontology.entity_named(name));
                 if entity.label.is_none() {
-                    self.fault(FaultKind::UnknownEntityLabel, label.byte(), item);
+                    self.fault(FaultKind::UnknownEntityLabel, byte, item);
                 }
             }
         }
@@ -229,10 +292,10 @@ impl Parser<'_> {
                 None if has_subtypes => self.fault(FaultKind::MissingSubtype, byte, item),
                 None => {}
                 Some(subtype) => {
-                    let name = subtype.string();
-                    entity.subtype = name.and_then(|name| self.ontology.subtype_named(label, &name));
+                    let byte = subtype.byte;
+                    entity.subtype = subtype.string().and_then(|name| self.ontology.subtype_named(label, &name));
                     if entity.subtype.is_none() {
-                        self.fault(FaultKind::UnknownSubtype, subtype.byte(), item);
+                        self.fault(FaultKind::UnknownSubtype, byte, item);
                     }
                 }
             }
@@ -240,69 +303,82 @@ impl Parser<'_> {
         if let Some(occurrence) = occurrence {
             entity.occurrence = occurrence.integer();
             if entity.occurrence.is_none_or(|occurrence| occurrence < 1) {
-                self.fault(FaultKind::BadOccurrence, occurrence.byte(), item);
+                self.fault(FaultKind::BadOccurrence, occurrence.byte, item);
             }
         }
-        (entity, Some(id.is_some()))
+        self.parsed.entities.push(entity);
     }
 
-    fn relation<'a>(&mut self, value: Value<'a, '_>, item: FaultItem) -> ParsedRelation<'a> {
-        let byte = value.byte();
+    /// Ids are for all entities or for none.
+    fn end_entities(&mut self) {
+        if self.parsed.dialect == Dialect::Ids {
+            for (index, byte) in std::mem::take(&mut self.without_id) {
+                self.fault(FaultKind::MixedIds, byte, FaultItem::Entity(index));
+            }
+        }
+    }
+
+    /// Adds a relation that starts at `byte`; without fields it is no object.
+    fn relation(&mut self, byte: usize, fields: Option<Fields<'a, 3>>) {
+        let item = FaultItem::Relation(self.parsed.relations.len() as u32);
         let mut relation = ParsedRelation { byte, head: None, label: None, tail: None };
-        let keys = &self.ontology.keys;
-        let known = [keys.head.as_str(), &keys.relation_type, &keys.tail];
-        let Some([head, label, tail]) = self.fields(value, known, item) else { return relation };
-        relation.head = self.argument(head, byte, item);
-        relation.tail = self.argument(tail, byte, item);
-        match label {
-            None => self.fault(FaultKind::MissingKey, byte, item),
-            Some(label) => {
-                relation.label = label.string().and_then(|name| self.ontology.relation_named(&name));
-                if relation.label.is_none() {
-                    self.fault(FaultKind::UnknownRelationLabel, label.byte(), item);
+        if let Some([head, label, tail]) = fields {
+            relation.head = self.argument(head, byte, item);
+            relation.tail = self.argument(tail, byte, item);
+            match label {
+                None => self.fault(FaultKind::MissingKey, byte, item),
+                Some(label) => {
+                    let byte = label.byte;
+                    relation.label = label.string().and_then(|name| self.ontology.relation_named(&name));
+                    if relation.label.is_none() {
+                        self.fault(FaultKind::UnknownRelationLabel, byte, item);
+                    }
                 }
             }
         }
-        relation
+        self.parsed.relations.push(relation);
     }
 
-    fn argument<'a>(&mut self, value: Option<Value<'a, '_>>, byte: usize, item: FaultItem) -> Option<Cow<'a, str>> {
-        let Some(value) = value else {
+    fn argument(&mut self, field: Option<Field<'a>>, byte: usize, item: FaultItem) -> Option<Cow<'a, str>> {
+        let Some(field) = field else {
             self.fault(FaultKind::MissingKey, byte, item);
             return None;
         };
-        let argument = value.string();
+        let byte = field.byte;
+        let argument = field.string();
         if argument.as_ref().is_none_or(|text| text.is_empty()) {
-            self.fault(FaultKind::BadArgument, value.byte(), item);
+            self.fault(FaultKind::BadArgument, byte, item);
         }
         argument
     }
 
     /// Checks ids and arguments against the entity list.
-    fn references(&mut self, parsed: &Parsed) {
+    fn references(&mut self) {
+        let Parsed { entities, relations, dialect, faults } = &mut self.parsed;
+        let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });
         let mut names = FirstMap::default();
-        for (index, entity) in parsed.entities.iter().enumerate() {
-            let new = match parsed.dialect {
+        for (index, entity) in entities.iter().enumerate() {
+            let new = match dialect {
                 Dialect::Texts => entity.text.as_deref().is_none_or(|text| names.insert(normalise(text), ())),
                 Dialect::Ids => entity.id.as_deref().is_none_or(|id| names.insert(Cow::Borrowed(id), ())),
             };
-            if !new && parsed.dialect == Dialect::Ids {
-                self.fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index as u32));
+            if !new && *dialect == Dialect::Ids {
+                fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index as u32));
             }
         }
-        for (index, relation) in parsed.relations.iter().enumerate() {
+        for (index, relation) in relations.iter().enumerate() {
             let item = FaultItem::Relation(index as u32);
             for argument in [&relation.head, &relation.tail].into_iter().flatten().filter(|text| !text.is_empty()) {
-                let name = match parsed.dialect {
+                let name = match dialect {
                     Dialect::Ids => Cow::Borrowed(&**argument),
                     Dialect::Texts => normalise(argument),
                 };
-                if names.get(&name).is_none() {
-                    self.fault(FaultKind::UnresolvedArgument, relation.byte, item);
+                if names.get(&*name).is_none() {
+                    fault(FaultKind::UnresolvedArgument, relation.byte, item);
                 }
             }
-            if parsed.dialect == Dialect::Ids && relation.head.is_some() && relation.head == relation.tail {
-                self.fault(FaultKind::SelfRelation, relation.byte, item);
+            if *dialect == Dialect::Ids && relation.head.is_some() && relation.head == relation.tail {
+                fault(FaultKind::SelfRelation, relation.byte, item);
             }
         }
     }

@@ -14,10 +14,10 @@ pub(crate) struct FileRelation {
 }
 
 /// The label and sub-label that a file's single name means.
-pub(crate) fn mention_label(
+pub(crate) fn mention_label<'t>(
     ontology: &Ontology,
     name: &str,
-    text: &str,
+    text: impl FnOnce() -> &'t str,
 ) -> Result<(EntityLabelId, Option<SubtypeId>), Problem> {
     let (label, subtype) = ontology
         .mention_in_data(name)
@@ -27,18 +27,18 @@ pub(crate) fn mention_label(
 }
 
 /// A label with sub-labels needs one of them.
-pub(crate) fn require_subtype(
+pub(crate) fn require_subtype<'t>(
     ontology: &Ontology,
     label: EntityLabelId,
     subtype: Option<SubtypeId>,
-    text: &str,
+    text: impl FnOnce() -> &'t str,
 ) -> Result<(), Problem> {
     let entity = ontology.entity(label);
     if subtype.is_some() || entity.subtypes.is_empty() {
         return Ok(());
     }
     Err(Problem::MissingSubtype {
-        text: text.to_owned(),
+        text: text().to_owned(),
         label: entity.name.clone(),
         valid: entity.subtypes.iter().map(|subtype| subtype.name.clone()).collect(),
     })
@@ -56,47 +56,54 @@ pub(crate) fn relation_label(ontology: &Ontology, name: &str) -> Result<Relation
 /// document. Spans are known to be inside the document.
 pub(crate) fn annotate(
     document: &mut Document,
-    mentions: &[Mention],
+    mentions: Vec<Mention>,
     relations: &[FileRelation],
     ontology: &Ontology,
     notes: &mut Notes,
 ) -> Result<(), Problem> {
-    document.mentions = mentions.to_vec();
-    document.mentions.sort_unstable();
-    document.mentions.dedup();
-    for _ in document.mentions.len()..mentions.len() {
-        notes.add(Note::DuplicateMention);
+    document.mentions = mentions;
+    // Most files are in order, and a mention then keeps its position.
+    let mut positions = None;
+    if !document.mentions.is_sorted_by(|a, b| a < b) {
+        let written = document.mentions.clone();
+        document.mentions.sort_unstable();
+        document.mentions.dedup();
+        for _ in document.mentions.len()..written.len() {
+            notes.add(Note::DuplicateMention);
+        }
+        let position = |mention| document.mentions.binary_search(mention);
+        let every = written.iter().map(|mention| position(mention).expect("every mention of the file is in the list"));
+        positions = Some(every.map(|position| position as u32).collect::<Vec<_>>());
     }
-    let position = |mention: &Mention| {
-        let position = document.mentions.binary_search(mention);
-        position.expect("every mention of the file is in the list") as u32
-    };
+    let position = |index: usize| positions.as_ref().map_or(index as u32, |positions| positions[index]);
 
     let mut sorted = Vec::with_capacity(relations.len());
     for relation in relations {
-        let (head, tail) = (mentions[relation.head], mentions[relation.tail]);
-        let (head_index, tail_index) = (position(&head), position(&tail));
-        if head_index == tail_index {
-            let text = document.span_text(head.span).to_owned();
+        let (head, tail) = (position(relation.head), position(relation.tail));
+        let [head_mention, tail_mention] = [head, tail].map(|index| document.mentions[index as usize]);
+        if head == tail {
+            let text = document.span_text(head_mention.span).to_owned();
             let relation = ontology.relation(relation.label).name.clone();
             return Err(Problem::SelfRelation { relation, text });
         }
-        if !ontology.signature_allowed(relation.label, head.label, tail.label) {
-            return Err(forbidden(ontology, relation.label, head.label, tail.label));
+        if !ontology.signature_allowed(relation.label, head_mention.label, tail_mention.label) {
+            return Err(forbidden(ontology, relation.label, head_mention.label, tail_mention.label));
         }
-        sorted.push(Relation { head: head_index, tail: tail_index, label: relation.label });
+        sorted.push(Relation { head, tail, label: relation.label });
     }
     sorted.sort_unstable();
-    document.relations = Vec::with_capacity(sorted.len());
     document.repeated_relations.clear();
-    for relation in sorted {
-        if document.relations.last() == Some(&relation) {
+    let (mut kept, mut last) = (0, None);
+    sorted.retain(|&relation| {
+        let is_new = last.replace(relation) != Some(relation);
+        kept += u32::from(is_new);
+        if !is_new {
             notes.add(Note::DuplicateRelation);
-            document.repeated_relations.push(document.relations.len() as u32 - 1);
-        } else {
-            document.relations.push(relation);
+            document.repeated_relations.push(kept - 1);
         }
-    }
+        is_new
+    });
+    document.relations = sorted;
     Ok(())
 }
 

@@ -155,7 +155,7 @@ impl TextDocument {
         document.sentences = sentence_spans(&tokens, &sentence_bytes, stated)?;
         join_crossed(&mut document.sentences, &mentions, notes);
         document.text = self.text;
-        annotate(&mut document, &mentions, &self.relations, ontology, notes)?;
+        annotate(&mut document, mentions, &self.relations, ontology, notes)?;
         Ok(document)
     }
 

@@ -62,9 +62,11 @@ impl<'a> Unit<'a> {
 
     /// Gold mentions inside the unit with their positions in the document's list, in order.
     pub fn mentions(&self) -> impl Iterator<Item = (u32, &'a Mention)> + use<'a> {
-        let span = self.span();
-        let all = self.document.mentions.iter().enumerate();
-        all.filter(move |(_, mention)| span.contains(mention.span)).map(|(index, mention)| (index as u32, mention))
+        let (span, all) = (self.span(), &self.document.mentions);
+        // Mentions are sorted by their starts.
+        let first = all.partition_point(|mention| mention.span.start < span.start);
+        let from = all[first..].iter().take_while(move |mention| mention.span.start < span.end);
+        (first as u32..).zip(from).filter(move |(_, mention)| mention.span.end <= span.end)
     }
 
     /// Gold relations with both arguments inside the unit, in order.

@@ -7,31 +7,52 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 /// Reads a text from its start to its end.
+///
+/// With `QUOTED` it is JSON inside a JSON string, read as it stands there: its quotes are written
+/// `\"`, and whatever else has to be escaped there is unusual.
 #[derive(Debug)]
-pub struct PlainJson<'a> {
+pub struct PlainJson<'a, const QUOTED: bool = false> {
     text: &'a str,
     position: usize,
+    /// How many bytes before `position` are not of the JSON but of the string that holds it.
+    foreign: usize,
+}
+
+/// How many bytes are looked at in one step.
+const STEP: usize = 16;
+
+/// A bit for each of some bytes, the lowest for the first: whether it does not stand for itself in a
+/// string, being a control byte, a quote or a backslash.
+#[inline]
+fn special(bytes: [u8; STEP]) -> u32 {
+    let bytes = u8x16::new(bytes);
+    let is = |byte| bytes.simd_eq(u8x16::splat(byte));
+    (is(b'"') | is(b'\\') | bytes.simd_eq(bytes.min(u8x16::splat(0x1f)))).to_bitmask()
 }
 
 /// How many bytes stand for themselves in a string until the first that does not (a control byte, a
 /// quote or a backslash), or all there are.
 #[inline]
 pub fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    // Most strings end within the first step.
+    match bytes.first_chunk().map_or(0, |chunk| special(*chunk)) {
+        0 => long_plain_length(bytes),
+        special => special.trailing_zeros() as usize,
+    }
+}
+
+/// As [`plain_length`], for strings of any length.
+fn long_plain_length(bytes: &[u8]) -> usize {
     let mut length = 0;
-    // Eight bytes in one step: the lowest high bit of `special` belongs to the first special byte.
-    while let Some(chunk) = bytes[length..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = is_zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = (quote | backslash | control) & (ONES * 0x80);
+    while let Some(chunk) = bytes[length..].first_chunk() {
+        let special = special(*chunk);
         if special != 0 {
-            return length + special.trailing_zeros() as usize / 8;
+            return length + special.trailing_zeros() as usize;
         }
-        length += 8;
+        length += STEP;
     }
     let is_plain = |&byte: &u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     length + bytes[length..].iter().take_while(|byte| is_plain(byte)).count()
@@ -43,35 +64,111 @@ const DIGITS: usize = 18;
 impl<'a> PlainJson<'a> {
     /// A reader of a text.
     pub fn new(text: &'a str) -> Self {
-        Self { text, position: 0 }
+        Self { text, position: 0, foreign: 0 }
     }
 
+    /// Reads a string that holds JSON without copying it: `read` reads the value in it. When that
+    /// gives up, nothing is read.
+    pub fn quoted<T>(&mut self, read: impl FnOnce(&mut PlainJson<'a, true>) -> Option<T>) -> Option<T> {
+        self.is_next(b'"').then_some(())?;
+        let start = self.position + 1;
+        let mut inside = PlainJson { text: self.text, position: start, foreign: start };
+        let value = read(&mut inside)?;
+        inside.is_at_end().then(|| {
+            self.position = inside.position + 1;
+            value
+        })
+    }
+}
+
+impl<'a, const QUOTED: bool> PlainJson<'a, QUOTED> {
     /// The next byte that is not blank.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.position) {
+        while let Some(&byte) = bytes.get(self.position) {
+            let is_blank = byte <= b' ' && matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+            // In a string, control bytes are faults.
+            if !is_blank || (QUOTED && byte != b' ') {
+                return Some(byte);
+            }
             self.position += 1;
         }
-        bytes.get(self.position).copied()
+        None
+    }
+
+    /// Takes a quote if it is next.
+    #[inline]
+    fn take_quote(&mut self) -> bool {
+        let found = self.is_string();
+        if found {
+            self.go_behind_quote(self.position);
+        }
+        found
+    }
+
+    /// Goes on behind a quote at this place.
+    #[inline]
+    fn go_behind_quote(&mut self, quote: usize) {
+        self.position = quote + 1 + usize::from(QUOTED);
+        self.foreign += usize::from(QUOTED);
+    }
+
+    /// Whether a quote stands at a place, blanks not passed over.
+    #[inline]
+    fn is_quote_at(&self, position: usize) -> bool {
+        let byte = self.text.as_bytes().get(position);
+        if QUOTED {
+            byte == Some(&b'\\') && self.text.as_bytes().get(position + 1) == Some(&b'"')
+        } else {
+            byte == Some(&b'"')
+        }
+    }
+
+    /// Whether the next thing is a string.
+    #[inline]
+    pub fn is_string(&mut self) -> bool {
+        self.peek();
+        self.is_quote_at(self.position)
+    }
+
+    /// Goes on behind an element of a container: true if there is another one, false at `end`.
+    #[inline]
+    fn goes_on(&mut self, end: u8) -> Option<bool> {
+        let next = self.peek()?;
+        self.position += 1;
+        (next == b',' || next == end).then_some(next == b',')
+    }
+
+    /// Whether the next byte is this one, blanks aside.
+    #[inline]
+    fn is_next(&mut self, byte: u8) -> bool {
+        self.peek() == Some(byte)
+    }
+
+    /// The byte of the JSON where the next thing that is not blank starts.
+    #[inline]
+    pub fn position(&mut self) -> usize {
+        self.peek();
+        self.position - self.foreign
     }
 
     /// Takes a byte if it is the next one, blanks aside.
     #[inline]
     fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
+        let found = self.is_next(byte);
         self.position += usize::from(found);
         found
     }
 
-    /// How many bytes are left.
+    /// How many bytes of the text are left.
     pub fn remaining(&self) -> usize {
         self.text.len() - self.position
     }
 
     /// Whether nothing but blanks is left.
     pub fn is_at_end(&mut self) -> bool {
-        self.peek().is_none()
+        if QUOTED { self.is_next(b'"') } else { self.peek().is_none() }
     }
 
     /// Reads `null`, or whatever `read` reads.
@@ -93,11 +190,46 @@ impl<'a> PlainJson<'a> {
             let key = self.string()?;
             self.take(b':').then_some(())?;
             member(self, &key)?;
-            if self.take(b'}') {
+            if !self.goes_on(b'}')? {
                 return Some(());
             }
-            self.take(b',').then_some(())?;
         }
+    }
+
+    /// An object with keys in the order of `keys`, each of which may be missing; `member` reads the
+    /// value of a key, given by its position.
+    #[inline]
+    pub fn ordered_object(
+        &mut self,
+        keys: &[&str],
+        mut member: impl FnMut(&mut Self, usize) -> Option<()>,
+    ) -> Option<()> {
+        self.take(b'{').then_some(())?;
+        if self.take(b'}') {
+            return Some(());
+        }
+        let mut next = 0;
+        loop {
+            self.take_quote().then_some(())?;
+            let index = next + keys[next..].iter().position(|key| self.ends_string(key))?;
+            self.take(b':').then_some(())?;
+            member(self, index)?;
+            next = index + 1;
+            if !self.goes_on(b'}')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Whether the rest of a string is this text, which has no escapes; goes on behind it if so.
+    #[inline]
+    fn ends_string(&mut self, text: &str) -> bool {
+        let end = self.position + text.len();
+        let found = self.is_quote_at(end) && self.text.as_bytes()[self.position..end] == *text.as_bytes();
+        if found {
+            self.go_behind_quote(end);
+        }
+        found
     }
 
     /// A list; `element` reads one element.
@@ -108,10 +240,9 @@ impl<'a> PlainJson<'a> {
         }
         loop {
             element(self)?;
-            if self.take(b']') {
+            if !self.goes_on(b']')? {
                 return Some(());
             }
-            self.take(b',').then_some(())?;
         }
     }
 
@@ -155,37 +286,59 @@ impl<'a> PlainJson<'a> {
         (is_integer && is_plain && !is_minus_zero).then_some(if negative { -value } else { value })
     }
 
-    /// A string, copied only if it has escapes.
+    /// A string as in [`PlainJson::string`], and the bytes from its start on, more than it has, that
+    /// are cheaper to copy than a string of some length; not for a string that has escapes, nor close
+    /// to the end.
     #[inline]
+    pub fn string_and_chunk(&mut self) -> Option<(Cow<'a, str>, Option<&'a [u8; STEP]>)> {
+        let start = self.position();
+        let string = self.string()?;
+        let chunk = match string {
+            Cow::Borrowed(_) => self.text.as_bytes()[start + 1..].first_chunk(),
+            Cow::Owned(_) => None,
+        };
+        Some((string, chunk))
+    }
+
+    /// A string, copied only if it has escapes.
+    #[expect(clippy::inline_always, reason = "it is most of what reading is, and compilers hesitate")]
+    #[inline(always)]
     pub fn string(&mut self) -> Option<Cow<'a, str>> {
-        self.take(b'"').then_some(())?;
-        let start = self.position;
-        let rest = &self.text.as_bytes()[start..];
-        let length = plain_length(rest);
-        match rest.get(length) {
-            Some(b'"') => {
-                self.position += length + 1;
-                Some(Cow::Borrowed(&self.text[start..start + length]))
-            }
-            Some(b'\\') => self.escaped_string().map(Cow::Owned),
-            _ => None,
+        self.take_quote().then_some(())?;
+        match self.plain_string() {
+            Some(text) => Some(Cow::Borrowed(text)),
+            None => self.escaped_string().map(Cow::Owned),
         }
+    }
+
+    /// The rest of a string that has no escapes; `None`, and nothing is read, for any other.
+    #[inline]
+    fn plain_string(&mut self) -> Option<&'a str> {
+        let start = self.position;
+        let end = start + plain_length(&self.text.as_bytes()[start..]);
+        self.is_quote_at(end).then(|| {
+            self.go_behind_quote(end);
+            &self.text[start..end]
+        })
     }
 
     /// The rest of a string that has escapes; none of them may be half of a surrogate pair.
     fn escaped_string(&mut self) -> Option<String> {
+        if QUOTED {
+            return None;
+        }
         let bytes = self.text.as_bytes();
-        // Eight bytes are copied at a time, and those that are not plain then overwritten.
         let mut text: Vec<u8> = Vec::new();
         let (mut read, mut written) = (self.position, 0);
         loop {
-            // Eight bytes, or fewer and the bytes of a character.
-            if text.len() < written + 12 {
-                text.resize((2 * text.len()).max((bytes.len() - read).min(512)) + 12, 0);
+            // Some bytes are copied in one step, and what follows the plain ones among them is then
+            // written over. There is always room for a step and a character.
+            if text.len() < written + STEP + 4 {
+                text.resize((2 * text.len()).max((bytes.len() - read).min(512)) + STEP + 4, 0);
             }
-            let plain = if let Some(chunk) = bytes[read..].first_chunk::<8>() {
-                text[written..written + 8].copy_from_slice(chunk);
-                plain_length(chunk)
+            let plain = if let Some(chunk) = bytes[read..].first_chunk::<STEP>() {
+                text[written..written + STEP].copy_from_slice(chunk);
+                (special(*chunk) | 1 << STEP).trailing_zeros() as usize
             } else {
                 let rest = &bytes[read..];
                 text[written..written + rest.len()].copy_from_slice(rest);
@@ -193,6 +346,9 @@ impl<'a> PlainJson<'a> {
             };
             read += plain;
             written += plain;
+            if plain == STEP {
+                continue;
+            }
             match *bytes.get(read)? {
                 b'\\' => {
                     let code = *bytes.get(read + 1)?;
@@ -209,7 +365,6 @@ impl<'a> PlainJson<'a> {
                     }
                 }
                 b'"' => break,
-                _ if plain == 8 => {}
                 _ => return None,
             }
         }

@@ -12,8 +12,9 @@ use tabpo_answer::{FaultKind, Grounding};
 
 use crate::items::{Items, Place};
 use crate::layout::{Family, Layout, Tally};
-use crate::relaxed::{Texts, greedy_matches, strict_matches};
+use crate::relaxed::{greedy_matches, strict_matches};
 use crate::scan::DocumentUnits;
+use crate::texts::Texts;
 use side::{Labels, Side};
 
 /// Counts one document after the other. What is needed on the way is kept and filled again, so that

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
-use tabpo_answer::{Aligned, Fault, Grounding, Tier, align, normalise, parse};
+use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -91,10 +91,11 @@ impl<'a> Items<'a> {
     /// The gold items of a sentence, or of the whole document. A relation that crosses sentences
     /// belongs to the sentence of its head.
     pub(crate) fn gold(document: &'a Document, sentence: Option<u32>) -> Self {
-        let span = Unit { document, sentence }.span();
+        let unit = Unit { document, sentence };
+        let span = unit.span();
         let mentions = &document.mentions;
         let inside = |index: u32| span.contains(mentions[index as usize].span);
-        let entities = mentions.iter().filter(|mention| span.contains(mention.span)).map(|mention| EntityItem {
+        let entities = unit.mentions().map(|(_, mention)| EntityItem {
             place: Place::at(mention.span),
             label: Some(mention.label),
             subtype: mention.subtype,
@@ -118,12 +119,11 @@ impl<'a> Items<'a> {
         content: &'a Content<'a>,
         ontology: &Ontology,
     ) -> Self {
+        let unit = Unit { document, sentence };
         match content {
             Content::Offsets(offsets) => Self::from_offsets(document, offsets, ontology),
-            Content::Raw(output) => {
-                let unit = Unit { document, sentence };
-                Self::from_aligned(document, align(&parse(output, ontology), &unit, ontology))
-            }
+            Content::Raw(output) => Self::from_aligned(align(&parse(output, ontology), &unit, ontology)),
+            Content::Answer(parsed) => Self::from_aligned(align(parsed, &unit, ontology)),
         }
     }
 
@@ -152,7 +152,7 @@ impl<'a> Items<'a> {
         Self { entities, relations: relations.collect(), repeated_relations: 0, raw: None }
     }
 
-    fn from_aligned(document: &'a Document, aligned: Aligned<'a>) -> Self {
+    fn from_aligned(aligned: Aligned<'a>) -> Self {
         let valid = [Tier::Json, Tier::Schema, Tier::References, Tier::Grounding].map(|tier| aligned.valid_at(tier));
         // Items that are not in the source are the same if their texts are; without text, no two are.
         let mut first_with: FxHashMap<Cow<str>, u32> = FxHashMap::default();
@@ -162,9 +162,8 @@ impl<'a> Items<'a> {
                 (None, Some(text)) => Place::nowhere(*first_with.entry(text.clone()).or_insert(index)),
                 (None, None) => Place::nowhere(index),
             };
-            // The text of a placed entity is that of its span.
-            let text = entity.span.and_then(|span| span_text(document, span)).or(entity.text);
-            EntityItem { place, label: entity.label, subtype: entity.subtype, text, grounding: entity.grounding }
+            let AlignedEntity { text, label, subtype, grounding, .. } = entity;
+            EntityItem { place, label, subtype, text, grounding }
         });
         let entities: Vec<EntityItem> = entities.collect();
         let mut raw = RawFacts { valid, relations_malformed: 0, relations_unresolved: 0, faults: aligned.faults };

@@ -9,7 +9,6 @@ mod count;
 mod error;
 mod evaluate;
 mod evaluation;
-mod interner;
 mod items;
 mod layout;
 mod metric;
@@ -19,6 +18,7 @@ mod relaxed;
 mod scan;
 mod significance;
 mod table;
+mod texts;
 
 pub use comparison::{Comparison, Difference, Estimate, MetricName, PairDifferences, SystemScores, compare};
 pub use error::EvaluationError;

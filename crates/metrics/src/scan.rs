@@ -12,7 +12,7 @@ use crate::items::Items;
 use crate::prediction::{Content, Offsets, PredictionKind, Predictions, RunText, contents};
 
 /// Documents that are worked on at a time; memory grows with it, results do not depend on it.
-const BATCH: usize = 128;
+const BATCH: usize = 256;
 
 /// Documents that one thread takes at a time.
 const RUN: usize = 16;
@@ -133,7 +133,7 @@ where
         for (document, runs) in run {
             let document = document.borrow();
             let lines = text.lines(runs.clone(), &path)?;
-            let predicted = contents(&lines, kind, document.sentences.len(), &path)?;
+            let predicted = contents(&lines, kind, document.sentences.len(), ontology, &path)?;
             let whole =
                 if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
             let (units, missing) = pair_units(document, &predicted, &nothing, whole, ontology);
@@ -192,7 +192,7 @@ fn pair_units<'a>(
         let gold = Items::gold(document, sentence);
         (sentence, gold, Items::predicted(document, sentence, content.unwrap_or(nothing), ontology))
     };
-    let units = if whole && matches!(nothing, Content::Raw(_)) {
+    let units = if whole && !matches!(nothing, Content::Offsets(_)) {
         vec![pair(None)]
     } else {
         let with_tokens = (0..).zip(&document.sentences).filter(|(_, sentence)| !sentence.is_empty());

@@ -116,7 +116,7 @@ fn text_bound(line: &str, text: &str, ontology: &Ontology, notes: &mut Notes) ->
         let found = format!("{} to {}", at.start, at.end);
         return Err(Problem::TextMismatch { found, actual: covered.to_owned(), stated: stated.to_owned() });
     }
-    let (label, subtype) = mention_label(ontology, &data_name(name, &ontology.mention_data_names()), covered)?;
+    let (label, subtype) = mention_label(ontology, &data_name(name, &ontology.mention_data_names()), || covered)?;
     Ok((id.to_owned(), TextEntity { at, label, subtype }))
 }
 

@@ -75,7 +75,8 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     let plain = line.label.iter().map(|(start, end, name)| (&Value::Null, *start, *end, name));
     for (id, start, end, name) in listed.chain(plain) {
         let at = Characters { start, end };
-        let (label, subtype) = mention_label(ontology, name, text_at(&text, at)?)?;
+        let surface = text_at(&text, at)?;
+        let (label, subtype) = mention_label(ontology, name, || surface)?;
         entities.push(TextEntity { at, label, subtype });
         ids.push(id.to_string());
     }

@@ -5,7 +5,7 @@
 //! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
 //! (`-LRB-` and so on) written as brackets. Relations name their arguments by span.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -51,10 +51,85 @@ type MentionEntry<'a> = (i64, i64, Text<'a>);
 /// Head start and end, tail start and end, type.
 type RelationEntry<'a> = (i64, i64, i64, i64, Text<'a>);
 
+/// The sentences of a line as a document holds them.
+#[derive(Default)]
+struct Sentences {
+    /// The tokens, single blanks between them.
+    text: Vec<u8>,
+    tokens: Vec<Range<u32>>,
+    spans: Vec<Span>,
+    /// The first token that is blank, if one is: its number and the token.
+    blank: Option<(usize, String)>,
+    /// Tokens that are literal brackets.
+    literal_brackets: u64,
+}
+
+impl Sentences {
+    /// With room for the sentences of a line of this length.
+    fn with_capacity(line: usize) -> Self {
+        let (text, tokens) = (Vec::with_capacity(line / 3), Vec::with_capacity(line / 16));
+        Self { text, tokens, spans: Vec::with_capacity(16), ..Self::default() }
+    }
+
+    /// Adds a token to the last sentence; `chunk` may hold what stands where the token does.
+    fn push(&mut self, token: &str, chunk: Option<&[u8; 16]>) {
+        if !self.text.is_empty() {
+            self.text.push(b' ');
+        }
+        let start = self.text.len();
+        match chunk {
+            // Bytes of a fixed number are copied in one step.
+            Some(chunk) if token.len() <= chunk.len() => {
+                self.text.extend_from_slice(chunk);
+                self.text.truncate(start + token.len());
+            }
+            _ => self.text.extend_from_slice(token.as_bytes()),
+        }
+        if !token.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) {
+            self.change_last(start, token);
+        }
+        self.tokens.push(start as u32..self.text.len() as u32);
+    }
+
+    /// Looks at a token, just written at `start`, that may be more than its letters.
+    fn change_last(&mut self, start: usize, token: &str) {
+        // Only a token that begins with a blank may be blank.
+        if !token.as_bytes().first().is_some_and(u8::is_ascii_graphic) && token.trim().is_empty() {
+            let number = self.tokens.len();
+            self.blank.get_or_insert_with(|| (number, token.to_owned()));
+        }
+        self.literal_brackets += u64::from(bracket_to_treebank(token) != token);
+        let bracket = bracket_from_treebank(token);
+        if bracket != token {
+            self.text.truncate(start);
+            self.text.extend_from_slice(bracket.as_bytes());
+        }
+    }
+
+    /// Ends the last sentence.
+    fn end(&mut self) {
+        let start = self.spans.last().map_or(0, |span| span.end);
+        self.spans.push(Span::new(start, self.tokens.len() as u32));
+    }
+}
+
+impl From<Lists<Text<'_>>> for Sentences {
+    fn from(lists: Lists<Text>) -> Self {
+        let mut sentences = Self::default();
+        for list in lists.iter() {
+            for Text(token) in list {
+                sentences.push(token, None);
+            }
+            sentences.end();
+        }
+        sentences
+    }
+}
+
 #[derive(Default)]
 struct Line<'a> {
     key: Option<String>,
-    sentences: Option<Lists<Text<'a>>>,
+    sentences: Option<Sentences>,
     ner: Option<Lists<MentionEntry<'a>>>,
     relations: Option<Lists<RelationEntry<'a>>>,
     clusters: Option<Lists<(i64, i64)>>,
@@ -79,7 +154,7 @@ impl<'de> Deserialize<'de> for Line<'de> {
                 while let Some(Text(name)) = map.next_key()? {
                     match &*name {
                         "doc_key" => line.key = map.next_value()?,
-                        "sentences" => line.sentences = map.next_value()?,
+                        "sentences" => line.sentences = map.next_value::<Option<Lists<Text>>>()?.map(Sentences::from),
                         "ner" => line.ner = map.next_value()?,
                         "relations" => line.relations = map.next_value()?,
                         "clusters" => line.clusters = map.next_value()?,
@@ -105,7 +180,15 @@ fn plain_line(text: &str) -> Option<Line<'_>> {
         // A field that comes twice is left to the general reader.
         let first = match name {
             "doc_key" => line.key.replace(json.string()?.into_owned()).is_none(),
-            "sentences" => line.sentences.replace(Lists::plain(json, |json| json.string().map(Text))?).is_none(),
+            "sentences" => {
+                let mut sentences = Sentences::with_capacity(json.remaining());
+                json.list(|json| {
+                    json.list(|json| json.string_and_chunk().map(|(token, chunk)| sentences.push(&token, chunk)))?;
+                    sentences.end();
+                    Some(())
+                })?;
+                line.sentences.replace(sentences).is_none()
+            }
             "ner" => {
                 let mentions = Lists::plain(json, |json| {
                     let ([start, end], name) = json.numbers_and_name()?;
@@ -145,41 +228,44 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
-    let mut document = Document { key, ..Document::default() };
-    document.text.reserve(sentences.items().iter().map(|Text(word)| word.len() + 1).sum());
-    document.tokens.reserve(sentences.items().len());
-    for sentence in sentences.iter() {
-        let start = document.tokens.len() as u32;
-        for Text(token) in sentence {
-            push_token(&mut document, token, notes)?;
-        }
-        document.sentences.push(Span::new(start, document.tokens.len() as u32));
+    if let Some((index, token)) = sentences.blank {
+        return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
     }
+    (0..sentences.literal_brackets).for_each(|_| notes.add(Note::LiteralBracket));
+    let Sentences { text, tokens, spans, .. } = sentences;
+    let text = String::from_utf8(text).expect("whole strings were put one behind the other");
+    let mut document = Document { key, text, tokens, sentences: spans, ..Document::default() };
+    document.text.shrink_to_fit();
+    document.tokens.shrink_to_fit();
 
-    let ner = per_sentence("ner", line.ner, sentences.len())?;
+    let ner = per_sentence("ner", line.ner, document.sentences.len())?;
     let mut mentions: Vec<Mention> = Vec::with_capacity(ner.items().len());
     for (&sentence, list) in document.sentences.iter().zip(ner.iter()) {
         for (start, end, Text(name)) in list {
             let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
-            let (label, subtype) = mention_label(ontology, name, document.span_text(span))?;
+            let (label, subtype) = mention_label(ontology, name, || document.span_text(span))?;
             mentions.push(Mention { span, label, subtype });
         }
     }
-    let mut relations = Vec::new();
-    let per_sentence = per_sentence("relations", line.relations, sentences.len())?;
-    for (&sentence, list) in document.sentences.iter().zip(per_sentence.iter()) {
+    let per_sentence = per_sentence("relations", line.relations, document.sentences.len())?;
+    let mut relations = Vec::with_capacity(per_sentence.items().len());
+    // Mentions of a sentence and of those before it; arguments are mentions of the same sentence.
+    let mut first = 0;
+    for ((&sentence, list), ner) in document.sentences.iter().zip(per_sentence.iter()).zip(ner.iter()) {
+        let here = first..first + ner.len();
+        first = here.end;
         for (head_start, head_end, tail_start, tail_end, Text(name)) in list {
             let mut argument = |start: &i64, end: &i64| {
                 let span = token_span("relation argument", (*start, *end), sentence, "its sentence")?;
-                let mut bearers = mentions.iter().enumerate().filter(|(_, mention)| mention.span == span);
-                let first = bearers.next().ok_or_else(|| Problem::NoSuchEntity {
+                let mut bearers = here.clone().filter(|&index| mentions[index].span == span);
+                let bearer = bearers.next().ok_or_else(|| Problem::NoSuchEntity {
                     relation: format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]"),
                     argument: format!("[{start}, {end}] `{}`", document.span_text(span)),
                 })?;
-                if bearers.any(|(_, other)| other != first.1) {
+                if bearers.any(|other| mentions[other] != mentions[bearer]) {
                     notes.add(Note::AmbiguousArgument);
                 }
-                Ok(first.0)
+                Ok(bearer)
             };
             let (head, tail) = (argument(head_start, head_end)?, argument(tail_start, tail_end)?);
             relations.push(FileRelation { head, tail, label: relation_label(ontology, name)? });
@@ -190,27 +276,8 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         let spans = cluster.iter().map(|&offsets| token_span("cluster span", offsets, whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
-    annotate(&mut document, &mentions, &relations, ontology, notes)?;
+    annotate(&mut document, mentions, &relations, ontology, notes)?;
     Ok(document)
-}
-
-fn push_token(document: &mut Document, token: &str, notes: &mut Notes) -> Result<(), Problem> {
-    // Only a token that begins with a blank may be blank.
-    let begins_with_letter = token.as_bytes().first().is_some_and(u8::is_ascii_graphic);
-    if !begins_with_letter && token.trim().is_empty() {
-        let index = document.tokens.len();
-        return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
-    }
-    if bracket_to_treebank(token) != token {
-        notes.add(Note::LiteralBracket);
-    }
-    if !document.text.is_empty() {
-        document.text.push(' ');
-    }
-    let start = document.text.len() as u32;
-    document.text.push_str(bracket_from_treebank(token));
-    document.tokens.push(start..document.text.len() as u32);
-    Ok(())
 }
 
 /// The list of each sentence; a missing field is an empty list for each.

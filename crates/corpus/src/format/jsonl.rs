@@ -76,7 +76,7 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
                 Problem::unknown_label("subtype", name, names.collect())
             })?),
         };
-        require_subtype(ontology, label, subtype, surface)?;
+        require_subtype(ontology, label, subtype, || surface)?;
         entities.push(TextEntity { at, label, subtype });
     }
     let mut relations = Vec::with_capacity(line.relations.len());

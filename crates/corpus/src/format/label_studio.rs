@@ -121,7 +121,8 @@ fn document(key: String, task: Task, ontology: &Ontology, notes: &mut Notes) -> 
         let end = region.end.ok_or(Problem::MissingField { field: "value.end" })?;
         let at = Characters { start, end };
         for name in &region.labels {
-            let (label, subtype) = mention_label(ontology, name, text_at(&text, at)?)?;
+            let surface = text_at(&text, at)?;
+            let (label, subtype) = mention_label(ontology, name, || surface)?;
             entities.push(TextEntity { at, label, subtype });
             ids.push(item.id.clone());
         }

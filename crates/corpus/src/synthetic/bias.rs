@@ -90,7 +90,7 @@ fn biased_document(document: &Document, probability: f64, rng: &mut ChaCha8Rng, 
         relations.push(written);
     }
     let mut biased = document.clone();
-    put_annotation(&mut biased, &mentions, &relations, ontology(), &mut Notes::default())
+    put_annotation(&mut biased, mentions, &relations, ontology(), &mut Notes::default())
         .expect("the bias keeps arguments apart, and the ontology has soft constraints only");
     biased
 }

@@ -175,7 +175,7 @@ fn document(key: String, sentences: &[sentence::Sentence]) -> Document {
             label: relation.id(),
         }));
     }
-    annotate(&mut document, &mentions, &relations, ontology(), &mut Notes::default())
+    annotate(&mut document, mentions, &relations, ontology(), &mut Notes::default())
         .expect("frames relate different mentions, and the ontology has soft constraints only");
     document
 }

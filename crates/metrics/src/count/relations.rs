@@ -7,7 +7,7 @@ use super::Row;
 use super::side::{Side, make_set, text_at};
 use crate::items::{Items, Place, RelationItem, place_text};
 use crate::layout::Family;
-use crate::relaxed::Texts;
+use crate::texts::Texts;
 
 /// A relation reduced to what comparison needs: head, tail, type slot.
 type Key = (Place, Place, u32);

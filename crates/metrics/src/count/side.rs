@@ -5,7 +5,7 @@ use tabpo_ontology::EntityLabelId;
 use super::Row;
 use crate::items::{EntityItem, Place};
 use crate::layout::{Family, Layout};
-use crate::relaxed::{Texts, WordedItem};
+use crate::texts::{Texts, WordedItem};
 
 /// How often each entity label slot occurs among the items that have a text.
 pub(super) type Labels = Vec<u32>;

@@ -7,8 +7,10 @@ use std::path::Path;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tabpo_answer::{Parsed, parse_quoted};
 use tabpo_corpus::without_position;
 use tabpo_files::PlainJson;
+use tabpo_ontology::Ontology;
 
 use super::{PredictedLine, PredictionKind};
 use crate::error::EvaluationError;
@@ -36,6 +38,8 @@ pub(crate) enum Content<'a> {
     Offsets(Offsets<'a>),
     /// Raw text.
     Raw(Cow<'a, str>),
+    /// Raw text that was read already.
+    Answer(Parsed<'a>),
 }
 
 /// What the lines of one document predict, unit by unit, sorted by unit.
@@ -43,26 +47,24 @@ pub(crate) fn contents<'a>(
     lines: &[PredictedLine<'a>],
     kind: PredictionKind,
     sentences: usize,
+    ontology: &Ontology,
     path: &Path,
 ) -> Result<Vec<(Option<u32>, Content<'a>)>, EvaluationError> {
     match kind {
-        PredictionKind::Raw => raw_units(lines, sentences, path),
+        PredictionKind::Raw => raw_units(lines, sentences, ontology, path),
         PredictionKind::Offsets => offset_units(lines, sentences, path),
     }
 }
 
-/// A [`super::UnitOutput`] that borrows.
-#[derive(Deserialize)]
+/// A line of raw output.
 struct RawLine<'a> {
-    #[serde(borrow)]
     doc_key: Cow<'a, str>,
     sent: Option<u32>,
-    #[serde(borrow)]
-    output: Cow<'a, str>,
+    output: Content<'a>,
 }
 
 /// A line of raw output as programs write them; `None` for any other line.
-fn plain_raw_line(text: &str) -> Option<RawLine<'_>> {
+fn plain_raw_line<'a>(text: &'a str, ontology: &Ontology) -> Option<RawLine<'a>> {
     let (mut doc_key, mut sent, mut output) = (None, None, None);
     let mut json = PlainJson::new(text);
     json.object(|json, name| {
@@ -70,7 +72,13 @@ fn plain_raw_line(text: &str) -> Option<RawLine<'_>> {
         let first = match name {
             "doc_key" => doc_key.replace(json.string()?).is_none(),
             "sent" => sent.replace(json.nullable(PlainJson::integer)?).is_none(),
-            "output" => output.replace(json.string()?).is_none(),
+            "output" => {
+                let content = match parse_quoted(json, ontology) {
+                    Some(answer) => Content::Answer(answer),
+                    None => Content::Raw(json.string()?),
+                };
+                output.replace(content).is_none()
+            }
             _ => false,
         };
         first.then_some(())
@@ -82,17 +90,34 @@ fn plain_raw_line(text: &str) -> Option<RawLine<'_>> {
     json.is_at_end().then_some(RawLine { doc_key: doc_key?, sent, output: output? })
 }
 
+/// Any line of raw output.
+fn raw_line(text: &str) -> Result<RawLine<'_>, serde_json::Error> {
+    /// A [`super::UnitOutput`] that borrows.
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        doc_key: Cow<'a, str>,
+        sent: Option<u32>,
+        #[serde(borrow)]
+        output: Cow<'a, str>,
+    }
+
+    let Line { doc_key, sent, output } = serde_json::from_str(text)?;
+    Ok(RawLine { doc_key, sent, output: Content::Raw(output) })
+}
+
 fn raw_units<'a>(
     lines: &[PredictedLine<'a>],
     sentences: usize,
+    ontology: &Ontology,
     path: &Path,
 ) -> Result<Vec<(Option<u32>, Content<'a>)>, EvaluationError> {
     let mut units = Vec::with_capacity(lines.len());
     for line in lines {
         let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
-        let output: RawLine = match plain_raw_line(line.text) {
+        let output = match plain_raw_line(line.text, ontology) {
             Some(output) => output,
-            None => serde_json::from_str(line.text).map_err(|error| invalid(without_position(&error)))?,
+            None => raw_line(line.text).map_err(|error| invalid(without_position(&error)))?,
         };
         if let Some(sent) = output.sent.filter(|&sent| sent as usize >= sentences) {
             return Err(invalid(format!(
@@ -101,7 +126,7 @@ fn raw_units<'a>(
                 sentences.saturating_sub(1)
             )));
         }
-        units.push((output.sent, line.number, Content::Raw(output.output)));
+        units.push((output.sent, line.number, output.output));
     }
     units.sort_by_key(|&(sent, number, _)| (sent, number));
     for pair in units.windows(2) {
