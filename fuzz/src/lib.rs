@@ -1,8 +1,9 @@
 //! What every fuzz target checks: whatever a model writes can be parsed and aligned, every emitted
 //! item is kept, and everything that is said about the items is true of the source.
 
-use tabpo_answer::{Grounding, Tier, align, gold, parse, render};
+use tabpo_answer::{Grounding, Tier, align, gold, parse, parse_quoted, render};
 use tabpo_corpus::{Document, Mention, Span, Unit};
+use tabpo_files::PlainJson;
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 /// Two entity labels, one with sub-labels, and two relation types, one symmetric.
@@ -62,15 +63,28 @@ pub fn check(raw: &str, document: &Document, ontology: &Ontology) {
     if serde_json::from_str::<serde_json::Value>(raw).is_ok() {
         assert!(parsed.valid_at(Tier::Json));
     }
+    // In a JSON string it is read as it is outside of one, or left to the caller.
+    let line = serde_json::to_string(raw).expect("a string can be written");
+    let mut json = PlainJson::new(&line);
+    match parse_quoted(&mut json, ontology) {
+        Some(quoted) => assert!(quoted == parsed && json.is_at_end()),
+        None => assert!(json.string().is_none_or(|text| text == raw)),
+    }
     // The valid part is a fixed point: written and read again it is the same.
     let answer = aligned.to_answer(&unit, ontology);
-    let again = align(&parse(&render(&answer, ontology).text, ontology), &unit, ontology);
+    let written = render(&answer, ontology).text;
+    let again = align(&parse(&written, ontology), &unit, ontology);
     assert!(again.valid_at(Tier::Grounding), "{:?}", again.faults);
     assert_eq!(again.to_answer(&unit, ontology), answer);
 }
 
 /// Gold annotation from arbitrary numbers survives the way through text.
-pub fn check_round_trip(document: &mut Document, spans: &[(u8, u8, u8)], links: &[(u8, u8, bool)], ontology: &Ontology) {
+pub fn check_round_trip(
+    document: &mut Document,
+    spans: &[(u8, u8, u8)],
+    links: &[(u8, u8, bool)],
+    ontology: &Ontology,
+) {
     let count = document.tokens.len() as u32;
     document.mentions = spans
         .iter()
@@ -97,7 +111,8 @@ pub fn check_round_trip(document: &mut Document, spans: &[(u8, u8, u8)], links: 
     document.relations.dedup();
     let unit = Unit { document, sentence: Some(0) };
     let answer = gold(&unit);
-    let aligned = align(&parse(&render(&answer, ontology).text, ontology), &unit, ontology);
+    let written = render(&answer, ontology).text;
+    let aligned = align(&parse(&written, ontology), &unit, ontology);
     assert!(aligned.valid_at(Tier::Note), "{:?}", aligned.faults);
     assert_eq!(aligned.to_answer(&unit, ontology), answer);
     let spans: Vec<Option<Span>> = document.mentions.iter().map(|mention| Some(mention.span)).collect();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -117,11 +118,16 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
     let mut faults = parsed.faults.clone();
     let mut entities = Vec::with_capacity(parsed.entities.len());
     for (index, entity) in parsed.entities.iter().enumerate() {
-        let Some(text) = entity.text.as_ref().map(normal) else {
+        let Some(written) = &entity.text else {
             entities.push(AlignedEntity { text: None, grounding: None, span: None, label: None, subtype: None });
             continue;
         };
-        source.occurrences(&text, &mut places);
+        // A text that stands in the source as it is written is in normal form.
+        source.occurrences(written, &mut places);
+        let text = if places.is_empty() { normal(written) } else { written.clone() };
+        if places.is_empty() && text != *written {
+            source.occurrences(&text, &mut places);
+        }
         let span = match entity.occurrence {
             None => alignment.default_choice(&places),
             Some(number) => usize::try_from(number).ok().and_then(|number| places.get(number.checked_sub(1)?).copied()),
@@ -170,18 +176,20 @@ fn parts<'p>(relation: &'p ParsedRelation) -> Option<(&'p str, &'p str, Relation
 const MALFORMED: AlignedRelation = AlignedRelation { arguments: None, label: None };
 
 fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    let mut holders: FirstMap<&str, u32> = FirstMap::default();
+    // The first placed entity with the id of each entity, kept for the first one that has it.
+    let mut placed: SmallVec<[Option<u32>; 32]> = SmallVec::new();
     if !parsed.relations.is_empty() {
-        for (index, entity) in parsed.entities.iter().enumerate() {
-            if let (Some(id), Some(_)) = (&entity.id, entities[index].span) {
-                holders.insert(id, index as u32);
+        placed.resize(entities.len(), None);
+        for (index, (entity, aligned)) in (0..).zip(parsed.entities.iter().zip(entities)) {
+            if aligned.span.is_some() {
+                placed[entity.first_with_id as usize].get_or_insert(index);
             }
         }
     }
     let resolve = |relation: &ParsedRelation| {
-        let (head, tail, label) = parts(relation)?;
-        let arguments = holders.get(head).zip(holders.get(tail));
-        Some(AlignedRelation { arguments, label: Some(label) })
+        let (_, _, label) = parts(relation)?;
+        let [head, tail] = relation.holders.map(|holder| placed[holder? as usize]);
+        Some(AlignedRelation { arguments: head.zip(tail), label: Some(label) })
     };
     parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()
 }
@@ -193,7 +201,7 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
         let mut seen = FirstMap::default();
         for (index, entity) in entities.iter().enumerate() {
             if let (Some(text), Some(span)) = (&entity.text, entity.span)
-                && seen.insert(span, ())
+                && seen.first(span, index) == index
             {
                 bearers.push((text, span, index as u32));
             }
@@ -216,7 +224,7 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
         let free = pairs.filter(|&((head, _), (tail, _))| head != tail && taken.get(&(head, tail, label)).is_none());
         let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));
         let arguments = nearest.map(|((head_span, head), (tail_span, tail))| {
-            taken.insert((head_span, tail_span, label), ());
+            taken.first((head_span, tail_span, label), ());
             (head, tail)
         });
         Some(AlignedRelation { arguments, label: Some(label) })

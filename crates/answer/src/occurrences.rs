@@ -20,8 +20,8 @@ pub(crate) struct Source<'a> {
     /// Byte ranges of the tokens, counted so that `text` starts at `base`.
     tokens: Cow<'a, [Range<u32>]>,
     base: u32,
-    /// The first byte of every token: most differ from a text there already.
-    firsts: SmallVec<[u8; 64]>,
+    /// The first bytes of every token, blanks behind it included: most differ from a text there already.
+    heads: SmallVec<[Head; 64]>,
     lowercase: Option<String>,
 }
 
@@ -50,9 +50,9 @@ impl<'a> Source<'a> {
     /// A source with a text in normal form that starts where the first token does.
     fn of(text: Cow<'a, str>, tokens: Cow<'a, [Range<u32>]>, first_token: u32) -> Self {
         let base = tokens.first().map_or(0, |token| token.start);
-        let first = |token: &Range<u32>| text.as_bytes().get((token.start - base) as usize).copied().unwrap_or(0);
-        let firsts = tokens.iter().map(first).collect();
-        Self { text, first_token, tokens, base, firsts, lowercase: None }
+        let head = |token: &Range<u32>| head(&text.as_bytes()[(token.start - base) as usize..]).0;
+        let heads = tokens.iter().map(head).collect();
+        Self { text, first_token, tokens, base, heads, lowercase: None }
     }
 
     /// Whether the text (in normal form) occurs anywhere, inside tokens too.
@@ -70,8 +70,11 @@ impl<'a> Source<'a> {
     /// overlap. The 1-based position in this list is what the occurrence key of an answer means.
     pub(crate) fn occurrences(&self, text: &str, found: &mut Places) {
         found.clear();
-        let Some(&first) = text.as_bytes().first() else { return };
-        let alike = self.firsts.iter().enumerate().filter(|&(_, &byte)| byte == first);
+        let (wanted, mask) = head(text.as_bytes());
+        if mask == 0 {
+            return;
+        }
+        let alike = self.heads.iter().enumerate().filter(|&(_, head)| head & mask == wanted);
         for (index, token) in alike.map(|(index, _)| (index, &self.tokens[index])) {
             if !self.text.as_bytes()[(token.start - self.base) as usize..].starts_with(text.as_bytes()) {
                 continue;
@@ -83,6 +86,18 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The first bytes of a text in one number.
+type Head = u32;
+
+/// The first bytes of a text, and which bits of the number they are: all, or fewer for a short text.
+fn head(text: &[u8]) -> (Head, Head) {
+    if let Some(bytes) = text.first_chunk() {
+        return (Head::from_le_bytes(*bytes), Head::MAX);
+    }
+    let number = text.iter().rev().fold(0, |number, &byte| number << 8 | Head::from(byte));
+    (number, (1 << (8 * text.len())) - 1)
 }
 
 /// A text with every run of blanks turned into one space and none at the ends: the form in which
@@ -97,7 +112,7 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a text is plain ASCII in normal form already: the common case, told without copying.
-fn is_normal(text: &str) -> bool {
+pub fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
     let Some(last) = bytes.last_chunk::<8>() else {
@@ -163,7 +178,7 @@ impl Alignment {
 
     /// Records where the next entity was placed.
     pub(crate) fn place(&mut self, span: Span) {
-        self.taken.insert(span, ());
+        self.taken.first(span, ());
         self.position = span.start;
     }
 }

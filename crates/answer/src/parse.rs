@@ -9,7 +9,7 @@ use tabpo_files::PlainJson;
 use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
-use crate::first_map::FirstMap;
+use crate::first_map::{FirstMap, Name};
 use crate::json::{Json, Shape, Value};
 use crate::occurrences::normalise;
 use crate::{Fault, FaultItem, FaultKind, Tier};
@@ -53,6 +53,8 @@ pub struct ParsedEntity<'a> {
     pub subtype: Option<SubtypeId>,
     /// The occurrence, if it is an integer (of whatever value).
     pub occurrence: Option<i64>,
+    /// The position of the first entity with the same id; its own if it is that one or has no id.
+    pub(crate) first_with_id: u32,
 }
 
 /// An item of the relation list. It is malformed, and then counts as a prediction that is always
@@ -67,6 +69,8 @@ pub struct ParsedRelation<'a> {
     pub label: Option<RelationLabelId>,
     /// The second argument as written, if it is a string.
     pub tail: Option<Cow<'a, str>>,
+    /// The positions of the first entities that have head and tail as their ids.
+    pub(crate) holders: [Option<u32>; 2],
 }
 
 impl Parsed<'_> {
@@ -250,6 +254,7 @@ impl<'o, 'a> Parser<'o, 'a> {
             written_label: None,
             subtype: None,
             occurrence: None,
+            first_with_id: index,
         };
         let Some([id, text, label, subtype, occurrence]) = fields else {
             self.parsed.entities.push(entity);
@@ -321,7 +326,7 @@ impl<'o, 'a> Parser<'o, 'a> {
     /// Adds a relation that starts at `byte`; without fields it is no object.
     fn relation(&mut self, byte: usize, fields: Option<Fields<'a, 3>>) {
         let item = FaultItem::Relation(self.parsed.relations.len() as u32);
-        let mut relation = ParsedRelation { byte, head: None, label: None, tail: None };
+        let mut relation = ParsedRelation { byte, head: None, label: None, tail: None, holders: [None; 2] };
         if let Some([head, label, tail]) = fields {
             relation.head = self.argument(head, byte, item);
             relation.tail = self.argument(tail, byte, item);
@@ -352,28 +357,32 @@ impl<'o, 'a> Parser<'o, 'a> {
         argument
     }
 
-    /// Checks ids and arguments against the entity list.
+    /// Brings ids and arguments together with the entity list, and checks them.
     fn references(&mut self) {
         let Parsed { entities, relations, dialect, faults } = &mut self.parsed;
         let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });
         let mut names = FirstMap::default();
-        for (index, entity) in entities.iter().enumerate() {
-            let new = match dialect {
-                Dialect::Texts => entity.text.as_deref().is_none_or(|text| names.insert(normalise(text), ())),
-                Dialect::Ids => entity.id.as_deref().is_none_or(|id| names.insert(Cow::Borrowed(id), ())),
+        for (index, entity) in (0..).zip(entities.iter_mut()) {
+            let name = match dialect {
+                Dialect::Texts => entity.text.as_deref().map(normalise),
+                Dialect::Ids => entity.id.as_deref().map(Cow::Borrowed),
             };
-            if !new && *dialect == Dialect::Ids {
-                fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index as u32));
+            let Some(first) = name.map(|name| names.first(Name::new(name), index)) else { continue };
+            if first != index && *dialect == Dialect::Ids {
+                fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index));
+                entity.first_with_id = first;
             }
         }
-        for (index, relation) in relations.iter().enumerate() {
-            let item = FaultItem::Relation(index as u32);
-            for argument in [&relation.head, &relation.tail].into_iter().flatten().filter(|text| !text.is_empty()) {
+        for (index, relation) in (0..).zip(relations) {
+            let item = FaultItem::Relation(index);
+            for (argument, holder) in [&relation.head, &relation.tail].into_iter().zip(&mut relation.holders) {
+                let Some(argument) = argument.as_deref().filter(|text| !text.is_empty()) else { continue };
                 let name = match dialect {
-                    Dialect::Ids => Cow::Borrowed(&**argument),
+                    Dialect::Ids => Cow::Borrowed(argument),
                     Dialect::Texts => normalise(argument),
                 };
-                if names.get(&*name).is_none() {
+                *holder = names.get(&Name::new(name));
+                if holder.is_none() {
                     fault(FaultKind::UnresolvedArgument, relation.byte, item);
                 }
             }

@@ -307,7 +307,12 @@ impl<'a, const QUOTED: bool> PlainJson<'a, QUOTED> {
         self.take_quote().then_some(())?;
         match self.plain_string() {
             Some(text) => Some(Cow::Borrowed(text)),
-            None => self.escaped_string().map(Cow::Owned),
+            None if QUOTED => None,
+            None => {
+                let (text, end) = escaped_string(self.text, self.position)?;
+                self.position = end;
+                Some(Cow::Owned(text))
+            }
         }
     }
 
@@ -322,63 +327,63 @@ impl<'a, const QUOTED: bool> PlainJson<'a, QUOTED> {
         })
     }
 
-    /// The rest of a string that has escapes; none of them may be half of a surrogate pair.
-    fn escaped_string(&mut self) -> Option<String> {
-        if QUOTED {
-            return None;
-        }
-        let bytes = self.text.as_bytes();
-        let mut text: Vec<u8> = Vec::new();
-        let (mut read, mut written) = (self.position, 0);
-        loop {
-            // Some bytes are copied in one step, and what follows the plain ones among them is then
-            // written over. There is always room for a step and a character.
-            if text.len() < written + STEP + 4 {
-                text.resize((2 * text.len()).max((bytes.len() - read).min(512)) + STEP + 4, 0);
-            }
-            let plain = if let Some(chunk) = bytes[read..].first_chunk::<STEP>() {
-                text[written..written + STEP].copy_from_slice(chunk);
-                (special(*chunk) | 1 << STEP).trailing_zeros() as usize
-            } else {
-                let rest = &bytes[read..];
-                text[written..written + rest.len()].copy_from_slice(rest);
-                plain_length(rest)
-            };
-            read += plain;
-            written += plain;
-            if plain == STEP {
-                continue;
-            }
-            match *bytes.get(read)? {
-                b'\\' => {
-                    let code = *bytes.get(read + 1)?;
-                    read += 2;
-                    if code == b'u' {
-                        let digits = self.text.get(read..read + 4)?;
-                        let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-                        let number = u32::from_str_radix(digits, 16).ok().filter(|_| is_hexadecimal)?;
-                        written += char::from_u32(number)?.encode_utf8(&mut text[written..]).len();
-                        read += 4;
-                    } else {
-                        text[written] = unescaped(code)?;
-                        written += 1;
-                    }
-                }
-                b'"' => break,
-                _ => return None,
-            }
-        }
-        self.position = read + 1;
-        text.truncate(written);
-        String::from_utf8(text).ok()
-    }
-
     /// Passes over the rest of an object without looking at it, if the text ends with that object.
     /// What is in it may be faulty.
     pub fn skip_rest(&mut self) -> Option<()> {
         self.position = self.text[self.position..].trim_ascii_end().strip_suffix('}')?.len() + self.position;
         Some(())
     }
+}
+
+/// The rest of a string that has escapes, from `start` on, and where it ends; no escape may be half of
+/// a surrogate pair.
+///
+/// Not a method: a reader whose address is given away is read from memory again and again.
+#[inline(never)]
+fn escaped_string(json: &str, start: usize) -> Option<(String, usize)> {
+    let bytes = json.as_bytes();
+    let mut text: Vec<u8> = Vec::new();
+    let (mut read, mut written) = (start, 0);
+    loop {
+        // Some bytes are copied in one step, and what follows the plain ones among them is then
+        // written over. There is always room for a step and a character.
+        if text.len() < written + STEP + 4 {
+            text.resize((2 * text.len()).max((bytes.len() - read).min(512)) + STEP + 4, 0);
+        }
+        let plain = if let Some(chunk) = bytes[read..].first_chunk::<STEP>() {
+            text[written..written + STEP].copy_from_slice(chunk);
+            (special(*chunk) | 1 << STEP).trailing_zeros() as usize
+        } else {
+            let rest = &bytes[read..];
+            text[written..written + rest.len()].copy_from_slice(rest);
+            plain_length(rest)
+        };
+        read += plain;
+        written += plain;
+        if plain == STEP {
+            continue;
+        }
+        match *bytes.get(read)? {
+            b'\\' => {
+                let code = *bytes.get(read + 1)?;
+                read += 2;
+                if code == b'u' {
+                    let digits = json.get(read..read + 4)?;
+                    let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                    let number = u32::from_str_radix(digits, 16).ok().filter(|_| is_hexadecimal)?;
+                    written += char::from_u32(number)?.encode_utf8(&mut text[written..]).len();
+                    read += 4;
+                } else {
+                    text[written] = unescaped(code)?;
+                    written += 1;
+                }
+            }
+            b'"' => break,
+            _ => return None,
+        }
+    }
+    text.truncate(written);
+    Some((String::from_utf8(text).ok()?, read + 1))
 }
 
 /// What the escape of one letter stands for.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
-use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, normalise, parse};
+use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, is_normal, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -95,11 +95,16 @@ impl<'a> Items<'a> {
         let span = unit.span();
         let mentions = &document.mentions;
         let inside = |index: u32| span.contains(mentions[index as usize].span);
+        let text: fn(&'a Document, Span) -> Option<Cow<'a, str>> = if is_normal(unit.text()) {
+            |document, span| Some(Cow::Borrowed(document.span_text(span)))
+        } else {
+            span_text
+        };
         let entities = unit.mentions().map(|(_, mention)| EntityItem {
             place: Place::at(mention.span),
             label: Some(mention.label),
             subtype: mention.subtype,
-            text: span_text(document, mention.span),
+            text: text(document, mention.span),
             grounding: None,
         });
         let place = |index: u32| Place::at(mentions[index as usize].span);
@@ -156,7 +161,8 @@ impl<'a> Items<'a> {
         let valid = [Tier::Json, Tier::Schema, Tier::References, Tier::Grounding].map(|tier| aligned.valid_at(tier));
         // Items that are not in the source are the same if their texts are; without text, no two are.
         let mut first_with: FxHashMap<Cow<str>, u32> = FxHashMap::default();
-        let entities = (0..).zip(aligned.entities).map(|(index, entity)| {
+        let entities = aligned.entities.into_iter().enumerate().map(|(index, entity)| {
+            let index = index as u32;
             let place = match (entity.span, &entity.text) {
                 (Some(span), _) => Place::at(span),
                 (None, Some(text)) => Place::nowhere(*first_with.entry(text.clone()).or_insert(index)),

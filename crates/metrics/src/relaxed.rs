@@ -15,9 +15,10 @@ pub(crate) fn greedy_matches(texts: &Texts, gold: &[WordedItem], predicted: &[Wo
     if gold.is_empty() || predicted.is_empty() {
         return 0;
     }
-    let mut free: SmallVec<[u32; 64]> = gold.iter().map(|&(_, text)| text).collect();
+    let mut free: SmallVec<[_; 64]> = gold.iter().map(|&(_, text)| texts.words(text)).collect();
     for &(_, text) in predicted {
-        if let Some(first) = free.iter().position(|&gold| texts.alike(text, gold)) {
+        let words = texts.words(text);
+        if let Some(first) = free.iter().position(|&gold| texts.alike(words, gold)) {
             free.remove(first);
         }
     }
@@ -29,10 +30,10 @@ pub(crate) fn greedy_matches(texts: &Texts, gold: &[WordedItem], predicted: &[Wo
 /// strings nor copies of the source can win anything, and the order does not matter.
 pub(crate) fn strict_matches(texts: &Texts, gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
     let fits = |&(span, text): &WordedItem, &(gold_span, gold_text): &WordedItem| {
-        span.zip(gold_span).is_some_and(|(span, gold_span)| span.overlaps(gold_span))
-            && texts.has_words(text)
-            && texts.has_words(gold_text)
-            && texts.alike(text, gold_text)
+        span.zip(gold_span).is_some_and(|(span, gold_span)| span.overlaps(gold_span)) && {
+            let (words, gold_words) = (texts.words(text), texts.words(gold_text));
+            !words.is_empty() && !gold_words.is_empty() && texts.alike(words, gold_words)
+        }
     };
     if gold.is_empty() || predicted.is_empty() {
         return 0;

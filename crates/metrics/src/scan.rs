@@ -130,15 +130,22 @@ where
     let score_run = |text: &RunText, run: &[(D, Range<usize>)]| {
         let mut result = begin();
         let mut missing_units = 0;
-        for (document, runs) in run {
-            let document = document.borrow();
-            let lines = text.lines(runs.clone(), &path)?;
-            let predicted = contents(&lines, kind, document.sentences.len(), ontology, &path)?;
+        // Step by step for all of them, not document by document: the code of a step then stays at hand.
+        let lines = run.iter().map(|(_, runs)| text.lines(runs.clone(), &path)).collect::<Result<Vec<_>, _>>()?;
+        let documents = || run.iter().map(|(document, _)| document.borrow());
+        let contents = documents()
+            .zip(&lines)
+            .map(|(document, lines)| contents(lines, kind, document.sentences.len(), ontology, &path));
+        let contents = contents.collect::<Result<Vec<_>, _>>()?;
+        let units = documents().zip(&lines).zip(&contents).map(|((document, lines), predicted)| {
             let whole =
                 if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
-            let (units, missing) = pair_units(document, &predicted, &nothing, whole, ontology);
+            let (units, missing) = pair_units(document, predicted, &nothing, whole, ontology);
             missing_units += if lines.is_empty() { 0 } else { missing };
-            score(&mut result, &DocumentUnits { document, units });
+            DocumentUnits { document, units }
+        });
+        for document in units.collect::<Vec<_>>() {
+            score(&mut result, &document);
         }
         Ok::<_, EvaluationError>((result, missing_units))
     };

@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxBuildHasher;
 use tabpo_corpus::Span;
+use wide::u8x16;
 
 /// An item with a text: its place, if it has one, and the number of its text.
 pub(crate) type WordedItem = (Option<Span>, u32);
@@ -33,17 +34,35 @@ pub(crate) struct Texts {
 struct Text {
     /// Its place in [`Texts::bytes`].
     bytes: Range<u32>,
-    /// A bit for each of its words: that of the word's number modulo 64.
+    words: Words,
+}
+
+/// The set of words of a text.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    /// A bit for each word: that of its number modulo 64.
     bits: u64,
-    /// The place of its words in [`Texts::sets`].
-    words: Range<u32>,
+    /// Where their numbers start in [`Texts::sets`].
+    start: u32,
+    count: u32,
+}
+
+impl Words {
+    /// Whether there are none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.count == 0
+    }
 }
 
 struct Word {
-    hash: u64,
+    /// Its first eight bytes in one number; fewer for a shorter word.
+    head: u64,
     /// Where it stands in [`Texts::lowercase`].
     bytes: Range<u32>,
 }
+
+/// How many bytes are looked at in one step.
+const STEP: usize = 16;
 
 fn slice<'a, T>(items: &'a [T], range: &Range<u32>) -> &'a [T] {
     &items[range.start as usize..range.end as usize]
@@ -89,46 +108,67 @@ impl Texts {
             let text = str::from_utf8(text).expect("a text was a string");
             self.lowercase.extend_from_slice(text.to_lowercase().as_bytes());
         }
+        let end = self.lowercase.len();
+        // Blanks behind the text let it be read in whole steps.
+        self.lowercase.extend_from_slice(&[b' '; STEP]);
+        let (set, mut bits, mut word) = (self.sets.len(), 0, first);
         // In normal form, words are what is between single spaces.
-        self.lowercase.push(b' ');
-        let set = self.sets.len();
-        let (mut bits, mut word, mut hash) = (0, first, 0_u64);
-        for index in first..self.lowercase.len() {
-            let byte = self.lowercase[index];
-            if byte != b' ' {
-                hash = hash.rotate_left(8) ^ u64::from(byte);
-                continue;
+        for step in (first..=end).step_by(STEP) {
+            let mut blanks = self.blanks(step);
+            while blanks != 0 {
+                let blank = step + blanks.trailing_zeros() as usize;
+                blanks &= blanks - 1;
+                if blank > word {
+                    let number = self.word_number(word as u32..blank as u32);
+                    bits |= 1 << (number % 64);
+                    self.sets.push(number);
+                }
+                word = blank + 1;
             }
-            if index > word {
-                let number = self.word_number(hash, word as u32..index as u32);
-                bits |= 1 << (number % 64);
-                self.sets.push(number);
-            }
-            (word, hash) = (index + 1, 0);
         }
+        self.lowercase.truncate(end);
         // Texts mostly say a word once, and a new word has the highest number so far.
         if !self.sets[set..].is_sorted_by(|a, b| a < b) {
             self.sort_set_from(set);
         }
-        let end = start + text.len() as u32;
-        self.known.push(Text { bytes: start..end, bits, words: set as u32..self.sets.len() as u32 });
+        let text = start..start + text.len() as u32;
+        let words = Words { bits, start: set as u32, count: (self.sets.len() - set) as u32 };
+        self.known.push(Text { bytes: text, words });
     }
 
-    /// The number of a word of which `hash` has all bytes, the last eight in full.
-    fn word_number(&mut self, hash: u64, bytes: Range<u32>) -> u32 {
+    /// A bit for each byte of a step: whether it is a blank.
+    fn blanks(&self, start: usize) -> u32 {
+        let bytes = self.lowercase[start..].first_chunk().copied().unwrap_or([b' '; STEP]);
+        u8x16::new(bytes).simd_eq(u8x16::splat(b' ')).to_bitmask()
+    }
+
+    /// The number of a word that stands in [`Texts::lowercase`] with eight bytes or more behind it.
+    fn word_number(&mut self, bytes: Range<u32>) -> u32 {
         let Self { lowercase, words, word_numbers, .. } = self;
-        // The table looks at the highest and at the lowest bits.
-        let hash = FxBuildHasher.hash_one(hash);
-        let is_same = |&number: &u32| {
-            let word = &words[number as usize];
-            word.hash == hash && slice(lowercase, &word.bytes) == slice(lowercase, &bytes)
+        let is_short = bytes.len() <= 8;
+        let all = lowercase[bytes.start as usize..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let head = if is_short { all & (u64::MAX >> (64 - 8 * bytes.len())) } else { all };
+        let hash = |word: &Word| {
+            if word.bytes.len() <= 8 {
+                FxBuildHasher.hash_one(word.head)
+            } else {
+                FxBuildHasher.hash_one(slice(lowercase, &word.bytes))
+            }
         };
-        match word_numbers.entry(hash, is_same, |&number| words[number as usize].hash) {
+        let word = Word { head, bytes };
+        let is_same = |&number: &u32| {
+            let other = &words[number as usize];
+            // The head is all of a short word.
+            other.head == word.head
+                && other.bytes.len() == word.bytes.len()
+                && (is_short || slice(lowercase, &other.bytes) == slice(lowercase, &word.bytes))
+        };
+        match word_numbers.entry(hash(&word), is_same, |&number| hash(&words[number as usize])) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let number = words.len() as u32;
                 entry.insert(number);
-                words.push(Word { hash, bytes });
+                words.push(word);
                 number
             }
         }
@@ -147,31 +187,32 @@ impl Texts {
         self.sets.truncate(end);
     }
 
-    /// Whether a text has any words.
-    pub(crate) fn has_words(&self, text: u32) -> bool {
-        !self.known[text as usize].words.is_empty()
+    /// The words of a text.
+    pub(crate) fn words(&self, text: u32) -> Words {
+        self.known[text as usize].words
     }
 
     /// Whether two texts match: the set of lower-cased words of one contains the other's, or the sets
     /// have a Jaccard index of at least 0.6. An empty set is contained in every other.
-    pub(crate) fn alike(&self, a: u32, b: u32) -> bool {
-        let (a, b) = (&self.known[a as usize], &self.known[b as usize]);
+    pub(crate) fn alike(&self, a: Words, b: Words) -> bool {
         let common = a.bits & b.bits;
-        let shared = if common == 0 {
-            0
-        } else if self.words.len() <= 64 {
-            common.count_ones() as usize
+        if common == 0 {
+            return a.is_empty() || b.is_empty();
+        }
+        let shared = if self.words.len() <= 64 {
+            common.count_ones()
         } else {
-            shared(slice(&self.sets, &a.words), slice(&self.sets, &b.words))
+            let numbers = |words: Words| slice(&self.sets, &(words.start..words.start + words.count));
+            shared(numbers(a), numbers(b))
         };
-        let union = a.words.len() + b.words.len() - shared;
+        let union = a.count + b.count - shared;
         // Jaccard >= 0.6, in integers.
-        shared == a.words.len().min(b.words.len()) || 5 * shared >= 3 * union
+        shared == a.count.min(b.count) || 5 * shared >= 3 * union
     }
 }
 
 /// How many numbers two sorted sets share.
-fn shared(a: &[u32], b: &[u32]) -> usize {
+fn shared(a: &[u32], b: &[u32]) -> u32 {
     let (mut i, mut j, mut shared) = (0, 0, 0);
     while i < a.len() && j < b.len() {
         match a[i].cmp(&b[j]) {
@@ -191,6 +232,11 @@ fn shared(a: &[u32], b: &[u32]) -> usize {
 mod tests {
     use super::*;
 
+    fn words_of(texts: &mut Texts, text: &str) -> Words {
+        let number = texts.number(text);
+        texts.words(number)
+    }
+
     #[test]
     fn equal_texts_share_a_number() {
         let mut texts = Texts::default();
@@ -208,14 +254,13 @@ mod tests {
     #[test]
     fn words_are_told_apart_in_full() {
         let mut texts = Texts::default();
-        // Their last eight bytes are the same, and the first ones cancel out when they are rotated.
-        let words = ["ababcdefgh", "bbabcdefgh", "abcdefgh", "É", "é"];
-        let numbers = words.map(|word| texts.number(word));
-        for (index, &a) in numbers.iter().enumerate() {
-            for (other, &b) in numbers.iter().enumerate() {
+        let words = ["abcdefgh", "abcdefg", "abcdefghi", "abcdefghj", "bcdefgh", "a b\0", "É", "é"];
+        let sets = words.map(|word| words_of(&mut texts, word));
+        for (index, &a) in sets.iter().enumerate() {
+            for (other, &b) in sets.iter().enumerate() {
                 assert_eq!(
                     texts.alike(a, b),
-                    index == other || index.min(other) == 3,
+                    index == other || index.min(other) == 6,
                     "{} {}",
                     words[index],
                     words[other]
@@ -228,7 +273,7 @@ mod tests {
     fn texts_match_by_containment_or_overlap() {
         let mut texts = Texts::default();
         let mut alike_texts = |a: &str, b: &str| {
-            let (a, b) = (texts.number(a), texts.number(b));
+            let (a, b) = (words_of(&mut texts, a), words_of(&mut texts, b));
             texts.alike(a, b)
         };
         assert!(alike_texts("Optical Flow", "optical flow estimation"));
@@ -245,7 +290,7 @@ mod tests {
         let pairs = [("a b c d", "b c d e"), ("a b c", "c d e"), ("w0 w64", "w1 w65"), ("w0 w64", "w0")];
         let compare = |texts: &mut Texts| {
             pairs.map(|(a, b)| {
-                let (a, b) = (texts.number(a), texts.number(b));
+                let (a, b) = (words_of(texts, a), words_of(texts, b));
                 texts.alike(a, b)
             })
         };
@@ -260,7 +305,7 @@ mod tests {
         }
         assert_eq!(compare(&mut texts), [true, false, false, true]);
         // The bits of both words coincide, the words do not.
-        let (a, b) = (texts.number("w0"), texts.number("w64"));
+        let (a, b) = (words_of(&mut texts, "w0"), words_of(&mut texts, "w64"));
         assert!(!texts.alike(a, b));
     }
 }

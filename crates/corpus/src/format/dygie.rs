@@ -42,7 +42,7 @@ pub fn bracket_to_treebank(token: &str) -> &str {
 }
 
 /// A string of a line, copied only if it has escapes.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize, PartialEq)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// First and last token, label.
@@ -52,7 +52,7 @@ type MentionEntry<'a> = (i64, i64, Text<'a>);
 type RelationEntry<'a> = (i64, i64, i64, i64, Text<'a>);
 
 /// The sentences of a line as a document holds them.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Sentences {
     /// The tokens, single blanks between them.
     text: Vec<u8>,
@@ -72,6 +72,7 @@ impl Sentences {
     }
 
     /// Adds a token to the last sentence; `chunk` may hold what stands where the token does.
+    #[inline]
     fn push(&mut self, token: &str, chunk: Option<&[u8; 16]>) {
         if !self.text.is_empty() {
             self.text.push(b' ');
@@ -126,7 +127,7 @@ impl From<Lists<Text<'_>>> for Sentences {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Line<'a> {
     key: Option<String>,
     sentences: Option<Sentences>,
@@ -347,4 +348,40 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         document.clusters.iter().map(|cluster| cluster.iter().map(|&span| inclusive(span)).collect()).collect();
     json!({"doc_key": document.key, "sentences": sentences, "ner": ner, "relations": relations, "clusters": clusters})
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"clusters": [[[0, 1], [2,2]], []], "sentences": [["A", "-LRB-", "long-winded-token-of-a-kind", "(", "\u00e9"], [], [" ", "z"]], "ner": [[[0, 1, "Task"], [2, 2, "x"]], [], []], "relations": [[[0, 1, 2, 2, "Used-for"]], [], []], "doc_key": "d-1"}"#;
+
+    #[test]
+    fn lines_are_read_as_the_general_reader_reads_them() {
+        assert!(plain_line(LINE).is_some() && plain_line(&LINE.replace(": ", ":")).is_some());
+        let mut plain = 0;
+        for start in 0..LINE.len() {
+            for end in start..LINE.len().min(start + 6) {
+                for piece in ["", "\"", ",", "[", "]", "-", "0", "1e2", " ", "\\n", "null", "é", "\\ud800"] {
+                    let line = format!("{}{piece}{}", &LINE[..start], &LINE[end..]);
+                    if let Some(read) = plain_line(&line) {
+                        plain += 1;
+                        let general: Line =
+                            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                        assert_eq!(read, general, "{line}");
+                    }
+                }
+            }
+        }
+        assert!(plain > 1000, "{plain}");
+    }
+
+    #[test]
+    fn tokens_are_taken_as_they_stand() {
+        let line = plain_line(LINE).expect("the line is of the usual form");
+        let sentences = line.sentences.expect("it has sentences");
+        assert_eq!(sentences.text, "A ( long-winded-token-of-a-kind ( é   z".as_bytes());
+        assert_eq!(sentences.spans, [Span::new(0, 5), Span::new(5, 5), Span::new(5, 7)]);
+        assert_eq!((sentences.literal_brackets, sentences.blank), (1, Some((5, " ".to_owned()))));
+    }
 }

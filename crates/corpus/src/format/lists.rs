@@ -9,7 +9,7 @@ use serde::{
 use tabpo_files::PlainJson;
 
 /// Lists, kept one behind the other: a corpus has many short ones.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lists<T> {
     items: Vec<T>,
     /// Where each list ends in `items`.

@@ -81,7 +81,7 @@ impl Side {
 
     /// Whether an entity stands at a place.
     pub(super) fn has_entity_at(&self, place: Place) -> bool {
-        self.entities.binary_search_by_key(&place, |&(other, _)| other).is_ok()
+        has(&self.entities, &place, |&(other, _)| other)
     }
 }
 
@@ -104,14 +104,12 @@ pub(super) fn make_set<T: Ord>(items: &mut Vec<T>) {
     }
 }
 
-/// Calls `each` for every item of the sorted set `predicted`, with whether the sorted set `gold` has
-/// it.
-pub(super) fn compare<T: Ord + Copy>(gold: &[T], predicted: &[T], mut each: impl FnMut(T, bool)) {
-    let mut next = 0;
-    for &item in predicted {
-        while next < gold.len() && gold[next] < item {
-            next += 1;
-        }
-        each(item, gold.get(next) == Some(&item));
+/// Whether a sorted set has an item that `key` turns into this key; keys are sorted as items are.
+///
+/// Sets are mostly small, and looking at all of a small set is quicker than guessing where to stop.
+pub(super) fn has<T, K: Ord>(set: &[T], wanted: &K, key: impl Fn(&T) -> K) -> bool {
+    if set.len() > 16 {
+        return set.binary_search_by(|item| key(item).cmp(wanted)).is_ok();
     }
+    set.iter().fold(false, |found, item| found | (key(item) == *wanted))
 }

@@ -283,3 +283,58 @@ fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
     }
     without_position(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use tabpo_answer::parse;
+    use tabpo_corpus::synthetic::ontology;
+
+    use super::*;
+
+    const ANSWER: &str = r#"{"entities":[{"id":"e1","text":"a","type":"Task"}],"relations":[]}"#;
+
+    /// How many of the lines that differ from this one in some bytes `check` accepts.
+    fn count_near(line: &str, check: impl Fn(&str) -> bool) -> usize {
+        let pieces = ["", "\"", "\\", "\\\\", "}", ",", " ", "\n", "1", "-1", "null", "é", "\"sent\":0,"];
+        let mut count = 0;
+        for start in 0..line.len() {
+            for end in start..line.len().min(start + 6) {
+                for piece in pieces {
+                    count += usize::from(check(&format!("{}{piece}{}", &line[..start], &line[end..])));
+                }
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn raw_lines_are_read_as_the_general_reader_reads_them() {
+        let output = serde_json::to_string(ANSWER).expect("a string can be written");
+        let line = format!(r#"{{"doc_key": "d", "sent": 0, "output": {output}}}"#);
+        let plain = count_near(&line, |line| {
+            let Some(plain) = plain_raw_line(line, ontology()) else { return false };
+            let general = raw_line(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!((plain.doc_key, plain.sent), (general.doc_key, general.sent), "{line}");
+            match (&plain.output, &general.output) {
+                (Content::Answer(answer), Content::Raw(raw)) => assert_eq!(*answer, parse(raw, ontology()), "{line}"),
+                (Content::Raw(plain), Content::Raw(general)) => assert_eq!(plain, general, "{line}"),
+                outputs => panic!("{outputs:?}"),
+            }
+            true
+        });
+        assert!(plain > 1000, "{plain}");
+    }
+
+    #[test]
+    fn lines_by_offset_are_read_as_the_general_reader_reads_them() {
+        let line = r#"{"doc_key": "d", "predicted_ner": [[[0, 1, "Task"]], []], "predicted_relations": [[], [[0, 1, 2, 2, "x"]]]}"#;
+        let plain = count_near(line, |line| {
+            let Some(plain) = plain_offset_line(line) else { return false };
+            let general: OffsetLine<Item<2>, Item<4>> =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(format!("{:?}", plain.lists(2)), format!("{:?}", general.lists(2)), "{line}");
+            true
+        });
+        assert!(plain > 300, "{plain}");
+    }
+}
