@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 use tabpo_corpus::{Span, Unit};
+use wide::u8x16;
 
 use crate::first_map::FirstMap;
 
@@ -115,34 +116,34 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 pub fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
-    let Some(last) = bytes.last_chunk::<8>() else {
-        let mut word = [b'x'; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        return is_normal_within(word);
+    let Some(last) = bytes.last_chunk() else {
+        let mut few = [b'x'; STEP];
+        few[..bytes.len()].copy_from_slice(bytes);
+        return is_normal_within(few);
     };
-    // Neighbouring chunks share a byte, so that two blanks are always found in one of them.
+    // Neighbouring steps share a byte, so that two blanks are always found in one of them.
     let mut start = 0;
-    while let Some(chunk) = bytes[start..].first_chunk::<8>() {
-        if !is_normal_within(*chunk) {
+    while let Some(step) = bytes[start..].first_chunk() {
+        if !is_normal_within(*step) {
             return false;
         }
-        start += 7;
+        start += STEP - 1;
     }
     is_normal_within(*last)
 }
 
-/// Whether eight bytes are plain ASCII without two blanks side by side, looked at in one step.
+/// How many bytes are looked at in one step.
+const STEP: usize = 16;
+
+/// Whether some bytes are plain ASCII without two blanks side by side.
 #[inline]
-fn is_normal_within(bytes: [u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES * 0x80;
-    let word = u64::from_le_bytes(bytes);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !word;
-    // Exact for every byte, unlike the two above, which say only whether there is one.
-    let others = word ^ (ONES * u64::from(b' '));
-    let blanks = !(((others & !HIGH) + !HIGH) | others) & HIGH;
-    (word | control | delete) & HIGH == 0 && blanks & (blanks << 8) == 0
+fn is_normal_within(bytes: [u8; STEP]) -> bool {
+    let bytes = u8x16::new(bytes);
+    let is = |byte| bytes.simd_eq(u8x16::splat(byte));
+    let controls = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+    let blanks = is(b' ').to_bitmask();
+    // The highest bit of a byte is set outside of ASCII.
+    (bytes | controls | is(0x7f)).to_bitmask() == 0 && blanks & (blanks << 1) == 0
 }
 
 fn push_normalised(normal: &mut String, text: &str) {
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn normal_form_is_recognised_byte_by_byte() {
-        for length in 1..30 {
+        for length in 1..50 {
             let text = "! ~a".chars().cycle().take(length).collect::<String>();
             assert_eq!(is_normal(&text), !text.ends_with(' '), "{text}");
             let letters = "a".repeat(length);

@@ -64,12 +64,13 @@ where
             counter.add(document);
         },
         |(run_keys, Counter { counted, .. })| {
-            keys.extend(run_keys);
+            keys.append(run_keys);
             counted.rows.chunks_exact(layout.columns()).for_each(|row| builder.push(row));
-            for (pair, count) in counted.confusion {
+            counted.rows.clear();
+            for (pair, count) in counted.confusion.drain() {
                 *confusion.entry(pair).or_default() += count;
             }
-            for (kind, count) in counted.faults {
+            for (kind, count) in std::mem::take(&mut counted.faults) {
                 *faults.entry(kind).or_default() += count;
             }
         },

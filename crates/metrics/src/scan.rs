@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 use tabpo_corpus::Document;
@@ -105,8 +106,8 @@ where
 
 /// Calls `score` for every gold document, and `sink` with the results in gold order.
 ///
-/// Runs of documents are scored in parallel, each into a value of its own that `begin` makes and
-/// `sink` gets. A document or unit without prediction counts as an empty prediction. A predicted
+/// Runs of documents are scored in parallel, each into a value that `begin` made; `sink` takes the
+/// results out of it, and it is then used for another run. A document or unit without prediction counts as an empty prediction. A predicted
 /// document that gold lacks is an error.
 pub(crate) fn scan<D, E, T>(
     gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
@@ -114,7 +115,7 @@ pub(crate) fn scan<D, E, T>(
     ontology: &Ontology,
     begin: impl Fn() -> T + Sync,
     score: impl Fn(&mut T, &DocumentUnits) + Sync,
-    mut sink: impl FnMut(T),
+    mut sink: impl FnMut(&mut T) + Send,
 ) -> Result<Coverage, EvaluationError>
 where
     D: Borrow<Document> + Send + Sync,
@@ -127,8 +128,11 @@ where
         PredictionKind::Raw => Content::Raw("".into()),
         PredictionKind::Offsets => Content::Offsets(Offsets::default()),
     };
+    let idle = Mutex::new(Vec::new());
+    let idle = || idle.lock().expect("nothing panics while it holds the lock");
     let score_run = |text: &RunText, run: &[(D, Range<usize>)]| {
-        let mut result = begin();
+        let result = idle().pop();
+        let mut result = result.unwrap_or_else(&begin);
         let mut missing_units = 0;
         // Step by step for all of them, not document by document: the code of a step then stays at hand.
         let lines = run.iter().map(|(_, runs)| text.lines(runs.clone(), &path)).collect::<Result<Vec<_>, _>>()?;
@@ -155,24 +159,39 @@ where
     let gold = gold.into_iter();
     let mut joiner =
         Joiner { gold, predictions, seen, found: 0, keys: Default::default(), missing_documents: Vec::new() };
+    let mut missing_units = 0;
+    let mut take = |results: Vec<Result<(T, u64), EvaluationError>>| {
+        for result in results {
+            let (mut scored, missing) = result?;
+            missing_units += missing;
+            sink(&mut scored);
+            idle().push(scored);
+        }
+        Ok::<_, EvaluationError>(())
+    };
     let (mut batch, mut next) = (Batch::default(), Batch::default());
     joiner.fill(&mut batch)?;
+    let mut results = Vec::new();
     while !batch.documents.is_empty() {
         coverage.documents += batch.documents.len();
         let score_batch = || {
             let runs = batch.documents.par_chunks(RUN);
             runs.map(|run| score_run(&batch.text, run)).collect::<Vec<_>>()
         };
-        // The next batch is read meanwhile.
-        let (read, results) = rayon::join(|| joiner.fill(&mut next), score_batch);
-        for result in results {
-            let (scored, missing_units) = result?;
-            coverage.missing_units += missing_units;
-            sink(scored);
+        // The last results are taken and the next batch is read meanwhile.
+        let last = std::mem::take(&mut results);
+        let ((taken, read), scored) = rayon::join(|| (take(last), joiner.fill(&mut next)), score_batch);
+        taken?;
+        results = scored;
+        if let Err(failure) = read {
+            // What is wrong earlier in the files comes first.
+            take(results)?;
+            return Err(failure);
         }
-        read?;
         std::mem::swap(&mut batch, &mut next);
     }
+    take(results)?;
+    coverage.missing_units = missing_units;
     joiner.check_unknown()?;
     coverage.missing_documents = joiner.missing_documents;
     Ok(coverage)

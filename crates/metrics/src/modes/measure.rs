@@ -54,7 +54,7 @@ where
             modes.push((document.key.clone(), units.collect::<Vec<_>>()));
         },
         |modes| {
-            for (key, units) in modes {
+            for (key, units) in modes.drain(..) {
                 for (sent, unit) in units {
                     collector.add(&key, sent, unit);
                 }
