@@ -13,7 +13,7 @@ use crate::items::Items;
 use crate::prediction::{Content, Offsets, PredictionKind, Predictions, RunText, contents};
 
 /// Documents that are worked on at a time; memory grows with it, results do not depend on it.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 /// Documents that one thread takes at a time.
 const RUN: usize = 16;
