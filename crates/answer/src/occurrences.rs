@@ -113,7 +113,7 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a text is plain ASCII in normal form already: the common case, told without copying.
-pub fn is_normal(text: &str) -> bool {
+fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
     let Some(last) = bytes.last_chunk() else {

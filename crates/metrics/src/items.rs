@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
-use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, is_normal, normalise, parse};
+use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -95,16 +95,11 @@ impl<'a> Items<'a> {
         let span = unit.span();
         let mentions = &document.mentions;
         let inside = |index: u32| span.contains(mentions[index as usize].span);
-        let text: fn(&'a Document, Span) -> Option<Cow<'a, str>> = if is_normal(unit.text()) {
-            |document, span| Some(Cow::Borrowed(document.span_text(span)))
-        } else {
-            span_text
-        };
         let entities = unit.mentions().map(|(_, mention)| EntityItem {
             place: Place::at(mention.span),
             label: Some(mention.label),
             subtype: mention.subtype,
-            text: text(document, mention.span),
+            text: span_text(document, mention.span),
             grounding: None,
         });
         let place = |index: u32| Place::at(mentions[index as usize].span);

@@ -9,6 +9,7 @@ mod count;
 mod error;
 mod evaluate;
 mod evaluation;
+mod interner;
 mod items;
 mod layout;
 mod metric;
@@ -18,7 +19,6 @@ mod relaxed;
 mod scan;
 mod significance;
 mod table;
-mod texts;
 
 pub use comparison::{Comparison, Difference, Estimate, MetricName, PairDifferences, SystemScores, compare};
 pub use error::EvaluationError;

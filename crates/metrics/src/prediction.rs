@@ -15,7 +15,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use memchr::memchr_iter;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::de::IgnoredAny;
@@ -103,10 +102,7 @@ impl RunText {
         for (number, range) in &self.runs[runs] {
             let text = std::str::from_utf8(&self.bytes[range.clone()])
                 .map_err(|_| EvaluationError::invalid(path, *number, "the line is not UTF-8".into()))?;
-            let mut start = 0;
-            let ends = memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1).chain([text.len()]);
-            let all = ends.map(|end| &text[std::mem::replace(&mut start, end)..end]);
-            let numbered = (*number..).zip(all).filter(|(_, line)| !is_blank(line));
+            let numbered = (*number..).zip(text.split_inclusive('\n')).filter(|(_, line)| !is_blank(line));
             lines.extend(numbered.map(|(number, text)| PredictedLine { number, text }));
         }
         Ok(lines)

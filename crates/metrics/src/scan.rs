@@ -107,8 +107,8 @@ where
 /// Calls `score` for every gold document, and `sink` with the results in gold order.
 ///
 /// Runs of documents are scored in parallel, each into a value that `begin` made; `sink` takes the
-/// results out of it, and it is then used for another run. A document or unit without prediction counts as an empty prediction. A predicted
-/// document that gold lacks is an error.
+/// results out of it, and it is then used for another run. A document or unit without prediction counts
+/// as an empty prediction. A predicted document that gold lacks is an error.
 pub(crate) fn scan<D, E, T>(
     gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
     predictions: &mut Predictions,

@@ -72,8 +72,6 @@ impl Sentences {
     }
 
     /// Adds a token to the last sentence; `chunk` may hold what stands where the token does.
-    #[expect(clippy::inline_always, reason = "it is most of what reading gold is")]
-    #[inline(always)]
     fn push(&mut self, token: &str, chunk: Option<&[u8; 16]>) {
         if !self.text.is_empty() {
             self.text.push(b' ');

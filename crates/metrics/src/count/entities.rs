@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::Row;
-use super::side::{self, Side, entity_slot};
+use super::side::{Side, entity_slot};
 use crate::items::{Items, Place};
 use crate::layout::{Family, Tally};
 
@@ -24,21 +24,21 @@ pub(super) fn count(
     let (gold, predicted) = (&gold_side.entities[..], &predicted_side.entities[..]);
     let mut matched = 0;
     for (index, &(place, slot)) in predicted.iter().enumerate() {
-        let right = side::has(gold, &(place, slot), |&entity| entity);
+        let right = gold.binary_search(&(place, slot)).is_ok();
         row.add(Family::Ner, slot, u32::from(right), 1, 0);
         matched += u32::from(right);
         if right && typed.last() != Some(&place) {
             typed.push(place);
         }
         if is_first_at(predicted, index) {
-            row.add(Family::Span, 0, u32::from(side::has(gold, &place, place_of)), 1, 0);
+            row.add(Family::Span, 0, u32::from(has_place(gold, place)), 1, 0);
         }
     }
     for (index, &(place, slot)) in gold.iter().enumerate() {
         row.add(Family::Ner, slot, 0, 0, 1);
         row.add(Family::Span, 0, 0, 0, usize::from(is_first_at(gold, index)));
-        if side::has(predicted, &place, place_of) {
-            let correct = side::has(predicted, &(place, slot), |&entity| entity);
+        if has_place(predicted, place) {
+            let correct = predicted.binary_search(&(place, slot)).is_ok();
             row.tally(Tally::Located, 1);
             row.tally(Tally::LocatedCorrect, usize::from(correct));
             let written = if correct { Some(slot) } else { first_by_name(row, predicted, place) };
@@ -51,15 +51,16 @@ pub(super) fn count(
     // A list matches as its set does, unless it says something twice.
     if predicted.len() < predicted_items.entities.len() {
         let listed = predicted_items.entities.iter().map(|item| (item.place, entity_slot(item, row)));
-        matched = listed.filter(|item| side::has(gold, item, |&entity| entity)).count() as u32;
+        matched = listed.filter(|item| gold.binary_search(item).is_ok()).count() as u32;
     }
     row.add(Family::ListNer, 0, matched, predicted_items.entities.len(), gold_items.entities.len());
 
     row.sets(Family::TextNer, &gold_side.labelled_texts, &predicted_side.labelled_texts, |&(_, slot)| slot);
 }
 
-fn place_of(&(place, _): &Entity) -> Place {
-    place
+/// Whether an entity stands at a place; entities are sorted.
+fn has_place(entities: &[Entity], place: Place) -> bool {
+    entities.binary_search_by_key(&place, |&(other, _)| other).is_ok()
 }
 
 /// Whether no entity before this one has its place; entities are sorted.

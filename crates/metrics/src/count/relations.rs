@@ -4,10 +4,10 @@ use tabpo_corpus::Document;
 use tabpo_ontology::RelationLabelId;
 
 use super::Row;
-use super::side::{Side, has, make_set, text_at};
+use super::side::{Side, make_set, text_at};
 use crate::items::{Items, Place, RelationItem, place_text};
 use crate::layout::Family;
-use crate::texts::Texts;
+use crate::relaxed::Texts;
 
 /// A relation reduced to what comparison needs: head, tail, type slot.
 type Key = (Place, Place, u32);
@@ -73,7 +73,7 @@ impl Scratch {
             keys.extend(items.relations.iter().map(|item| key(row, item)));
             make_set(keys);
         }
-        let is_typed = |place: Place| has(typed, &place, |&typed| typed);
+        let is_typed = |place: Place| typed.binary_search(&place).is_ok();
         let typed = |&(head, tail, _): &Key| is_typed(head) && is_typed(tail);
         let [gold, predicted] = &self.keys;
         let mut right = row.sets(Family::Rel, gold, predicted, |key| key.2);
@@ -83,7 +83,7 @@ impl Scratch {
         let listed = &predicted_items.relations;
         // A list matches as its set does, unless it says something twice.
         if predicted.len() < listed.len() {
-            let found = |key: &Key| has(gold, key, |&key| key);
+            let found = |key: &Key| gold.binary_search(key).is_ok();
             let keys = || listed.iter().map(|item| key(row, item)).filter(found);
             (right, right_plus) = (keys().count() as u32, keys().filter(typed).count() as u32);
         }

@@ -5,7 +5,7 @@ use tabpo_ontology::EntityLabelId;
 use super::Row;
 use crate::items::{EntityItem, Place};
 use crate::layout::{Family, Layout};
-use crate::texts::{Texts, WordedItem};
+use crate::relaxed::{Texts, WordedItem};
 
 /// How often each entity label slot occurs among the items that have a text.
 pub(super) type Labels = Vec<u32>;
@@ -81,7 +81,7 @@ impl Side {
 
     /// Whether an entity stands at a place.
     pub(super) fn has_entity_at(&self, place: Place) -> bool {
-        has(&self.entities, &place, |&(other, _)| other)
+        self.entities.binary_search_by_key(&place, |&(other, _)| other).is_ok()
     }
 }
 
@@ -102,14 +102,4 @@ pub(super) fn make_set<T: Ord>(items: &mut Vec<T>) {
         items.sort_unstable();
         items.dedup();
     }
-}
-
-/// Whether a sorted set has an item that `key` turns into this key; keys are sorted as items are.
-///
-/// Sets are mostly small, and looking at all of a small set is quicker than guessing where to stop.
-pub(super) fn has<T, K: Ord>(set: &[T], wanted: &K, key: impl Fn(&T) -> K) -> bool {
-    if set.len() > 16 {
-        return set.binary_search_by(|item| key(item).cmp(wanted)).is_ok();
-    }
-    set.iter().fold(false, |found, item| found | (key(item) == *wanted))
 }
