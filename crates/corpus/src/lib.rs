@@ -21,8 +21,8 @@ mod unit;
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, Place, Problem};
 pub use format::{
-    Documents, Format, Loaded, brat, doccano, dygie, jsonl, label_studio, read, stream, without_position, write,
-    write_file,
+    DocumentLines, Documents, Entry, Format, LineDocument, Loaded, brat, doccano, dygie, jsonl, label_studio, read,
+    stream, without_position, write, write_file,
 };
 pub use notes::{Note, Notes};
 pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};

@@ -1,6 +1,6 @@
 //! Reading a file of lines, many lines at a time.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 use memchr::{memchr_iter, memrchr};
 
@@ -8,7 +8,6 @@ use memchr::{memchr_iter, memrchr};
 #[derive(Debug)]
 pub struct LineBlocks<R> {
     source: R,
-    size: u64,
     /// The beginning of the line that the last block did not hold whole.
     rest: Vec<u8>,
     /// Number of the next line, counted from 1.
@@ -41,13 +40,14 @@ pub struct Line<'a> {
 }
 
 impl<R: Read> LineBlocks<R> {
-    /// Reads blocks of about `size` bytes; a longer line makes a longer block.
-    pub fn new(source: R, size: usize) -> Self {
-        Self { source, size: size as u64, rest: Vec::new(), number: 1, offset: 0, failure: None }
+    /// At the start of a source.
+    pub fn new(source: R) -> Self {
+        Self { source, rest: Vec::new(), number: 1, offset: 0, failure: None }
     }
 
-    /// Replaces `block` by the next lines; without any at the end of the file.
-    pub fn fill(&mut self, block: &mut Block) -> io::Result<()> {
+    /// Replaces `block` by the next lines, about `size` bytes (a longer line makes a longer block);
+    /// without any at the end of the file.
+    pub fn fill(&mut self, block: &mut Block, size: usize) -> io::Result<()> {
         block.bytes.clear();
         block.ends.clear();
         block.bytes.append(&mut self.rest);
@@ -55,7 +55,7 @@ impl<R: Read> LineBlocks<R> {
         block.offset = self.offset;
         while block.ends.is_empty() && self.failure.is_none() {
             let start = block.bytes.len();
-            match self.source.by_ref().take(self.size).read_to_end(&mut block.bytes) {
+            match self.source.by_ref().take(size as u64).read_to_end(&mut block.bytes) {
                 Ok(0) => {
                     block.ends.extend((start > 0).then_some(start));
                     break;
@@ -78,6 +78,16 @@ impl<R: Read> LineBlocks<R> {
     }
 }
 
+impl<R: Read + Seek> LineBlocks<R> {
+    /// Starts anew at the first line.
+    pub fn rewind(&mut self) -> io::Result<()> {
+        self.source.rewind()?;
+        (self.number, self.offset, self.failure) = (1, 0, None);
+        self.rest.clear();
+        Ok(())
+    }
+}
+
 impl Block {
     /// Whether it has no lines.
     pub fn is_empty(&self) -> bool {
@@ -86,12 +96,16 @@ impl Block {
 
     /// The lines in order.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        let mut start = 0;
-        (self.number..).zip(&self.ends).map(move |(number, &end)| {
-            let line = Line { number, offset: self.offset + start as u64, bytes: &self.bytes[start..end] };
-            start = end;
-            line
-        })
+        (0..self.ends.len()).map(|index| self.line(index).expect("the block has a line for each end"))
+    }
+
+    /// A line of the block, counted from 0.
+    #[inline]
+    pub fn line(&self, index: usize) -> Option<Line<'_>> {
+        let end = *self.ends.get(index)?;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        let (number, offset) = (self.number + index, self.offset + start as u64);
+        Some(Line { number, offset, bytes: &self.bytes[start..end] })
     }
 }
 
@@ -115,11 +129,11 @@ mod tests {
     }
 
     fn lines(text: &str, size: usize, fails: bool) -> (Vec<(usize, u64, String)>, bool) {
-        let mut blocks = LineBlocks::new(Slow(text.as_bytes(), fails), size);
+        let mut blocks = LineBlocks::new(Slow(text.as_bytes(), fails));
         let mut block = Block::default();
         let mut found = Vec::new();
         loop {
-            if blocks.fill(&mut block).is_err() {
+            if blocks.fill(&mut block, size).is_err() {
                 return (found, true);
             }
             if block.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tabpo_corpus::CorpusError;
 use thiserror::Error;
 
 /// Gold or predictions that cannot be evaluated.
@@ -27,13 +28,26 @@ pub enum EvaluationError {
     },
     /// The gold corpus cannot be read.
     #[error(transparent)]
-    Gold(Box<dyn std::error::Error + Send + Sync>),
+    Gold(Box<CorpusError>),
+    /// Predictions that were [opened in the order of gold](crate::Predictions::open_in_order) have another
+    /// order, lack a document or have a fault.
+    #[error("the predictions cannot be read in the order of gold")]
+    NotInOrder,
     /// The systems to be compared do not fit together.
     #[error("{0}")]
     Comparison(String),
 }
 
 impl EvaluationError {
+    /// Names the file that a failure of the system is about.
+    pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn gold(error: CorpusError) -> Self {
+        Self::Gold(Box::new(error))
+    }
+
     pub(crate) fn invalid(path: &Path, line: u32, found: String) -> Self {
         Self::Invalid { path: path.to_path_buf(), line, found }
     }

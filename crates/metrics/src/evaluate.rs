@@ -1,14 +1,13 @@
 //! Counting a whole set of predictions.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use tabpo_answer::FaultKind;
-use tabpo_corpus::Document;
 use tabpo_ontology::Ontology;
 
 use crate::count::Counter;
 use crate::error::EvaluationError;
+use crate::gold::Gold;
 use crate::layout::{Family, Layout};
 use crate::prediction::{PredictionKind, Predictions};
 use crate::scan::scan;
@@ -35,20 +34,19 @@ pub struct Counts {
 
 /// Counts predictions against gold.
 ///
-/// `gold` yields documents one at a time (or references to them); only rows of counts are kept.
+/// `gold` gives out documents a few at a time; only rows of counts are kept.
 /// With `keep_keys`, document keys are kept too. A gold document without prediction counts as an
 /// empty prediction and is named in [`Counts::notes`]. The result does not depend on the number of
 /// threads.
-pub fn count<D, E>(
-    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
+///
+/// Fails with [`EvaluationError::NotInOrder`] only for predictions [opened in
+/// order](Predictions::open_in_order).
+pub fn count(
+    gold: impl Gold,
     predictions: &mut Predictions,
     ontology: &Ontology,
     keep_keys: bool,
-) -> Result<Counts, EvaluationError>
-where
-    D: Borrow<Document> + Send + Sync,
-    E: std::error::Error + Send + Sync + 'static,
-{
+) -> Result<Counts, EvaluationError> {
     let layout = Layout::new(ontology);
     let mut builder = TableBuilder::new(layout.columns());
     let mut confusion: BTreeMap<(u32, u32), u64> = BTreeMap::new();

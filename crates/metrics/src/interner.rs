@@ -29,11 +29,6 @@ impl Interner {
         self.numbers.clear();
     }
 
-    /// How many strings have a number.
-    pub(crate) fn len(&self) -> usize {
-        self.strings.len()
-    }
-
     /// The number of a string.
     pub(crate) fn number(&mut self, string: &[u8]) -> u32 {
         let Self { bytes, strings, numbers } = self;
@@ -65,7 +60,6 @@ mod tests {
                 assert_eq!(interner.number(name.as_bytes()), number);
             }
             assert_eq!(interner.number(b"s42"), 42);
-            assert_eq!(interner.len(), 100);
             interner.clear();
         }
     }

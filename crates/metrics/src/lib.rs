@@ -9,6 +9,7 @@ mod count;
 mod error;
 mod evaluate;
 mod evaluation;
+mod gold;
 mod interner;
 mod items;
 mod layout;
@@ -27,6 +28,7 @@ pub use evaluation::{
     Accuracy, Evaluation, GroundingScores, LabelledScores, ListScores, RawScores, Reference, ReferenceScores, Scores,
     SetScores, Validity,
 };
+pub use gold::Gold;
 pub use layout::{Family, INVALID, Layout, Tally, Triple};
 pub use metric::{Measure, Metric, Prf, Profile};
 pub use modes::ErrorModes;

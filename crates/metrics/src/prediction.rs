@@ -3,10 +3,12 @@
 //! Two kinds of lines, told apart by content: `{"doc_key", "sent": i or null, "output": "..."}` holds
 //! what a model wrote for one unit; `{"doc_key", "predicted_ner", "predicted_relations"}` holds
 //! predictions by inclusive token offset, one list a sentence, as `DyGIE` and its descendants write
-//! them. A file holds lines of one kind. It is indexed once and then read document by document, so
-//! that its size does not matter.
+//! them. A file holds lines of one kind. Its size does not matter: it is indexed once and then read
+//! document by document, or read once if its documents are in the order of gold.
 
 mod content;
+mod in_order;
+mod index;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -15,17 +17,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tabpo_corpus::without_position;
-use tabpo_files::{Block, Line, LineBlocks, PlainJson};
+use tabpo_files::{Line, PlainJson};
 
 use crate::error::EvaluationError;
 
 pub(crate) use content::{Content, Item, Offsets, contents};
+use in_order::InOrder;
+use index::Index;
 
 /// What a model wrote for one unit: a line of a prediction file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,33 +49,20 @@ pub enum PredictionKind {
     Offsets,
 }
 
-/// An indexed prediction file.
+/// A prediction file.
 pub struct Predictions {
-    reader: BufReader<Box<dyn Source>>,
-    /// Where `reader` stands in the file.
-    position: u64,
     path: PathBuf,
     kind: PredictionKind,
-    /// The number of each document, in the order of their first lines.
-    documents: FxHashMap<Box<str>, u32>,
-    /// The last run of each document.
-    last_runs: Vec<u32>,
-    runs: Vec<Run>,
-    whole_documents: bool,
+    access: Access,
+}
+
+enum Access {
+    Indexed(Index),
+    InOrder(InOrder),
 }
 
 trait Source: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Source for T {}
-
-/// Lines of one document that follow each other in the file, blank ones between them included.
-struct Run {
-    offset: u64,
-    length: u32,
-    /// Number of the first line.
-    number: u32,
-    /// The run before this one of the same document.
-    previous: Option<u32>,
-}
 
 /// Runs of lines as read from the file, of many documents behind each other.
 #[derive(Debug, Default)]
@@ -88,6 +77,14 @@ pub(crate) struct RunText {
 pub(crate) struct PredictedLine<'a> {
     pub(crate) number: u32,
     pub(crate) text: &'a str,
+}
+
+impl PredictedLine<'_> {
+    /// Whether it is of the usual form, about this document, and of this kind.
+    pub(crate) fn is_about(&self, key: &str, kind: PredictionKind) -> bool {
+        let head = plain_head(self.text);
+        head.is_some_and(|head| head.doc_key.as_deref() == Some(key) && head.kind() == Some(kind))
+    }
 }
 
 impl RunText {
@@ -123,6 +120,9 @@ struct Head<'a> {
     output: Option<IgnoredAny>,
     predicted_ner: Option<IgnoredAny>,
     predicted_relations: Option<IgnoredAny>,
+    /// Where the document's name ends in a line that was read quickly.
+    #[serde(skip)]
+    key_end: usize,
 }
 
 impl Head<'_> {
@@ -144,7 +144,10 @@ fn plain_head(text: &str) -> Option<Head<'_>> {
     let mut json = PlainJson::new(text);
     json.object(|json, name| {
         match name {
-            "doc_key" if head.doc_key.is_none() => head.doc_key = Some(json.string()?),
+            "doc_key" if head.doc_key.is_none() => {
+                head.doc_key = Some(json.string()?);
+                head.key_end = json.position();
+            }
             "sent" if head.sent.is_none() => head.sent = Some(json.nullable(PlainJson::integer)?.into()),
             "output" if head.doc_key.is_some() && head.sent.is_some() => {
                 head.output = Some(IgnoredAny);
@@ -182,68 +185,24 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
     Ok(Some((kind, key, whole)))
 }
 
-/// Bytes that are read at a time for the index.
-const BLOCK: usize = 1 << 18;
-
-/// Lines that one thread takes at a time.
-const LINES: usize = 64;
-
-/// What indexing gathers.
-#[derive(Default)]
-struct Index {
-    kind: Option<PredictionKind>,
-    documents: FxHashMap<Box<str>, u32>,
-    last_runs: Vec<u32>,
-    runs: Vec<Run>,
-    whole_documents: bool,
-    /// The document of the last line.
-    key: String,
-}
-
-impl Index {
-    fn add(&mut self, line: &Line, kind: PredictionKind, key: &str, path: &Path) -> Result<(), EvaluationError> {
-        if *self.kind.get_or_insert(kind) != kind {
-            let found = "the file holds raw output and predictions by offset; use one kind";
-            return Err(EvaluationError::invalid(path, line.number as u32, found.into()));
-        }
-        let end = line.offset + line.bytes.len() as u64;
-        if let Some(run) = self.runs.last_mut().filter(|_| self.key == key)
-            && let Ok(length) = u32::try_from(end - run.offset)
-        {
-            run.length = length;
-            return Ok(());
-        }
-        let number = self.runs.len() as u32;
-        let previous = match self.documents.get(key) {
-            Some(&document) => Some(std::mem::replace(&mut self.last_runs[document as usize], number)),
-            None => {
-                self.documents.insert(key.into(), self.last_runs.len() as u32);
-                self.last_runs.push(number);
-                None
-            }
-        };
-        self.runs.push(Run {
-            offset: line.offset,
-            length: line.bytes.len() as u32,
-            number: line.number as u32,
-            previous,
-        });
-        key.clone_into(&mut self.key);
-        Ok(())
-    }
-}
-
 impl Predictions {
     /// Opens and indexes a prediction file; `.gz` files are unpacked in memory.
     pub fn open(path: &Path) -> Result<Self, EvaluationError> {
-        let io = |source| EvaluationError::Io { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
-        if path.extension().is_some_and(|extension| extension == "gz") {
-            let mut bytes = Vec::new();
-            MultiGzDecoder::new(BufReader::new(file)).read_to_end(&mut bytes).map_err(io)?;
-            return Self::index(Box::new(Cursor::new(bytes)), path);
+        Self::index(source(path)?, path)
+    }
+
+    /// Opens a prediction file that has its documents in the order of gold, as files mostly have: it is
+    /// not indexed, and read once. If it turns out to have another order, not to have every document of
+    /// gold, or to have a fault, what goes through it fails with [`EvaluationError::NotInOrder`]; opened
+    /// by [`Predictions::open`], it is then read in any order, and faults are explained.
+    pub fn open_in_order(path: &Path) -> Result<Self, EvaluationError> {
+        // What is no file may be there to be read only once.
+        if path.is_file()
+            && let Some(file) = InOrder::open(source(path)?).map_err(EvaluationError::io(path))?
+        {
+            return Ok(Self { path: path.to_path_buf(), kind: file.kind(), access: Access::InOrder(file) });
         }
-        Self::index(Box::new(file), path)
+        Self::open(path)
     }
 
     /// Predictions in memory; `origin` is what errors call them.
@@ -256,31 +215,9 @@ impl Predictions {
         Self::index(Box::new(Cursor::new(bytes)), Path::new(origin))
     }
 
-    fn index(mut source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
-        let io = |source| EvaluationError::Io { path: path.to_path_buf(), source };
-        let mut index = Index::default();
-        let mut blocks = LineBlocks::new(&mut source, BLOCK);
-        let (mut block, mut next) = (Block::default(), Block::default());
-        blocks.fill(&mut block).map_err(io)?;
-        while !block.is_empty() {
-            let lines: Vec<Line> = block.lines().collect();
-            let heads = || lines.par_iter().with_min_len(LINES).map(|line| head(line, path)).collect::<Vec<_>>();
-            // The next block is read meanwhile.
-            let (read, heads) = rayon::join(|| blocks.fill(&mut next), heads);
-            for (line, head) in lines.iter().zip(heads) {
-                let Some((kind, key, whole)) = head? else { continue };
-                index.add(line, kind, &key, path)?;
-                index.whole_documents |= whole;
-            }
-            read.map_err(io)?;
-            std::mem::swap(&mut block, &mut next);
-        }
-        let position = source.stream_position().map_err(io)?;
-        let Index { kind, documents, last_runs, runs, whole_documents, .. } = index;
-        let kind = kind.ok_or_else(|| EvaluationError::invalid(path, 1, "the file holds no prediction".into()))?;
-        let reader = BufReader::with_capacity(1 << 18, source);
-        let path = path.to_path_buf();
-        Ok(Self { reader, position, path, kind, documents, last_runs, runs, whole_documents })
+    fn index(source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
+        let (index, kind) = Index::build(source, path)?;
+        Ok(Self { path: path.to_path_buf(), kind, access: Access::Indexed(index) })
     }
 
     /// Which kind of lines the file holds.
@@ -295,55 +232,62 @@ impl Predictions {
 
     /// Whether units are whole documents: the form of a document without any prediction.
     pub(crate) fn whole_documents(&self) -> bool {
-        self.whole_documents
-    }
-
-    /// The number of a document, if it has predictions.
-    pub(crate) fn document(&self, key: &str) -> Option<u32> {
-        self.documents.get(key).copied()
-    }
-
-    /// Reads the lines of a document behind those that `text` holds already; returns its runs.
-    pub(crate) fn read(&mut self, document: u32, text: &mut RunText) -> Result<Range<usize>, EvaluationError> {
-        let first = text.runs.len();
-        let mut next = Some(self.last_runs[document as usize]);
-        let mut chain = Vec::new();
-        while let Some(run) = next {
-            chain.push(run);
-            next = self.runs[run as usize].previous;
+        match &self.access {
+            Access::Indexed(index) => index.whole_documents,
+            // It has predictions for every document.
+            Access::InOrder(_) => false,
         }
-        for run in chain.into_iter().rev() {
-            let run = &self.runs[run as usize];
-            let start = text.bytes.len();
-            let end = start + run.length as usize;
-            text.bytes.resize(end, 0);
-            // A relative seek keeps what is buffered: files in the order of gold are read once.
-            self.reader
-                .seek_relative(run.offset as i64 - self.position as i64)
-                .and_then(|()| self.reader.read_exact(&mut text.bytes[start..end]))
-                .map_err(|source| EvaluationError::Io { path: self.path.clone(), source })?;
-            self.position = run.offset + u64::from(run.length);
-            text.runs.push((run.number, start..end));
+    }
+
+    /// Whether the file is read in its own order.
+    pub(crate) fn is_in_order(&self) -> bool {
+        matches!(self.access, Access::InOrder(_))
+    }
+
+    /// To be called before the documents of gold are gone through.
+    pub(crate) fn start(&mut self) -> Result<(), EvaluationError> {
+        match &mut self.access {
+            Access::Indexed(index) => index.start(),
+            Access::InOrder(file) => file.start().map_err(EvaluationError::io(&self.path))?,
         }
-        Ok(first..text.runs.len())
+        Ok(())
     }
 
-    /// The first line whose document is not among those that were `seen`, by number.
-    pub(crate) fn first_unseen(&self, seen: &[bool]) -> Option<(&str, u32)> {
-        let unseen = self.documents.iter().filter(|&(_, &document)| !seen[document as usize]);
-        unseen.map(|(key, &document)| (&**key, self.first_line(document))).min_by_key(|&(_, number)| number)
-    }
-
-    fn first_line(&self, document: u32) -> u32 {
-        let mut run = &self.runs[self.last_runs[document as usize] as usize];
-        while let Some(previous) = run.previous {
-            run = &self.runs[previous as usize];
+    /// Replaces `text` by the lines of the next documents, as many as gold has next, a run for each; by
+    /// nothing if the file is indexed.
+    pub(crate) fn read_next(&mut self, documents: usize, text: &mut RunText) -> Result<(), EvaluationError> {
+        match &mut self.access {
+            Access::Indexed(_) => text.clear(),
+            Access::InOrder(file) => file.read(documents, text, &self.path)?,
         }
-        run.number
+        Ok(())
     }
 
-    /// How many documents have predictions.
-    pub(crate) fn document_count(&self) -> usize {
-        self.documents.len()
+    /// Reads the lines of a document of gold behind those that `text` holds already; returns its runs,
+    /// `None` if it has no prediction. For a file that is indexed.
+    pub(crate) fn read(&mut self, key: &str, text: &mut RunText) -> Result<Option<Range<usize>>, EvaluationError> {
+        match &mut self.access {
+            Access::Indexed(index) => index.read(key, text, &self.path),
+            Access::InOrder(_) => Err(EvaluationError::NotInOrder),
+        }
     }
+
+    /// To be called when all documents of gold were read: fails if the file has others.
+    pub(crate) fn check_unknown(&self) -> Result<(), EvaluationError> {
+        match &self.access {
+            Access::Indexed(index) => index.check_unknown(&self.path),
+            Access::InOrder(file) => file.check_end(),
+        }
+    }
+}
+
+/// The bytes of a file, unpacked.
+fn source(path: &Path) -> Result<Box<dyn Source>, EvaluationError> {
+    let file = File::open(path).map_err(EvaluationError::io(path))?;
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let mut bytes = Vec::new();
+        MultiGzDecoder::new(BufReader::new(file)).read_to_end(&mut bytes).map_err(EvaluationError::io(path))?;
+        return Ok(Box::new(Cursor::new(bytes)));
+    }
+    Ok(Box::new(file))
 }

@@ -3,32 +3,49 @@
 //! Two texts match if the set of lower-cased words of one contains the other's, or if the sets have
 //! a Jaccard index of at least 0.6.
 
+use std::cmp::Ordering;
+use std::hash::BuildHasher;
 use std::ops::Range;
 
+use rustc_hash::FxBuildHasher;
 use smallvec::{SmallVec, smallvec};
 use tabpo_corpus::Span;
 
 use crate::interner::Interner;
 
-/// The texts of a document as numbers, and the words of each, so that they can be compared without
-/// looking at a string again. Made to be cleared and filled again and again.
+/// The texts of a document as numbers, and the words of each, so that they can be compared quickly.
+/// Made to be cleared and filled again and again.
 #[derive(Default)]
 pub(crate) struct Texts {
     known: Interner,
-    words: Interner,
     /// The words of each text.
     sets: Vec<WordSet>,
-    /// The word numbers of all texts, those of each sorted and without duplicates.
-    numbers: Vec<u32>,
-    lowercase: Vec<u8>,
+    /// The words of all texts, those of each in order and without duplicates.
+    words: Vec<Word>,
+    /// The texts in lower case, one behind the other.
+    letters: Vec<u8>,
 }
 
 /// The set of words of a text.
 struct WordSet {
-    /// A bit for each word: that of its number modulo 64.
+    /// A bit for each word, by its hash: sets without a common bit have no common word.
     bits: u64,
-    /// The place of the set in [`Texts::numbers`].
-    numbers: Range<usize>,
+    /// The place of the set in [`Texts::words`].
+    words: Range<usize>,
+}
+
+/// A word, in the order of hash and letters.
+struct Word {
+    hash: u64,
+    /// Its place in [`Texts::letters`].
+    letters: Range<usize>,
+}
+
+impl Word {
+    fn cmp(&self, other: &Self, letters: &[u8]) -> Ordering {
+        let of = |word: &Self| &letters[word.letters.clone()];
+        self.hash.cmp(&other.hash).then_with(|| of(self).cmp(of(other)))
+    }
 }
 
 /// An item with a text: its place, if it has one, and the number of its text.
@@ -38,9 +55,9 @@ impl Texts {
     /// Forgets all texts.
     pub(crate) fn clear(&mut self) {
         self.known.clear();
-        self.words.clear();
         self.sets.clear();
-        self.numbers.clear();
+        self.words.clear();
+        self.letters.clear();
     }
 
     /// The number of a text in normal form; equal texts have the same.
@@ -53,75 +70,72 @@ impl Texts {
     }
 
     fn add_words(&mut self, text: &str) {
-        self.lowercase.clear();
+        let Self { sets, words, letters, .. } = self;
+        let (mut start, first) = (letters.len(), words.len());
         if text.is_ascii() {
-            self.lowercase.extend_from_slice(text.as_bytes());
-            self.lowercase.make_ascii_lowercase();
+            letters.extend_from_slice(text.as_bytes());
+            letters[start..].make_ascii_lowercase();
         } else {
-            self.lowercase.extend_from_slice(text.to_lowercase().as_bytes());
+            letters.extend_from_slice(text.to_lowercase().as_bytes());
         }
-        let start = self.numbers.len();
+        let mut bits = 0;
         // In normal form, words are what is between single spaces.
-        let words = self.lowercase.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
-        self.numbers.extend(words.map(|word| self.words.number(word)));
-        // Texts mostly say a word once, and a new word has the highest number so far.
-        if !self.numbers[start..].is_sorted_by(|a, b| a < b) {
-            self.sort_from(start);
-        }
-        let bits = self.numbers[start..].iter().fold(0, |bits, number| bits | 1 << (number % 64));
-        self.sets.push(WordSet { bits, numbers: start..self.numbers.len() });
-    }
-
-    /// Sorts the last word numbers and removes duplicates.
-    fn sort_from(&mut self, start: usize) {
-        self.numbers[start..].sort_unstable();
-        let mut end = start;
-        for index in start..self.numbers.len() {
-            if index == start || self.numbers[index] != self.numbers[end - 1] {
-                self.numbers[end] = self.numbers[index];
-                end += 1;
+        for word in letters[start..].split(|&byte| byte == b' ') {
+            let place = start..start + word.len();
+            start = place.end + 1;
+            if !word.is_empty() {
+                let hash = FxBuildHasher.hash_one(word);
+                bits |= 1 << (hash % 64);
+                words.push(Word { hash, letters: place });
             }
         }
-        self.numbers.truncate(end);
+        if words.len() > first + 1 {
+            words[first..].sort_unstable_by(|a, b| a.cmp(b, letters));
+            let mut kept = first;
+            for index in first + 1..words.len() {
+                if words[index].cmp(&words[kept], letters).is_ne() {
+                    kept += 1;
+                    words.swap(kept, index);
+                }
+            }
+            words.truncate(kept + 1);
+        }
+        sets.push(WordSet { bits, words: first..words.len() });
     }
 
     fn has_words(&self, text: u32) -> bool {
-        !self.sets[text as usize].numbers.is_empty()
+        !self.sets[text as usize].words.is_empty()
     }
 
     /// Whether two texts match. An empty set is contained in every other: see [`greedy_matches`] for
     /// what that allows.
     fn alike(&self, a: u32, b: u32) -> bool {
+        if a == b {
+            return true;
+        }
         let (a, b) = (&self.sets[a as usize], &self.sets[b as usize]);
-        let common = a.bits & b.bits;
-        let shared = if common == 0 {
-            0
-        } else if self.words.len() <= 64 {
-            common.count_ones() as usize
-        } else {
-            shared(&self.numbers[a.numbers.clone()], &self.numbers[b.numbers.clone()])
-        };
-        let union = a.numbers.len() + b.numbers.len() - shared;
+        let shared = if a.bits & b.bits == 0 { 0 } else { self.shared(a, b) };
+        let union = a.words.len() + b.words.len() - shared;
         // Jaccard >= 0.6, in integers.
-        shared == a.numbers.len().min(b.numbers.len()) || 5 * shared >= 3 * union
+        shared == a.words.len().min(b.words.len()) || 5 * shared >= 3 * union
     }
-}
 
-/// How many numbers two sorted sets share.
-fn shared(a: &[u32], b: &[u32]) -> usize {
-    let (mut i, mut j, mut shared) = (0, 0, 0);
-    while i < a.len() && j < b.len() {
-        match a[i].cmp(&b[j]) {
-            std::cmp::Ordering::Less => i += 1,
-            std::cmp::Ordering::Greater => j += 1,
-            std::cmp::Ordering::Equal => {
-                shared += 1;
-                i += 1;
-                j += 1;
+    /// How many words two sets share.
+    fn shared(&self, a: &WordSet, b: &WordSet) -> usize {
+        let (mut a, mut b) = (&self.words[a.words.clone()], &self.words[b.words.clone()]);
+        let mut shared = 0;
+        while let ([first, rest @ ..], [other_first, other_rest @ ..]) = (a, b) {
+            match first.cmp(other_first, &self.letters) {
+                Ordering::Less => a = rest,
+                Ordering::Greater => b = other_rest,
+                Ordering::Equal => {
+                    (a, b) = (rest, other_rest);
+                    shared += 1;
+                }
             }
         }
+        shared
     }
-    shared
 }
 
 /// How many predicted texts find a gold text, as the public TAB-PO code counts: each predicted

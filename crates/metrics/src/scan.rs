@@ -1,22 +1,25 @@
 //! Going through gold and predictions together, document by document.
+//!
+//! Every thread takes a few documents at a time, as they stand in the files, and does all that is to be
+//! done with them; their results are then taken in the order of gold. So a document stays with one
+//! thread, and threads hardly wait for each other.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use rayon::prelude::*;
 use tabpo_corpus::Document;
-use tabpo_ontology::{Ontology, nearest};
+use tabpo_ontology::Ontology;
 
 use crate::error::EvaluationError;
+use crate::gold::Gold;
 use crate::items::Items;
-use crate::prediction::{Content, Offsets, PredictionKind, Predictions, RunText, contents};
+use crate::prediction::{Content, Offsets, PredictedLine, PredictionKind, Predictions, RunText, contents};
 
-/// Documents that are worked on at a time; memory grows with it, results do not depend on it.
-const BATCH: usize = 512;
-
-/// Documents that one thread takes at a time.
-const RUN: usize = 16;
+/// How many parts may be scored before an earlier one that takes long; bounds the memory.
+const AHEAD: u64 = 256;
 
 /// The units of one document, gold beside predicted.
 pub(crate) struct DocumentUnits<'a> {
@@ -35,194 +38,283 @@ pub(crate) struct Coverage {
     pub(crate) missing_units: u64,
 }
 
-/// Gold documents with the text of their predictions.
-struct Batch<D> {
-    /// The runs of each document's predictions; none if it has no prediction.
-    documents: Vec<(D, Range<usize>)>,
-    text: RunText,
-}
-
-impl<D> Default for Batch<D> {
-    fn default() -> Self {
-        Self { documents: Vec::new(), text: RunText::default() }
-    }
-}
-
-/// Brings gold and predictions together, in gold order.
-struct Joiner<'p, G> {
+/// Where threads get their work.
+struct Supply<'p, G> {
     gold: G,
     predictions: &'p mut Predictions,
-    /// Whether gold has each of the documents with predictions, and how many it has.
-    seen: Vec<bool>,
-    found: usize,
-    /// The keys of gold, one behind the other, and where each ends.
-    keys: (String, Vec<usize>),
-    missing_documents: Vec<String>,
+    /// How many parts were given out.
+    parts: u64,
+    ended: bool,
 }
 
-impl<D, E, G> Joiner<'_, G>
-where
-    D: Borrow<Document>,
-    E: std::error::Error + Send + Sync + 'static,
-    G: Iterator<Item = Result<D, E>>,
-{
-    /// Replaces a batch by the next one; an empty one at the end.
-    fn fill(&mut self, batch: &mut Batch<D>) -> Result<(), EvaluationError> {
-        batch.documents.clear();
-        batch.text.clear();
-        for document in self.gold.by_ref().take(BATCH) {
-            let document = document.map_err(|error| EvaluationError::Gold(Box::new(error)))?;
-            let key = document.borrow().key.as_str();
-            self.keys.0.push_str(key);
-            self.keys.1.push(self.keys.0.len());
-            let runs = match self.predictions.document(key) {
-                Some(number) => {
-                    self.found += usize::from(!std::mem::replace(&mut self.seen[number as usize], true));
-                    self.predictions.read(number, &mut batch.text)?
-                }
-                None => {
-                    self.missing_documents.push(key.to_owned());
-                    0..0
-                }
-            };
-            batch.documents.push((document, runs));
+impl<G: Gold> Supply<'_, G> {
+    /// Replaces a part of gold by the next one, and `text` by its predictions if they are read in order.
+    /// Returns the number of the part; none at the end.
+    fn next(&mut self, part: &mut G::Part, text: &mut RunText) -> Option<(u64, Result<(), EvaluationError>)> {
+        if self.ended {
+            return None;
         }
-        Ok(())
+        let filled = self.gold.next_part(part).and_then(|count| {
+            self.predictions.read_next(count, text)?;
+            Ok(count)
+        });
+        self.ended = !matches!(filled, Ok(1..));
+        let number = self.parts;
+        self.parts += 1;
+        (!matches!(filled, Ok(0))).then_some((number, filled.map(|_| ())))
+    }
+}
+
+/// What came of a part.
+struct Outcome<T, E> {
+    scored: T,
+    /// What the source of gold has to know of each document.
+    entries: Vec<E>,
+    missing_documents: Vec<String>,
+    missing_units: u64,
+}
+
+/// Takes the results in the order of gold.
+struct Results<T, E, S> {
+    sink: S,
+    /// The part whose results are to be taken next.
+    next: u64,
+    /// Results of later ones.
+    waiting: BTreeMap<u64, Result<Outcome<T, E>, EvaluationError>>,
+    /// Scorers whose results were taken.
+    idle: Vec<T>,
+    coverage: Coverage,
+    failure: Option<EvaluationError>,
+    /// Whether nothing is to be done any more.
+    stopped: bool,
+    /// How many threads wait because they are far ahead.
+    threads_ahead: usize,
+}
+
+impl<T, E, S: FnMut(&mut T)> Results<T, E, S> {
+    /// Adds what came of a part, and takes what is to be taken next.
+    fn add<G: Gold<Entry = E>>(
+        &mut self,
+        number: u64,
+        outcome: Result<Outcome<T, E>, EvaluationError>,
+        supply: &Mutex<Supply<G>>,
+    ) {
+        if number > self.next {
+            self.waiting.insert(number, outcome);
+            return;
+        }
+        let mut ready = Some(outcome);
+        while let Some(outcome) = ready.filter(|_| !self.stopped) {
+            self.next += 1;
+            if let Err(failure) = outcome.and_then(|outcome| self.take(outcome, &mut lock(supply).gold)) {
+                self.failure = Some(failure);
+                self.stopped = true;
+            }
+            ready = self.waiting.remove(&self.next);
+        }
     }
 
-    /// Whether gold had every document that has predictions.
-    fn check_unknown(&self) -> Result<(), EvaluationError> {
-        if self.found == self.predictions.document_count() {
-            return Ok(());
+    fn take<G: Gold<Entry = E>>(&mut self, mut outcome: Outcome<T, E>, gold: &mut G) -> Result<(), EvaluationError> {
+        self.coverage.documents += outcome.entries.len();
+        self.coverage.missing_documents.append(&mut outcome.missing_documents);
+        self.coverage.missing_units += outcome.missing_units;
+        outcome.entries.into_iter().try_for_each(|entry| gold.enter(entry))?;
+        (self.sink)(&mut outcome.scored);
+        self.idle.push(outcome.scored);
+        Ok(())
+    }
+}
+
+/// Locks; that another thread panicked is its own matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls its function if the thread panics, so that no other waits for it.
+struct OnPanic<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)();
         }
-        let Some((key, line)) = self.predictions.first_unseen(&self.seen) else { return Ok(()) };
-        let mut start = 0;
-        let keys = self.keys.1.iter().map(|&end| &self.keys.0[std::mem::replace(&mut start, end)..end]);
-        let hint = nearest(key, keys).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        let found = format!("the gold corpus has no document `{key}`{hint}");
-        Err(EvaluationError::invalid(self.predictions.path(), line, found))
     }
 }
 
 /// Calls `score` for every gold document, and `sink` with the results in gold order.
 ///
-/// Runs of documents are scored in parallel, each into a value that `begin` made; `sink` takes the
-/// results out of it, and it is then used for another run. A document or unit without prediction counts
-/// as an empty prediction. A predicted document that gold lacks is an error.
-pub(crate) fn scan<D, E, T>(
-    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
+/// Documents are scored in parallel, some of them into a value that `begin` made; `sink` takes the
+/// results out of it, and it is then used for others. A document or unit without prediction counts as
+/// an empty prediction. A predicted document that gold lacks is an error. What is wrong with
+/// predictions that are read in order is not said: the caller opens them again, to be indexed.
+pub(crate) fn scan<G: Gold, T: Send>(
+    gold: G,
     predictions: &mut Predictions,
     ontology: &Ontology,
     begin: impl Fn() -> T + Sync,
     score: impl Fn(&mut T, &DocumentUnits) + Sync,
-    mut sink: impl FnMut(&mut T) + Send,
-) -> Result<Coverage, EvaluationError>
-where
-    D: Borrow<Document> + Send + Sync,
-    E: std::error::Error + Send + Sync + 'static,
-    T: Send,
-{
-    let (kind, whole_documents) = (predictions.kind(), predictions.whole_documents());
-    let path = predictions.path().to_path_buf();
-    let nothing = match kind {
-        PredictionKind::Raw => Content::Raw("".into()),
-        PredictionKind::Offsets => Content::Offsets(Offsets::default()),
+    sink: impl FnMut(&mut T) + Send,
+) -> Result<Coverage, EvaluationError> {
+    predictions.start()?;
+    let scorer = Scorer::new(predictions, ontology);
+    let explain = |fault| match fault {
+        EvaluationError::Invalid { .. } if scorer.in_order => EvaluationError::NotInOrder,
+        fault => fault,
     };
-    let idle = Mutex::new(Vec::new());
-    let idle = || idle.lock().expect("nothing panics while it holds the lock");
-    let score_run = |text: &RunText, run: &[(D, Range<usize>)]| {
-        let result = idle().pop();
-        let mut result = result.unwrap_or_else(&begin);
-        let mut missing_units = 0;
+    let supply = Mutex::new(Supply { gold, predictions, parts: 0, ended: false });
+    let results = Mutex::new(Results {
+        sink,
+        next: 0,
+        waiting: BTreeMap::new(),
+        idle: Vec::new(),
+        coverage: Coverage::default(),
+        failure: None,
+        stopped: false,
+        threads_ahead: 0,
+    });
+    let taken = Condvar::new();
+    let stop = || {
+        lock(&results).stopped = true;
+        taken.notify_all();
+    };
+    rayon::broadcast(|_| {
+        let _on_panic = OnPanic(stop);
+        let (mut part, mut text) = (lock(&supply).gold.empty_part(), RunText::default());
+        loop {
+            // No lock is held any longer than its line.
+            let next = lock(&supply).next(&mut part, &mut text);
+            let Some((number, filled)) = next else { break };
+            let scored = lock(&results).idle.pop().unwrap_or_else(&begin);
+            let outcome = filled.and_then(|()| scorer.score(&part, &mut text, &supply, scored, &score));
+            let mut results = lock(&results);
+            results.add(number, outcome.map_err(explain), &supply);
+            if results.stopped || results.threads_ahead > 0 {
+                taken.notify_all();
+            }
+            while !results.stopped && number > results.next + AHEAD {
+                results.threads_ahead += 1;
+                results = taken.wait(results).unwrap_or_else(PoisonError::into_inner);
+                results.threads_ahead -= 1;
+            }
+            if results.stopped {
+                break;
+            }
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(failure) = results.failure {
+        return Err(failure);
+    }
+    predictions.check_unknown()?;
+    Ok(results.coverage)
+}
+
+/// Scores parts of gold.
+struct Scorer<'a> {
+    kind: PredictionKind,
+    whole_documents: bool,
+    in_order: bool,
+    path: PathBuf,
+    /// What a unit without prediction gets.
+    nothing: Content<'static>,
+    ontology: &'a Ontology,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(predictions: &Predictions, ontology: &'a Ontology) -> Self {
+        let nothing = match predictions.kind() {
+            PredictionKind::Raw => Content::Raw("".into()),
+            PredictionKind::Offsets => Content::Offsets(Offsets::default()),
+        };
+        Self {
+            kind: predictions.kind(),
+            whole_documents: predictions.whole_documents(),
+            in_order: predictions.is_in_order(),
+            path: predictions.path().to_path_buf(),
+            nothing,
+            ontology,
+        }
+    }
+
+    /// Scores a part. `text` has its predictions if they are read in order.
+    fn score<G: Gold, T>(
+        &self,
+        part: &G::Part,
+        text: &mut RunText,
+        supply: &Mutex<Supply<G>>,
+        mut scored: T,
+        score: impl Fn(&mut T, &DocumentUnits),
+    ) -> Result<Outcome<T, G::Entry>, EvaluationError> {
         // Step by step for all of them, not document by document: the code of a step then stays at hand.
-        let lines = run.iter().map(|(_, runs)| text.lines(runs.clone(), &path)).collect::<Result<Vec<_>, _>>()?;
-        let documents = || run.iter().map(|(document, _)| document.borrow());
+        let (mut documents, mut entries) = (Vec::new(), Vec::new());
+        for read in G::read(part) {
+            let (document, entry) = read?;
+            documents.push(document);
+            entries.push(entry);
+        }
+        let documents = || documents.iter().map(Borrow::<Document>::borrow);
+        let mut missing_documents = Vec::new();
+        let runs = if self.in_order {
+            (0..entries.len()).map(|index| index..index + 1).collect()
+        } else {
+            let mut supply = lock(supply);
+            let mut read = |document: &Document| {
+                let runs = supply.predictions.read(&document.key, text)?;
+                missing_documents.extend(runs.is_none().then(|| document.key.clone()));
+                Ok(runs.unwrap_or(0..0))
+            };
+            documents().map(&mut read).collect::<Result<Vec<Range<usize>>, EvaluationError>>()?
+        };
+        let lines = documents().zip(runs).map(|(document, runs)| {
+            let lines = text.lines(runs, &self.path)?;
+            let fits = !self.in_order || lines.first().is_some_and(|line| line.is_about(&document.key, self.kind));
+            if fits { Ok(lines) } else { Err(EvaluationError::NotInOrder) }
+        });
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
         let contents = documents()
             .zip(&lines)
-            .map(|(document, lines)| contents(lines, kind, document.sentences.len(), ontology, &path));
+            .map(|(document, lines)| contents(lines, self.kind, document.sentences.len(), self.ontology, &self.path));
         let contents = contents.collect::<Result<Vec<_>, _>>()?;
+        let mut missing_units = 0;
         let units = documents().zip(&lines).zip(&contents).map(|((document, lines), predicted)| {
-            let whole =
-                if lines.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
-            let (units, missing) = pair_units(document, predicted, &nothing, whole, ontology);
-            missing_units += if lines.is_empty() { 0 } else { missing };
+            let (units, missing) = self.pair_units(document, lines, predicted);
+            missing_units += missing;
             DocumentUnits { document, units }
         });
         for document in units.collect::<Vec<_>>() {
-            score(&mut result, &document);
+            score(&mut scored, &document);
         }
-        Ok::<_, EvaluationError>((result, missing_units))
-    };
-
-    let mut coverage = Coverage::default();
-    let seen = vec![false; predictions.document_count()];
-    let gold = gold.into_iter();
-    let mut joiner =
-        Joiner { gold, predictions, seen, found: 0, keys: Default::default(), missing_documents: Vec::new() };
-    let mut missing_units = 0;
-    let mut take = |results: Vec<Result<(T, u64), EvaluationError>>| {
-        for result in results {
-            let (mut scored, missing) = result?;
-            missing_units += missing;
-            sink(&mut scored);
-            idle().push(scored);
-        }
-        Ok::<_, EvaluationError>(())
-    };
-    let (mut batch, mut next) = (Batch::default(), Batch::default());
-    joiner.fill(&mut batch)?;
-    let mut results = Vec::new();
-    while !batch.documents.is_empty() {
-        coverage.documents += batch.documents.len();
-        let score_batch = || {
-            let runs = batch.documents.par_chunks(RUN);
-            runs.map(|run| score_run(&batch.text, run)).collect::<Vec<_>>()
-        };
-        // The last results are taken and the next batch is read meanwhile.
-        let last = std::mem::take(&mut results);
-        let ((taken, read), scored) = rayon::join(|| (take(last), joiner.fill(&mut next)), score_batch);
-        taken?;
-        results = scored;
-        if let Err(failure) = read {
-            // What is wrong earlier in the files comes first.
-            take(results)?;
-            return Err(failure);
-        }
-        std::mem::swap(&mut batch, &mut next);
+        Ok(Outcome { scored, entries, missing_documents, missing_units })
     }
-    take(results)?;
-    coverage.missing_units = missing_units;
-    joiner.check_unknown()?;
-    coverage.missing_documents = joiner.missing_documents;
-    Ok(coverage)
+
+    /// Puts gold beside predicted for every unit of a document, and counts the units that lack a
+    /// prediction in a document that has some.
+    fn pair_units<'d>(
+        &'d self,
+        document: &'d Document,
+        lines: &[PredictedLine],
+        predicted: &'d [(Option<u32>, Content<'d>)],
+    ) -> (Units<'d>, u64) {
+        let whole =
+            if lines.is_empty() { self.whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
+        let mut missing = 0;
+        let mut predicted = predicted.iter().peekable();
+        let mut pair = |sentence: Option<u32>| {
+            // Predictions are sorted by unit; one for a sentence without tokens finds no unit.
+            while predicted.next_if(|(sent, _)| *sent < sentence).is_some() {}
+            let content = predicted.next_if(|(sent, _)| *sent == sentence).map(|(_, content)| content);
+            missing += u64::from(content.is_none() && !lines.is_empty());
+            let gold = Items::gold(document, sentence);
+            (sentence, gold, Items::predicted(document, sentence, content.unwrap_or(&self.nothing), self.ontology))
+        };
+        let units = if whole && self.kind == PredictionKind::Raw {
+            vec![pair(None)]
+        } else {
+            let with_tokens = (0..).zip(&document.sentences).filter(|(_, sentence)| !sentence.is_empty());
+            with_tokens.map(|(index, _)| pair(Some(index))).collect()
+        };
+        (units, missing)
+    }
 }
 
 type Units<'a> = Vec<(Option<u32>, Items<'a>, Items<'a>)>;
-
-/// Puts gold beside predicted for every unit of a document, and counts the units that lack a
-/// prediction and get `nothing`.
-fn pair_units<'a>(
-    document: &'a Document,
-    predicted: &'a [(Option<u32>, Content<'a>)],
-    nothing: &'a Content<'a>,
-    whole: bool,
-    ontology: &Ontology,
-) -> (Units<'a>, u64) {
-    let mut missing = 0;
-    let mut predicted = predicted.iter().peekable();
-    let mut pair = |sentence: Option<u32>| {
-        // Predictions are sorted by unit; one for a sentence without tokens finds no unit.
-        while predicted.next_if(|(sent, _)| *sent < sentence).is_some() {}
-        let content = predicted.next_if(|(sent, _)| *sent == sentence).map(|(_, content)| content);
-        missing += u64::from(content.is_none());
-        let gold = Items::gold(document, sentence);
-        (sentence, gold, Items::predicted(document, sentence, content.unwrap_or(nothing), ontology))
-    };
-    let units = if whole && !matches!(nothing, Content::Offsets(_)) {
-        vec![pair(None)]
-    } else {
-        let with_tokens = (0..).zip(&document.sentences).filter(|(_, sentence)| !sentence.is_empty());
-        with_tokens.map(|(index, _)| pair(Some(index))).collect()
-    };
-    (units, missing)
-}

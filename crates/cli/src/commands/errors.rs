@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use tabpo_corpus::{Document, write_file};
+use tabpo_corpus::write_file;
 use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
-use tabpo_metrics::{EvaluationError, Predictions};
+use tabpo_metrics::{EvaluationError, Gold, Predictions};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
@@ -39,9 +39,9 @@ struct Measuring {
 impl Scoring for Measuring {
     type Output = ErrorModes;
 
-    fn run<E: std::error::Error + Send + Sync + 'static>(
-        self,
-        gold: impl Iterator<Item = Result<Document, E>> + Send,
+    fn run(
+        &self,
+        gold: impl Gold,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<ErrorModes, EvaluationError> {
@@ -53,7 +53,7 @@ impl Scoring for Measuring {
 pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let measuring = Measuring { examples: arguments.examples };
-    let modes = score(measuring, &arguments.gold, &ontology, &arguments.pred, context)?;
+    let modes = score(&measuring, &arguments.gold, &ontology, &arguments.pred, context)?;
     let mut text = serde_json::to_string_pretty(&modes).expect("error modes are plain data");
     text.push('\n');
     if let Some(out) = &arguments.out {

@@ -1,10 +1,9 @@
 //! What `eval`, `compare` and `errors` share: reading gold and predictions, and table formats.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::{CorpusError, Document, Format, Notes};
-use tabpo_metrics::{Counts, EvaluationError, Predictions, Profile, Resampling, count};
+use tabpo_corpus::{Format, Notes};
+use tabpo_metrics::{Counts, EvaluationError, Gold, Predictions, Profile, Resampling, count};
 use tabpo_ontology::Ontology;
 
 use crate::error::{CliError, ResultExt};
@@ -72,36 +71,44 @@ pub trait Scoring {
     /// What comes out.
     type Output;
 
-    /// Goes through them; `gold` is read one document at a time.
-    fn run<E: std::error::Error + Send + Sync + 'static>(
-        self,
-        gold: impl Iterator<Item = Result<Document, E>> + Send,
+    /// Goes through them.
+    fn run(
+        &self,
+        gold: impl Gold,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Self::Output, EvaluationError>;
 }
 
 /// Opens gold and predictions and runs a scoring over them. Gold is streamed where its format has
-/// one document a line.
+/// one document a line, and so are predictions in its order.
 pub fn score<S: Scoring>(
-    scoring: S,
+    scoring: &S,
     arguments: &GoldArgs,
     ontology: &Ontology,
     predictions: &Path,
     context: &Context,
 ) -> Result<S::Output, CliError> {
     let gold = &arguments.gold;
-    let mut predictions = Predictions::open(predictions).or_input()?;
+    let open = |in_order: bool| {
+        let open = if in_order { Predictions::open_in_order } else { Predictions::open };
+        open(predictions).or_input()
+    };
     let format = arguments.gold_format.map_or_else(|| Format::detect(gold), Ok).or_input()?;
-    if let Some(mut documents) = tabpo_corpus::stream(gold, format, ontology).or_input()? {
-        let output = scoring.run::<CorpusError>(documents.by_ref(), &mut predictions, ontology).or_input()?;
-        say_notes(gold, documents.notes(), context);
-        return Ok(output);
+    let mut in_order = true;
+    while let Some(mut documents) = tabpo_corpus::stream(gold, format, ontology).or_input()? {
+        match scoring.run(&mut documents, &mut open(in_order)?, ontology) {
+            Err(EvaluationError::NotInOrder) if in_order => in_order = false,
+            output => {
+                let output = output.or_input()?;
+                say_notes(gold, documents.notes(), context);
+                return Ok(output);
+            }
+        }
     }
     let loaded = tabpo_corpus::read(gold, Some(format), ontology).or_input()?;
     say_notes(gold, &loaded.notes, context);
-    let documents = loaded.documents.into_iter().map(Ok::<_, Infallible>);
-    scoring.run(documents, &mut predictions, ontology).or_input()
+    scoring.run(&loaded.documents[..], &mut open(false)?, ontology).or_input()
 }
 
 fn say_notes(path: &Path, notes: &Notes, context: &Context) {
@@ -115,9 +122,9 @@ struct Counting;
 impl Scoring for Counting {
     type Output = Counts;
 
-    fn run<E: std::error::Error + Send + Sync + 'static>(
-        self,
-        gold: impl Iterator<Item = Result<Document, E>> + Send,
+    fn run(
+        &self,
+        gold: impl Gold,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Counts, EvaluationError> {
@@ -132,7 +139,7 @@ pub fn count_file(
     predictions: &Path,
     context: &Context,
 ) -> Result<Counts, CliError> {
-    let counts = score(Counting, arguments, ontology, predictions, context)?;
+    let counts = score(&Counting, arguments, ontology, predictions, context)?;
     for note in &counts.notes {
         context.warn(format!("{}: {note}", predictions.display()));
     }

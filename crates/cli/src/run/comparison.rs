@@ -141,8 +141,7 @@ fn evaluate(
 /// Counts the predictions of a file against gold.
 pub fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, CliError> {
     let mut predictions = Predictions::open(path).or_failed()?;
-    let gold = documents.iter().map(Ok::<_, std::convert::Infallible>);
-    count(gold, &mut predictions, ontology, false).or_failed()
+    count(documents, &mut predictions, ontology, false).or_failed()
 }
 
 /// The error modes of the predictions of a file.
@@ -152,6 +151,5 @@ pub fn error_modes(
     ontology: &Ontology,
 ) -> Result<ErrorModes, CliError> {
     let mut predictions = Predictions::open(path).or_failed()?;
-    let gold = documents.iter().map(Ok::<_, std::convert::Infallible>);
-    modes::measure(gold, &mut predictions, ontology).or_failed()
+    modes::measure(documents, &mut predictions, ontology).or_failed()
 }

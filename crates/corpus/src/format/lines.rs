@@ -1,10 +1,10 @@
 //! Reading one document a line, without holding the file in memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, hash_map},
     fs::File,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     vec,
 };
 
@@ -47,34 +47,106 @@ const BLOCK: usize = 1 << 18;
 /// Lines that one thread takes at a time.
 const LINES: usize = 16;
 
-/// What became of a line: its number, the document and what parsing changed.
-type ParsedLine = (usize, Result<Document, CorpusError>, Notes);
+/// Bytes of a part of a file that one thread is given to read.
+const PART: usize = 1 << 17;
 
 /// Documents of a JSONL file, one at a time. After an error the iterator ends.
+///
+/// As an iterator it reads many documents at once, in parallel. Who has threads of his own takes
+/// [parts](Documents::next_part) of the file instead, reads them where he likes, and
+/// [enters](Documents::enter) the documents in their order.
 pub struct Documents<'a> {
     blocks: LineBlocks<File>,
-    block: Block,
-    path: PathBuf,
-    ontology: &'a Ontology,
-    parse: LineParser,
-    /// Parsed and not yet given out; blank lines are `None`.
-    parsed: vec::IntoIter<Option<ParsedLine>>,
+    part: DocumentLines<'a>,
+    /// Read and not yet given out; blank lines are `None`.
+    read: vec::IntoIter<Option<Result<LineDocument, CorpusError>>>,
     /// The line of each document.
     keys: FxHashMap<Box<str>, usize>,
     notes: Notes,
     done: bool,
 }
 
+/// Lines of a file that follow each other, to be read as documents. Made to be filled again and again.
+pub struct DocumentLines<'a> {
+    block: Block,
+    reader: LineReader<'a>,
+}
+
+/// How to read a line.
+#[derive(Clone, Copy)]
+struct LineReader<'a> {
+    path: &'a Path,
+    ontology: &'a Ontology,
+    parse: LineParser,
+}
+
+/// A document and what its file has to know of it.
+#[derive(Debug)]
+pub struct LineDocument {
+    /// The document.
+    pub document: Document,
+    /// To be [entered](Documents::enter).
+    pub entry: Entry,
+}
+
+/// What a file has to know of a document that was read from it.
+#[derive(Debug)]
+pub struct Entry {
+    key: Box<str>,
+    line: usize,
+    notes: Notes,
+}
+
+impl LineReader<'_> {
+    /// Reads a line; `None` if it is blank.
+    fn read(&self, line: &Line) -> Option<Result<LineDocument, CorpusError>> {
+        let Ok(text) = str::from_utf8(line.bytes) else {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
+            return Some(Err(CorpusError::read(self.path, source)));
+        };
+        if text.trim_start().is_empty() {
+            return None;
+        }
+        // A byte order mark is not JSON, but editors write it. Without the line's end, an object
+        // that stops too early is reported on its own line.
+        let content = text.trim_end_matches(['\n', '\r']);
+        let content = content.strip_prefix('\u{feff}').unwrap_or(content);
+        let mut notes = Notes::default();
+        let document = (self.parse)(content, self.ontology, &mut notes).map_err(|error| match error {
+            LineError::Json(error) => json_error(self.path, line.number, &error),
+            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, line.number, key, problem),
+        });
+        Some(document.map(|document| {
+            let entry = Entry { key: document.key.as_str().into(), line: line.number, notes };
+            LineDocument { document, entry }
+        }))
+    }
+}
+
+impl DocumentLines<'_> {
+    /// Whether there are no lines at all.
+    pub fn is_empty(&self) -> bool {
+        self.block.is_empty()
+    }
+
+    /// How many documents there are, as far as can be said without reading them.
+    pub fn count(&self) -> usize {
+        self.block.lines().filter(|line| !line.bytes.trim_ascii_start().is_empty()).count()
+    }
+
+    /// Reads them.
+    pub fn documents(&self) -> impl Iterator<Item = Result<LineDocument, CorpusError>> {
+        self.block.lines().filter_map(|line| self.reader.read(&line))
+    }
+}
+
 impl<'a> Documents<'a> {
-    pub(crate) fn open(path: &Path, ontology: &'a Ontology, parse: LineParser) -> Result<Self, CorpusError> {
+    pub(crate) fn open(path: &'a Path, ontology: &'a Ontology, parse: LineParser) -> Result<Self, CorpusError> {
         let file = File::open(path).map_err(|source| CorpusError::read(path, source))?;
         Ok(Self {
-            blocks: LineBlocks::new(file, BLOCK),
-            block: Block::default(),
-            path: path.to_path_buf(),
-            ontology,
-            parse,
-            parsed: Vec::new().into_iter(),
+            blocks: LineBlocks::new(file),
+            part: DocumentLines { block: Block::default(), reader: LineReader { path, ontology, parse } },
+            read: Vec::new().into_iter(),
             keys: FxHashMap::default(),
             notes: Notes::default(),
             done: false,
@@ -86,62 +158,48 @@ impl<'a> Documents<'a> {
         &self.notes
     }
 
-    /// Parses the lines of the block.
-    fn parse_block(&mut self) {
-        let (path, ontology, parse) = (&self.path, self.ontology, self.parse);
-        let parse_line = |line: &Line| {
-            let Ok(text) = str::from_utf8(line.bytes) else {
-                let source = io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
-                return Some((line.number, Err(CorpusError::read(path, source)), Notes::default()));
-            };
-            if text.trim_start().is_empty() {
-                return None;
-            }
-            // A byte order mark is not JSON, but editors write it. Without the line's end, an object
-            // that stops too early is reported on its own line.
-            let content = text.trim_end_matches(['\n', '\r']);
-            let content = content.strip_prefix('\u{feff}').unwrap_or(content);
-            let mut notes = Notes::default();
-            let document = parse(content, ontology, &mut notes).map_err(|error| match error {
-                LineError::Json(error) => json_error(path, line.number, &error),
-                LineError::Invalid(key, problem) => CorpusError::invalid(path, line.number, key, problem),
-            });
-            Some((line.number, document, notes))
-        };
-        let lines: Vec<Line> = self.block.lines().collect();
-        self.parsed = lines.par_iter().with_min_len(LINES).map(parse_line).collect::<Vec<_>>().into_iter();
+    /// A part without lines.
+    pub fn empty_part(&self) -> DocumentLines<'a> {
+        DocumentLines { block: Block::default(), reader: self.part.reader }
     }
 
-    /// The next line that is not blank.
-    fn next_parsed(&mut self) -> Result<Option<ParsedLine>, CorpusError> {
-        loop {
-            if let Some(parsed) = self.parsed.by_ref().flatten().next() {
-                return Ok(Some(parsed));
+    /// Replaces `part` by the next lines of the file; without any at its end.
+    pub fn next_part(&mut self, part: &mut DocumentLines<'a>) -> Result<(), CorpusError> {
+        self.blocks.fill(&mut part.block, PART).map_err(|source| CorpusError::read(part.reader.path, source))
+    }
+
+    /// Takes note of the next document that was read; fails if its key is not its own.
+    pub fn enter(&mut self, Entry { key, line, notes }: Entry) -> Result<(), CorpusError> {
+        self.notes.merge(notes);
+        match self.keys.entry(key) {
+            hash_map::Entry::Vacant(entry) => {
+                entry.insert(line);
+                Ok(())
             }
-            self.blocks.fill(&mut self.block).map_err(|source| CorpusError::read(&self.path, source))?;
-            if self.block.is_empty() {
-                return Ok(None);
+            hash_map::Entry::Occupied(entry) => {
+                let (key, problem) = (entry.key().to_string(), Problem::DuplicateKey { first_line: *entry.get() });
+                Err(CorpusError::invalid(self.part.reader.path, line, Some(key), problem))
             }
-            self.parse_block();
         }
     }
 
-    fn read_document(&mut self) -> Option<Result<Document, CorpusError>> {
-        let (line, document, notes) = match self.next_parsed() {
-            Ok(parsed) => parsed?,
-            Err(failure) => return Some(Err(failure)),
-        };
-        self.notes.merge(notes);
-        Some(document.and_then(|document| match self.keys.get(document.key.as_str()) {
-            None => {
-                self.keys.insert(document.key.as_str().into(), line);
-                Ok(document)
+    /// The next document, not entered yet.
+    fn next_document(&mut self) -> Option<Result<LineDocument, CorpusError>> {
+        loop {
+            if let Some(document) = self.read.by_ref().flatten().next() {
+                return Some(document);
             }
-            Some(&first_line) => {
-                let problem = Problem::DuplicateKey { first_line };
-                Err(CorpusError::invalid(&self.path, line, Some(document.key), problem))
+            let DocumentLines { block, reader } = &mut self.part;
+            if let Err(source) = self.blocks.fill(block, BLOCK) {
+                return Some(Err(CorpusError::read(reader.path, source)));
             }
-        }))
+            let lines: Vec<Line> = block.lines().collect();
+            if lines.is_empty() {
+                return None;
+            }
+            let read = lines.par_iter().with_min_len(LINES).map(|line| reader.read(line));
+            self.read = read.collect::<Vec<_>>().into_iter();
+        }
     }
 }
 
@@ -152,9 +210,10 @@ impl Iterator for Documents<'_> {
         if self.done {
             return None;
         }
-        let item = self.read_document();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        let next = self.next_document();
+        let next = next.map(|read| read.and_then(|read| self.enter(read.entry).map(|()| read.document)));
+        self.done = !matches!(next, Some(Ok(_)));
+        next
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::Ontology;
 
-pub use lines::{Documents, without_position};
+pub use lines::{DocumentLines, Documents, Entry, LineDocument, without_position};
 use lines::{LineParser, field_names, json_error};
 
 use crate::{CorpusError, Document, Notes};
@@ -145,7 +145,11 @@ pub fn read(path: &Path, format: Option<Format>, ontology: &Ontology) -> Result<
 
 /// Reads documents one at a time, without holding the file in memory; `None` for formats that do
 /// not have one document a line.
-pub fn stream<'a>(path: &Path, format: Format, ontology: &'a Ontology) -> Result<Option<Documents<'a>>, CorpusError> {
+pub fn stream<'a>(
+    path: &'a Path,
+    format: Format,
+    ontology: &'a Ontology,
+) -> Result<Option<Documents<'a>>, CorpusError> {
     let parse: LineParser = match format {
         Format::Dygie => dygie::parse,
         Format::Doccano => doccano::parse,

@@ -1,14 +1,13 @@
 //! Collecting error modes over a corpus.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use tabpo_corpus::Document;
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use super::align::{Event, Tallies, UnitModes, align_unit};
 use super::{ErrorMode, ErrorModes, Example, Exposure, ModeKind};
 use crate::error::EvaluationError;
+use crate::gold::Gold;
 use crate::prediction::Predictions;
 use crate::scan::{DocumentUnits, scan};
 
@@ -19,29 +18,21 @@ pub const EXAMPLES: usize = 5;
 ///
 /// Documents and predictions are read as by [`count`](crate::count()); a unit without prediction
 /// counts as an empty prediction. The result does not depend on the number of threads.
-pub fn measure<D, E>(
-    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
+pub fn measure(
+    gold: impl Gold,
     predictions: &mut Predictions,
     ontology: &Ontology,
-) -> Result<ErrorModes, EvaluationError>
-where
-    D: Borrow<Document> + Send + Sync,
-    E: std::error::Error + Send + Sync + 'static,
-{
+) -> Result<ErrorModes, EvaluationError> {
     measure_with_examples(gold, predictions, ontology, EXAMPLES)
 }
 
 /// As [`measure`], keeping the first `examples` cases of each mode.
-pub fn measure_with_examples<D, E>(
-    gold: impl IntoIterator<Item = Result<D, E>, IntoIter: Send>,
+pub fn measure_with_examples(
+    gold: impl Gold,
     predictions: &mut Predictions,
     ontology: &Ontology,
     examples: usize,
-) -> Result<ErrorModes, EvaluationError>
-where
-    D: Borrow<Document> + Send + Sync,
-    E: std::error::Error + Send + Sync + 'static,
-{
+) -> Result<ErrorModes, EvaluationError> {
     let mut collector = Collector::new(ontology, examples);
     let coverage = scan(
         gold,
