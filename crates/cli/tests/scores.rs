@@ -47,6 +47,19 @@ fn assert_close(found: &Value, expected: &Value, place: &str) {
 }
 
 #[test]
+fn the_order_of_predictions_does_not_matter() {
+    let place = place();
+    let text = std::fs::read_to_string(place.path("raw_sentences_ids.jsonl")).expect("it was written");
+    let reversed: String = text.lines().rev().flat_map(|line| [line, "\n"]).collect();
+    place.write("reversed.jsonl", &reversed);
+    for command in ["eval", "errors"] {
+        let [one, other] =
+            ["raw_sentences_ids", "reversed"].map(|name| run(&place, command, &["--pred", &format!("{name}.jsonl")]));
+        assert_eq!(one, other, "{command}");
+    }
+}
+
+#[test]
 fn eval_writes_the_expected_figures() {
     let place = place();
     for name in ["offsets_a", "raw_sentences_ids"] {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-pub use lines::{Block, Line, LineBlocks};
+pub use lines::{Block, Line, LineBlocks, read_more};
 pub use plain_json::{PlainJson, plain_length};
 
 /// A file on its way: what is written to it appears under its name with [`Replacement::finish`].

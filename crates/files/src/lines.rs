@@ -39,6 +39,28 @@ pub struct Line<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Reads up to `size` bytes behind those that there are, less only at the end of the source or when it
+/// fails; says how many. In one step, where `read_to_end` takes many small ones.
+pub fn read_more(source: &mut impl Read, bytes: &mut Vec<u8>, size: usize) -> io::Result<usize> {
+    let start = bytes.len();
+    bytes.resize(start + size, 0);
+    let mut end = start;
+    let mut failure = None;
+    while end < bytes.len() {
+        match source.read(&mut bytes[end..]) {
+            Ok(0) => break,
+            Ok(count) => end += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    bytes.truncate(end);
+    failure.map_or(Ok(end - start), Err)
+}
+
 impl<R: Read> LineBlocks<R> {
     /// At the start of a source.
     pub fn new(source: R) -> Self {
@@ -55,7 +77,7 @@ impl<R: Read> LineBlocks<R> {
         block.offset = self.offset;
         while block.ends.is_empty() && self.failure.is_none() {
             let start = block.bytes.len();
-            match self.source.by_ref().take(size as u64).read_to_end(&mut block.bytes) {
+            match read_more(&mut self.source, &mut block.bytes, size) {
                 Ok(0) => {
                     block.ends.extend((start > 0).then_some(start));
                     break;

@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use memchr::memchr_iter;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -93,14 +94,27 @@ impl RunText {
         self.runs.clear();
     }
 
-    /// The lines of a document whose runs are these.
-    pub(crate) fn lines(&self, runs: Range<usize>, path: &Path) -> Result<Vec<PredictedLine<'_>>, EvaluationError> {
-        let mut lines = Vec::new();
+    /// The lines of a document whose runs are these; mostly, as many as `expected`.
+    pub(crate) fn lines(
+        &self,
+        runs: Range<usize>,
+        expected: usize,
+        path: &Path,
+    ) -> Result<Vec<PredictedLine<'_>>, EvaluationError> {
+        let mut lines = Vec::with_capacity(if runs.is_empty() { 0 } else { expected });
         for (number, range) in &self.runs[runs] {
-            let text = std::str::from_utf8(&self.bytes[range.clone()])
+            let bytes = &self.bytes[range.clone()];
+            let text = std::str::from_utf8(bytes)
                 .map_err(|_| EvaluationError::invalid(path, *number, "the line is not UTF-8".into()))?;
-            let numbered = (*number..).zip(text.split_inclusive('\n')).filter(|(_, line)| !is_blank(line));
-            lines.extend(numbered.map(|(number, text)| PredictedLine { number, text }));
+            let mut start = 0;
+            let ends = memchr_iter(b'\n', bytes).map(|newline| newline + 1).chain([bytes.len()]);
+            for (number, end) in (*number..).zip(ends) {
+                let text = &text[start..end];
+                start = end;
+                if !is_blank(text) {
+                    lines.push(PredictedLine { number, text });
+                }
+            }
         }
         Ok(lines)
     }

@@ -142,17 +142,28 @@ impl Texts {
 /// text in output order takes the first gold text that matches and is not taken. It ignores labels
 /// and places, depends on the order, and a copy of the whole source matches every gold text; it is
 /// here for comparison only.
-pub(crate) fn greedy_matches(texts: &Texts, gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
+pub(crate) fn greedy_matches(known: &Texts, gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
     if gold.is_empty() || predicted.is_empty() {
         return 0;
     }
-    let mut free: SmallVec<[u32; 64]> = gold.iter().map(|&(_, text)| text).collect();
+    // A bit for each gold text that is not taken, in its order.
+    let mut free: SmallVec<[u64; 4]> = gold.chunks(64).map(|texts| u64::MAX >> (64 - texts.len())).collect();
+    let mut matches = 0;
     for &(_, text) in predicted {
-        if let Some(first) = free.iter().position(|&gold| texts.alike(text, gold)) {
-            free.remove(first);
+        'texts: for (word, texts) in free.iter_mut().zip(gold.chunks(64)) {
+            let mut left = *word;
+            while left != 0 {
+                let first = left.trailing_zeros();
+                if known.alike(text, texts[first as usize].1) {
+                    *word &= !(1 << first);
+                    matches += 1;
+                    break 'texts;
+                }
+                left &= left - 1;
+            }
         }
     }
-    (gold.len() - free.len()) as u32
+    matches
 }
 
 /// The size of a maximum one-to-one matching of predicted and gold items whose texts match and

@@ -40,8 +40,12 @@ pub(crate) struct Coverage {
 
 /// Where threads get their work.
 struct Supply<'p, G> {
+    gold: Mutex<GoldSupply<G>>,
+    predictions: Mutex<&'p mut Predictions>,
+}
+
+struct GoldSupply<G> {
     gold: G,
-    predictions: &'p mut Predictions,
     /// How many parts were given out.
     parts: u64,
     ended: bool,
@@ -50,18 +54,24 @@ struct Supply<'p, G> {
 impl<G: Gold> Supply<'_, G> {
     /// Replaces a part of gold by the next one, and `text` by its predictions if they are read in order.
     /// Returns the number of the part; none at the end.
-    fn next(&mut self, part: &mut G::Part, text: &mut RunText) -> Option<(u64, Result<(), EvaluationError>)> {
-        if self.ended {
+    fn next(&self, part: &mut G::Part, text: &mut RunText) -> Option<(u64, Result<(), EvaluationError>)> {
+        let mut supply = lock(&self.gold);
+        if supply.ended {
             return None;
         }
-        let filled = self.gold.next_part(part).and_then(|count| {
-            self.predictions.read_next(count, text)?;
-            Ok(count)
-        });
-        self.ended = !matches!(filled, Ok(1..));
-        let number = self.parts;
-        self.parts += 1;
-        (!matches!(filled, Ok(0))).then_some((number, filled.map(|_| ())))
+        let count = supply.gold.next_part(part);
+        supply.ended = !matches!(count, Ok(1..));
+        let number = supply.parts;
+        supply.parts += 1;
+        let count = match count {
+            Ok(0) => return None,
+            Ok(count) => count,
+            Err(failure) => return Some((number, Err(failure))),
+        };
+        // Parts get predictions in their order, yet the next thread can read gold meanwhile.
+        let mut predictions = lock(&self.predictions);
+        drop(supply);
+        Some((number, predictions.read_next(count, text)))
     }
 }
 
@@ -97,7 +107,7 @@ impl<T, E, S: FnMut(&mut T)> Results<T, E, S> {
         &mut self,
         number: u64,
         outcome: Result<Outcome<T, E>, EvaluationError>,
-        supply: &Mutex<Supply<G>>,
+        supply: &Supply<G>,
     ) {
         if number > self.next {
             self.waiting.insert(number, outcome);
@@ -106,7 +116,7 @@ impl<T, E, S: FnMut(&mut T)> Results<T, E, S> {
         let mut ready = Some(outcome);
         while let Some(outcome) = ready.filter(|_| !self.stopped) {
             self.next += 1;
-            if let Err(failure) = outcome.and_then(|outcome| self.take(outcome, &mut lock(supply).gold)) {
+            if let Err(failure) = outcome.and_then(|outcome| self.take(outcome, &mut lock(&supply.gold).gold)) {
                 self.failure = Some(failure);
                 self.stopped = true;
             }
@@ -161,7 +171,8 @@ pub(crate) fn scan<G: Gold, T: Send>(
         EvaluationError::Invalid { .. } if scorer.in_order => EvaluationError::NotInOrder,
         fault => fault,
     };
-    let supply = Mutex::new(Supply { gold, predictions, parts: 0, ended: false });
+    let gold = Mutex::new(GoldSupply { gold, parts: 0, ended: false });
+    let supply = Supply { gold, predictions: Mutex::new(predictions) };
     let results = Mutex::new(Results {
         sink,
         next: 0,
@@ -179,15 +190,14 @@ pub(crate) fn scan<G: Gold, T: Send>(
     };
     rayon::broadcast(|_| {
         let _on_panic = OnPanic(stop);
-        let (mut part, mut text) = (lock(&supply).gold.empty_part(), RunText::default());
-        loop {
-            // No lock is held any longer than its line.
-            let next = lock(&supply).next(&mut part, &mut text);
-            let Some((number, filled)) = next else { break };
-            let scored = lock(&results).idle.pop().unwrap_or_else(&begin);
+        let (mut part, mut text) = (lock(&supply.gold).gold.empty_part(), RunText::default());
+        let mut idle = None;
+        while let Some((number, filled)) = supply.next(&mut part, &mut text) {
+            let scored = idle.take().unwrap_or_else(&begin);
             let outcome = filled.and_then(|()| scorer.score(&part, &mut text, &supply, scored, &score));
             let mut results = lock(&results);
             results.add(number, outcome.map_err(explain), &supply);
+            idle = results.idle.pop();
             if results.stopped || results.threads_ahead > 0 {
                 taken.notify_all();
             }
@@ -241,7 +251,7 @@ impl<'a> Scorer<'a> {
         &self,
         part: &G::Part,
         text: &mut RunText,
-        supply: &Mutex<Supply<G>>,
+        supply: &Supply<G>,
         mut scored: T,
         score: impl Fn(&mut T, &DocumentUnits),
     ) -> Result<Outcome<T, G::Entry>, EvaluationError> {
@@ -257,16 +267,16 @@ impl<'a> Scorer<'a> {
         let runs = if self.in_order {
             (0..entries.len()).map(|index| index..index + 1).collect()
         } else {
-            let mut supply = lock(supply);
+            let mut predictions = lock(&supply.predictions);
             let mut read = |document: &Document| {
-                let runs = supply.predictions.read(&document.key, text)?;
+                let runs = predictions.read(&document.key, text)?;
                 missing_documents.extend(runs.is_none().then(|| document.key.clone()));
                 Ok(runs.unwrap_or(0..0))
             };
             documents().map(&mut read).collect::<Result<Vec<Range<usize>>, EvaluationError>>()?
         };
         let lines = documents().zip(runs).map(|(document, runs)| {
-            let lines = text.lines(runs, &self.path)?;
+            let lines = text.lines(runs, document.sentences.len(), &self.path)?;
             let fits = !self.in_order || lines.first().is_some_and(|line| line.is_about(&document.key, self.kind));
             if fits { Ok(lines) } else { Err(EvaluationError::NotInOrder) }
         });
@@ -310,11 +320,68 @@ impl<'a> Scorer<'a> {
         let units = if whole && self.kind == PredictionKind::Raw {
             vec![pair(None)]
         } else {
+            let mut units = Vec::with_capacity(document.sentences.len());
             let with_tokens = (0..).zip(&document.sentences).filter(|(_, sentence)| !sentence.is_empty());
-            with_tokens.map(|(index, _)| pair(Some(index))).collect()
+            units.extend(with_tokens.map(|(index, _)| pair(Some(index))));
+            units
         };
         (units, missing)
     }
 }
 
 type Units<'a> = Vec<(Option<u32>, Items<'a>, Items<'a>)>;
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tabpo_corpus::synthetic::ontology;
+
+    use super::*;
+    use crate::prediction::UnitOutput;
+
+    /// Goes through documents of which the first takes until the others are as far ahead as they may be;
+    /// then `then` is called with the number of documents that they have scored. Returns the documents in the order in which they were taken.
+    fn keys_with_a_slow_start(documents: usize, then: impl Fn(usize) + Sync) -> Vec<String> {
+        let document = |number: usize| Document { key: number.to_string(), ..Document::default() };
+        let gold: Vec<Document> = (0..documents).map(document).collect();
+        let output = UnitOutput { doc_key: "0".into(), sent: None, output: String::new() };
+        let mut predictions = Predictions::from_outputs(&[output], "test").expect("a valid line");
+        let scored = AtomicUsize::new(0);
+        let mut keys = Vec::new();
+        let score = |keys: &mut Vec<String>, units: &DocumentUnits| {
+            keys.push(units.document.key.clone());
+            if units.document.key == "0" {
+                while scored.load(Ordering::SeqCst) < AHEAD as usize * 16 {
+                    std::thread::yield_now();
+                }
+                // Time for the others to go on, if they would.
+                std::thread::sleep(Duration::from_millis(50));
+                then(scored.load(Ordering::SeqCst));
+            }
+            scored.fetch_add(1, Ordering::SeqCst);
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a small pool");
+        let sink = |taken: &mut Vec<String>| keys.append(taken);
+        pool.install(|| scan(&gold[..], &mut predictions, ontology(), Vec::new, score, sink)).expect("it fits");
+        keys
+    }
+
+    #[test]
+    fn results_come_in_order_and_no_thread_runs_away() {
+        let count = (AHEAD as usize + 100) * 16;
+        let expected: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+        let bound = (AHEAD as usize + 1) * 16;
+        let keys = keys_with_a_slow_start(count, |scored| assert!(scored <= bound, "{scored} documents"));
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn no_thread_waits_for_one_that_panicked() {
+        let count = (AHEAD as usize + 100) * 16;
+        let run = || keys_with_a_slow_start(count, |_| panic!("on purpose"));
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    }
+}

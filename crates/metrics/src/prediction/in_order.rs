@@ -1,9 +1,10 @@
 //! Reading a prediction file that has its documents in the order of gold.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use memchr::memchr;
+use tabpo_files::read_more;
 
 use super::{PredictionKind, RunText, Source, plain_head};
 use crate::error::EvaluationError;
@@ -23,7 +24,7 @@ pub(super) struct InOrder {
 }
 
 /// Bytes that are read at a time, into the text of whoever asks.
-const STEP: u64 = 1 << 14;
+const STEP: usize = 1 << 16;
 
 impl InOrder {
     /// At the first line of a file; `None` for a file that is to be read by its index.
@@ -59,7 +60,7 @@ impl InOrder {
             if self.ended {
                 return Ok(searched);
             }
-            self.ended = self.source.by_ref().take(STEP).read_to_end(text)? == 0;
+            self.ended = read_more(&mut self.source, text, STEP)? < STEP;
         }
     }
 

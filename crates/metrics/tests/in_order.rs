@@ -1,0 +1,206 @@
+//! Predictions in the order of gold are read once, without an index, by threads that take parts of the
+//! files. Nothing that comes of them may differ, and what cannot be read so must be noticed.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use tabpo_corpus::{Format, stream};
+use tabpo_metrics::{Counts, EvaluationError, Predictions, count};
+use tabpo_ontology::Ontology;
+use tempfile::TempDir;
+
+/// So many that the files have several parts.
+const COPIES: usize = 200;
+
+struct Files {
+    folder: TempDir,
+    gold: PathBuf,
+    ontology: Ontology,
+}
+
+/// The lines of a fixture several times over, the documents of each copy with names of their own.
+fn repeated(name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(common::fixture(name)).expect("the fixture is part of the repository");
+    let documents = ["reef", "kiln", "loom", "bees", "frost", "ink"];
+    let copy = |copy: usize| {
+        let lines = text.lines().map(move |line| {
+            let named = documents.iter().fold(line.to_owned(), |line, name| {
+                line.replace(&format!("\"doc_key\": \"{name}\""), &format!("\"doc_key\": \"{name}-{copy}\""))
+            });
+            assert_ne!(named, line, "the document of each line is known");
+            named
+        });
+        lines.collect::<Vec<_>>()
+    };
+    (0..COPIES).flat_map(copy).collect()
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let gold = folder.path().join("gold.jsonl");
+        std::fs::write(&gold, repeated("gold.jsonl").join("\n")).expect("a write");
+        Self { folder, gold, ontology: common::scierc_ontology() }
+    }
+
+    fn write(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join("predictions.jsonl");
+        std::fs::write(&path, bytes).expect("a write");
+        path
+    }
+
+    fn count(&self, mut predictions: Predictions, threads: usize) -> Result<Counts, EvaluationError> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool");
+        pool.install(|| {
+            let mut gold = stream(&self.gold, Format::Dygie, &self.ontology).expect("a file").expect("a stream");
+            count(&mut gold, &mut predictions, &self.ontology, true)
+        })
+    }
+
+    fn in_order(&self, path: &Path, threads: usize) -> Result<Counts, EvaluationError> {
+        self.count(Predictions::open_in_order(path)?, threads)
+    }
+
+    fn indexed(&self, path: &Path) -> Result<Counts, EvaluationError> {
+        self.count(Predictions::open(path)?, 2)
+    }
+}
+
+#[track_caller]
+fn assert_same(found: &Counts, expected: &Counts) {
+    assert_eq!((&found.keys, found.kind), (&expected.keys, expected.kind));
+    assert_eq!(found.table, expected.table);
+    assert_eq!((&found.confusion, &found.faults), (&expected.confusion, &expected.faults));
+    assert_eq!(found.notes, expected.notes);
+}
+
+#[test]
+fn the_way_of_reading_changes_nothing() {
+    let files = Files::new();
+    let documents = common::read_gold(&files.gold, &files.ontology);
+    for name in ["offsets_a", "offsets_b", "raw_sentences_ids", "raw_sentences_texts", "raw_documents_ids"] {
+        let lines = repeated(&format!("{name}.jsonl"));
+        let path = files.write(lines.join("\n").as_bytes());
+        let mut predictions = Predictions::open(&path).expect("valid predictions");
+        let expected = common::count_documents(&documents, &mut predictions, &files.ontology).expect("they fit");
+        assert_eq!(expected.table.documents(), documents.len());
+        assert_same(&files.indexed(&path).expect("they fit"), &expected);
+        for threads in [1, 2, 5] {
+            assert_same(&files.in_order(&path, threads).expect("they are in order"), &expected);
+        }
+        // Blank lines are nothing, wherever they are and however many.
+        let path = files.write(format!("\n \n{}\n\n", lines.join(&"\n".repeat(300))).as_bytes());
+        assert_same(&files.in_order(&path, 2).expect("they are in order"), &expected);
+    }
+}
+
+#[test]
+fn predictions_can_be_gone_through_again() {
+    let files = Files::new();
+    let path = files.write(repeated("raw_sentences_ids.jsonl").join("\n").as_bytes());
+    let documents = common::read_gold(&files.gold, &files.ontology);
+    for predictions in [Predictions::open, Predictions::open_in_order] {
+        let mut predictions = predictions(&path).expect("valid predictions");
+        let mut again = || common::count_documents(&documents, &mut predictions, &files.ontology).expect("they fit");
+        assert_same(&again(), &again());
+    }
+}
+
+#[test]
+fn what_is_not_in_order_is_noticed_and_counted_by_the_index() {
+    let files = Files::new();
+    let lines = repeated("raw_sentences_ids.jsonl");
+    let expected = files.indexed(&files.write(lines.join("\n").as_bytes())).expect("they fit");
+    let (first, last) = (lines[0].clone(), lines[lines.len() - 1].clone());
+    let mut orders: Vec<Vec<String>> = vec![lines.clone(); 4];
+    orders[0].reverse();
+    // One line far from the others of its document, and back.
+    orders[1].remove(0);
+    orders[1].push(first.clone());
+    orders[2].pop();
+    orders[2].insert(0, last);
+    orders[3].swap(0, lines.len() / 2);
+    for order in orders {
+        let path = files.write(order.join("\n").as_bytes());
+        assert!(matches!(files.in_order(&path, 2), Err(EvaluationError::NotInOrder)));
+        assert_same(&files.indexed(&path).expect("they fit"), &expected);
+    }
+    // Fields in another order are read by the index at once.
+    let unusual = first.replacen("\"doc_key\": \"reef-0\", \"sent\": 0", "\"sent\": 0, \"doc_key\": \"reef-0\"", 1);
+    assert_ne!(unusual, first);
+    let mut order = lines.clone();
+    order[0] = unusual.replacen('{', "{\"note\": {}, ", 1);
+    let path = files.write(order.join("\n").as_bytes());
+    assert_same(&files.in_order(&path, 2).expect("they are indexed"), &expected);
+}
+
+#[test]
+fn faults_are_left_to_the_index() {
+    let files = Files::new();
+    let lines = repeated("raw_sentences_ids.jsonl");
+    let middle = lines.len() / 2;
+    let with = |line: usize, bytes: &[u8]| {
+        let mut text = Vec::new();
+        for (index, old) in lines.iter().enumerate() {
+            text.extend_from_slice(if index == line { bytes } else { old.as_bytes() });
+            text.push(b'\n');
+        }
+        text
+    };
+    let key = lines[middle].split(',').next().expect("the document comes first").to_owned();
+    let offsets = format!("{key}, \"predicted_ner\": [], \"predicted_relations\": []}}");
+    let of_nothing = lines[middle].replacen("\"doc_key\": \"", "\"doc_key\": \"un", 1);
+    let far_sentence = format!("{key}, \"sent\": 99, \"output\": \"\"}}");
+    let twice = format!("{}\n{}", lines[middle], lines[middle]);
+    let cut = &lines[middle].as_bytes()[..lines[middle].len() / 2];
+    let faults: [&[u8]; 7] = [
+        cut,
+        b"\"\xff\"",
+        offsets.as_bytes(),
+        of_nothing.as_bytes(),
+        far_sentence.as_bytes(),
+        twice.as_bytes(),
+        format!("{key}, \"sent\": 0, \"output\": null}}").into_bytes().leak(),
+    ];
+    for fault in faults {
+        let path = files.write(&with(middle, fault));
+        let shown = String::from_utf8_lossy(fault);
+        let found = files.in_order(&path, 2).map(|counts| counts.notes);
+        assert!(matches!(found, Err(EvaluationError::NotInOrder)), "{shown}: {found:?}");
+        let explained = files.indexed(&path).map(|counts| counts.notes);
+        assert!(matches!(explained, Err(EvaluationError::Invalid { .. })), "{shown}: {explained:?}");
+    }
+    // A document too few is no fault, but only the index can tell.
+    let rest = lines.iter().filter(|line| !line.starts_with("{\"doc_key\": \"kiln-7\"")).cloned().collect::<Vec<_>>();
+    let path = files.write(rest.join("\n").as_bytes());
+    assert!(matches!(files.in_order(&path, 2), Err(EvaluationError::NotInOrder)));
+    assert!(files.indexed(&path).expect("they fit").notes[0].contains("kiln-7"));
+}
+
+#[test]
+fn faults_of_gold_are_found_however_it_is_read() {
+    let files = Files::new();
+    let lines = repeated("gold.jsonl");
+    let predictions = repeated("raw_sentences_ids.jsonl").join("\n");
+    // The same document in the first part of the file and in the last.
+    let (first, last) = ("\"kiln-0\"", format!("\"kiln-{}\"", COPIES - 1));
+    let repeats = lines.iter().position(|line| line.contains(&last)).expect("the last copy has it");
+    let twice: Vec<String> = lines.iter().map(|line| line.replace(&last, first)).collect();
+    let mut broken = lines.clone();
+    broken[lines.len() / 2].truncate(40);
+    let cases = [
+        (twice, predictions.replace(&last, first), repeats, "line 2"),
+        (broken, predictions.clone(), lines.len() / 2, "EOF"),
+    ];
+    for (lines, predictions, line, words) in cases {
+        std::fs::write(&files.gold, lines.join("\n")).expect("a write");
+        let path = files.write(predictions.as_bytes());
+        for threads in [1, 2] {
+            let failure = files.in_order(&path, threads).map(|counts| counts.notes);
+            let Err(EvaluationError::Gold(failure)) = failure else { panic!("{failure:?}") };
+            let text = failure.to_string();
+            assert!(text.contains(&format!("gold.jsonl:{}", line + 1)) && text.contains(words), "{text}");
+        }
+    }
+}
