@@ -3,49 +3,47 @@
 //! Two texts match if the set of lower-cased words of one contains the other's, or if the sets have
 //! a Jaccard index of at least 0.6.
 
-use std::cmp::Ordering;
-use std::hash::BuildHasher;
 use std::ops::Range;
 
-use rustc_hash::FxBuildHasher;
 use smallvec::{SmallVec, smallvec};
 use tabpo_corpus::Span;
+use wide::u8x16;
 
 use crate::interner::Interner;
 
-/// The texts of a document as numbers, and the words of each, so that they can be compared quickly.
-/// Made to be cleared and filled again and again.
+/// The texts of a document as numbers, and the words of each as numbers too, so that they can be
+/// compared without looking at a string again. Made to be cleared and filled again and again.
 #[derive(Default)]
 pub(crate) struct Texts {
     known: Interner,
     /// The words of each text.
     sets: Vec<WordSet>,
-    /// The words of all texts, those of each in order and without duplicates.
+    /// The words of all texts, those of each sorted and without duplicates.
     words: Vec<Word>,
-    /// The texts in lower case, one behind the other.
-    letters: Vec<u8>,
+    long_words: Interner,
+    lowercase: Vec<u8>,
 }
 
 /// The set of words of a text.
 struct WordSet {
-    /// A bit for each word, by its hash: sets without a common bit have no common word.
+    /// A bit for each word: sets without a common bit have no common word.
     bits: u64,
     /// The place of the set in [`Texts::words`].
     words: Range<usize>,
 }
 
-/// A word, in the order of hash and letters.
-struct Word {
-    hash: u64,
-    /// Its place in [`Texts::letters`].
-    letters: Range<usize>,
-}
+/// A word: its letters from the lowest byte on, and their number in the highest. A word of more letters
+/// than that leaves room for has the number that [`Texts::long_words`] gives it, and 16 in the highest.
+type Word = u128;
 
-impl Word {
-    fn cmp(&self, other: &Self, letters: &[u8]) -> Ordering {
-        let of = |word: &Self| &letters[word.letters.clone()];
-        self.hash.cmp(&other.hash).then_with(|| of(self).cmp(of(other)))
-    }
+/// How many letters are looked at in one step.
+const STEP: usize = 16;
+
+/// The highest byte of a word.
+const HIGHEST: usize = 8 * (STEP - 1);
+
+fn step(bytes: &[u8], start: usize) -> [u8; STEP] {
+    bytes[start..start + STEP].try_into().expect("a slice of this length")
 }
 
 /// An item with a text: its place, if it has one, and the number of its text.
@@ -57,7 +55,7 @@ impl Texts {
         self.known.clear();
         self.sets.clear();
         self.words.clear();
-        self.letters.clear();
+        self.long_words.clear();
     }
 
     /// The number of a text in normal form; equal texts have the same.
@@ -70,36 +68,46 @@ impl Texts {
     }
 
     fn add_words(&mut self, text: &str) {
-        let Self { sets, words, letters, .. } = self;
-        let (mut start, first) = (letters.len(), words.len());
+        let Self { sets, words, long_words, lowercase, .. } = self;
+        lowercase.clear();
         if text.is_ascii() {
-            letters.extend_from_slice(text.as_bytes());
-            letters[start..].make_ascii_lowercase();
+            lowercase.extend_from_slice(text.as_bytes());
+            lowercase.make_ascii_lowercase();
         } else {
-            letters.extend_from_slice(text.to_lowercase().as_bytes());
+            lowercase.extend_from_slice(text.to_lowercase().as_bytes());
         }
-        let mut bits = 0;
-        // In normal form, words are what is between single spaces.
-        for word in letters[start..].split(|&byte| byte == b' ') {
-            let place = start..start + word.len();
-            start = place.end + 1;
-            if !word.is_empty() {
-                let hash = FxBuildHasher.hash_one(word);
-                bits |= 1 << (hash % 64);
-                words.push(Word { hash, letters: place });
+        // Every word ends at a space, and a step can be read from every letter on.
+        lowercase.push(b' ');
+        let length = lowercase.len();
+        lowercase.extend_from_slice(&[0; STEP]);
+        let (first, mut start) = (words.len(), 0);
+        for place in (0..length).step_by(STEP) {
+            let mut spaces = u8x16::new(step(lowercase, place)).simd_eq(u8x16::splat(b' ')).to_bitmask();
+            while spaces != 0 {
+                let end = place + spaces.trailing_zeros() as usize;
+                spaces &= spaces - 1;
+                let letters = end - start;
+                if letters >= STEP {
+                    words.push((STEP as u128) << HIGHEST | u128::from(long_words.number(&lowercase[start..end])));
+                } else if letters > 0 {
+                    let kept = (1 << (8 * letters)) - 1;
+                    words.push((letters as u128) << HIGHEST | u128::from_le_bytes(step(lowercase, start)) & kept);
+                }
+                start = end + 1;
             }
         }
-        if words.len() > first + 1 {
-            words[first..].sort_unstable_by(|a, b| a.cmp(b, letters));
+        if !words[first..].is_sorted_by(|a, b| a < b) {
+            words[first..].sort_unstable();
             let mut kept = first;
             for index in first + 1..words.len() {
-                if words[index].cmp(&words[kept], letters).is_ne() {
-                    kept += 1;
-                    words.swap(kept, index);
-                }
+                kept += usize::from(words[index] != words[kept]);
+                words[kept] = words[index];
             }
             words.truncate(kept + 1);
         }
+        // The highest bits of a product depend on all bits of its factors.
+        let bit = |word: &Word| ((*word ^ *word >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        let bits = words[first..].iter().fold(0, |bits, word| bits | 1 << bit(word));
         sets.push(WordSet { bits, words: first..words.len() });
     }
 
@@ -114,28 +122,25 @@ impl Texts {
             return true;
         }
         let (a, b) = (&self.sets[a as usize], &self.sets[b as usize]);
-        let shared = if a.bits & b.bits == 0 { 0 } else { self.shared(a, b) };
+        let words = |set: &WordSet| &self.words[set.words.clone()];
+        let shared = if a.bits & b.bits == 0 { 0 } else { shared(words(a), words(b)) };
         let union = a.words.len() + b.words.len() - shared;
         // Jaccard >= 0.6, in integers.
         shared == a.words.len().min(b.words.len()) || 5 * shared >= 3 * union
     }
+}
 
-    /// How many words two sets share.
-    fn shared(&self, a: &WordSet, b: &WordSet) -> usize {
-        let (mut a, mut b) = (&self.words[a.words.clone()], &self.words[b.words.clone()]);
-        let mut shared = 0;
-        while let ([first, rest @ ..], [other_first, other_rest @ ..]) = (a, b) {
-            match first.cmp(other_first, &self.letters) {
-                Ordering::Less => a = rest,
-                Ordering::Greater => b = other_rest,
-                Ordering::Equal => {
-                    (a, b) = (rest, other_rest);
-                    shared += 1;
-                }
-            }
-        }
-        shared
+/// How many words two sorted sets share.
+fn shared(a: &[Word], b: &[Word]) -> usize {
+    let (mut i, mut j, mut shared) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        let (first, second) = (a[i], b[j]);
+        // Without branches: which of them is less cannot be foreseen.
+        shared += usize::from(first == second);
+        i += usize::from(first <= second);
+        j += usize::from(first >= second);
     }
+    shared
 }
 
 /// How many predicted texts find a gold text, as the public TAB-PO code counts: each predicted
@@ -297,6 +302,27 @@ mod tests {
     fn items<const N: usize>(texts: &mut Texts, items: [(u32, u32, &str); N]) -> Vec<WordedItem> {
         let place = |start, end| (start < end).then(|| Span::new(start, end));
         items.into_iter().map(|(start, end, text)| (place(start, end), texts.number(text))).collect()
+    }
+
+    #[test]
+    fn words_of_every_length_are_told_apart() {
+        let mut texts = Texts::default();
+        let mut words: Vec<String> = (1..40).map(|length| "w".repeat(length)).collect();
+        words.extend((1..40).map(|length| format!("{}\0", "w".repeat(length))));
+        words.extend((0..20).map(|length| format!("\0{}é", "x".repeat(length))));
+        for (index, word) in words.iter().enumerate() {
+            for (other_index, other) in words.iter().enumerate() {
+                // Three words that are shared of four are enough, two of four are not.
+                for (rest, alike) in [("one two three", true), ("one two", index == other_index)] {
+                    let (a, b) = (format!("{word} {rest}"), format!("{rest} {other}").to_uppercase());
+                    let (a, b) = (texts.number(&a), texts.number(&b));
+                    assert_eq!(texts.alike(a, b), alike || index == other_index, "{word:?} {other:?}");
+                }
+            }
+            texts.clear();
+        }
+        let twice = texts.number("again and again and again");
+        assert_eq!(texts.sets[twice as usize].words.len(), 2);
     }
 
     #[test]
