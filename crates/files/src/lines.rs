@@ -1,6 +1,6 @@
 //! Reading a file of lines, many lines at a time.
 
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 
 use memchr::{memchr_iter, memrchr};
 
@@ -100,16 +100,6 @@ impl<R: Read> LineBlocks<R> {
     }
 }
 
-impl<R: Read + Seek> LineBlocks<R> {
-    /// Starts anew at the first line.
-    pub fn rewind(&mut self) -> io::Result<()> {
-        self.source.rewind()?;
-        (self.number, self.offset, self.failure) = (1, 0, None);
-        self.rest.clear();
-        Ok(())
-    }
-}
-
 impl Block {
     /// Whether it has no lines.
     pub fn is_empty(&self) -> bool {
@@ -118,16 +108,12 @@ impl Block {
 
     /// The lines in order.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        (0..self.ends.len()).map(|index| self.line(index).expect("the block has a line for each end"))
-    }
-
-    /// A line of the block, counted from 0.
-    #[inline]
-    pub fn line(&self, index: usize) -> Option<Line<'_>> {
-        let end = *self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        let (number, offset) = (self.number + index, self.offset + start as u64);
-        Some(Line { number, offset, bytes: &self.bytes[start..end] })
+        let mut start = 0;
+        (self.number..).zip(&self.ends).map(move |(number, &end)| {
+            let line = Line { number, offset: self.offset + start as u64, bytes: &self.bytes[start..end] };
+            start = end;
+            line
+        })
     }
 }
 

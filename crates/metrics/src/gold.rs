@@ -29,7 +29,7 @@ pub trait Gold: Send {
 }
 
 /// Documents of a slice that make a part.
-const PART: usize = 16;
+pub(crate) const PART: usize = 16;
 
 impl<'d> Gold for &'d [Document] {
     type Part = &'d [Document];

@@ -89,6 +89,11 @@ impl PredictedLine<'_> {
 }
 
 impl RunText {
+    /// How many runs there are.
+    pub(crate) fn run_count(&self) -> usize {
+        self.runs.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.runs.clear();
@@ -124,7 +129,7 @@ fn is_blank(line: &str) -> bool {
     line.trim_start().is_empty()
 }
 
-/// The fields that the index needs.
+/// The fields that say what a line is about.
 #[derive(Default, Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
@@ -134,7 +139,7 @@ struct Head<'a> {
     output: Option<IgnoredAny>,
     predicted_ner: Option<IgnoredAny>,
     predicted_relations: Option<IgnoredAny>,
-    /// Where the document's name ends in a line that was read quickly.
+    /// Where the document's name, and what blanks follow it, end in a line that was read quickly.
     #[serde(skip)]
     key_end: usize,
 }

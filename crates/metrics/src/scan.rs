@@ -77,9 +77,14 @@ impl<G: Gold> Supply<'_, G> {
 
 /// What came of a part.
 struct Outcome<T, E> {
-    scored: T,
-    /// What the source of gold has to know of each document.
+    /// What the source of gold has to know of each document that was read.
     entries: Vec<E>,
+    scored: Result<Scored<T>, EvaluationError>,
+}
+
+/// What scoring a part gave.
+struct Scored<T> {
+    result: T,
     missing_documents: Vec<String>,
     missing_units: u64,
 }
@@ -90,7 +95,7 @@ struct Results<T, E, S> {
     /// The part whose results are to be taken next.
     next: u64,
     /// Results of later ones.
-    waiting: BTreeMap<u64, Result<Outcome<T, E>, EvaluationError>>,
+    waiting: BTreeMap<u64, Outcome<T, E>>,
     /// Scorers whose results were taken.
     idle: Vec<T>,
     coverage: Coverage,
@@ -103,12 +108,7 @@ struct Results<T, E, S> {
 
 impl<T, E, S: FnMut(&mut T)> Results<T, E, S> {
     /// Adds what came of a part, and takes what is to be taken next.
-    fn add<G: Gold<Entry = E>>(
-        &mut self,
-        number: u64,
-        outcome: Result<Outcome<T, E>, EvaluationError>,
-        supply: &Supply<G>,
-    ) {
+    fn add<G: Gold<Entry = E>>(&mut self, number: u64, outcome: Outcome<T, E>, supply: &Supply<G>) {
         if number > self.next {
             self.waiting.insert(number, outcome);
             return;
@@ -116,7 +116,7 @@ impl<T, E, S: FnMut(&mut T)> Results<T, E, S> {
         let mut ready = Some(outcome);
         while let Some(outcome) = ready.filter(|_| !self.stopped) {
             self.next += 1;
-            if let Err(failure) = outcome.and_then(|outcome| self.take(outcome, &mut lock(&supply.gold).gold)) {
+            if let Err(failure) = self.take(outcome, &mut lock(&supply.gold).gold) {
                 self.failure = Some(failure);
                 self.stopped = true;
             }
@@ -124,13 +124,15 @@ impl<T, E, S: FnMut(&mut T)> Results<T, E, S> {
         }
     }
 
-    fn take<G: Gold<Entry = E>>(&mut self, mut outcome: Outcome<T, E>, gold: &mut G) -> Result<(), EvaluationError> {
-        self.coverage.documents += outcome.entries.len();
-        self.coverage.missing_documents.append(&mut outcome.missing_documents);
-        self.coverage.missing_units += outcome.missing_units;
+    fn take<G: Gold<Entry = E>>(&mut self, outcome: Outcome<T, E>, gold: &mut G) -> Result<(), EvaluationError> {
+        let documents = outcome.entries.len();
         outcome.entries.into_iter().try_for_each(|entry| gold.enter(entry))?;
-        (self.sink)(&mut outcome.scored);
-        self.idle.push(outcome.scored);
+        let mut scored = outcome.scored?;
+        self.coverage.documents += documents;
+        self.coverage.missing_documents.append(&mut scored.missing_documents);
+        self.coverage.missing_units += scored.missing_units;
+        (self.sink)(&mut scored.result);
+        self.idle.push(scored.result);
         Ok(())
     }
 }
@@ -193,10 +195,13 @@ pub(crate) fn scan<G: Gold, T: Send>(
         let (mut part, mut text) = (lock(&supply.gold).gold.empty_part(), RunText::default());
         let mut idle = None;
         while let Some((number, filled)) = supply.next(&mut part, &mut text) {
-            let scored = idle.take().unwrap_or_else(&begin);
-            let outcome = filled.and_then(|()| scorer.score(&part, &mut text, &supply, scored, &score));
+            let mut entries = Vec::new();
+            let scored = filled.and_then(|()| {
+                let result = idle.take().unwrap_or_else(&begin);
+                scorer.score(&part, &mut text, &supply, &mut entries, result, &score)
+            });
             let mut results = lock(&results);
-            results.add(number, outcome.map_err(explain), &supply);
+            results.add(number, Outcome { entries, scored: scored.map_err(explain) }, &supply);
             idle = results.idle.pop();
             if results.stopped || results.threads_ahead > 0 {
                 taken.notify_all();
@@ -246,17 +251,19 @@ impl<'a> Scorer<'a> {
         }
     }
 
-    /// Scores a part. `text` has its predictions if they are read in order.
+    /// Scores a part. `text` has its predictions if they are read in order; `entries` gets those of the
+    /// documents that were read.
     fn score<G: Gold, T>(
         &self,
         part: &G::Part,
         text: &mut RunText,
         supply: &Supply<G>,
-        mut scored: T,
+        entries: &mut Vec<G::Entry>,
+        mut result: T,
         score: impl Fn(&mut T, &DocumentUnits),
-    ) -> Result<Outcome<T, G::Entry>, EvaluationError> {
+    ) -> Result<Scored<T>, EvaluationError> {
         // Step by step for all of them, not document by document: the code of a step then stays at hand.
-        let (mut documents, mut entries) = (Vec::new(), Vec::new());
+        let mut documents = Vec::new();
         for read in G::read(part) {
             let (document, entry) = read?;
             documents.push(document);
@@ -265,6 +272,9 @@ impl<'a> Scorer<'a> {
         let documents = || documents.iter().map(Borrow::<Document>::borrow);
         let mut missing_documents = Vec::new();
         let runs = if self.in_order {
+            if text.run_count() != entries.len() {
+                return Err(EvaluationError::NotInOrder);
+            }
             (0..entries.len()).map(|index| index..index + 1).collect()
         } else {
             let mut predictions = lock(&supply.predictions);
@@ -292,9 +302,9 @@ impl<'a> Scorer<'a> {
             DocumentUnits { document, units }
         });
         for document in units.collect::<Vec<_>>() {
-            score(&mut scored, &document);
+            score(&mut result, &document);
         }
-        Ok(Outcome { scored, entries, missing_documents, missing_units })
+        Ok(Scored { result, missing_documents, missing_units })
     }
 
     /// Puts gold beside predicted for every unit of a document, and counts the units that lack a
@@ -340,6 +350,7 @@ mod tests {
     use tabpo_corpus::synthetic::ontology;
 
     use super::*;
+    use crate::gold::PART;
     use crate::prediction::UnitOutput;
 
     /// Goes through documents of which the first takes until the others are as far ahead as they may be;
@@ -354,7 +365,7 @@ mod tests {
         let score = |keys: &mut Vec<String>, units: &DocumentUnits| {
             keys.push(units.document.key.clone());
             if units.document.key == "0" {
-                while scored.load(Ordering::SeqCst) < AHEAD as usize * 16 {
+                while scored.load(Ordering::SeqCst) < AHEAD as usize * PART {
                     std::thread::yield_now();
                 }
                 // Time for the others to go on, if they would.
@@ -371,16 +382,16 @@ mod tests {
 
     #[test]
     fn results_come_in_order_and_no_thread_runs_away() {
-        let count = (AHEAD as usize + 100) * 16;
+        let count = (AHEAD as usize + 100) * PART;
         let expected: Vec<String> = (0..count).map(|number| number.to_string()).collect();
-        let bound = (AHEAD as usize + 1) * 16;
+        let bound = (AHEAD as usize + 1) * PART;
         let keys = keys_with_a_slow_start(count, |scored| assert!(scored <= bound, "{scored} documents"));
         assert_eq!(keys, expected);
     }
 
     #[test]
     fn no_thread_waits_for_one_that_panicked() {
-        let count = (AHEAD as usize + 100) * 16;
+        let count = (AHEAD as usize + 100) * PART;
         let run = || keys_with_a_slow_start(count, |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
     }

@@ -90,7 +90,8 @@ fn the_way_of_reading_changes_nothing() {
             assert_same(&files.in_order(&path, threads).expect("they are in order"), &expected);
         }
         // Blank lines are nothing, wherever they are and however many.
-        let path = files.write(format!("\n \n{}\n\n", lines.join(&"\n".repeat(300))).as_bytes());
+        let blank = " \r\n".repeat(300);
+        let path = files.write(format!("{blank}{}\n{blank} ", lines.join(&format!("\r\n{blank}"))).as_bytes());
         assert_same(&files.in_order(&path, 2).expect("they are in order"), &expected);
     }
 }
@@ -171,11 +172,38 @@ fn faults_are_left_to_the_index() {
         let explained = files.indexed(&path).map(|counts| counts.notes);
         assert!(matches!(explained, Err(EvaluationError::Invalid { .. })), "{shown}: {explained:?}");
     }
+    // Lines about nothing, where a document is expected to begin.
+    let last = lines.iter().position(|line| line.contains("\"ink-100\"")).expect("the document is there");
+    for fault in ["{}", "{\"sent\": 1}", "{\"doc_key\": \"ink-100\"}", "null"] {
+        let path = files.write(&with(last, fault.as_bytes()));
+        for threads in [1, 2] {
+            assert!(matches!(files.in_order(&path, threads), Err(EvaluationError::NotInOrder)), "{fault}");
+        }
+        assert!(matches!(files.indexed(&path), Err(EvaluationError::Invalid { .. })), "{fault}");
+    }
     // A document too few is no fault, but only the index can tell.
     let rest = lines.iter().filter(|line| !line.starts_with("{\"doc_key\": \"kiln-7\"")).cloned().collect::<Vec<_>>();
     let path = files.write(rest.join("\n").as_bytes());
     assert!(matches!(files.in_order(&path, 2), Err(EvaluationError::NotInOrder)));
     assert!(files.indexed(&path).expect("they fit").notes[0].contains("kiln-7"));
+}
+
+#[test]
+fn a_document_that_gold_lacks_is_noticed_at_the_end_of_a_part() {
+    let files = Files::new();
+    let lines = repeated("raw_sentences_ids.jsonl");
+    let unknown = lines[0].replacen("reef-0", "unknown", 1);
+    let path = files.write(format!("{}\n{unknown}", lines.join("\n")).as_bytes());
+    // Lines of blanks that are not of ASCII are no documents either, though they look like some.
+    for rest in ["", "\n\n", "\n\u{a0}\n", "\n\u{a0}\n\u{3000}\n"] {
+        std::fs::write(&files.gold, format!("{}{rest}", repeated("gold.jsonl").join("\n"))).expect("a write");
+        for threads in [1, 2] {
+            assert!(matches!(files.in_order(&path, threads), Err(EvaluationError::NotInOrder)), "{rest:?}");
+        }
+        let Err(EvaluationError::Invalid { line, found, .. }) = files.indexed(&path) else { panic!("{rest:?}") };
+        assert_eq!(line as usize, lines.len() + 1);
+        assert!(found.contains("`unknown`"), "{found}");
+    }
 }
 
 #[test]
@@ -189,7 +217,12 @@ fn faults_of_gold_are_found_however_it_is_read() {
     let twice: Vec<String> = lines.iter().map(|line| line.replace(&last, first)).collect();
     let mut broken = lines.clone();
     broken[lines.len() / 2].truncate(40);
+    // What comes first in the file is named first.
+    let mut both = lines.clone();
+    both[2].clone_from(&lines[1]);
+    both[3].truncate(40);
     let cases = [
+        (both, predictions.clone(), 2, "line 2"),
         (twice, predictions.replace(&last, first), repeats, "line 2"),
         (broken, predictions.clone(), lines.len() / 2, "EOF"),
     ];

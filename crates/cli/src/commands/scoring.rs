@@ -95,7 +95,8 @@ pub fn score<S: Scoring>(
         open(predictions).or_input()
     };
     let format = arguments.gold_format.map_or_else(|| Format::detect(gold), Ok).or_input()?;
-    let mut in_order = true;
+    // Gold that is no file may be there to be read only once.
+    let mut in_order = gold.is_file();
     while let Some(mut documents) = tabpo_corpus::stream(gold, format, ontology).or_input()? {
         match scoring.run(&mut documents, &mut open(in_order)?, ontology) {
             Err(EvaluationError::NotInOrder) if in_order => in_order = false,

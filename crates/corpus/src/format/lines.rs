@@ -163,7 +163,8 @@ impl<'a> Documents<'a> {
         DocumentLines { block: Block::default(), reader: self.part.reader }
     }
 
-    /// Replaces `part` by the next lines of the file; without any at its end.
+    /// Replaces `part` by the next lines of the file; without any at its end. Not to be mixed with the
+    /// iterator, which reads ahead.
     pub fn next_part(&mut self, part: &mut DocumentLines<'a>) -> Result<(), CorpusError> {
         self.blocks.fill(&mut part.block, PART).map_err(|source| CorpusError::read(part.reader.path, source))
     }

@@ -1,6 +1,7 @@
 //! Reading a prediction file that has its documents in the order of gold.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use memchr::memchr;
@@ -31,8 +32,8 @@ impl InOrder {
     pub(super) fn open(source: Box<dyn Source>) -> io::Result<Option<Self>> {
         let mut file = Self { source, kind: PredictionKind::Raw, rest: Vec::new(), ended: false };
         let mut text = Vec::new();
-        let end = file.line_end(&mut text, 0)?;
-        let first = str::from_utf8(&text[..end]).ok().and_then(plain_head);
+        let line = file.next_line(&mut text, 0)?;
+        let first = str::from_utf8(&text[line]).ok().and_then(plain_head);
         let kind = first.and_then(|head| head.kind());
         Ok(kind.map(|kind| Self { kind, ..file }))
     }
@@ -49,18 +50,24 @@ impl InOrder {
         self.source.rewind()
     }
 
-    /// Where the line that starts at `start` ends in a text, which gets more of the file if it has to.
-    fn line_end(&mut self, text: &mut Vec<u8>, start: usize) -> io::Result<usize> {
+    /// The first line from `start` on that is not blank, empty at the end of the file. The text gets more
+    /// of the file if it has to.
+    fn next_line(&mut self, text: &mut Vec<u8>, mut start: usize) -> io::Result<Range<usize>> {
         let mut searched = start;
         loop {
             if let Some(length) = memchr(b'\n', &text[searched..]) {
-                return Ok(searched + length + 1);
+                let end = searched + length + 1;
+                if !text[start..end].trim_ascii_start().is_empty() {
+                    return Ok(start..end);
+                }
+                (start, searched) = (end, end);
+            } else if self.ended {
+                let is_blank = text[start..].trim_ascii_start().is_empty();
+                return Ok(if is_blank { text.len() } else { start }..text.len());
+            } else {
+                searched = text.len();
+                self.ended = read_more(&mut self.source, text, STEP)? < STEP;
             }
-            searched = text.len();
-            if self.ended {
-                return Ok(searched);
-            }
-            self.ended = read_more(&mut self.source, text, STEP)? < STEP;
         }
     }
 
@@ -70,29 +77,29 @@ impl InOrder {
         runs.clear();
         bytes.clear();
         bytes.append(&mut self.rest);
-        let mut line_end = |bytes: &mut Vec<u8>, start| self.line_end(bytes, start).map_err(EvaluationError::io(path));
-        let (mut start, mut end) = (0, line_end(bytes, 0)?);
+        let kind = self.kind;
+        let mut next_line =
+            |bytes: &mut Vec<u8>, start| self.next_line(bytes, start).map_err(EvaluationError::io(path));
+        let mut line = next_line(bytes, 0)?;
         for _ in 0..documents {
-            let head = str::from_utf8(&bytes[start..end]).ok().and_then(plain_head);
-            let head = start..start + head.ok_or(EvaluationError::NotInOrder)?.key_end;
+            let start = line.start;
+            let head = str::from_utf8(&bytes[line.clone()]).ok().and_then(plain_head);
+            let head = head.filter(|head| head.kind() == Some(kind)).ok_or(EvaluationError::NotInOrder)?;
             // Lines that begin alike up to the end of the document's name are about the same document.
-            let mut line = start;
-            while bytes[line..].starts_with(&bytes[head.clone()]) {
-                line = end;
-                end = line_end(bytes, line)?;
+            let head = start..start + head.key_end;
+            while bytes[line.clone()].starts_with(&bytes[head.clone()]) {
+                line = next_line(bytes, line.end)?;
             }
             // Where it matters which line it is, the index says it.
-            runs.push((1, start..line));
-            start = line;
+            runs.push((1, start..line.start));
         }
-        self.rest.extend_from_slice(&bytes[start..]);
-        bytes.truncate(start);
+        self.rest.extend_from_slice(&bytes[line.start..]);
+        bytes.truncate(line.start);
         Ok(())
     }
 
     /// Fails if lines are left.
     pub(super) fn check_end(&self) -> Result<(), EvaluationError> {
-        let is_over = self.ended && self.rest.trim_ascii().is_empty();
-        if is_over { Ok(()) } else { Err(EvaluationError::NotInOrder) }
+        if self.ended && self.rest.is_empty() { Ok(()) } else { Err(EvaluationError::NotInOrder) }
     }
 }

@@ -1,6 +1,6 @@
 //! An index of a prediction file: where the lines of each document are.
 
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use crate::error::EvaluationError;
 /// An indexed prediction file, read document by document in any order.
 pub(super) struct Index {
     reader: BufReader<Box<dyn Source>>,
-    /// Where `reader` stands in the file.
-    position: u64,
+    /// Where `reader` stands in the file; `None` if that is not known, because reading failed.
+    position: Option<u64>,
     /// The number of each document, in the order of their first lines.
     documents: FxHashMap<Box<str>, u32>,
     /// The last run of each document.
@@ -113,7 +113,7 @@ impl Index {
             read.map_err(&io)?;
             std::mem::swap(&mut block, &mut next);
         }
-        let position = source.stream_position().map_err(&io)?;
+        let position = Some(source.stream_position().map_err(&io)?);
         let Builder { kind, documents, last_runs, runs, whole_documents, .. } = index;
         let kind = kind.ok_or_else(|| EvaluationError::invalid(path, 1, "the file holds no prediction".into()))?;
         let reader = BufReader::with_capacity(1 << 18, source);
@@ -153,12 +153,14 @@ impl Index {
             let start = text.bytes.len();
             let end = start + run.length as usize;
             text.bytes.resize(end, 0);
-            // A relative seek keeps what is buffered: files in the order of gold are read once.
-            self.reader
-                .seek_relative(run.offset as i64 - self.position as i64)
-                .and_then(|()| self.reader.read_exact(&mut text.bytes[start..end]))
+            let seek = match self.position.take() {
+                // This keeps what is buffered: files in the order of gold are read once.
+                Some(position) => self.reader.seek_relative(run.offset as i64 - position as i64),
+                None => self.reader.seek(SeekFrom::Start(run.offset)).map(|_| ()),
+            };
+            seek.and_then(|()| self.reader.read_exact(&mut text.bytes[start..end]))
                 .map_err(EvaluationError::io(path))?;
-            self.position = run.offset + u64::from(run.length);
+            self.position = Some(run.offset + u64::from(run.length));
             text.runs.push((run.number, start..end));
         }
         Ok(Some(first..text.runs.len()))
@@ -175,6 +177,9 @@ impl Index {
         let (asked, ends) = &self.asked;
         let mut start = 0;
         let asked = ends.iter().map(|&end| &asked[std::mem::replace(&mut start, end)..end]);
+        // Threads ask in whatever order; of equally near keys it is always the same that is named.
+        let mut asked: Vec<&str> = asked.collect();
+        asked.sort_unstable();
         let hint = nearest(key, asked).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         Err(EvaluationError::invalid(path, line, format!("the gold corpus has no document `{key}`{hint}")))
     }
