@@ -205,7 +205,7 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
 }
 
 impl Predictions {
-    /// Opens and indexes a prediction file; `.gz` files are unpacked in memory.
+    /// Opens and indexes a prediction file; `.gz` files and pipes are held in memory.
     pub fn open(path: &Path) -> Result<Self, EvaluationError> {
         Self::index(source(path)?, path)
     }
@@ -300,13 +300,17 @@ impl Predictions {
     }
 }
 
-/// The bytes of a file, unpacked.
+/// The bytes of a file, unpacked. What can be read only once, a pipe for example, is held in memory.
 fn source(path: &Path) -> Result<Box<dyn Source>, EvaluationError> {
-    let file = File::open(path).map_err(EvaluationError::io(path))?;
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        let mut bytes = Vec::new();
-        MultiGzDecoder::new(BufReader::new(file)).read_to_end(&mut bytes).map_err(EvaluationError::io(path))?;
-        return Ok(Box::new(Cursor::new(bytes)));
-    }
-    Ok(Box::new(file))
+    let mut file = File::open(path).map_err(EvaluationError::io(path))?;
+    let mut bytes = Vec::new();
+    let read = if path.extension().is_some_and(|extension| extension == "gz") {
+        MultiGzDecoder::new(BufReader::new(file)).read_to_end(&mut bytes)
+    } else if path.is_file() {
+        return Ok(Box::new(file));
+    } else {
+        file.read_to_end(&mut bytes)
+    };
+    read.map_err(EvaluationError::io(path))?;
+    Ok(Box::new(Cursor::new(bytes)))
 }

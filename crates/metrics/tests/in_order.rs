@@ -108,6 +108,23 @@ fn predictions_can_be_gone_through_again() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_once() {
+    let files = Files::new();
+    let text = repeated("raw_sentences_ids.jsonl").join("\n");
+    let expected = files.indexed(&files.write(text.as_bytes())).expect("they fit");
+    let pipe = files.folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("a Unix tool").success());
+    for open in [Predictions::open, Predictions::open_in_order] {
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| std::fs::write(&pipe, &text).expect("a write"));
+            files.count(open(&pipe).expect("valid predictions"), 2)
+        });
+        assert_same(&found.expect("they fit"), &expected);
+    }
+}
+
 #[test]
 fn what_is_not_in_order_is_noticed_and_counted_by_the_index() {
     let files = Files::new();
