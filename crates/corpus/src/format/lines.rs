@@ -52,9 +52,9 @@ const PART: usize = 1 << 17;
 
 /// Documents of a JSONL file, one at a time. After an error the iterator ends.
 ///
-/// As an iterator it reads many documents at once, in parallel. Who has threads of his own takes
-/// [parts](Documents::next_part) of the file instead, reads them where he likes, and
-/// [enters](Documents::enter) the documents in their order.
+/// As an iterator it reads many documents at once, in parallel. A caller with threads of its own takes
+/// [parts](Documents::next_part) of the file instead, [reads](DocumentLines::documents) them in any
+/// thread, and [enters](Documents::enter) the documents in their order.
 pub struct Documents<'a> {
     blocks: LineBlocks<File>,
     part: DocumentLines<'a>,
