@@ -6,8 +6,8 @@
 Gold (DyGIE) and predictions are repeated, each copy under document keys of its own, into a temporary
 folder. The evaluator is called as `python SCRIPT GOLD PRED` and is expected to bootstrap nothing, so
 tabpo is told the same unless --resamples says otherwise. Both run in turn in every round, with their
-files in memory; printed as JSON are the medians of wall time and processor time (start of the process included), the medians of
-the ratios, and the largest resident size of each.
+files in memory; printed as JSON are the medians of wall time and processor time (start of the process
+included), the medians of the ratios, and the largest resident size of each.
 """
 
 import argparse

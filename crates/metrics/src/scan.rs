@@ -143,9 +143,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Calls its function if the thread panics, so that no other waits for it.
-struct OnPanic<F: FnMut()>(F);
+struct OnPanic<F: Fn()>(F);
 
-impl<F: FnMut()> Drop for OnPanic<F> {
+impl<F: Fn()> Drop for OnPanic<F> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             (self.0)();
@@ -354,7 +354,8 @@ mod tests {
     use crate::prediction::UnitOutput;
 
     /// Goes through documents of which the first takes until the others are as far ahead as they may be;
-    /// then `then` is called with the number of documents that they have scored. Returns the documents in the order in which they were taken.
+    /// then `then` is called with the number of documents that they have scored. Returns the documents
+    /// in the order in which they were taken.
     fn keys_with_a_slow_start(documents: usize, then: impl Fn(usize) + Sync) -> Vec<String> {
         let document = |number: usize| Document { key: number.to_string(), ..Document::default() };
         let gold: Vec<Document> = (0..documents).map(document).collect();

@@ -171,6 +171,7 @@ fn faults_are_left_to_the_index() {
     let of_nothing = lines[middle].replacen("\"doc_key\": \"", "\"doc_key\": \"un", 1);
     let far_sentence = format!("{key}, \"sent\": 99, \"output\": \"\"}}");
     let twice = format!("{}\n{}", lines[middle], lines[middle]);
+    let no_output = format!("{key}, \"sent\": 0, \"output\": null}}");
     let cut = &lines[middle].as_bytes()[..lines[middle].len() / 2];
     let faults: [&[u8]; 7] = [
         cut,
@@ -179,7 +180,7 @@ fn faults_are_left_to_the_index() {
         of_nothing.as_bytes(),
         far_sentence.as_bytes(),
         twice.as_bytes(),
-        format!("{key}, \"sent\": 0, \"output\": null}}").into_bytes().leak(),
+        no_output.as_bytes(),
     ];
     for fault in faults {
         let path = files.write(&with(middle, fault));
