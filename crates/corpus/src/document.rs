@@ -15,7 +15,7 @@ pub struct Span {
 }
 
 /// An entity mention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Mention {
     /// Where it stands.
     pub span: Span,
@@ -27,7 +27,7 @@ pub struct Mention {
 
 /// A relation between two mentions of the same document, named by their positions in
 /// [`Document::mentions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Relation {
     /// Position of the first argument in [`Document::mentions`].
     pub head: u32,
@@ -43,7 +43,7 @@ pub struct Relation {
 /// partition the tokens; mentions are sorted by (start, end, label), without duplicates, within one
 /// sentence each or (for formats without sentences) within the document; relations are sorted,
 /// without duplicates, and connect two different mentions.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Document {
     /// The name of the document, unique in its corpus.
     pub key: String,

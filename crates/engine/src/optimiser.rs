@@ -1,12 +1,14 @@
 //! `AdamW` with decoupled weight decay (arXiv 1711.05101).
 
+use serde::Serialize;
+
 use crate::gradients::Gradients;
 use crate::lora::Lora;
 use crate::model::Model;
 use crate::real::Real;
 
 /// The settings of [`AdamW`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AdamWConfig {
     /// Decay of the first moment.
     pub beta1: f64,

@@ -1,16 +1,17 @@
 //! Which kinds of edits, and from which sources, in which proportion.
 
+use serde::Serialize;
 use tabpo_ontology::nearest;
 use thiserror::Error;
 
 use crate::{Kind, ModeRates, Source};
 
 /// The share of every kind of edit; sums to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mix([f64; Kind::ALL.len()]);
 
 /// The share of every source among the edits of a kind; sums to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SourceShares([f64; Source::ALL.len()]);
 
 /// A list of shares that cannot be read.

@@ -16,16 +16,6 @@ pub enum ReportError {
         /// What the system said.
         source: io::Error,
     },
-    /// A line of a metrics file that is no record.
-    #[error("{}:{line}: expected a JSON object with a string `kind`: {found}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// What the parser said.
-        found: String,
-    },
     /// A value given for a log record that does not serialise to a JSON object.
     #[error("a record of kind `{kind}` must be a JSON object, found {found}")]
     NotAnObject {

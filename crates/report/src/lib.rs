@@ -18,7 +18,7 @@ pub use input::{
     MetricColumn, PairView, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit,
     StageTime, SystemKind, SystemRow, Verdict,
 };
-pub use metrics_log::{MetricsLog, Record, read_metrics};
+pub use metrics_log::{LoggedRecords, MetricsLog, Record, damaged_path, read_metrics};
 pub use table::{Alignment, Format, Table};
 pub use tensorboard::{EventWriter, Scalar, masked_crc32c};
 pub use write::write_report;

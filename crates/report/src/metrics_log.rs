@@ -2,7 +2,8 @@
 //!
 //! A record is written with a single write of the line and its end. A kill can therefore leave at
 //! most one torn line, the last, which has no line end: readers leave it out, and reopening for
-//! writing cuts it off.
+//! writing cuts it off. Any other line that is no record was damaged later: it costs itself alone, and
+//! reopening moves it to a file beside the log.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -30,6 +31,16 @@ pub struct Record {
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    damaged: Vec<usize>,
+}
+
+/// What a log holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoggedRecords {
+    /// Its records in order.
+    pub records: Vec<Record>,
+    /// Numbers, from 1, of the lines that are no records.
+    pub damaged: Vec<usize>,
 }
 
 impl MetricsLog {
@@ -41,21 +52,37 @@ impl MetricsLog {
     /// As [`MetricsLog::open`], but first drops the records that `keep` refuses: a run that resumes
     /// from a checkpoint drops what it logged after it, so that no step appears twice.
     pub fn resume(path: &Path, keep: impl Fn(&Record) -> bool) -> Result<Self, ReportError> {
+        let mut damaged = Vec::new();
         if path.exists() {
-            let text = fs::read_to_string(path).map_err(ReportError::io(path, "read"))?;
-            let mut kept = String::with_capacity(text.len());
-            for (line, record) in parse(path, &text)? {
-                if keep(&record) {
-                    kept.push_str(line);
-                    kept.push('\n');
-                }
+            let bytes = fs::read(path).map_err(ReportError::io(path, "read"))?;
+            let (mut kept, mut broken) = (Vec::with_capacity(bytes.len()), Vec::new());
+            for (number, line, record) in lines(&bytes) {
+                let to = match record {
+                    Some(record) if keep(&record) => &mut kept,
+                    Some(_) => continue,
+                    None => {
+                        damaged.push(number);
+                        &mut broken
+                    }
+                };
+                to.extend_from_slice(line);
+                to.push(b'\n');
             }
-            if kept != text {
-                replace_file(path, kept.as_bytes())?;
+            if !broken.is_empty() {
+                append(&damaged_path(path), &broken)?;
+            }
+            if kept != bytes {
+                replace_file(path, &kept)?;
             }
         }
         let opened = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { path: path.to_path_buf(), file: opened.map_err(ReportError::io(path, "open"))? })
+        Ok(Self { path: path.to_path_buf(), file: opened.map_err(ReportError::io(path, "open"))?, damaged })
+    }
+
+    /// Numbers, from 1, of the lines that were no records when the log was opened. They stand in
+    /// the file at [`damaged_path`] now.
+    pub fn damaged(&self) -> &[usize] {
+        &self.damaged
     }
 
     /// Appends `value`, which must serialise to a JSON object without a key `kind`, and returns the
@@ -104,21 +131,35 @@ impl Record {
     }
 }
 
-/// Reads all records of a log; a torn last line is left out, a broken line before it is an error.
-pub fn read_metrics(path: &Path) -> Result<Vec<Record>, ReportError> {
-    let text = fs::read_to_string(path).map_err(ReportError::io(path, "read"))?;
-    Ok(parse(path, &text)?.into_iter().map(|(_, record)| record).collect())
+/// Reads all records of a log; a torn last line is left out without a word.
+pub fn read_metrics(path: &Path) -> Result<LoggedRecords, ReportError> {
+    let bytes = fs::read(path).map_err(ReportError::io(path, "read"))?;
+    let mut log = LoggedRecords::default();
+    for (number, _, record) in lines(&bytes) {
+        match record {
+            Some(record) => log.records.push(record),
+            None => log.damaged.push(number),
+        }
+    }
+    Ok(log)
 }
 
-fn parse<'a>(path: &Path, text: &'a str) -> Result<Vec<(&'a str, Record)>, ReportError> {
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let lines = whole.split('\n').enumerate().filter(|(_, line)| !line.is_empty());
-    lines
-        .map(|(index, line)| match serde_json::from_str(line) {
-            Ok(record) => Ok((line, record)),
-            Err(error) => {
-                Err(ReportError::Record { path: path.to_path_buf(), line: index + 1, found: error.to_string() })
-            }
-        })
-        .collect()
+/// Where the lines of a log go that are no records.
+pub fn damaged_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    PathBuf::from(name)
+}
+
+fn append(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    let mut file = opened.map_err(ReportError::io(path, "open"))?;
+    file.write_all(bytes).and_then(|()| file.sync_data()).map_err(ReportError::io(path, "append to"))
+}
+
+/// The whole lines of a log with their numbers, from 1, and their records.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], Option<Record>)> {
+    let end = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+    let numbered = bytes[..end].split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    numbered.map(|(index, line)| (index + 1, line, serde_json::from_slice(line).ok()))
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use tabpo_report::{MetricsLog, ReportError, read_metrics};
+use tabpo_report::{MetricsLog, ReportError, damaged_path, read_metrics};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Step {
@@ -21,7 +21,7 @@ fn records_come_back_as_they_were_written() {
     log.append("sft-step", &Step { step: 1, loss: 0.1 + 0.2 }).unwrap();
     log.append("evaluation", &serde_json::json!({"split": "test", "ner": 0.5})).unwrap();
     log.sync().unwrap();
-    let records = read_metrics(&path).unwrap();
+    let records = read_metrics(&path).unwrap().records;
     assert_eq!(records[0].get::<Step>(), Some(Step { step: 1, loss: 0.1 + 0.2 }));
     assert_eq!((records[0].step(), records[1].step()), (Some(1), None));
     assert_eq!(records[1].number("ner"), Some(0.5));
@@ -42,18 +42,29 @@ fn resuming_drops_what_was_logged_after_the_checkpoint() {
     drop(log);
     let mut log = MetricsLog::resume(&path, |record| record.step().is_none_or(|step| step < 4)).unwrap();
     log.append("step", &Step { step: 4, loss: 2.0 }).unwrap();
-    let steps: Vec<Option<u64>> = read_metrics(&path).unwrap().iter().map(tabpo_report::Record::step).collect();
+    let steps: Vec<Option<u64>> = read_metrics(&path).unwrap().records.iter().map(tabpo_report::Record::step).collect();
     assert_eq!(steps, [0, 1, 2, 3, 4].map(Some));
 }
 
 #[test]
-fn a_broken_line_in_the_middle_is_an_error_with_its_number() {
+fn a_damaged_line_costs_itself_alone_and_is_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metrics.jsonl");
-    fs::write(&path, "{\"kind\":\"a\"}\n{\"kind\":\n{\"kind\":\"b\"}\n").unwrap();
-    let error = read_metrics(&path).unwrap_err();
-    assert!(matches!(error, ReportError::Record { line: 2, .. }), "{error}");
-    assert!(MetricsLog::open(&path).is_err());
+    let mut bytes = Vec::new();
+    for line in [&b"{\"kind\":\"a\"}"[..], b"x\"kind\":\"b\"}", b"{\"kind\":\"\xff\"}", b"[]", b"{\"kind\":\"c\"}"] {
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+    }
+    fs::write(&path, &bytes).unwrap();
+    let kinds = || {
+        let log = read_metrics(&path).unwrap();
+        (log.records.into_iter().map(|record| record.kind).collect::<Vec<_>>(), log.damaged)
+    };
+    assert_eq!(kinds(), (vec!["a".to_owned(), "c".to_owned()], vec![2, 3, 4]));
+    assert_eq!(MetricsLog::open(&path).unwrap().damaged(), [2, 3, 4]);
+    assert_eq!(kinds(), (vec!["a".to_owned(), "c".to_owned()], Vec::new()));
+    assert_eq!(fs::read(damaged_path(&path)).unwrap(), b"x\"kind\":\"b\"}\n{\"kind\":\"\xff\"}\n[]\n");
+    assert!(MetricsLog::open(&path).unwrap().damaged().is_empty());
 }
 
 #[test]
@@ -81,9 +92,9 @@ proptest! {
         let kept = &bytes[..(bytes.len() as f64 * cut) as usize];
         let whole = kept.split(|&byte| byte == b'\n').count() - 1;
         fs::File::create(&path).unwrap().write_all(kept).unwrap();
-        prop_assert_eq!(read_metrics(&path).unwrap().len(), whole);
+        prop_assert_eq!(read_metrics(&path).unwrap().records.len(), whole);
         MetricsLog::open(&path).unwrap().append("step", &Step { step: 99, loss: 0.0 }).unwrap();
-        let records = read_metrics(&path).unwrap();
+        let records = read_metrics(&path).unwrap().records;
         prop_assert_eq!(records.len(), whole + 1);
         prop_assert_eq!(records[whole].step(), Some(99));
     }

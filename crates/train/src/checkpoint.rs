@@ -1,8 +1,8 @@
-//! The state of an interrupted run, in one file that is replaced whole.
+//! The state of an interrupted run, in one file that is replaced whole and carries a digest of itself.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use crate::{Best, Cursor, Policy, TrainError, TrainSummary};
 
 /// Key of the state in the file's metadata.
 const STATE: &str = "tabpo";
+/// Key of the digest of state and tensors in the file's metadata.
+const DIGEST: &str = "blake3";
 
 /// Everything but tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +48,8 @@ pub(crate) fn write<R: Real>(
         tensors.push((format!("second.{}", moments.name), Tensor::of(shape(), &moments.second)));
     }
     let state = serde_json::to_string(state).expect("a state of numbers and strings is JSON");
-    let metadata = HashMap::from([(STATE.to_owned(), state)]);
+    let digest = digest(&state, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes)));
+    let metadata = HashMap::from([(STATE.to_owned(), state), (DIGEST.to_owned(), digest)]);
 
     let mut unwritable = None;
     let written = tabpo_files::replace_by_path(path, |temporary| {
@@ -68,56 +71,106 @@ pub(crate) struct Resumed<R> {
     pub(crate) best: Option<Vec<Vec<R>>>,
 }
 
-/// Reads a checkpoint into `policy`. `None` where there is none or it is of another run.
+/// What stands where a checkpoint would be.
+pub(crate) enum Found<R> {
+    /// No file.
+    Nothing,
+    /// A sound checkpoint of another run.
+    OtherRun,
+    /// Something else than what was written.
+    Damaged(String),
+    /// The checkpoint of the run; the policy has its parameters.
+    Resumed(Resumed<R>),
+}
+
+/// Reads a checkpoint into `policy`, which is changed only where the whole file is sound.
 pub(crate) fn read<R: Real>(
     path: &Path,
     run: &str,
     policy: &mut Policy<'_, R>,
     config: AdamWConfig,
-) -> Result<Option<Resumed<R>>, TrainError> {
+) -> Result<Found<R>, TrainError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(source) => return Err(TrainError::Io { path: path.to_path_buf(), source }),
     };
-    let refuse = |error: safetensors::SafeTensorError| broken(path, &format!("not a checkpoint: {error}"));
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(refuse)?;
-    let state: State = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|metadata| serde_json::from_str(metadata.get(STATE)?).ok())
-        .ok_or_else(|| broken(path, "not a checkpoint of a training run"))?;
-    if state.run != run {
-        return Ok(None);
-    }
-    let tensors = SafeTensors::deserialize(&bytes).map_err(refuse)?;
-    let shapes = policy.shapes();
-    for ((name, shape), parameter) in shapes.iter().zip(policy.parameters_mut()) {
-        let values: Vec<R> = elements(path, &tensors, &format!("parameter.{name}"), shape)?;
-        parameter.copy_from_slice(&values);
-    }
-    let best = match state.best {
-        None => None,
-        Some(_) => Some(
-            shapes
-                .iter()
-                .map(|(name, shape)| elements(path, &tensors, &format!("best.{name}"), shape))
-                .collect::<Result<_, _>>()?,
-        ),
+    let (state, tensors) = match sound(&bytes) {
+        Ok(sound) => sound,
+        Err(problem) => return Ok(Found::Damaged(problem)),
     };
+    if state.run != run {
+        return Ok(Found::OtherRun);
+    }
+    Ok(match restore(state, &tensors, policy, config) {
+        Ok(resumed) => Found::Resumed(resumed),
+        Err(problem) => Found::Damaged(problem),
+    })
+}
+
+/// Moves a damaged checkpoint out of the way of the next one, and returns its new place.
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, TrainError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    let place = PathBuf::from(name);
+    std::fs::rename(path, &place).map_err(|source| TrainError::Io { path: path.to_path_buf(), source })?;
+    Ok(place)
+}
+
+/// State and tensors of a file whose digest is right, or what is wrong.
+fn sound(bytes: &[u8]) -> Result<(State, SafeTensors<'_>), String> {
+    let refuse = |error: safetensors::SafeTensorError| format!("not a checkpoint: {error}");
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(refuse)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(refuse)?;
+    let metadata = header.metadata().as_ref().ok_or("not a checkpoint of a training run")?;
+    let text = metadata.get(STATE).ok_or("not a checkpoint of a training run")?;
+    let parts = tensors.iter().map(|(name, tensor)| (name, tensor.data()));
+    if metadata.get(DIGEST) != Some(&digest(text, parts)) {
+        return Err("its digest does not fit its content".to_owned());
+    }
+    let state = serde_json::from_str(text).map_err(|error| format!("its state cannot be read: {error}"))?;
+    Ok((state, tensors))
+}
+
+/// Digest of a state and of tensors by name, in any order.
+fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_unstable_by_key(|&(name, _)| name);
+    let mut hasher = blake3::Hasher::new();
+    for part in
+        std::iter::once(state.as_bytes()).chain(tensors.iter().flat_map(|&(name, data)| [name.as_bytes(), data]))
+    {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn restore<R: Real>(
+    state: State,
+    tensors: &SafeTensors<'_>,
+    policy: &mut Policy<'_, R>,
+    config: AdamWConfig,
+) -> Result<Resumed<R>, String> {
+    let shapes = policy.shapes();
+    let of_policy = |kind: &str| -> Result<Vec<Vec<R>>, String> {
+        shapes.iter().map(|(name, shape)| elements(tensors, &format!("{kind}.{name}"), shape)).collect()
+    };
+    let parameters = of_policy("parameter")?;
+    let best = state.best.map(|_| of_policy("best")).transpose()?;
     let moments = shapes
-        .into_iter()
+        .iter()
         .map(|(name, shape)| {
             Ok(Moments {
-                first: elements(path, &tensors, &format!("first.{name}"), &shape)?,
-                second: elements(path, &tensors, &format!("second.{name}"), &shape)?,
-                name,
-                shape,
+                first: elements(tensors, &format!("first.{name}"), shape)?,
+                second: elements(tensors, &format!("second.{name}"), shape)?,
+                name: name.clone(),
+                shape: shape.clone(),
             })
         })
-        .collect::<Result<_, TrainError>>()?;
+        .collect::<Result<_, String>>()?;
     let optimiser = AdamW::restore(config, state.cursor.step, moments);
-    Ok(Some(Resumed { state, optimiser, best }))
+    policy.restore(&parameters);
+    Ok(Resumed { state, optimiser, best })
 }
 
 fn broken(path: &Path, message: &str) -> TrainError {
@@ -125,16 +178,11 @@ fn broken(path: &Path, message: &str) -> TrainError {
 }
 
 /// The elements of a tensor that must have this shape.
-fn elements<T: bytemuck::Pod>(
-    path: &Path,
-    tensors: &SafeTensors<'_>,
-    name: &str,
-    shape: &[usize],
-) -> Result<Vec<T>, TrainError> {
-    let tensor = tensors.tensor(name).map_err(|error| broken(path, &error.to_string()))?;
+fn elements<T: bytemuck::Pod>(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<T>, String> {
+    let tensor = tensors.tensor(name).map_err(|error| error.to_string())?;
     if tensor.shape() != shape || tensor.dtype() != dtype::<T>() {
         let found = format!("{:?} {:?}", tensor.dtype(), tensor.shape());
-        return Err(broken(path, &format!("tensor {name} is {found}, not {:?} {shape:?}", dtype::<T>())));
+        return Err(format!("tensor {name} is {found}, not {:?} {shape:?}", dtype::<T>()));
     }
     // Copied as bytes: those of the file need not be aligned.
     let mut values = vec![T::zeroed(); tensor.data().len() / size_of::<T>()];

@@ -33,7 +33,7 @@ pub use loss::Comparison;
 pub use memory::{MemoryPlan, MemoryRequest};
 pub use packing::{MicroBatch, epoch_order, pack};
 pub use policy::{Policy, reference_identity, tokenizer_digest};
-pub use record::{Best, Observer, StepRecord, Timing, TrainOutcome, TrainSummary};
+pub use record::{Best, Observer, StepRecord, Timing, TrainOutcome, TrainSummary, UnusedCheckpoint};
 pub use reference::{ReferenceCache, ReferenceIdentity, ReferenceKey};
 pub use schedule::{Decay, Schedule, TrainBudget};
 pub use settings::{TokenCount, TrainSettings};

@@ -4,7 +4,7 @@ use tabpo_engine::{ForwardOptions, Lora, Model, Real, Workspace, forward};
 
 use crate::packing::MicroBatch;
 use crate::trie::{ExampleTargets, gather};
-use crate::{ReferenceCache, ReferenceIdentity, TokenisedExample, TrainError, pack};
+use crate::{ReferenceCache, ReferenceIdentity, TokenisedAnswer, TokenisedExample, TrainError, pack};
 
 /// Log-probs of the answers of one example, one a token.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,35 +24,32 @@ impl ExampleLogProbs {
         }
     }
 
-    /// Those that a cache holds for an example, if it holds all.
+    /// Those that a cache holds for an example.
     pub fn cached(cache: &ReferenceCache, identity: &ReferenceIdentity, example: &TokenisedExample) -> Option<Self> {
-        let find = |answer: &[u32]| {
-            let found = cache.get(&identity.key(&example.prompt, answer))?;
-            // A record of another length would be of another answer with the same digest.
-            (found.len() == answer.len()).then(|| found.to_vec())
+        let mut rest = cache.get(&identity.key(example))?;
+        let mut next = |answer: &TokenisedAnswer| {
+            let (own, others) = rest.split_at_checked(answer.tokens.len())?;
+            rest = others;
+            Some(own.to_vec())
         };
-        Some(Self {
-            chosen: find(&example.chosen.tokens)?,
-            rejected: example.rejected.iter().map(|r| find(&r.answer.tokens)).collect::<Option<_>>()?,
-        })
+        let chosen = next(&example.chosen)?;
+        let rejected = example.rejected.iter().map(|rejected| next(&rejected.answer)).collect::<Option<_>>()?;
+        Some(Self { chosen, rejected })
     }
 
-    /// Adds them to a cache.
+    /// Adds them to a cache that does not have them.
     pub fn store(
         &self,
         cache: &mut ReferenceCache,
         identity: &ReferenceIdentity,
         example: &TokenisedExample,
     ) -> Result<(), TrainError> {
-        let answers = std::iter::once(&example.chosen).chain(example.rejected.iter().map(|r| &r.answer));
-        let values = std::iter::once(&self.chosen).chain(&self.rejected);
-        for (answer, log_probs) in answers.zip(values) {
-            let key = identity.key(&example.prompt, &answer.tokens);
-            if cache.get(&key).is_none() {
-                cache.insert(key, log_probs)?;
-            }
+        let key = identity.key(example);
+        if cache.get(&key).is_some() {
+            return Ok(());
         }
-        Ok(())
+        let values: Vec<f64> = self.chosen.iter().chain(self.rejected.iter().flatten()).copied().collect();
+        cache.insert(key, &values)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tabpo_answer::Role;
@@ -86,10 +87,28 @@ pub struct StepRecord {
     pub timing: Timing,
 }
 
+/// A checkpoint that a run does not go on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnusedCheckpoint {
+    /// It was made under other settings, from another start or on other data. The run's first
+    /// checkpoint replaces it.
+    OtherRun,
+    /// It is not what was written.
+    Damaged {
+        /// What is wrong with it.
+        problem: String,
+        /// Where it was put, out of the way of the run's own.
+        moved_to: PathBuf,
+    },
+}
+
 /// Follows a run. Every method has a default that does nothing.
 pub trait Observer<R: Real> {
     /// The run goes on from a checkpoint made after `step` steps.
     fn resumed(&mut self, _step: u64) {}
+
+    /// There is a checkpoint that the run cannot go on from; it starts anew.
+    fn unused_checkpoint(&mut self, _checkpoint: &UnusedCheckpoint) {}
 
     /// `done` of the examples that need reference log-probs have theirs.
     fn reference(&mut self, _done: u64) {}

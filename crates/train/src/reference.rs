@@ -5,10 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::TrainError;
+use serde::Serialize;
 
-/// Starts every record; a reader that lost its place looks for the next one.
-const MARKER: [u8; 4] = *b"RLP1";
+use crate::{TokenisedExample, TrainError};
+
+/// Starts every record; a reader that lost its place looks for the next one. Its number is that of the
+/// meaning of keys: records of an older one are passed over.
+const MARKER: [u8; 4] = *b"RLP2";
 /// Marker, key and number of values.
 const HEADER: usize = 4 + 32 + 4;
 /// Leading bytes of the BLAKE3 digest of everything before it.
@@ -16,13 +19,13 @@ const CHECKSUM: usize = 16;
 
 /// What a reference log-prob depends on besides its tokens: digests of the model's weights, of the
 /// adapter and of the tokenizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ReferenceIdentity([u8; 32]);
 
 impl ReferenceIdentity {
     /// The identity of a reference. `adapter` is `None` where there is no adapter.
     pub fn new(model: &[u8; 32], adapter: Option<&[u8; 32]>, tokenizer: &[u8; 32]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("tabpo reference identity 1");
+        let mut hasher = blake3::Hasher::new_derive_key("tabpo reference identity 2");
         hasher.update(model);
         hasher.update(&[u8::from(adapter.is_some())]);
         hasher.update(adapter.unwrap_or(&[0; 32]));
@@ -30,18 +33,25 @@ impl ReferenceIdentity {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// The name under which log-probs of `answer` after `prompt` are stored.
-    pub fn key(&self, prompt: &[u32], answer: &[u32]) -> ReferenceKey {
+    /// The name under which log-probs of the answers of an example are stored.
+    ///
+    /// It covers all of the example's tokens, because the answers are computed together: in which
+    /// order the engine sums over an answer depends on where the others leave it. A name for each
+    /// answer alone would give whichever value was computed first, so that the last bits of a run
+    /// would depend on what had been run before.
+    pub fn key(&self, example: &TokenisedExample) -> ReferenceKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&(prompt.len() as u64).to_le_bytes());
-        for token in prompt.iter().chain(answer) {
-            hasher.update(&token.to_le_bytes());
+        for part in std::iter::once(&example.prompt).chain(example.answers().map(|answer| &answer.tokens)) {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            for token in part {
+                hasher.update(&token.to_le_bytes());
+            }
         }
         ReferenceKey(*hasher.finalize().as_bytes())
     }
 }
 
-/// Digest of model, adapter, tokenizer, prompt and answer.
+/// Digest of model, adapter, tokenizer and example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReferenceKey([u8; 32]);
 
@@ -80,7 +90,7 @@ impl ReferenceCache {
         self.damaged
     }
 
-    /// Number of answers whose log-probs are known.
+    /// Number of examples whose log-probs are known.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -90,7 +100,7 @@ impl ReferenceCache {
         self.entries.is_empty()
     }
 
-    /// The log-probs stored under `key`, one a token of the answer.
+    /// The log-probs stored under `key`, one a token of the chosen answer and then of each rejected one.
     pub fn get(&self, key: &ReferenceKey) -> Option<&[f64]> {
         self.entries.get(key).map(AsRef::as_ref)
     }
@@ -167,16 +177,28 @@ fn read_record(bytes: &[u8]) -> Option<(ReferenceKey, Box<[f64]>, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{RejectedAnswer, TokenisedAnswer};
 
     fn identity(model: u8) -> ReferenceIdentity {
         ReferenceIdentity::new(&[model; 32], None, &[2; 32])
+    }
+
+    /// An example with these answers, the first of them chosen.
+    fn example(prompt: &[u32], answers: &[&[u32]]) -> TokenisedExample {
+        let mut answers = answers.iter().map(|answer| TokenisedAnswer::unlabelled(answer.to_vec()));
+        TokenisedExample {
+            id: String::new(),
+            prompt: prompt.to_vec(),
+            chosen: answers.next().expect("an example has a chosen answer"),
+            rejected: answers.map(|answer| RejectedAnswer { answer, weight: 1.0 }).collect(),
+        }
     }
 
     fn filled(path: &Path) -> Vec<(ReferenceKey, Vec<f64>)> {
         let mut cache = ReferenceCache::open(path).expect("a writable folder");
         (0..5u32)
             .map(|n| {
-                let key = identity(1).key(&[n, 1], &[2, 3]);
+                let key = identity(1).key(&example(&[n, 1], &[&[2, 3]]));
                 let values: Vec<f64> = (0..n).map(|i| -f64::from(i) / 3.0).collect();
                 cache.insert(key, &values).expect("written");
                 (key, values)
@@ -186,13 +208,16 @@ mod tests {
 
     #[test]
     fn every_part_of_the_identity_changes_the_key() {
-        let key = identity(1).key(&[1, 2], &[3]);
-        assert_ne!(key, identity(2).key(&[1, 2], &[3]));
-        assert_ne!(key, identity(1).key(&[1], &[2, 3]));
+        let plain = example(&[1, 2], &[&[3]]);
+        let key = identity(1).key(&plain);
+        assert_ne!(key, identity(2).key(&plain));
+        for other in [example(&[1], &[&[2, 3]]), example(&[1, 2], &[&[3], &[4]]), example(&[1, 2], &[&[3, 4]])] {
+            assert_ne!(key, identity(1).key(&other));
+        }
         let adapter = ReferenceIdentity::new(&[1; 32], Some(&[0; 32]), &[2; 32]);
-        assert_ne!(key, adapter.key(&[1, 2], &[3]));
+        assert_ne!(key, adapter.key(&plain));
         let tokenizer = ReferenceIdentity::new(&[1; 32], None, &[3; 32]);
-        assert_ne!(key, tokenizer.key(&[1, 2], &[3]));
+        assert_ne!(key, tokenizer.key(&plain));
     }
 
     #[test]

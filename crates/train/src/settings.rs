@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 use tabpo_engine::{AdamWConfig, Recompute};
 use tabpo_objective::Objective;
 
-use crate::{BatchPlan, Schedule};
+use crate::{BatchPlan, ReferenceIdentity, Schedule};
 
 /// How a policy is trained.
-#[derive(Clone, Debug)]
+///
+/// Its serialised form is what the numbers of a run depend on; what only decides the time, the memory
+/// or the files that a run takes is left out.
+#[derive(Clone, Debug, Serialize)]
 pub struct TrainSettings {
     /// What is minimised.
     pub objective: Objective,
@@ -19,7 +22,8 @@ pub struct TrainSettings {
     pub optimiser: AdamWConfig,
     /// Longest gradient; a longer one is scaled down. `None` never scales.
     pub clip: Option<f64>,
-    /// What the forward pass keeps.
+    /// What the forward pass keeps. The gradient is the same to the bit.
+    #[serde(skip)]
     pub recompute: Recompute,
     /// Bytes of logits that may be kept between the passes.
     pub logit_bytes: usize,
@@ -29,7 +33,8 @@ pub struct TrainSettings {
     /// Steps between evaluations by [`Observer::evaluate`](crate::Observer::evaluate); the run ends
     /// with the best policy found. `None` never evaluates and ends with the last.
     pub evaluate_every: Option<u64>,
-    /// Steps between checkpoints. One is also written when the run is asked to stop.
+    /// Steps between checkpoints; `None` makes none on the way. One is also written when the run is asked to stop.
+    #[serde(skip)]
     pub checkpoint_every: Option<u64>,
 }
 
@@ -51,14 +56,11 @@ impl TrainSettings {
         }
     }
 
-    /// Digest of everything that the numbers of a run depend on; a checkpoint of another run is not
-    /// taken up.
-    pub(crate) fn digest(&self) -> String {
-        let Self { objective, plan, schedule, optimiser, clip, recompute, track_reference, evaluate_every, .. } = self;
-        let text = format!(
-            "{objective:?} {plan:?} {schedule:?} {optimiser:?} {clip:?} {recompute:?} {track_reference} {evaluate_every:?}"
-        );
-        blake3::hash(text.as_bytes()).to_hex().to_string()
+    /// The identity of a run's checkpoints: a digest of the caller's identity, of these settings, of the
+    /// policy at the start and of the number of records.
+    pub(crate) fn identity(&self, callers: &str, start: &ReferenceIdentity, records: usize) -> String {
+        let text = serde_json::to_vec(&(callers, self, start, records)).expect("settings are numbers and names");
+        blake3::hash(&text).to_hex().to_string()
     }
 }
 
@@ -67,7 +69,8 @@ impl TrainSettings {
 pub struct TokenCount {
     /// Rows through forward and backward.
     pub trained: u64,
-    /// Rows through forward alone, for the reference.
+    /// Rows through forward alone that the objective needs, for the reference and a third model,
+    /// whether they were computed for this run or known from an earlier one.
     pub reference: u64,
     /// Rows that the trained part would have taken as separate sequences without padding.
     pub separate: u64,

@@ -11,13 +11,14 @@ use tabpo_engine::{
 };
 use tabpo_objective::Needs;
 
-use crate::checkpoint::{self, State};
+use crate::checkpoint::{self, Found, State};
 use crate::log_probs::micro_batch_log_probs;
 use crate::loss::{Fixed, Member, StepLoss, TargetValues, normaliser};
 use crate::stream::{ahead, checked};
 use crate::{
     Best, Cursor, ExampleLogProbs, ExampleSource, MicroBatch, Observer, Policy, PreparedStep, ReferenceCache,
     ReferenceIdentity, StepPlanner, StepRecord, Timing, TrainError, TrainOutcome, TrainSettings, TrainSummary,
+    UnusedCheckpoint,
 };
 
 /// Largest difference between the policy at the start and its reference in the log-prob of a token
@@ -30,6 +31,9 @@ const DROPOUT_STREAM: u64 = u64::MAX;
 
 /// What a run shares with others: where log-probs and its state are kept.
 pub struct Session<'a, R> {
+    /// What decides the run's data and settings, as a digest or any other text: a checkpoint that was
+    /// made under another identity is not taken up.
+    pub identity: &'a str,
     /// Log-probs that do not change; see [`ReferenceCache::in_memory`] and [`ReferenceCache::open`].
     pub cache: &'a mut ReferenceCache,
     /// Digest of the tokenizer ([`crate::tokenizer_digest`]).
@@ -52,11 +56,11 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
     session: Session<'_, R>,
     observer: &mut dyn Observer<R>,
 ) -> Result<TrainOutcome<'m, R>, TrainError> {
-    let Session { cache, tokenizer, checkpoint, third } = session;
+    let Session { identity, cache, tokenizer, checkpoint, third } = session;
     let needs = settings.objective.needs();
     let source = checked(source, needs.rejected, policy.model().config.vocabulary);
     let start = policy.identity(&tokenizer);
-    let run = format!("{} {:?} {}", settings.digest(), start, source.len());
+    let run = settings.identity(identity, &start, source.len());
     let optimiser = policy.optimiser(settings.optimiser);
     let mut trainer = Trainer {
         reference: needs.kl.then(|| policy.clone()),
@@ -77,13 +81,18 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
 
     if settings.track_reference || needs.reference {
         known.start = Some(start);
-        trainer.precompute(&source, Which::Start, start, &mut known, observer)?;
+        let rows = trainer.precompute(&source, Which::Start, start, &mut known, observer)?;
+        // What is asked for by the log alone is no part of what the method costs.
+        if needs.reference {
+            trainer.summary.tokens.reference += rows;
+        }
     }
     if needs.third {
         let third = third.ok_or(TrainError::NoThirdModel { objective: settings.objective.name() })?;
         let identity = third.identity(&tokenizer);
         known.third = Some(identity);
-        trainer.precompute(&source, Which::Other(third), identity, &mut known, observer)?;
+        trainer.summary.tokens.reference +=
+            trainer.precompute(&source, Which::Other(third), identity, &mut known, observer)?;
     }
     known.cache.sync()?;
 
@@ -141,6 +150,9 @@ struct Trainer<'m, 's, R> {
 impl<'m, R: Real> Trainer<'m, '_, R> {
     /// Fills the cache with the log-probs of every example that the run will use, packed as the
     /// first epoch will be, so that policy and reference agree to the bit at the first step.
+    ///
+    /// Returns the rows that this takes with an empty cache: what a run costs does not depend on what
+    /// was run before it.
     fn precompute<S: ExampleSource + ?Sized>(
         &mut self,
         source: &S,
@@ -148,15 +160,16 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
         identity: ReferenceIdentity,
         known: &mut Known<'_>,
         observer: &mut dyn Observer<R>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<u64, TrainError> {
         let planner = StepPlanner::new(source, self.settings.plan, Cursor::default());
         let first_epoch = planner.take_while(|step| step.as_ref().map_or(true, |step| step.epoch == 0));
         let options = self.forward_options(None);
         std::thread::scope(|scope| {
-            let mut done = 0;
+            let (mut done, mut rows) = (0, 0);
             for step in ahead(scope, first_epoch) {
                 let step = step?;
                 for micro in &step.micro_batches {
+                    rows += micro.trie.rows() as u64;
                     let missing = |(index, _): &&(usize, _)| {
                         ExampleLogProbs::cached(known.cache, &identity, &step.examples[*index]).is_none()
                     };
@@ -172,7 +185,6 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
                             log_probs.store(known.cache, &identity, &step.examples[index])?;
                         }
                         self.summary.timing.reference += started.elapsed().as_secs_f64();
-                        self.summary.tokens.reference += micro.trie.rows() as u64;
                     }
                 }
                 done += step.examples.len() as u64;
@@ -181,19 +193,27 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
                     break;
                 }
             }
-            Ok(())
+            Ok(rows)
         })
     }
 
-    /// Takes up the checkpoint of this run, if there is one.
+    /// Takes up the checkpoint of this run, if there is one. A damaged one is set aside.
     fn resume(&mut self, observer: &mut dyn Observer<R>) -> Result<(), TrainError> {
         let Some(path) = self.checkpoint else { return Ok(()) };
-        if let Some(resumed) = checkpoint::read(path, &self.run, &mut self.policy, self.settings.optimiser)? {
-            self.cursor = resumed.state.cursor;
-            self.summary = resumed.state.summary;
-            self.optimiser = resumed.optimiser;
-            self.best = resumed.state.best.zip(resumed.best);
-            observer.resumed(self.cursor.step);
+        match checkpoint::read(path, &self.run, &mut self.policy, self.settings.optimiser)? {
+            Found::Nothing => {}
+            Found::Resumed(resumed) => {
+                self.cursor = resumed.state.cursor;
+                self.summary = resumed.state.summary;
+                self.optimiser = resumed.optimiser;
+                self.best = resumed.state.best.zip(resumed.best);
+                observer.resumed(self.cursor.step);
+            }
+            Found::OtherRun => observer.unused_checkpoint(&UnusedCheckpoint::OtherRun),
+            Found::Damaged(problem) => {
+                let moved_to = checkpoint::set_aside(path)?;
+                observer.unused_checkpoint(&UnusedCheckpoint::Damaged { problem, moved_to });
+            }
         }
         Ok(())
     }

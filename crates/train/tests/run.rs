@@ -7,7 +7,7 @@ use tabpo_engine::{Model, ModelConfig};
 use tabpo_objective::catalogue;
 use tabpo_train::{
     BatchPlan, Best, ExampleError, Policy, ReferenceCache, Session, StepRecord, TokenisedAnswer, TokenisedExample,
-    TrainBudget, TrainError, log_probs, train,
+    TrainBudget, TrainError, UnusedCheckpoint, log_probs, train,
 };
 
 #[test]
@@ -74,8 +74,13 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
                 };
                 let checkpoint = folder.path().join(name);
                 let mut cache = ReferenceCache::open(&folder.path().join(format!("{name}.cache"))).expect("a cache");
-                let session =
-                    Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
+                let session = Session {
+                    identity: "test",
+                    cache: &mut cache,
+                    tokenizer: [0; 32],
+                    checkpoint: Some(&checkpoint),
+                    third: None,
+                };
                 let metrics = vec![0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.9, 0.5];
                 let mut recorder = Recorder { stop_after, metrics, ..Recorder::default() };
                 let outcome = train(policy, examples.as_slice(), &settings, session, &mut recorder).expect("a run");
@@ -103,23 +108,25 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
 }
 
 #[test]
-fn a_checkpoint_of_other_settings_is_not_taken_up() {
+fn a_checkpoint_of_other_settings_or_data_is_not_taken_up() {
     let model = model::<f32>(7);
     let examples = examples(6, 1, 8);
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = folder.path().join("checkpoint.safetensors");
-    let attempt = |seed: u64| {
+    let attempt = |identity: &str, seed: u64| {
         let mut settings = settings("dpo", TrainBudget::Steps(3));
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::in_memory();
-        let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
+        let session =
+            Session { identity, cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
         let mut recorder = Recorder { stop_after: Some(2), ..Recorder::default() };
         train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run");
-        recorder.resumed
+        (recorder.resumed, recorder.unused)
     };
-    assert_eq!(attempt(1), None);
-    assert_eq!(attempt(2), None);
-    assert_eq!(attempt(2), Some(2));
+    assert_eq!(attempt("one", 1), (None, None));
+    assert_eq!(attempt("one", 2), (None, Some(UnusedCheckpoint::OtherRun)));
+    assert_eq!(attempt("two", 2), (None, Some(UnusedCheckpoint::OtherRun)));
+    assert_eq!(attempt("two", 2), (Some(2), None));
 }
 
 #[test]
@@ -132,17 +139,95 @@ fn the_reference_is_computed_once_for_all_epochs_seeds_and_objectives() {
         let mut settings = settings(objective, TrainBudget::Epochs(2));
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
-        let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+        let session =
+            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
         // A fresh adapter changes nothing yet: every seed of it has the same reference.
         let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), seed);
         let policy = Policy::Adapter { base: &model, adapter: fresh };
         let mut recorder = Recorder::default();
         let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
         assert!(recorder.records[0].margin.expect("a margin").abs() < 1e-5);
+        assert_eq!(outcome.summary.timing.reference > 0.0, counts.is_empty(), "only the first run computes it");
         counts.push((outcome.summary.tokens.reference, cache.len()));
     }
+    // What it costs a method is the same for each of them.
     assert!(counts[0].0 > 0);
-    assert_eq!(counts[1..], [(0, counts[0].1), (0, counts[0].1)]);
+    assert_eq!(counts[1..], [counts[0], counts[0]]);
+}
+
+#[test]
+fn what_a_run_costs_and_comes_to_does_not_depend_on_what_the_cache_holds() {
+    let model = model::<f32>(13);
+    let examples = examples(9, 2, 14);
+    let attempt = |objective: &str, cache: &mut ReferenceCache| {
+        let settings = settings(objective, TrainBudget::Steps(4));
+        let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), 1);
+        let policy = Policy::Adapter { base: &model, adapter: fresh };
+        let session =
+            Session { identity: "test", cache, tokenizer: [0; 32], checkpoint: None, third: Some(&policy.clone()) };
+        let mut recorder = Recorder::default();
+        let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
+        let bits = outcome.policy.parameters().into_iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let records: Vec<String> = recorder.records.iter().map(numbers).collect();
+        (outcome.summary.tokens, bits, records)
+    };
+    for objective in ["sft", "dpo", "tab-po", "tdpo2", "tgdpo"] {
+        let alone = attempt(objective, &mut ReferenceCache::in_memory());
+        // Other objectives ask for the same examples with fewer or shorter rejected answers.
+        let mut filled = ReferenceCache::in_memory();
+        for other in ["sft", "tab-po", "dpo"] {
+            attempt(other, &mut filled);
+        }
+        assert!(attempt(objective, &mut filled) == alone, "{objective}");
+    }
+}
+
+#[test]
+fn damage_anywhere_in_a_checkpoint_is_found_and_costs_no_more_than_the_checkpoint() {
+    let model = model::<f32>(15);
+    let examples = examples(6, 1, 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = folder.path().join("checkpoint");
+    let attempt = |stop_after: Option<u64>| {
+        let mut cache = ReferenceCache::in_memory();
+        let session = Session {
+            identity: "test",
+            cache: &mut cache,
+            tokenizer: [0; 32],
+            checkpoint: Some(&checkpoint),
+            third: None,
+        };
+        let mut recorder = Recorder { stop_after, ..Recorder::default() };
+        let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
+        let settings = settings("dpo", TrainBudget::Steps(3));
+        let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
+        let values: Vec<f32> = outcome.policy.parameters().into_iter().flatten().copied().collect();
+        (values, recorder)
+    };
+    let (whole, _) = attempt(None);
+    attempt(Some(2));
+    let sound = std::fs::read(&checkpoint).expect("a checkpoint");
+    let (resumed, recorder) = attempt(None);
+    assert!(recorder.resumed == Some(2) && resumed == whole);
+
+    let damaged_file = folder.path().join("checkpoint.damaged");
+    let positions = (0..sound.len()).step_by(97).chain([0, 7, 8, sound.len() - 1]);
+    let flipped = positions.map(|position| {
+        let mut bytes = sound.clone();
+        bytes[position] ^= 0x10;
+        bytes
+    });
+    let cut = [0, 5, sound.len() / 2, sound.len() - 1].map(|length| sound[..length].to_vec());
+    for bytes in flipped.chain(cut).chain([vec![0; sound.len()]]) {
+        std::fs::write(&checkpoint, &bytes).expect("writable");
+        let (values, recorder) = attempt(None);
+        assert!(values == whole);
+        assert_eq!(recorder.resumed, None);
+        let unused = recorder.unused.expect("the observer is told");
+        assert!(matches!(unused, UnusedCheckpoint::Damaged { moved_to, .. } if moved_to == damaged_file));
+        assert_eq!(std::fs::read(&damaged_file).expect("set aside"), bytes);
+        assert!(!checkpoint.exists());
+    }
 }
 
 #[test]
@@ -155,7 +240,7 @@ fn a_reference_of_another_model_is_noticed() {
         wrong.store(&mut cache, &identity, example).expect("stored");
     }
     let settings = settings("dpo", TrainBudget::Steps(1));
-    let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
     let result = train(Policy::full(start), &examples, &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
 }
@@ -215,7 +300,8 @@ fn the_best_evaluation_decides_which_policy_is_returned() {
             settings.schedule.warmup = 0.0;
             settings.evaluate_every = Some(1);
             let mut cache = ReferenceCache::in_memory();
-            let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+            let session =
+                Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
             let mut recorder = Recorder { metrics, ..Recorder::default() };
             train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run")
         })
@@ -230,7 +316,8 @@ fn unfit_examples_are_named() {
     let attempt = |examples: &[TokenisedExample], objective: &str| {
         let settings = settings(objective, TrainBudget::Steps(1));
         let mut cache = ReferenceCache::in_memory();
-        let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+        let session =
+            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
         train(Policy::full(model.clone()), examples, &settings, session, &mut ()).map(|_| ())
     };
     let lonely = examples(1, 0, 20);

@@ -240,7 +240,7 @@ impl Bench {
         let policy = Policy::Adapter { base: &self.model, adapter: self.adapter.clone() };
         let mut cache = ReferenceCache::in_memory();
         let tokenizer = tokenizer_digest(&self.tokenizer);
-        let session = Session { cache: &mut cache, tokenizer, checkpoint: None, third: None };
+        let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, third: None };
         let progress = context.progress("training", 1000);
         let mut watch = Watch { progress, context };
         let started = Instant::now();

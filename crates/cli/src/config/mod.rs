@@ -6,5 +6,6 @@ mod sections;
 
 pub use file::load;
 pub use sections::{
-    AdapterSection, DataSection, PredictSection, PreferenceSection, RunConfig, Schedule, SystemSection, TrainSection,
+    AdapterSection, DataSection, ModelSection, PredictSection, PreferenceSection, RunConfig, Schedule, SystemSection,
+    TrainSection,
 };

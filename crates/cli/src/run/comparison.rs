@@ -11,8 +11,13 @@ use tabpo_ontology::Ontology;
 use tabpo_report::{RemoteSystem, Table};
 
 use super::{
-    Artefact, Part, Run, Trained, directory::write_atomically, key, policy::Voice, systems::System,
-    training::derived_seed, variants::SystemRuns,
+    Artefact, Part, Run, Trained,
+    directory::write_atomically,
+    inputs::{ComparisonInputs, StageInputs},
+    policy::Voice,
+    systems::System,
+    training::derived_seed,
+    variants::SystemRuns,
 };
 use crate::{
     error::{CliError, ResultExt},
@@ -38,8 +43,6 @@ pub struct ComparisonFile {
 pub struct Compared {
     /// What was written.
     pub file: ComparisonFile,
-    /// Digest of the file.
-    pub digest: String,
     /// The table that the run prints.
     pub table: Table,
     /// What the hosted systems took.
@@ -84,30 +87,31 @@ impl Run<'_> {
         }
         let remote = self.remote_stage()?;
         predictions.extend(remote.iter().map(|system| (system.name.clone(), vec![system.predictions.clone()])));
-        let digests: Vec<_> = predictions
-            .iter()
-            .map(|(name, runs)| (name, runs.iter().map(|run| &run.digest).collect::<Vec<_>>()))
-            .collect();
         let resampling = Resampling {
             resamples: self.config.evaluate.resamples as u32,
             seed: derived_seed(self.config.run.seed, "comparison"),
         };
-        let key = key("comparison")
-            .with("predictions", &digests)
-            .with("gold", &self.digests.test)
-            .with("ontology", &self.digests.ontology)
-            .with("resamples", &resampling.resamples)
-            .with("seed", &resampling.seed);
+        let digests = predictions
+            .iter()
+            .map(|(name, runs)| (name.as_str(), runs.iter().map(|run| run.digest.as_str()).collect()));
+        let key = ComparisonInputs {
+            predictions: digests.collect(),
+            gold: &self.digests.test,
+            ontology: &self.digests.ontology,
+            resamples: resampling.resamples,
+            seed: resampling.seed,
+        }
+        .key();
         let path = self.directory.path("comparison.json")?;
         let (documents, ontology, context) = (&self.splits.test, &self.ontology, self.context);
-        let digest = self.ledger.stage(context, "comparison", &key, &["comparison.json".into()], || {
+        self.ledger.stage(context, "comparison", &key, &["comparison.json".into()], || {
             let file = evaluate(&predictions, documents, ontology, resampling, context)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&file).expect("a comparison is plain data"))
         })?;
         let text = std::fs::read(&path).or_failed()?;
         let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
         let table = tables::headline(&file.comparison);
-        Ok(Compared { file, digest, table, remote: remote.into_iter().map(|system| system.figures).collect() })
+        Ok(Compared { file, table, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::{RunDirectory, write_atomically};
+use super::{
+    directory::{RunDirectory, write_atomically},
+    inputs::Key,
+};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
@@ -17,8 +20,8 @@ use crate::{
 
 /// The record of finished stages of one run directory.
 ///
-/// A stage is current when it finished under the same key (a digest of its settings, of the content
-/// of its inputs and of the program's version) and its outputs are still what it wrote.
+/// A stage is current when it finished under the same key (the digest of its inputs, see
+/// [`super::inputs`]) and its outputs are still what it wrote.
 pub struct Ledger {
     path: PathBuf,
     root: PathBuf,
@@ -28,12 +31,28 @@ pub struct Ledger {
 /// One finished stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finished {
-    /// Digest of settings, inputs and program version.
+    /// Digest of its inputs.
     pub key: String,
     /// What it wrote.
     pub outputs: Vec<Output>,
     /// How long it took, without work saved from an earlier, interrupted try.
     pub seconds: f64,
+}
+
+impl Finished {
+    /// A digest of everything that the stage wrote.
+    pub fn digest(&self) -> String {
+        self.digest_below(Path::new(""))
+    }
+
+    /// A digest of what the stage wrote below a folder of the run directory.
+    pub fn digest_below(&self, folder: &Path) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for output in self.outputs.iter().filter(|output| output.path.starts_with(folder)) {
+            hasher.update(output.path.as_os_str().as_encoded_bytes()).update(&[0]).update(output.digest.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
 }
 
 /// A file that a stage wrote.
@@ -45,46 +64,23 @@ pub struct Output {
     pub digest: String,
 }
 
-/// What a stage depends on besides the program: named digests and settings.
-#[derive(Default)]
-pub struct Key(blake3::Hasher);
-
-impl Key {
-    /// A key for a stage of this name.
-    pub fn new(stage: &str) -> Self {
-        let key = Self::default();
-        key.with("stage", &stage).with("version", &env!("CARGO_PKG_VERSION"))
-    }
-
-    /// Adds a setting or the digest of an input.
-    pub fn with(mut self, name: &str, value: &impl Serialize) -> Self {
-        let value = serde_json::to_vec(value).expect("settings are plain data with string keys");
-        for part in [name.as_bytes(), &value] {
-            self.0.update(&(part.len() as u64).to_le_bytes()).update(part);
-        }
-        self
-    }
-
-    /// The beginning of the digest: enough to tell the files of one key from those of another.
-    pub fn short(&self) -> String {
-        self.digest()[..12].to_owned()
-    }
-
-    fn digest(&self) -> String {
-        self.0.finalize().to_hex().to_string()
-    }
-}
-
 impl Ledger {
-    /// Reads the record, or starts an empty one. A record that can't be read is set aside, not trusted.
+    /// Reads the record, or starts an empty one. A stage whose entry can't be read is not trusted and
+    /// runs again.
     pub fn open(directory: &RunDirectory, context: &Context) -> Result<Self, CliError> {
         let path = directory.path("stages.json")?;
         let stages = match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content).unwrap_or_else(|error| {
-                context.warn(format!("{} cannot be read ({error}); every stage runs again", path.display()));
-                BTreeMap::new()
+                let stages = salvage(&content);
+                context.warn(format!(
+                    "{} is damaged ({error}); stages run again, but for {} whose entries are whole",
+                    path.display(),
+                    stages.len()
+                ));
+                stages
             }),
-            Err(_) => BTreeMap::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error).or_failed(),
         };
         Ok(Self { path, root: directory.root().to_owned(), stages })
     }
@@ -94,7 +90,7 @@ impl Ledger {
         &self.stages
     }
 
-    /// Runs a stage unless it is current, and returns a digest of what it wrote.
+    /// Runs a stage unless it is current, and returns its entry.
     ///
     /// `outputs` are paths relative to the run directory, files or folders; `work` must leave them
     /// complete. A stage that fails or is interrupted leaves no entry, so the next run does it again
@@ -106,14 +102,13 @@ impl Ledger {
         key: &Key,
         outputs: &[PathBuf],
         work: impl FnOnce() -> Result<(), CliError>,
-    ) -> Result<String, CliError> {
-        let key = key.digest();
+    ) -> Result<Finished, CliError> {
         if let Some(done) = self.stages.get(name)
-            && done.key == key
+            && done.key == key.as_str()
             && self.unchanged(done)
         {
             context.say(format!("{name}: up to date"));
-            return Ok(combined(&done.outputs));
+            return Ok(done.clone());
         }
         if context.interrupted() {
             return Err(
@@ -124,13 +119,21 @@ impl Ledger {
         let started = Instant::now();
         work().map_err(|error| error.context(format!("{name} did not finish")))?;
         let seconds = started.elapsed().as_secs_f64();
-        let outputs = self.digests(outputs)?;
-        let digest = combined(&outputs);
-        self.stages.insert(name.to_owned(), Finished { key, outputs, seconds });
-        let record = serde_json::to_vec_pretty(&self.stages).expect("the record is plain data with string keys");
-        write_atomically(&self.path, &record)?;
+        let finished = Finished { key: key.as_str().to_owned(), outputs: self.digests(outputs)?, seconds };
+        self.stages.insert(name.to_owned(), finished.clone());
+        write_atomically(&self.path, &self.to_json())?;
         context.say(format!("{name}: {seconds:.1} s"));
-        Ok(digest)
+        Ok(finished)
+    }
+
+    /// The record as a JSON object with a line for each stage, so that damage to one costs no other.
+    fn to_json(&self) -> Vec<u8> {
+        let lines = self.stages.iter().map(|(name, finished)| {
+            let [name, finished] = [serde_json::to_string(name), serde_json::to_string(finished)]
+                .map(|text| text.expect("the record is plain data with string keys"));
+            format!("{name}: {finished}")
+        });
+        format!("{{\n{}\n}}\n", lines.collect::<Vec<_>>().join(",\n")).into_bytes()
     }
 
     fn unchanged(&self, done: &Finished) -> bool {
@@ -149,6 +152,16 @@ impl Ledger {
         outputs.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(outputs)
     }
+}
+
+/// The entries of a damaged record that still can be read.
+fn salvage(content: &[u8]) -> BTreeMap<String, Finished> {
+    let entry = |line: &[u8]| -> Option<(String, Finished)> {
+        let line = line.strip_suffix(b",").unwrap_or(line);
+        let object = [b"{", line, b"}"].concat();
+        serde_json::from_slice::<BTreeMap<String, Finished>>(&object).ok()?.pop_first()
+    };
+    content.split(|&byte| byte == b'\n').filter_map(entry).collect()
 }
 
 fn collect(root: &Path, relative: &Path, outputs: &mut Vec<Output>) -> std::io::Result<()> {
@@ -170,10 +183,28 @@ pub fn file_digest(path: &Path) -> std::io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn combined(outputs: &[Output]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for output in outputs {
-        hasher.update(output.path.as_os_str().as_encoded_bytes()).update(&[0]).update(output.digest.as_bytes());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> (String, Finished) {
+        let output = Output { path: format!("{name}/model, \"a\"").into(), digest: "b".into() };
+        (name.to_owned(), Finished { key: "c".into(), outputs: vec![output], seconds: 1.5 })
     }
-    hasher.finalize().to_hex().to_string()
+
+    #[test]
+    fn damage_to_the_record_costs_the_stage_that_it_hits() {
+        let names = ["base", "sft", "systems/a\n/b", "test"];
+        let stages = names.iter().map(|name| entry(name)).collect();
+        let ledger = Ledger { path: PathBuf::new(), root: PathBuf::new(), stages };
+        let text = ledger.to_json();
+        assert_eq!(serde_json::from_slice::<BTreeMap<String, Finished>>(&text).expect("JSON").len(), names.len());
+        for position in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged[position] ^= 0x80;
+            assert!(salvage(&damaged).len() >= names.len() - 1, "{position}");
+        }
+        // A record that was cut off keeps the stages before the cut.
+        assert_eq!(salvage(&text[..text.len() - 10]).len(), names.len() - 1);
+    }
 }

@@ -3,6 +3,7 @@
 mod comparison;
 mod directory;
 mod examples;
+mod inputs;
 mod ledger;
 mod own_answers;
 mod page;
@@ -23,7 +24,7 @@ use tabpo_pairs::Patterns;
 
 use self::{
     directory::{RunDirectory, write_atomically},
-    ledger::{Key, Ledger},
+    ledger::Ledger,
     own_answers::Fold,
     splits::Splits,
     systems::System,
@@ -68,7 +69,9 @@ struct Run<'a> {
 struct Digests {
     ontology: String,
     patterns: String,
-    base: Option<String>,
+    /// The model that is trained and the adapter on it; that of a model from scratch is known when it
+    /// has been made.
+    base: String,
     train: String,
     curated: String,
     validation: String,
@@ -112,7 +115,8 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
 impl Run<'_> {
     fn stages(&mut self, systems: &[System], until: Until) -> Result<(), CliError> {
         let base = self.base_stage()?;
-        let voice = Voice::open(&base.model, &self.ontology)?;
+        self.digests.base.clone_from(&base.digest);
+        let voice = Voice::open(&base.path.model, &self.ontology)?;
         let start = self.warmup_stage(&base, &voice)?;
         let sft = self.sft_stage(&start, &voice)?;
         if until == Until::Sft {
@@ -128,7 +132,7 @@ impl Run<'_> {
             return done(&self.directory.root().join("systems"));
         }
         let comparison = self.comparison_stage(systems, &sft, &trained, &voice)?;
-        let page = self.page_stage(systems, &trained, &pairs, &comparison)?;
+        let page = self.write_page(systems, &trained, &pairs, &comparison)?;
         crate::output::print(&comparison.table.plain(None))?;
         crate::output::print_line(format!("report: {}", page.display()))
     }
@@ -182,24 +186,27 @@ fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
     ledger::file_digest(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))
 }
 
-/// The digest of the model to start from, and of the adapter on it; `None` for a model from scratch.
-fn base_digest(config: &RunConfig) -> Result<Option<String>, CliError> {
+/// The digest of the model to start from, and of the adapter on it; empty for a model from scratch.
+fn base_digest(config: &RunConfig) -> Result<String, CliError> {
     let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
     match (config.model.folder.as_deref(), adapter) {
-        (None, None) => Ok(None),
-        (Some(model), None) => folder_digest(model).map(Some),
-        (Some(model), Some(adapter)) => Ok(Some(folder_digest(model)? + &folder_digest(adapter)?)),
+        (None, None) => Ok(String::new()),
+        (Some(model), None) => folder_digest(model),
+        (Some(model), Some(adapter)) => Ok(folder_digest(model)? + &folder_digest(adapter)?),
         (None, Some(_)) => Err(CliError::input("adapter.folder is an adapter of a model that is not there")
             .with_hint("model.folder names the model that the adapter was trained on")),
     }
 }
 
-/// A digest of the files of a model folder.
+/// What the files of a model folder end with that are read.
+const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
+
+/// A digest of the files of a model folder that may be read; notes beside them decide nothing.
 fn folder_digest(folder: &Path) -> Result<String, CliError> {
     let entries = std::fs::read_dir(folder)
         .map_err(|error| CliError::input(format!("cannot read the folder {}: {error}", folder.display())))?;
     let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file() && is_read(path)).collect();
     files.sort();
     let mut hasher = blake3::Hasher::new();
     for file in files {
@@ -210,7 +217,6 @@ fn folder_digest(folder: &Path) -> Result<String, CliError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// A key for a stage of this run.
-fn key(name: &str) -> Key {
-    Key::new(name)
+fn is_read(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| MODEL_FILES.iter().any(|read| extension == *read))
 }

@@ -7,9 +7,9 @@ use tabpo_metrics::modes::{ErrorModes, ModeKind};
 use tabpo_objective::accounting::RoleSummary;
 use tabpo_pairs::{Kind, PairRecord};
 use tabpo_report::{
-    Comparison, Confusion, Contrast, Curve, CurveChart, Estimate, Fact, LabelScores, LabelSystem, MetricColumn,
-    PairView, Record, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit, StageTime,
-    SystemKind, SystemRow, html, read_metrics,
+    Comparison, Confusion, Contrast, Curve, CurveChart, Estimate, Fact, LabelScores, LabelSystem, LoggedRecords,
+    MetricColumn, PairView, Record, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary,
+    ScoreUnit, StageTime, SystemKind, SystemRow, html, read_metrics,
 };
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
     comparison::{CHECKPOINT, Compared, ComparisonFile},
     directory::write_atomically,
     examples::read_pairs,
-    key,
     systems::{CONTROLS, EQUAL_FLOPS, EQUAL_STEPS, System},
+    training::damaged_lines,
     variants::SystemRuns,
 };
 use crate::error::{CliError, ResultExt};
@@ -32,22 +32,24 @@ const ALPHA: f64 = 0.05;
 
 impl Run<'_> {
     /// Writes `report.html` and returns its path.
-    pub(super) fn page_stage(
-        &mut self,
+    ///
+    /// It is always written: it shows the configuration and the times of all stages, so that there is
+    /// hardly anything that it does not depend on, and it is quickly made.
+    pub(super) fn write_page(
+        &self,
         systems: &[System],
         trained: &[SystemRuns],
         pairs: &Artefact<PathBuf>,
         compared: &Compared,
     ) -> Result<PathBuf, CliError> {
         let path = self.directory.path("report.html")?;
-        let key = key("report").with("comparison", &compared.digest).with("pairs", &pairs.digest);
-        let steps = if self.log().exists() { read_metrics(&self.log()).or_failed()? } else { Vec::new() };
+        let log = if self.log().exists() { read_metrics(&self.log()).or_failed()? } else { LoggedRecords::default() };
+        if !log.damaged.is_empty() {
+            self.context.warn(damaged_lines(&self.log(), &log.damaged));
+        }
         let shown = read_pairs(&pairs.path)?;
-        let input = self.input(systems, trained, &shown, compared, &steps);
-        let page = html::page(&input);
-        self.ledger.stage(self.context, "report", &key, &["report.html".into()], || {
-            write_atomically(&path, page.as_bytes())
-        })?;
+        let input = self.input(systems, trained, &shown, compared, &log.records);
+        write_atomically(&path, html::page(&input).as_bytes())?;
         Ok(path)
     }
 

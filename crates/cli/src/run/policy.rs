@@ -83,6 +83,15 @@ impl Voice {
         Ok(voice)
     }
 
+    /// What a prompt says besides the source text: the instructions of the system turn, or the
+    /// separator of a plain prompt.
+    pub fn instructions(&self) -> &str {
+        match &self.prompt {
+            PromptFormat::Plain { separator } => separator,
+            PromptFormat::Chat { system, .. } => system.as_deref().unwrap_or_default(),
+        }
+    }
+
     /// The one path from text to tokens, for training and for generation.
     pub fn format(&self) -> Result<ExampleFormat<'_>, CliError> {
         ExampleFormat::new(&self.tokenizer, self.prompt.clone()).or_input()

@@ -17,7 +17,8 @@ use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 use super::{
     Artefact, Part, Run, Trained,
     directory::write_atomically,
-    folder_digest, key,
+    folder_digest,
+    inputs::{Key, PredictionInputs, StageInputs},
     policy::{PolicyFolder, Voice},
     splits,
 };
@@ -55,12 +56,6 @@ impl Run<'_> {
         let constrained = part == Part::TestConstrained;
         let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.config.predict.clone() };
         let name = place.with_extension("").display().to_string();
-        let key = key(&name)
-            .with("policy", &policy.digest)
-            .with("documents", &gold)
-            .with("level", &self.config.data.level)
-            .with("settings", &settings)
-            .with("ontology", &self.digests.ontology);
         let prediction = Prediction {
             name: &name,
             policy: &policy.path,
@@ -71,12 +66,12 @@ impl Run<'_> {
             samples: 1,
             sampling: Sampling::GREEDY,
         };
-        let id = key.short();
+        let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.digests.ontology);
         let context = self.context;
-        let digest = self
-            .ledger
-            .stage(context, &name, &key, &[place.to_owned()], || prediction.write(&documents, &path, &id, context))?;
-        Ok(Artefact { path, digest })
+        let done = self.ledger.stage(context, &name, &key, &[place.to_owned()], || {
+            prediction.write(&documents, &path, key.short(), context)
+        })?;
+        Ok(Artefact { path, digest: done.digest() })
     }
 }
 
@@ -101,18 +96,31 @@ pub struct Prediction<'a> {
 }
 
 impl Prediction<'_> {
+    /// The key of these answers, from the digests of the policy, of what prompts depend on besides the
+    /// documents, of the documents and of the ontology.
+    fn key(&self, policy: &str, prompt: &str, documents: &str, ontology: &str) -> Key {
+        let &Sampling { temperature, top_p, seed, .. } = &self.sampling;
+        PredictionInputs {
+            policy,
+            prompt,
+            compute: self.policy.compute,
+            documents,
+            level: self.level,
+            grammar: self.settings.constrained.then_some(ontology),
+            max_new_tokens: self.settings.max_new_tokens,
+            batch_size: self.settings.batch_size,
+            sampling: (self.samples, temperature, top_p, seed),
+        }
+        .key()
+    }
+
     /// Names what the answers depend on, so that a file left by another job is not gone on with.
     pub fn identity(&self, documents: &[Document]) -> Result<String, CliError> {
-        let adapter = self.policy.adapter.as_deref().map(folder_digest).transpose()?;
-        let key = key("predict")
-            .with("model", &folder_digest(&self.policy.model)?)
-            .with("adapter", &adapter)
-            .with("documents", &splits::digest(documents))
-            .with("ontology", &self.ontology.to_toml())
-            .with("level", &self.level)
-            .with("settings", self.settings)
-            .with("sampling", &(self.samples, self.sampling.temperature, self.sampling.top_p, self.sampling.seed));
-        Ok(key.short())
+        let adapter = self.policy.adapter.as_deref().map(folder_digest).transpose()?.unwrap_or_default();
+        let policy = folder_digest(&self.policy.model)? + &adapter;
+        let prompt = self.voice.instructions();
+        let key = self.key(&policy, prompt, &splits::digest(documents), &self.ontology.to_toml());
+        Ok(key.short().to_owned())
     }
 
     /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside

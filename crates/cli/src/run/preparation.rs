@@ -1,6 +1,11 @@
 //! The stages up to the preference pairs: base model, warm-up, SFT, error modes, pairs.
 
-use std::{collections::HashMap, fs, io::Write, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{
@@ -12,14 +17,15 @@ use tabpo_metrics::modes::ErrorModes;
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, SourceShares};
-use tabpo_train::TextSource;
+use tabpo_train::{TextSource, tokenizer_digest};
 
 use super::{
     Artefact, Run, Trained,
     comparison::error_modes,
     directory::write_atomically,
     examples::gold_records,
-    key,
+    inputs::{BaseInputs, ErrorInputs, PairInputs, StageInputs, SupervisedInputs, TrainingInputs},
+    ledger::Finished,
     policy::{PolicyFolder, Voice},
     prediction,
     training::{self, Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
@@ -32,23 +38,27 @@ use crate::{
 impl Run<'_> {
     /// The base model: the configured folder, or a new model with a tokenizer trained on the sources
     /// and answers that it will see.
-    pub(super) fn base_stage(&mut self) -> Result<PolicyFolder, CliError> {
+    pub(super) fn base_stage(&mut self) -> Result<Trained, CliError> {
         let model = &self.config.model;
         if let Some(folder) = &model.folder {
             let adapter = self.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
-            return Ok(PolicyFolder { model: folder.clone(), adapter, compute: model.compute });
+            let path = PolicyFolder { model: folder.clone(), adapter, compute: model.compute };
+            return Ok(Artefact { path, digest: self.digests.base.clone() });
         }
-        let key = key("base")
-            .with("model", model)
-            .with("seed", &self.config.run.seed)
-            .with("level", &self.config.data.level)
-            .with("warmup", &self.config.warmup.as_ref().map(|warmup| (warmup.sentences, warmup.own_words)))
-            .with("ontology", &self.digests.ontology)
-            .with("train", &self.digests.train);
+        let built_in = self.config.warmup.as_ref().filter(|warmup| warmup.sentences > 0);
+        let key = BaseInputs {
+            shape: model.into(),
+            seed: self.config.run.seed,
+            level: self.config.data.level,
+            ontology: &self.digests.ontology,
+            train: &self.digests.train,
+            built_in: built_in.map(|warmup| (warmup.sentences, warmup.own_words)),
+        }
+        .key();
         let folder = self.stage_folder("base");
         let (config, context) = (self.config, self.context);
         let (splits, ontology) = (&self.splits, &self.ontology);
-        self.ledger.stage(context, "base", &key, &["base".into()], || {
+        let done = self.ledger.stage(context, "base", &key, &["base".into()], || {
             // Not on the copies, among whose words many are invented.
             let built_in = warmup_sentences(config, &splits.train);
             let documents = built_in.iter().chain(&splits.train);
@@ -78,17 +88,12 @@ impl Run<'_> {
             weights.save(&folder, &SaveOptions::new(StoredType::F32), &special).or_failed()?;
             tokenizer.save(&folder).or_failed()
         })?;
-        Ok(PolicyFolder::model(folder, model.compute))
+        Ok(Artefact { path: PolicyFolder::model(folder, model.compute), digest: done.digest() })
     }
 
     /// Training before the run's own documents, where the configuration asks for it.
-    pub(super) fn warmup_stage(&mut self, base: &PolicyFolder, voice: &Voice) -> Result<Trained, CliError> {
-        let digest = match &self.digests.base {
-            Some(digest) => digest.clone(),
-            None => self.ledger.stages().get("base").map_or_else(String::new, |done| done.key.clone()),
-        };
-        let start = Artefact { path: base.clone(), digest };
-        let Some(warmup) = &self.config.warmup else { return Ok(start) };
+    pub(super) fn warmup_stage(&mut self, base: &Trained, voice: &Voice) -> Result<Trained, CliError> {
+        let Some(warmup) = &self.config.warmup else { return Ok(base.clone()) };
         let documents = warmup_documents(self.config, &self.splits.train);
         let ontology = synthetic::ontology();
         if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.ontology)) {
@@ -97,7 +102,7 @@ impl Run<'_> {
             )
             .with_hint("set it to 0 and use warmup.copies, or see `tabpo corpus generate` for the built-in ontology"));
         }
-        self.supervised("warmup", &documents, &warmup.train, &start, voice)
+        self.supervised("warmup", &documents, &warmup.train, base, voice)
     }
 
     /// Supervised fine-tuning on the training documents.
@@ -117,52 +122,74 @@ impl Run<'_> {
         voice: &Voice,
     ) -> Result<Trained, CliError> {
         let config = self.config;
-        let key = key(name)
-            .with("start", &start.digest)
-            .with("adapter", &config.adapter)
-            .with("train", section)
-            .with("level", &config.data.level)
-            .with("seed", &config.run.seed)
-            .with("documents", &super::splits::digest(documents));
+        let records = gold_records(documents, config.data.level, &self.ontology);
+        let (budget, seed) = (training::budget(section, records.len()), derived_seed(config.run.seed, name));
+        let numbers = (budget, section.learning_rate, seed);
+        let key = SupervisedInputs {
+            start: &start.digest,
+            prompt: &self.prompt(voice),
+            ontology: &self.digests.ontology,
+            documents: &super::splits::digest(documents),
+            level: config.data.level,
+            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+        }
+        .key();
         let (folder, log, cache) = (self.stage_folder(name), self.log(), self.cache()?);
-        let outputs = [PathBuf::from(name).join(POLICY_FOLDER), PathBuf::from(name).join(REPORT_FILE)];
-        let (context, ontology) = (self.context, &self.ontology);
-        let digest = self.ledger.stage(context, name, &key, &outputs, || {
-            let records = gold_records(documents, config.data.level, ontology);
+        let policy = PathBuf::from(name).join(POLICY_FOLDER);
+        let outputs = [policy.clone(), PathBuf::from(name).join(REPORT_FILE)];
+        let done = self.ledger.stage(self.context, name, &key, &outputs, || {
             let format = voice.format()?;
             let source = TextSource::new(&format, &records, section.max_length);
             let job = Job {
                 name,
+                identity: key.as_str(),
                 start: &start.path,
                 adapter: config.adapter.as_ref(),
                 objective: &Objective::new("sft").or_failed()?,
                 section,
                 learning_rate: section.learning_rate,
-                budget: training::budget(section, records.len()),
-                seed: derived_seed(config.run.seed, name),
+                budget,
+                seed,
                 third: None,
                 track_reference: false,
                 out: &folder,
                 log: &log,
                 cache: &cache,
             };
-            job.run(&source, voice, context)
+            job.run(&source, voice, self.context)
         })?;
         let path = start.path.trained_at(&folder.join(POLICY_FOLDER), config.adapter.is_some());
-        Ok(Artefact { path, digest })
+        Ok(Artefact { path, digest: self.policy_digest(&done, &policy) })
+    }
+
+    /// What a policy answers depends on: the folder that training filled, and under an adapter the
+    /// base model. How long training took, which its report says, does not belong to it.
+    pub(super) fn policy_digest(&self, done: &Finished, folder: &Path) -> String {
+        let own = done.digest_below(folder);
+        if self.config.adapter.is_some() { format!("{} {own}", self.digests.base) } else { own }
+    }
+
+    /// What prompts depend on besides the documents.
+    pub(super) fn prompt(&self, voice: &Voice) -> String {
+        format!("{} {}", self.digests.base, blake3::hash(voice.instructions().as_bytes()).to_hex())
     }
 
     /// The SFT model's answers on the validation documents, and their error modes.
     pub(super) fn error_stage(&mut self, sft: &Trained, voice: &Voice) -> Result<Artefact<PathBuf>, CliError> {
         let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, voice)?;
         let path = self.directory.path("errors/modes.json")?;
-        let key = key("errors").with("predictions", &predictions.digest).with("gold", &self.digests.validation);
+        let key = ErrorInputs {
+            predictions: &predictions.digest,
+            gold: &self.digests.validation,
+            ontology: &self.digests.ontology,
+        }
+        .key();
         let (documents, ontology) = (&self.splits.validation, &self.ontology);
-        let digest = self.ledger.stage(self.context, "errors", &key, &["errors/modes.json".into()], || {
+        let done = self.ledger.stage(self.context, "errors", &key, &["errors/modes.json".into()], || {
             let found = error_modes(&predictions.path, documents, ontology)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&found).expect("modes are plain data"))
         })?;
-        Ok(Artefact { path, digest })
+        Ok(Artefact { path, digest: done.digest() })
     }
 
     /// Preference pairs for the curated documents.
@@ -178,19 +205,24 @@ impl Run<'_> {
         let settings = pair_settings(self.config)?;
         let own = if uses_own_answers(self.config) { self.own_answers(start, sft, voice)? } else { Vec::new() };
         let path = self.directory.path("pairs/pairs.jsonl")?;
-        let key = key("pairs")
-            .with("settings", &self.config.pairs)
-            .with("seed", &settings.seed)
-            .with("level", &settings.level)
-            .with("patterns", &self.digests.patterns)
-            .with("ontology", &self.digests.ontology)
-            .with("documents", &self.digests.curated)
-            .with("modes", &found.digest)
-            .with("own", &own.iter().map(|own| &own.digest).collect::<Vec<_>>());
+        let key = PairInputs {
+            per_example: settings.per_example,
+            mix: &settings.mix,
+            sources: &settings.sources,
+            seed: settings.seed,
+            level: settings.level,
+            patterns: &self.digests.patterns,
+            ontology: &self.digests.ontology,
+            documents: &self.digests.curated,
+            modes: &found.digest,
+            tokenizer: blake3::Hash::from_bytes(tokenizer_digest(&voice.tokenizer)).to_hex().to_string(),
+            own: own.iter().map(|own| own.digest.as_str()).collect(),
+        }
+        .key();
         let (documents, ontology, patterns) = (&self.splits.curated, &self.ontology, &self.patterns);
         let outputs = ["pairs/pairs.jsonl".into(), "pairs/summary.json".into()];
         let summary_path = self.directory.path("pairs/summary.json")?;
-        let digest = self.ledger.stage(self.context, "pairs", &key, &outputs, || {
+        let done = self.ledger.stage(self.context, "pairs", &key, &outputs, || {
             let text = fs::read_to_string(&found.path).or_failed()?;
             let measured: ErrorModes = serde_json::from_str(&text).or_failed()?;
             let rates = ModeRates::new(&measured, ontology, ModeRates::SMOOTHING).or_failed()?;
@@ -210,7 +242,7 @@ impl Run<'_> {
             let summary = serde_json::to_vec_pretty(&builder.summary()).expect("a summary is plain data");
             write_atomically(&summary_path, &summary)
         })?;
-        Ok(Artefact { path, digest })
+        Ok(Artefact { path, digest: done.digest() })
     }
 }
 

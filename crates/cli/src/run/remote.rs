@@ -2,11 +2,14 @@
 
 use std::{fs, path::PathBuf};
 
-use serde::Serialize;
-use tabpo_remote::{Settings, Statistics};
+use tabpo_remote::Statistics;
 use tabpo_report::RemoteSystem;
 
-use super::{Artefact, Run, directory::write_atomically, key};
+use super::{
+    Artefact, Run,
+    directory::write_atomically,
+    inputs::{RemoteInputs, StageInputs},
+};
 use crate::{
     commands::{RemoteJob, answer_documents, remote_system},
     error::{CliError, ResultExt},
@@ -22,36 +25,6 @@ pub struct Answered {
     pub figures: RemoteSystem,
 }
 
-/// What decides which answers a hosted model gives; prices, limits and the key's variable do not.
-#[derive(Serialize)]
-struct Question<'a> {
-    endpoint: &'a str,
-    model: &'a str,
-    structure: tabpo_remote::StructureKind,
-    shots: usize,
-    selection: tabpo_remote::Selection,
-    seed: u64,
-    temperature: Option<f64>,
-    max_tokens: u32,
-    extra: serde_json::Map<String, serde_json::Value>,
-}
-
-impl<'a> Question<'a> {
-    fn of(settings: &'a Settings) -> Self {
-        Self {
-            endpoint: &settings.endpoint,
-            model: &settings.model,
-            structure: settings.structure,
-            shots: settings.shots,
-            selection: settings.selection,
-            seed: settings.seed,
-            temperature: settings.temperature,
-            max_tokens: settings.max_tokens,
-            extra: settings.extra.clone(),
-        }
-    }
-}
-
 impl Run<'_> {
     /// Asks every configured hosted model for the test documents. Answers are kept in the run
     /// directory, so that none is paid for twice.
@@ -63,12 +36,9 @@ impl Run<'_> {
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
             let cache = self.directory.path("remote/answers")?;
             let stage = folder.join("test").display().to_string();
-            let key = key(&stage)
-                .with("question", &Question::of(settings))
-                .with("documents", &self.digests.test)
-                .with("demonstrations", &self.digests.curated)
-                .with("ontology", &self.digests.ontology)
-                .with("level", &self.config.data.level);
+            let digests = &self.digests;
+            let read = [&digests.test, &digests.curated, &digests.ontology].map(String::as_str);
+            let key = RemoteInputs::new(settings, read, self.config.data.level).key();
             let job = RemoteJob {
                 name: &stage,
                 ontology: &self.ontology,
@@ -79,7 +49,7 @@ impl Run<'_> {
                 cache: &cache,
             };
             let context = self.context;
-            let digest = self.ledger.stage(context, &stage, &key, &[place, figures], || {
+            let done = self.ledger.stage(context, &stage, &key, &[place, figures], || {
                 let statistics = answer_documents(&job, settings, context)?;
                 write_atomically(
                     &figures_path,
@@ -88,7 +58,11 @@ impl Run<'_> {
             })?;
             let statistics: Statistics = serde_json::from_slice(&fs::read(&figures_path).or_failed()?).or_failed()?;
             let figures = remote_system(name, &statistics, settings)?;
-            answered.push(Answered { name: name.clone(), predictions: Artefact { path, digest }, figures });
+            answered.push(Answered {
+                name: name.clone(),
+                predictions: Artefact { path, digest: done.digest() },
+                figures,
+            });
         }
         Ok(answered)
     }

@@ -9,7 +9,7 @@ use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
     BatchPlan, Decay, ExampleSource, Observer, Policy, ReferenceCache, Session, StepRecord, TrainBudget, TrainSettings,
-    TrainSummary, tokenizer_digest, train,
+    TrainSummary, UnusedCheckpoint, tokenizer_digest, train,
 };
 
 use super::policy::{self, PolicyFolder, Voice};
@@ -24,6 +24,8 @@ use crate::{
 pub struct Job<'a> {
     /// The stage's name.
     pub name: &'a str,
+    /// The digest of the stage's inputs: a checkpoint made under another one is not gone on from.
+    pub identity: &'a str,
     /// Where the policy starts; also its reference.
     pub start: &'a PolicyFolder,
     /// LoRA settings; all parameters are trained without.
@@ -105,6 +107,7 @@ impl Job<'_> {
         }
         let mut watch = Watch::new(self, source.len() as u64, context);
         let session = Session {
+            identity: self.identity,
             cache: &mut cache,
             tokenizer: tokenizer_digest(&voice.tokenizer),
             checkpoint: Some(&checkpoint),
@@ -124,7 +127,10 @@ impl Job<'_> {
             let count = outcome.summary.skipped;
             context.warn(format!("{}: {count} examples were longer than max_length and left out", self.name));
         }
-        policy::save(&outcome.policy, self.start, &self.out.join(POLICY_FOLDER))?;
+        // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
+        let folder = self.out.join(POLICY_FOLDER);
+        remove_if_there(&folder)?;
+        policy::save(&outcome.policy, self.start, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
             learning_rate: self.learning_rate,
@@ -132,7 +138,8 @@ impl Job<'_> {
         };
         let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
         super::directory::write_atomically(&self.out.join(REPORT_FILE), &text)?;
-        // The policy is whole: the checkpoint has served.
+        // The policy is whole: the checkpoint has served, and so has one that was set aside.
+        remove_if_there(&self.out.join("checkpoint.damaged"))?;
         remove_if_there(&checkpoint)
     }
 
@@ -228,7 +235,16 @@ impl<'a> Watch<'a> {
                 record.fields.get("stage").and_then(|name| name.as_str()) != Some(stage)
                     || record.step().is_some_and(|step| step <= resumed)
             };
-            self.log = Some(MetricsLog::resume(self.log_path, keep).or_failed()?);
+            let log = MetricsLog::resume(self.log_path, keep).or_failed()?;
+            if !log.damaged().is_empty() {
+                let moved_to = tabpo_report::damaged_path(self.log_path);
+                self.context.warn(format!(
+                    "{}, moved to {}",
+                    damaged_lines(self.log_path, log.damaged()),
+                    moved_to.display()
+                ));
+            }
+            self.log = Some(log);
         }
         let log = self.log.as_mut().expect("opened above");
         log.append("step", &LoggedStep { stage: self.stage, record }).or_failed()?;
@@ -255,6 +271,20 @@ impl Observer<f32> for Watch<'_> {
         self.context.say(format!("{}: goes on after step {step}", self.stage));
     }
 
+    fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
+        match checkpoint {
+            UnusedCheckpoint::OtherRun => self.context.say(format!(
+                "{}: starts anew: the checkpoint there was made from other data or under other settings",
+                self.stage
+            )),
+            UnusedCheckpoint::Damaged { problem, moved_to } => self.context.warn(format!(
+                "{}: starts anew: the checkpoint is damaged ({problem}) and was moved to {}",
+                self.stage,
+                moved_to.display()
+            )),
+        }
+    }
+
     fn reference(&mut self, done: u64) {
         let (context, stage, examples) = (self.context, self.stage, self.examples);
         let bar = self.reference.get_or_insert_with(|| context.progress(&format!("{stage}: reference"), examples));
@@ -277,6 +307,13 @@ impl Observer<f32> for Watch<'_> {
     fn should_stop(&self) -> bool {
         self.error.is_some() || self.context.interrupted()
     }
+}
+
+/// Says which lines of a log are no records.
+pub fn damaged_lines(path: &Path, lines: &[usize]) -> String {
+    let numbers = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (lines, are) = if lines.len() == 1 { ("line", "is damaged and") } else { ("lines", "are damaged and") };
+    format!("{}: {lines} {numbers} {are} left out", path.display())
 }
 
 /// Removes a file or a folder that may not be there.

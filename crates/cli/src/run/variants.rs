@@ -14,7 +14,7 @@ use super::{
     Artefact, Part, Run, Trained,
     comparison::score,
     examples::pair_records,
-    key,
+    inputs::{PreferenceInputs, StageInputs, TrainingInputs},
     policy::Voice,
     systems::System,
     training::{self, Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
@@ -131,23 +131,24 @@ impl Run<'_> {
         let (config, context) = (self.config, self.context);
         let section = &config.preference.train;
         let name = &variant.name;
-        let key = key(name)
-            .with("start", &common.sft.digest)
-            .with("pairs", &common.pairs.digest)
-            .with("ontology", &self.digests.ontology)
-            .with("adapter", &config.adapter)
-            .with("train", section)
-            .with("objective", variant.objective)
-            .with("learning_rate", &variant.learning_rate)
-            .with("budget", &variant.budget)
-            .with("seed", &variant.seed)
-            .with("reversed", &variant.reversed)
-            .with("scorers", &[&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| &scorer.digest)));
+        let numbers = (variant.budget, variant.learning_rate, variant.seed);
+        let key = PreferenceInputs {
+            start: &common.sft.digest,
+            prompt: &self.prompt(common.voice),
+            ontology: &self.digests.ontology,
+            pairs: &common.pairs.digest,
+            objective: variant.objective,
+            reversed: variant.reversed,
+            scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
+            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+        }
+        .key();
         let folder = PathBuf::from(name);
         let out = self.stage_folder(name);
         let (log, cache) = (self.log(), self.cache()?);
-        let outputs = [folder.join(POLICY_FOLDER), folder.join(REPORT_FILE)];
-        let digest = self.ledger.stage(context, name, &key, &outputs, || {
+        let policy = folder.join(POLICY_FOLDER);
+        let outputs = [policy.clone(), folder.join(REPORT_FILE)];
+        let done = self.ledger.stage(context, name, &key, &outputs, || {
             let format = common.voice.format()?;
             let text = TextSource::new(&format, &common.records, section.max_length);
             let loaded;
@@ -162,6 +163,7 @@ impl Run<'_> {
             };
             let job = Job {
                 name,
+                identity: key.as_str(),
                 start: &common.sft.path,
                 adapter: config.adapter.as_ref(),
                 objective: variant.objective,
@@ -180,6 +182,7 @@ impl Run<'_> {
         let text = fs::read(out.join(REPORT_FILE)).or_failed()?;
         let report = serde_json::from_slice(&text).or_failed()?;
         let path = common.sft.path.trained_at(&out.join(POLICY_FOLDER), config.adapter.is_some());
+        let digest = self.policy_digest(&done, &policy);
         Ok(SystemRun { folder, policy: Artefact { path, digest }, report })
     }
 

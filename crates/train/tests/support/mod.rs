@@ -9,7 +9,7 @@ use tabpo_engine::{AdamWConfig, Lora, LoraConfig, Model, ModelConfig, Real};
 use tabpo_objective::Objective;
 use tabpo_train::{
     BatchPlan, Decay, Observer, Policy, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
-    TokenisedExample, TrainBudget, TrainOutcome, TrainSettings, train,
+    TokenisedExample, TrainBudget, TrainOutcome, TrainSettings, UnusedCheckpoint, train,
 };
 
 pub const VOCABULARY: usize = 24;
@@ -97,12 +97,17 @@ pub struct Recorder {
     pub records: Vec<StepRecord>,
     pub stop_after: Option<u64>,
     pub resumed: Option<u64>,
+    pub unused: Option<UnusedCheckpoint>,
     pub metrics: Vec<f64>,
 }
 
 impl<R: Real> Observer<R> for Recorder {
     fn resumed(&mut self, step: u64) {
         self.resumed = Some(step);
+    }
+
+    fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
+        self.unused = Some(checkpoint.clone());
     }
 
     fn step(&mut self, record: &StepRecord) {
@@ -131,7 +136,8 @@ pub fn run<'m, R: Real>(
     let mut recorder = Recorder::default();
     let third = policy.clone();
     let mut cache = ReferenceCache::in_memory();
-    let session = Session { cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: Some(&third) };
+    let session =
+        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: Some(&third) };
     let outcome = train(policy, examples, settings, session, &mut recorder).expect("the run succeeds");
     assert!(outcome.finished);
     (outcome, recorder.records)
