@@ -80,7 +80,7 @@ pub(crate) enum Found<R> {
     /// Something else than what was written.
     Damaged(String),
     /// The checkpoint of the run; the policy has its parameters.
-    Resumed(Resumed<R>),
+    Resumed(Box<Resumed<R>>),
 }
 
 /// Reads a checkpoint into `policy`, which is changed only where the whole file is sound.
@@ -103,7 +103,7 @@ pub(crate) fn read<R: Real>(
         return Ok(Found::OtherRun);
     }
     Ok(match restore(state, &tensors, policy, config) {
-        Ok(resumed) => Found::Resumed(resumed),
+        Ok(resumed) => Found::Resumed(Box::new(resumed)),
         Err(problem) => Found::Damaged(problem),
     })
 }

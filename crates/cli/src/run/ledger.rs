@@ -202,7 +202,9 @@ mod tests {
         for position in 0..text.len() {
             let mut damaged = text.clone();
             damaged[position] ^= 0x80;
-            assert!(salvage(&damaged).len() >= names.len() - 1, "{position}");
+            // A line end belongs to two stages.
+            let hit = if text[position] == b'\n' { 2 } else { 1 };
+            assert!(salvage(&damaged).len() >= names.len() - hit, "{position}");
         }
         // A record that was cut off keeps the stages before the cut.
         assert_eq!(salvage(&text[..text.len() - 10]).len(), names.len() - 1);
