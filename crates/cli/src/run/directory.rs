@@ -52,3 +52,12 @@ impl RunDirectory {
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CliError> {
     tabpo_corpus::write_file(path, content).or_failed()
 }
+
+/// Removes a file or a folder that may not be there.
+pub fn remove_if_there(path: &Path) -> Result<(), CliError> {
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).or_failed(),
+        _ => Ok(()),
+    }
+}

@@ -22,7 +22,7 @@ use tabpo_train::{TextSource, tokenizer_digest};
 use super::{
     Artefact, Run, Trained,
     comparison::error_modes,
-    directory::write_atomically,
+    directory::{remove_if_there, write_atomically},
     examples::gold_records,
     inputs::{BaseInputs, ErrorInputs, PairInputs, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
@@ -84,6 +84,8 @@ impl Run<'_> {
                 stop: tokenizer.stop_ids().to_vec(),
                 pad: tokenizer.special().pad.as_deref().and_then(|pad| tokenizer.token_id(pad)),
             };
+            // Nothing of an earlier model may stand beside this one.
+            remove_if_there(&folder)?;
             fs::create_dir_all(&folder).or_failed()?;
             weights.save(&folder, &SaveOptions::new(StoredType::F32), &special).or_failed()?;
             tokenizer.save(&folder).or_failed()

@@ -12,7 +12,10 @@ use tabpo_train::{
     TrainSummary, UnusedCheckpoint, tokenizer_digest, train,
 };
 
-use super::policy::{self, PolicyFolder, Voice};
+use super::{
+    directory::{remove_if_there, write_atomically},
+    policy::{self, PolicyFolder, Voice},
+};
 use crate::{
     config::{AdapterSection, Schedule, TrainSection},
     error::{CliError, ResultExt},
@@ -137,7 +140,7 @@ impl Job<'_> {
             summary: outcome.summary,
         };
         let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
-        super::directory::write_atomically(&self.out.join(REPORT_FILE), &text)?;
+        write_atomically(&self.out.join(REPORT_FILE), &text)?;
         // The policy is whole: the checkpoint has served, and so has one that was set aside.
         remove_if_there(&self.out.join("checkpoint.damaged"))?;
         remove_if_there(&checkpoint)
@@ -314,15 +317,6 @@ pub fn damaged_lines(path: &Path, lines: &[usize]) -> String {
     let numbers = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (lines, are) = if lines.len() == 1 { ("line", "is damaged and") } else { ("lines", "are damaged and") };
     format!("{}: {lines} {numbers} {are} left out", path.display())
-}
-
-/// Removes a file or a folder that may not be there.
-fn remove_if_there(path: &Path) -> Result<(), CliError> {
-    let result = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    match result {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).or_failed(),
-        _ => Ok(()),
-    }
 }
 
 /// A seed for one purpose, derived from the run's seed: what one stage draws never depends on what
