@@ -10,15 +10,16 @@ use tokio::time::Instant;
 
 use crate::body::{Digest, body, digest};
 use crate::budget::Budget;
-use crate::call::{Attempt, Caller};
+use crate::call::{Caller, LOOK};
+use crate::classify::Attempt;
 use crate::completion::Completion;
 use crate::estimate::{about_prompt_tokens, most_usage};
 use crate::limits::Limits;
 use crate::retry::Backoff;
-use crate::{Channel, Endpoint, ModelPrice, Prompt, RemoteError, ResponseCache, Settings, Statistics, StoredAnswer};
+use crate::{
+    Channel, Endpoint, ModelPrice, Prompt, RemoteError, ResponseCache, Settings, Statistics, StoredAnswer, Usage,
+};
 
-/// How often waiting requests look whether the user asked to stop.
-const LOOK: Duration = Duration::from_millis(50);
 /// After this many prompts in a row without answer the endpoint counts as down.
 const DOWN_AFTER: usize = 10;
 
@@ -35,6 +36,8 @@ pub struct Progress {
     pub retries: usize,
     /// Cost of the answers so far, where the model has a price.
     pub cost: Option<f64>,
+    /// A pause that begins now because the endpoint asks for it.
+    pub pause: Option<Duration>,
 }
 
 /// Why a job ended.
@@ -68,7 +71,8 @@ pub struct Extraction {
 
 /// Asks for an answer to every prompt and waits for all of them. What the cache has is not asked
 /// again, equal requests are asked once, and every answer is in the cache before the next progress
-/// report. When `stop` becomes true, requests in flight are waited for and no new ones are sent.
+/// report. When `stop` becomes true, no new requests are sent and those in flight get a few seconds to
+/// end.
 pub fn extract(
     endpoint: &Endpoint,
     prompts: &[Prompt],
@@ -87,7 +91,7 @@ pub fn extract(
 
     let run = Run {
         job: &job,
-        caller: Caller::new(endpoint, settings)?,
+        caller: Caller::new(endpoint, settings, stop)?,
         price,
         limits: runtime()?.block_on(async { Limits::new(settings.requests_per_minute, settings.tokens_per_minute) }),
         budget: Budget::new(settings.budget, already),
@@ -173,7 +177,7 @@ impl<'a> Job<'a> {
         for &index in &self.unique {
             let digest = &self.digests[index];
             if let Some(answer) = cache.get(digest)? {
-                spent += price.cost(answer.usage, answer.channel);
+                spent += price.cost(answer.charged(), answer.channel);
             }
             let unsettled = cache.unsettled(digest);
             if unsettled > 0 {
@@ -206,11 +210,12 @@ impl<'a> Job<'a> {
     }
 }
 
-/// An answer as it is kept.
+/// An answer as it is kept, to a request that can have used at most `most`.
 pub(crate) fn stored(
     endpoint: &Endpoint,
     digest: &Digest,
     completion: Completion,
+    most: Usage,
     channel: Channel,
     latency: Duration,
     attempts: u32,
@@ -222,8 +227,10 @@ pub(crate) fn stored(
         served_model: completion.served_model,
         outcome: completion.outcome,
         text: completion.text,
+        place: completion.place,
         refusal: completion.refusal,
-        usage: completion.usage,
+        usage: completion.usage.unwrap_or_default(),
+        usage_at_most: completion.usage.is_none().then_some(most),
         channel,
         latency_ms: latency.as_millis() as u64,
         attempts,
@@ -281,7 +288,8 @@ impl Run<'_> {
         let (digest, body) = (self.job.digests[index], self.job.body(index));
         let asked = self.job.prompts[index].structure.kind();
         let about = about_prompt_tokens(&body) + u64::from(settings.max_tokens) / 4;
-        let most = self.price.map_or(0.0, |price| price.cost(most_usage(&body, settings), Channel::Live));
+        let most_tokens = most_usage(&body, settings);
+        let most = self.price.map_or(0.0, |price| price.cost(most_tokens, Channel::Live));
         let base = Duration::from_secs_f64(settings.backoff_seconds);
         let mut backoff = Backoff::new(base, settings.seed, &digest);
         for attempt in 0..settings.attempts.max(1) {
@@ -294,14 +302,16 @@ impl Run<'_> {
                 return Ok(());
             }
             let sent = Instant::now();
-            let (why, after, unsettled) = match self.caller.complete(&body, &digest, asked).await {
+            let (why, after, unsettled) = match self.caller.complete(&body, &digest, asked, most_tokens).await {
                 Attempt::Done(completion) => {
-                    let used = completion.usage;
-                    let answer =
-                        stored(self.job.endpoint, &digest, completion, Channel::Live, sent.elapsed(), attempt + 1);
+                    let latency = sent.elapsed();
+                    let (endpoint, channel) = (self.job.endpoint, Channel::Live);
+                    let answer = stored(endpoint, &digest, completion, most_tokens, channel, latency, attempt + 1);
                     self.cache.borrow_mut().put(digest, &answer)?;
-                    self.budget.settle(most, self.price.map_or(0.0, |price| price.cost(used, Channel::Live)));
-                    self.limits.correct(about, used.prompt + used.completion);
+                    self.budget.settle(most, self.price.map_or(0.0, |price| price.cost(answer.charged(), channel)));
+                    if answer.usage_at_most.is_none() {
+                        self.limits.correct(about, answer.usage.prompt + answer.usage.completion);
+                    }
                     let mut state = self.state.borrow_mut();
                     state.done += 1;
                     state.failures_in_a_row = 0;
@@ -319,10 +329,13 @@ impl Run<'_> {
             if unsettled {
                 self.cache.borrow_mut().put_unsettled(digest, &why)?;
             }
-            if let Some(after) = after {
-                self.limits.pause(after);
-            }
             self.state.borrow_mut().last_failure = why;
+            if self.stopping() {
+                return Ok(());
+            }
+            if after.is_some_and(|after| self.limits.pause(after)) {
+                self.report_pause(after);
+            }
             if attempt + 1 == settings.attempts.max(1) {
                 break;
             }
@@ -370,6 +383,10 @@ impl Run<'_> {
     }
 
     fn report(&self) {
+        self.report_pause(None);
+    }
+
+    fn report_pause(&self, pause: Option<Duration>) {
         let state = self.state.borrow();
         let progress = Progress {
             done: self.reused + state.done,
@@ -377,6 +394,7 @@ impl Run<'_> {
             reused: self.reused,
             retries: state.retries,
             cost: self.price.map(|_| self.budget.spent()),
+            pause,
         };
         drop(state);
         (self.progress.borrow_mut())(progress);

@@ -1,16 +1,24 @@
 //! Hosted models as further systems of a run's comparison.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
+use tabpo_corpus::Document;
 use tabpo_remote::{Settings, Statistics};
 use tabpo_report::RemoteSystem;
 
 use super::{Artefact, Run, directory::write_atomically, key};
 use crate::{
-    commands::{RemoteJob, answer_documents, remote_system},
+    commands::{RemoteJob, answer_documents, check_remote_system, remote_system},
+    config::RunConfig,
     error::{CliError, ResultExt},
 };
+
+/// The folder below `remote` in which the answers of all hosted models are kept.
+const ANSWERS: &str = "answers";
 
 /// A hosted model's answers to the test documents.
 pub struct Answered {
@@ -33,6 +41,10 @@ struct Question<'a> {
     seed: u64,
     temperature: Option<f64>,
     max_tokens: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_system_role: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unwrap: bool,
     extra: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -47,9 +59,30 @@ impl<'a> Question<'a> {
             seed: settings.seed,
             temperature: settings.temperature,
             max_tokens: settings.max_tokens,
+            no_system_role: settings.no_system_role,
+            unwrap: settings.unwrap,
             extra: settings.extra.clone(),
         }
     }
+}
+
+/// Checks everything about hosted models that can be checked without asking them, before the first
+/// stage: what is wrong with them would otherwise show only after all trainings.
+pub fn check(config: &RunConfig, curated: &[Document]) -> Result<(), CliError> {
+    for (name, settings) in &config.predict.remote {
+        // The name is a folder of the run directory, beside the one of the answers.
+        let plain = !name.starts_with('.') && !name.contains(['/', '\\', ':']) && !name.contains(char::is_control);
+        if name.trim().is_empty() || !plain || name == ANSWERS {
+            return Err(CliError::input(format!("predict.remote: {name:?} cannot name a system"))
+                .with_hint("a name is a folder: letters, digits, `-`, `_`; `answers` is taken"));
+        }
+        check_remote_system(name, settings)?;
+        if settings.shots > 0 && curated.is_empty() {
+            return Err(CliError::input(format!("predict.remote.{name}.shots is {}", settings.shots))
+                .with_hint("there are no documents to take demonstrations from: they come from the curated ones"));
+        }
+    }
+    Ok(())
 }
 
 impl Run<'_> {
@@ -61,7 +94,7 @@ impl Run<'_> {
             let folder = PathBuf::from("remote").join(name);
             let (place, figures) = (folder.join("test.jsonl"), folder.join("statistics.json"));
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
-            let cache = self.directory.path("remote/answers")?;
+            let cache = self.directory.path(Path::new("remote").join(ANSWERS))?;
             let stage = folder.join("test").display().to_string();
             let key = key(&stage)
                 .with("question", &Question::of(settings))
@@ -77,6 +110,7 @@ impl Run<'_> {
                 level: self.config.data.level,
                 out: &path,
                 cache: &cache,
+                section: Some(name),
             };
             let context = self.context;
             let digest = self.ledger.stage(context, &stage, &key, &[place, figures], || {
