@@ -17,7 +17,8 @@ use crate::body::Digest;
 use crate::call::{Caller, Reply};
 use crate::classify::Attempt;
 use crate::estimate::most_usage;
-use crate::extract::{Job, runtime, stored};
+use crate::extract::runtime;
+use crate::job::{Job, stored};
 use crate::records::RecordFile;
 use crate::{
     Channel, Ending, Endpoint, Extraction, ModelPrice, Progress, Prompt, RemoteError, ResponseCache, Settings,

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Usage;
 use crate::api_error::ApiError;
-use crate::{Usage, unwrap_json};
+use crate::message::Answer;
 
 /// How an endpoint dealt with a prompt. All of them are scored; what is no valid answer scores as an
 /// empty or faulty one.
@@ -145,50 +146,6 @@ impl Reading {
     }
 }
 
-/// What a message says, and where.
-#[derive(Debug, Default)]
-struct Answer {
-    text: String,
-    place: Place,
-    refusal: Option<String>,
-}
-
-impl Answer {
-    fn of(message: &Value) -> Self {
-        let content = message.get("content").map(content_text).unwrap_or_default();
-        let refusal = message.get("refusal").and_then(Value::as_str).map(str::to_owned);
-        let refusal = refusal.or_else(|| message.get("content").and_then(refusing_part));
-        let refusal = refusal.filter(|refusal| !refusal.trim().is_empty());
-        let blank = content.trim().is_empty();
-        if blank || !is_object(&content) {
-            // A call with an answer in it goes before talk about the call.
-            if let Some(arguments) = arguments(message).filter(|arguments| blank || is_object(arguments)) {
-                return Self { text: arguments, place: Place::ToolCall, refusal };
-            }
-        }
-        if !blank {
-            return Self { text: content, place: Place::Content, refusal };
-        }
-        let Some(reasoning) = reasoning(message) else {
-            return Self { text: content, place: Place::Content, refusal };
-        };
-        if is_object(&reasoning) || unwrap_json(&reasoning, "").is_some() {
-            return Self { text: reasoning, place: Place::Reasoning, refusal };
-        }
-        Self { text: content, place: Place::OnlyReasoning, refusal }
-    }
-
-    /// The text of a choice in the older form, without a message.
-    fn of_text(choice: &Value) -> Option<Self> {
-        let text = choice.get("text")?.as_str()?.to_owned();
-        Some(Self { text, ..Self::default() })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.text.trim().is_empty() && self.refusal.is_none()
-    }
-}
-
 /// How an answer ended, from the words of many servers.
 enum Ended {
     ByItself,
@@ -256,56 +213,6 @@ fn told(field: Option<&Value>) -> Option<&Value> {
     })
 }
 
-fn is_object(text: &str) -> bool {
-    matches!(serde_json::from_str(text), Ok(Value::Object(_)))
-}
-
-/// Content is a string, or a list of parts with texts. Some servers give it as the JSON that it is.
-fn content_text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().map(part_text).collect(),
-        Value::Object(fields) if fields.contains_key("type") && fields.contains_key("text") => part_text(content),
-        Value::Object(_) => content.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// The text of a part that is no thought and no refusal.
-fn part_text(part: &Value) -> String {
-    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
-    let text = part.as_str().or_else(|| part.get("text").and_then(Value::as_str));
-    let aside = ["thinking", "reasoning", "thought", "refusal"].contains(&kind);
-    text.filter(|_| !aside).unwrap_or_default().to_owned()
-}
-
-fn refusing_part(content: &Value) -> Option<String> {
-    content.as_array()?.iter().find_map(|part| part.get("refusal")?.as_str()).map(str::to_owned)
-}
-
-/// The arguments of the first tool call whose arguments are a JSON object, or else of the first.
-fn arguments(message: &Value) -> Option<String> {
-    let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
-    let functions = calls.filter_map(|call| call.get("function")).chain(message.get("function_call"));
-    let arguments = functions.filter_map(|function| match function.get("arguments")? {
-        Value::String(text) => Some(text.clone()),
-        object @ Value::Object(_) => Some(object.to_string()),
-        _ => None,
-    });
-    let all: Vec<String> = arguments.filter(|text| !text.trim().is_empty()).collect();
-    all.iter().find(|text| is_object(text)).or(all.first()).cloned()
-}
-
-/// What the model thought, by the names that servers have for it.
-fn reasoning(message: &Value) -> Option<String> {
-    let named = ["reasoning_content", "reasoning", "thinking", "thought"];
-    let mut found = named.iter().filter_map(|name| message.get(name)).map(|field| match field {
-        Value::Object(fields) if fields.contains_key("content") => content_text(&fields["content"]),
-        other => content_text(other),
-    });
-    found.find(|text| !text.trim().is_empty())
-}
-
 /// An answer without its null fields. Strict schemas have no optional fields, so models write null
 /// where the answer format leaves a key out. What is not a JSON object stays as it is.
 pub fn without_nulls(answer: &str) -> String {
@@ -330,112 +237,4 @@ fn drop_nulls(value: &mut Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const MOST: Usage = Usage { prompt: 1000, cached: 0, completion: 100 };
-
-    fn reading(choice: &str) -> Reading {
-        let choice: Value = serde_json::from_str(choice).unwrap();
-        let usage = json!({"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}});
-        Reading::of(&json!({"model": "m-1", "choices": [choice], "usage": usage}), MOST)
-    }
-
-    fn parse(choice: &str) -> Completion {
-        match reading(choice) {
-            Reading::Completion(completion) => completion,
-            other => panic!("{choice}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn outcomes_follow_refusal_and_finish_reason() {
-        let outcome = |choice| parse(choice).outcome;
-        assert_eq!(outcome(r#"{"message":{"content":"{}"},"finish_reason":"stop"}"#), Outcome::Answered);
-        assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"length"}"#), Outcome::Truncated);
-        assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"MAX_TOKENS"}"#), Outcome::Truncated);
-        assert_eq!(outcome(r#"{"index":0,"finish_reason":"length"}"#), Outcome::Truncated);
-        assert_eq!(outcome(r#"{"message":{"content":null,"refusal":"no"},"finish_reason":"stop"}"#), Outcome::Refused);
-        assert_eq!(outcome(r#"{"message":{"content":"{}","refusal":" "},"finish_reason":"stop"}"#), Outcome::Answered);
-        assert_eq!(outcome(r#"{"message":{"content":"x"},"finish_reason":"content_filter"}"#), Outcome::Filtered);
-        let gemini = r#"{"message":{"role":"assistant"},"finish_reason":"content_filter: PROHIBITED_CONTENT"}"#;
-        assert_eq!(outcome(gemini), Outcome::Filtered);
-        assert_eq!(outcome(r#"{"message":{"content":" "},"finish_reason":"stop"}"#), Outcome::Empty);
-        let parts = parse(r#"{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}"#);
-        let usage = Some(Usage { prompt: 9, cached: 4, completion: 2 });
-        assert_eq!((parts.text.as_str(), parts.usage), ("ab", usage));
-    }
-
-    #[test]
-    fn the_answer_is_found_where_it_stands() {
-        let found = |message: &str| {
-            let completion = parse(&format!(r#"{{"message":{message},"finish_reason":"stop"}}"#));
-            (completion.text, completion.place, completion.outcome)
-        };
-        for (message, text, place) in [
-            (r#"{"content":null,"reasoning_content":" {\"a\":1}"}"#, " {\"a\":1}", Place::Reasoning),
-            (r#"{"content":"","reasoning":"So: {\"a\":1}"}"#, "So: {\"a\":1}", Place::Reasoning),
-            (
-                r#"{"content":null,"tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]}"#,
-                "{\"a\":1}",
-                Place::ToolCall,
-            ),
-            (
-                r#"{"content":"I call f.","tool_calls":[{"function":{"arguments":"{\"a\":1}"}}]}"#,
-                "{\"a\":1}",
-                Place::ToolCall,
-            ),
-            (r#"{"content":null,"function_call":{"arguments":"{\"a\""}}"#, "{\"a\"", Place::ToolCall),
-            (r#"{"content":{"a":1}}"#, "{\"a\":1}", Place::Content),
-            (
-                r#"{"content":[{"type":"thinking","thinking":[{"text":"x"}]},{"type":"reasoning","text":"y"},{"type":"output_text","text":"{}"}]}"#,
-                "{}",
-                Place::Content,
-            ),
-            (r#"{"content":"{}","reasoning_content":"{\"a\":1}"}"#, "{}", Place::Content),
-        ] {
-            assert_eq!(found(message), (text.to_owned(), place, Outcome::Answered), "{message}");
-        }
-        let only = found(r#"{"content":null,"reasoning_content":"The drill is a tool."}"#);
-        assert_eq!(only, (String::new(), Place::OnlyReasoning, Outcome::Empty));
-        let part = parse(r#"{"message":{"content":[{"type":"refusal","refusal":"no"}]}}"#);
-        assert_eq!((part.outcome, part.refusal.as_deref()), (Outcome::Refused, Some("no")));
-    }
-
-    #[test]
-    fn what_is_no_answer_is_named_as_such() {
-        let read = |reply: Value| Reading::of(&reply, MOST);
-        assert!(matches!(read(json!({"choices": []})), Reading::Unreadable(why) if why.contains("choices[0]")));
-        assert!(matches!(read(json!({"choices": [{}]})), Reading::Unreadable(why) if why.contains("message")));
-        let Reading::BrokenOff(why) = reading(r#"{"message":{"content":"{\"en"},"finish_reason":"error"}"#) else {
-            panic!("not broken off")
-        };
-        assert!(why.contains("`error`"), "{why}");
-        for (reply, message) in [
-            (json!({"error": {"message": "slow down", "code": 429}}), "slow down"),
-            (json!({"error": "no credit", "choices": null}), "no credit"),
-            (json!([{"error": {"message": "in a list", "code": 400}}]), "in a list"),
-            (json!({"object": "error", "message": "of vLLM", "code": 400}), "of vLLM"),
-            (json!({"detail": "of FastAPI"}), "of FastAPI"),
-            (
-                json!({"choices": [{"finish_reason": "error", "message": {"content": "{\"en"}, "error": {"message": "lost", "code": 502}}]}),
-                "lost",
-            ),
-            (json!({"choices": [{"message": {"content": ""}}], "error": {"message": "late", "code": 524}}), "late"),
-        ] {
-            let Reading::Error(error) = read(reply.clone()) else { panic!("no error: {reply}") };
-            assert_eq!(error.message, message);
-        }
-    }
-
-    #[test]
-    fn nulls_of_strict_schemas_go() {
-        let answer = r#"{"entities":[{"id":"e1","text":"null","type":"Task","occ":null}],"relations":[]}"#;
-        let clean = r#"{"entities":[{"id":"e1","text":"null","type":"Task"}],"relations":[]}"#;
-        assert_eq!(without_nulls(answer), clean);
-        assert_eq!(without_nulls("null {"), "null {");
-        assert_eq!(without_nulls("{\"a\": 1.0}"), "{\"a\": 1.0}");
-    }
-}
+mod tests;
