@@ -19,6 +19,7 @@ use crate::{
 /// Options of `tabpo predict` for endpoints.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Endpoints")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RemoteArgs {
     /// Ask the model behind this OpenAI-compatible API, such as https://host/v1
     #[arg(long, value_name = "URL")]
