@@ -8,7 +8,7 @@ use tabpo_remote::{Endpoint, PriceTable, Selection, Settings, Statistics, Struct
 use tabpo_report::{Alignment, Table};
 
 use super::{
-    remote_answers::{RemoteJob, answer_documents, check, open_cache, price, prompts},
+    remote_answers::{RemoteJob, answer_documents, check, open_cache, price, prompts, warn_of_damage},
     remote_notes::rows,
 };
 use crate::{
@@ -161,7 +161,9 @@ fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) 
         .collect();
     let answer_bytes = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;
     let price = price(settings)?;
-    let job_estimate = estimate(&endpoint, &prompts, settings, price, answer_bytes, &open_cache(job, context)?);
+    let cache = open_cache(job, context)?;
+    warn_of_damage(&cache, context);
+    let job_estimate = estimate(&endpoint, &prompts, settings, price, answer_bytes, &cache);
     if json {
         return output::print_json(&job_estimate);
     }

@@ -92,6 +92,19 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
         }
     });
     progress.finish();
+    warn_of_damage(&cache, context);
+    let extraction = result.map_err(|error| explained(error, &endpoint, settings, job))?;
+    finished(&extraction, job)?;
+    let mut statistics = extraction.statistics.clone();
+    write_file(job.out, &lines(&prompts, &extraction, settings, job.ontology, &mut statistics)).or_failed()?;
+    for note in notes(&statistics, &extraction.answers, settings, job.section) {
+        context.warn(format!("{}: {note}", job.name));
+    }
+    Ok(statistics)
+}
+
+/// Says which damage of a cache was found and set aside.
+pub fn warn_of_damage(cache: &ResponseCache, context: &Context) {
     for damage in cache.damage() {
         context.warn(format!(
             "{}:{}: {}; {} set aside in {}, and what it answered is asked for again",
@@ -102,14 +115,6 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
             damage.aside.display()
         ));
     }
-    let extraction = result.map_err(|error| explained(error, &endpoint, settings, job))?;
-    finished(&extraction, job)?;
-    let mut statistics = extraction.statistics.clone();
-    write_file(job.out, &lines(&prompts, &extraction, settings, job.ontology, &mut statistics)).or_failed()?;
-    for note in notes(&statistics, &extraction.answers, settings, job.section) {
-        context.warn(format!("{}: {note}", job.name));
-    }
-    Ok(statistics)
 }
 
 /// Checks the numbers and names of settings; `section` as in [`RemoteJob`]. The error names the option
