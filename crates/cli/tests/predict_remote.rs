@@ -114,6 +114,123 @@ fn the_key_is_in_no_file_and_no_output() {
     }
 }
 
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn answers_inside_other_text_are_counted_and_taken_out_on_request() {
+    let server = Server::start(|request: &Request| match request.prompt().as_str() {
+        text if text.starts_with("New") => answer(&format!("<think>{{}}</think>Here:\n```json\n{GOLD}\n```\nDone.")),
+        _ => answer("{\"entities\":[],\"relations\":[]}"),
+    });
+    let place = place();
+    let strict = predict(&place, &server.url, &[]);
+    assert!(stderr(&strict).contains("1 of 2 answers hold one JSON object inside other text"), "{}", stderr(&strict));
+    assert!(stderr(&strict).contains("--unwrap") && stderr(&strict).contains(".tabpo-answers"), "{}", stderr(&strict));
+    let output = |place: &Place| -> Value {
+        let text = std::fs::read_to_string(place.path("out.jsonl")).unwrap();
+        serde_json::from_str(text.lines().next().unwrap()).unwrap()
+    };
+    assert!(output(&place)["output"].as_str().unwrap().starts_with("<think>"));
+    let taken_out = predict(&place, &server.url, &["--unwrap", "--json"]);
+    let statistics: Value = serde_json::from_slice(&taken_out.stdout).unwrap();
+    assert_eq!((&statistics["unwrapped"], &statistics["wrapped"]), (&json!(1), &json!(0)));
+    assert_eq!(output(&place)["output"], GOLD.replace(",\"occ\":null", ""));
+    assert_eq!((&output(&place)["unwrapped"], server.total()), (&json!(true), 2));
+    assert!(!stderr(&taken_out).contains("answers are kept in"), "{}", stderr(&taken_out));
+}
+
+#[test]
+fn what_an_option_changes_names_the_option() {
+    for (message, hint) in [
+        ("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "max_completion_tokens"),
+        ("`temperature` does not support 0 with this model", "--temperature none"),
+        ("System role not supported", "--no-system-role"),
+    ] {
+        let server = Server::start(move |_: &Request| error(400, "", message));
+        let refused = predict(&place(), &server.url, &[]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(stderr(&refused).contains("hint: ") && stderr(&refused).contains(hint), "{}", stderr(&refused));
+    }
+    // What the hint names is what the endpoint then gets.
+    let server = Server::start(|request: &Request| {
+        let body = request.json();
+        assert!(body["temperature"].is_null() && body["messages"][0]["role"] == "user");
+        assert!(body["messages"].as_array().unwrap().len() == 1 && body["max_completion_tokens"] == 1024);
+        answer(GOLD)
+    });
+    let options = ["--temperature", "none", "--no-system-role", "--max-tokens-name", "max_completion_tokens"];
+    assert!(predict(&place(), &server.url, &options).status.success());
+}
+
+#[test]
+fn numbers_of_options_have_ranges_that_are_checked_before_anything_is_asked() {
+    let server = Server::start(|_: &Request| answer(GOLD));
+    for option in [
+        "--timeout=-1",
+        "--timeout=nan",
+        "--timeout=1e300",
+        "--requests-per-minute=1e-300",
+        "--tokens-per-minute=inf",
+        "--budget=nan",
+        "--budget=-0.5",
+        "--attempts=0",
+        "--concurrency=0",
+        "--max-tokens=0",
+    ] {
+        let place = place();
+        let output = predict(&place, &server.url, &[option]);
+        let name = option.split('=').next().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option}: {}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("{name} is ")) && stderr(&output).contains(" from "), "{option}");
+        assert!(!place.path(".tabpo-answers").exists());
+    }
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
+fn hosted_models_of_a_run_are_checked_before_its_first_stage() {
+    let remote = |name: &str, lines: &str| {
+        let base = example("quickstart.toml");
+        format!("{base}\n[predict.remote.{name}]\nendpoint = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\n{lines}\n")
+    };
+    for (config, expected) in [
+        (remote("far", "timeout_seconds = -1.0"), "predict.remote.far.timeout_seconds is -1"),
+        (remote("far", "tokens_per_minute = nan"), "predict.remote.far.tokens_per_minute is NaN"),
+        (remote("far", "attempts = 0"), "predict.remote.far.attempts is 0"),
+        (remote("far", "budget = 1.0"), "predict.remote.far.prices is missing"),
+        (remote("far", "prices = \"none.toml\""), "none.toml"),
+        (remote("far", "extra = { n = 3 }"), "predict.remote.far.extra is about `n`"),
+        (remote("\"../out\"", ""), "cannot name a system"),
+        (remote("answers", ""), "cannot name a system"),
+        (remote("far", "").replace("http://127.0.0.1:9/v1", ""), "predict.remote.far.endpoint is empty"),
+        (remote("far", "").replace("http:", "ftp:"), "not an http or https address"),
+    ] {
+        let place = Place::new();
+        place.write("run.toml", &config);
+        let (_, stderr) = place.run(&["run", "run.toml", "--set", "data.synthetic.sft=20"], 2);
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+        assert_eq!(place.names(), ["run.toml"]);
+    }
+}
+
+#[test]
+fn damage_of_the_cache_is_said_and_costs_one_answer() {
+    let server = Server::start(|_: &Request| answer(GOLD));
+    let place = place();
+    assert!(predict(&place, &server.url, &[]).status.success());
+    let cache = place.path(".tabpo-answers/responses.jsonl");
+    let text = std::fs::read_to_string(&cache).unwrap();
+    std::fs::write(&cache, text.replacen("parsers", "pXrsers", 1)).unwrap();
+    let again = predict(&place, &server.url, &["--quiet"]);
+    assert!(again.status.success() && server.total() == 3, "{}", stderr(&again));
+    assert!(stderr(&again).contains("warning: ") && stderr(&again).contains("responses.jsonl:1"), "{}", stderr(&again));
+    assert!(std::fs::read_to_string(place.path(".tabpo-answers/responses.damaged.jsonl")).unwrap().contains("pXrsers"));
+    let third = predict(&place, &server.url, &["--quiet"]);
+    assert!(server.total() == 3 && !stderr(&third).contains("warning"), "{}", stderr(&third));
+}
+
 #[test]
 fn serving_a_folder_is_explained() {
     let place = Place::new();

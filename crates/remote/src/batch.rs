@@ -3,10 +3,7 @@
 //! A batch is noted in the cache directory as soon as it exists, so that a job that was stopped while
 //! it waited goes on waiting for the same batch and never pays for a second one.
 
-use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,10 +14,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::body::Digest;
-use crate::call::{Attempt, Caller};
-use crate::completion::Completion;
+use crate::call::{Caller, Reply};
+use crate::classify::Attempt;
 use crate::estimate::most_usage;
-use crate::extract::{Job, runtime, stored};
+use crate::extract::runtime;
+use crate::job::{Job, stored};
+use crate::records::RecordFile;
 use crate::{
     Channel, Ending, Endpoint, Extraction, ModelPrice, Progress, Prompt, RemoteError, ResponseCache, Settings,
     StructureKind,
@@ -30,7 +29,6 @@ use crate::{
 const MOST_REQUESTS: usize = 50_000;
 /// And this many bytes.
 const MOST_BYTES: usize = 90 << 20;
-const LOOK: Duration = Duration::from_millis(100);
 
 /// As [`extract`](crate::extract()), over the batch API. When `stop` becomes true, batches go on at the
 /// endpoint; calling again collects them.
@@ -46,13 +44,17 @@ pub fn extract_in_batches(
     let started = Instant::now();
     let job = Job::new(endpoint, prompts, settings);
     let reused = job.unique.iter().filter(|&&index| cache.contains(&job.digests[index])).count();
-    let caller = Caller::new(endpoint, settings)?;
+    let caller = Caller::new(endpoint, settings, stop)?;
+    let notes = RecordFile::open(&cache.directory().join("batches.jsonl"))?;
     let mut batches =
-        Batches { job: &job, caller: &caller, cache, stop, progress, reused, last_failure: String::new() };
+        Batches { job: &job, caller: &caller, cache, notes, stop, progress, reused, last_failure: String::new() };
     let within = runtime()?.block_on(batches.run(price));
     let last = std::mem::take(&mut batches.last_failure);
     cache.sync()?;
-    let within = within?;
+    let within = match within {
+        Err(RemoteError::Stopped) => true,
+        other => other?,
+    };
 
     let answers = job.collect(cache)?;
     let missing = answers.iter().filter(|answer| answer.is_none()).count();
@@ -79,10 +81,14 @@ struct Note {
     digests: Vec<String>,
 }
 
+/// What a note starts with.
+const NOTE_START: &[u8] = b"{\"base\":";
+
 struct Batches<'a> {
     job: &'a Job<'a>,
     caller: &'a Caller<'a>,
     cache: &'a mut ResponseCache,
+    notes: RecordFile,
     stop: &'a AtomicBool,
     progress: &'a mut dyn FnMut(Progress),
     reused: usize,
@@ -173,8 +179,8 @@ impl Batches<'_> {
     async fn collect(&mut self, note: &Note) -> Result<bool, RemoteError> {
         let waiting_since = Instant::now();
         let batch = loop {
-            let text = self.caller.reliable("poll", || self.caller.get(&format!("batches/{}", note.id))).await?;
-            let batch: Value = serde_json::from_str(&text).unwrap_or_default();
+            let reply = self.caller.reliable("poll", || self.caller.get(&format!("batches/{}", note.id))).await?;
+            let batch = reply.value().clone();
             match batch["status"].as_str().unwrap_or_default() {
                 "completed" | "expired" | "cancelled" => break batch,
                 "failed" => {
@@ -195,8 +201,8 @@ impl Batches<'_> {
         };
         for name in ["output_file_id", "error_file_id"] {
             let Some(file) = batch[name].as_str() else { continue };
-            let text = self.caller.reliable("download", || self.caller.get(&format!("files/{file}/content"))).await?;
-            self.keep(&text, note, waiting_since.elapsed())?;
+            let reply = self.caller.reliable("download", || self.caller.get(&format!("files/{file}/content"))).await?;
+            self.keep(&reply, note, waiting_since.elapsed())?;
         }
         self.cache.sync()?;
         self.write_note(&Note { digests: Vec::new(), ..note.clone() })?;
@@ -204,26 +210,25 @@ impl Batches<'_> {
     }
 
     /// Keeps the results of a file; what is no answer is left open.
-    fn keep(&mut self, lines: &str, note: &Note, latency: Duration) -> Result<(), RemoteError> {
+    fn keep(&mut self, reply: &Reply, note: &Note, latency: Duration) -> Result<(), RemoteError> {
         let known: HashSet<&str> = note.digests.iter().map(String::as_str).collect();
-        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
-            let result: Value = serde_json::from_str(line).unwrap_or_default();
+        let job = self.job;
+        let places: HashMap<Digest, usize> = job.unique.iter().map(|&index| (job.digests[index], index)).collect();
+        for result in self.caller.json_lines(reply) {
             let Some(name) = result["custom_id"].as_str().filter(|name| known.contains(name)) else { continue };
-            let digest = Digest::from_hex(name).expect("the names of requests are digests");
+            let Ok(digest) = Digest::from_hex(name) else { continue };
             let status = result.pointer("/response/status_code").and_then(Value::as_u64).unwrap_or(0) as u16;
-            let body = result.pointer("/response/body").map(Value::to_string).unwrap_or_default();
-            let completion = if status == 200 {
-                Completion::parse(&body)
-            } else {
-                match self.caller.classify(status, &HeaderMap::new(), &body, StructureKind::None) {
-                    Attempt::Done(completion) => Ok(completion),
-                    Attempt::Again { why, .. } => Err(why),
-                    Attempt::Fatal(error) => Err(error.to_string()),
-                }
+            let body = result.pointer("/response/body").unwrap_or(&result["error"]);
+            // A batch may hold requests of another job too, whose bodies are not known here.
+            let most = places.get(&digest).map(|&index| most_usage(&job.body(index), job.settings)).unwrap_or_default();
+            let attempt = match self.caller.read(status, &HeaderMap::new(), body, StructureKind::None, most) {
+                Ok(Attempt::Done(completion)) => Ok(completion),
+                Ok(Attempt::Again { why, .. }) | Err(why) => Err(why),
+                Ok(Attempt::Fatal(error)) => Err(error.to_string()),
             };
-            match completion {
+            match attempt {
                 Ok(completion) => {
-                    let answer = stored(self.job.endpoint, &digest, completion, Channel::Batch, latency, 1);
+                    let answer = stored(job.endpoint, &digest, completion, most, Channel::Batch, latency, 1);
                     self.cache.put(digest, &answer)?;
                 }
                 Err(why) => self.last_failure = why,
@@ -233,55 +238,33 @@ impl Batches<'_> {
     }
 
     async fn sleep(&self) -> bool {
-        let end = Instant::now() + Duration::from_secs_f64(self.job.settings.poll_seconds);
-        while Instant::now() < end && !self.stop.load(Ordering::SeqCst) {
-            tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
-        }
-        !self.stop.load(Ordering::SeqCst)
+        self.caller.sleep_until(Instant::now() + Duration::from_secs_f64(self.job.settings.poll_seconds)).await
     }
 
-    fn notes_path(&self) -> PathBuf {
-        self.cache.directory().join("batches.jsonl")
-    }
-
-    /// Batches of this endpoint that hold requests of this job and were not collected yet.
-    fn pending(&self) -> Result<Vec<Note>, RemoteError> {
-        let path = self.notes_path();
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let text = fs::read_to_string(&path).map_err(RemoteError::io(&path, "read"))?;
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    /// Batches of this endpoint that hold requests of this job and were not collected yet. A damaged
+    /// note costs that note: its requests are asked for again.
+    fn pending(&mut self) -> Result<Vec<Note>, RemoteError> {
         let mut notes: Vec<Note> = Vec::new();
-        for (number, line) in whole.lines().enumerate() {
-            let note: Note = serde_json::from_str(line).map_err(|error| RemoteError::CacheLine {
-                path: path.clone(),
-                line: number + 1,
-                found: error.to_string(),
-            })?;
+        self.notes.read_all(NOTE_START, |note: Note, _| {
             notes.retain(|other| other.id != note.id);
             notes.push(note);
-        }
+        })?;
+        self.cache.note_damage(self.notes.damage().cloned());
         let own: HashSet<String> = self.job.digests.iter().map(|digest| digest.to_hex().to_string()).collect();
         let base = self.job.endpoint.base();
         notes.retain(|note| note.base == base && note.digests.iter().any(|digest| own.contains(digest)));
         Ok(notes)
     }
 
-    fn write_note(&self, note: &Note) -> Result<(), RemoteError> {
-        let path = self.notes_path();
-        let mut line = serde_json::to_vec(note).expect("a note serialises");
-        line.push(b'\n');
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let mut file = file.map_err(RemoteError::io(&path, "open"))?;
-        file.write_all(&line).map_err(RemoteError::io(&path, "append to"))?;
-        file.sync_data().map_err(RemoteError::io(&path, "sync"))
+    fn write_note(&mut self, note: &Note) -> Result<(), RemoteError> {
+        self.notes.append(note)?;
+        self.notes.sync()
     }
 
     fn report(&mut self) {
         let done = self.job.unique.iter().filter(|&&index| self.cache.contains(&self.job.digests[index])).count();
         let total = self.job.unique.len();
-        (self.progress)(Progress { done, total, reused: self.reused, retries: 0, cost: None });
+        (self.progress)(Progress { done, total, reused: self.reused, retries: 0, cost: None, pause: None });
     }
 }
 
@@ -290,8 +273,7 @@ struct Chunk {
     digests: Vec<String>,
 }
 
-fn id_of(reply: &str, of: &str) -> Result<String, RemoteError> {
-    let value: Value = serde_json::from_str(reply).unwrap_or_default();
+fn id_of(reply: &Reply, of: &str) -> Result<String, RemoteError> {
     let message = || RemoteError::Rejected { status: 200, message: format!("the reply names no id of {of}") };
-    value["id"].as_str().map(str::to_owned).ok_or_else(message)
+    reply.value()["id"].as_str().map(str::to_owned).ok_or_else(message)
 }

@@ -11,13 +11,20 @@ pub(crate) struct Budget {
     limit: Option<f64>,
     spent: Cell<f64>,
     reserved: Cell<f64>,
+    in_flight: Cell<usize>,
     settled: Notify,
 }
 
 impl Budget {
     /// A budget of which `spent` is gone already; `None` is no limit.
     pub(crate) fn new(limit: Option<f64>, spent: f64) -> Self {
-        Self { limit, spent: Cell::new(spent), reserved: Cell::new(0.0), settled: Notify::new() }
+        Self {
+            limit,
+            spent: Cell::new(spent),
+            reserved: Cell::new(0.0),
+            in_flight: Cell::new(0),
+            settled: Notify::new(),
+        }
     }
 
     /// Sets `most` aside. Waits while requests in flight could still leave room; false if there will
@@ -25,10 +32,13 @@ impl Budget {
     pub(crate) async fn reserve(&self, most: f64) -> bool {
         loop {
             let Some(limit) = self.limit else { return true };
-            if self.spent.get() + most > limit {
+            // What is no number is never within a limit.
+            let within = |cost: f64| cost <= limit;
+            if !within(self.spent.get() + most) {
                 return false;
             }
-            if self.spent.get() + self.reserved.get() + most <= limit {
+            if within(self.spent.get() + self.reserved.get() + most) {
+                self.in_flight.set(self.in_flight.get() + 1);
                 self.reserved.set(self.reserved.get() + most);
                 return true;
             }
@@ -39,7 +49,10 @@ impl Budget {
     /// Replaces what was set aside by what was spent.
     pub(crate) fn settle(&self, most: f64, spent: f64) {
         if self.limit.is_some() {
-            self.reserved.set((self.reserved.get() - most).max(0.0));
+            self.in_flight.set(self.in_flight.get().saturating_sub(1));
+            // Sums and differences leave a rest, which must not keep the last request waiting for ever.
+            let rest = if self.in_flight.get() == 0 { 0.0 } else { (self.reserved.get() - most).max(0.0) };
+            self.reserved.set(rest);
         }
         self.spent.set(self.spent.get() + spent);
         self.settled.notify_waiters();
@@ -82,5 +95,16 @@ mod tests {
         assert!(budget.reserve(f64::MAX).await);
         budget.settle(f64::MAX, 2.5);
         assert_eq!(budget.spent(), 2.5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rests_of_sums_and_what_is_no_number_let_nobody_wait_for_ever() {
+        let budget = Budget::new(Some(0.1), 0.0);
+        assert!(budget.reserve(0.01).await && budget.reserve(0.07).await);
+        budget.settle(0.01, 0.0);
+        budget.settle(0.07, 0.0);
+        assert!(budget.reserve(0.1).await);
+        assert!(!Budget::new(Some(f64::NAN), 0.0).reserve(1.0).await);
+        assert!(!Budget::new(Some(1.0), 0.0).reserve(f64::NAN).await);
     }
 }

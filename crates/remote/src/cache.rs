@@ -1,18 +1,17 @@
 //! Answers that were paid for, by the digest of what was asked.
 //!
-//! The cache is one file of JSON lines, only ever appended to, each line with a single write: a kill
-//! leaves at most one torn line, the last, which is cut off on opening. An exclusive lock keeps a
-//! second process out. Only positions are held in memory.
+//! The cache is one file of records (see [`RecordFile`]). An exclusive lock keeps a second process out.
+//! Only positions are held in memory.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, TryLockError};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::body::Digest;
-use crate::{Outcome, RemoteError, Usage};
+use crate::records::{Place as Position, RecordFile};
+use crate::{Damage, Outcome, Place, RemoteError, Usage};
 
 /// An answer as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,11 +27,17 @@ pub struct StoredAnswer {
     pub outcome: Outcome,
     /// The answer as it came.
     pub text: String,
+    /// Where in the reply it stood.
+    #[serde(default, skip_serializing_if = "Place::is_content")]
+    pub place: Place,
     /// What the model or the endpoint said instead of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// Tokens charged for.
+    /// Tokens charged for; nothing where the reply does not say it.
     pub usage: Usage,
+    /// The most that the request can have used, where the reply does not say what it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_at_most: Option<Usage>,
     /// How it was asked, which decides the price.
     pub channel: Channel,
     /// Milliseconds from sending to the last byte; for batches from creation to collection.
@@ -66,14 +71,24 @@ enum Line {
     },
 }
 
+/// What a record starts with.
+const START: &[u8] = b"{\"kind\":\"";
+
+impl StoredAnswer {
+    /// Tokens that count as paid for: those that the reply names, or the most that it can have used.
+    pub fn charged(&self) -> Usage {
+        self.usage_at_most.unwrap_or(self.usage)
+    }
+}
+
 /// The cache of a directory, open for this process alone.
 #[derive(Debug)]
 pub struct ResponseCache {
-    path: PathBuf,
-    file: File,
-    end: u64,
-    places: HashMap<Digest, (u64, usize)>,
+    file: RecordFile,
+    places: HashMap<Digest, Position>,
     unsettled: HashMap<Digest, u32>,
+    /// Damage of the file of batches.
+    damage: Option<Damage>,
 }
 
 impl ResponseCache {
@@ -81,21 +96,43 @@ impl ResponseCache {
     pub fn open(directory: &Path) -> Result<Self, RemoteError> {
         fs::create_dir_all(directory).map_err(RemoteError::io(directory, "create"))?;
         let path = directory.join("responses.jsonl");
-        let options = OpenOptions::new().create(true).append(true).read(true).open(&path);
-        let file = options.map_err(RemoteError::io(&path, "open"))?;
-        match file.try_lock() {
+        let mut file = RecordFile::open(&path)?;
+        match file.file().try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RemoteError::CacheInUse { path: directory.to_path_buf() }),
             Err(TryLockError::Error(source)) => return Err(RemoteError::Io { path, action: "lock", source }),
         }
-        let mut cache = Self { path, file, end: 0, places: HashMap::new(), unsettled: HashMap::new() };
-        cache.index()?;
-        Ok(cache)
+        let mut places = HashMap::new();
+        let mut unsettled: HashMap<Digest, u32> = HashMap::new();
+        // A record under a name that is no digest answers nothing.
+        file.read_all(START, |line, place| match line {
+            Line::Answer(answer) => {
+                if let Ok(digest) = Digest::from_hex(&answer.digest) {
+                    places.insert(digest, place);
+                }
+            }
+            Line::Unsettled { digest, .. } => {
+                if let Ok(digest) = Digest::from_hex(&digest) {
+                    *unsettled.entry(digest).or_default() += 1;
+                }
+            }
+        })?;
+        Ok(Self { file, places, unsettled, damage: None })
     }
 
     /// The directory.
     pub fn directory(&self) -> &Path {
-        self.path.parent().expect("the file was opened inside a directory")
+        self.file.path().parent().expect("the file was opened inside a directory")
+    }
+
+    /// Damage that was found and set aside, of the answers and of the notes on batches.
+    pub fn damage(&self) -> impl Iterator<Item = &Damage> {
+        self.file.damage().into_iter().chain(&self.damage)
+    }
+
+    /// Remembers damage of another file of the directory.
+    pub(crate) fn note_damage(&mut self, damage: Option<Damage>) {
+        self.damage = damage.or(self.damage.take());
     }
 
     /// Number of answers kept.
@@ -120,69 +157,30 @@ impl ResponseCache {
 
     /// The answer to this request.
     pub(crate) fn get(&mut self, digest: &Digest) -> Result<Option<StoredAnswer>, RemoteError> {
-        let Some(&(offset, length)) = self.places.get(digest) else { return Ok(None) };
-        let mut bytes = vec![0; length];
-        self.file.seek(SeekFrom::Start(offset)).map_err(RemoteError::io(&self.path, "read"))?;
-        self.file.read_exact(&mut bytes).map_err(RemoteError::io(&self.path, "read"))?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Line::Answer(answer)) => Ok(Some(answer)),
-            Ok(Line::Unsettled { .. }) => Ok(None),
-            Err(error) => Err(RemoteError::CacheLine { path: self.path.clone(), line: 0, found: error.to_string() }),
+        let Some(&place) = self.places.get(digest) else { return Ok(None) };
+        match self.file.get(place)? {
+            Line::Answer(answer) => Ok(Some(answer)),
+            Line::Unsettled { .. } => Ok(None),
         }
     }
 
     /// Keeps an answer. When this returns, a kill of the process does not lose it.
     pub(crate) fn put(&mut self, digest: Digest, answer: &StoredAnswer) -> Result<(), RemoteError> {
-        let place = self.append(&Line::Answer(answer.clone()))?;
+        let place = self.file.append(&Line::Answer(answer.clone()))?;
         self.places.insert(digest, place);
         Ok(())
     }
 
     /// Remembers that a request may have been charged for without a reply.
     pub(crate) fn put_unsettled(&mut self, digest: Digest, why: &str) -> Result<(), RemoteError> {
-        self.append(&Line::Unsettled { digest: digest.to_hex().to_string(), why: why.to_owned() })?;
+        self.file.append(&Line::Unsettled { digest: digest.to_hex().to_string(), why: why.to_owned() })?;
         *self.unsettled.entry(digest).or_default() += 1;
         Ok(())
     }
 
     /// Waits until everything kept is on the disk.
     pub(crate) fn sync(&self) -> Result<(), RemoteError> {
-        self.file.sync_data().map_err(RemoteError::io(&self.path, "sync"))
-    }
-
-    fn append(&mut self, line: &Line) -> Result<(u64, usize), RemoteError> {
-        let mut bytes = serde_json::to_vec(line).expect("a stored answer serialises");
-        let place = (self.end, bytes.len());
-        bytes.push(b'\n');
-        self.file.write_all(&bytes).map_err(RemoteError::io(&self.path, "append to"))?;
-        self.end += bytes.len() as u64;
-        Ok(place)
-    }
-
-    /// Reads the file once and cuts off a torn last line.
-    fn index(&mut self) -> Result<(), RemoteError> {
-        let mut reader = BufReader::new(&self.file);
-        let (mut offset, mut number, mut line) = (0, 0, Vec::new());
-        loop {
-            line.clear();
-            number += 1;
-            let length = reader.read_until(b'\n', &mut line).map_err(RemoteError::io(&self.path, "read"))?;
-            if line.pop() != Some(b'\n') {
-                break;
-            }
-            let broken = |found: String| RemoteError::CacheLine { path: self.path.clone(), line: number, found };
-            let parsed = serde_json::from_slice(&line).map_err(|error| broken(error.to_string()))?;
-            let key = |hex: &str| Digest::from_hex(hex).map_err(|error| broken(error.to_string()));
-            match parsed {
-                Line::Answer(answer) => {
-                    self.places.insert(key(&answer.digest)?, (offset, line.len()));
-                }
-                Line::Unsettled { digest, .. } => *self.unsettled.entry(key(&digest)?).or_default() += 1,
-            }
-            offset += length as u64;
-        }
-        self.end = offset;
-        self.file.set_len(offset).map_err(RemoteError::io(&self.path, "repair"))
+        self.file.sync()
     }
 }
 
@@ -197,7 +195,9 @@ mod tests {
             served_model: None,
             outcome: Outcome::Answered,
             text: text.into(),
+            place: Place::Content,
             refusal: None,
+            usage_at_most: None,
             usage: Usage { prompt: 3, cached: 0, completion: 2 },
             channel: Channel::Live,
             latency_ms: 5,
@@ -216,7 +216,7 @@ mod tests {
         }
         cache.put_unsettled(digests[0], "time-out").unwrap();
         assert_eq!(cache.get(&digests[0]).unwrap().unwrap().text, "a\nb");
-        let path = cache.path.clone();
+        let path = cache.file.path().to_path_buf();
         drop(cache);
 
         let whole = fs::read(&path).unwrap();
@@ -231,12 +231,31 @@ mod tests {
     }
 
     #[test]
-    fn a_second_process_is_kept_out_and_broken_lines_are_named() {
+    fn a_second_process_is_kept_out_and_a_broken_line_costs_that_line() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = ResponseCache::open(directory.path()).unwrap();
+        let digests: Vec<Digest> = (0..3).map(|index: u8| blake3::hash(&[index])).collect();
+        let mut cache = ResponseCache::open(directory.path()).unwrap();
         assert!(matches!(ResponseCache::open(directory.path()), Err(RemoteError::CacheInUse { .. })));
+        for digest in &digests {
+            cache.put(*digest, &answer(digest, "paid for")).unwrap();
+        }
+        let path = cache.file.path().to_path_buf();
         drop(cache);
-        fs::write(directory.path().join("responses.jsonl"), "{\"kind\":\"answer\"}\n").unwrap();
-        assert!(matches!(ResponseCache::open(directory.path()), Err(RemoteError::CacheLine { line: 1, .. })));
+        // One letter of the second answer: the line is still JSON, and no longer the answer that was given.
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines[1] = lines[1].replace("paid for", "laid for");
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        let mut cache = ResponseCache::open(directory.path()).unwrap();
+        let damage = cache.damage().next().unwrap().clone();
+        assert_eq!((damage.lines, damage.first, cache.len()), (1, 2, 2));
+        assert_eq!(fs::read_to_string(&damage.aside).unwrap(), lines[1].clone() + "\n");
+        assert_eq!(cache.get(&digests[1]).unwrap(), None);
+        assert_eq!(cache.get(&digests[2]).unwrap().unwrap().text, "paid for");
+        cache.put(digests[1], &answer(&digests[1], "again")).unwrap();
+        drop(cache);
+        let mut cache = ResponseCache::open(directory.path()).unwrap();
+        assert_eq!((cache.damage().count(), cache.len()), (0, 3));
+        assert_eq!(cache.get(&digests[1]).unwrap().unwrap().text, "again");
     }
 }

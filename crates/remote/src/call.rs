@@ -1,20 +1,30 @@
 //! One HTTP exchange, and what its result means.
 
+use std::pin::pin;
 use std::sync::Once;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use futures_util::future::{Either, select};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Client, RequestBuilder, Response, redirect, retry};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use crate::api_error::ApiError;
 use crate::body::Digest;
-use crate::completion::Completion;
-use crate::retry::{Backoff, retry_after};
-use crate::{Endpoint, Outcome, RemoteError, Settings, StructureKind};
+use crate::classify::{Asked, Attempt, classify};
+use crate::completion::Reading;
+use crate::retry::Backoff;
+use crate::{Endpoint, RemoteError, Settings, StructureKind, Usage};
 
 /// No reply is longer than this.
 const LONGEST_REPLY: usize = 256 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests in flight get this long to end once the user has asked to stop: they may be paid for.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How often whatever waits looks whether the user asked to stop.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// Sends requests to one endpoint.
 #[derive(Debug)]
@@ -22,29 +32,28 @@ pub(crate) struct Caller<'a> {
     client: Client,
     endpoint: &'a Endpoint,
     settings: &'a Settings,
+    stop: &'a AtomicBool,
 }
 
-/// What came of one attempt.
+/// A reply as it came.
 #[derive(Debug)]
-pub(crate) enum Attempt {
-    /// An answer, or an outcome that asking again would not change.
-    Done(Completion),
-    /// Ask again.
-    Again {
-        /// Why there is no answer.
-        why: String,
-        /// What the endpoint asks to wait.
-        after: Option<Duration>,
-        /// Whether the request may have been charged for.
-        unsettled: bool,
-    },
-    /// No request of this job can succeed.
-    Fatal(RemoteError),
+pub(crate) struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    /// The body; it may hold the key.
+    raw: String,
+    /// The body as JSON, without the key; the error says why it is none.
+    json: Result<Value, String>,
 }
 
 impl<'a> Caller<'a> {
-    pub(crate) fn new(endpoint: &'a Endpoint, settings: &'a Settings) -> Result<Self, RemoteError> {
+    pub(crate) fn new(
+        endpoint: &'a Endpoint,
+        settings: &'a Settings,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, RemoteError> {
         static PROVIDER: Once = Once::new();
+        settings.check_numbers()?;
         PROVIDER.call_once(|| {
             // An error means that the program has installed another provider, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -66,12 +75,13 @@ impl<'a> Caller<'a> {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| RemoteError::Setup(error.to_string()))?;
-        Ok(Self { client, endpoint, settings })
+        Ok(Self { client, endpoint, settings, stop })
     }
 
     /// Asks for one chat completion, once. The digest goes along as idempotency key, so that an
-    /// endpoint that knows such keys charges once for a request that is repeated.
-    pub(crate) async fn complete(&self, body: &Value, digest: &Digest, asked: StructureKind) -> Attempt {
+    /// endpoint that knows such keys charges once for a request that is repeated. `most` is the most
+    /// that the request can use.
+    pub(crate) async fn complete(&self, body: &Value, digest: &Digest, asked: StructureKind, most: Usage) -> Attempt {
         let request = self
             .client
             .post(self.url("chat/completions"))
@@ -79,50 +89,63 @@ impl<'a> Caller<'a> {
             .header("idempotency-key", digest.to_hex().as_str())
             .body(body.to_string());
         match self.exchange(request).await {
-            Ok((200, _, text)) => match Completion::parse(&text) {
-                Ok(completion) => Attempt::Done(completion),
-                Err(why) => Attempt::Again { why, after: None, unsettled: true },
-            },
-            Ok((status, headers, text)) => self.classify(status, &headers, &text, asked),
+            Ok(reply) => self.attempt(&reply, asked, most),
             Err(failure) => failure,
         }
     }
 
-    /// What a reply that is no answer means.
-    pub(crate) fn classify(&self, status: u16, headers: &HeaderMap, text: &str, asked: StructureKind) -> Attempt {
-        let error = ApiError::parse(text);
-        let message = error.message.clone();
-        match status {
-            429 if error.says(&["insufficient_quota", "billing"]) => {
-                Attempt::Fatal(RemoteError::Rejected { status, message })
-            }
-            408 | 409 | 425 | 429 | 500..=599 => Attempt::Again {
-                why: format!("the endpoint answered {status}: {message}"),
-                after: retry_after(headers, SystemTime::now()),
-                unsettled: false,
+    /// What a reply to a request for a completion means.
+    fn attempt(&self, reply: &Reply, asked: StructureKind, most: Usage) -> Attempt {
+        let again = |why| Attempt::Again { why, after: None, unsettled: true };
+        match (reply.status, &reply.json) {
+            (200, Ok(value)) => match self.read(reply.status, &reply.headers, value, asked, most) {
+                Ok(attempt) => attempt,
+                Err(why) => again(why),
             },
-            401 | 403 => Attempt::Fatal(RemoteError::Unauthorised { status, message }),
-            404 => Attempt::Fatal(RemoteError::UnknownModel {
-                model: self.endpoint.model.clone(),
-                message,
-                models: Vec::new(),
-            }),
-            400 | 413 | 422 if error.says(&["content_filter", "content_policy", "content management policy"]) => {
-                Attempt::Done(Completion::without_text(Outcome::Filtered, message))
-            }
-            400 | 413 | 422
-                if error.says(&["context_length", "context length", "maximum context", "context window"]) =>
-            {
-                Attempt::Done(Completion::without_text(Outcome::TooLong, message))
-            }
-            400 | 422
-                if asked != StructureKind::None
-                    && error.says(&["response_format", "json_schema", "json_object", "structured", "grammar"]) =>
-            {
-                Attempt::Fatal(RemoteError::UnsupportedStructure { asked, message, accepted: Vec::new() })
-            }
-            _ => Attempt::Fatal(RemoteError::Rejected { status, message }),
+            (200, Err(problem)) => again(format!("the reply is not JSON: {problem}")),
+            _ => self.classified(reply, asked),
         }
+    }
+
+    /// What a body means that came with a status; the error says what is missing in a reply with status
+    /// 200 that is no answer and no error.
+    pub(crate) fn read(
+        &self,
+        status: u16,
+        headers: &HeaderMap,
+        body: &Value,
+        structure: StructureKind,
+        most: Usage,
+    ) -> Result<Attempt, String> {
+        if status != 200 {
+            return Ok(classify(self.asked(structure), status, headers, &ApiError::of(body)));
+        }
+        match Reading::of(body, most) {
+            Reading::Completion(completion) => Ok(Attempt::Done(completion)),
+            Reading::Error(error) => Ok(classify(self.asked(structure), status, headers, &error)),
+            Reading::BrokenOff(why) | Reading::Unreadable(why) => Err(why),
+        }
+    }
+
+    fn asked(&self, structure: StructureKind) -> Asked<'_> {
+        Asked { model: &self.endpoint.model, settings: self.settings, structure }
+    }
+
+    /// What a reply with another status than 200 means.
+    fn classified(&self, reply: &Reply, structure: StructureKind) -> Attempt {
+        let error = match &reply.json {
+            Ok(value) => ApiError::of(value),
+            Err(_) => ApiError::of_text(&self.endpoint.redact(reply.raw.clone())),
+        };
+        if let (300..=399, Some(place)) = (reply.status, reply.headers.get(LOCATION)) {
+            // Redirects are not followed, because they would take the key along.
+            let place = self.endpoint.redact(String::from_utf8_lossy(place.as_bytes()).into_owned());
+            return Attempt::Fatal(RemoteError::Rejected {
+                status: reply.status,
+                message: format!("moved to {place}"),
+            });
+        }
+        classify(self.asked(structure), reply.status, &reply.headers, &error)
     }
 
     /// Adds what only the endpoint can tell: the structured output that it does accept, found by
@@ -132,7 +155,7 @@ impl<'a> Caller<'a> {
             RemoteError::UnsupportedStructure { asked, message, .. } => {
                 let mut accepted = Vec::new();
                 for kind in StructureKind::ALL.into_iter().filter(|&kind| kind != asked) {
-                    if self.accepts(kind).await {
+                    if !self.stopped() && self.accepts(kind).await {
                         accepted.push(kind);
                     }
                 }
@@ -164,35 +187,38 @@ impl<'a> Caller<'a> {
             StructureKind::Grammar => body["structured_outputs"] = json!({"grammar": "start: \"{}\""}),
         }
         let request = self.client.post(self.url("chat/completions")).header(CONTENT_TYPE, "application/json");
-        matches!(self.exchange(request.body(body.to_string())).await, Ok((200, _, _)))
+        matches!(self.exchange(request.body(body.to_string())).await, Ok(Reply { status: 200, .. }))
     }
 
     async fn models(&self) -> Vec<String> {
-        let Ok((200, _, text)) = self.exchange(self.client.get(self.url("models"))).await else { return Vec::new() };
-        let list: Value = serde_json::from_str(&text).unwrap_or_default();
+        let reply = self.exchange(self.client.get(self.url("models"))).await;
+        let Ok(Reply { status: 200, json: Ok(list), .. }) = reply else { return Vec::new() };
         let ids = list.pointer("/data").and_then(Value::as_array).into_iter().flatten();
         ids.filter_map(|model| model.get("id").and_then(Value::as_str)).map(str::to_owned).take(20).collect()
     }
 
     /// Sends the request that `build` makes until it succeeds, for the calls that cost nothing.
-    pub(crate) async fn reliable(&self, name: &str, build: impl Fn() -> RequestBuilder) -> Result<String, RemoteError> {
+    pub(crate) async fn reliable(&self, name: &str, build: impl Fn() -> RequestBuilder) -> Result<Reply, RemoteError> {
         let base = Duration::from_secs_f64(self.settings.backoff_seconds);
         let mut backoff = Backoff::new(base, self.settings.seed, &blake3::hash(name.as_bytes()));
         let mut attempt = 0;
         loop {
             let result = match self.exchange(build()).await {
-                Ok((200 | 201, _, text)) => return Ok(text),
-                Ok((status, headers, text)) => self.classify(status, &headers, &text, StructureKind::None),
+                Ok(reply) if matches!(reply.status, 200 | 201) => return Ok(reply),
+                Ok(reply) => self.classified(&reply, StructureKind::None),
                 Err(failure) => failure,
             };
             match result {
+                Attempt::Again { .. } if self.stopped() => return Err(RemoteError::Stopped),
                 Attempt::Again { why, after, .. } => {
                     let delay = backoff.delay(attempt, after);
                     attempt += 1;
                     if attempt >= self.settings.attempts {
                         return Err(RemoteError::EndpointDown { prompts: 1, last: why });
                     }
-                    tokio::time::sleep(delay).await;
+                    if !self.sleep_until(Instant::now() + delay).await {
+                        return Err(RemoteError::Stopped);
+                    }
                 }
                 Attempt::Fatal(error) => return Err(error),
                 Attempt::Done(completion) => {
@@ -201,6 +227,25 @@ impl<'a> Caller<'a> {
                 }
             }
         }
+    }
+
+    /// The values of a reply of JSON lines, without the key.
+    pub(crate) fn json_lines(&self, reply: &Reply) -> impl Iterator<Item = Value> {
+        let lines = reply.raw.lines().filter(|line| !line.trim().is_empty());
+        lines.map(|line| self.endpoint.redact_value(serde_json::from_str(line).unwrap_or_default()))
+    }
+
+    /// Whether the user asked to stop.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps; false if the user asks to stop before.
+    pub(crate) async fn sleep_until(&self, end: Instant) -> bool {
+        while Instant::now() < end && !self.stopped() {
+            tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
+        }
+        !self.stopped()
     }
 
     /// A request to a path of the API.
@@ -217,13 +262,33 @@ impl<'a> Caller<'a> {
         format!("{}/{path}", self.endpoint.base())
     }
 
-    /// Status, headers and text of a reply, without the key; a failure is one to repeat.
-    async fn exchange(&self, request: RequestBuilder) -> Result<(u16, HeaderMap, String), Attempt> {
+    /// Sends a request and waits for the whole reply; a failure is one to repeat. Once the user has
+    /// asked to stop, the reply is waited for a little longer and then given up.
+    async fn exchange(&self, request: RequestBuilder) -> Result<Reply, Attempt> {
+        let given_up = async {
+            while !self.stopped() {
+                tokio::time::sleep(LOOK).await;
+            }
+            tokio::time::sleep(LAST_WAIT).await;
+        };
+        let reply = pin!(self.reply(request));
+        match select(reply, pin!(given_up)).await {
+            Either::Left((reply, _)) => reply,
+            Either::Right(((), _)) => {
+                let why = "the endpoint did not answer before the job was stopped".to_owned();
+                Err(Attempt::Again { why, after: None, unsettled: true })
+            }
+        }
+    }
+
+    async fn reply(&self, request: RequestBuilder) -> Result<Reply, Attempt> {
         let mut response = request.send().await.map_err(|error| self.broken(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = self.whole(&mut response).await?;
-        let text = self.endpoint.redact(String::from_utf8_lossy(&bytes).into_owned());
-        Ok((status, headers, text))
+        let raw =
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        let json = serde_json::from_str(&raw).map(|value| self.endpoint.redact_value(value));
+        Ok(Reply { status, headers, json: json.map_err(|error| error.to_string()), raw })
     }
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, Attempt> {
@@ -250,34 +315,9 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The error object of a reply; servers write it in different forms.
-#[derive(Debug)]
-struct ApiError {
-    message: String,
-    /// Everything in lower case, to search in.
-    all: String,
-}
-
-impl ApiError {
-    fn parse(text: &str) -> Self {
-        const LONGEST: usize = 400;
-        let body: Value = serde_json::from_str(text).unwrap_or_default();
-        let places = ["/error/message", "/message", "/detail", "/error"];
-        let found = places.iter().filter_map(|place| body.pointer(place)).find(|found| !found.is_null());
-        let message = match found {
-            Some(Value::String(message)) => message.clone(),
-            Some(other) => other.to_string(),
-            None => text.trim().to_owned(),
-        };
-        let message = match message.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}…", &message[..end]),
-            None if message.is_empty() => "no message".to_owned(),
-            None => message,
-        };
-        Self { message, all: text.to_lowercase() }
-    }
-
-    fn says(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.all.contains(word))
+impl Reply {
+    /// The body as JSON, without the key; null where it is none.
+    pub(crate) fn value(&self) -> &Value {
+        self.json.as_ref().unwrap_or(&Value::Null)
     }
 }

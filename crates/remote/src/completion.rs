@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Usage;
+use crate::api_error::ApiError;
+use crate::message::Answer;
+
 /// How an endpoint dealt with a prompt. All of them are scored; what is no valid answer scores as an
 /// empty or faulty one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,15 +26,19 @@ pub enum Outcome {
     TooLong,
 }
 
-/// Tokens of one call or of many.
+/// Where in a reply the answer stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
-    /// Prompt tokens, the cached ones among them.
-    pub prompt: u64,
-    /// Prompt tokens that the provider had cached.
-    pub cached: u64,
-    /// Completion tokens, hidden reasoning among them.
-    pub completion: u64,
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// In the message's content, where it belongs.
+    #[default]
+    Content,
+    /// In the arguments of a tool call.
+    ToolCall,
+    /// In the field for the model's reasoning.
+    Reasoning,
+    /// Nowhere: the reply holds reasoning and no answer.
+    OnlyReasoning,
 }
 
 /// A parsed reply.
@@ -38,9 +46,24 @@ pub struct Usage {
 pub(crate) struct Completion {
     pub(crate) outcome: Outcome,
     pub(crate) text: String,
+    pub(crate) place: Place,
     pub(crate) refusal: Option<String>,
-    pub(crate) usage: Usage,
+    /// `None` where the reply does not say it.
+    pub(crate) usage: Option<Usage>,
     pub(crate) served_model: Option<String>,
+}
+
+/// What a reply with status 200 is.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// A chat completion.
+    Completion(Completion),
+    /// What a gateway says about an error behind it.
+    Error(ApiError),
+    /// An answer that was broken off; the text says why.
+    BrokenOff(String),
+    /// Something else; the text says what is missing.
+    Unreadable(String),
 }
 
 impl Outcome {
@@ -61,53 +84,133 @@ impl Outcome {
     }
 }
 
-impl std::ops::AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        self.prompt += other.prompt;
-        self.cached += other.cached;
-        self.completion += other.completion;
+impl Place {
+    /// Whether this is the usual place.
+    pub fn is_content(&self) -> bool {
+        *self == Self::Content
     }
 }
 
 impl Completion {
     /// An outcome without text that the endpoint reported as an error, and did not charge for.
     pub(crate) fn without_text(outcome: Outcome, message: String) -> Self {
-        Self { outcome, text: String::new(), refusal: Some(message), usage: Usage::default(), served_model: None }
-    }
-
-    /// Reads a chat completion; the error says what is missing.
-    pub(crate) fn parse(body: &str) -> Result<Self, String> {
-        let body: Value = serde_json::from_str(body).map_err(|error| format!("the reply is not JSON: {error}"))?;
-        let choice = body.pointer("/choices/0").ok_or("the reply has no `choices[0]`")?;
-        let message = choice.get("message").filter(|message| message.is_object());
-        let message = message.ok_or("the reply has no `choices[0].message`")?;
-        let text = message.get("content").map(content_text).unwrap_or_default();
-        let refusal = message.get("refusal").and_then(Value::as_str).map(str::to_owned);
-        let outcome = match choice.get("finish_reason").and_then(Value::as_str) {
-            _ if refusal.is_some() => Outcome::Refused,
-            Some("content_filter") => Outcome::Filtered,
-            Some("length") => Outcome::Truncated,
-            _ if text.trim().is_empty() => Outcome::Empty,
-            _ => Outcome::Answered,
-        };
-        let tokens = |path| body.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-        let usage = Usage {
-            prompt: tokens("/usage/prompt_tokens"),
-            cached: tokens("/usage/prompt_tokens_details/cached_tokens"),
-            completion: tokens("/usage/completion_tokens"),
-        };
-        let served_model = body.get("model").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { outcome, text, refusal, usage, served_model })
+        Self {
+            outcome,
+            text: String::new(),
+            place: Place::Content,
+            refusal: Some(message),
+            usage: Some(Usage::default()),
+            served_model: None,
+        }
     }
 }
 
-/// Content is a string, or a list of parts with texts.
-fn content_text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect(),
-        _ => String::new(),
+impl Reading {
+    /// Reads a reply with status 200 to a request that can use at most `most`.
+    pub(crate) fn of(reply: &Value, most: Usage) -> Self {
+        let choice = reply.pointer("/choices/0").filter(|choice| choice.is_object());
+        let message = choice.and_then(|choice| choice.get("message")).filter(|message| message.is_object());
+        let reason = choice.map(finish_reason).unwrap_or_default();
+        let answer = message.map(Answer::of).or_else(|| choice.and_then(Answer::of_text)).unwrap_or_default();
+        let reported = choice.and_then(|choice| told(choice.get("error"))).or_else(|| told(reply.get("error")));
+        if reported.is_some() && (is_broken_off(&reason) || answer.is_empty()) {
+            let of_choice = choice.filter(|choice| told(choice.get("error")).is_some());
+            return Self::Error(ApiError::of(of_choice.unwrap_or(reply)));
+        }
+        if is_broken_off(&reason) {
+            return Self::BrokenOff(format!("the endpoint broke the answer off: `finish_reason` is `{reason}`"));
+        }
+        if choice.is_none() && ApiError::is_in(reply) {
+            return Self::Error(ApiError::of(reply));
+        }
+        let ended = Ended::of(&reason);
+        if choice.is_none() {
+            return Self::Unreadable("the reply has no `choices[0]`".to_owned());
+        }
+        // Some servers leave the message out where a filter or the limit left nothing of it.
+        if message.is_none() && answer.is_empty() && matches!(ended, Ended::ByItself) {
+            return Self::Unreadable("the reply has no `choices[0].message`".to_owned());
+        }
+        let outcome = match ended {
+            _ if answer.refusal.is_some() => Outcome::Refused,
+            Ended::ByFilter => Outcome::Filtered,
+            Ended::ByModel => Outcome::Refused,
+            Ended::AtLimit => Outcome::Truncated,
+            Ended::ByItself if answer.text.trim().is_empty() => Outcome::Empty,
+            Ended::ByItself => Outcome::Answered,
+        };
+        let usage = Usage::of(reply, !answer.text.trim().is_empty(), most);
+        let served_model = reply.get("model").and_then(Value::as_str).map(str::to_owned);
+        let Answer { text, place, refusal } = answer;
+        Self::Completion(Completion { outcome, text, place, refusal, usage, served_model })
     }
+}
+
+/// How an answer ended, from the words of many servers.
+enum Ended {
+    ByItself,
+    AtLimit,
+    ByFilter,
+    ByModel,
+}
+
+impl Ended {
+    fn of(reason: &str) -> Self {
+        const LIMITS: [&str; 5] = ["length", "max_tokens", "model_length", "max_output_tokens", "max_length"];
+        const FILTERS: [&str; 10] = [
+            "content_filter",
+            "content-filter",
+            "safety",
+            "prohibited_content",
+            "blocklist",
+            "recitation",
+            "sensitive",
+            "spii",
+            "guardrail",
+            "image_safety",
+        ];
+        if LIMITS.contains(&reason) {
+            Self::AtLimit
+        } else if FILTERS.iter().any(|filter| reason.starts_with(filter)) {
+            Self::ByFilter
+        } else if reason == "refusal" {
+            Self::ByModel
+        } else {
+            Self::ByItself
+        }
+    }
+}
+
+/// Why a choice ended, in lower case; empty where nothing is said.
+fn finish_reason(choice: &Value) -> String {
+    choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default().to_lowercase()
+}
+
+/// Whether an answer ended because something went wrong at the endpoint.
+fn is_broken_off(reason: &str) -> bool {
+    const REASONS: [&str; 10] = [
+        "error",
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "interrupted",
+        "network_error",
+        "insufficient_system_resource",
+        "timeout",
+        "unload",
+    ];
+    REASONS.contains(&reason)
+}
+
+/// A field that says something: neither null nor false nor empty.
+fn told(field: Option<&Value>) -> Option<&Value> {
+    field.filter(|field| match field {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    })
 }
 
 /// An answer without its null fields. Strict schemas have no optional fields, so models write null
@@ -134,40 +237,4 @@ fn drop_nulls(value: &mut Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(choice: &str) -> Completion {
-        Completion::parse(&format!(
-            r#"{{"model":"m-1","choices":[{choice}],"usage":{{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{{"cached_tokens":4}}}}}}"#
-        ))
-        .unwrap()
-    }
-
-    #[test]
-    fn outcomes_follow_refusal_and_finish_reason() {
-        let outcome = |choice| parse(choice).outcome;
-        assert_eq!(outcome(r#"{"message":{"content":"{}"},"finish_reason":"stop"}"#), Outcome::Answered);
-        assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"length"}"#), Outcome::Truncated);
-        assert_eq!(outcome(r#"{"message":{"content":null,"refusal":"no"},"finish_reason":"stop"}"#), Outcome::Refused);
-        assert_eq!(outcome(r#"{"message":{"content":"x"},"finish_reason":"content_filter"}"#), Outcome::Filtered);
-        assert_eq!(outcome(r#"{"message":{"content":" "},"finish_reason":"stop"}"#), Outcome::Empty);
-        let parts = parse(r#"{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}"#);
-        assert_eq!((parts.text.as_str(), parts.usage), ("ab", Usage { prompt: 9, cached: 4, completion: 2 }));
-    }
-
-    #[test]
-    fn replies_without_a_message_are_named_as_such() {
-        assert!(Completion::parse("{\"choices\":[]}").unwrap_err().contains("choices[0]"));
-        assert!(Completion::parse("<html>").unwrap_err().contains("not JSON"));
-    }
-
-    #[test]
-    fn nulls_of_strict_schemas_go() {
-        let answer = r#"{"entities":[{"id":"e1","text":"null","type":"Task","occ":null}],"relations":[]}"#;
-        let clean = r#"{"entities":[{"id":"e1","text":"null","type":"Task"}],"relations":[]}"#;
-        assert_eq!(without_nulls(answer), clean);
-        assert_eq!(without_nulls("null {"), "null {");
-        assert_eq!(without_nulls("{\"a\": 1.0}"), "{\"a\": 1.0}");
-    }
-}
+mod tests;

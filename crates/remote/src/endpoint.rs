@@ -1,13 +1,13 @@
 //! Where to ask, and with which key.
 
 use std::fmt;
+use std::sync::Arc;
 
 use reqwest::Url;
+use serde_json::Value;
 
+use crate::secret::Blotter;
 use crate::{RemoteError, Settings};
-
-/// What stands for the key wherever text from outside contained it.
-const REDACTED: &str = "[key]";
 
 /// An API and the model to ask there.
 #[derive(Clone, Debug)]
@@ -21,7 +21,10 @@ pub struct Endpoint {
 
 /// A key. It can be sent, but neither printed nor serialised.
 #[derive(Clone)]
-pub struct ApiKey(String);
+pub struct ApiKey {
+    text: String,
+    blotter: Arc<Blotter>,
+}
 
 impl Endpoint {
     /// The endpoint, model and key that settings name. A missing key is an error of its own only
@@ -33,8 +36,10 @@ impl Endpoint {
     /// The endpoint at a base address such as `https://host/v1`; a trailing `/chat/completions` is
     /// taken off. Credentials and queries in the address are refused, because addresses are logged.
     pub fn new(url: &str, model: &str, key: Option<ApiKey>) -> Result<Self, RemoteError> {
+        // What cannot be read as an address may still hold a password.
+        let shown = || url.rsplit('@').next().and_then(|rest| rest.split('?').next()).unwrap_or_default().to_owned();
         let mut base = Url::parse(url.trim())
-            .map_err(|error| RemoteError::Address { url: url.to_owned(), problem: error.to_string() })?;
+            .map_err(|error| RemoteError::Address { url: shown(), problem: error.to_string() })?;
         let refuse = |base: &Url, problem: &str| {
             let mut shown = base.clone();
             let _ = shown.set_username("");
@@ -71,8 +76,16 @@ impl Endpoint {
     /// Text from the endpoint with the key blotted out: some endpoints repeat what they were sent.
     pub(crate) fn redact(&self, text: String) -> String {
         match &self.key {
-            Some(ApiKey(key)) if text.contains(key.as_str()) => text.replace(key.as_str(), REDACTED),
-            _ => text,
+            Some(key) => key.blotter.blot(text),
+            None => text,
+        }
+    }
+
+    /// JSON from the endpoint, likewise.
+    pub(crate) fn redact_value(&self, value: Value) -> Value {
+        match &self.key {
+            Some(key) => key.blotter.blot_value(value),
+            None => value,
         }
     }
 }
@@ -94,12 +107,12 @@ impl ApiKey {
     /// A key of visible ASCII characters, `None` if it is empty or holds others.
     pub fn new(key: &str) -> Option<Self> {
         let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-        visible.then(|| Self(key.to_owned()))
+        visible.then(|| Self { text: key.to_owned(), blotter: Arc::new(Blotter::new(key)) })
     }
 
     /// The value of the `Authorization` header, marked so that HTTP libraries do not log it.
     pub(crate) fn header(&self) -> reqwest::header::HeaderValue {
-        let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", self.0))
+        let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", self.text))
             .expect("a key holds visible ASCII characters only");
         value.set_sensitive(true);
         value
@@ -126,7 +139,13 @@ mod tests {
 
     #[test]
     fn addresses_with_secrets_are_refused_without_repeating_them() {
-        for url in ["https://user:sk-secret@host/v1", "https://host/v1?key=sk-secret", "ftp://host", "host/v1"] {
+        for url in [
+            "https://user:sk-secret@host/v1",
+            "https://host/v1?key=sk-secret",
+            "ftp://host",
+            "host/v1",
+            "https://u:sk-secret@",
+        ] {
             let error = Endpoint::new(url, "m", None).unwrap_err().to_string();
             assert!(!error.contains("sk-secret"), "{error}");
         }

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::StructureKind;
+use crate::retry::in_words;
+use crate::{Cure, StructureKind};
 
 /// An error of this crate. No message ever holds the key: text from the endpoint is searched for it
 /// before it is stored or shown.
@@ -61,6 +63,45 @@ pub enum RemoteError {
         /// What the endpoint said.
         message: String,
     },
+    /// The endpoint refuses a field or a value that a setting can change.
+    #[error("the endpoint answered {status}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What the endpoint said.
+        message: String,
+        /// What can be changed.
+        cure: Cure,
+    },
+    /// The account has no quota or credit left.
+    #[error("the endpoint answered {status}: {message}")]
+    Quota {
+        /// HTTP status.
+        status: u16,
+        /// What the endpoint said.
+        message: String,
+    },
+    /// The endpoint asks to wait for longer than any job waits.
+    #[error("the endpoint asks to wait {}: giving up", in_words(*asked))]
+    LongWait {
+        /// What it asks for.
+        asked: Duration,
+        /// HTTP status of the reply.
+        status: u16,
+    },
+    /// The user asked to stop.
+    #[error("stopped while the endpoint was being asked")]
+    Stopped,
+    /// A setting has a value that makes no sense.
+    #[error("`{key}` is {value}: expected {expected}")]
+    Setting {
+        /// The setting's key in `[predict.remote.NAME]`.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
     /// Many prompts in a row got no answer although each was retried.
     #[error("{prompts} prompts in a row got no answer; the last failure: {last}")]
     EndpointDown {
@@ -103,14 +144,14 @@ pub enum RemoteError {
         /// The cache directory.
         path: PathBuf,
     },
-    /// A broken line in the middle of the response cache.
-    #[error("{}:{line}: not a stored answer: {found}", path.display())]
-    CacheLine {
+    /// A record of the response cache that was damaged while the cache was open.
+    #[error("{}: the answer at byte {offset} was damaged: {found}; the same command asks for it again", path.display())]
+    Record {
         /// The file.
         path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// What the parser said.
+        /// Where the record starts.
+        offset: u64,
+        /// What is wrong with it.
         found: String,
     },
     /// The file system refused.
@@ -143,6 +184,8 @@ impl RemoteError {
                 | Self::Unauthorised { .. }
                 | Self::UnknownModel { .. }
                 | Self::UnsupportedStructure { .. }
+                | Self::Refused { .. }
+                | Self::Setting { .. }
                 | Self::NoPrice { .. }
                 | Self::Prices { .. }
                 | Self::CacheInUse { .. }

@@ -1,24 +1,21 @@
 //! A whole job: many prompts at once, within limits, each paid for once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::body::{Digest, body, digest};
 use crate::budget::Budget;
-use crate::call::{Attempt, Caller};
-use crate::completion::Completion;
+use crate::call::{Caller, LOOK};
+use crate::classify::Attempt;
 use crate::estimate::{about_prompt_tokens, most_usage};
+use crate::job::{Job, stored};
 use crate::limits::Limits;
 use crate::retry::Backoff;
 use crate::{Channel, Endpoint, ModelPrice, Prompt, RemoteError, ResponseCache, Settings, Statistics, StoredAnswer};
 
-/// How often waiting requests look whether the user asked to stop.
-const LOOK: Duration = Duration::from_millis(50);
 /// After this many prompts in a row without answer the endpoint counts as down.
 const DOWN_AFTER: usize = 10;
 
@@ -35,6 +32,8 @@ pub struct Progress {
     pub retries: usize,
     /// Cost of the answers so far, where the model has a price.
     pub cost: Option<f64>,
+    /// A pause that begins now because the endpoint asks for it.
+    pub pause: Option<Duration>,
 }
 
 /// Why a job ended.
@@ -68,7 +67,8 @@ pub struct Extraction {
 
 /// Asks for an answer to every prompt and waits for all of them. What the cache has is not asked
 /// again, equal requests are asked once, and every answer is in the cache before the next progress
-/// report. When `stop` becomes true, requests in flight are waited for and no new ones are sent.
+/// report. When `stop` becomes true, no new requests are sent and those in flight get a few seconds to
+/// end.
 pub fn extract(
     endpoint: &Endpoint,
     prompts: &[Prompt],
@@ -87,7 +87,7 @@ pub fn extract(
 
     let run = Run {
         job: &job,
-        caller: Caller::new(endpoint, settings)?,
+        caller: Caller::new(endpoint, settings, stop)?,
         price,
         limits: runtime()?.block_on(async { Limits::new(settings.requests_per_minute, settings.tokens_per_minute) }),
         budget: Budget::new(settings.budget, already),
@@ -134,101 +134,6 @@ pub fn extract(
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, RemoteError> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|error| RemoteError::Setup(error.to_string()))
-}
-
-/// Prompts with the digests of their requests.
-pub(crate) struct Job<'a> {
-    pub(crate) endpoint: &'a Endpoint,
-    pub(crate) prompts: &'a [Prompt],
-    pub(crate) settings: &'a Settings,
-    /// One for each prompt.
-    pub(crate) digests: Vec<Digest>,
-    /// The first prompt of each different request.
-    pub(crate) unique: Vec<usize>,
-}
-
-impl<'a> Job<'a> {
-    pub(crate) fn new(endpoint: &'a Endpoint, prompts: &'a [Prompt], settings: &'a Settings) -> Self {
-        let digests: Vec<Digest> =
-            prompts.iter().map(|prompt| digest(endpoint, &body(endpoint, prompt, settings))).collect();
-        let mut seen = HashSet::new();
-        let unique = (0..prompts.len()).filter(|&index| seen.insert(digests[index])).collect();
-        Self { endpoint, prompts, settings, digests, unique }
-    }
-
-    /// The request body of a prompt.
-    pub(crate) fn body(&self, index: usize) -> serde_json::Value {
-        body(self.endpoint, &self.prompts[index], self.settings)
-    }
-
-    /// What the answers in the cache cost, and at most the requests without reply.
-    pub(crate) fn spent(
-        &self,
-        price: Option<ModelPrice>,
-        channel: Channel,
-        cache: &mut ResponseCache,
-    ) -> Result<f64, RemoteError> {
-        let Some(price) = price else { return Ok(0.0) };
-        let mut spent = 0.0;
-        for &index in &self.unique {
-            let digest = &self.digests[index];
-            if let Some(answer) = cache.get(digest)? {
-                spent += price.cost(answer.usage, answer.channel);
-            }
-            let unsettled = cache.unsettled(digest);
-            if unsettled > 0 {
-                spent += f64::from(unsettled) * price.cost(most_usage(&self.body(index), self.settings), channel);
-            }
-        }
-        Ok(spent)
-    }
-
-    /// The answers that the cache has.
-    pub(crate) fn collect(&self, cache: &mut ResponseCache) -> Result<Vec<Option<StoredAnswer>>, RemoteError> {
-        let mut known: HashMap<Digest, Option<StoredAnswer>> = HashMap::new();
-        for &index in &self.unique {
-            known.insert(self.digests[index], cache.get(&self.digests[index])?);
-        }
-        Ok(self.digests.iter().map(|digest| known[digest].clone()).collect())
-    }
-
-    /// Tokens, cost and outcomes.
-    pub(crate) fn statistics(
-        &self,
-        answers: &[Option<StoredAnswer>],
-        price: Option<ModelPrice>,
-        cache: &ResponseCache,
-    ) -> Statistics {
-        let mut statistics = Statistics::of(answers.iter().flatten(), price);
-        let unsettled = self.unique.iter().map(|&index| u64::from(cache.unsettled(&self.digests[index])));
-        statistics.unsettled = unsettled.sum();
-        statistics
-    }
-}
-
-/// An answer as it is kept.
-pub(crate) fn stored(
-    endpoint: &Endpoint,
-    digest: &Digest,
-    completion: Completion,
-    channel: Channel,
-    latency: Duration,
-    attempts: u32,
-) -> StoredAnswer {
-    let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    StoredAnswer {
-        digest: digest.to_hex().to_string(),
-        model: endpoint.model.clone(),
-        served_model: completion.served_model,
-        outcome: completion.outcome,
-        text: completion.text,
-        refusal: completion.refusal,
-        usage: completion.usage,
-        channel,
-        latency_ms: latency.as_millis() as u64,
-        attempts,
-        unix_time,
-    }
 }
 
 /// What the workers of a job share; they all run on one thread.
@@ -281,7 +186,8 @@ impl Run<'_> {
         let (digest, body) = (self.job.digests[index], self.job.body(index));
         let asked = self.job.prompts[index].structure.kind();
         let about = about_prompt_tokens(&body) + u64::from(settings.max_tokens) / 4;
-        let most = self.price.map_or(0.0, |price| price.cost(most_usage(&body, settings), Channel::Live));
+        let most_tokens = most_usage(&body, settings);
+        let most = self.price.map_or(0.0, |price| price.cost(most_tokens, Channel::Live));
         let base = Duration::from_secs_f64(settings.backoff_seconds);
         let mut backoff = Backoff::new(base, settings.seed, &digest);
         for attempt in 0..settings.attempts.max(1) {
@@ -294,14 +200,16 @@ impl Run<'_> {
                 return Ok(());
             }
             let sent = Instant::now();
-            let (why, after, unsettled) = match self.caller.complete(&body, &digest, asked).await {
+            let (why, after, unsettled) = match self.caller.complete(&body, &digest, asked, most_tokens).await {
                 Attempt::Done(completion) => {
-                    let used = completion.usage;
-                    let answer =
-                        stored(self.job.endpoint, &digest, completion, Channel::Live, sent.elapsed(), attempt + 1);
+                    let latency = sent.elapsed();
+                    let (endpoint, channel) = (self.job.endpoint, Channel::Live);
+                    let answer = stored(endpoint, &digest, completion, most_tokens, channel, latency, attempt + 1);
                     self.cache.borrow_mut().put(digest, &answer)?;
-                    self.budget.settle(most, self.price.map_or(0.0, |price| price.cost(used, Channel::Live)));
-                    self.limits.correct(about, used.prompt + used.completion);
+                    self.budget.settle(most, self.price.map_or(0.0, |price| price.cost(answer.charged(), channel)));
+                    if answer.usage_at_most.is_none() {
+                        self.limits.correct(about, answer.usage.prompt + answer.usage.completion);
+                    }
                     let mut state = self.state.borrow_mut();
                     state.done += 1;
                     state.failures_in_a_row = 0;
@@ -319,10 +227,13 @@ impl Run<'_> {
             if unsettled {
                 self.cache.borrow_mut().put_unsettled(digest, &why)?;
             }
-            if let Some(after) = after {
-                self.limits.pause(after);
-            }
             self.state.borrow_mut().last_failure = why;
+            if self.stopping() {
+                return Ok(());
+            }
+            if after.is_some_and(|after| self.limits.pause(after)) {
+                self.report_pause(after);
+            }
             if attempt + 1 == settings.attempts.max(1) {
                 break;
             }
@@ -370,6 +281,10 @@ impl Run<'_> {
     }
 
     fn report(&self) {
+        self.report_pause(None);
+    }
+
+    fn report_pause(&self, pause: Option<Duration>) {
         let state = self.state.borrow();
         let progress = Progress {
             done: self.reused + state.done,
@@ -377,6 +292,7 @@ impl Run<'_> {
             reused: self.reused,
             retries: state.retries,
             cost: self.price.map(|_| self.budget.spent()),
+            pause,
         };
         drop(state);
         (self.progress.borrow_mut())(progress);

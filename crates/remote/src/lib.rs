@@ -7,29 +7,41 @@
 //!
 //! The crate owns its asynchronous runtime; all public functions are synchronous.
 
+mod api_error;
 mod batch;
 mod body;
 mod budget;
 mod cache;
 mod call;
+mod classify;
 mod completion;
+mod cure;
 mod demonstrations;
 mod endpoint;
 mod error;
 mod estimate;
 mod extract;
 mod grammar;
+mod job;
 mod limits;
+mod message;
 mod prices;
 mod prompt;
+mod ranges;
+mod records;
 mod retry;
+mod secret;
 mod serve;
 mod settings;
 mod statistics;
+mod usage;
+mod words;
+mod wrapped;
 
 pub use batch::extract_in_batches;
 pub use cache::{Channel, ResponseCache, StoredAnswer};
-pub use completion::{Outcome, Usage, without_nulls};
+pub use completion::{Outcome, Place, without_nulls};
+pub use cure::Cure;
 pub use demonstrations::{Demonstration, Demonstrations};
 pub use endpoint::{ApiKey, Endpoint};
 pub use error::RemoteError;
@@ -38,6 +50,10 @@ pub use extract::{Ending, Extraction, Progress, extract};
 pub use grammar::answer_grammar;
 pub use prices::{ModelPrice, PriceTable};
 pub use prompt::{Message, Prompt, PromptBuilder, Speaker, Structure};
+pub use records::Damage;
+pub use retry::in_words;
 pub use serve::{ServeCommand, Served, plain_template, serve_commands};
 pub use settings::{Selection, Settings, StructureKind};
 pub use statistics::Statistics;
+pub use usage::Usage;
+pub use wrapped::unwrap_json;

@@ -29,6 +29,12 @@ struct State {
     paused_until: Instant,
 }
 
+/// A duration that can be added to any time of a job: no wait is longer than ten years.
+fn seconds(seconds: f64) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+}
+
 impl Bucket {
     fn new(per_minute: f64, now: Instant) -> Self {
         Self { per_second: per_minute / 60.0, level_at: now }
@@ -38,19 +44,16 @@ impl Bucket {
     fn take(&mut self, amount: f64, now: Instant) -> Instant {
         let full_since = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let start = self.level_at.max(full_since);
-        self.level_at = start + Duration::from_secs_f64(amount / self.per_second);
+        self.level_at = start + seconds(amount / self.per_second);
         start.max(now)
     }
 
     /// Corrects an earlier estimate.
     fn correct(&mut self, estimated: f64, real: f64) {
-        let seconds = (real - estimated) / self.per_second;
-        let shift = Duration::from_secs_f64(seconds.abs());
-        self.level_at = if seconds >= 0.0 {
-            self.level_at + shift
-        } else {
-            self.level_at.checked_sub(shift).unwrap_or(self.level_at)
-        };
+        let late = (real - estimated) / self.per_second;
+        let shift = seconds(late.abs());
+        self.level_at =
+            if late >= 0.0 { self.level_at + shift } else { self.level_at.checked_sub(shift).unwrap_or(self.level_at) };
     }
 }
 
@@ -84,10 +87,13 @@ impl Limits {
         }
     }
 
-    /// Nobody sends for this long.
-    pub(crate) fn pause(&self, duration: Duration) {
+    /// Nobody sends for this long. Whether a pause begins, rather than goes on a little longer.
+    pub(crate) fn pause(&self, duration: Duration) -> bool {
         let mut state = self.state.borrow_mut();
-        state.paused_until = state.paused_until.max(Instant::now() + duration);
+        let now = Instant::now();
+        let begins = state.paused_until <= now && !duration.is_zero();
+        state.paused_until = state.paused_until.max(now + seconds(duration.as_secs_f64()));
+        begins
     }
 
     /// Until when the endpoint asked everybody to wait.
@@ -125,7 +131,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_holds_everybody() {
         let limits = Limits::new(None, None);
-        limits.pause(Duration::from_secs(7));
+        assert!(limits.pause(Duration::from_secs(7)));
         assert_eq!(limits.take(5), Instant::now() + Duration::from_secs(7));
+        assert!(!limits.pause(Duration::from_secs(8)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_smallest_rates_and_the_longest_pauses_can_be_reckoned_with() {
+        let limits = Limits::new(Some(1e-300), Some(1e-300));
+        for _ in 0..3 {
+            limits.take(u64::MAX);
+            limits.correct(0, u64::MAX);
+            limits.correct(u64::MAX, 0);
+        }
+        limits.pause(Duration::MAX);
+        assert!(limits.paused_until() > Instant::now());
     }
 }

@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use crate::{Channel, RemoteError, Usage};
 
+/// No price of a million tokens is higher, in whatever currency.
+const HIGHEST: f64 = 1e12;
+
 /// A price table with its date.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriceTable {
@@ -59,8 +62,8 @@ impl PriceTable {
         let file: File = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         for (model, price) in &file.models {
             let all = [Some(price.prompt), price.cached, Some(price.completion), price.batch];
-            if all.into_iter().flatten().any(|price| !price.is_finite() || price < 0.0) {
-                return Err(refuse(format!("model `{model}`: prices are numbers of at least 0")));
+            if all.into_iter().flatten().any(|price| !(0.0..=HIGHEST).contains(&price)) {
+                return Err(refuse(format!("model `{model}`: prices are numbers of at least 0 and at most {HIGHEST}")));
             }
         }
         Ok(Self { path: path.to_path_buf(), date: file.date, currency: file.currency, models: file.models })

@@ -61,6 +61,7 @@ pub struct PromptBuilder<'a> {
     instructions: String,
     demonstrations: Option<&'a Demonstrations>,
     kind: StructureKind,
+    system_role: bool,
 }
 
 impl Structure {
@@ -85,13 +86,21 @@ impl Message {
 impl<'a> PromptBuilder<'a> {
     /// Prompts with the instructions of an ontology as system message, for answers in this form.
     pub fn new(ontology: &'a Ontology, kind: StructureKind) -> Self {
-        Self { ontology, instructions: ontology.prompt(), demonstrations: None, kind }
+        Self { ontology, instructions: ontology.prompt(), demonstrations: None, kind, system_role: true }
     }
 
     /// With demonstrations before the text.
     #[must_use]
     pub fn with_demonstrations(mut self, demonstrations: &'a Demonstrations) -> Self {
         self.demonstrations = Some(demonstrations);
+        self
+    }
+
+    /// With the instructions before the first message of the user instead of in one of their own, for
+    /// models whose template has no system role.
+    #[must_use]
+    pub fn without_system_role(mut self) -> Self {
+        self.system_role = false;
         self
     }
 
@@ -103,6 +112,10 @@ impl<'a> PromptBuilder<'a> {
             messages.push(Message::new(Speaker::Assistant, demonstration.answer.as_str()));
         }
         messages.push(Message::new(Speaker::User, unit.text()));
+        if !self.system_role {
+            let instructions = messages.remove(0).content;
+            messages[0].content = format!("{instructions}\n\n{}", messages[0].content);
+        }
         let structure = match self.kind {
             StructureKind::None => Structure::None,
             StructureKind::JsonObject => Structure::JsonObject,

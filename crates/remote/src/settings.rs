@@ -23,12 +23,17 @@ pub struct Settings {
     pub selection: Selection,
     /// Seed of the demonstrations chosen at random, and of the jitter between retries.
     pub seed: u64,
-    /// Sampling temperature; not sent where `None` (some models refuse it).
+    /// Sampling temperature; not sent where `None`, in a file `"none"` (some models refuse it).
+    #[serde(with = "number_or_none")]
     pub temperature: Option<f64>,
     /// Most tokens of an answer.
     pub max_tokens: u32,
     /// The name under which `max_tokens` is sent; newer models want `max_completion_tokens`.
     pub max_tokens_name: String,
+    /// Put the instructions into the first message of the user, for models without a system role.
+    pub no_system_role: bool,
+    /// Take answers out of the text around their JSON object (code fences, talk, thinking).
+    pub unwrap: bool,
     /// Further fields of the request body, sent as they are.
     pub extra: Map<String, Value>,
     /// Requests in flight at the same time.
@@ -111,6 +116,8 @@ impl Default for Settings {
             temperature: Some(0.0),
             max_tokens: 1024,
             max_tokens_name: "max_tokens".into(),
+            no_system_role: false,
+            unwrap: false,
             extra: Map::new(),
             concurrency: 8,
             requests_per_minute: None,
@@ -122,6 +129,34 @@ impl Default for Settings {
             budget: None,
             batch: false,
             poll_seconds: 10.0,
+        }
+    }
+}
+
+/// A number, or `"none"`: TOML has no null, and a key that is left out stands for the default.
+mod number_or_none {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Word(String),
+    }
+
+    #[expect(clippy::ref_option, reason = "serde gives the field as it is")]
+    pub(super) fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map_or_else(|| Written::Word("none".into()), Written::Number).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        let wrong = || D::Error::custom("`temperature` is a number from 0 to 2, or \"none\"");
+        match Option::<Written>::deserialize(deserializer).map_err(|_| wrong())? {
+            None => Ok(None),
+            Some(Written::Number(number)) => Ok(Some(number)),
+            Some(Written::Word(word)) if word == "none" => Ok(None),
+            Some(Written::Word(_)) => Err(wrong()),
         }
     }
 }

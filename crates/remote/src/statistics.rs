@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelPrice, Outcome, StoredAnswer, Usage};
+use crate::{ModelPrice, Outcome, Place, StoredAnswer, Usage};
 
 /// What a job took: tokens and cost of all its answers, whenever they were paid for.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Statistics {
     /// Prompts with an answer.
     pub prompts: usize,
@@ -19,9 +20,11 @@ pub struct Statistics {
     pub retries: usize,
     /// Requests that were sent without a whole reply, and may have been charged for.
     pub unsettled: u64,
-    /// Tokens of all different answers.
+    /// Tokens of all different answers that say how many they used.
     pub usage: Usage,
-    /// Their cost, where the model has a price.
+    /// Different answers that do not say it; each costs the most that it can have cost.
+    pub without_usage: usize,
+    /// The cost of all, where the model has a price.
     pub cost: Option<f64>,
     /// Median latency of all different answers in milliseconds.
     pub latency_median_ms: Option<f64>,
@@ -29,6 +32,16 @@ pub struct Statistics {
     pub latency_p95_ms: Option<f64>,
     /// Number of prompts by outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
+    /// Prompts whose answer stood in the arguments of a tool call.
+    pub in_tool_call: u64,
+    /// Prompts whose answer stood in the field for the model's reasoning.
+    pub in_reasoning: u64,
+    /// Prompts whose reply holds reasoning and no answer.
+    pub only_reasoning: u64,
+    /// Prompts whose answer holds one JSON object inside other text, and was left so.
+    pub wrapped: u64,
+    /// Prompts whose answer was taken out of such text.
+    pub unwrapped: u64,
     /// Wall-clock seconds of this call.
     pub seconds: f64,
 }
@@ -42,13 +55,20 @@ impl Statistics {
         for answer in answers {
             all.prompts += 1;
             *all.outcomes.entry(answer.outcome).or_default() += 1;
+            match answer.place {
+                Place::Content => {}
+                Place::ToolCall => all.in_tool_call += 1,
+                Place::Reasoning => all.in_reasoning += 1,
+                Place::OnlyReasoning => all.only_reasoning += 1,
+            }
             if !seen.insert(answer.digest.as_str()) {
                 continue;
             }
             all.usage += answer.usage;
+            all.without_usage += usize::from(answer.usage_at_most.is_some());
             latencies.push(answer.latency_ms as f64);
             if let (Some(sum), Some(price)) = (&mut all.cost, price) {
-                *sum += price.cost(answer.usage, answer.channel);
+                *sum += price.cost(answer.charged(), answer.channel);
             }
         }
         latencies.sort_by(f64::total_cmp);

@@ -136,3 +136,21 @@ fn strict(schema: &serde_json::Value) {
         strict(items);
     }
 }
+
+#[test]
+fn without_a_system_role_the_instructions_come_before_the_first_text() {
+    let (documents, ontology) = (corpus(), ontology());
+    let all = units(&documents);
+    let demonstrations = Demonstrations::new(&all, &ontology, 1, Selection::Fixed, 1);
+    let with_role = PromptBuilder::new(&ontology, StructureKind::None).with_demonstrations(&demonstrations);
+    let (with_role, without) = (with_role.build(&all[0]), with_role.clone().without_system_role().build(&all[0]));
+    assert_eq!(without.messages.len(), with_role.messages.len() - 1);
+    let roles: Vec<Speaker> = without.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Speaker::User, Speaker::Assistant, Speaker::User]);
+    let first = format!("{}\n\n{}", with_role.messages[0].content, with_role.messages[1].content);
+    assert_eq!(without.messages[0].content, first);
+    assert_eq!(without.messages[2], with_role.messages[3]);
+    let alone = PromptBuilder::new(&ontology, StructureKind::None).without_system_role().build(&all[1]);
+    assert_eq!(alone.messages.len(), 1);
+    assert!(alone.messages[0].content.ends_with("\n\nparsing is hard"));
+}

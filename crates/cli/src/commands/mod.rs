@@ -19,6 +19,8 @@ mod ontology;
 mod pairs;
 mod predict;
 mod predict_remote;
+mod remote_answers;
+mod remote_notes;
 mod run;
 mod scoring;
 mod serve_config;
@@ -28,7 +30,7 @@ use tabpo_engine::Compute;
 
 use tabpo_corpus::Level;
 
-pub use predict_remote::{RemoteJob, answer_documents, remote_system};
+pub use remote_answers::{RemoteJob, answer_documents, check_remote_system, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
 

@@ -8,7 +8,8 @@ use tabpo_ontology::Ontology;
 
 use super::{
     Products, parse_level,
-    predict_remote::{RemoteArgs, RemoteJob, run_remote},
+    predict_remote::{RemoteArgs, run_remote},
+    remote_answers::RemoteJob,
 };
 use crate::{
     config::PredictSection,
@@ -79,6 +80,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
             level: arguments.level,
             out: &arguments.out,
             cache: &arguments.remote.cache,
+            section: None,
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }

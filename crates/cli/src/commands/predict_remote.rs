@@ -1,18 +1,16 @@
 //! Predictions from any OpenAI-compatible endpoint: the part of `tabpo predict` behind `--endpoint`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Serialize;
 use serde_json::json;
-use tabpo_corpus::{Document, Level, Unit, write_file};
-use tabpo_ontology::Ontology;
-use tabpo_remote::{
-    Demonstrations, Ending, Endpoint, Extraction, ModelPrice, Outcome, PriceTable, Prompt, PromptBuilder,
-    ResponseCache, Selection, Settings, Statistics, StoredAnswer, StructureKind, Usage, estimate, extract,
-    extract_in_batches, without_nulls,
-};
-use tabpo_report::{Alignment, RemoteSystem, Table};
+use tabpo_corpus::Unit;
+use tabpo_remote::{Endpoint, PriceTable, Selection, Settings, Statistics, StructureKind, estimate};
+use tabpo_report::{Alignment, Table};
 
+use super::{
+    remote_answers::{RemoteJob, answer_documents, check, open_cache, price, prompts, warn_of_damage},
+    remote_notes::rows,
+};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -21,6 +19,7 @@ use crate::{
 /// Options of `tabpo predict` for endpoints.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Endpoints")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RemoteArgs {
     /// Ask the model behind this OpenAI-compatible API, such as https://host/v1
     #[arg(long, value_name = "URL")]
@@ -52,6 +51,12 @@ pub struct RemoteArgs {
     /// The name under which the endpoint wants that limit
     #[arg(long, value_name = "NAME", default_value = "max_tokens")]
     max_tokens_name: String,
+    /// Put the instructions into the first message of the user, for models without a system role
+    #[arg(long)]
+    no_system_role: bool,
+    /// Take answers out of the text around their JSON object: code fences, talk, thinking
+    #[arg(long)]
+    unwrap: bool,
     /// Further fields of the request, a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = fields)]
     extra: Fields,
@@ -94,47 +99,6 @@ pub struct Temperature(pub Option<f64>);
 #[derive(Clone)]
 struct Fields(serde_json::Map<String, serde_json::Value>);
 
-/// Documents to answer.
-pub struct RemoteJob<'a> {
-    /// Shown with the progress.
-    pub name: &'a str,
-    /// What is extracted.
-    pub ontology: &'a Ontology,
-    /// The documents.
-    pub documents: &'a [Document],
-    /// Documents to take demonstrations from; may be empty where none are asked for.
-    pub demonstrations: &'a [Document],
-    /// What a prompt shows.
-    pub level: Level,
-    /// The prediction file.
-    pub out: &'a Path,
-    /// The response cache.
-    pub cache: &'a Path,
-}
-
-/// A line of the prediction file.
-#[derive(Serialize)]
-struct RemoteOutput<'a> {
-    doc_key: &'a str,
-    sent: Option<u32>,
-    output: String,
-    outcome: Outcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<&'a str>,
-    model: &'a str,
-    usage: Usage,
-    latency_ms: u64,
-}
-
-/// Why a job did not end, in words.
-#[derive(Debug, thiserror::Error)]
-enum Unfinished {
-    #[error("the next request could pass the budget; {done} of {total} prompts have an answer")]
-    Budget { done: usize, total: usize },
-    #[error("{missing} of {total} prompts got no answer, the last because {last}")]
-    Unanswered { missing: usize, total: usize, last: String },
-}
-
 impl RemoteArgs {
     /// The settings that the options make up, for a model at the endpoint.
     fn settings(&self, endpoint: &str, model: &str) -> Settings {
@@ -149,6 +113,8 @@ impl RemoteArgs {
             temperature: self.temperature.0,
             max_tokens: self.max_tokens,
             max_tokens_name: self.max_tokens_name.clone(),
+            no_system_role: self.no_system_role,
+            unwrap: self.unwrap,
             extra: self.extra.0.clone(),
             concurrency: self.concurrency,
             requests_per_minute: self.requests_per_minute,
@@ -175,88 +141,16 @@ pub fn run_remote(
     context: &Context,
 ) -> Result<(), CliError> {
     let settings = arguments.settings(endpoint, model);
+    check(&settings, job.section)?;
     if arguments.dry_run {
-        return dry_run(job, &settings, json);
+        return dry_run(job, &settings, json, context);
     }
     let statistics = answer_documents(job, &settings, context)?;
     context.say(format!("{}: {} answers", job.out.display(), statistics.prompts));
     if json { output::print_json(&statistics) } else { output::print(&table(&statistics, &settings)?.plain(None)) }
 }
 
-/// Answers all units of the documents and writes the prediction file once every unit has an answer;
-/// until then the answers are in the cache alone. The prompts are those of local models: the
-/// ontology's instructions, the demonstrations as earlier turns, the text.
-pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context) -> Result<Statistics, CliError> {
-    let endpoint = Endpoint::of(settings).or_input()?;
-    let prompts = prompts(job, settings)?;
-    let price = price(settings)?;
-    let mut cache = open_cache(job)?;
-    let mut progress = context.progress(job.name, prompts.len() as u64);
-    let stop = context.interrupt_flag();
-    let ask = if settings.batch { extract_in_batches } else { extract };
-    let result = ask(&endpoint, &prompts, settings, price, &mut cache, &stop, &mut |state| {
-        let cost = state.cost.map_or_else(String::new, |cost| format!("{cost:.2} spent"));
-        // Equal prompts share a request; the bar counts prompts.
-        let done = state.done * prompts.len() / state.total.max(1);
-        progress.update(done as u64, &cost);
-    });
-    progress.finish();
-    let extraction = result.map_err(|error| {
-        let input = error.is_input();
-        let missing_key = matches!(error, tabpo_remote::RemoteError::Unauthorised { .. }) && endpoint.key.is_none();
-        let error = if input { Err::<(), _>(error).or_input() } else { Err(error).or_failed() }.unwrap_err();
-        if missing_key {
-            return error.with_hint(format!("put the key into the environment variable {}", settings.key_variable));
-        }
-        error
-    })?;
-    finished(&extraction, job)?;
-    write_file(job.out, &lines(&prompts, &extraction, settings)).or_failed()?;
-    Ok(extraction.statistics)
-}
-
-/// What a job took, as the report shows it.
-pub fn remote_system(name: &str, statistics: &Statistics, settings: &Settings) -> Result<RemoteSystem, CliError> {
-    let prices = settings.prices.as_deref().map(PriceTable::read).transpose().or_input()?;
-    Ok(RemoteSystem {
-        name: name.to_owned(),
-        model: settings.model.clone(),
-        calls: statistics.calls as u64,
-        reused: statistics.reused as u64,
-        prompt_tokens: statistics.usage.prompt,
-        cached_tokens: statistics.usage.cached,
-        completion_tokens: statistics.usage.completion,
-        cost: statistics.cost,
-        currency: prices.as_ref().map_or_else(String::new, |prices| prices.currency.clone()),
-        prices_of: prices.map_or_else(String::new, |prices| format!("prices of {}", prices.date)),
-        latency_median_ms: statistics.latency_median_ms,
-        latency_p95_ms: statistics.latency_p95_ms,
-        outcomes: statistics.outcomes.iter().map(|(outcome, &count)| (outcome.name().to_owned(), count)).collect(),
-    })
-}
-
-fn prompts(job: &RemoteJob, settings: &Settings) -> Result<Vec<Prompt>, CliError> {
-    let builder = PromptBuilder::new(job.ontology, settings.structure);
-    let pool: Vec<Unit> = job.demonstrations.iter().flat_map(|document| Unit::all(document, job.level)).collect();
-    if settings.shots > 0 && pool.is_empty() {
-        return Err(CliError::input("there are no documents to take demonstrations from"));
-    }
-    let demonstrations = Demonstrations::new(&pool, job.ontology, settings.shots, settings.selection, settings.seed);
-    let builder = if settings.shots > 0 { builder.with_demonstrations(&demonstrations) } else { builder };
-    let units = job.documents.iter().flat_map(|document| Unit::all(document, job.level));
-    Ok(units.map(|unit| builder.build(&unit)).collect())
-}
-
-fn price(settings: &Settings) -> Result<Option<ModelPrice>, CliError> {
-    let Some(path) = &settings.prices else { return Ok(None) };
-    PriceTable::read(path).and_then(|prices| prices.price(&settings.model)).map(Some).or_input()
-}
-
-fn open_cache(job: &RemoteJob) -> Result<ResponseCache, CliError> {
-    ResponseCache::open(job.cache).or_input()
-}
-
-fn dry_run(job: &RemoteJob, settings: &Settings, json: bool) -> Result<(), CliError> {
+fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) -> Result<(), CliError> {
     let endpoint = Endpoint::of(settings).or_input()?;
     let prompts = prompts(job, settings)?;
     let reference = if job.demonstrations.is_empty() { job.documents } else { job.demonstrations };
@@ -267,7 +161,9 @@ fn dry_run(job: &RemoteJob, settings: &Settings, json: bool) -> Result<(), CliEr
         .collect();
     let answer_bytes = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;
     let price = price(settings)?;
-    let job_estimate = estimate(&endpoint, &prompts, settings, price, answer_bytes, &open_cache(job)?);
+    let cache = open_cache(job, context)?;
+    warn_of_damage(&cache, context);
+    let job_estimate = estimate(&endpoint, &prompts, settings, price, answer_bytes, &cache);
     if json {
         return output::print_json(&job_estimate);
     }
@@ -291,45 +187,6 @@ fn currency(settings: &Settings) -> Result<String, CliError> {
     Ok(prices.map_or_else(String::new, |prices| format!("{} of {}", prices.currency, prices.date)))
 }
 
-fn finished(extraction: &Extraction, job: &RemoteJob) -> Result<(), CliError> {
-    let total = extraction.answers.len();
-    let done = extraction.answers.iter().flatten().count();
-    let again = format!("answers are kept in {}; the same command asks only for the missing ones", job.cache.display());
-    match &extraction.ending {
-        Ending::Complete => Ok(()),
-        Ending::Interrupted => Err(CliError::interrupted(format!("stopped after {done} of {total} prompts"))),
-        Ending::BudgetReached => Err(Unfinished::Budget { done, total }).or_failed(),
-        Ending::Unanswered { prompts, last } => {
-            Err(Unfinished::Unanswered { missing: *prompts, total, last: last.clone() }).or_failed()
-        }
-    }
-    .map_err(|error| error.with_hint(again))
-}
-
-fn lines(prompts: &[Prompt], extraction: &Extraction, settings: &Settings) -> Vec<u8> {
-    let mut text = Vec::new();
-    for (prompt, answer) in prompts.iter().zip(&extraction.answers) {
-        let answer = answer.as_ref().expect("a complete extraction has an answer for every prompt");
-        serde_json::to_writer(&mut text, &line(prompt, answer, settings)).expect("a prediction is plain data");
-        text.push(b'\n');
-    }
-    text
-}
-
-fn line<'a>(prompt: &'a Prompt, answer: &'a StoredAnswer, settings: &Settings) -> RemoteOutput<'a> {
-    let strict = settings.structure == StructureKind::JsonSchema;
-    RemoteOutput {
-        doc_key: &prompt.doc_key,
-        sent: prompt.sentence,
-        output: if strict { without_nulls(&answer.text) } else { answer.text.clone() },
-        outcome: answer.outcome,
-        refusal: answer.refusal.as_deref(),
-        model: answer.served_model.as_deref().unwrap_or(&answer.model),
-        usage: answer.usage,
-        latency_ms: answer.latency_ms,
-    }
-}
-
 fn table(statistics: &Statistics, settings: &Settings) -> Result<Table, CliError> {
     let mut table = Table::new([("", Alignment::Left), ("", Alignment::Right)]);
     let mut row = |name: &str, value: String| table.push([name.to_owned(), value]);
@@ -337,12 +194,18 @@ fn table(statistics: &Statistics, settings: &Settings) -> Result<Table, CliError
     for (outcome, count) in &statistics.outcomes {
         row(&format!("  {}", outcome.name()), count.to_string());
     }
+    for (name, count) in rows(statistics) {
+        row(&format!("  {name}"), count.to_string());
+    }
     row("calls", statistics.calls.to_string());
     row("answers from the cache", statistics.reused.to_string());
     row("attempts repeated", statistics.retries.to_string());
     row("prompt tokens", statistics.usage.prompt.to_string());
     row("  of them cached by the provider", statistics.usage.cached.to_string());
     row("completion tokens", statistics.usage.completion.to_string());
+    if statistics.without_usage > 0 {
+        row("answers that do not say what they used", statistics.without_usage.to_string());
+    }
     if let Some(cost) = statistics.cost {
         row(&format!("cost, {}", currency(settings)?), format!("{cost:.4}"));
     }

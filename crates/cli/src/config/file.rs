@@ -99,6 +99,7 @@ fn resolve_paths(config: &mut RunConfig, folder: &Path) {
     resolve(&mut config.data.dir);
     resolve(&mut config.model.folder);
     resolve(&mut config.pairs.patterns);
+    config.predict.remote.values_mut().for_each(|remote| resolve(&mut remote.prices));
     if let Some(adapter) = &mut config.adapter {
         resolve(&mut adapter.folder);
     }

@@ -94,6 +94,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
     preparation::pair_settings(config)?;
     let splits = Splits::load(config, &ontology, context)?;
     own_answers::check(config, &splits.train, &splits.curated)?;
+    remote::check(config, &splits.curated)?;
     let base = base_digest(config)?;
     let digests = Digests {
         ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),

@@ -1,7 +1,11 @@
 //! Hosted models as further systems of a run's comparison.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use tabpo_corpus::Document;
 use tabpo_remote::Statistics;
 use tabpo_report::RemoteSystem;
 
@@ -11,9 +15,13 @@ use super::{
     inputs::{RemoteInputs, StageInputs},
 };
 use crate::{
-    commands::{RemoteJob, answer_documents, remote_system},
+    commands::{RemoteJob, answer_documents, check_remote_system, remote_system},
+    config::RunConfig,
     error::{CliError, ResultExt},
 };
+
+/// The folder below `remote` in which the answers of all hosted models are kept.
+const ANSWERS: &str = "answers";
 
 /// A hosted model's answers to the test documents.
 pub struct Answered {
@@ -25,6 +33,25 @@ pub struct Answered {
     pub figures: RemoteSystem,
 }
 
+/// Checks everything about hosted models that can be checked without asking them, before the first
+/// stage: what is wrong with them would otherwise show only after all trainings.
+pub fn check(config: &RunConfig, curated: &[Document]) -> Result<(), CliError> {
+    for (name, settings) in &config.predict.remote {
+        // The name is a folder of the run directory, beside the one of the answers.
+        let plain = !name.starts_with('.') && !name.contains(['/', '\\', ':']) && !name.contains(char::is_control);
+        if name.trim().is_empty() || !plain || name == ANSWERS {
+            return Err(CliError::input(format!("predict.remote: {name:?} cannot name a system"))
+                .with_hint("a name is a folder: letters, digits, `-`, `_`; `answers` is taken"));
+        }
+        check_remote_system(name, settings)?;
+        if settings.shots > 0 && curated.is_empty() {
+            return Err(CliError::input(format!("predict.remote.{name}.shots is {}", settings.shots))
+                .with_hint("there are no documents to take demonstrations from: they come from the curated ones"));
+        }
+    }
+    Ok(())
+}
+
 impl Run<'_> {
     /// Asks every configured hosted model for the test documents. Answers are kept in the run
     /// directory, so that none is paid for twice.
@@ -34,7 +61,7 @@ impl Run<'_> {
             let folder = PathBuf::from("remote").join(name);
             let (place, figures) = (folder.join("test.jsonl"), folder.join("statistics.json"));
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
-            let cache = self.directory.path("remote/answers")?;
+            let cache = self.directory.path(Path::new("remote").join(ANSWERS))?;
             let stage = folder.join("test").display().to_string();
             let digests = &self.digests;
             let read = [&digests.test, &digests.curated, &digests.ontology].map(String::as_str);
@@ -47,6 +74,7 @@ impl Run<'_> {
                 level: self.config.data.level,
                 out: &path,
                 cache: &cache,
+                section: Some(name),
             };
             let context = self.context;
             let done = self.ledger.stage(context, &stage, &key, &[place, figures], || {

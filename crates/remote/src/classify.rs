@@ -1,0 +1,219 @@
+//! What a reply that is no answer means: by status, codes and headers first, by words last.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+
+use crate::api_error::ApiError;
+use crate::completion::Completion;
+use crate::retry::{LONGEST_WAIT, retry_after, should_retry};
+use crate::{Cure, Outcome, RemoteError, Settings, StructureKind, words};
+
+/// What came of one attempt.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// An answer, or an outcome that asking again would not change.
+    Done(Completion),
+    /// Ask again.
+    Again {
+        /// Why there is no answer.
+        why: String,
+        /// What the endpoint asks to wait.
+        after: Option<Duration>,
+        /// Whether the request may have been charged for.
+        unsettled: bool,
+    },
+    /// No request of this job can succeed, or not for a long time.
+    Fatal(RemoteError),
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) settings: &'a Settings,
+    pub(crate) structure: StructureKind,
+}
+
+const CONTEXT_CODES: [&str; 10] = [
+    "context_length_exceeded",
+    "exceed_context_size_error",
+    "context_size_exceeded",
+    "context_window_exceeded",
+    "model_context_window_exceeded",
+    "string_above_max_length",
+    "request_too_large",
+    "tokens_limit_reached",
+    "model_max_prompt_tokens_exceeded",
+    "contextwindowexceedederror",
+];
+const FILTER_CODES: [&str; 8] = [
+    "content_filter",
+    "content_filtered",
+    "content_policy_violation",
+    "contentpolicyviolationerror",
+    "responsibleaipolicyviolation",
+    "data_inspection_failed",
+    "datainspectionfailed",
+    "prompt_blocked",
+];
+const QUOTA_CODES: [&str; 13] = [
+    "insufficient_quota",
+    "insufficient_balance",
+    "insufficient_credits",
+    "insufficient_funds",
+    "insufficient_user_quota",
+    "exceeded_current_quota_error",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "billing_error",
+    "credit_balance_too_low",
+    "payment_required",
+    "arrearage",
+    "account_deactivated",
+];
+const RATE_CODES: [&str; 11] = [
+    "rate_limit_exceeded",
+    "rate_limit_error",
+    "rate_limit_reached",
+    "rate_limit_reached_error",
+    "rate_limited",
+    "ratelimiterror",
+    "ratelimitreached",
+    "too_many_requests",
+    "toomanyrequests",
+    "throttlingexception",
+    "resource_exhausted",
+];
+const KEY_CODES: [&str; 8] = [
+    "invalid_api_key",
+    "api_key_invalid",
+    "invalid_authentication_error",
+    "authentication_error",
+    "authenticationerror",
+    "unauthenticated",
+    "unauthorized",
+    "permission_denied",
+];
+const MODEL_CODES: [&str; 5] =
+    ["model_not_found", "model_not_exist", "notfounderror", "not_found_error", "deploymentnotfound"];
+const SERVER_CODES: [&str; 9] = [
+    "server_error",
+    "internal_server_error",
+    "internalservererror",
+    "internal_error",
+    "overloaded_error",
+    "unavailable",
+    "unavailable_error",
+    "service_unavailable",
+    "serviceunavailableerror",
+];
+
+/// What a reply with this status means; 200 where the error came with that status.
+pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, error: &ApiError) -> Attempt {
+    let status = if http_status >= 300 { http_status } else { error.status.unwrap_or_else(|| by_codes(error)) };
+    let message = error.message.clone();
+    let done = |outcome| Attempt::Done(Completion::without_text(outcome, message.clone()));
+    let quota = || Attempt::Fatal(RemoteError::Quota { status, message: message.clone() });
+    let key = || Attempt::Fatal(RemoteError::Unauthorised { status, message: message.clone() });
+    let wait = retry_after(headers, error.seconds, SystemTime::now());
+    let again = || match wait {
+        Some(asked) if asked > LONGEST_WAIT => Attempt::Fatal(RemoteError::LongWait { asked, status }),
+        after => Attempt::Again {
+            why: format!("the endpoint answered {status}: {message}"),
+            after,
+            // An error inside a reply with status 200 that names no status of its own may stand for
+            // an answer that was made and lost.
+            unsettled: http_status < 300 && error.status.is_none(),
+        },
+    };
+    if status == 413 || error.has(&CONTEXT_CODES) || status == 429 && words::larger_than_a_minute(error) {
+        return done(Outcome::TooLong);
+    }
+    if error.has(&FILTER_CODES) || status == 451 {
+        return done(Outcome::Filtered);
+    }
+    if status == 402 || error.has(&QUOTA_CODES) {
+        return quota();
+    }
+    match status {
+        429 if should_retry(headers) == Some(false) => quota(),
+        // Google's limits on a minute speak of plan and billing: words count only where nothing else does.
+        429 if !error.has_codes() && wait.is_none() && words::out_of_credit(error) => quota(),
+        408 | 409 | 425 | 429 => again(),
+        _ if status != 401 && error.has(&RATE_CODES) || should_retry(headers) == Some(true) => again(),
+        403 if words::filtered(error) => done(Outcome::Filtered),
+        403 if wait.is_some() => again(),
+        401 | 403 => key(),
+        404 => unknown_model(asked, message),
+        501 => Attempt::Fatal(RemoteError::Rejected { status, message }),
+        500..=599 => match refused(asked, status, error) {
+            Some(attempt) => attempt,
+            None if words::too_long(error) => done(Outcome::TooLong),
+            None => again(),
+        },
+        400 | 405 | 406 | 415 | 422 => {
+            if words::filtered(error) {
+                return done(Outcome::Filtered);
+            }
+            if words::too_long(error) {
+                return done(Outcome::TooLong);
+            }
+            if error.has(&KEY_CODES) || words::unauthorised(error) {
+                return key();
+            }
+            if words::out_of_credit(error) {
+                return quota();
+            }
+            if let Some(attempt) = refused(asked, status, error) {
+                return attempt;
+            }
+            if asked.structure != StructureKind::None && words::about_structure(error) {
+                let (asked, accepted) = (asked.structure, Vec::new());
+                return Attempt::Fatal(RemoteError::UnsupportedStructure { asked, message, accepted });
+            }
+            if error.has(&MODEL_CODES) || words::unknown_model(error) {
+                return unknown_model(asked, message);
+            }
+            Attempt::Fatal(RemoteError::Rejected { status, message })
+        }
+        _ => Attempt::Fatal(RemoteError::Rejected { status, message }),
+    }
+}
+
+/// The status that codes stand for, of an error inside a reply with status 200.
+fn by_codes(error: &ApiError) -> u16 {
+    let known: [(&[&str], u16); 7] = [
+        (&QUOTA_CODES, 402),
+        (&RATE_CODES, 429),
+        (&KEY_CODES, 401),
+        (&MODEL_CODES, 404),
+        (&CONTEXT_CODES, 413),
+        (&SERVER_CODES, 500),
+        (&["invalid_request_error", "invalid_argument", "badrequesterror", "validation"], 400),
+    ];
+    let by_code = known.iter().find(|(codes, _)| error.has(codes)).map(|(_, status)| *status);
+    let by_word = || match () {
+        () if words::unauthorised(error) => 401,
+        () if words::out_of_credit(error) => 402,
+        () => 502,
+    };
+    by_code.unwrap_or_else(by_word)
+}
+
+fn unknown_model(asked: Asked, message: String) -> Attempt {
+    Attempt::Fatal(RemoteError::UnknownModel { model: asked.model.to_owned(), message, models: Vec::new() })
+}
+
+/// What the endpoint refuses and a setting can change.
+fn refused(asked: Asked, status: u16, error: &ApiError) -> Option<Attempt> {
+    let cure = Cure::of(asked.settings, error)?;
+    // A server that fails says many words; only a template is named by them.
+    if status >= 500 && cure != Cure::NoSystemRole {
+        return None;
+    }
+    Some(Attempt::Fatal(RemoteError::Refused { status, message: error.message.clone(), cure }))
+}
+
+#[cfg(test)]
+mod tests;
