@@ -8,6 +8,7 @@ mod own_answers;
 mod page;
 mod policy;
 mod prediction;
+mod preflight;
 mod preparation;
 mod remote;
 mod splits;
@@ -92,6 +93,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
     let splits = Splits::load(config, &ontology, context)?;
     own_answers::check(config, &splits.train, &splits.curated)?;
     let base = base_digest(config)?;
+    preflight::check(config, &systems, context)?;
     let digests = Digests {
         ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
         patterns: file_digest(config.pairs.patterns.as_deref())?,
