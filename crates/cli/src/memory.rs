@@ -1,6 +1,7 @@
 //! What a run takes of the machine's memory: compared with what is free before anything is made, said
 //! before it trains, and read after.
 
+mod allocator;
 mod machine;
 
 use tabpo_engine::Recompute;
@@ -68,9 +69,8 @@ pub fn compare_with_free(
     context: &Context,
 ) -> Result<(), CliError> {
     let Some(free) = free() else { return Ok(()) };
-    match verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
-        Some(warning) => context.warn(warning),
-        None => {}
+    if let Some(warning) = verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
+        context.warn(warning);
     }
     Ok(())
 }
@@ -125,8 +125,10 @@ pub fn peak_resident_bytes() -> Option<u64> {
     status("VmHWM:").map(|bytes| bytes as u64)
 }
 
-/// The memory that this process has resident now; 0 where the system does not tell.
+/// The memory that this process needs now, once what earlier work has freed is given back to the system; 0
+/// where the system does not tell.
 pub fn held() -> usize {
+    allocator::give_back_freed();
     status("VmRSS:").unwrap_or(0)
 }
 

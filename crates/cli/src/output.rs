@@ -55,6 +55,12 @@ impl Context {
         Ok(Self { quiet: arguments.quiet, bars, interrupt })
     }
 
+    /// A context that says nothing and hears nothing, for tests.
+    #[cfg(test)]
+    pub fn silent() -> Self {
+        Self { quiet: true, bars: false, interrupt: Arc::default() }
+    }
+
     /// Whether the user asked to stop.
     pub fn interrupted(&self) -> bool {
         self.interrupt.load(Ordering::SeqCst)

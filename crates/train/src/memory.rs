@@ -118,10 +118,10 @@ pub struct MemoryRequest<'a> {
 
 /// What the buffers of single operations take on each thread, and what a run takes whatever its size: panels
 /// of matrix products, prepared steps, the log. Measured, and rounded up.
-const WORKING_PER_THREAD: usize = 6 << 20;
-const WORKING: usize = 16 << 20;
+const WORKING_PER_THREAD: usize = 4 << 20;
+const WORKING: usize = 12 << 20;
 /// One part in this many of activations and logits is in temporary buffers that grow with them.
-const TEMPORARY: usize = 6;
+const TEMPORARY: usize = 8;
 
 impl MemoryPlan {
     /// The estimate for one setting.
