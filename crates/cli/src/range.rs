@@ -130,8 +130,10 @@ pub const SEED: Whole = Whole::new(0, i64::MAX as u64);
 pub const STEPS: Whole = Whole::new(1, 1_000_000_000);
 /// Examples or sequences that are computed together.
 pub const BATCH: Whole = Whole::new(1, 65_536);
-/// Tokens of a batch, a sequence or an answer.
+/// Tokens of a batch or a sequence.
 pub const TOKENS: Whole = Whole::new(1, 16_777_216);
+/// Tokens of an answer, for which room is made from the start.
+pub const ANSWER: Whole = Whole::new(1, 131_072);
 /// Bootstrap resamples of a comparison.
 pub const RESAMPLES: Whole = Whole::new(1, 10_000_000);
 /// Sentences of the built-in corpus.

@@ -102,6 +102,23 @@ fn whole_numbers_beyond_those_of_toml_are_refused() {
 }
 
 #[test]
+fn a_replacement_beyond_the_numbers_of_toml_is_refused() {
+    for value in ["18446744073709551615", "-99999999999999999999", "1e400"] {
+        let stderr = refused(&[&format!("pairs.folds={value}")]);
+        assert!(stderr.contains("beyond those of TOML") && stderr.contains(value), "{stderr}");
+    }
+}
+
+#[test]
+fn copies_are_bounded_by_what_they_are_copies_of() {
+    let place = Place::new();
+    place.write("config.toml", &CONFIGURATION.replace("sft = 40", "sft = 1000"));
+    let (_, stderr) = place.run(&["run", "config.toml", "--set", "warmup={copies=9000}"], 2);
+    assert!(stderr.contains("warmup.copies: 9000 copies of"), "{stderr}");
+    assert_eq!(place.names(), ["config.toml"]);
+}
+
+#[test]
 fn what_is_named_twice_is_refused() {
     for (replacement, value) in [
         ("preference.seeds=[1,2,1]", "`1`"),

@@ -34,10 +34,10 @@ pub struct DecodeArgs {
     #[arg(long, value_name = "N", default_value = "32", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
     prompts: usize,
     /// Tokens of a prompt
-    #[arg(long, value_name = "N", default_value = "128", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "128", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     prompt_tokens: usize,
     /// New tokens of a sequence
-    #[arg(long, value_name = "N", default_value = "128", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "128", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     new_tokens: usize,
     /// Runs; the best one counts
     #[arg(long, value_name = "N", default_value = "3", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]

@@ -30,7 +30,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE", group = "input")]
     messages: Option<PathBuf>,
     /// Largest number of new tokens
-    #[arg(long, value_name = "N", default_value = "256", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
     /// Divisor of the logits; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value = "0", value_parser = range::TEMPERATURE.parser(), allow_negative_numbers = true)]

@@ -43,7 +43,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
     /// Most tokens of an answer of a model folder
-    #[arg(long, value_name = "N", default_value = "512", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "512", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
     /// Sequences of a model folder decoded together
     #[arg(long, value_name = "N", default_value = "32", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]

@@ -233,7 +233,7 @@ fn preference(config: &RunConfig) -> Result<(), CliError> {
 
 fn prediction(config: &RunConfig) -> Result<(), CliError> {
     let predict = &config.predict;
-    whole("predict.max_new_tokens", predict.max_new_tokens, range::TOKENS)?;
+    whole("predict.max_new_tokens", predict.max_new_tokens, range::ANSWER)?;
     whole("predict.batch_size", predict.batch_size, range::BATCH)?;
     let remote = || predict.remote.keys().map(|name| ("[predict.remote]:".to_owned(), name.as_str()));
     for (key, name) in remote() {

@@ -64,6 +64,10 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
+    if value.is_str() && beyond_toml(text.trim()) {
+        return Err(CliError::input(format!("--set {replacement}: the number is beyond those of TOML"))
+            .with_hint(format!("whole numbers end at {}, others at {:e}", i64::MAX, f64::MAX)));
+    }
     let mut root = Value::try_from(config).expect("its numbers were checked: they can be written");
     let mut place = &mut root;
     let parts: Vec<&str> = key.split('.').map(str::trim).collect();
@@ -138,6 +142,13 @@ fn too_large(value: &serde_json::Value, key: &str) -> Option<(String, u64)> {
         }
         _ => None,
     }
+}
+
+/// Whether a text is a number that is too large for TOML.
+fn beyond_toml(text: &str) -> bool {
+    let digits = text.trim_start_matches(['+', '-']);
+    digits.starts_with(|first: char| first.is_ascii_digit())
+        && digits.parse::<f64>().is_ok_and(|number| number.is_infinite() || number > i64::MAX as f64)
 }
 
 fn resolve_paths(config: &mut RunConfig, folder: &Path) {

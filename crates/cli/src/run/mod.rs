@@ -103,6 +103,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
     };
     let splits = Splits::load(config, &ontology, context)?;
     own_answers::check(config, &splits.train, &splits.curated)?;
+    preflight::copies(config, splits.train.len())?;
     let digests = Digests {
         ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
         patterns: file_digest(config.pairs.patterns.as_deref())?,

@@ -12,6 +12,7 @@ use crate::{
     error::{CliError, ResultExt},
     memory::{self, Sizes},
     output::Context,
+    range,
 };
 
 /// Checks the systems of a comparison, and the model that they start from.
@@ -43,6 +44,13 @@ pub fn check(config: &RunConfig, systems: &[System], context: &Context) -> Resul
     compare("sft", &config.sft, false)?;
     let divergence = systems.iter().any(|system| system.objective.needs().kl);
     compare("preference.train", &config.preference.train, divergence)
+}
+
+/// Checks how many documents the warm-up copies; all of them are in memory at once.
+pub fn copies(config: &RunConfig, documents: usize) -> Result<(), CliError> {
+    let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
+    let key = format!("warmup.copies: {copies} copies of {documents} documents");
+    range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
 }
 
 /// Every system is a row of the comparison and a folder of the run.
