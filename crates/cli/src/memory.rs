@@ -54,7 +54,9 @@ pub fn plan(stage: &str, policy: &PolicyShape, sizes: Sizes, limit_gb: Option<f6
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        context.warn(format!("{stage}: no setting stays below {limit} GB; fewer max_tokens take less"));
+        context.warn(format!(
+            "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
+        ));
     }
     plan
 }

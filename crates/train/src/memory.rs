@@ -1,6 +1,12 @@
 //! How much memory a run will take, before it takes it.
 
+use rayon::prelude::*;
 use tabpo_engine::{INPUT_GROUPS, Lora, LoraConfig, LoraGroup, Model, ModelConfig, Real, Recompute, TensorRef};
+use tabpo_objective::Reach;
+
+use crate::stream::checked;
+use crate::trie::example_rows;
+use crate::{BatchPlan, ExampleSource};
 
 /// Estimated bytes of a run, by use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +105,7 @@ impl PolicyShape {
 pub struct MemoryRequest<'a> {
     /// What is trained.
     pub policy: &'a PolicyShape,
-    /// Rows of the largest micro-batch; [`crate::BatchPlan::max_tokens`] bounds them.
+    /// Rows of the largest micro-batch ([`largest_micro_batch`]).
     pub rows: usize,
     /// Distinct rows of it at which log-probs are wanted, at most `rows`.
     pub target_rows: usize,
@@ -119,9 +125,9 @@ pub struct MemoryRequest<'a> {
 /// What the buffers of single operations take on each thread, and what a run takes whatever its size: panels
 /// of matrix products, prepared steps, the log. Measured, and rounded up.
 const WORKING_PER_THREAD: usize = 4 << 20;
-const WORKING: usize = 12 << 20;
+const WORKING: usize = 16 << 20;
 /// One part in this many of activations and logits is in temporary buffers that grow with them.
-const TEMPORARY: usize = 8;
+const TEMPORARY: usize = 7;
 
 impl MemoryPlan {
     /// The estimate for one setting.
@@ -179,6 +185,24 @@ impl MemoryPlan {
     pub fn total(&self) -> usize {
         self.least() + self.reference + self.activations + self.logits + self.working
     }
+}
+
+/// The most rows that a micro-batch of a run can have: those of its longest example, or of as many of the
+/// longest as make a step, up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the
+/// objective reads, `vocabulary` the model's number of tokens. Examples that cannot be read are the run's to
+/// report, and count nothing here.
+pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
+    source: &S,
+    plan: &BatchPlan,
+    rejected: Reach,
+    vocabulary: usize,
+) -> usize {
+    let source = checked(source, rejected, vocabulary);
+    let loaded = (0..source.len()).into_par_iter().filter_map(|index| source.load(index).ok());
+    let mut rows: Vec<usize> = loaded.map(|example| example_rows(&example)).collect();
+    rows.sort_unstable_by_key(|&rows| std::cmp::Reverse(rows));
+    let step = rows.iter().take(plan.batch_size).sum::<usize>().min(plan.max_tokens);
+    rows.first().copied().unwrap_or(0).max(step)
 }
 
 /// Bytes of a model's weights as they lie in memory.

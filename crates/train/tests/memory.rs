@@ -7,7 +7,8 @@ use tabpo_engine::{
     Compute, ForwardOptions, Gradients, Lora, LoraConfig, Model, ModelConfig, Recompute, Seed, Workspace, backward,
     forward,
 };
-use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape, TokenTrie};
+use tabpo_objective::Reach;
+use tabpo_train::{BatchPlan, MemoryPlan, MemoryRequest, PolicyShape, TokenTrie, TrainBudget, largest_micro_batch};
 
 const SETTINGS: [Recompute; 3] = [Recompute::Nothing, Recompute::Cheap, Recompute::Blocks];
 
@@ -145,4 +146,26 @@ fn what_the_process_holds_is_within_the_limit_too() {
     assert_eq!(MemoryPlan::new(&beside, Recompute::Nothing).total(), alone.total() + (1 << 20) + (1 << 19));
     assert_eq!(MemoryPlan::within(&request, alone.total()).recompute, Recompute::Nothing);
     assert_eq!(MemoryPlan::within(&beside, alone.total()).recompute, Recompute::Cheap);
+}
+
+#[test]
+fn the_largest_micro_batch_is_a_full_one_or_the_longest_example() {
+    let examples = examples(12, 2, 1);
+    let alone: Vec<usize> = examples
+        .iter()
+        .map(|example| {
+            let mut trie = TokenTrie::new();
+            trie.insert(example);
+            trie.rows()
+        })
+        .collect();
+    let (longest, all) = (alone.iter().copied().max().expect("an example"), alone.iter().sum::<usize>());
+    let most = |batch_size, max_tokens| {
+        let plan = BatchPlan { batch_size, max_tokens, seed: 1, budget: TrainBudget::Steps(1) };
+        largest_micro_batch(&examples, &plan, Reach::Whole, 64)
+    };
+    assert_eq!(most(12, 1), longest, "an example is never cut");
+    assert_eq!(most(1, 1 << 20), longest);
+    assert_eq!(most(12, 1 << 20), all, "a step may be smaller than max_tokens");
+    assert_eq!(most(12, longest + 1), longest + 1);
 }

@@ -9,7 +9,7 @@ use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
     BatchPlan, Decay, ExampleSource, Observer, Policy, PolicyShape, ReferenceCache, Session, StepRecord, TrainBudget,
-    TrainSettings, TrainSummary, model_bytes, tokenizer_digest, train,
+    TrainSettings, TrainSummary, largest_micro_batch, model_bytes, tokenizer_digest, train,
 };
 
 use super::policy::{self, PolicyFolder, Voice};
@@ -102,10 +102,11 @@ impl Job<'_> {
             }
         };
         let mut settings = self.settings();
+        let needs = self.objective.needs();
         let sizes = memory::Sizes {
-            rows: settings.plan.max_tokens,
+            rows: largest_micro_batch(source, &settings.plan, needs.rejected, policy.model().config.vocabulary),
             logit_bytes: settings.logit_bytes,
-            divergence: self.objective.needs().kl,
+            divergence: needs.kl,
             third: third.as_ref().map_or(0, |third| model_bytes(third.model())),
             held,
         };
