@@ -122,12 +122,14 @@ pub struct MemoryRequest<'a> {
     pub threads: usize,
 }
 
-/// What the buffers of single operations take on each thread, and what a run takes whatever its size: panels
-/// of matrix products, prepared steps, the log. Measured, and rounded up.
-const WORKING_PER_THREAD: usize = 4 << 20;
-const WORKING: usize = 16 << 20;
+/// What a run takes whatever its size: prepared steps, the log, code that is read in. Measured, as the others,
+/// and rounded up.
+const WORKING: usize = 28 << 20;
+/// What the temporary buffers of single operations, such as panels of matrix products, take on each thread;
+/// less where the weights are fewer bytes.
+const WORKING_PER_THREAD: usize = 24 << 20;
 /// One part in this many of activations and logits is in temporary buffers that grow with them.
-const TEMPORARY: usize = 7;
+const TEMPORARY: usize = 16;
 
 impl MemoryPlan {
     /// The estimate for one setting.
@@ -162,7 +164,7 @@ impl MemoryPlan {
             optimiser: trained * 8,
             activations,
             logits,
-            working: WORKING + threads * WORKING_PER_THREAD + (activations + logits) / TEMPORARY,
+            working: WORKING + threads * WORKING_PER_THREAD.min(weights) + (activations + logits) / TEMPORARY,
             recompute,
         }
     }
