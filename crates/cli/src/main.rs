@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod memory;
 mod output;
+mod range;
 mod run;
 mod tables;
 

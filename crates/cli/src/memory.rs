@@ -1,28 +1,52 @@
-//! What a run takes of the machine's memory: said before it trains, and read after.
+//! What a run takes of the machine's memory: compared with what is free before anything is made, said
+//! before it trains, and read after.
 
-use tabpo_engine::{Lora, Model, Recompute};
-use tabpo_train::{MemoryPlan, MemoryRequest};
+mod allocator;
+mod machine;
 
-use crate::output::Context;
+use tabpo_engine::Recompute;
+use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape};
+
+pub use self::machine::{Free, free};
+
+use crate::{error::CliError, output::Context};
+
+/// What the memory of a training run depends on, beside its policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Rows of the largest micro-batch.
+    pub rows: usize,
+    /// Bytes of logits that may be kept.
+    pub logit_bytes: usize,
+    /// Whether the objective compares distributions with those of the start.
+    pub divergence: bool,
+    /// Bytes of a third model.
+    pub third: usize,
+    /// What the process held before the run's models were read ([`held`]).
+    pub held: usize,
+}
+
+impl Sizes {
+    fn plan(self, policy: &PolicyShape, limit_gb: Option<f64>) -> MemoryPlan {
+        let Self { rows, logit_bytes, divergence, third, held } = self;
+        let threads = rayon::current_num_threads();
+        let request = MemoryRequest { policy, rows, target_rows: rows, logit_bytes, divergence, third, held, threads };
+        match limit_gb {
+            Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
+            None => MemoryPlan::new(&request, Recompute::default()),
+        }
+    }
+}
 
 /// The plan of a training run, within `limit_gb` where that is given. Says the estimate, and warns where no
 /// setting fits.
-pub fn plan(
-    stage: &str,
-    (model, adapter): (&Model<f32>, Option<&Lora<f32>>),
-    (rows, logit_bytes, divergence): (usize, usize, bool),
-    limit_gb: Option<f64>,
-    context: &Context,
-) -> MemoryPlan {
-    let request = MemoryRequest { model, adapter, rows, target_rows: rows, logit_bytes, divergence };
-    let plan = match limit_gb {
-        Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
-        None => MemoryPlan::new(&request, Recompute::default()),
-    };
+pub fn plan(stage: &str, policy: &PolicyShape, sizes: Sizes, limit_gb: Option<f64>, context: &Context) -> MemoryPlan {
+    let plan = sizes.plan(policy, limit_gb);
     context.say(format!(
-        "{stage}: estimated memory {:.0} MB (weights {:.0}, gradients and optimiser {:.0}, activations {:.0}, \
-         logits {:.0}), computed again: {}",
+        "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
+         activations {:.0}, logits {:.0}), computed again: {}",
         megabytes(plan.total()),
+        megabytes(plan.held + plan.working),
         megabytes(plan.weights + plan.reference),
         megabytes(plan.gradients + plan.optimiser),
         megabytes(plan.activations),
@@ -30,9 +54,53 @@ pub fn plan(
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        context.warn(format!("{stage}: no setting stays below {limit} GB; fewer max_tokens take less"));
+        context.warn(format!(
+            "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
+        ));
     }
     plan
+}
+
+/// Compares the plan of a run that has not begun with the memory that is free: refuses it where the weights
+/// alone with their gradient and the optimiser's moments are more, and warns where its largest step would be.
+pub fn compare_with_free(
+    stage: &str,
+    policy: &PolicyShape,
+    sizes: Sizes,
+    limit_gb: Option<f64>,
+    context: &Context,
+) -> Result<(), CliError> {
+    let Some(free) = free() else { return Ok(()) };
+    if let Some(warning) = verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
+        context.warn(warning);
+    }
+    Ok(())
+}
+
+/// The warning, if there is one, about a plan on a machine with this much free memory.
+fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, CliError> {
+    // What the process holds is no longer free.
+    let least = plan.least() - plan.held;
+    let most = plan.total() - plan.held;
+    if least > free.bytes {
+        return Err(CliError::input(format!(
+            "{stage}: weights, gradients and optimiser take {}, but {} of memory are free ({})",
+            size(least),
+            size(free.bytes),
+            free.bound,
+        ))
+        .with_hint("take a smaller model, or train an [adapter] of low rank instead of all parameters"));
+    }
+    let tight = most > free.bytes;
+    Ok(tight.then(|| {
+        format!(
+            "{stage}: a step of max_tokens may take {}, but {} of memory are free ({}); memory_gb or fewer \
+             max_tokens keep it lower",
+            size(most),
+            size(free.bytes),
+            free.bound,
+        )
+    }))
 }
 
 /// The name of a setting.
@@ -49,10 +117,53 @@ pub fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// Bytes in gigabytes, or in megabytes where they are few.
+fn size(bytes: usize) -> String {
+    if bytes >= 1_000_000_000 { format!("{:.1} GB", bytes as f64 / 1e9) } else { format!("{:.0} MB", megabytes(bytes)) }
+}
+
 /// The most memory this process has had resident, where the system tells.
 pub fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    status("VmHWM:").map(|bytes| bytes as u64)
+}
+
+/// The memory that this process needs now, once what earlier work has freed is given back to the system; 0
+/// where the system does not tell.
+pub fn held() -> usize {
+    allocator::give_back_freed();
+    status("VmRSS:").unwrap_or(0)
+}
+
+fn status(key: &str) -> Option<usize> {
+    machine::kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use tabpo_engine::{LoraConfig, ModelConfig};
+
+    use super::*;
+
+    fn judged(hidden: usize, adapter: Option<usize>, rows: usize, bytes: usize) -> Result<Option<String>, CliError> {
+        let config = ModelConfig::small(1024, hidden, 8, 4);
+        let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
+        let policy = PolicyShape::planned(&config, None, adapter.as_ref());
+        let sizes = Sizes { rows, logit_bytes: 64 << 20, divergence: false, third: 0, held: 60 << 20 };
+        verdict("sft", &sizes.plan(&policy, None), &Free { bytes, bound: "the system" })
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused() {
+        let error = judged(4096, None, 64, 1 << 30).expect_err("gigabytes of weights");
+        assert!(error.messages[0].starts_with("sft: weights, gradients and optimiser take "), "{error:?}");
+        assert!(error.messages[0].contains("1.1 GB of memory are free (the system)"), "{error:?}");
+        assert!(judged(4096, Some(8), 64, 9 << 30).is_ok(), "the same model under an adapter");
+    }
+
+    #[test]
+    fn a_large_step_is_warned_about() {
+        let warning = judged(256, None, 100_000, 1 << 30).expect("weights fit").expect("a step does not");
+        assert!(warning.contains("max_tokens"), "{warning}");
+        assert_eq!(judged(256, None, 1000, 1 << 30).expect("it fits"), None);
+    }
 }

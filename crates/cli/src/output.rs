@@ -12,7 +12,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::error::CliError;
+use crate::{error::CliError, range};
 
 /// Options that every command takes.
 #[derive(clap::Args)]
@@ -21,8 +21,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, display_order = 900)]
     quiet: bool,
     /// Number of threads; all cores if not given
-    #[arg(long, global = true, value_name = "N", display_order = 901)]
-    threads: Option<std::num::NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", display_order = 901, value_parser = range::Whole::new(1, 4096).parser::<usize>(), allow_negative_numbers = true)]
+    threads: Option<usize>,
 }
 
 /// What a command needs to know of its surroundings.
@@ -38,7 +38,7 @@ impl Context {
     pub fn new(arguments: &GlobalArgs) -> Result<Self, CliError> {
         if let Some(threads) = arguments.threads {
             rayon::ThreadPoolBuilder::new()
-                .num_threads(threads.get())
+                .num_threads(threads)
                 .build_global()
                 .map_err(|error| CliError::input(format!("--threads {threads}: {error}")))?;
         }
@@ -53,6 +53,12 @@ impl Context {
         .map_err(|error| CliError::input(format!("cannot listen for Ctrl-C: {error}")))?;
         let bars = std::io::stderr().is_terminal() && !arguments.quiet;
         Ok(Self { quiet: arguments.quiet, bars, interrupt })
+    }
+
+    /// A context that says nothing and hears nothing, for tests.
+    #[cfg(test)]
+    pub fn silent() -> Self {
+        Self { quiet: true, bars: false, interrupt: Arc::default() }
     }
 
     /// Whether the user asked to stop.

@@ -103,6 +103,8 @@ fn a_memory_limit_is_above_nothing_in_every_section() {
     let place = Place::new();
     place.write("config.toml", &example("quickstart.toml"));
     let (_, stderr) = place.run(&["run", "config.toml", "--memory-gb", "0"], 2);
+    assert!(stderr.contains("--memory-gb") && stderr.contains("above 0"), "{stderr}");
+    let (_, stderr) = place.run(&["run", "config.toml", "--set", "sft.memory_gb=0"], 2);
     assert!(stderr.contains("sft.memory_gb"), "{stderr}");
     let warmup = "warmup={sentences=1,train={memory_gb=-1.0}}";
     let (_, stderr) = place.run(&["run", "config.toml", "--set", warmup], 2);

@@ -80,15 +80,18 @@ pub struct Ranges {
     pub(crate) violation: Option<(&'static str, f64, &'static str)>,
 }
 
+/// The largest hyper-parameter: beyond it losses leave the range of their numbers.
+const LARGEST: f64 = 1e6;
+
 impl Ranges {
-    /// The parameter must be finite and greater than 0.
+    /// The parameter must be greater than 0 and at most a million.
     pub fn positive(&mut self, name: &'static str, value: f64) -> &mut Self {
-        self.require(name, value, value > 0.0 && value.is_finite(), "a number greater than 0")
+        self.require(name, value, value > 0.0 && value <= LARGEST, "a number greater than 0 and at most 1000000")
     }
 
-    /// The parameter must be finite and at least 0.
+    /// The parameter must be at least 0 and at most a million.
     pub fn not_negative(&mut self, name: &'static str, value: f64) -> &mut Self {
-        self.require(name, value, value >= 0.0 && value.is_finite(), "a number of at least 0")
+        self.require(name, value, (0.0..=LARGEST).contains(&value), "a number from 0 to 1000000")
     }
 
     /// The parameter must be a probability greater than 0.

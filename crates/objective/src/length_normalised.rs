@@ -138,7 +138,7 @@ impl Formula for AlphaPo {
 
     fn ranges(&self, ranges: &mut Ranges) {
         ranges.positive("beta", self.beta);
-        ranges.require("alpha", self.alpha, self.alpha.is_finite(), "a finite number");
+        ranges.require("alpha", self.alpha, self.alpha.abs() <= 1e6, "a number from -1000000 to 1000000");
     }
 
     fn evaluate(&self, sheet: &mut Evaluation<'_>) {

@@ -58,8 +58,11 @@ impl RoleWeights {
         }
     }
 
-    /// The smallest weight.
-    pub fn smallest(&self) -> f64 {
-        Role::ALL.iter().map(|role| self.of(*role)).fold(f64::INFINITY, f64::min)
+    /// The weight that is farthest from the range of weights, where one is outside it; otherwise any.
+    pub fn worst(&self) -> f64 {
+        let weights = Role::ALL.iter().map(|role| self.of(*role));
+        let distance = |weight: &f64| if *weight < 0.0 { f64::INFINITY } else { *weight };
+        // A total order puts NaN last.
+        weights.max_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0.0)
     }
 }

@@ -162,7 +162,9 @@ impl Formula for TabPo {
         ranges.not_negative("preference", self.preference).not_negative("decision", self.decision);
         ranges.not_negative("barrier", self.barrier).not_negative("anchor", self.anchor);
         ranges.positive("target", self.target.unwrap_or(1.0));
-        ranges.not_negative("role_weights", self.role_weights.smallest());
+        let lead = self.decision_target.unwrap_or(0.0);
+        ranges.require("decision_target", lead, lead.abs() <= 1e6, "a number from -1000000 to 1000000");
+        ranges.not_negative("role_weights", self.role_weights.worst());
     }
 
     fn evaluate(&self, sheet: &mut Evaluation<'_>) {

@@ -118,7 +118,7 @@ fn unknown_names_are_answered_with_the_nearest() {
 fn values_of_the_wrong_kind_or_out_of_range_are_named() {
     assert_eq!(
         error(json!({"name": "dpo", "beta": -1.0})),
-        "objective `dpo`, hyper-parameter `beta`: -1 should be a number greater than 0",
+        "objective `dpo`, hyper-parameter `beta`: -1 should be a number greater than 0 and at most 1000000",
     );
     assert!(matches!(
         Objective::try_from(json!({"name": "robust", "epsilon": 0.5})),

@@ -30,7 +30,7 @@ pub use format::{AnswerText, ExampleFormat, FormatError, PromptFormat};
 pub use importance::{ScoreTransform, set_importance_weights};
 pub use log_probs::{ExampleLogProbs, log_probs};
 pub use loss::Comparison;
-pub use memory::{MemoryPlan, MemoryRequest};
+pub use memory::{MemoryPlan, MemoryRequest, PolicyShape, largest_micro_batch, model_bytes};
 pub use packing::{MicroBatch, epoch_order, pack};
 pub use policy::{Policy, reference_identity, tokenizer_digest};
 pub use record::{Best, Observer, StepRecord, Timing, TrainOutcome, TrainSummary, UnusedCheckpoint};

@@ -1,14 +1,21 @@
 //! How much memory a run will take, before it takes it.
 
-use tabpo_engine::{Lora, LoraGroup, Model, ModelConfig, Real, Recompute, TensorRef};
+use rayon::prelude::*;
+use tabpo_engine::{INPUT_GROUPS, Lora, LoraConfig, LoraGroup, Model, ModelConfig, Real, Recompute, TensorRef};
+use tabpo_objective::Reach;
 
-/// Estimated bytes of a run, by use. Temporary buffers of single operations, which do not grow with
-/// the batch, are not in it.
+use crate::stream::checked;
+use crate::trie::example_rows;
+use crate::{BatchPlan, ExampleSource};
+
+/// Estimated bytes of a run, by use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
+    /// What the process holds besides ([`MemoryRequest::held`]).
+    pub held: usize,
     /// Weights of the model and of the adapter.
     pub weights: usize,
-    /// A second model that objectives over distributions compare with, and the buffers of its pass.
+    /// Further models that objectives compare with, and the buffers of their pass.
     pub reference: usize,
     /// Gradient of what is trained.
     pub gradients: usize,
@@ -18,18 +25,87 @@ pub struct MemoryPlan {
     pub activations: usize,
     /// Logits.
     pub logits: usize,
+    /// Temporary buffers of single operations on every thread, and steps that are prepared ahead.
+    pub working: usize,
     /// The setting that the activations are for.
     pub recompute: Recompute,
 }
 
+/// What is trained, as far as memory depends on it: known before the weights are there.
+#[derive(Clone, Debug)]
+pub struct PolicyShape {
+    config: ModelConfig,
+    /// Bytes of an element that is computed with.
+    element: usize,
+    /// Bytes of the model's weights.
+    weights: usize,
+    /// Whether they are packed for products in bf16.
+    packed: bool,
+    adapter: Option<AdapterShape>,
+}
+
+/// An adapter that is trained.
+#[derive(Clone, Debug)]
+struct AdapterShape {
+    /// Elements in all.
+    elements: usize,
+    /// Ranks of each group of the first block's adapters.
+    ranks: Vec<usize>,
+    dropout: bool,
+}
+
+impl PolicyShape {
+    /// The shape of a model, trained as a whole or under an adapter.
+    pub fn of<R: Real>(model: &Model<R>, adapter: Option<&Lora<R>>) -> Self {
+        let shape = |adapter: &Lora<R>| AdapterShape {
+            elements: adapter.parameters().iter().map(|part| part.len()).sum(),
+            ranks: adapter.layers.first().map_or_else(Vec::new, |groups| groups.iter().map(LoraGroup::ranks).collect()),
+            dropout: adapter.config.dropout > 0.0,
+        };
+        Self {
+            config: model.config.clone(),
+            element: size_of::<R>(),
+            weights: model_bytes(model),
+            packed: model.embedding.is_packed(),
+            adapter: adapter.map(shape),
+        }
+    }
+
+    /// The shape of a model that is not there yet, in single precision. `weights` are the bytes of its
+    /// weights, where they are stored in another type.
+    pub fn planned(config: &ModelConfig, weights: Option<usize>, adapter: Option<&LoraConfig>) -> Self {
+        let shape = |adapter: &LoraConfig| {
+            let of_block = |layer: usize| {
+                INPUT_GROUPS.map(|group| {
+                    let members = group.iter().filter(|projection| adapter.targets.contains(projection));
+                    members
+                        .map(|&projection| {
+                            let rank = adapter.rank_and_scale(projection, layer).0;
+                            (rank, rank * projection.shape(config).iter().sum::<usize>())
+                        })
+                        .fold((0, 0), |(ranks, elements), (rank, more)| (ranks + rank, elements + more))
+                })
+            };
+            AdapterShape {
+                elements: (0..config.layers).flat_map(of_block).map(|(_, elements)| elements).sum(),
+                ranks: of_block(0).map(|(ranks, _)| ranks).to_vec(),
+                dropout: adapter.dropout > 0.0,
+            }
+        };
+        let element = size_of::<f32>();
+        let own = config.parameters() * element;
+        // All that is trained is widened.
+        let weights = if adapter.is_some() { weights.unwrap_or(own) } else { own };
+        Self { config: config.clone(), element, weights, packed: false, adapter: adapter.map(shape) }
+    }
+}
+
 /// What a run looks like, as far as its memory depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct MemoryRequest<'a, R> {
-    /// The model.
-    pub model: &'a Model<R>,
-    /// The adapter, if one is trained; otherwise all parameters are.
-    pub adapter: Option<&'a Lora<R>>,
-    /// Rows of the largest micro-batch; [`crate::BatchPlan::max_tokens`] bounds them.
+pub struct MemoryRequest<'a> {
+    /// What is trained.
+    pub policy: &'a PolicyShape,
+    /// Rows of the largest micro-batch ([`largest_micro_batch`]).
     pub rows: usize,
     /// Distinct rows of it at which log-probs are wanted, at most `rows`.
     pub target_rows: usize,
@@ -37,44 +113,64 @@ pub struct MemoryRequest<'a, R> {
     pub logit_bytes: usize,
     /// Whether the objective compares distributions with those of the start.
     pub divergence: bool,
+    /// Bytes of a third model that stays in memory.
+    pub third: usize,
+    /// Bytes that the process holds before the run's own models are read: code, tokenizer, documents, and
+    /// what earlier runs left with the allocator.
+    pub held: usize,
+    /// Threads that compute.
+    pub threads: usize,
 }
+
+/// What a run takes whatever its size: prepared steps, the log, code that is read in. Measured, as the others,
+/// and rounded up.
+const WORKING: usize = 28 << 20;
+/// What the temporary buffers of single operations, such as panels of matrix products, take on each thread;
+/// less where the weights are fewer bytes.
+const WORKING_PER_THREAD: usize = 24 << 20;
+/// One part in this many of activations and logits is in temporary buffers that grow with them.
+const TEMPORARY: usize = 16;
 
 impl MemoryPlan {
     /// The estimate for one setting.
-    pub fn new<R: Real>(request: &MemoryRequest<'_, R>, recompute: Recompute) -> Self {
-        let MemoryRequest { model, adapter, rows, target_rows, logit_bytes, divergence } = *request;
-        let element = size_of::<R>();
-        let weights: usize = model.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum();
-        let adapter_elements = adapter.map(|adapter| adapter.parameters().iter().map(|part| part.len()).sum::<usize>());
-        let trained = adapter_elements.unwrap_or_else(|| model.config.parameters());
-        let width = Width::new(&model.config, adapter);
-        let packed = model.embedding.is_packed();
-        let head = target_rows * model.config.hidden;
+    pub fn new(request: &MemoryRequest<'_>, recompute: Recompute) -> Self {
+        let MemoryRequest { policy, rows, target_rows, logit_bytes, divergence, third, held, threads } = *request;
+        let PolicyShape { config, element, weights, packed, adapter } = policy;
+        let (element, weights) = (*element, *weights);
+        let adapter_elements = adapter.as_ref().map(|adapter| adapter.elements);
+        let trained = adapter_elements.unwrap_or_else(|| config.parameters());
+        let width = Width { config, adapter: adapter.as_ref() };
+        let head = target_rows * config.hidden;
         let inference = element * (rows * width.inference() + 2 * head);
         // Target rows repeat where answers part; distinct ones are what the logits are made for.
-        let all_logits = target_rows * model.config.vocabulary * element * if divergence { 2 } else { 1 };
+        let all_logits = target_rows * config.vocabulary * element * if divergence { 2 } else { 1 };
         let logits = all_logits.min(logit_bytes);
         // Packed weights multiply rounded copies, two bytes an element, of what lies in the buffers.
-        let rounded = if packed { rows.next_multiple_of(32) * 2 * width.rounded() } else { 0 };
-        let rounded_logits = if packed { logits * 2 / element / if divergence { 2 } else { 1 } } else { 0 };
+        let rounded = if *packed { rows.next_multiple_of(32) * 2 * width.rounded() } else { 0 };
+        let rounded_logits = if *packed { logits * 2 / element / if divergence { 2 } else { 1 } } else { 0 };
+        let reference = match (divergence, adapter) {
+            (false, _) => 0,
+            (true, Some(_)) => inference,
+            (true, None) => inference + weights,
+        };
+        let activations = element * (rows * (width.kept(recompute) + width.shared(recompute)) + 3 * head) + rounded;
+        let logits = logits + rounded_logits;
         Self {
+            held,
             weights: weights + adapter_elements.unwrap_or(0) * element,
-            reference: match (divergence, adapter) {
-                (false, _) => 0,
-                (true, Some(_)) => inference,
-                (true, None) => inference + weights,
-            },
+            reference: reference + third,
             gradients: trained * element,
             // Two moments in 32 bits.
             optimiser: trained * 8,
-            activations: element * (rows * (width.kept(recompute) + width.shared(recompute)) + 3 * head) + rounded,
-            logits: logits + rounded_logits,
+            activations,
+            logits,
+            working: WORKING + threads * WORKING_PER_THREAD.min(weights) + (activations + logits) / TEMPORARY,
             recompute,
         }
     }
 
     /// The setting that keeps the most within `bytes`; recomputing whole blocks if none fits.
-    pub fn within<R: Real>(request: &MemoryRequest<'_, R>, bytes: usize) -> Self {
+    pub fn within(request: &MemoryRequest<'_>, bytes: usize) -> Self {
         [Recompute::Nothing, Recompute::Cheap]
             .map(|recompute| Self::new(request, recompute))
             .into_iter()
@@ -82,10 +178,38 @@ impl MemoryPlan {
             .unwrap_or_else(|| Self::new(request, Recompute::Blocks))
     }
 
+    /// What is needed whatever a step holds and whatever is computed again: the process and its weights.
+    pub fn least(&self) -> usize {
+        self.held + self.weights + self.gradients + self.optimiser
+    }
+
     /// All of it.
     pub fn total(&self) -> usize {
-        self.weights + self.reference + self.gradients + self.optimiser + self.activations + self.logits
+        self.least() + self.reference + self.activations + self.logits + self.working
     }
+}
+
+/// The most rows that a micro-batch of a run can have: those of its longest example, or of as many of the
+/// longest as make a step, up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the
+/// objective reads, `vocabulary` the model's number of tokens. Examples that cannot be read are the run's to
+/// report, and count nothing here.
+pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
+    source: &S,
+    plan: &BatchPlan,
+    rejected: Reach,
+    vocabulary: usize,
+) -> usize {
+    let source = checked(source, rejected, vocabulary);
+    let loaded = (0..source.len()).into_par_iter().filter_map(|index| source.load(index).ok());
+    let mut rows: Vec<usize> = loaded.map(|example| example_rows(&example)).collect();
+    rows.sort_unstable_by_key(|&rows| std::cmp::Reverse(rows));
+    let step = rows.iter().take(plan.batch_size).sum::<usize>().min(plan.max_tokens);
+    rows.first().copied().unwrap_or(0).max(step)
+}
+
+/// Bytes of a model's weights as they lie in memory.
+pub fn model_bytes<R: Real>(model: &Model<R>) -> usize {
+    model.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
 }
 
 fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
@@ -98,16 +222,17 @@ fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
 /// Elements a row of the engine's buffers.
 struct Width<'a> {
     config: &'a ModelConfig,
-    /// Ranks of each group of one block's adapters.
-    ranks: Vec<usize>,
-    dropout: bool,
+    adapter: Option<&'a AdapterShape>,
 }
 
-impl<'a> Width<'a> {
-    fn new<R: Real>(config: &'a ModelConfig, adapter: Option<&Lora<R>>) -> Self {
-        let first = adapter.and_then(|adapter| adapter.layers.first());
-        let ranks = first.map_or_else(Vec::new, |groups| groups.iter().map(LoraGroup::ranks).collect());
-        Self { config, ranks, dropout: adapter.is_some_and(|adapter| adapter.config.dropout > 0.0) }
+impl Width<'_> {
+    /// Ranks of each group of one block's adapters.
+    fn ranks(&self) -> &[usize] {
+        self.adapter.map_or(&[], |adapter| &adapter.ranks)
+    }
+
+    fn dropout(&self) -> bool {
+        self.adapter.is_some_and(|adapter| adapter.dropout)
     }
 
     /// One block: queries, keys, values, attention and its normalisers; the stream between the halves;
@@ -116,7 +241,7 @@ impl<'a> Width<'a> {
         let ModelConfig { hidden, intermediate, heads, kv_heads, query_key_norm, .. } = *self.config;
         let (query, key) = (self.config.query_width(), self.config.key_width());
         let raw = if query_key_norm { query + key + heads + kv_heads } else { 0 };
-        2 * query + 2 * key + heads + raw + hidden + 2 * intermediate + 2 + self.ranks.iter().sum::<usize>()
+        2 * query + 2 * key + heads + raw + hidden + 2 * intermediate + 2 + self.ranks().iter().sum::<usize>()
     }
 
     /// What the forward pass keeps: the stream before every block and after the last, and the blocks.
@@ -136,7 +261,7 @@ impl<'a> Width<'a> {
         let (query, key) = (self.config.query_width(), self.config.key_width());
         let normed = if recompute == Recompute::Nothing { 0 } else { hidden };
         let per_head = if heads == kv_heads { 0 } else { 2 * query };
-        let low = self.ranks.iter().copied().max().unwrap_or(0);
+        let low = self.ranks().iter().copied().max().unwrap_or(0);
         normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
     }
 
@@ -145,7 +270,7 @@ impl<'a> Width<'a> {
     fn rounded(&self) -> usize {
         let ModelConfig { hidden, intermediate, .. } = *self.config;
         let (query, key) = (self.config.query_width(), self.config.key_width());
-        let dropped = if self.dropout { hidden.max(intermediate).max(query) } else { 0 };
+        let dropped = if self.dropout() { hidden.max(intermediate).max(query) } else { 0 };
         hidden.max(intermediate).max(query) + intermediate.max(key) + key + dropped
     }
 
@@ -155,6 +280,6 @@ impl<'a> Width<'a> {
     }
 
     fn dropped(&self) -> usize {
-        if self.dropout { self.config.hidden.max(self.config.intermediate) } else { 0 }
+        if self.dropout() { self.config.hidden.max(self.config.intermediate) } else { 0 }
     }
 }

@@ -7,7 +7,8 @@ use tabpo_engine::{
     Compute, ForwardOptions, Gradients, Lora, LoraConfig, Model, ModelConfig, Recompute, Seed, Workspace, backward,
     forward,
 };
-use tabpo_train::{MemoryPlan, MemoryRequest, TokenTrie};
+use tabpo_objective::Reach;
+use tabpo_train::{BatchPlan, MemoryPlan, MemoryRequest, PolicyShape, TokenTrie, TrainBudget, largest_micro_batch};
 
 const SETTINGS: [Recompute; 3] = [Recompute::Nothing, Recompute::Cheap, Recompute::Blocks];
 
@@ -54,12 +55,14 @@ fn the_estimate_is_what_the_engine_allocates() {
         for recompute in SETTINGS {
             let options = ForwardOptions { recompute, dropout_seed: Some(3), ..ForwardOptions::default() };
             let request = MemoryRequest {
-                model: &model,
-                adapter: adapter.as_ref(),
+                policy: &PolicyShape::of(&model, adapter.as_ref()),
                 rows: trie.rows(),
                 target_rows: distinct_rows(&trie),
                 logit_bytes: options.logit_bytes,
                 divergence: false,
+                third: 0,
+                held: 0,
+                threads: 1,
             };
             let plan = MemoryPlan::new(&request, recompute);
             let mut workspace = Workspace::new();
@@ -82,12 +85,14 @@ fn the_setting_that_keeps_most_within_the_budget_is_chosen() {
     let model = model(false);
     let adapter = Lora::initialise(&model.config, LoraConfig::new(8, 16.0), 2);
     let request = MemoryRequest {
-        model: &model,
-        adapter: Some(&adapter),
+        policy: &PolicyShape::of(&model, Some(&adapter)),
         rows: 2000,
         target_rows: 500,
         logit_bytes: 1 << 20,
         divergence: true,
+        third: 0,
+        held: 0,
+        threads: 2,
     };
     let totals = SETTINGS.map(|recompute| MemoryPlan::new(&request, recompute).total());
     assert!(totals[0] > totals[1] && totals[1] > totals[2]);
@@ -95,4 +100,72 @@ fn the_setting_that_keeps_most_within_the_budget_is_chosen() {
         assert_eq!(MemoryPlan::within(&request, total).recompute, recompute);
     }
     assert_eq!(MemoryPlan::within(&request, 1).recompute, Recompute::Blocks);
+}
+
+#[test]
+fn a_model_that_is_not_there_yet_has_the_same_plan() {
+    for (grouped, rank) in [(false, None), (false, Some(8)), (true, Some(3))] {
+        let model = model(grouped);
+        let config = rank.map(|rank| LoraConfig { dropout: 0.1, ..LoraConfig::new(rank, 16.0) });
+        let adapter = config.clone().map(|config| Lora::initialise(&model.config, config, 2));
+        let there = PolicyShape::of(&model, adapter.as_ref());
+        let planned = PolicyShape::planned(&model.config, None, config.as_ref());
+        let [there, planned] = [&there, &planned].map(|policy| {
+            let request = MemoryRequest {
+                policy,
+                rows: 500,
+                target_rows: 100,
+                logit_bytes: 1 << 20,
+                divergence: rank.is_none(),
+                third: 0,
+                held: 0,
+                threads: 1,
+            };
+            MemoryPlan::new(&request, Recompute::Cheap)
+        });
+        assert_eq!(there, planned, "{grouped} {rank:?}");
+    }
+}
+
+#[test]
+fn what_the_process_holds_is_within_the_limit_too() {
+    let model = model(false);
+    let policy = PolicyShape::of(&model, None);
+    let request = MemoryRequest {
+        policy: &policy,
+        rows: 2000,
+        target_rows: 500,
+        logit_bytes: 1 << 20,
+        divergence: false,
+        third: 0,
+        held: 0,
+        threads: 1,
+    };
+    let alone = MemoryPlan::new(&request, Recompute::Nothing);
+    let beside = MemoryRequest { held: 1 << 20, third: 1 << 19, ..request };
+    assert_eq!(MemoryPlan::new(&beside, Recompute::Nothing).total(), alone.total() + (1 << 20) + (1 << 19));
+    assert_eq!(MemoryPlan::within(&request, alone.total()).recompute, Recompute::Nothing);
+    assert_eq!(MemoryPlan::within(&beside, alone.total()).recompute, Recompute::Cheap);
+}
+
+#[test]
+fn the_largest_micro_batch_is_a_full_one_or_the_longest_example() {
+    let examples = examples(12, 2, 1);
+    let alone: Vec<usize> = examples
+        .iter()
+        .map(|example| {
+            let mut trie = TokenTrie::new();
+            trie.insert(example);
+            trie.rows()
+        })
+        .collect();
+    let (longest, all) = (alone.iter().copied().max().expect("an example"), alone.iter().sum::<usize>());
+    let most = |batch_size, max_tokens| {
+        let plan = BatchPlan { batch_size, max_tokens, seed: 1, budget: TrainBudget::Steps(1) };
+        largest_micro_batch(&examples, &plan, Reach::Whole, 64)
+    };
+    assert_eq!(most(12, 1), longest, "an example is never cut");
+    assert_eq!(most(1, 1 << 20), longest);
+    assert_eq!(most(12, 1 << 20), all, "a step may be smaller than max_tokens");
+    assert_eq!(most(12, longest + 1), longest + 1);
 }

@@ -15,6 +15,7 @@ use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    range,
 };
 
 /// Arguments of `tabpo bench decode`.
@@ -27,22 +28,22 @@ pub struct DecodeArgs {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// Sequences decoded together
-    #[arg(long, value_name = "N", default_value = "8")]
-    batch: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "8", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
+    batch: usize,
     /// Prompts of random tokens
-    #[arg(long, value_name = "N", default_value = "32")]
-    prompts: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "32", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
+    prompts: usize,
     /// Tokens of a prompt
-    #[arg(long, value_name = "N", default_value = "128")]
-    prompt_tokens: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "128", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
+    prompt_tokens: usize,
     /// New tokens of a sequence
-    #[arg(long, value_name = "N", default_value = "128")]
-    new_tokens: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "128", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
+    new_tokens: usize,
     /// Runs; the best one counts
-    #[arg(long, value_name = "N", default_value = "3")]
-    repeats: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "3", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
+    repeats: usize,
     /// Sentences whose answers are walked through to time a grammar
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = range::COUNT.or_none().parser::<usize>(), allow_negative_numbers = true)]
     sentences: usize,
     /// Write JSON
     #[arg(long)]
@@ -81,28 +82,26 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     let model = Model::<f32>::open(&arguments.model).or_input()?;
     let lora = arguments.adapter.as_deref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
     let vocabulary = model.config.vocabulary;
-    let requests: Vec<Request> = (0..arguments.prompts.get())
+    let requests: Vec<Request> = (0..arguments.prompts)
         .map(|prompt| Request {
-            prompt: (0..arguments.prompt_tokens.get())
-                .map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32)
-                .collect(),
+            prompt: (0..arguments.prompt_tokens).map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32).collect(),
             constraint: None,
         })
         .collect();
     let options = GenerateOptions {
-        max_new_tokens: arguments.new_tokens.get(),
+        max_new_tokens: arguments.new_tokens,
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
-        batch: arguments.batch.get(),
+        batch: arguments.batch,
         log_probs: false,
     };
     let mut best = f64::INFINITY;
-    for _ in 0..arguments.repeats.get() {
+    for _ in 0..arguments.repeats {
         let start = Instant::now();
         generate(&model, lora.as_ref(), None, &requests, &options, |_| {}).or_input()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
-    let tokens = arguments.prompts.get() * arguments.new_tokens.get();
+    let tokens = arguments.prompts * arguments.new_tokens;
     let grammar = if arguments.model.join("tokenizer.json").exists() && arguments.sentences > 0 {
         Some(time_grammar(arguments, vocabulary)?)
     } else {
@@ -110,7 +109,7 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     };
     let outcome = Outcome {
         threads: rayon::current_num_threads(),
-        batch: arguments.batch.get(),
+        batch: arguments.batch,
         tokens_per_second: tokens as f64 / best,
         vocabulary,
         grammar,

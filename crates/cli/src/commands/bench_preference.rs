@@ -11,16 +11,18 @@ use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 use tabpo_train::{
-    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, Observer, Policy, PromptFormat, ReferenceCache, Schedule,
-    Session, StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary, group_pairs,
-    tokenizer_digest, train,
+    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, Observer, Policy, PolicyShape, PromptFormat,
+    ReferenceCache, Schedule, Session, StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary,
+    group_pairs, model_bytes, tokenizer_digest, train,
 };
 
 use super::Products;
 use crate::{
+    config::rank_within,
     error::{CliError, ResultExt},
-    memory::{self, megabytes, peak_resident_bytes},
+    memory::{self, Sizes, megabytes, peak_resident_bytes},
     output::{self, Context, Progress},
+    range,
 };
 
 /// Arguments of `tabpo bench preference`.
@@ -39,28 +41,28 @@ pub struct PreferenceArgs {
     #[arg(long, value_name = "NAME", default_value = "tab-po")]
     objective: String,
     /// Rank of the adapters on all seven projections
-    #[arg(long, value_name = "R", default_value_t = 16)]
+    #[arg(long, value_name = "R", default_value = "16", value_parser = range::RANK.parser::<usize>(), allow_negative_numbers = true)]
     lora_rank: usize,
     /// Passes over the pairs
-    #[arg(long, value_name = "E", default_value_t = 1)]
+    #[arg(long, value_name = "E", default_value = "1", value_parser = range::COUNT.parser::<u64>(), allow_negative_numbers = true)]
     epochs: u64,
     /// Examples to use; all if not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
     examples: Option<usize>,
     /// Negatives to use of each example; all if not given
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = range::FEW.parser::<usize>(), allow_negative_numbers = true)]
     negatives: Option<usize>,
     /// Examples in a step
-    #[arg(long, value_name = "N", default_value = "4")]
-    batch_size: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "4", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
+    batch_size: usize,
     /// Tokens in a micro-batch
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = range::TOKENS.parser::<usize>(), allow_negative_numbers = true)]
     max_tokens: usize,
     /// How products with the frozen weights are computed
     #[arg(long, value_enum, default_value_t = Products::Auto)]
     compute: Products,
     /// Memory to stay below where possible, in GB: decides what the backward pass computes again
-    #[arg(long, value_name = "GB")]
+    #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
     /// Train on a quarter, half and all of the examples, and with fewer negatives, and plot the cost
     #[arg(long)]
@@ -115,11 +117,10 @@ struct Measurement {
 
 /// Runs the command.
 pub fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
-    let bench = Bench::open(arguments)?;
-    let divergence = bench.objective.needs().kl;
-    let logit_bytes = ForwardOptions::default().logit_bytes;
-    let sizes = (bench.plan.max_tokens, logit_bytes, divergence);
-    let plan = memory::plan("training", (&bench.model, Some(&bench.adapter)), sizes, arguments.memory_gb, context);
+    let bench = Bench::open(arguments, context)?;
+    let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
+    let sizes = sizes(&bench.objective, arguments.max_tokens, bench.held);
+    let plan = memory::plan("training", &shape, sizes, arguments.memory_gb, context);
     let recompute = memory::name(plan.recompute);
     let all = (bench.records.len(), bench.most_negatives());
     let mut peak = PeakBench::new(bench.compute);
@@ -163,10 +164,19 @@ struct Bench {
     objective: Objective,
     plan: BatchPlan,
     compute: Compute,
+    /// What the process held before the model was read.
+    held: usize,
+}
+
+/// What the memory of the benchmark depends on.
+fn sizes(objective: &Objective, max_tokens: usize, held: usize) -> Sizes {
+    let logit_bytes = ForwardOptions::default().logit_bytes;
+    Sizes { rows: max_tokens, logit_bytes, divergence: objective.needs().kl, third: 0, held }
 }
 
 impl Bench {
-    fn open(arguments: &PreferenceArgs) -> Result<Self, CliError> {
+    fn open(arguments: &PreferenceArgs, context: &Context) -> Result<Self, CliError> {
+        let held = memory::held();
         let objective = Objective::new(&arguments.objective).or_input()?;
         if !objective.needs().pairs() {
             return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));
@@ -189,9 +199,14 @@ impl Bench {
         let mut model = Model::open(&arguments.model).or_input()?;
         let compute = model.freeze(arguments.compute.into());
         let rank = arguments.lora_rank;
-        let adapter = Lora::initialise(&model.config, LoraConfig::new(rank, 2.0 * rank as f64), 1);
+        rank_within("--lora-rank", rank, model.config.hidden)?;
+        let config = LoraConfig::new(rank, 2.0 * rank as f64);
+        let sizes = sizes(&objective, arguments.max_tokens, held);
+        let shape = PolicyShape::planned(&model.config, Some(model_bytes(&model)), Some(&config));
+        memory::compare_with_free("training", &shape, sizes, arguments.memory_gb, context)?;
+        let adapter = Lora::initialise(&model.config, config, 1);
         let plan = BatchPlan {
-            batch_size: arguments.batch_size.get(),
+            batch_size: arguments.batch_size,
             max_tokens: arguments.max_tokens,
             seed: 1,
             budget: TrainBudget::Epochs(arguments.epochs),
@@ -204,6 +219,7 @@ impl Bench {
             objective,
             plan,
             compute,
+            held,
         })
     }
 

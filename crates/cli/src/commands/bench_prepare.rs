@@ -15,6 +15,7 @@ use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, S
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    range,
 };
 
 /// Arguments of `tabpo bench prepare`.
@@ -24,16 +25,16 @@ pub struct PrepareArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Examples
-    #[arg(long, value_name = "N", default_value = "64")]
-    examples: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "64", value_parser = range::FEW.parser::<usize>(), allow_negative_numbers = true)]
+    examples: usize,
     /// Negatives of each example
-    #[arg(long, value_name = "K", default_value = "4")]
-    negatives: std::num::NonZeroUsize,
+    #[arg(long, value_name = "K", default_value = "4", value_parser = range::FEW.parser::<usize>(), allow_negative_numbers = true)]
+    negatives: usize,
     /// Tokens of a prompt, about
-    #[arg(long, value_name = "TOKENS", default_value_t = 300)]
+    #[arg(long, value_name = "TOKENS", default_value = "300", value_parser = range::FEW.parser::<usize>(), allow_negative_numbers = true)]
     prompt_tokens: usize,
     /// Tokens of an answer, about
-    #[arg(long, value_name = "TOKENS", default_value_t = 150)]
+    #[arg(long, value_name = "TOKENS", default_value = "150", value_parser = range::FEW.parser::<usize>(), allow_negative_numbers = true)]
     answer_tokens: usize,
     /// Where all randomness comes from
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -42,9 +43,12 @@ pub struct PrepareArgs {
 
 /// Runs the command.
 pub fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliError> {
-    let examples = arguments.examples.get();
+    let examples = arguments.examples;
     // About 25 tokens a sentence, and as many again to choose from.
     let sentences = 2 * examples * (arguments.prompt_tokens / 15 + 1);
+    range::SENTENCES
+        .check("--examples times --prompt-tokens: the number of sentences to draw from", sentences as u64)
+        .map_err(|error| error.with_hint("fewer examples, or shorter prompts"))?;
     let corpus = generate(&SyntheticConfig {
         seed: arguments.seed,
         sft: 0,
@@ -70,7 +74,7 @@ pub fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliError> {
     let documents = documents(&corpus.gold, &tokenizer, arguments)?;
     let tokenize = |text: &str| tokenizer.encode(text).unwrap_or_default();
     let settings = BuildSettings {
-        per_example: arguments.negatives.get(),
+        per_example: arguments.negatives,
         seed: arguments.seed,
         level: Level::Document,
         sources: SourceShares::equal(&[Source::Random]).or_failed()?,
@@ -120,7 +124,7 @@ fn documents(source: &[Document], tokenizer: &Tokenizer, arguments: &PrepareArgs
             continue;
         }
         documents.push(annotated_to_length(joined, tokenizer, arguments.answer_tokens)?);
-        if documents.len() == arguments.examples.get() {
+        if documents.len() == arguments.examples {
             break;
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     error::CliError,
     memory::{megabytes, peak_resident_bytes},
     output::{self, Context},
+    range,
 };
 
 /// Arguments of `tabpo bench step`.
@@ -25,8 +26,8 @@ pub struct StepArgs {
     #[arg(long, value_enum, default_value_t = Products::F32)]
     compute: Products,
     /// Timed steps; the median counts
-    #[arg(long, value_name = "N", default_value = "7")]
-    steps: std::num::NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "7", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
+    steps: usize,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -75,7 +76,7 @@ pub fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
         Again::Cheap => Recompute::Cheap,
         Again::Blocks => Recompute::Blocks,
     };
-    let steps = arguments.steps.get();
+    let steps = arguments.steps;
     let compute = arguments.compute.into();
     let mut bench = StepBench::new(&shape, recompute, compute);
     let compute = bench.compute();

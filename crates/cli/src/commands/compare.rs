@@ -1,6 +1,6 @@
 //! `tabpo compare`: several systems on the same documents.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tabpo_metrics::{Comparison, Counts, PairDifferences, compare};
 use tabpo_ontology::Ontology;
@@ -34,7 +34,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
-    for (name, path) in &arguments.pred {
+    for (name, path) in runs(&arguments.pred, context)? {
         let counts = count_file(&arguments.gold, &ontology, path, context)?;
         match systems.iter_mut().find(|(other, _)| other == name) {
             Some((_, runs)) => runs.push(counts),
@@ -59,6 +59,47 @@ pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
         text.push(heading + &table);
     }
     output::print(&text.join("\n"))
+}
+
+/// The prediction files, each with its system. A file that is named twice for one system is refused; another
+/// file with the same content is no further seed and is passed over with a warning.
+fn runs<'p>(pred: &'p [(String, PathBuf)], context: &Context) -> Result<Vec<&'p (String, PathBuf)>, CliError> {
+    let mut seen: Vec<(&str, PathBuf, Option<blake3::Hash>)> = Vec::new();
+    let mut runs = Vec::with_capacity(pred.len());
+    for run in pred {
+        let (name, path) = run;
+        let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let of_system = || seen.iter().filter(|(system, ..)| system == name);
+        if of_system().any(|(_, other, _)| *other == place) {
+            let message = format!("--pred names {} twice for `{}`", path.display(), name.escape_debug());
+            return Err(CliError::input(message).with_hint("one file is one seed; name it once"));
+        }
+        let digest = digest(&place);
+        let twin = digest.and_then(|digest| of_system().find(|(_, _, other)| *other == Some(digest)));
+        if let Some((_, other, _)) = twin {
+            context.warn(format!(
+                "{}: the same predictions as {}, which counts as one seed of `{}`",
+                path.display(),
+                other.display(),
+                name.escape_debug()
+            ));
+        } else {
+            seen.push((name, place, digest));
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
+/// The digest of a file's content; `None` for what may be there to be read only once, and for what can't be
+/// read, which is said where it is needed.
+fn digest(path: &Path) -> Option<blake3::Hash> {
+    if !path.is_file() {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path).ok()?).ok()?;
+    Some(hasher.finalize())
 }
 
 /// Mean and standard deviation over training seeds.

@@ -14,6 +14,7 @@ use tabpo_report::{Alignment, Table};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    range,
 };
 
 /// Arguments of `tabpo corpus`.
@@ -74,19 +75,19 @@ struct GenerateArgs {
     #[arg(long, default_value_t = SyntheticConfig::default().seed)]
     seed: u64,
     /// Sentences for fine-tuning, labelled by the biased annotator
-    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().sft)]
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().sft, value_parser = range::SENTENCES.or_none().parser::<usize>(), allow_negative_numbers = true)]
     sft: usize,
     /// Sentences with curated labels
-    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().gold)]
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().gold, value_parser = range::SENTENCES.or_none().parser::<usize>(), allow_negative_numbers = true)]
     gold: usize,
     /// Sentences for validation
-    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().validation)]
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().validation, value_parser = range::SENTENCES.or_none().parser::<usize>(), allow_negative_numbers = true)]
     validation: usize,
     /// Sentences for testing
-    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().test)]
+    #[arg(long, value_name = "N", default_value_t = SyntheticConfig::default().test, value_parser = range::SENTENCES.or_none().parser::<usize>(), allow_negative_numbers = true)]
     test: usize,
     /// Probability that the biased annotator follows their bias
-    #[arg(long, value_name = "P", default_value_t = SyntheticConfig::default().bias)]
+    #[arg(long, value_name = "P", default_value_t = SyntheticConfig::default().bias, value_parser = range::SHARE.parser(), allow_negative_numbers = true)]
     bias: f64,
     /// Write JSON
     #[arg(long)]
@@ -201,10 +202,6 @@ fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
 }
 
 fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
-    if !(0.0..=1.0).contains(&arguments.bias) {
-        let message = format!("--bias {} is no probability", arguments.bias);
-        return Err(CliError::input(message).with_hint("give a number from 0 to 1"));
-    }
     let corpus = synthetic::generate(&SyntheticConfig {
         seed: arguments.seed,
         sft: arguments.sft,

@@ -11,6 +11,7 @@ use tabpo_report::{Alignment, Table};
 use super::scoring::{GoldArgs, Scoring, score};
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
+use crate::range;
 use crate::tables::{percent, shorten};
 
 /// Arguments of `tabpo errors`.
@@ -25,7 +26,7 @@ pub struct ErrorsArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Examples to keep of each mode
-    #[arg(long, value_name = "N", default_value_t = EXAMPLES)]
+    #[arg(long, value_name = "N", default_value_t = EXAMPLES, value_parser = range::COUNT.or_none().parser::<usize>(), allow_negative_numbers = true)]
     examples: usize,
     /// Write JSON
     #[arg(long)]

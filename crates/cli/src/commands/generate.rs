@@ -9,6 +9,7 @@ use super::chat_template::{Conversation, now};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    range,
 };
 
 /// Arguments of `tabpo generate`.
@@ -29,13 +30,13 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE", group = "input")]
     messages: Option<PathBuf>,
     /// Largest number of new tokens
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
     /// Divisor of the logits; 0 always takes the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value = "0", value_parser = range::TEMPERATURE.parser(), allow_negative_numbers = true)]
     temperature: f64,
     /// Draw only from the most likely tokens that together have this probability
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value = "1", value_parser = range::SHARE.parser(), allow_negative_numbers = true)]
     top_p: f64,
     /// Seed of the draws
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -59,11 +60,6 @@ struct Output {
 
 /// Prints the completion.
 pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError> {
-    if arguments.temperature < 0.0 || !(0.0..=1.0).contains(&arguments.top_p) || arguments.max_new_tokens == 0 {
-        return Err(CliError::input(
-            "--temperature is at least 0, --top-p between 0 and 1, --max-new-tokens at least 1",
-        ));
-    }
     let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
     let mut stop = tokenizer.stop_ids().to_vec();
     let prompt = match (&arguments.prompt, &arguments.messages) {

@@ -15,6 +15,7 @@ use crate::{
     config::PredictSection,
     error::{CliError, ResultExt},
     output::Context,
+    range,
     run::{PolicyFolder, Prediction, Voice},
 };
 
@@ -43,17 +44,17 @@ pub struct PredictArgs {
     #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
     /// Most tokens of an answer of a model folder
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value = "512", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
     /// Sequences of a model folder decoded together
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value = "32", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
     batch_size: usize,
     /// Let a model folder write nothing but valid, grounded answers
     #[arg(long, conflicts_with = "endpoint")]
     constrained: bool,
     /// Answers of a model folder to each prompt, drawn with --temperature: what on-policy pairs are
     /// made of
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "endpoint")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = range::FEW.parser::<u32>(), allow_negative_numbers = true, conflicts_with = "endpoint")]
     samples: u32,
     /// Seed of the draws of a model folder
     #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "endpoint")]
@@ -67,6 +68,11 @@ pub struct PredictArgs {
 
 /// Writes the predictions. A local job that was stopped goes on where it was.
 pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
+    let temperature = arguments.remote.temperature.0.unwrap_or(1.0);
+    range::TEMPERATURE.check("--temperature", temperature)?;
+    if arguments.remote.endpoint.is_none() && arguments.samples > 1 && temperature <= 0.0 {
+        return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
+    }
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let documents = read(&arguments.data, &ontology, context)?;
     if let Some(endpoint) = &arguments.remote.endpoint {
@@ -83,10 +89,6 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
             section: None,
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
-    }
-    let temperature = arguments.remote.temperature.0.unwrap_or(1.0);
-    if arguments.samples > 1 && temperature <= 0.0 {
-        return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
     }
     let policy = PolicyFolder {
         model: PathBuf::from(&arguments.model),

@@ -6,6 +6,7 @@ use crate::{
     config,
     error::CliError,
     output::Context,
+    range,
     run::{self, Until},
 };
 
@@ -18,7 +19,7 @@ pub struct RunArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     replacements: Vec<String>,
     /// Memory for training to stay below where possible, in GB: `memory_gb` of every stage
-    #[arg(long, value_name = "GB")]
+    #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
 }
 

@@ -8,6 +8,7 @@ use tabpo_ontology::Ontology;
 
 use crate::error::{CliError, ResultExt};
 use crate::output::Context;
+use crate::range;
 
 /// The gold side of a comparison.
 #[derive(clap::Args)]
@@ -30,7 +31,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile)]
     pub profile: Profile,
     /// Resamples of the bootstrap and rounds of the randomisation test
-    #[arg(long, value_name = "N", default_value_t = Resampling::default().resamples)]
+    #[arg(long, value_name = "N", default_value_t = Resampling::default().resamples, value_parser = range::RESAMPLES.or_none().parser::<u32>(), allow_negative_numbers = true)]
     pub resamples: u32,
     /// Where the randomness of both comes from
     #[arg(long, value_name = "N", default_value_t = Resampling::default().seed)]

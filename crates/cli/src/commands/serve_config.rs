@@ -10,7 +10,7 @@ use tabpo_remote::{Served, serve_commands};
 
 use crate::{
     error::{CliError, ResultExt},
-    output,
+    output, range,
     run::SEPARATOR,
 };
 
@@ -26,7 +26,7 @@ pub struct ServeConfigArgs {
     #[arg(long, default_value = "tabpo")]
     name: String,
     /// Longest prompt and answer in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 4096)]
+    #[arg(long, value_name = "TOKENS", default_value = "4096", value_parser = range::TOKENS.parser::<usize>(), allow_negative_numbers = true)]
     max_length: usize,
     /// Write JSON
     #[arg(long)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::RunConfig;
+use super::{RunConfig, check::check};
 use crate::error::CliError;
 
 /// Reads a configuration file and applies `key.path=value` replacements. Paths in the file are
@@ -19,6 +19,7 @@ pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Res
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut config = plain;
     resolve_paths(&mut config, folder);
+    writable(&config)?;
     for replacement in replacements {
         config = replace(&config, replacement)?;
     }
@@ -63,7 +64,11 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
-    let mut root = Value::try_from(config).expect("a configuration that was read can be written");
+    if value.is_str() && beyond_toml(text.trim()) {
+        return Err(CliError::input(format!("--set {replacement}: the number is beyond those of TOML"))
+            .with_hint(format!("whole numbers end at {}, others at {:e}", i64::MAX, f64::MAX)));
+    }
+    let mut root = Value::try_from(config).expect("its numbers were checked: they can be written");
     let mut place = &mut root;
     let parts: Vec<&str> = key.split('.').map(str::trim).collect();
     if parts.iter().any(|part| part.is_empty()) {
@@ -80,13 +85,70 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
         .as_table_mut()
         .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
     table.insert((*last).to_owned(), value);
-    root.try_into().map_err(|error: toml::de::Error| {
+    let config = root.try_into().map_err(|error: toml::de::Error| {
         let mistake = CliError::input(format!("--set {replacement}: {}", error.message()));
         match nearest_in(error.message()) {
             Some(name) => mistake.with_hint(format!("did you mean `{name}`?")),
             None => mistake,
         }
-    })
+    })?;
+    writable(&config)?;
+    Ok(config)
+}
+
+/// Refuses whole numbers that can be read but not written: TOML's end at 2^63 - 1, and the configuration is
+/// written into the run directory.
+fn writable(config: &RunConfig) -> Result<(), CliError> {
+    // What TOML calls nan or inf has no place among these values and becomes null there.
+    let system = config.preference.system.iter();
+    let parameters =
+        system.map(|(name, system)| (format!("preference.system.{}", name.escape_debug()), &system.parameters));
+    let remote = config.predict.remote.iter();
+    let further = remote.map(|(name, remote)| (format!("predict.remote.{}.extra", name.escape_debug()), &remote.extra));
+    for (key, value) in parameters
+        .chain(further)
+        .flat_map(|(key, map)| map.iter().map(move |(name, value)| (format!("{key}.{name}"), value)))
+    {
+        if has_null(value) {
+            return Err(CliError::input(format!("{key} is no number, but must be a finite one")));
+        }
+    }
+    let values = serde_json::to_value(config).expect("a configuration has string keys and plain values");
+    match too_large(&values, "") {
+        Some((key, number)) => Err(CliError::input(format!("{key} is {number}, but must be at most {}", i64::MAX))),
+        None => Ok(()),
+    }
+}
+
+fn has_null(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::Array(values) => values.iter().any(has_null),
+        serde_json::Value::Object(map) => map.values().any(has_null),
+        _ => false,
+    }
+}
+
+/// The first whole number above TOML's, with its key.
+fn too_large(value: &serde_json::Value, key: &str) -> Option<(String, u64)> {
+    let inner = |name: &dyn std::fmt::Display| if key.is_empty() { name.to_string() } else { format!("{key}.{name}") };
+    match value {
+        serde_json::Value::Number(number) => {
+            number.as_u64().filter(|&number| i64::try_from(number).is_err()).map(|number| (key.to_owned(), number))
+        }
+        serde_json::Value::Array(values) => values.iter().find_map(|value| too_large(value, key)),
+        serde_json::Value::Object(map) => {
+            map.iter().find_map(|(name, value)| too_large(value, &inner(&name.escape_debug())))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a text is a number that is too large for TOML.
+fn beyond_toml(text: &str) -> bool {
+    let digits = text.trim_start_matches(['+', '-']);
+    digits.starts_with(|first: char| first.is_ascii_digit())
+        && digits.parse::<f64>().is_ok_and(|number| number.is_infinite() || number > i64::MAX as f64)
 }
 
 fn resolve_paths(config: &mut RunConfig, folder: &Path) {
@@ -103,62 +165,4 @@ fn resolve_paths(config: &mut RunConfig, folder: &Path) {
     if let Some(adapter) = &mut config.adapter {
         resolve(&mut adapter.folder);
     }
-}
-
-/// What the types can't say.
-fn check(config: &RunConfig) -> Result<(), CliError> {
-    let data = &config.data;
-    if data.synthetic.is_none() && data.train.is_none() {
-        return Err(CliError::input("[data] names no documents")
-            .with_hint("give `train` and `test` files, or a [data.synthetic] section for the built-in corpus"));
-    }
-    if data.synthetic.is_some() && data.train.is_some() {
-        return Err(CliError::input("[data] names files and [data.synthetic] the built-in corpus")
-            .with_hint("keep one of the two"));
-    }
-    if data.train.is_some() && data.test.is_none() {
-        return Err(CliError::input("[data] names no `test` file").with_hint("the comparison is made on it"));
-    }
-    if data.train.is_some() && config.ontology.file.is_none() {
-        return Err(CliError::input("[ontology] names no `file`")
-            .with_hint("documents of your own need an ontology of your own"));
-    }
-    if data.synthetic.is_some() && config.ontology.file.is_some() {
-        return Err(CliError::input("[ontology] names a file, but the built-in corpus has an ontology of its own")
-            .with_hint("remove the [ontology] section, or name document files in [data]"));
-    }
-    if config.preference.seeds.is_empty() {
-        return Err(CliError::input("preference.seeds is empty").with_hint("for example seeds = [1]"));
-    }
-    if config.pairs.per_example == 0 {
-        return Err(CliError::input("pairs.per_example is 0").with_hint("preference objectives need at least 1"));
-    }
-    if let Some(warmup) = &config.warmup {
-        if warmup.sentences == 0 && warmup.copies == 0 {
-            return Err(CliError::input("[warmup] has neither sentences nor copies")
-                .with_hint("set warmup.sentences, warmup.copies or both, or remove the section"));
-        }
-        for (name, share) in [("own_words", warmup.own_words), ("replaced", warmup.replaced)] {
-            if !(0.0..=1.0).contains(&share) {
-                return Err(CliError::input(format!("warmup.{name} is a share of the words, between 0 and 1")));
-            }
-        }
-    }
-    let warmup = config.warmup.as_ref().map(|warmup| ("warmup.train", &warmup.train));
-    let sections = [("sft", &config.sft), ("preference.train", &config.preference.train)];
-    for (name, section) in sections.into_iter().chain(warmup) {
-        if section.batch_size == 0 || section.max_tokens == 0 {
-            return Err(CliError::input(format!("{name}.batch_size and {name}.max_tokens must be at least 1")));
-        }
-        if !(section.learning_rate.is_finite() && section.learning_rate >= 0.0) {
-            return Err(CliError::input(format!("{name}.learning_rate must be a number of at least 0")));
-        }
-        if !(0.0..=1.0).contains(&section.warmup) {
-            return Err(CliError::input(format!("{name}.warmup is a share of the steps, between 0 and 1")));
-        }
-        if section.memory_gb.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {
-            return Err(CliError::input(format!("{name}.memory_gb must be a number above 0")));
-        }
-    }
-    Ok(())
 }

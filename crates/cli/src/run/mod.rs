@@ -9,7 +9,10 @@ mod own_answers;
 mod page;
 mod policy;
 mod prediction;
+mod preflight;
 mod preparation;
+#[cfg(test)]
+mod random;
 mod remote;
 mod splits;
 mod systems;
@@ -78,11 +81,21 @@ struct Digests {
     test: String,
 }
 
+/// What can be checked before a document is read: systems, pairs, the model's shape and its memory. Returns
+/// the systems and the digest of the model to start from.
+fn check(config: &RunConfig, context: &Context) -> Result<(Vec<System>, String), CliError> {
+    let systems = systems::resolve(&config.preference)?;
+    preparation::pair_settings(config)?;
+    let base = base_digest(config)?;
+    preflight::check(config, &systems, context)?;
+    Ok((systems, base))
+}
+
 /// Runs the stages of a configuration up to `until`.
 ///
 /// Everything that can be wrong with the input is found before the run directory is made.
 pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<(), CliError> {
-    let systems = systems::resolve(&config.preference)?;
+    let (systems, base) = check(config, context)?;
     let ontology = match &config.ontology.file {
         Some(path) => Ontology::read(path).or_input()?,
         None => synthetic::ontology().clone(),
@@ -91,11 +104,10 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
         Some(path) => Patterns::read(path, &ontology).or_input()?,
         None => Patterns::default(),
     };
-    preparation::pair_settings(config)?;
     let splits = Splits::load(config, &ontology, context)?;
     own_answers::check(config, &splits.train, &splits.curated)?;
     remote::check(config, &splits.curated)?;
-    let base = base_digest(config)?;
+    preflight::copies(config, splits.train.len())?;
     let digests = Digests {
         ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
         patterns: file_digest(config.pairs.patterns.as_deref())?,

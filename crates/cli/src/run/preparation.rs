@@ -12,7 +12,7 @@ use tabpo_corpus::{
     Document, Unit,
     synthetic::{self, SyntheticConfig, relexicalise},
 };
-use tabpo_engine::{BpeOptions, GenerationTokens, Model, ModelConfig, SaveOptions, StoredType, Tokenizer};
+use tabpo_engine::{BpeOptions, GenerationTokens, Model, SaveOptions, StoredType, Tokenizer};
 use tabpo_metrics::modes::ErrorModes;
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
@@ -65,19 +65,7 @@ impl Run<'_> {
             let texts = documents.flat_map(|document| texts(document, config, ontology));
             let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
             let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
-            let heads_fit = model.heads > 0 && model.hidden.is_multiple_of(2 * model.heads);
-            if !heads_fit || model.kv_heads == 0 || !model.heads.is_multiple_of(model.kv_heads) {
-                return Err(CliError::input(format!(
-                    "[model]: {} heads and {} key and value heads do not divide a width of {}",
-                    model.heads, model.kv_heads, model.hidden
-                ))
-                .with_hint("hidden / heads must be even, and heads a multiple of kv_heads"));
-            }
-            let shape = ModelConfig {
-                kv_heads: model.kv_heads,
-                intermediate: model.intermediate,
-                ..ModelConfig::small(tokenizer.vocabulary_size(), model.hidden, model.layers, model.heads)
-            };
+            let shape = model.shape(tokenizer.vocabulary_size());
             let weights = Model::<f32>::initialise(shape, derived_seed(config.run.seed, "model"));
             let special = GenerationTokens {
                 bos: None,

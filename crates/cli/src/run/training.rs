@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tabpo_engine::{AdamWConfig, Lora, LoraConfig, Projection};
+use tabpo_engine::{AdamWConfig, Lora, LoraConfig};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, Decay, ExampleSource, Observer, Policy, ReferenceCache, Session, StepRecord, TrainBudget, TrainSettings,
-    TrainSummary, UnusedCheckpoint, tokenizer_digest, train,
+    BatchPlan, Decay, ExampleSource, Observer, Policy, PolicyShape, ReferenceCache, Session, StepRecord, TrainBudget,
+    TrainSettings, TrainSummary, UnusedCheckpoint, largest_micro_batch, model_bytes, tokenizer_digest, train,
 };
 
 use super::{
@@ -74,8 +74,10 @@ pub const POLICY_FOLDER: &str = "policy";
 impl Job<'_> {
     /// Trains, or goes on from the checkpoint of an interrupted try.
     pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &Context) -> Result<(), CliError> {
+        let held = memory::held();
         let frozen = self.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
+        let base;
         // An adapter that is there is trained on, whatever the configuration says of new ones: without
         // it policy and reference would be another model.
         let policy = match (adapter, self.adapter) {
@@ -83,25 +85,38 @@ impl Job<'_> {
                 if let Some(section) = section {
                     adapter.config.dropout = section.dropout;
                 }
-                Policy::Adapter { base: &model, adapter }
+                base = model;
+                Policy::Adapter { base: &base, adapter }
             }
             (None, Some(section)) => {
                 let adapter = Lora::initialise(&model.config, lora_config(section)?, self.seed);
-                Policy::Adapter { base: &model, adapter }
+                base = model;
+                Policy::Adapter { base: &base, adapter }
             }
-            (None, None) => Policy::full(model.clone()),
+            (None, None) => Policy::full(model),
         };
         let open = |third: &PolicyFolder| if third.adapter.is_some() { third.open() } else { third.open_trainable() };
         let third = self.third.map(open).transpose()?;
-        let third = third.as_ref().map(|(model, adapter)| match adapter {
-            Some(adapter) => Policy::Adapter { base: model, adapter: adapter.clone() },
-            None => Policy::full(model.clone()),
-        });
+        let third_base;
+        let third = match third {
+            None => None,
+            Some((model, None)) => Some(Policy::full(model)),
+            Some((model, Some(adapter))) => {
+                third_base = model;
+                Some(Policy::Adapter { base: &third_base, adapter })
+            }
+        };
         let mut settings = self.settings();
-        let sizes = (settings.plan.max_tokens, settings.logit_bytes, self.objective.needs().kl);
-        let memory_gb = self.section.memory_gb;
-        settings.recompute =
-            memory::plan(self.name, (policy.model(), policy.adapter()), sizes, memory_gb, context).recompute;
+        let needs = self.objective.needs();
+        let sizes = memory::Sizes {
+            rows: largest_micro_batch(source, &settings.plan, needs.rejected, policy.model().config.vocabulary),
+            logit_bytes: settings.logit_bytes,
+            divergence: needs.kl,
+            third: third.as_ref().map_or(0, |third| model_bytes(third.model())),
+            held,
+        };
+        let shape = PolicyShape::of(policy.model(), policy.adapter());
+        settings.recompute = memory::plan(self.name, &shape, sizes, self.section.memory_gb, context).recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
@@ -162,7 +177,7 @@ impl Job<'_> {
         let schedule = tabpo_train::Schedule { peak: self.learning_rate, warmup: section.warmup, decay, floor: 0.0 };
         TrainSettings {
             optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
-            clip: (section.clip > 0.0).then_some(section.clip),
+            clip: Some(section.clip),
             checkpoint_every: Some(section.checkpoint_every as u64),
             track_reference: self.track_reference,
             ..TrainSettings::new(self.objective.clone(), plan, schedule)
@@ -179,18 +194,10 @@ pub fn budget(section: &TrainSection, examples: usize) -> TrainBudget {
     TrainBudget::Steps(steps.max(1))
 }
 
-fn lora_config(section: &AdapterSection) -> Result<LoraConfig, CliError> {
-    let mut targets = Vec::new();
-    for name in &section.targets {
-        let found = Projection::ALL.into_iter().find(|projection| projection.module() == name);
-        let known = Projection::ALL.map(Projection::module);
-        targets.push(found.ok_or_else(|| {
-            let near = tabpo_ontology::nearest(name, known).unwrap_or("all seven are valid");
-            CliError::input(format!("adapter.targets: there is no projection `{name}`"))
-                .with_hint(format!("did you mean `{near}`? valid are {}", known.join(", ")))
-        })?);
-    }
+/// The settings of a new adapter.
+pub fn lora_config(section: &AdapterSection) -> Result<LoraConfig, CliError> {
     let base = LoraConfig::new(section.rank, section.alpha);
+    let targets = section.projections()?;
     Ok(LoraConfig { dropout: section.dropout, rslora: section.rslora, targets, ..base })
 }
 

@@ -22,6 +22,7 @@ use crate::{
     commands::parse_level,
     error::{CliError, ResultExt},
     output::{self, Context},
+    range,
     tables::percent,
 };
 
@@ -52,7 +53,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     patterns: Option<PathBuf>,
     /// Negatives for each example
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", value_parser = range::FEW.parser::<u32>(), allow_negative_numbers = true)]
     per_example: u32,
     /// Where all randomness comes from
     #[arg(long, value_name = "S")]
@@ -73,7 +74,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
     /// Edits in each negative
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = range::Whole::new(1, 100).parser::<u8>(), allow_negative_numbers = true)]
     edits: u8,
     /// How the pairs of one example are weighted: equal, or share, in proportion to the share of the
     /// pattern or mode behind each

@@ -16,6 +16,7 @@ use super::{create, finish, read_pairs};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    range,
     run::{PolicyFolder, Voice},
     tables::percent,
 };
@@ -40,7 +41,7 @@ pub struct SelectArgs {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// Pairs to keep of each example, those with the lowest margin, hardest first
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = range::COUNT.parser::<u32>(), allow_negative_numbers = true)]
     keep: u32,
     /// A file of log-probabilities to look them up in and to add new ones to, such as
     /// reference/log-probs.bin of a run
