@@ -7,6 +7,7 @@ mod memory;
 mod output;
 mod run;
 mod tables;
+mod writing;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! `tabpo compare`: several systems on the same documents.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use tabpo_metrics::{Comparison, Counts, PairDifferences, compare};
 use tabpo_ontology::Ontology;
@@ -33,6 +34,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 /// Runs the command.
 pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
+    check_seeds(&arguments.pred)?;
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
     for (name, path) in &arguments.pred {
         let counts = count_file(&arguments.gold, &ontology, path, context)?;
@@ -43,6 +45,9 @@ pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     }
     let score = &arguments.score;
     let comparison = compare(&systems, score.profile, score.resampling()).or_input()?;
+    if let Some(reason) = comparison.without_intervals() {
+        context.warn(format!("no intervals and no p-values: {reason}"));
+    }
     if score.json {
         return output::print_json(&comparison);
     }
@@ -61,6 +66,29 @@ pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     output::print(&text.join("\n"))
 }
 
+/// Refuses the same predictions as two seeds of one system: they would count as evidence twice.
+fn check_seeds(predictions: &[(String, PathBuf)]) -> Result<(), CliError> {
+    let mut seen: Vec<(&str, blake3::Hash, &Path)> = Vec::new();
+    for (name, path) in predictions {
+        let several = predictions.iter().filter(|(other, _)| other == name).count() > 1;
+        // A pipe can be read only once, and is read to be scored.
+        if !several || !path.is_file() {
+            continue;
+        }
+        let mut hasher = blake3::Hasher::new();
+        let file = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+        file.map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
+        let digest = hasher.finalize();
+        if let Some((_, _, first)) = seen.iter().find(|(other, content, _)| other == name && *content == digest) {
+            let same = if *first == path { "is given twice".to_owned() } else { format!("is the same as {}", first.display()) };
+            return Err(CliError::input(format!("--pred {name}={}: the file {same}", path.display()))
+                .with_hint("each file of one system is one training seed, and counts once"));
+        }
+        seen.push((name, digest, path));
+    }
+    Ok(())
+}
+
 /// Mean and standard deviation over training seeds.
 fn spread(comparison: &Comparison) -> Table {
     let metrics = comparison.metrics.iter().map(|metric| (metric.title.clone(), Alignment::Right));
@@ -68,7 +96,7 @@ fn spread(comparison: &Comparison) -> Table {
     for system in &comparison.systems {
         let cells = system.scores.iter().map(|score| {
             let sd = score.sd.map_or(String::new(), |sd| format!(" ({})", tables::percent(sd)));
-            format!("{}{sd}", tables::percent(score.mean))
+            format!("{}{sd}", tables::percent_or_dash(score.mean))
         });
         table.push([system.name.clone()].into_iter().chain(cells));
     }
@@ -85,15 +113,20 @@ fn differences(comparison: &Comparison, pair: &PairDifferences) -> Table {
         ("p (randomisation)".to_owned(), Alignment::Right),
         ("p (Holm)".to_owned(), Alignment::Right),
     ]);
+    let dash = || tables::DASH.to_owned();
     let signed = |fraction: f64| format!("{:+.1}", 100.0 * fraction);
+    let p_value = |p: Option<f64>| p.map_or_else(dash, |p| format!("{p:.4}"));
     for (metric, difference) in comparison.metrics.iter().zip(&pair.differences) {
         table.push([
             metric.title.clone(),
-            signed(difference.difference),
-            format!("{} to {}", signed(difference.low), signed(difference.high)),
-            format!("{:.4}", difference.p_bootstrap),
-            format!("{:.4}", difference.p_randomisation),
-            format!("{:.4}", difference.p_holm),
+            difference.difference.map_or_else(dash, signed),
+            difference
+                .low
+                .zip(difference.high)
+                .map_or_else(dash, |(low, high)| format!("{} to {}", signed(low), signed(high))),
+            p_value(difference.p_bootstrap),
+            p_value(difference.p_randomisation),
+            p_value(difference.p_holm),
         ]);
     }
     table

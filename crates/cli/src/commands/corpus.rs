@@ -14,6 +14,8 @@ use tabpo_report::{Alignment, Table};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    tables::DASH,
+    writing,
 };
 
 /// Arguments of `tabpo corpus`.
@@ -51,7 +53,7 @@ struct StatsArgs {
 struct ConvertArgs {
     /// The corpus: a file, or a directory of brat files
     input: PathBuf,
-    /// The file to write, or the directory for brat
+    /// The file to write (`-`: standard output), or the directory for brat
     output: PathBuf,
     #[command(flatten)]
     ontology: OntologyOption,
@@ -171,14 +173,18 @@ fn counts(title: &str, labels: &[LabelCount]) -> Table {
     let total: u64 = labels.iter().map(|label| label.count).sum();
     let mut table = Table::new([(title, Alignment::Left), ("Count", Alignment::Right), ("Share", Alignment::Right)]);
     for label in labels {
-        let share = if total == 0 { 0.0 } else { label.count as f64 / total as f64 };
-        table.push([label.label.clone(), label.count.to_string(), format!("{:.1} %", 100.0 * share)]);
+        let share = 100.0 * label.count as f64 / total as f64;
+        let share = if total == 0 { DASH.to_owned() } else { format!("{share:.1} %") };
+        table.push([label.label.clone(), label.count.to_string(), share]);
     }
     table
 }
 
 fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     let ontology = arguments.ontology.load()?;
+    if arguments.to == Format::Brat {
+        writing::check_folder(&arguments.output)?;
+    }
     let loaded = tabpo_corpus::read(&arguments.input, arguments.from, &ontology).or_input()?;
     let lost = tabpo_corpus::write(&arguments.output, arguments.to, &loaded.documents, &ontology).or_input()?;
     say_notes(&arguments.input, "reading", &loaded.notes, context);
@@ -189,9 +195,10 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
             notes.iter().map(|(note, count)| (note.to_string(), count.into())).collect()
         };
         let notes = json!({"documents": documents, "reading": as_map(&loaded.notes), "writing": as_map(&lost)});
-        return output::print_json(&notes);
+        return output::print_json_beside(&arguments.output, &notes);
     }
-    output::print_line(format!("{documents} documents written to {}", arguments.output.display()))
+    let done = format!("{documents} documents written to {}\n", arguments.output.display());
+    output::print_beside(&arguments.output, &done)
 }
 
 fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
@@ -205,6 +212,7 @@ fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError>
         let message = format!("--bias {} is no probability", arguments.bias);
         return Err(CliError::input(message).with_hint("give a number from 0 to 1"));
     }
+    writing::check_folder(&arguments.directory)?;
     let corpus = synthetic::generate(&SyntheticConfig {
         seed: arguments.seed,
         sft: arguments.sft,
