@@ -80,7 +80,11 @@ fn check_seeds(predictions: &[(String, PathBuf)]) -> Result<(), CliError> {
         file.map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
         let digest = hasher.finalize();
         if let Some((_, _, first)) = seen.iter().find(|(other, content, _)| other == name && *content == digest) {
-            let same = if *first == path { "is given twice".to_owned() } else { format!("is the same as {}", first.display()) };
+            let same = if *first == path {
+                "is given twice".to_owned()
+            } else {
+                format!("is the same as {}", first.display())
+            };
             return Err(CliError::input(format!("--pred {name}={}: the file {same}", path.display()))
                 .with_hint("each file of one system is one training seed, and counts once"));
         }

@@ -57,7 +57,11 @@ pub fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliError> {
         }
         Action::Prompt(FileArgs { file, json }) => {
             let prompt = Ontology::read(&file).or_input()?.prompt();
-            if json { output::print_json(&json!({"prompt": prompt})) } else { output::print_exact(&format!("{prompt}\n")) }
+            if json {
+                output::print_json(&json!({"prompt": prompt}))
+            } else {
+                output::print_exact(&format!("{prompt}\n"))
+            }
         }
         Action::Import(arguments) => import(&arguments, context),
     }

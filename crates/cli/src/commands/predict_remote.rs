@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
-use tabpo_corpus::{Document, Level, Unit, write_file};
+use tabpo_corpus::{Document, Level, Unit};
 use tabpo_ontology::Ontology;
 use tabpo_remote::{
     Demonstrations, Ending, Endpoint, Extraction, ModelPrice, Outcome, PriceTable, Prompt, PromptBuilder,
@@ -16,6 +16,7 @@ use tabpo_report::{Alignment, RemoteSystem, Table};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    writing,
 };
 
 /// Options of `tabpo predict` for endpoints.
@@ -180,7 +181,11 @@ pub fn run_remote(
     }
     let statistics = answer_documents(job, &settings, context)?;
     context.say(format!("{}: {} answers", job.out.display(), statistics.prompts));
-    if json { output::print_json(&statistics) } else { output::print(&table(&statistics, &settings)?.plain(None)) }
+    if json {
+        output::print_json_beside(job.out, &statistics)
+    } else {
+        output::print_beside(job.out, &table(&statistics, &settings)?.plain(None))
+    }
 }
 
 /// Answers all units of the documents and writes the prediction file once every unit has an answer;
@@ -191,6 +196,8 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
     let prompts = prompts(job, settings)?;
     let price = price(settings)?;
     let mut cache = open_cache(job)?;
+    // Before anything is paid for: whether the answers can be written at all.
+    let mut file = writing::create(job.out)?;
     let mut progress = context.progress(job.name, prompts.len() as u64);
     let stop = context.interrupt_flag();
     let ask = if settings.batch { extract_in_batches } else { extract };
@@ -211,7 +218,8 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
         error
     })?;
     finished(&extraction, job)?;
-    write_file(job.out, &lines(&prompts, &extraction, settings)).or_failed()?;
+    writing::add(&mut file, &lines(&prompts, &extraction, settings), job.out)?;
+    writing::finish(file, job.out)?;
     Ok(extraction.statistics)
 }
 

@@ -52,9 +52,10 @@ impl ScoreArgs {
 
 fn profile(name: &str) -> Result<Profile, String> {
     let names = Profile::ALL.map(Profile::name);
-    Profile::named(name).ok_or_else(|| match tabpo_ontology::nearest(name, names) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("valid: {}", names.join(", ")),
+    Profile::named(name).ok_or_else(|| {
+        let near =
+            tabpo_ontology::nearest(name, names).map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+        format!("valid: {}{near}", names.join(", "))
     })
 }
 

@@ -2,6 +2,7 @@
 //! `--set`.
 
 mod file;
+mod messages;
 mod sections;
 
 pub use file::load;

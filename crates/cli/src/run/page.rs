@@ -91,7 +91,10 @@ impl Run<'_> {
         let mut facts = vec![fact("Ontology", self.ontology.name.clone()), fact("Model", model)];
         for (name, documents) in self.splits.named() {
             let sentences: usize = documents.iter().map(|document| document.sentences.len()).sum();
-            facts.push(fact(&format!("{name} split"), format!("{} documents, {sentences} sentences", documents.len())));
+            facts.push(fact(
+                &format!("{name} split"),
+                format!("{}, {}", counted(documents.len(), "document"), counted(sentences, "sentence")),
+            ));
         }
         let mut training = Vec::new();
         for (system, runs) in systems.iter().zip(trained) {
@@ -184,7 +187,7 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
         }
     }
     Comparison {
-        scope: format!("test split, {documents} documents"),
+        scope: format!("test split, {}", counted(documents, "document")),
         method: match from.without_intervals() {
             Some(reason) => format!("No intervals and no p-values: {reason}."),
             None => format!(
@@ -217,6 +220,11 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
     }
 }
 
+/// `1 document`, `2 documents`.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// F1 and support by label.
 type ByLabel = BTreeMap<String, (Option<f64>, u64)>;
 
@@ -226,9 +234,10 @@ fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
     let tables = families.into_iter().map(|(title, family)| {
         let scores = |evaluation: &serde_json::Value| -> ByLabel {
             let per_label = evaluation["set"][family]["per_label"].as_object();
-            let each = per_label.into_iter().flatten().map(|(label, score)| {
-                (label.clone(), (score["f1"].as_f64(), score["gold"].as_u64().unwrap_or(0)))
-            });
+            let each = per_label
+                .into_iter()
+                .flatten()
+                .map(|(label, score)| (label.clone(), (score["f1"].as_f64(), score["gold"].as_u64().unwrap_or(0))));
             each.collect()
         };
         let systems: Vec<(String, ByLabel)> =
