@@ -157,7 +157,8 @@ fn as_text(numbers: &Statistics) -> String {
         ("relations per sentence", &numbers.relations_per_sentence),
         ("tokens per mention", &numbers.mention_length),
     ] {
-        means.push([name.to_owned(), format!("{:.2}", distribution.mean), distribution.max.to_string()]);
+        let mean = distribution.mean.map_or_else(|| DASH.to_owned(), |mean| format!("{mean:.2}"));
+        means.push([name.to_owned(), mean, distribution.max.to_string()]);
     }
     let mut tables = vec![totals, means, counts("Entity label", &numbers.mentions_by_label)];
     if !numbers.mentions_by_subtype.is_empty() {

@@ -53,9 +53,8 @@ impl ScoreArgs {
 fn profile(name: &str) -> Result<Profile, String> {
     let names = Profile::ALL.map(Profile::name);
     Profile::named(name).ok_or_else(|| {
-        let near =
-            tabpo_ontology::nearest(name, names).map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
-        format!("valid: {}{near}", names.join(", "))
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("valid: {}", names.join(", "))
     })
 }
 

@@ -15,6 +15,9 @@ const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
     ("preference", Some(("objectives", "objectives = [\"tab-po\"]"))),
 ];
 
+/// Sections that may be left out.
+const OPTIONAL: [&str; 6] = ["ontology", "adapter", "warmup", "pairs", "predict", "evaluate"];
+
 /// The configuration file cannot be read.
 pub fn unreadable(path: &Path, error: &io::Error) -> CliError {
     let told = CliError::input(format!("cannot read the configuration {}: {error}", path.display()));
@@ -31,9 +34,11 @@ pub fn unreadable(path: &Path, error: &io::Error) -> CliError {
         .collect();
     there.sort();
     let at = |name: &str| folder.join(name).strip_prefix("./").map_or(folder.join(name), Path::to_path_buf);
-    let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().to_lowercase());
-    let same = there.iter().find(|name| !path.is_dir() && stem(name) == stem(&named));
-    let near = same.map(String::as_str).or_else(|| tabpo_ontology::nearest(&named, there.iter().map(String::as_str)));
+    // The ends are alike anyway, and a file with the right stem and another end is the nearest of all.
+    let stem = |name: &str| Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stems: Vec<String> = there.iter().map(|name| stem(name)).collect();
+    let near = tabpo_ontology::nearest(&stem(&named), stems.iter().map(String::as_str));
+    let near = near.and_then(|near| there.iter().find(|name| stem(name) == near));
     match near {
         Some(name) => told.with_hint(format!("did you mean {}?", at(name).display())),
         None if there.is_empty() => told,
@@ -49,6 +54,11 @@ pub fn unreadable(path: &Path, error: &io::Error) -> CliError {
 /// is no TOML or nothing is missing.
 pub fn missing(path: &Path, text: &str) -> Option<CliError> {
     let table: Table = toml::from_str(text).ok()?;
+    // A name that is none may be a wrong spelling of the missing one, which is said with its line.
+    let known = |name: &String| OPTIONAL.contains(&name.as_str()) || SECTIONS.iter().any(|(other, _)| other == name);
+    if !table.keys().all(known) {
+        return None;
+    }
     let (mut sections, mut keys, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
     for (name, needed) in SECTIONS {
         match (table.get(name), needed) {
