@@ -123,7 +123,7 @@ fn wrong_kinds_of_values_are_named_in_plain_words() {
         ("name = \"quickstart\"", "name = 3", "text in quotes", "name = \"3\""),
         ("level = \"sentence\"", "level = true", "expected", ""),
         ("[pairs]\n", "[pairs]\nsources = \"modes\"\n", "a list in square brackets", "sources = [\"modes\"]"),
-        ("[pairs]\n", "[predict]\nconstrained = \"true\"\n[pairs]\n", "true or false", "constrained = true"),
+        ("[predict]\n", "[predict]\nconstrained = \"true\"\n", "true or false", "constrained = true"),
     ] {
         let stderr = configured(from, to);
         assert!(stderr.contains(told) && stderr.contains(hint), "{to}: {stderr}");

@@ -9,7 +9,7 @@ use std::fs;
 use serde_json::Value;
 use support::Place;
 
-const ONTOLOGY: &str = "name = \"small\"\n[[entity]]\nname = \"Method\"\n[[entity]]\nname = \"Task\"\n";
+const ONTOLOGY: &str = "[ontology]\nname = \"small\"\n[[entity]]\nname = \"Method\"\n[[entity]]\nname = \"Task\"\n";
 const GOLD: &str = concat!(
     r#"{"doc_key":"a","text":"We use a parser .","entities":[{"start":9,"end":15,"type":"Method"}]}"#,
     "\n",
@@ -171,7 +171,7 @@ fn no_control_character_reaches_the_terminal() {
         assert_eq!(obeyed(&format!("{stdout}{stderr}")), None, "{command:?}: {stdout}{stderr}");
         assert!(stderr.contains("d\\u{1b}]0;owned\\u{7}\\u{9b}\\u{202e}\\u{d}"), "{stderr}");
     }
-    place.write("trap.toml", &ONTOLOGY.replace("\"Method\"", "\"Me\\u001b[31m\\u202ethod\""));
+    place.write("trap.toml", &ONTOLOGY.replace("\"Method\"", "\"Model\"\ndescription = \"a\\u001b[31m\\u202eb\""));
     for (arguments, code) in [
         (&["ontology", "show", "trap.toml"][..], 0),
         (&["ontology", "show", "trap.toml", "--json"], 0),
@@ -190,7 +190,8 @@ fn no_control_character_reaches_the_terminal() {
 fn a_new_line_in_a_name_fakes_no_message() {
     let place = place();
     let (_, stderr) = place.run(&["run", "a\nerror: all is lost\nhint: rm"], 2);
-    assert_eq!(stderr.lines().filter(|line| line.starts_with("error:") || line.starts_with("hint:")).count(), 1);
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("error:")).count(), 1, "{stderr}");
+    assert!(!stderr.lines().any(|line| line.starts_with("hint: rm")), "{stderr}");
 }
 
 #[test]

@@ -161,6 +161,9 @@ fn plain(message: &str, key: Option<&str>) -> (String, Option<String>) {
         let hint = format!("did you mean `{near}`?");
         return (message, Some(hint));
     }
+    if message == "wanted string or table" {
+        return ("expected text in quotes".to_owned(), None);
+    }
     if let Some(field) = message.strip_prefix("missing field ") {
         return (format!("the key {field} is missing"), None);
     }
