@@ -2,6 +2,8 @@
 
 use std::{error::Error, process::ExitCode};
 
+use tabpo_files::WriteRefusal;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub struct CliError {
@@ -77,7 +79,7 @@ pub trait ResultExt<T> {
     fn or_failed(self) -> Result<T, CliError>;
 }
 
-impl<T, E: Error> ResultExt<T> for Result<T, E> {
+impl<T, E: Error + 'static> ResultExt<T> for Result<T, E> {
     fn or_input(self) -> Result<T, CliError> {
         self.map_err(|error| from_chain(Kind::Input, &error))
     }
@@ -89,15 +91,31 @@ impl<T, E: Error> ResultExt<T> for Result<T, E> {
 
 /// Keeps the messages of an error and of its sources, leaving out a source whose text its parent
 /// already shows.
-fn from_chain(kind: Kind, error: &dyn Error) -> CliError {
+fn from_chain(kind: Kind, error: &(dyn Error + 'static)) -> CliError {
     let mut messages = vec![error.to_string()];
+    let mut refusal = refusal(error);
     let mut source = error.source();
     while let Some(cause) = source {
+        refusal = refusal.or(self::refusal(cause));
         let text = cause.to_string();
         if !messages.iter().any(|message| message.contains(&text)) {
             messages.push(text);
         }
         source = cause.source();
     }
-    CliError { kind, messages, hint: None }
+    let Some(refusal) = refusal else { return CliError { kind, messages, hint: None } };
+    let hint = match refusal {
+        WriteRefusal::ClosedOutput => return CliError { kind: Kind::ClosedPipe, messages, hint: None },
+        WriteRefusal::Busy => "wait until it is done, or write to another file",
+        WriteRefusal::Folder | WriteRefusal::Nameless => "name a file, or `-` for standard output",
+        WriteRefusal::NoFolder => "name a folder, or remove the file",
+        WriteRefusal::FolderToOutput => "name a folder",
+        WriteRefusal::EndlessLink => "remove the link, or write to another file",
+    };
+    CliError { kind: Kind::Input, messages, hint: Some(hint.to_owned()) }
+}
+
+/// Why a file is not written, where that is what an error is about.
+fn refusal(error: &(dyn Error + 'static)) -> Option<WriteRefusal> {
+    error.downcast_ref::<std::io::Error>().and_then(WriteRefusal::within)
 }

@@ -8,6 +8,8 @@ mod output;
 mod range;
 mod run;
 mod tables;
+mod usage;
+mod writing;
 
 use std::process::ExitCode;
 
@@ -30,7 +32,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let given: Vec<String> = std::env::args_os().map(|one| one.to_string_lossy().into_owned()).collect();
+            return usage::show(&error, &given);
+        }
+    };
     let result = Context::new(&arguments.global).and_then(|context| arguments.command.run(&context));
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,9 @@
-//! Talking to the user: results on stdout, talk and progress on stderr.
+//! Talking to the user: results on stdout, talk and progress on stderr. What is shown to people never
+//! holds a control character of the files and servers that it speaks of.
 
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +13,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tabpo_files::Target;
+use tabpo_report::{printable, printable_json};
 
 use crate::{error::CliError, range};
 
@@ -74,14 +78,14 @@ impl Context {
     /// A line of talk on stderr.
     pub fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", line.as_ref());
+            eprintln!("{}", indented(line.as_ref()));
         }
     }
 
     /// A warning on stderr, shown even with `--quiet`.
     #[expect(clippy::unused_self, reason = "stands beside `say`: what talks to the user goes through the context")]
     pub fn warn(&self, line: impl AsRef<str>) {
-        eprintln!("warning: {}", line.as_ref());
+        eprintln!("{} {}", Lead::Warning.text(), indented(line.as_ref()));
     }
 
     /// Progress over `total` pieces: a bar with time left on a terminal, a line every ten seconds
@@ -90,10 +94,10 @@ impl Context {
         let bar = self.bars.then(|| {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {pos}/{len} {eta:>5} left  {msg}")
                 .expect("the template is a constant and valid");
-            ProgressBar::new(total).with_style(style).with_prefix(label.to_owned())
+            ProgressBar::new(total).with_style(style).with_prefix(indented(label))
         });
         Progress {
-            label: label.to_owned(),
+            label: indented(label),
             total,
             bar,
             lines: !self.quiet && !self.bars,
@@ -117,17 +121,18 @@ impl Progress {
     /// `done` pieces are ready; `note` says how it goes.
     pub fn update(&mut self, done: u64, note: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(note.to_owned());
+            bar.set_message(indented(note));
             bar.set_position(done);
         } else if self.lines && self.said.elapsed() >= Duration::from_secs(10) {
             self.said = Instant::now();
             let elapsed = self.started.elapsed().as_secs_f64();
             let left = elapsed / (done.max(1) as f64) * (self.total.saturating_sub(done) as f64);
             eprintln!(
-                "{}: {done}/{}, {left:.0} s left{}{note}",
+                "{}: {done}/{}, {left:.0} s left{}{}",
                 self.label,
                 self.total,
-                if note.is_empty() { "" } else { ", " }
+                if note.is_empty() { "" } else { ", " },
+                indented(note)
             );
         }
     }
@@ -140,21 +145,59 @@ impl Progress {
     }
 }
 
-/// Writes a result to stdout as it is.
+/// Writes a result for people to stdout.
 pub fn print(text: &str) -> Result<(), CliError> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| CliError::stdout(&error))
+    to_stdout(&printable(text))
 }
 
-/// Writes a result to stdout with a line end.
+/// Writes a result for people to stdout with a line end.
 pub fn print_line(text: impl AsRef<str>) -> Result<(), CliError> {
     print(&format!("{}\n", text.as_ref()))
 }
 
+/// Writes to stdout what another program may read: to the byte, unless a terminal would obey it.
+pub fn print_exact(text: &str) -> Result<(), CliError> {
+    if std::io::stdout().is_terminal() { print(text) } else { to_stdout(text) }
+}
+
 /// Writes a result to stdout as indented JSON.
 pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    to_stdout(&json(value))
+}
+
+/// Writes a result to stdout as a line of JSON.
+pub fn print_json_line(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(value).expect("results are plain data with string keys");
+    to_stdout(&format!("{}\n", printable_json(&text)))
+}
+
+/// Says what was done beside writing a file: on stdout, or on stderr where the file itself comes out of
+/// stdout.
+pub fn print_beside(file: &Path, text: &str) -> Result<(), CliError> {
+    if Target::is_output(file) {
+        eprint!("{}", printable(text));
+        return Ok(());
+    }
+    print(text)
+}
+
+/// As [`print_beside`], in JSON.
+pub fn print_json_beside(file: &Path, value: &impl Serialize) -> Result<(), CliError> {
+    if Target::is_output(file) {
+        eprint!("{}", json(value));
+        return Ok(());
+    }
+    print_json(value)
+}
+
+fn json(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value).expect("results are plain data with string keys");
-    print_line(text)
+    format!("{}\n", printable_json(&text))
+}
+
+fn to_stdout(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| CliError::stdout(&error))
 }
 
 /// Shows an error on stderr: the message, its causes, and what would be right.
@@ -163,10 +206,43 @@ pub fn render_error(error: &CliError) {
         return;
     }
     for (depth, message) in error.messages.iter().enumerate() {
-        let lead = if depth == 0 { "error: " } else { "  because: " };
-        eprintln!("{lead}{}", message.replace('\n', "\n    "));
+        let lead = if depth == 0 { Lead::Error } else { Lead::Because };
+        eprintln!("{} {}", lead.text(), indented(message));
     }
     if let Some(hint) = &error.hint {
-        eprintln!("hint: {hint}");
+        eprintln!("{} {}", Lead::Hint.text(), indented(hint));
+    }
+}
+
+/// A message without anything that a terminal would obey, and so that no line of it looks like one of
+/// ours.
+pub fn indented(message: &str) -> String {
+    printable(message).replace('\n', "\n    ")
+}
+
+/// What a line on stderr begins with.
+#[derive(Clone, Copy)]
+pub enum Lead {
+    Error,
+    Because,
+    Warning,
+    Hint,
+}
+
+impl Lead {
+    /// The word, in colour on a terminal that wants it (<https://no-color.org>).
+    pub fn text(self) -> String {
+        let (word, colour) = match self {
+            Lead::Error => ("error:", "1;31"),
+            Lead::Because => return "  because:".to_owned(),
+            Lead::Warning => ("warning:", "1;33"),
+            Lead::Hint => ("hint:", "1;36"),
+        };
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let plain = set("NO_COLOR").is_some() || set("TERM").is_none_or(|kind| kind == "dumb");
+        if plain || !std::io::stderr().is_terminal() {
+            return word.to_owned();
+        }
+        format!("\u{1b}[{colour}m{word}\u{1b}[0m")
     }
 }

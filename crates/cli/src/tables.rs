@@ -26,13 +26,23 @@ pub fn comparison(comparison: &Comparison) -> Table {
     for system in &comparison.systems {
         let name =
             if system.runs > 1 { format!("{} ({} seeds)", system.name, system.runs) } else { system.name.clone() };
-        let scores = system
-            .scores
-            .iter()
-            .map(|score| format!("{} [{}, {}]", percent(score.value), percent(score.low), percent(score.high)));
+        let scores = system.scores.iter().map(|score| {
+            let interval = score.low.zip(score.high);
+            let interval = interval.map(|(low, high)| format!("[{}, {}]", percent(low), percent(high)));
+            let interval = interval.unwrap_or_else(|| format!("[{DASH}]"));
+            score.value.map_or_else(|| DASH.to_owned(), |value| format!("{} {interval}", percent(value)))
+        });
         table.push(std::iter::once(name).chain(scores));
     }
     table
+}
+
+/// What stands in the place of a rate over nothing, and of an interval that there is not.
+pub const DASH: &str = "–";
+
+/// A fraction in per cent with one decimal, or a dash.
+pub fn percent_or_dash(fraction: Option<f64>) -> String {
+    fraction.map_or_else(|| DASH.to_owned(), percent)
 }
 
 /// A fraction in per cent with one decimal.

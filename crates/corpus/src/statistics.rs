@@ -79,8 +79,8 @@ pub struct SurfaceStatistics {
 /// A distribution of small whole numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distribution {
-    /// Arithmetic mean; 0 if there is no value.
-    pub mean: f64,
+    /// Arithmetic mean; none if there is no value.
+    pub mean: Option<f64>,
     /// The largest value; 0 if there is none.
     pub max: u64,
     /// How often each value occurs.
@@ -95,7 +95,7 @@ impl Distribution {
         }
         let count: u64 = histogram.values().sum();
         let total: u64 = histogram.iter().map(|(value, times)| value * times).sum();
-        let mean = if count == 0 { 0.0 } else { total as f64 / count as f64 };
+        let mean = (count > 0).then(|| total as f64 / count as f64);
         Self { mean, max: histogram.keys().next_back().copied().unwrap_or(0), histogram }
     }
 }

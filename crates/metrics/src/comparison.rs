@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::EvaluationError;
 use crate::evaluate::Counts;
-use crate::layout::Layout;
+use crate::layout::{Layout, Tally};
 use crate::metric::{Metric, Profile};
 use crate::prediction::PredictionKind;
 use crate::significance::{Resampling, bootstrap, holm, percentile_interval, randomisation};
@@ -47,26 +47,35 @@ pub struct SystemScores {
     pub name: String,
     /// How many runs (training seeds) it has.
     pub runs: u32,
+    /// Whether it extracted anything at all. One that did not is never the best, whatever its figures.
+    #[serde(default = "yes")]
+    pub extracts: bool,
     /// One estimate a metric, in the order of [`Comparison::metrics`].
     pub scores: Vec<Estimate>,
 }
 
-/// A figure with its uncertainty.
+/// Comparisons that do not say it are of systems that extract something.
+fn yes() -> bool {
+    true
+}
+
+/// A figure with its uncertainty. What is a rate over nothing is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The metric's key.
     pub metric: String,
     /// The figure from counts summed over documents and runs, a fraction.
-    pub value: f64,
-    /// Lower end of the 95 % bootstrap percentile interval over documents.
-    pub low: f64,
+    pub value: Option<f64>,
+    /// Lower end of the 95 % bootstrap percentile interval over documents; none where there is one
+    /// document, or no resample.
+    pub low: Option<f64>,
     /// Upper end.
-    pub high: f64,
+    pub high: Option<f64>,
     /// The figure of each run.
-    pub per_run: Vec<f64>,
-    /// Mean over runs.
-    pub mean: f64,
-    /// Sample standard deviation over runs; `None` for a single run.
+    pub per_run: Vec<Option<f64>>,
+    /// Mean over the runs that have a figure.
+    pub mean: Option<f64>,
+    /// Sample standard deviation over them; `None` for a single one.
     pub sd: Option<f64>,
 }
 
@@ -81,26 +90,35 @@ pub struct PairDifferences {
     pub differences: Vec<Difference>,
 }
 
-/// A difference with its uncertainty.
+/// A difference with its uncertainty. None where one of the two figures is; without interval and
+/// p-values for one document and for no resamples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The metric's key.
     pub metric: String,
     /// First minus second.
-    pub difference: f64,
+    pub difference: Option<f64>,
     /// Lower end of the 95 % percentile interval of the paired bootstrap over documents.
-    pub low: f64,
+    pub low: Option<f64>,
     /// Upper end.
-    pub high: f64,
+    pub high: Option<f64>,
     /// One-sided: share of resamples in which the first system is not better.
-    pub p_bootstrap: f64,
+    pub p_bootstrap: Option<f64>,
     /// Two-sided, approximate randomisation.
-    pub p_randomisation: f64,
+    pub p_randomisation: Option<f64>,
     /// `p_randomisation` after Holm's correction over the metrics of this pair.
-    pub p_holm: f64,
+    pub p_holm: Option<f64>,
 }
 
 impl Comparison {
+    /// Why there are neither intervals nor p-values, in words; none where there are.
+    pub fn without_intervals(&self) -> Option<&'static str> {
+        if self.documents < 2 {
+            return Some("there is one document, and intervals and p-values come from the spread over several");
+        }
+        (self.resamples == 0).then_some("there are no resamples, from which intervals and p-values come")
+    }
+
     /// The estimate of a system for a metric, by their names.
     pub fn estimate(&self, system: &str, metric: &str) -> Option<&Estimate> {
         let system = self.systems.iter().find(|scores| scores.name == system)?;
@@ -112,7 +130,8 @@ impl Comparison {
 ///
 /// All counts must come from the same gold documents. Runs of a system are pooled: counts are
 /// summed over runs within each document, so that a document with all its runs is what is
-/// resampled. Reproducible from the seed, whatever the number of threads.
+/// resampled. Reproducible from the seed, whatever the number of threads. A single document says
+/// nothing about the spread over documents, so that it has no interval and no test.
 pub fn compare(
     systems: &[(String, Vec<Counts>)],
     profile: Profile,
@@ -143,7 +162,9 @@ pub fn compare(
         .collect();
     let joined = CountTable::side_by_side(&tables, &columns);
     let width = columns.len();
-    let samples = bootstrap(&joined, resampling, |row| {
+    // One document is the same in every resample.
+    let drawn = Resampling { resamples: if joined.documents() > 1 { resampling.resamples } else { 0 }, ..resampling };
+    let samples = bootstrap(&joined, drawn, |row| {
         if width == 0 { Vec::new() } else { row.chunks_exact(width).flat_map(values).collect() }
     });
     let count = metrics.len();
@@ -154,15 +175,17 @@ pub fn compare(
         let pooled = tables[index].pooled();
         let rows: Vec<Vec<u64>> = runs.iter().map(|run| run.table.pooled()).collect();
         let estimate = |(position, metric): (usize, &Metric)| {
-            let per_run: Vec<f64> = rows.iter().map(|row| metric.measure.value(layout, row)).collect();
-            let (low, high) = percentile_interval(sample(index, position).collect());
-            let (mean, sd) = mean_and_sd(&per_run);
+            let per_run: Vec<Option<f64>> = rows.iter().map(|row| metric.measure.value(layout, row)).collect();
             let value = metric.measure.value(layout, &pooled);
+            let interval = value.and_then(|_| percentile_interval(sample(index, position).collect()));
+            let (low, high) = interval.unzip();
+            let (mean, sd) = mean_and_sd(&per_run);
             Estimate { metric: metric.key.into(), value, low, high, per_run, mean, sd }
         };
         scores.push(SystemScores {
             name: name.clone(),
             runs: runs.len() as u32,
+            extracts: pooled[Tally::EntityItems as usize] + pooled[Tally::RelationItems as usize] > 0,
             scores: metrics.iter().enumerate().map(estimate).collect(),
         });
     }
@@ -171,18 +194,21 @@ pub fn compare(
     for a in 0..systems.len() {
         for b in a + 1..systems.len() {
             let pair = CountTable::side_by_side(&[tables[a].clone(), tables[b].clone()], &columns);
-            let p_values = randomisation(&pair, resampling, values);
+            let p_values = randomisation(&pair, drawn, values);
             let corrected = holm(&p_values);
             let difference = |(position, metric): (usize, &Metric)| {
-                let sampled: Vec<f64> = sample(a, position).zip(sample(b, position)).map(|(a, b)| a - b).collect();
+                let figure = |system: usize| scores[system].scores[position].value;
+                let difference = figure(a).zip(figure(b)).map(|(a, b)| a - b);
+                let sampled = sample(a, position).zip(sample(b, position)).map(|(a, b)| a - b);
+                let sampled: Vec<f64> = sampled.filter(|sampled| difference.is_some() && !sampled.is_nan()).collect();
                 let better =
                     |difference: f64| if metric.higher_is_better { difference > 0.0 } else { difference < 0.0 };
                 let not_better = sampled.iter().filter(|&&difference| !better(difference)).count();
-                let p_bootstrap = not_better as f64 / sampled.len().max(1) as f64;
-                let (low, high) = percentile_interval(sampled);
+                let p_bootstrap = (!sampled.is_empty()).then(|| not_better as f64 / sampled.len() as f64);
+                let (low, high) = percentile_interval(sampled).unzip();
                 Difference {
                     metric: metric.key.into(),
-                    difference: scores[a].scores[position].value - scores[b].scores[position].value,
+                    difference,
                     low,
                     high,
                     p_bootstrap,
@@ -221,19 +247,23 @@ fn columns_of(metrics: &[Metric], layout: &Layout) -> Vec<usize> {
     columns
 }
 
-/// The metrics of a row that holds only `columns`.
+/// The metrics of a row that holds only `columns`; NaN where one is a rate over nothing.
 fn scatter_and_measure(metrics: &[Metric], layout: &Layout, columns: &[usize], row: &[u64]) -> Vec<f64> {
     let mut whole = vec![0; layout.columns()];
     for (&column, &value) in columns.iter().zip(row) {
         whole[column] = value;
     }
-    metrics.iter().map(|metric| metric.measure.value(layout, &whole)).collect()
+    metrics.iter().map(|metric| metric.measure.value(layout, &whole).unwrap_or(f64::NAN)).collect()
 }
 
-/// The mean and, for two or more values, the sample standard deviation.
-fn mean_and_sd(values: &[f64]) -> (f64, Option<f64>) {
+/// The mean of the values that there are and, for two or more, the sample standard deviation.
+fn mean_and_sd(values: &[Option<f64>]) -> (Option<f64>, Option<f64>) {
+    let values: Vec<f64> = values.iter().copied().flatten().collect();
+    if values.is_empty() {
+        return (None, None);
+    }
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()))
+    (Some(mean), (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()))
 }

@@ -78,19 +78,6 @@ pub fn count(
         .into_iter()
         .map(|((gold, predicted), count)| ((names[gold as usize].clone(), names[predicted as usize].clone()), count))
         .collect();
-    let mut notes = Vec::new();
-    if !coverage.missing_documents.is_empty() {
-        let missing = &coverage.missing_documents;
-        let shown = missing.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        let more = if missing.len() > 3 { ", ..." } else { "" };
-        notes.push(format!(
-            "{} of {} documents have no prediction and count as empty: {shown}{more}",
-            missing.len(),
-            coverage.documents
-        ));
-    }
-    if coverage.missing_units > 0 {
-        notes.push(format!("{} sentences have no prediction and count as empty", coverage.missing_units));
-    }
+    let notes = coverage.notes();
     Ok(Counts { kind: predictions.kind(), table: builder.finish(), layout, keys, confusion, faults, notes })
 }

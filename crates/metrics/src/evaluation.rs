@@ -13,12 +13,12 @@ use crate::prediction::PredictionKind;
 /// Precision, recall and F1 with the counts they come from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Scores {
-    /// Precision.
-    pub p: f64,
+    /// Precision, as in [`Prf`].
+    pub p: Option<f64>,
     /// Recall.
-    pub r: f64,
+    pub r: Option<f64>,
     /// F1.
-    pub f1: f64,
+    pub f1: Option<f64>,
     /// Predicted items that are right.
     pub matched: u64,
     /// Predicted items.
@@ -46,8 +46,8 @@ pub struct Accuracy {
     pub correct: u64,
     /// Gold labels at predicted spans.
     pub total: u64,
-    /// `correct / total`, 0 if there is none.
-    pub accuracy: f64,
+    /// `correct / total`; none if there is nothing.
+    pub accuracy: Option<f64>,
 }
 
 /// Scores under the list convention: nothing is de-duplicated.
@@ -113,17 +113,17 @@ pub struct Reference {
     pub per_unit: ReferenceScores,
 }
 
-/// Shares of units that are valid, tier by tier.
+/// Shares of units that are valid, tier by tier; none where there is no unit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Validity {
     /// JSON.
-    pub json_valid: f64,
+    pub json_valid: Option<f64>,
     /// ... with exactly the keys and labels of the format.
-    pub schema_valid: f64,
+    pub schema_valid: Option<f64>,
     /// ... whose relations name two different entities.
-    pub refs_valid: f64,
+    pub refs_valid: Option<f64>,
     /// ... whose every text stands in the source as often as it is used.
-    pub fully_grounded: f64,
+    pub fully_grounded: Option<f64>,
 }
 
 /// How well emitted texts are supported by the source.
@@ -133,12 +133,12 @@ pub struct GroundingScores {
     pub span: Scores,
     /// Relaxed match that asks for overlapping places, maximum matching.
     pub relaxed_strict: Scores,
-    /// Share of texts that are not in the source.
-    pub hallucination_not_substring: f64,
+    /// Share of texts that are not in the source; none where no text was emitted.
+    pub hallucination_not_substring: Option<f64>,
     /// ... in whatever letter case.
-    pub hallucination_not_substring_ci: f64,
+    pub hallucination_not_substring_ci: Option<f64>,
     /// Share of texts that do not stand at token boundaries of the source.
-    pub hallucination_not_token_aligned: f64,
+    pub hallucination_not_token_aligned: Option<f64>,
 }
 
 /// Scores that only raw output has, and the primary scores again under the names of this kind.
@@ -232,7 +232,7 @@ impl Reader<'_> {
         self.row[tally as usize]
     }
 
-    fn share(&self, part: Tally, whole: Tally) -> f64 {
+    fn share(&self, part: Tally, whole: Tally) -> Option<f64> {
         share(self.tally(part), self.tally(whole))
     }
 

@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::{Family, INVALID, Layout, Tally, Triple};
 
-/// Precision, recall and F1, as fractions.
+/// Precision, recall and F1, as fractions. A rate over nothing is none: it is neither good nor bad.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Prf {
-    /// Precision: matched / predicted, 0 if nothing was predicted.
-    pub p: f64,
-    /// Recall: matched / gold, 0 if there is no gold.
-    pub r: f64,
-    /// `2 P R / (P + R)`, 0 if both are 0.
-    pub f1: f64,
+    /// Precision: matched / predicted; none if nothing was predicted.
+    pub p: Option<f64>,
+    /// Recall: matched / gold; none if there is no gold.
+    pub r: Option<f64>,
+    /// `2 P R / (P + R)`, 0 if nothing matches; none if nothing was predicted and there is no gold.
+    pub f1: Option<f64>,
 }
 
 impl Prf {
@@ -20,30 +20,35 @@ impl Prf {
     pub fn of(counts: Triple) -> Self {
         let p = share(counts.matched, counts.predicted);
         let r = share(counts.matched, counts.gold);
-        let f1 = if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 };
+        let f1 = (p.is_some() || r.is_some()).then(|| {
+            let (p, r) = (p.unwrap_or(0.0), r.unwrap_or(0.0));
+            if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 }
+        });
         Self { p, r, f1 }
     }
 
-    /// The mean over the labels of a family that occur in gold or predictions; predictions without
-    /// a known label form no label of their own.
+    /// The mean over the labels of a family that occur in gold or predictions, where a label counts 0
+    /// for what it lacks; predictions without a known label form no label of their own.
     pub fn macro_mean(layout: &Layout, row: &[u64], family: Family) -> Self {
         let names = layout.names(family).unwrap_or_default();
         let triples = names.iter().enumerate().filter(|(_, name)| *name != INVALID);
         let triples = triples.map(|(slot, _)| layout.triple(row, family, slot));
         let occurring = triples.filter(|triple| triple.gold + triple.predicted > 0);
-        let (mut sum, mut count) = (Self::default(), 0_u32);
+        let (mut sums, mut count) = ([0.0; 3], 0_u32);
         for Prf { p, r, f1 } in occurring.map(Prf::of) {
-            sum = Self { p: sum.p + p, r: sum.r + r, f1: sum.f1 + f1 };
+            for (sum, figure) in sums.iter_mut().zip([p, r, f1]) {
+                *sum += figure.unwrap_or(0.0);
+            }
             count += 1;
         }
-        let count = f64::from(count.max(1));
-        Self { p: sum.p / count, r: sum.r / count, f1: sum.f1 / count }
+        let [p, r, f1] = sums.map(|sum| (count > 0).then(|| sum / f64::from(count)));
+        Self { p, r, f1 }
     }
 }
 
-/// `part / whole`, 0 if there is nothing.
-pub(crate) fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+/// `part / whole`, none if there is nothing.
+pub(crate) fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// Something that is read off pooled counts.
@@ -58,8 +63,9 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// Its value, a fraction (list recall can lift it above 1).
-    pub fn value(self, layout: &Layout, row: &[u64]) -> f64 {
+    /// Its value, a fraction (list recall can lift it above 1); none where there is nothing to take a
+    /// share of.
+    pub fn value(self, layout: &Layout, row: &[u64]) -> Option<f64> {
         match self {
             Measure::F1(family) => Prf::of(layout.total(row, family)).f1,
             Measure::MacroF1(family) => Prf::macro_mean(layout, row, family).f1,

@@ -103,6 +103,9 @@ pub struct ErrorModes {
     pub documents: u64,
     /// Units (sentences or documents) that were compared.
     pub units: u64,
+    /// What a reader of the figures should know: documents without prediction, for example.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// How often each entity label could have been got wrong, in ontology order.
     pub entities: Vec<Exposure>,
     /// How often each relation type could have been got wrong, in ontology order.
@@ -181,18 +184,18 @@ impl ErrorModes {
 
     /// The share of its exposure that an entry makes up, in [0, 1]: for a confusion, of the gold
     /// items of its gold label that were located; for a spurious item, of the predicted items of
-    /// its label; otherwise of the gold items of its gold label. 0 where there was no exposure.
-    pub fn rate(&self, mode: &ErrorMode) -> f64 {
+    /// its label; otherwise of the gold items of its gold label. None where there was no exposure.
+    pub fn rate(&self, mode: &ErrorMode) -> Option<f64> {
         let exposures = if mode.kind.is_relational() { &self.relations } else { &self.entities };
         let label = mode.gold.as_ref().or(mode.predicted.as_ref());
-        let Some(exposure) = exposures.iter().find(|exposure| Some(&exposure.label) == label) else { return 0.0 };
+        let exposure = exposures.iter().find(|exposure| Some(&exposure.label) == label)?;
         let possible = match mode.kind {
             ModeKind::LabelConfusion | ModeKind::RelationConfusion => exposure.located,
             ModeKind::SubtypeConfusion => exposure.correct,
             ModeKind::SpuriousEntity | ModeKind::SpuriousLink => exposure.predicted,
             _ => exposure.gold,
         };
-        if possible == 0 { 0.0 } else { mode.count as f64 / possible as f64 }
+        (possible > 0).then(|| mode.count as f64 / possible as f64)
     }
 
     /// Entity label confusion given the span: `table[gold][predicted]` counts over located

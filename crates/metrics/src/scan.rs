@@ -38,6 +38,27 @@ pub(crate) struct Coverage {
     pub(crate) missing_units: u64,
 }
 
+impl Coverage {
+    /// What a reader of the figures should know, in words.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let missing = &self.missing_documents;
+        if !missing.is_empty() {
+            let shown = missing.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let more = if missing.len() > 3 { ", ..." } else { "" };
+            notes.push(format!(
+                "{} of {} documents have no prediction and count as empty: {shown}{more}",
+                missing.len(),
+                self.documents
+            ));
+        }
+        if self.missing_units > 0 {
+            notes.push(format!("{} sentences have no prediction and count as empty", self.missing_units));
+        }
+        notes
+    }
+}
+
 /// Where threads get their work.
 struct Supply<'p, G> {
     gold: Mutex<GoldSupply<G>>,

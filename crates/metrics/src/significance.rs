@@ -94,7 +94,8 @@ fn weighted_sum(table: &CountTable, weights: &[u32], sum: &mut [u64]) {
     }
 }
 
-/// Values of a statistic over bootstrap resamples of the documents: `[resample][value]`.
+/// Values of a statistic over bootstrap resamples of the documents: `[resample][value]`; NaN where a
+/// resample has nothing to take a rate of.
 ///
 /// `statistic` gets the summed row of a resample. The result does not depend on the number of
 /// threads.
@@ -121,12 +122,14 @@ pub(crate) fn bootstrap(
 ///
 /// The row of each document in `table` is that of system A followed by that of system B. Each
 /// round swaps the two for every document with probability 1/2; `statistic` is applied to the
-/// summed rows of both systems. `p = (1 + #{|d*| >= |d|}) / (R + 1)`, two-sided.
+/// summed rows of both systems. `p = (1 + #{|d*| >= |d|}) / (R + 1)`, two-sided. A round in which one
+/// of the figures is a rate over nothing counts as one that is as extreme; where an observed figure is,
+/// and without any round, there is no p-value.
 pub(crate) fn randomisation(
     table: &CountTable,
     resampling: Resampling,
     statistic: impl Fn(&[u64]) -> Vec<f64> + Sync,
-) -> Vec<f64> {
+) -> Vec<Option<f64>> {
     let width = table.columns() / 2;
     let pooled = table.pooled();
     let observed = differences(&statistic, &pooled[..width], &pooled[width..]);
@@ -156,7 +159,8 @@ pub(crate) fn randomisation(
             }
             let swapped = differences(&statistic, &first, &second);
             // Equal counts give equal figures; the slack covers the last bit of a subtraction.
-            observed.iter().zip(swapped).map(|(d, s)| u64::from(s.abs() >= d.abs() - 1e-12)).collect::<Vec<_>>()
+            let as_extreme = |(d, s): (&f64, f64)| u64::from(s.is_nan() || s.abs() >= d.abs() - 1e-12);
+            observed.iter().zip(swapped).map(as_extreme).collect::<Vec<_>>()
         })
         .reduce(
             || vec![0; observed.len()],
@@ -166,7 +170,12 @@ pub(crate) fn randomisation(
             },
         );
     let rounds = f64::from(resampling.resamples);
-    at_least.into_iter().map(|count| (1.0 + count as f64) / (rounds + 1.0)).collect()
+    let p_value = |count: u64| (1.0 + count as f64) / (rounds + 1.0);
+    at_least
+        .into_iter()
+        .zip(&observed)
+        .map(|(count, observed)| (resampling.resamples > 0 && !observed.is_nan()).then(|| p_value(count)))
+        .collect()
 }
 
 fn differences(statistic: impl Fn(&[u64]) -> Vec<f64>, a: &[u64], b: &[u64]) -> Vec<f64> {
@@ -181,28 +190,30 @@ fn heads(count: u32, generator: &mut impl Rng) -> u32 {
     Binomial::new(u64::from(count), 0.5).expect("one half is a probability").sample(generator) as u32
 }
 
-/// The central 95 % of values: a percentile interval.
-pub(crate) fn percentile_interval(mut values: Vec<f64>) -> (f64, f64) {
+/// The central 95 % of the values that are numbers: a percentile interval. None where there is no value.
+pub(crate) fn percentile_interval(mut values: Vec<f64>) -> Option<(f64, f64)> {
+    values.retain(|value| !value.is_nan());
     if values.is_empty() {
-        return (f64::NAN, f64::NAN);
+        return None;
     }
     values.sort_unstable_by(f64::total_cmp);
     let tail = (values.len() as f64 * 0.025).floor() as usize;
-    (values[tail], values[values.len() - 1 - tail])
+    Some((values[tail], values[values.len() - 1 - tail]))
 }
 
-/// Holm's step-down correction: adjusted p-values in the order given.
+/// Holm's step-down correction over the tests that there are: adjusted p-values in the order given.
 ///
 /// S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-pub fn holm(p_values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
-    let mut adjusted = vec![0.0; p_values.len()];
+pub fn holm(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
+    let mut tests: Vec<(usize, f64)> =
+        p_values.iter().enumerate().filter_map(|(index, p_value)| Some((index, (*p_value)?))).collect();
+    tests.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    let mut adjusted = vec![None; p_values.len()];
     let mut largest = 0.0_f64;
-    for (rank, &index) in order.iter().enumerate() {
-        let factor = (p_values.len() - rank) as f64;
-        largest = largest.max((factor * p_values[index]).min(1.0));
-        adjusted[index] = largest;
+    for (rank, &(index, p_value)) in tests.iter().enumerate() {
+        let factor = (tests.len() - rank) as f64;
+        largest = largest.max((factor * p_value).min(1.0));
+        adjusted[index] = Some(largest);
     }
     adjusted
 }
@@ -272,25 +283,41 @@ mod tests {
     fn randomisation_of_equal_systems_is_one_and_of_opposite_ones_small() {
         let resampling = Resampling { resamples: 2000, seed: 3 };
         let same = table((0..30_u32).map(|index| vec![index, 40, index, 40]));
-        assert_eq!(randomisation(&same, resampling, mean), [1.0]);
+        assert_eq!(randomisation(&same, resampling, mean), [Some(1.0)]);
         let apart = table((0..30_u32).map(|index| vec![20 + index % 3, 40, 10, 40]));
-        assert!(randomisation(&apart, resampling, mean)[0] < 0.001);
+        assert!(randomisation(&apart, resampling, mean)[0].is_some_and(|p| p < 0.001));
         // Two documents, one difference each way at most: |d*| >= |d| in half of the rounds.
         let two = table([vec![1, 2, 0, 2], vec![1, 2, 0, 2]].into_iter());
-        let p = randomisation(&two, resampling, mean)[0];
+        let p = randomisation(&two, resampling, mean)[0].expect("a test");
         assert!((p - 0.5).abs() < 0.05, "{p}");
     }
 
     #[test]
     fn holm_steps_down() {
-        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
-        let expected = [0.03, 0.06, 0.06, 0.02];
-        assert!(adjusted.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{adjusted:?}");
-        assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
+        let adjusted = holm(&[Some(0.01), Some(0.04), None, Some(0.03), Some(0.005)]);
+        let expected = [Some(0.03), Some(0.06), None, Some(0.06), Some(0.02)];
+        let near = |(a, b): (&Option<f64>, Option<f64>)| match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() < 1e-12,
+            (a, b) => *a == b,
+        };
+        assert!(adjusted.iter().zip(expected).all(near), "{adjusted:?}");
+        assert_eq!(holm(&[Some(0.9), Some(0.8)]), [Some(1.0), Some(1.0)]);
+        assert_eq!(holm(&[None]), [None]);
     }
 
     #[test]
     fn percentiles() {
-        assert_eq!(percentile_interval((0..1000).map(f64::from).collect()), (25.0, 974.0));
+        assert_eq!(percentile_interval((0..1000).map(f64::from).collect()), Some((25.0, 974.0)));
+        assert_eq!(percentile_interval(vec![f64::NAN, 2.0, f64::NAN]), Some((2.0, 2.0)));
+        assert_eq!(percentile_interval(vec![f64::NAN]), None);
+    }
+
+    #[test]
+    fn a_rate_over_nothing_is_not_tested() {
+        let rates = |row: &[u64]| vec![row[0] as f64 / row[1] as f64];
+        let nothing = table((0..10_u32).map(|index| vec![index, 10, 0, 0]));
+        assert_eq!(randomisation(&nothing, Resampling { resamples: 50, seed: 1 }, rates), [None]);
+        let something = table((0..10_u32).map(|index| vec![index, 10, 1, 10]));
+        assert_eq!(randomisation(&something, Resampling { resamples: 0, seed: 1 }, rates), [None]);
     }
 }

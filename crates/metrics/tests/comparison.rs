@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use tabpo_metrics::{Comparison, Counts, Predictions, Profile, Resampling, compare};
+use tabpo_metrics::{Comparison, Counts, Predictions, Profile, Resampling, UnitOutput, compare};
 
 const RESAMPLING: Resampling = Resampling { resamples: 2000, seed: 11 };
 
@@ -27,8 +27,11 @@ fn comparison(names: &[(&str, &[&str])]) -> Comparison {
 fn a_system_equals_itself() {
     let comparison = comparison(&[("one", &["offsets_a"]), ("other", &["offsets_a"])]);
     for difference in &comparison.differences[0].differences {
-        assert_eq!((difference.difference, difference.low, difference.high), (0.0, 0.0, 0.0));
-        assert_eq!((difference.p_bootstrap, difference.p_randomisation, difference.p_holm), (1.0, 1.0, 1.0));
+        assert_eq!((difference.difference, difference.low, difference.high), (Some(0.0), Some(0.0), Some(0.0)));
+        assert_eq!(
+            (difference.p_bootstrap, difference.p_randomisation, difference.p_holm),
+            (Some(1.0), Some(1.0), Some(1.0))
+        );
     }
     let [one, other] = &comparison.systems[..] else { panic!("two systems") };
     assert_eq!(one.scores, other.scores);
@@ -42,13 +45,13 @@ fn the_better_system_is_found() {
     let comparison = comparison(&[("a", &["offsets_a"]), ("b", &["offsets_b"])]);
     let difference = &comparison.differences[0].differences[0];
     assert_eq!(difference.metric, "ner_f1");
-    let ner = |system: &str| comparison.estimate(system, "ner_f1").expect("the metric").value;
-    assert_eq!(difference.difference, ner("a") - ner("b"));
-    assert!(difference.difference > 0.0);
-    assert!(difference.p_bootstrap < 0.05, "{difference:?}");
+    let ner = |system: &str| comparison.estimate(system, "ner_f1").expect("the metric").value.expect("a figure");
+    assert_eq!(difference.difference, Some(ner("a") - ner("b")));
+    assert!(ner("a") > ner("b"));
+    assert!(difference.p_bootstrap.is_some_and(|p| p < 0.05), "{difference:?}");
     assert!(difference.p_holm >= difference.p_randomisation);
     // With six documents, no randomisation test can fall below 2 / 2^6.
-    assert!(difference.p_randomisation > 0.02, "{difference:?}");
+    assert!(difference.p_randomisation.is_some_and(|p| p > 0.02), "{difference:?}");
 }
 
 /// With six documents all 64 swaps can be tried: the sampled p-values must be near the exact ones.
@@ -71,11 +74,12 @@ fn randomisation_approaches_the_exact_test() {
                     second[column] += u64::from(y[column]);
                 }
             }
-            metric.measure.value(&a.layout, &first) - metric.measure.value(&a.layout, &second)
+            let value = |row: &[u64]| metric.measure.value(&a.layout, row).unwrap_or(f64::NAN);
+            value(&first) - value(&second)
         };
         let observed = difference(0).abs();
         let extreme = (0..64).filter(|&swaps| difference(swaps).abs() >= observed - 1e-12).count();
-        let found = sampled.differences[0].differences[position].p_randomisation;
+        let found = sampled.differences[0].differences[position].p_randomisation.expect("a test");
         // Five standard errors of 2000 rounds.
         let exact = extreme as f64 / 64.0;
         assert!((found - exact).abs() < 0.056, "{}: {found} is far from {exact}", metric.key);
@@ -86,13 +90,13 @@ fn randomisation_approaches_the_exact_test() {
 fn seeds_are_pooled_and_their_spread_is_told() {
     let both = comparison(&[("s", &["offsets_a", "offsets_b"])]);
     let single = comparison(&[("a", &["offsets_a"]), ("b", &["offsets_b"])]);
-    let value = |system: &str| single.estimate(system, "ner_f1").expect("the metric").value;
+    let value = |system: &str| single.estimate(system, "ner_f1").expect("the metric").value.expect("a figure");
     let estimate = both.estimate("s", "ner_f1").expect("the metric");
-    assert_eq!(estimate.per_run, [value("a"), value("b")]);
-    assert!((estimate.mean - f64::midpoint(value("a"), value("b"))).abs() < 1e-12);
+    assert_eq!(estimate.per_run, [Some(value("a")), Some(value("b"))]);
+    assert!((estimate.mean.expect("a mean") - f64::midpoint(value("a"), value("b"))).abs() < 1e-12);
     let sd = (value("a") - value("b")).abs() / 2_f64.sqrt();
     assert!((estimate.sd.expect("two runs") - sd).abs() < 1e-12);
-    assert!(estimate.value > value("b") && estimate.value < value("a"));
+    assert!(estimate.value.is_some_and(|pooled| pooled > value("b") && pooled < value("a")));
 }
 
 #[test]
@@ -134,4 +138,78 @@ fn every_profile_names_its_metrics_once() {
         assert_eq!(names.len(), comparison.metrics.len());
         assert_eq!(comparison.systems[0].scores.len(), comparison.metrics.len());
     }
+}
+
+/// The counts of raw answers, one for each document of gold.
+fn of_answers(answer: impl Fn(usize) -> &'static str, documents: usize) -> Counts {
+    let ontology = common::scierc_ontology();
+    let gold = common::read_gold(&common::fixture("gold.jsonl"), &ontology);
+    let gold = &gold[..documents];
+    let outputs: Vec<UnitOutput> = (0..)
+        .zip(gold)
+        .map(|(index, document)| UnitOutput {
+            doc_key: document.key.clone(),
+            sent: None,
+            output: answer(index).to_owned(),
+        })
+        .collect();
+    let mut predictions = Predictions::from_outputs(&outputs, "answers").expect("valid lines");
+    common::count_documents(gold, &mut predictions, &ontology).expect("predictions that fit")
+}
+
+const EMPTY: &str = r#"{"entities": [], "relations": []}"#;
+const ABSENT: &str = r#"{"entities": [{"id": "e1", "text": "nowhere", "label": "Task"}], "relations": []}"#;
+
+#[test]
+fn rates_over_nothing_are_none_and_tested_against_nothing() {
+    let silent = ("silent".to_owned(), vec![of_answers(|_| EMPTY, 4)]);
+    let speaking = ("speaking".to_owned(), vec![of_answers(|_| ABSENT, 4)]);
+    let comparison = compare(&[silent, speaking], Profile::Default, RESAMPLING).expect("systems that fit together");
+    let [silent, speaking] = &comparison.systems[..] else { panic!("two systems") };
+    assert_eq!((silent.extracts, speaking.extracts), (false, true));
+    let ungrounded = comparison.metrics.iter().position(|metric| metric.key == "ungrounded").expect("the metric");
+    let estimate = &silent.scores[ungrounded];
+    assert_eq!((estimate.value, estimate.low, estimate.high, estimate.mean), (None, None, None, None));
+    assert_eq!(estimate.per_run, [None]);
+    assert_eq!(speaking.scores[ungrounded].value, Some(1.0));
+    let difference = &comparison.differences[0].differences[ungrounded];
+    assert_eq!((difference.difference, difference.low, difference.p_holm), (None, None, None));
+    // What has no figure is in no family of tests.
+    assert!(comparison.differences[0].differences.iter().any(|difference| difference.p_holm.is_some()));
+    // Nothing found of something is 0 and not nothing.
+    assert_eq!(comparison.estimate("silent", "ner_f1").expect("the metric").value, Some(0.0));
+    assert_eq!(comparison.estimate("silent", "label_accuracy").expect("the metric").value, None);
+    let text = serde_json::to_string(&comparison).expect("plain data");
+    assert_eq!(serde_json::from_str::<Comparison>(&text).expect("the same form"), comparison);
+}
+
+#[test]
+fn a_rate_that_some_resamples_lack_has_an_interval_of_the_others() {
+    let system = ("one".to_owned(), vec![of_answers(|index| if index == 0 { ABSENT } else { EMPTY }, 5)]);
+    let comparison = compare(&[system], Profile::Default, RESAMPLING).expect("a system");
+    let estimate = comparison.estimate("one", "ungrounded").expect("the metric");
+    assert_eq!((estimate.value, estimate.low, estimate.high), (Some(1.0), Some(1.0), Some(1.0)));
+}
+
+#[test]
+fn one_document_and_no_resamples_give_figures_alone() {
+    let none = Resampling { resamples: 0, ..RESAMPLING };
+    for (documents, resampling) in [(1, RESAMPLING), (4, none), (1, none)] {
+        let systems: Vec<_> = ["a", "b"].map(|name| (name.to_owned(), vec![of_answers(|_| ABSENT, documents)])).into();
+        let comparison = compare(&systems, Profile::Default, resampling).expect("systems that fit together");
+        assert!(comparison.without_intervals().is_some());
+        for estimate in comparison.systems.iter().flat_map(|system| &system.scores) {
+            assert_eq!((estimate.low, estimate.high), (None, None));
+        }
+        assert_eq!(comparison.estimate("a", "ungrounded").expect("the metric").value, Some(1.0));
+        for difference in &comparison.differences[0].differences {
+            let tests = (difference.low, difference.p_bootstrap, difference.p_randomisation, difference.p_holm);
+            assert_eq!(tests, (None, None, None, None));
+        }
+        let text = serde_json::to_string(&comparison).expect("plain data");
+        assert!(!text.contains("NaN"));
+        assert_eq!(serde_json::from_str::<Comparison>(&text).expect("the same form"), comparison);
+    }
+    let several = compare(&[("a".into(), vec![of_answers(|_| ABSENT, 4)])], Profile::Default, RESAMPLING);
+    assert_eq!(several.expect("a system").without_intervals(), None);
 }

@@ -64,27 +64,27 @@ fn gold_against_itself_is_one() {
         let counts = common::count_documents(&gold, &mut predictions, &ontology).expect("gold fits itself");
         evaluations.push(Evaluation::of(&counts));
     }
-    let one = |scores: Scores| assert_eq!((scores.p, scores.r, scores.f1), (1.0, 1.0, 1.0));
+    let one = |scores: Scores| assert_eq!((scores.p, scores.r, scores.f1), (Some(1.0), Some(1.0), Some(1.0)));
     for evaluation in evaluations {
         let set = &evaluation.set;
         for labelled in [&set.ner, &set.rel, &set.rel_plus, &set.rel_symmetric, &set.rel_plus_symmetric] {
             one(labelled.micro);
-            assert_eq!(labelled.macro_mean, Prf { p: 1.0, r: 1.0, f1: 1.0 });
+            assert_eq!(labelled.macro_mean, Prf { p: Some(1.0), r: Some(1.0), f1: Some(1.0) });
         }
         for scores in [set.span, set.undirected_unlabelled_pair, evaluation.relaxed_strict, evaluation.list.rel_plus] {
             one(scores);
         }
         one(set.rel_symmetric_doubled.micro);
         one(evaluation.label_multiset_per_document);
-        assert_eq!(set.label_given_span.accuracy, 1.0);
+        assert_eq!(set.label_given_span.accuracy, Some(1.0));
         assert!(evaluation.notes.is_empty());
         if let Some(raw) = evaluation.raw {
             let validity = raw.validity;
             assert_eq!(
                 [validity.json_valid, validity.schema_valid, validity.refs_valid, validity.fully_grounded],
-                [1.0; 4]
+                [Some(1.0); 4]
             );
-            assert_eq!(raw.grounding.hallucination_not_token_aligned, 0.0);
+            assert_eq!(raw.grounding.hallucination_not_token_aligned, Some(0.0));
             assert!(raw.faults.is_empty());
         }
     }
@@ -102,10 +102,10 @@ fn a_missing_document_counts_as_empty_and_is_noted() {
     let evaluation = Evaluation::of(&counts);
     let all: usize = gold.iter().map(|document| document.mentions.len()).sum();
     assert_eq!(evaluation.set.ner.micro.gold, all as u64);
-    assert_eq!(evaluation.set.ner.micro.p, 1.0);
+    assert_eq!(evaluation.set.ner.micro.p, Some(1.0));
     assert_eq!(evaluation.units, 13);
     let raw = evaluation.raw.expect("raw output");
-    assert_eq!(raw.validity.json_valid, 10.0 / 13.0);
+    assert_eq!(raw.validity.json_valid, Some(10.0 / 13.0));
     assert_eq!(evaluation.notes.len(), 2);
     assert!(evaluation.notes[0].contains("kiln"), "{:?}", evaluation.notes);
 }
@@ -223,7 +223,7 @@ fn subtypes_are_scored_alone_and_with_their_label() {
     assert_eq!(matched(&both.per_label["Partnership/request"]), (1, 3, 1));
     let accuracy = evaluation.set.subtype_given_label.expect("sub-labels");
     assert_eq!((accuracy.correct, accuracy.total), (1, 2));
-    assert_eq!(evaluation.raw.expect("raw output").validity.fully_grounded, 1.0);
+    assert_eq!(evaluation.raw.expect("raw output").validity.fully_grounded, Some(1.0));
 }
 
 proptest! {

@@ -155,10 +155,10 @@ fn rates_and_tables() {
     let used = RelationLabelId(0).index();
     assert_eq!(modes.relation_confusion(&ontology)[used][3], 1);
     assert_eq!(modes.relation_confusion(&ontology)[used][used], 1);
-    let rates: Vec<(ModeKind, f64)> = modes.modes.iter().map(|mode| (mode.kind, modes.rate(mode))).collect();
+    let rates: Vec<(ModeKind, Option<f64>)> = modes.modes.iter().map(|mode| (mode.kind, modes.rate(mode))).collect();
     assert_eq!(
         rates,
-        [(ModeKind::LabelConfusion, 0.5), (ModeKind::SpuriousEntity, 0.5), (ModeKind::RelationConfusion, 0.5)]
+        [ModeKind::LabelConfusion, ModeKind::SpuriousEntity, ModeKind::RelationConfusion].map(|kind| (kind, Some(0.5)))
     );
     assert_eq!(modes.by_entity_label(ModeKind::SpuriousEntity, &ontology)[usize::from(TASK)], 1);
     let file = serde_json::to_string(&modes).expect("plain data");

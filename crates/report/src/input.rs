@@ -130,7 +130,10 @@ pub struct SystemRow {
     /// What part it plays.
     #[serde(default)]
     pub kind: SystemKind,
-    /// One value for each metric; `None` where it was not measured.
+    /// Whether it extracted nothing at all: then it is the best at nothing.
+    #[serde(default)]
+    pub silent: bool,
+    /// One value for each metric; `None` where it was not measured, or is a rate over nothing.
     pub scores: Vec<Option<Estimate>>,
 }
 

@@ -10,6 +10,7 @@ mod input;
 mod metrics_log;
 mod table;
 mod tensorboard;
+mod text;
 mod write;
 
 pub use error::ReportError;
@@ -21,4 +22,5 @@ pub use input::{
 pub use metrics_log::{LoggedRecords, MetricsLog, Record, damaged_path, read_metrics};
 pub use table::{Alignment, Format, Table};
 pub use tensorboard::{EventWriter, Scalar, masked_crc32c};
+pub use text::{printable, printable_json};
 pub use write::write_report;

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::printable;
+
 /// How the cells of a column stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,7 +107,7 @@ impl Table {
 
     /// A pipe table.
     pub fn markdown(&self) -> String {
-        let escape = |cell: &String| cell.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ");
+        let escape = |cell: &String| escape_markdown(&one_line(cell));
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = line(self.header.iter().map(escape).collect());
         let rule = (0..self.header.len()).map(|column| match self.align(column) {
@@ -125,7 +127,7 @@ impl Table {
             .map(|column| if self.align(column) == Alignment::Left { 'l' } else { 'r' })
             .collect();
         let line = |row: &Vec<String>| {
-            let cells: Vec<String> = row.iter().map(|cell| escape_latex(cell)).collect();
+            let cells: Vec<String> = row.iter().map(|cell| escape_latex(&one_line(cell))).collect();
             format!("{} \\\\\n", cells.join(" & "))
         };
         let mut out = format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n", line(&self.header));
@@ -139,10 +141,11 @@ impl Table {
     /// Comma-separated values.
     pub fn csv(&self) -> String {
         let quote = |cell: &String| {
+            let cell = printable(cell);
             if cell.contains(['"', ',', '\n', '\r']) {
                 format!("\"{}\"", cell.replace('"', "\"\""))
             } else {
-                cell.clone()
+                cell.into_owned()
             }
         };
         let mut out = String::new();
@@ -160,9 +163,10 @@ impl Table {
     /// Header and rows on one line each, decimal columns padded on the right so that their points
     /// stand under each other.
     fn aligned_cells(&self) -> Vec<Vec<String>> {
-        let one_line = |cell: &String| cell.replace(['\n', '\r', '\t'], " ");
-        let mut cells: Vec<Vec<String>> =
-            std::iter::once(&self.header).chain(&self.rows).map(|row| row.iter().map(one_line).collect()).collect();
+        let mut cells: Vec<Vec<String>> = std::iter::once(&self.header)
+            .chain(&self.rows)
+            .map(|row| row.iter().map(|cell| one_line(cell)).collect())
+            .collect();
         for column in (0..self.header.len()).filter(|&column| self.align(column) == Alignment::Decimal) {
             let decimals = |cell: &str| cell.find('.').map_or(0, |point| cell[point..].width());
             let most = cells[1..].iter().map(|row| decimals(&row[column])).max().unwrap_or(0);
@@ -220,10 +224,44 @@ fn pad(cell: &str, width: usize, alignment: Alignment) -> String {
     if alignment == Alignment::Left { format!("{cell}{blanks}") } else { format!("{blanks}{cell}") }
 }
 
+/// A cell without line ends and with nothing in it that a terminal would obey.
+fn one_line(cell: &str) -> String {
+    printable(&cell.replace(['\n', '\r', '\t'], " ")).into_owned()
+}
+
+/// Text that Markdown takes as text, also where it looks like emphasis, code, a link or a tag.
+fn escape_markdown(cell: &str) -> String {
+    let mut out = String::with_capacity(cell.len());
+    let mut rest = cell.chars().peekable();
+    let mut before = ' ';
+    while let Some(character) = rest.next() {
+        let special = match character {
+            '\\' | '|' | '`' | '*' | '_' | '<' => true,
+            '(' => before == ']',
+            '&' => rest.peek().is_some_and(|next| next.is_ascii_alphanumeric() || *next == '#'),
+            _ => false,
+        };
+        if special {
+            out.push('\\');
+        }
+        out.push(character);
+        before = character;
+    }
+    out
+}
+
 fn escape_latex(cell: &str) -> String {
     let mut out = String::with_capacity(cell.len());
+    let mut before = None;
     for character in cell.chars() {
         match character {
+            // After the end of a row, these would be read as an option of it.
+            '[' | '*' if before.is_none() => {
+                let _ = write!(out, "{{{character}}}");
+            }
+            // Two hyphens would become a dash.
+            '-' if before == Some('-') => out.push_str("{}-"),
+            '`' => out.push_str("\\textasciigrave{}"),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => {
                 let _ = write!(out, "\\{character}");
             }
@@ -234,9 +272,9 @@ fn escape_latex(cell: &str) -> String {
             '>' => out.push_str("\\textgreater{}"),
             '±' => out.push_str("$\\pm$"),
             '−' => out.push_str("$-$"),
-            '\n' | '\r' => out.push(' '),
             other => out.push(other),
         }
+        before = Some(character);
     }
     out
 }

@@ -5,7 +5,7 @@ mod sample;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use tabpo_report::{Contrast, ReportInput, Verdict, html, write_report};
+use tabpo_report::{Comparison, Contrast, Estimate, MetricColumn, ReportInput, SystemRow, Verdict, html, write_report};
 
 /// The text of a page, one line for each run of text between tags.
 fn text(page: &str) -> String {
@@ -82,6 +82,60 @@ fn values_that_are_not_numbers_break_nothing() {
     for attribute in ["cx=\"NaN", "x=\"NaN", "points=\"NaN", "inf"] {
         assert!(!page.split("</style>").nth(1).unwrap().contains(attribute), "{attribute}");
     }
+}
+
+/// The cells of the table of scores that are in bold.
+fn bold(page: &str) -> Vec<&str> {
+    let table = page.split("<table class=\"scores\">").nth(1).unwrap().split("</table>").next().unwrap();
+    table.split("<strong>").skip(1).map(|rest| rest.split("</strong>").next().unwrap()).collect()
+}
+
+fn compared(figures: &[(bool, Option<f64>)], lower_is_better: bool) -> String {
+    let row = |(index, &(silent, value)): (usize, &(bool, Option<f64>))| SystemRow {
+        name: format!("s{index}"),
+        silent,
+        scores: vec![value.map(|value| Estimate { value, interval: Some((value, value)), deviation: None })],
+        ..SystemRow::default()
+    };
+    let comparison = Comparison {
+        metrics: vec![MetricColumn { name: "m".into(), lower_is_better, ..MetricColumn::default() }],
+        systems: figures.iter().enumerate().map(row).collect(),
+        ..Comparison::default()
+    };
+    html::page(&ReportInput { comparison: Some(comparison), ..ReportInput::default() })
+}
+
+#[test]
+fn what_extracts_nothing_is_the_best_at_nothing() {
+    let page = compared(&[(true, None), (false, Some(0.25)), (false, Some(0.5))], true);
+    assert_eq!(bold(&page), ["25.0"]);
+    assert!(page.contains("<span class=\"hint\">–</span>"));
+    // Every answer is valid where every answer is empty.
+    assert_eq!(bold(&compared(&[(true, Some(1.0)), (false, Some(0.9)), (false, Some(0.8))], false)), ["90.0"]);
+    assert_eq!(bold(&compared(&[(true, Some(1.0)), (false, Some(1.0))], false)), Vec::<&str>::new());
+    assert_eq!(bold(&compared(&[(true, Some(0.3)), (true, Some(0.2))], false)), Vec::<&str>::new());
+}
+
+#[test]
+fn equal_figures_are_not_the_best_and_have_a_sensible_axis() {
+    for value in [0.0, 1.0] {
+        let page = compared(&[(false, Some(value)), (false, Some(value))], false);
+        assert!(bold(&page).is_empty() && !page.contains("Bold:"));
+        let ticks: Vec<&str> =
+            page.split("text-anchor=\"middle\">").skip(1).map(|t| t.split('<').next().unwrap()).collect();
+        assert!(!ticks.is_empty() && !ticks.contains(&"100.0") | (value == 1.0), "{ticks:?}");
+        assert!(!ticks.contains(&"−100.0") && !ticks.contains(&"200.0"), "{ticks:?}");
+    }
+}
+
+#[test]
+fn nothing_turns_the_direction_of_the_page() {
+    let mut value = serde_json::to_value(sample::sample()).unwrap();
+    fill(&mut value, "\u{1b}]0;x\u{7}\u{202e}\u{2067}\u{9b}\r");
+    let page = html::page(&serde_json::from_value(value).unwrap());
+    let obeyed = |c: char| c != '\n' && c != '\t' && c.is_control() || ['\u{202e}', '\u{2067}'].contains(&c);
+    assert_eq!(page.chars().find(|&character| obeyed(character)), None);
+    assert!(page.contains("\\u{1b}]0;x\\u{7}\\u{202e}"));
 }
 
 #[test]

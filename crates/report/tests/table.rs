@@ -45,9 +45,32 @@ fn markdown_latex_and_csv_escape_their_own_signs() {
     let latex = table.render(Format::Latex);
     assert!(latex.starts_with("\\begin{tabular}{lrr}\n\\toprule\n"), "{latex}");
     assert!(latex.contains("TAB-PO | released \\& more & 7.25 & 12 \\\\"), "{latex}");
+    let mut odd = Table::new([("[first]", Alignment::Left), ("n", Alignment::Left)]);
+    odd.push(["*a_b* `c` <b> [x](y) &lt; ~", "a--b"]);
+    assert!(odd.render(Format::Markdown).contains("| \\*a\\_b\\* \\`c\\` \\<b> [x]\\(y) \\&lt; ~ | a--b |"));
+    let latex = odd.render(Format::Latex);
+    assert!(latex.contains("\n{[}first] & n"), "{latex}");
+    assert!(latex.contains("{*}a\\_b* \\textasciigrave{}c\\textasciigrave{} \\textless{}b\\textgreater{}"), "{latex}");
+    assert!(latex.contains("a-{}-b \\\\"), "{latex}");
     let mut quoted = Table::new([("a", Alignment::Left), ("b", Alignment::Left)]);
     quoted.push(["x,y", "say \"so\""]);
     assert_eq!(quoted.render(Format::Csv), "a,b\n\"x,y\",\"say \"\"so\"\"\"\n");
+}
+
+#[test]
+fn controls_reach_no_format() {
+    let mut table = Table::new([("na\u{202e}me", Alignment::Left), ("n", Alignment::Right)]);
+    table.push(["\u{1b}[31mred\r\u{7f}\u{9b}", "1"]);
+    table.push(["plain", "2"]);
+    for format in [Format::Plain, Format::Markdown, Format::Latex, Format::Csv] {
+        let text = table.render(format);
+        assert!(!text.contains(|c: char| c != '\n' && c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert!(text.contains("1b") && text.contains("31mred"), "{text}");
+    }
+    // Columns stand under each other as they are shown.
+    let plain = table.render(Format::Plain);
+    let widths: Vec<usize> = plain.lines().map(str::len).collect();
+    assert!(widths.iter().all(|width| *width == widths[0]), "{plain}");
 }
 
 #[test]

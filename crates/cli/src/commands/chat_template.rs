@@ -35,7 +35,7 @@ pub fn run(arguments: &ChatTemplateArgs, _context: &Context) -> Result<(), CliEr
     let conversation = Conversation::read(&arguments.messages)?;
     let template = conversation.template(&arguments.model, &tokenizer, arguments.template.as_deref())?;
     let text = template.render(&conversation.messages, arguments.add_generation_prompt, now()).or_input()?;
-    output::print(&text)
+    output::print_exact(&text)
 }
 
 /// A conversation with what its template is told beside the messages: tools, documents, variables.

@@ -43,6 +43,9 @@ pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     }
     let score = &arguments.score;
     let comparison = compare(&systems, score.profile, score.resampling()).or_input()?;
+    if let Some(reason) = comparison.without_intervals() {
+        context.warn(format!("no intervals and no p-values: {reason}"));
+    }
     if score.json {
         return output::print_json(&comparison);
     }
@@ -109,7 +112,7 @@ fn spread(comparison: &Comparison) -> Table {
     for system in &comparison.systems {
         let cells = system.scores.iter().map(|score| {
             let sd = score.sd.map_or(String::new(), |sd| format!(" ({})", tables::percent(sd)));
-            format!("{}{sd}", tables::percent(score.mean))
+            format!("{}{sd}", tables::percent_or_dash(score.mean))
         });
         table.push([system.name.clone()].into_iter().chain(cells));
     }
@@ -126,15 +129,20 @@ fn differences(comparison: &Comparison, pair: &PairDifferences) -> Table {
         ("p (randomisation)".to_owned(), Alignment::Right),
         ("p (Holm)".to_owned(), Alignment::Right),
     ]);
+    let dash = || tables::DASH.to_owned();
     let signed = |fraction: f64| format!("{:+.1}", 100.0 * fraction);
+    let p_value = |p: Option<f64>| p.map_or_else(dash, |p| format!("{p:.4}"));
     for (metric, difference) in comparison.metrics.iter().zip(&pair.differences) {
         table.push([
             metric.title.clone(),
-            signed(difference.difference),
-            format!("{} to {}", signed(difference.low), signed(difference.high)),
-            format!("{:.4}", difference.p_bootstrap),
-            format!("{:.4}", difference.p_randomisation),
-            format!("{:.4}", difference.p_holm),
+            difference.difference.map_or_else(dash, signed),
+            difference
+                .low
+                .zip(difference.high)
+                .map_or_else(dash, |(low, high)| format!("{} to {}", signed(low), signed(high))),
+            p_value(difference.p_bootstrap),
+            p_value(difference.p_randomisation),
+            p_value(difference.p_holm),
         ]);
     }
     table

@@ -19,5 +19,5 @@ pub struct CompletionsArgs {
 pub fn run(arguments: &CompletionsArgs, _context: &Context) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), "tabpo", &mut script);
-    output::print(&String::from_utf8_lossy(&script))
+    output::print_exact(&String::from_utf8_lossy(&script))
 }

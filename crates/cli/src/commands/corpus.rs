@@ -15,6 +15,8 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
+    tables::DASH,
+    writing,
 };
 
 /// Arguments of `tabpo corpus`.
@@ -52,7 +54,7 @@ struct StatsArgs {
 struct ConvertArgs {
     /// The corpus: a file, or a directory of brat files
     input: PathBuf,
-    /// The file to write, or the directory for brat
+    /// The file to write (`-`: standard output), or the directory for brat
     output: PathBuf,
     #[command(flatten)]
     ontology: OntologyOption,
@@ -156,7 +158,8 @@ fn as_text(numbers: &Statistics) -> String {
         ("relations per sentence", &numbers.relations_per_sentence),
         ("tokens per mention", &numbers.mention_length),
     ] {
-        means.push([name.to_owned(), format!("{:.2}", distribution.mean), distribution.max.to_string()]);
+        let mean = distribution.mean.map_or_else(|| DASH.to_owned(), |mean| format!("{mean:.2}"));
+        means.push([name.to_owned(), mean, distribution.max.to_string()]);
     }
     let mut tables = vec![totals, means, counts("Entity label", &numbers.mentions_by_label)];
     if !numbers.mentions_by_subtype.is_empty() {
@@ -172,14 +175,18 @@ fn counts(title: &str, labels: &[LabelCount]) -> Table {
     let total: u64 = labels.iter().map(|label| label.count).sum();
     let mut table = Table::new([(title, Alignment::Left), ("Count", Alignment::Right), ("Share", Alignment::Right)]);
     for label in labels {
-        let share = if total == 0 { 0.0 } else { label.count as f64 / total as f64 };
-        table.push([label.label.clone(), label.count.to_string(), format!("{:.1} %", 100.0 * share)]);
+        let share = 100.0 * label.count as f64 / total as f64;
+        let share = if total == 0 { DASH.to_owned() } else { format!("{share:.1} %") };
+        table.push([label.label.clone(), label.count.to_string(), share]);
     }
     table
 }
 
 fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     let ontology = arguments.ontology.load()?;
+    if arguments.to == Format::Brat {
+        writing::check_folder(&arguments.output)?;
+    }
     let loaded = tabpo_corpus::read(&arguments.input, arguments.from, &ontology).or_input()?;
     let lost = tabpo_corpus::write(&arguments.output, arguments.to, &loaded.documents, &ontology).or_input()?;
     say_notes(&arguments.input, "reading", &loaded.notes, context);
@@ -190,9 +197,10 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
             notes.iter().map(|(note, count)| (note.to_string(), count.into())).collect()
         };
         let notes = json!({"documents": documents, "reading": as_map(&loaded.notes), "writing": as_map(&lost)});
-        return output::print_json(&notes);
+        return output::print_json_beside(&arguments.output, &notes);
     }
-    output::print_line(format!("{documents} documents written to {}", arguments.output.display()))
+    let done = format!("{documents} documents written to {}\n", arguments.output.display());
+    output::print_beside(&arguments.output, &done)
 }
 
 fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
@@ -202,6 +210,7 @@ fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
 }
 
 fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
+    writing::check_folder(&arguments.directory)?;
     let corpus = synthetic::generate(&SyntheticConfig {
         seed: arguments.seed,
         sft: arguments.sft,

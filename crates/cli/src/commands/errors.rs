@@ -1,8 +1,7 @@
 //! `tabpo errors`: in which ways predictions are wrong.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use tabpo_corpus::write_file;
 use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
 use tabpo_metrics::{EvaluationError, Gold, Predictions};
 use tabpo_ontology::Ontology;
@@ -12,7 +11,8 @@ use super::scoring::{GoldArgs, Scoring, score};
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
 use crate::range;
-use crate::tables::{percent, shorten};
+use crate::tables::{percent_or_dash, shorten};
+use crate::writing;
 
 /// Arguments of `tabpo errors`.
 #[derive(clap::Args)]
@@ -55,16 +55,24 @@ pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let measuring = Measuring { examples: arguments.examples };
     let modes = score(&measuring, &arguments.gold, &ontology, &arguments.pred, context)?;
-    let mut text = serde_json::to_string_pretty(&modes).expect("error modes are plain data");
-    text.push('\n');
-    if let Some(out) = &arguments.out {
-        write_file(out, text.as_bytes()).or_failed()?;
+    for note in &modes.notes {
+        context.warn(format!("{}: {note}", arguments.pred.display()));
+    }
+    let out = arguments.out.as_deref();
+    if let Some(out) = out {
+        let mut text = serde_json::to_vec_pretty(&modes).expect("error modes are plain data");
+        text.push(b'\n');
+        let mut file = writing::create(out)?;
+        writing::add(&mut file, &text, out)?;
+        writing::finish(file, out)?;
         context.say(format!("written to {}", out.display()));
     }
+    // Without a file, the rest is not beside anything.
+    let beside = out.unwrap_or(Path::new(""));
     if arguments.json {
-        return output::print(&text);
+        return output::print_json_beside(beside, &modes);
     }
-    output::print(&format!("{}\n{}", kinds(&modes).plain(None), commonest(&modes).plain(None)))
+    output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(None), commonest(&modes).plain(None)))
 }
 
 /// How often each kind was seen.
@@ -104,7 +112,7 @@ fn commonest(modes: &ErrorModes) -> Table {
             name(&mode.gold, &mode.gold_subtype),
             name(&mode.predicted, &mode.predicted_subtype),
             mode.count.to_string(),
-            percent(modes.rate(mode)),
+            percent_or_dash(modes.rate(mode)),
             shorten(&example),
         ]);
     }

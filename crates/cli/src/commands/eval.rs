@@ -10,7 +10,7 @@ use tabpo_report::{Alignment, Format, Table};
 use super::scoring::{GoldArgs, ScoreArgs, count_file};
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
-use crate::tables::percent;
+use crate::tables::{DASH, percent_or_dash};
 
 /// Arguments of `tabpo eval`.
 #[derive(clap::Args)]
@@ -32,6 +32,9 @@ pub fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliError> {
     let systems = [("predictions".to_owned(), vec![counts])];
     let score = &arguments.score;
     let comparison = compare(&systems, score.profile, score.resampling()).or_input()?;
+    if let Some(reason) = comparison.without_intervals() {
+        context.warn(format!("no intervals: {reason}"));
+    }
     let counts = &systems[0].1[0];
     if score.json {
         let mut value = serde_json::to_value(&evaluation).expect("scores are plain data");
@@ -71,13 +74,16 @@ fn headline(counts: &Counts, metrics: &[Metric], comparison: &Comparison) -> Tab
             Measure::MacroF1(family) => Some(Prf::macro_mean(&counts.layout, &row, family)),
             Measure::Share(..) => None,
         };
-        let part = |part: fn(&Prf) -> f64| prf.as_ref().map_or(String::new(), |prf| percent(part(prf)));
+        let part = |part: fn(&Prf) -> Option<f64>| prf.as_ref().map_or(String::new(), |prf| percent_or_dash(part(prf)));
         table.push([
             metric.title.to_owned(),
             part(|prf| prf.p),
             part(|prf| prf.r),
-            percent(estimate.value),
-            format!("{} - {}", percent(estimate.low), percent(estimate.high)),
+            percent_or_dash(estimate.value),
+            match (estimate.low, estimate.high) {
+                (None, _) | (_, None) => DASH.to_owned(),
+                (low, high) => format!("{} - {}", percent_or_dash(low), percent_or_dash(high)),
+            },
         ]);
     }
     table
@@ -95,9 +101,9 @@ fn per_label(counts: &Counts, metric: &Metric) -> Option<Table> {
         let triple @ Triple { matched, predicted, gold } = counts.layout.triple(&row, family, slot);
         if predicted + gold > 0 {
             let Prf { p, r, f1 } = Prf::of(triple);
-            let cells =
-                [percent(p), percent(r), percent(f1), matched.to_string(), predicted.to_string(), gold.to_string()];
-            table.push([name.clone()].into_iter().chain(cells));
+            let figures = [p, r, f1].map(percent_or_dash);
+            let counts = [matched, predicted, gold].map(|count| count.to_string());
+            table.push([name.clone()].into_iter().chain(figures).chain(counts));
         }
     }
     Some(table)

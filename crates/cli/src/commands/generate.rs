@@ -99,6 +99,6 @@ pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError>
             log_probs: completion.log_probs,
         })
     } else {
-        output::print_line(text)
+        output::print_exact(&format!("{text}\n"))
     }
 }

@@ -8,6 +8,7 @@ use tabpo_engine::{Lora, Model, SaveOptions, StoredType, verify_export};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
+    writing::check_folder,
 };
 
 /// Arguments of `tabpo merge`.
@@ -37,6 +38,7 @@ enum Dtype {
 
 /// Writes the merged folder, reloads it and compares logits.
 pub fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
+    check_folder(&arguments.out)?;
     let model = Model::<f32>::open(&arguments.model).or_input()?;
     let lora = Lora::open(&arguments.adapter, &model.config).or_input()?;
     if same_folder(&arguments.model, &arguments.out) {

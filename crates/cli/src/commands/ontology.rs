@@ -57,7 +57,11 @@ pub fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliError> {
         }
         Action::Prompt(FileArgs { file, json }) => {
             let prompt = Ontology::read(&file).or_input()?.prompt();
-            if json { output::print_json(&json!({"prompt": prompt})) } else { output::print_line(prompt) }
+            if json {
+                output::print_json(&json!({"prompt": prompt}))
+            } else {
+                output::print_exact(&format!("{prompt}\n"))
+            }
         }
         Action::Import(arguments) => import(&arguments, context),
     }
@@ -134,5 +138,5 @@ fn import(FileArgs { file, json }: &FileArgs, context: &Context) -> Result<(), C
     for note in &import.notes {
         context.say(note);
     }
-    if *json { output::print_json(&as_json(&import.ontology)) } else { output::print(&import.ontology.to_toml()) }
+    if *json { output::print_json(&as_json(&import.ontology)) } else { output::print_exact(&import.ontology.to_toml()) }
 }

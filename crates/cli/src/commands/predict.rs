@@ -37,7 +37,7 @@ pub struct PredictArgs {
     /// The documents, in any corpus format
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// The prediction file to write: JSON lines of doc_key, sent and output
+    /// The prediction file to write: JSON lines of doc_key, sent and output; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// What one prompt shows: sentence or document

@@ -147,7 +147,11 @@ pub fn run_remote(
     }
     let statistics = answer_documents(job, &settings, context)?;
     context.say(format!("{}: {} answers", job.out.display(), statistics.prompts));
-    if json { output::print_json(&statistics) } else { output::print(&table(&statistics, &settings)?.plain(None)) }
+    if json {
+        output::print_json_beside(job.out, &statistics)
+    } else {
+        output::print_beside(job.out, &table(&statistics, &settings)?.plain(None))
+    }
 }
 
 fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) -> Result<(), CliError> {

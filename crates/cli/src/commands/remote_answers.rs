@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;
-use tabpo_corpus::{Document, Level, Unit, write_file};
+use tabpo_corpus::{Document, Level, Unit};
 use tabpo_ontology::Ontology;
 use tabpo_remote::{
     Demonstrations, Ending, Endpoint, Extraction, ModelPrice, Outcome, Place, PriceTable, Prompt, PromptBuilder,
@@ -16,6 +16,7 @@ use super::remote_notes::{notes, rows};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
+    writing,
 };
 
 /// Documents to answer.
@@ -79,6 +80,8 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
     let prompts = prompts(job, settings)?;
     let price = price(settings)?;
     let mut cache = open_cache(job, context)?;
+    // Before anything is paid for: whether the answers can be written at all.
+    let mut file = writing::create(job.out)?;
     let mut progress = context.progress(job.name, prompts.len() as u64);
     let stop = context.interrupt_flag();
     let ask = if settings.batch { extract_in_batches } else { extract };
@@ -96,7 +99,9 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
     let extraction = result.map_err(|error| explained(error, &endpoint, settings, job))?;
     finished(&extraction, job)?;
     let mut statistics = extraction.statistics.clone();
-    write_file(job.out, &lines(&prompts, &extraction, settings, job.ontology, &mut statistics)).or_failed()?;
+    let lines = lines(&prompts, &extraction, settings, job.ontology, &mut statistics);
+    writing::add(&mut file, &lines, job.out)?;
+    writing::finish(file, job.out)?;
     for note in notes(&statistics, &extraction.answers, settings, job.section) {
         context.warn(format!("{}: {note}", job.name));
     }

@@ -53,9 +53,9 @@ impl ScoreArgs {
 
 fn profile(name: &str) -> Result<Profile, String> {
     let names = Profile::ALL.map(Profile::name);
-    Profile::named(name).ok_or_else(|| match tabpo_ontology::nearest(name, names) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("valid: {}", names.join(", ")),
+    Profile::named(name).ok_or_else(|| {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("valid: {}", names.join(", "))
     })
 }
 

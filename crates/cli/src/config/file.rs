@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{RunConfig, check::check};
+use super::{RunConfig, check::check, messages};
 use crate::error::CliError;
 
 /// Reads a configuration file and applies `key.path=value` replacements. Paths in the file are
 /// taken relative to the file's folder, paths given with `--set` relative to the working directory.
 /// `memory_gb` takes the place of every training section's.
 pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Result<RunConfig, CliError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| CliError::input(format!("cannot read the configuration {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| messages::unreadable(path, &error))?;
+    if let Some(error) = messages::missing(path, &text) {
+        return Err(error);
+    }
     // Checked as written first, so that an error can point at a line of the file.
     let plain: RunConfig =
-        toml::from_str(&text).map_err(|error| file_error(path, &text, error.span(), error.message()))?;
+        toml::from_str(&text).map_err(|error| messages::in_file(path, &text, error.span(), error.message()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut config = plain;
     resolve_paths(&mut config, folder);
@@ -30,28 +32,6 @@ pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Res
     }
     check(&config)?;
     Ok(config)
-}
-
-fn file_error(path: &Path, text: &str, span: Option<std::ops::Range<usize>>, message: &str) -> CliError {
-    let place = span.map_or_else(String::new, |span| {
-        let before = &text[..span.start.min(text.len())];
-        let line = before.matches('\n').count() + 1;
-        let content = text.lines().nth(line - 1).unwrap_or_default();
-        format!(":{line}: `{}`", content.trim())
-    });
-    let error = CliError::input(format!("{}{place}: {message}", path.display()));
-    match nearest_in(message) {
-        Some(name) => error.with_hint(format!("did you mean `{name}`?")),
-        None => error,
-    }
-}
-
-/// Serde's messages list what was expected ("unknown field `stpes`, expected one of `steps`, ..."):
-/// the nearest of them to the first quoted word.
-fn nearest_in(message: &str) -> Option<&str> {
-    let (head, expected) = message.split_once("expected")?;
-    let found = head.split('`').nth(1)?;
-    tabpo_ontology::nearest(found, expected.split('`').skip(1).step_by(2))
 }
 
 /// Applies one `key.path=value`; the value is TOML, or a bare string where it isn't.
@@ -85,13 +65,8 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
         .as_table_mut()
         .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
     table.insert((*last).to_owned(), value);
-    let config = root.try_into().map_err(|error: toml::de::Error| {
-        let mistake = CliError::input(format!("--set {replacement}: {}", error.message()));
-        match nearest_in(error.message()) {
-            Some(name) => mistake.with_hint(format!("did you mean `{name}`?")),
-            None => mistake,
-        }
-    })?;
+    let config =
+        root.try_into().map_err(|error: toml::de::Error| messages::in_replacement(replacement, error.message()))?;
     writable(&config)?;
     Ok(config)
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod file;
+mod messages;
 pub mod names;
 mod sections;
 

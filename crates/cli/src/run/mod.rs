@@ -1,5 +1,6 @@
 //! `tabpo run`: the stages of a run in order, each skipped where it is up to date.
 
+mod answers;
 mod comparison;
 mod directory;
 mod examples;

@@ -93,7 +93,10 @@ impl Run<'_> {
         let mut facts = vec![fact("Ontology", self.ontology.name.clone()), fact("Model", model)];
         for (name, documents) in self.splits.named() {
             let sentences: usize = documents.iter().map(|document| document.sentences.len()).sum();
-            facts.push(fact(&format!("{name} split"), format!("{} documents, {sentences} sentences", documents.len())));
+            facts.push(fact(
+                &format!("{name} split"),
+                format!("{}, {}", counted(documents.len(), "document"), counted(sentences, "sentence")),
+            ));
         }
         let mut training = Vec::new();
         for (system, runs) in systems.iter().zip(trained) {
@@ -153,7 +156,7 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
         _ => SystemKind::System,
     };
     let estimate = |score: &tabpo_metrics::comparison::Estimate| {
-        Some(Estimate { value: score.value, interval: Some((score.low, score.high)), deviation: score.sd })
+        Some(Estimate { value: score.value?, interval: score.low.zip(score.high), deviation: score.sd })
     };
     let title = |key: &str| {
         let named = from.metrics.iter().find(|metric| metric.key == key);
@@ -172,24 +175,29 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
             continue;
         }
         for difference in &pair.differences {
-            let ends = [sign * difference.low, sign * difference.high];
+            // What was not tested is no contrast.
+            let (Some(value), Some(p_adjusted)) = (difference.difference, difference.p_holm) else { continue };
+            let ends = difference.low.zip(difference.high).map(|(low, high)| (sign * low, sign * high));
             contrasts.push(Contrast {
                 system: system.clone(),
                 control: control.clone(),
                 metric: title(&difference.metric),
-                difference: sign * difference.difference,
-                interval: Some((ends[0].min(ends[1]), ends[0].max(ends[1]))),
-                p_adjusted: difference.p_holm,
+                difference: sign * value,
+                interval: ends.map(|(one, other)| (one.min(other), one.max(other))),
+                p_adjusted,
             });
         }
     }
     Comparison {
-        scope: format!("test split, {documents} documents"),
-        method: format!(
-            "95 % percentile intervals of {} bootstrap resamples of the documents; two-sided p-values of approximate \
-             randomisation, Holm-adjusted over the metrics of a pair",
-            from.resamples
-        ),
+        scope: format!("test split, {}", counted(documents, "document")),
+        method: match from.without_intervals() {
+            Some(reason) => format!("No intervals and no p-values: {reason}."),
+            None => format!(
+                "95 % percentile intervals of {} bootstrap resamples of the documents; two-sided p-values of \
+                 approximate randomisation, Holm-adjusted over the metrics of a pair",
+                from.resamples
+            ),
+        },
         alpha: ALPHA,
         metrics: from
             .metrics
@@ -206,6 +214,7 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
             .map(|system| SystemRow {
                 name: system.name.clone(),
                 kind: kind(&system.name),
+                silent: !system.extracts,
                 scores: system.scores.iter().map(estimate).collect(),
             })
             .collect(),
@@ -213,8 +222,13 @@ fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) 
     }
 }
 
+/// `1 document`, `2 documents`.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// F1 and support by label.
-type ByLabel = BTreeMap<String, (f64, u64)>;
+type ByLabel = BTreeMap<String, (Option<f64>, u64)>;
 
 /// F1 by label from the evaluations' JSON form.
 fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
@@ -222,9 +236,10 @@ fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
     let tables = families.into_iter().map(|(title, family)| {
         let scores = |evaluation: &serde_json::Value| -> ByLabel {
             let per_label = evaluation["set"][family]["per_label"].as_object();
-            let each = per_label.into_iter().flatten().map(|(label, score)| {
-                (label.clone(), (score["f1"].as_f64().unwrap_or(0.0), score["gold"].as_u64().unwrap_or(0)))
-            });
+            let each = per_label
+                .into_iter()
+                .flatten()
+                .map(|(label, score)| (label.clone(), (score["f1"].as_f64(), score["gold"].as_u64().unwrap_or(0))));
             each.collect()
         };
         let systems: Vec<(String, ByLabel)> =
@@ -234,7 +249,7 @@ fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
             let count = support.entry(label).or_default();
             *count = (*count).max(*gold);
         }
-        let f1 = |scores: &ByLabel| support.keys().map(|label| scores.get(*label).map(|s| s.0)).collect();
+        let f1 = |scores: &ByLabel| support.keys().map(|label| scores.get(*label).and_then(|score| score.0)).collect();
         LabelScores {
             title: title.to_owned(),
             labels: support.keys().map(|label| (*label).clone()).collect(),
@@ -292,7 +307,7 @@ impl Last {
         Self { steps, final_erosion }
     }
 
-    /// The mean of a figure over the last steps, for each role; 0 where the role did not occur.
+    /// The mean of a figure over the last steps, for each role; a step without the role counts 0.
     fn mean(&self, figure: impl Fn(&RoleSummary) -> f64) -> Vec<f64> {
         let mean = |role| {
             let sum: f64 = self.steps.iter().filter_map(|step| step.get(&role)).map(&figure).sum();
@@ -306,7 +321,10 @@ impl Last {
     }
 
     fn change(&self, name: &str) -> RoleChange {
-        let values = |figure: fn(&RoleSummary) -> f64| self.mean(figure).into_iter().map(Some).collect();
+        let occurs = |role| self.steps.iter().any(|step| step.contains_key(&role));
+        let values = |figure: fn(&RoleSummary) -> f64| {
+            Role::ALL.into_iter().zip(self.mean(figure)).map(|(role, mean)| occurs(role).then_some(mean)).collect()
+        };
         RoleChange {
             name: name.to_owned(),
             roles: role_names(),

@@ -3,8 +3,8 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    fs::File,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
     Artefact, Part, Run, Trained,
-    directory::write_atomically,
+    answers::Answers,
     folder_digest,
     inputs::{Key, PredictionInputs, StageInputs},
     policy::{PolicyFolder, Voice},
@@ -128,40 +128,32 @@ impl Prediction<'_> {
     pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &Context) -> Result<(), CliError> {
         let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
         let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
-        let partial = path.with_extension(format!("{id}.partial"));
-        let mut done = read_whole_lines(&partial)?;
-        // Whole chunks only, because a draw depends on the chunk and the position in it.
-        done.truncate(done.len().min(units.len()) / CHUNK * CHUNK);
-        if !done.is_empty() {
-            context.say(format!("{}: goes on after {} of {} units", self.name, done.len(), units.len()));
+        let (mut answers, mut done) = Answers::open(path, id, CHUNK, units.len())?;
+        if done > 0 {
+            context.say(format!("{}: goes on after {done} of {} units", self.name, units.len()));
         }
-        rewrite(&partial, &done)?;
-        let mut file = OpenOptions::new().append(true).open(&partial).or_failed()?;
         let model = Answering::open(self)?;
         let mut progress = context.progress(self.name, units.len() as u64);
-        for chunk in units[done.len()..].chunks(CHUNK) {
+        for chunk in units[done..].chunks(CHUNK) {
             if context.interrupted() {
                 progress.finish();
-                return Err(CliError::interrupted(format!(
-                    "stopped after {} of {} units, which are saved",
-                    done.len(),
-                    units.len()
-                ))
-                .with_hint("the same command goes on from here"));
+                let stopped = format!("stopped after {done} of {} units", units.len());
+                return Err(if answers.are_kept() {
+                    CliError::interrupted(format!("{stopped}, which are saved"))
+                        .with_hint("the same command goes on from here")
+                } else {
+                    CliError::interrupted(stopped)
+                });
             }
-            let before = done.len() as u64;
-            let outputs = model.answer(chunk, before, |count| progress.update(before + count as u64, ""))?;
+            let outputs = model.answer(chunk, done as u64, |count| progress.update((done + count) as u64, ""))?;
             for (unit, output) in chunk.iter().zip(outputs) {
-                let line = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
-                let mut text = serde_json::to_vec(&line).expect("a prediction is plain data");
-                text.push(b'\n');
-                file.write_all(&text).or_failed()?;
-                done.push(line);
+                answers.add(&UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output })?;
             }
+            done += chunk.len();
+            answers.flush()?;
         }
         progress.finish();
-        file.sync_all().or_failed()?;
-        fs::rename(&partial, path).or_failed()
+        answers.finish()
     }
 }
 
@@ -175,25 +167,6 @@ pub fn read(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
 /// The answers of a prediction file by document and sentence.
 pub fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, CliError> {
     Ok(read(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
-}
-
-/// The lines of a file that were written whole; a kill can cut off the last one.
-fn read_whole_lines(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).or_failed(),
-    };
-    Ok(text.split(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect())
-}
-
-fn rewrite(path: &Path, lines: &[UnitOutput]) -> Result<(), CliError> {
-    let mut text = Vec::new();
-    for line in lines {
-        serde_json::to_writer(&mut text, line).expect("a prediction is plain data");
-        text.push(b'\n');
-    }
-    write_atomically(path, &text)
 }
 
 /// A model ready to answer.

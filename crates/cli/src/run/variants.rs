@@ -112,7 +112,9 @@ impl Run<'_> {
             let row = counts.table.pooled();
             let metrics = Profile::Default.metrics(&counts.layout, true);
             let wanted = metrics.iter().filter(|metric| ["ner_f1", "rel_f1"].contains(&metric.key));
-            let sum: f64 = wanted.map(|metric| metric.measure.value(&counts.layout, &row)).sum();
+            // A rate over nothing speaks for no learning rate.
+            let value = |metric: &tabpo_metrics::Metric| metric.measure.value(&counts.layout, &row).unwrap_or(0.0);
+            let sum: f64 = wanted.map(value).sum();
             if best.is_none_or(|(highest, _)| sum > highest) {
                 best = Some((sum, variant.learning_rate));
             }

@@ -9,7 +9,7 @@ use super::{ErrorMode, ErrorModes, Example, Exposure, ModeKind};
 use crate::error::EvaluationError;
 use crate::gold::Gold;
 use crate::prediction::Predictions;
-use crate::scan::{DocumentUnits, scan};
+use crate::scan::{Coverage, DocumentUnits, scan};
 
 /// How many examples of each mode [`measure`] keeps.
 pub const EXAMPLES: usize = 5;
@@ -52,7 +52,7 @@ pub fn measure_with_examples(
             }
         },
     )?;
-    Ok(collector.finish(coverage.documents as u64))
+    Ok(collector.finish(&coverage))
 }
 
 /// What tells entries of [`ErrorModes::modes`] apart.
@@ -101,7 +101,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn finish(self, documents: u64) -> ErrorModes {
+    fn finish(self, coverage: &Coverage) -> ErrorModes {
         let ontology = self.ontology;
         let exposure = |(label, tallies): (String, Tallies)| Exposure {
             label,
@@ -140,8 +140,9 @@ impl<'a> Collector<'a> {
         ErrorModes {
             version: ErrorModes::VERSION,
             ontology: ontology.name.clone(),
-            documents,
+            documents: coverage.documents as u64,
             units: self.units,
+            notes: coverage.notes(),
             modes: modes.collect(),
             entities: entity_names.zip(self.entities).map(exposure).collect(),
             relations: relation_names.zip(self.relations).map(exposure).collect(),

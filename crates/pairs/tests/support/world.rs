@@ -206,6 +206,7 @@ fn random_errors(random: &mut ChaCha8Rng, ontology: &Ontology) -> ErrorModes {
         ontology: ontology.name.clone(),
         documents: 1,
         units: 1,
+        notes: vec![],
         entities: vec![],
         relations: vec![],
         modes,

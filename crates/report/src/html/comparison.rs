@@ -42,14 +42,16 @@ fn scores(comparison: &Comparison) -> Markup {
                         tr class=(kind_class(system.kind)) {
                             th scope="row" { (system.name) (kind_tag(system.kind)) }
                             @for (column, metric) in comparison.metrics.iter().enumerate() {
-                                td.number { (score_cell(system, column, metric, best[column])) }
+                                td.number { (score_cell(system, column, metric, best[column].filter(|_| !system.silent))) }
                             }
                         }
                     }
                 }
             }
         }
-        p.note { "Bold: the best value of a column, which need not be distinguishable from the next." }
+        @if best.iter().any(Option::is_some) {
+            p.note { "Bold: the best value of a column, which need not be distinguishable from the next." }
+        }
     }
 }
 
@@ -62,11 +64,16 @@ fn score_cell(system: &SystemRow, column: usize, metric: &MetricColumn, best: Op
     }
 }
 
+/// The best value of the systems that extract something, where there is a worse one or one of a system
+/// that does not.
 fn best_value(comparison: &Comparison, column: usize) -> Option<f64> {
-    let values = comparison.systems.iter().filter_map(|system| system.scores.get(column).copied().flatten());
-    let values = values.map(|estimate| estimate.value).filter(|value| !value.is_nan());
+    let value = |system: &SystemRow| system.scores.get(column).copied().flatten().map(|estimate| estimate.value);
+    let all: Vec<f64> = comparison.systems.iter().filter_map(value).filter(|value| !value.is_nan()).collect();
+    let speaking = comparison.systems.iter().filter(|system| !system.silent);
+    let values = speaking.filter_map(value).filter(|value| !value.is_nan());
     let lower_is_better = comparison.metrics[column].lower_is_better;
-    values.reduce(|best, value| if lower_is_better { best.min(value) } else { best.max(value) })
+    let best = values.reduce(|best, value| if lower_is_better { best.min(value) } else { best.max(value) })?;
+    all.iter().any(|value| *value != best).then_some(best)
 }
 
 /// One sentence for each metric and control, so that nobody has to read it off the table.

@@ -59,7 +59,10 @@ fn heat_cell(confusion: &Confusion, row: usize, column: usize) -> Markup {
     // The square root keeps rare confusions visible beside a full diagonal.
     html! {
         td class=(class) style={ "--v:" (format!("{:.3}", share.sqrt())) }
-            title={ (gold) " as " (predicted) ": " (count) " of " (total) " (" (format::fixed(share * 100.0, 1)) " %)" } {
+            title={
+                (gold) " as " (predicted) ": " (count) " of " (total)
+                @if total > 0 { " (" (format::fixed(share * 100.0, 1)) " %)" }
+            } {
             @if count > 0 { (format::count(count)) }
         }
     }

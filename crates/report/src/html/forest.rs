@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::chart::{Scale, ticks};
 use super::format;
-use crate::{Comparison, Estimate, SystemKind, SystemRow};
+use crate::{Comparison, Estimate, ScoreUnit, SystemKind, SystemRow};
 
 const WIDTH: f64 = 540.0;
 const LABELS: f64 = 190.0;
@@ -15,11 +15,13 @@ const BOTTOM: f64 = 26.0;
 /// One panel for each metric on which at least one system has an interval.
 pub(super) fn panels(comparison: &Comparison) -> Markup {
     let controls = comparison.systems.iter().any(|system| system.kind == SystemKind::Control);
+    let shown = |column: &usize| rows(comparison, *column).iter().any(|(_, estimate)| estimate.interval.is_some());
+    let columns: Vec<usize> = (0..comparison.metrics.len()).filter(shown).collect();
     html! {
-        div.panels {
-            @for (column, metric) in comparison.metrics.iter().enumerate() {
-                @let rows = rows(comparison, column);
-                @if rows.iter().any(|(_, estimate)| estimate.interval.is_some()) {
+        @if !columns.is_empty() {
+            div.panels {
+                @for &column in &columns {
+                    @let (metric, rows) = (&comparison.metrics[column], rows(comparison, column));
                     figure {
                         figcaption { (metric.name) @if metric.lower_is_better { " (lower is better)" } }
                         (panel(comparison, column, &rows))
@@ -27,7 +29,7 @@ pub(super) fn panels(comparison: &Comparison) -> Markup {
                 }
             }
         }
-        @if controls { p.note { "Dashed: the best control. Coloured: the systems under test." } }
+        @if controls && !columns.is_empty() { p.note { "Dashed: the best control. Coloured: the systems under test." } }
     }
 }
 
@@ -42,11 +44,12 @@ fn panel(comparison: &Comparison, column: usize, rows: &[(&SystemRow, Estimate)]
     let ends = |estimate: &Estimate| estimate.interval.unwrap_or((estimate.value, estimate.value));
     let low = rows.iter().map(|(_, estimate)| ends(estimate).0.min(estimate.value)).fold(f64::INFINITY, f64::min);
     let high = rows.iter().map(|(_, estimate)| ends(estimate).1.max(estimate.value)).fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = if high > low { (low, high) } else { around(low, metric.unit) };
     let scale = Scale::padded(low, high, LABELS, WIDTH - 10.0);
     let foot = TOP + ROW * rows.len() as f64;
     let best_control = rows
         .iter()
-        .filter(|(system, _)| system.kind == SystemKind::Control)
+        .filter(|(system, _)| system.kind == SystemKind::Control && !system.silent)
         .map(|(_, estimate)| estimate.value)
         .reduce(|best, value| if metric.lower_is_better { best.min(value) } else { best.max(value) });
     html! {
@@ -74,6 +77,17 @@ fn panel(comparison: &Comparison, column: usize, rows: &[(&SystemRow, Estimate)]
                 }
             }
         }
+    }
+}
+
+/// Ends of an axis for systems that all have one value: a tenth wide, and for shares not below 0.
+fn around(value: f64, unit: ScoreUnit) -> (f64, f64) {
+    match unit {
+        ScoreUnit::Percent => {
+            let low = (value - 0.05).max(0.0);
+            (low, low + 0.1)
+        }
+        ScoreUnit::Number => (value, value),
     }
 }
 

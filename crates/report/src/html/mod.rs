@@ -1,7 +1,7 @@
 //! The report as one self-contained HTML page: no external resource, readable offline, in light and
 //! dark and on paper.
 //!
-//! Markup is written with `maud`, which escapes every value; the style sheet and the short script
+//! Markup is written with `maud`, which escapes every value, and control characters are shown; the style sheet and the short script
 //! for leafing through pairs are the only text that is put in as it is, and both are constants.
 
 mod chart;
@@ -16,7 +16,7 @@ mod run;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::ReportInput;
+use crate::{ReportInput, printable};
 
 const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
@@ -64,7 +64,8 @@ pub fn page(input: &ReportInput) -> String {
             }
         }
     };
-    markup.into_string()
+    // Text that would turn the direction of what follows is no markup, and is shown like elsewhere.
+    printable(&markup.into_string()).into_owned()
 }
 
 fn sections(input: &ReportInput) -> Vec<Section> {

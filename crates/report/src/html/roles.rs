@@ -23,6 +23,7 @@ pub(super) fn gradients(shares: &RoleShares) -> Markup {
                     tr {
                         th scope="row" { (objective.name) }
                         td {
+                            @if !objective.shares.iter().any(|share| *share > 0.0) { span.hint { "–" } }
                             div.stack {
                                 @for (index, (role, share)) in shares.roles.iter().zip(&objective.shares).enumerate() {
                                     @if *share > 0.0 {

@@ -9,7 +9,11 @@ use crate::{Fact, RemoteSystem, RunSummary};
 pub(super) fn tiles(summary: &RunSummary) -> Markup {
     html! {
         @if !summary.facts.is_empty() {
-            dl.tiles { @for fact in &summary.facts { div { dt { (fact.name) } dd { (fact.value) } } } }
+            dl.tiles {
+                @for fact in summary.facts.iter().filter(|fact| !fact.value.is_empty()) {
+                    div { dt { (fact.name) } dd { (fact.value) } }
+                }
+            }
         }
     }
 }

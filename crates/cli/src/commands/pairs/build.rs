@@ -17,13 +17,14 @@ use tabpo_pairs::{
 };
 use tabpo_report::{Alignment, Table};
 
-use super::{create, finish, open, read_errors};
+use super::{open, read_errors};
 use crate::{
     commands::parse_level,
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
     tables::percent,
+    writing::{create, finish},
 };
 
 /// How kinds, patterns and modes come to their shares, for `--help`.
@@ -58,7 +59,7 @@ pub struct BuildArgs {
     /// Where all randomness comes from
     #[arg(long, value_name = "S")]
     seed: u64,
-    /// The pair file to write
+    /// The pair file to write; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Who proposes edits: pattern, mode, on-policy, random, with shares if wanted
@@ -94,7 +95,11 @@ pub struct BuildArgs {
 /// Runs the command.
 pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
-    let rates = ModeRates::new(&read_errors(&arguments.errors)?, &ontology, ModeRates::SMOOTHING)
+    let errors = read_errors(&arguments.errors)?;
+    for note in &errors.notes {
+        context.warn(format!("{}: {note}", arguments.errors.display()));
+    }
+    let rates = ModeRates::new(&errors, &ontology, ModeRates::SMOOTHING)
         .or_input()
         .map_err(|error| error.context(format!("{} does not fit the ontology", arguments.errors.display())))?;
     let patterns = match &arguments.patterns {
@@ -119,7 +124,12 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     let started = Instant::now();
     let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
     let mut out = create(&arguments.out)?;
-    let own = |unit: &Unit| answers.remove(&(unit.document.key.clone(), unit.sentence)).unwrap_or_default();
+    let mut unanswered = 0_u64;
+    let own = |unit: &Unit| {
+        let own = answers.remove(&(unit.document.key.clone(), unit.sentence));
+        unanswered += u64::from(own.is_none());
+        own.unwrap_or_default()
+    };
     let sink = |record: PairRecord| {
         if context.interrupted() {
             return Err(CliError::interrupted("no pairs were written"));
@@ -155,10 +165,17 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     if summary.short > 0 {
         context.warn(format!("{} of {} examples have fewer negatives than asked for", summary.short, summary.examples));
     }
+    if let (Some(path), 1..) = (&arguments.on_policy, unanswered) {
+        context.warn(format!("{}: {unanswered} of {} examples have no answer", path.display(), summary.examples));
+    }
     if !answers.is_empty() {
         context.warn(format!("{} answers belong to no example of {}", answers.len(), arguments.data.display()));
     }
-    if arguments.json { output::print_json(&summary) } else { output::print(&summary_text(&summary)) }
+    if arguments.json {
+        output::print_json_beside(&arguments.out, &summary)
+    } else {
+        output::print_beside(&arguments.out, &summary_text(&summary))
+    }
 }
 
 fn parse_weighting(name: &str) -> Result<Weighting, String> {

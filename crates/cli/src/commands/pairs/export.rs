@@ -5,10 +5,11 @@ use std::{io::Write, path::PathBuf};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{ExportFormat, export};
 
-use super::{create, finish, read_pairs};
+use super::read_pairs;
 use crate::{
     error::{CliError, ResultExt},
     output,
+    writing::{create, finish},
 };
 
 /// Arguments of `tabpo pairs export`.
@@ -44,7 +45,7 @@ pub fn run(arguments: &ExportArgs) -> Result<(), CliError> {
     match &arguments.out {
         None => {
             for line in lines {
-                output::print_line(line?.to_string())?;
+                output::print_json_line(&line?)?;
             }
             Ok(())
         }

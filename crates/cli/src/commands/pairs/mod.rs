@@ -9,7 +9,6 @@ mod stats;
 
 use std::{fs::File, io::BufReader, path::Path};
 
-use tabpo_files::Replacement;
 use tabpo_metrics::ErrorModes;
 use tabpo_pairs::PairRecord;
 
@@ -70,22 +69,4 @@ fn read_errors(path: &Path) -> Result<ErrorModes, CliError> {
         return Err(wrong(format!("version {} of the form, expected {}", errors.version, ErrorModes::VERSION)));
     }
     Ok(errors)
-}
-
-/// A file that gets its name when it is complete; an error says which one could not be written.
-fn create(path: &Path) -> Result<Replacement, CliError> {
-    let wrong = |error: std::io::Error| {
-        // Errors about temporary files name these, which nobody asked for.
-        let text = error.to_string();
-        let cause = text.split(" at path \"").next().unwrap_or(&text);
-        CliError::input(format!("cannot write {}: {cause}", path.display()))
-    };
-    if path.is_dir() {
-        return Err(wrong(std::io::ErrorKind::IsADirectory.into()));
-    }
-    Replacement::create(path).map_err(wrong)
-}
-
-fn finish(file: Replacement, path: &Path) -> Result<(), CliError> {
-    file.finish().or_failed().map_err(|error| error.context(format!("cannot write {}", path.display())))
 }

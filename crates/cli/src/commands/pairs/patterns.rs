@@ -115,8 +115,7 @@ fn find(file: &Path, ontology: &Path, data: &Path, level: Level, as_json: bool) 
     for (number, document) in (0u64..).zip(&documents) {
         for found in matcher.matches(document, level) {
             if as_json {
-                let line = serde_json::to_string(&found).expect("a match is plain data");
-                output::print_line(line)?;
+                output::print_json_line(&found)?;
                 continue;
             }
             let example = (number << 32) | u64::from(found.sent.unwrap_or(0));

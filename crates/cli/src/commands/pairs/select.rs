@@ -12,13 +12,14 @@ use tabpo_train::{
     reference_identity, tokenizer_digest,
 };
 
-use super::{create, finish, read_pairs};
+use super::read_pairs;
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
     run::{PolicyFolder, Voice},
     tables::percent,
+    writing::{create, finish},
 };
 
 /// Examples that are scored at a time.
@@ -47,7 +48,7 @@ pub struct SelectArgs {
     /// reference/log-probs.bin of a run
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
-    /// The pair file to write
+    /// The pair file to write; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Write what was kept as JSON
@@ -118,7 +119,11 @@ pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     }
     scorer.cache.sync().or_failed()?;
     finish(out, &arguments.out)?;
-    if arguments.json { output::print_json(&summary) } else { output::print(&text(&summary)) }
+    if arguments.json {
+        output::print_json_beside(&arguments.out, &summary)
+    } else {
+        output::print_beside(&arguments.out, &text(&summary))
+    }
 }
 
 /// The hardest pairs of an example with their margins, hardest first. Their weights are scaled so

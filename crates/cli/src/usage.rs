@@ -1,0 +1,183 @@
+//! Command lines that are wrong: what clap says, and what is right for those who come from other
+//! trainers.
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::output::{Lead, indented};
+
+/// Shows what is wrong with the command line, or the help or version that it asks for.
+pub fn show(error: &clap::Error, arguments: &[String]) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nothing can be said where this cannot be.
+        let _ = error.print();
+        return code;
+    }
+    let text = error.render().to_string();
+    let own = hint(error, arguments);
+    let (mut message, mut rest, mut tips) = (Vec::new(), Vec::new(), Vec::new());
+    for line in text.lines() {
+        let trimmed = line.trim_start();
+        if let Some(tip) = trimmed.strip_prefix("tip: ") {
+            // To take an unknown option for a value is hardly ever what was meant.
+            if own.is_none() && !tip.starts_with("to pass") {
+                tips.push(tip.to_owned());
+            }
+        } else if !rest.is_empty() || line.starts_with("Usage:") || line.starts_with("For more information") {
+            rest.push(line);
+        } else {
+            message.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    eprintln!("{} {}", Lead::Error.text(), indented(message.join("\n").trim_end()));
+    for tip in own.into_iter().chain(tips) {
+        eprintln!("{} {}", Lead::Hint.text(), indented(&tip));
+    }
+    if !rest.is_empty() {
+        eprintln!("\n{}", rest.join("\n").trim_end());
+    }
+    code
+}
+
+/// Commands that run a configuration.
+const RUNS: [&str; 4] = ["run", "sft", "train", "report"];
+
+/// What other trainers call a key of the configuration.
+const KEYS: [(&str, &[&str]); 21] = [
+    ("sft.epochs", &["epochs", "epoch", "num_train_epochs", "num_epochs", "n_epochs"]),
+    ("sft.steps", &["steps", "max_steps", "num_steps", "iters"]),
+    ("sft.learning_rate", &["learning_rate", "lr"]),
+    ("sft.batch_size", &["batch_size", "per_device_train_batch_size", "micro_batch_size", "train_batch_size"]),
+    ("sft.max_length", &["max_length", "max_seq_length", "cutoff_len", "sequence_len", "model_max_length"]),
+    ("sft.warmup", &["warmup", "warmup_ratio"]),
+    ("sft.weight_decay", &["weight_decay"]),
+    ("sft.clip", &["max_grad_norm", "grad_clip", "clip"]),
+    ("sft.schedule", &["lr_scheduler_type", "lr_scheduler", "schedule"]),
+    ("sft.checkpoint_every", &["save_steps", "checkpoint_every", "save_every"]),
+    ("run.seed", &["seed"]),
+    ("run.name", &["name", "run_name"]),
+    ("run.directory", &["output_dir", "output", "out", "o", "save_dir", "run_dir", "directory"]),
+    ("model.folder", &["model", "model_name_or_path", "base_model", "model_name", "model_path", "m"]),
+    ("model.compute", &["bf16", "fp16", "dtype", "torch_dtype", "precision"]),
+    ("adapter.rank", &["lora_r", "lora_rank", "rank", "r"]),
+    ("adapter.alpha", &["lora_alpha", "alpha"]),
+    ("adapter.dropout", &["lora_dropout"]),
+    ("data.train", &["data", "dataset", "dataset_name", "train_file", "train_data", "data_path"]),
+    ("preference.objectives", &["objective", "objectives", "loss_type", "loss", "pref_loss"]),
+    ("preference.seeds", &["seeds"]),
+];
+
+/// What is right instead of an option or a command that there is not.
+fn hint(error: &clap::Error, arguments: &[String]) -> Option<String> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let option = context(ContextKind::InvalidArg)?;
+            let command = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
+            option_hint(option, command.map_or("", String::as_str), arguments)
+        }
+        ErrorKind::InvalidSubcommand => command_hint(context(ContextKind::InvalidSubcommand)?),
+        _ => None,
+    }
+}
+
+fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<String> {
+    let name = option.split(['=', ' ']).next()?;
+    if !name.starts_with('-') {
+        return None;
+    }
+    let plain = name.trim_start_matches('-').to_lowercase().replace('-', "_");
+    let runs = RUNS.contains(&command);
+    if runs && let Some((key, _)) = KEYS.iter().find(|(_, names)| names.contains(&plain.as_str())) {
+        let value = value_of(name, arguments).unwrap_or("VALUE");
+        let value = match *key {
+            "preference.objectives" | "preference.seeds" if value != "VALUE" => format!("'{key}=[{value}]'"),
+            _ => format!("{key}={value}"),
+        };
+        let others = if key.starts_with("sft.") { " (preference.train. has the same keys)" } else { "" };
+        return Some(format!("options of a run are keys of its configuration: --set {value}{others}"));
+    }
+    let text = match plain.as_str() {
+        "config" | "c" | "config_file" => "the configuration is named without an option: tabpo run FILE.toml",
+        "resume" | "resume_from_checkpoint" | "auto_resume" | "continue" if runs => {
+            "a run resumes by itself: give the same command again"
+        }
+        "resume" | "continue" => "interrupted work resumes by itself: give the same command again",
+        "dry_run" | "n" if runs => {
+            "a run has no dry run: what is wrong with its input is found before it starts, and finished stages are \
+             skipped"
+        }
+        "dry_run" => "only `tabpo predict --endpoint URL` has a dry run",
+        "force" | "overwrite" | "overwrite_output_dir" | "f" if runs => {
+            "stages whose input changed run again by themselves; for a fresh start, name another directory with --set \
+             run.directory=DIR"
+        }
+        "force" | "overwrite" | "f" | "y" | "yes" => "files are replaced without asking, once the new one is complete",
+        "q" | "silent" | "s" => "the option is --quiet",
+        "v" | "vv" | "verbose" | "debug" | "log_level" => {
+            "there is no verbose mode: progress is shown unless --quiet is given; the version is -V"
+        }
+        "device" | "gpu" | "gpus" | "cuda" | "device_map" => {
+            "everything is computed on the CPU; --threads says with how many threads"
+        }
+        "workers" | "num_workers" | "jobs" | "j" | "t" | "num_proc" | "nproc" => "the option is --threads",
+        "output" | "out" | "o" | "output_file" => match command {
+            "corpus" => "the output is named without an option, after the input: tabpo corpus convert INPUT OUTPUT",
+            "eval" | "compare" | "ontology" | "generate" | "chat-template" => {
+                "the result goes to standard output: put `> FILE` after the command"
+            }
+            _ => "the option is --out",
+        },
+        "predictions" | "prediction" | "preds" | "p" => "the option is --pred",
+        "references" | "reference" | "labels" | "g" => "the option is --gold",
+        "checkpoint" | "lora" | "peft" | "lora_path" | "adapter_path" => "the option is --adapter",
+        "base_url" | "api_base" | "url" => "the option is --endpoint",
+        "api_key" => {
+            "keys are not given on the command line: put yours into the environment variable OPENAI_API_KEY, or name \
+             another one with --key-variable"
+        }
+        "max_tokens" | "max_length" | "max_new_token" => "the option is --max-new-tokens",
+        "set" => "only the commands that run a configuration have --set: run, sft, train, report",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// The value that an option was given, `--name value` or `--name=value`.
+fn value_of<'a>(name: &str, arguments: &'a [String]) -> Option<&'a str> {
+    arguments.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix(name)? {
+        "" => arguments.get(index + 1).map(String::as_str).filter(|value| !value.starts_with('-')),
+        rest => rest.strip_prefix('='),
+    })
+}
+
+fn command_hint(command: &str) -> Option<String> {
+    let text = match command.to_lowercase().as_str() {
+        "init" | "new" | "quickstart" | "config" | "setup" => {
+            "there is no such command: write a configuration after examples/quickstart.toml (a model from scratch) or \
+             examples/scierc.toml, then `tabpo run FILE.toml`"
+        }
+        "finetune" | "fine-tune" | "dpo" | "preference" | "align" | "orpo" | "rlhf" => {
+            "`tabpo train FILE.toml` trains the systems of a configuration, `tabpo sft FILE.toml` the fine-tuned model \
+             alone"
+        }
+        "evaluate" | "score" | "test" | "metrics" => "the command is `tabpo eval`",
+        "infer" | "inference" | "extract" | "annotate" => "the command is `tabpo predict`",
+        "chat" | "try" | "cli" | "complete" => "the command is `tabpo generate`",
+        "serve" | "api" | "deploy" | "vllm" => "`tabpo serve-config` shows how to serve a model",
+        "convert" => "the command is `tabpo corpus convert`",
+        "stats" | "count" | "preprocess" | "data" => "the command is `tabpo corpus stats`",
+        "check" | "validate" | "debug" => "`tabpo ontology check` and `tabpo corpus stats` check what a run reads",
+        "export" => "`tabpo pairs export` writes pairs for other trainers, `tabpo merge` a whole model",
+        "resume" | "continue" => "a run resumes by itself: `tabpo run FILE.toml` again",
+        "version" => "the version is `tabpo --version`",
+        "completion" | "autocomplete" => "the command is `tabpo completions`",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

@@ -1,0 +1,49 @@
+//! Why a file is not written although the system would let us.
+
+use std::io::{Error, ErrorKind};
+
+/// What is wrong with a place to write to. Comes inside the [`std::io::Error`] that a writer returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteRefusal {
+    /// Another process, or another part of this one, is writing the same file.
+    #[error("another process is writing it")]
+    Busy,
+    /// A folder stands where a file should be.
+    #[error("it is a folder, not a file")]
+    Folder,
+    /// Something that is no folder stands where a folder should be.
+    #[error("it is not a folder, and what is written is a folder of files")]
+    NoFolder,
+    /// Standard output was named, where a folder is written.
+    #[error("a folder of files cannot go to standard output")]
+    FolderToOutput,
+    /// The path has no name of a file.
+    #[error("it names no file")]
+    Nameless,
+    /// Links that lead to each other.
+    #[error("it is a link that leads nowhere but to itself")]
+    EndlessLink,
+    /// The reader of standard output went away (`tabpo ... | head`).
+    #[error("the reader of standard output is gone")]
+    ClosedOutput,
+}
+
+impl WriteRefusal {
+    /// The refusal inside an error of the system, if there is one.
+    pub fn within(error: &Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<WriteRefusal> for Error {
+    fn from(refusal: WriteRefusal) -> Self {
+        let kind = match refusal {
+            WriteRefusal::Busy => ErrorKind::ResourceBusy,
+            WriteRefusal::Folder | WriteRefusal::FolderToOutput => ErrorKind::IsADirectory,
+            WriteRefusal::NoFolder => ErrorKind::NotADirectory,
+            WriteRefusal::Nameless | WriteRefusal::EndlessLink => ErrorKind::InvalidInput,
+            WriteRefusal::ClosedOutput => ErrorKind::BrokenPipe,
+        };
+        Error::new(kind, refusal)
+    }
+}
