@@ -6,31 +6,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tabpo_files::{Claim, Replacement, Target};
+use tabpo_files::{Replacement, Target};
 use tabpo_metrics::UnitOutput;
 
+use super::directory::remove_if_there;
 use crate::{
     error::{CliError, ResultExt},
     writing::{self, cannot_write},
 };
 
-/// The answers of a job, written as they come: into a file beside the one that they will be, which a
-/// later try of the same job goes on with, or straight into a pipe or device.
+/// Hexadecimal digits of a line's digest in a partial file.
+const DIGEST: usize = 16;
+
+/// The answers of a job, written as they come.
+///
+/// The prediction file appears when the job is done. Until then every answer also stands in a partial
+/// file beside it, with a digest each, and a later try of the same job goes on with those that are
+/// sound. Answers to a pipe or device go there and nowhere else.
 pub struct Answers {
-    sink: Sink,
+    file: Replacement,
+    partial: Option<Partial>,
     /// The prediction file, as it was named.
     path: PathBuf,
 }
 
-enum Sink {
-    File {
-        /// Nobody else writes the same predictions as long as this lives.
-        _claim: Claim,
-        partial: PathBuf,
-        file: File,
-        place: PathBuf,
-    },
-    Stream(Replacement),
+struct Partial {
+    path: PathBuf,
+    file: File,
 }
 
 impl Answers {
@@ -41,72 +43,68 @@ impl Answers {
     }
 
     fn try_open(path: &Path, id: &str, chunk: usize, most: usize) -> io::Result<(Self, usize)> {
+        // Nobody else writes the same predictions as long as this lives.
+        let mut file = Replacement::create(path)?;
         let Target::File(place) = Target::of(path)? else {
-            let stream = Sink::Stream(Replacement::create(path)?);
-            return Ok((Self { sink: stream, path: path.to_owned() }, 0));
+            return Ok((Self { file, partial: None, path: path.to_owned() }, 0));
         };
-        let claim = Claim::of(&place)?;
         let partial = place.with_extension(format!("{id}.partial"));
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
+        let mut kept = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
         let text = fs::read(&partial)?;
-        let ends = whole_lines(&text);
+        let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').map_while(sound).collect();
         // Whole chunks only, because a draw depends on the chunk and the position in it.
-        let done = ends.len().min(most) / chunk * chunk;
-        let end = if done == 0 { 0 } else { ends[done - 1] };
-        file.set_len(end as u64)?;
-        file.seek(io::SeekFrom::End(0))?;
-        Ok((Self { sink: Sink::File { _claim: claim, partial, file, place }, path: path.to_owned() }, done))
+        let done = lines.len().min(most) / chunk * chunk;
+        for line in &lines[..done] {
+            file.write_all(line)?;
+        }
+        let length = lines[..done].iter().map(|line| DIGEST + 1 + line.len()).sum::<usize>();
+        kept.set_len(length as u64)?;
+        kept.seek(io::SeekFrom::End(0))?;
+        Ok((Self { file, partial: Some(Partial { path: partial, file: kept }), path: path.to_owned() }, done))
     }
 
     /// Whether a later try can go on with what is there.
     pub fn are_kept(&self) -> bool {
-        matches!(self.sink, Sink::File { .. })
+        self.partial.is_some()
     }
 
     /// Adds an answer.
     pub fn add(&mut self, answer: &UnitOutput) -> Result<(), CliError> {
         let mut line = serde_json::to_vec(answer).expect("a prediction is plain data");
         line.push(b'\n');
-        match &mut self.sink {
-            Sink::Stream(stream) => writing::add(stream, &line, &self.path),
-            Sink::File { file, .. } => {
-                file.write_all(&line).or_failed().map_err(|error| error.context(cannot_write(&self.path)))
-            }
+        writing::add(&mut self.file, &line, &self.path)?;
+        if let Some(partial) = &mut self.partial {
+            // One write of a whole line: a kill cuts at most the last one.
+            let marked = [digest(&line).as_bytes(), b" ", &line].concat();
+            partial.file.write_all(&marked).or_failed().map_err(|error| error.context(cannot_write(&self.path)))?;
         }
+        Ok(())
     }
 
     /// Hands on what a pipe's reader may wait for.
     pub fn flush(&mut self) -> Result<(), CliError> {
-        match &mut self.sink {
-            Sink::Stream(stream) => stream.flush().or_failed().map_err(|error| error.context(cannot_write(&self.path))),
-            Sink::File { .. } => Ok(()),
+        if self.partial.is_some() {
+            return Ok(());
         }
+        self.file.flush().or_failed().map_err(|error| error.context(cannot_write(&self.path)))
     }
 
     /// Gives the file its name.
     pub fn finish(self) -> Result<(), CliError> {
-        match self.sink {
-            Sink::Stream(stream) => writing::finish(stream, &self.path),
-            Sink::File { _claim, partial, file, place } => file
-                .sync_all()
-                .and_then(|()| fs::rename(&partial, &place))
-                .or_failed()
-                .map_err(|error| error.context(cannot_write(&self.path))),
-        }
+        writing::finish(self.file, &self.path)?;
+        self.partial.map_or(Ok(()), |partial| remove_if_there(&partial.path))
     }
 }
 
-/// The ends of the lines that were written whole, up to the first that was not; a kill can cut off the
-/// last one.
-fn whole_lines(text: &[u8]) -> Vec<usize> {
-    let mut end = 0;
-    text.split_inclusive(|&byte| byte == b'\n')
-        .take_while(|line| line.ends_with(b"\n") && serde_json::from_slice::<UnitOutput>(line).is_ok())
-        .map(|line| {
-            end += line.len();
-            end
-        })
-        .collect()
+/// The beginning of a line's digest, in hexadecimal.
+fn digest(line: &[u8]) -> String {
+    blake3::hash(line).to_hex()[..DIGEST].to_owned()
+}
+
+/// The answer in a line of a partial file, if the line is as it was written.
+fn sound(marked: &[u8]) -> Option<&[u8]> {
+    let (stated, line) = marked.split_at_checked(DIGEST + 1)?;
+    (stated == format!("{} ", digest(line)).as_bytes()).then_some(line)
 }
 
 #[cfg(test)]
@@ -130,8 +128,8 @@ mod tests {
         drop(answers);
         let partial = folder.path().join("out.id.partial");
         let mut text = fs::read(&partial).unwrap();
+        // The last line was cut off in the middle.
         text.truncate(text.len() - 3);
-        text.extend_from_slice(b"\n{\"doc_key\"");
         fs::write(&partial, &text).unwrap();
 
         // Another job does not go on with it.
@@ -149,6 +147,23 @@ mod tests {
             lines.lines().map(|line| serde_json::from_str::<UnitOutput>(line).unwrap().doc_key).collect();
         assert_eq!(keys, ["d0", "d1", "d2", "d3", "d4", "d5"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_answer_is_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut answers, _) = Answers::open(&path(&folder), "id", 1, 9).unwrap();
+        (0..4).for_each(|number| answers.add(&answer(number)).unwrap());
+        drop(answers);
+        let partial = folder.path().join("out.id.partial");
+        let text = fs::read(&partial).unwrap();
+        let line = text.len() / 4;
+        for position in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged[position] ^= 1;
+            fs::write(&partial, &damaged).unwrap();
+            assert_eq!(Answers::open(&path(&folder), "id", 1, 9).unwrap().1, position / line, "{position}");
+        }
     }
 
     #[test]

@@ -15,12 +15,16 @@ pub struct RunDirectory {
 
 impl RunDirectory {
     /// Creates the directory if needed and locks it, so that two runs never write to one place.
+    /// What a killed run left there half-written is removed.
     pub fn open(root: &Path) -> Result<Self, CliError> {
         fs::create_dir_all(root)
             .map_err(|error| CliError::input(format!("cannot create the run directory {}: {error}", root.display())))?;
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("run.lock")).or_failed()?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Ok(()) => {
+                tabpo_files::collect_leftovers(root).or_failed()?;
+                Ok(Self { root: root.to_owned(), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => {
                 Err(CliError::input(format!("another run is writing to {}", root.display()))
                     .with_hint("wait for it, or name another directory with --set run.directory=..."))

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
@@ -69,7 +69,8 @@ impl Run<'_> {
         let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.digests.ontology);
         let context = self.context;
         let done = self.ledger.stage(context, &name, &key, &[place.to_owned()], || {
-            prediction.write(&documents, &path, key.short(), context)
+            prediction.write(&documents, &path, key.short(), context)?;
+            remove_partial(&path)
         })?;
         Ok(Artefact { path, digest: done.digest() })
     }
@@ -155,6 +156,20 @@ impl Prediction<'_> {
         progress.finish();
         answers.finish()
     }
+}
+
+/// Removes what interrupted tries under other settings left of a prediction file of the run.
+fn remove_partial(path: &Path) -> Result<(), CliError> {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
+    for entry in fs::read_dir(folder).or_failed()? {
+        let place = entry.or_failed()?.path();
+        let is_partial = place.extension().is_some_and(|extension| extension == "partial");
+        let of_file = place.file_stem().is_some_and(|name| Path::new(name).file_stem() == Some(stem));
+        if is_partial && of_file {
+            fs::remove_file(&place).or_failed()?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a prediction file.
