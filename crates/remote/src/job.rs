@@ -57,11 +57,17 @@ impl<'a> Job<'a> {
         Ok(spent)
     }
 
-    /// The answers that the cache has.
+    /// The answers that the cache has, without the key: older versions kept it where an endpoint had
+    /// written it with escapes.
     pub(crate) fn collect(&self, cache: &mut ResponseCache) -> Result<Vec<Option<StoredAnswer>>, RemoteError> {
         let mut known: HashMap<Digest, Option<StoredAnswer>> = HashMap::new();
         for &index in &self.unique {
-            known.insert(self.digests[index], cache.get(&self.digests[index])?);
+            let answer = cache.get(&self.digests[index])?.map(|answer| StoredAnswer {
+                text: self.endpoint.redact(answer.text),
+                refusal: answer.refusal.map(|refusal| self.endpoint.redact(refusal)),
+                ..answer
+            });
+            known.insert(self.digests[index], answer);
         }
         Ok(self.digests.iter().map(|digest| known[digest].clone()).collect())
     }

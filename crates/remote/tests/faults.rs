@@ -171,6 +171,20 @@ fn the_key_is_blotted_out_in_every_form_and_place() {
 }
 
 #[test]
+fn a_key_that_a_cache_holds_from_before_does_not_come_out() {
+    let server = Server::start(|_: &Request| answer(&format!("sent {KEY} here")));
+    let directory = tempfile::tempdir().unwrap();
+    let mut cache = ResponseCache::open(directory.path()).unwrap();
+    // Without a key of its own the job cannot know what is one.
+    let endpoint = Endpoint::new(&server.url, "m", None).unwrap();
+    let stop = AtomicBool::new(false);
+    extract(&endpoint, &prompts(1), &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    drop(cache);
+    let done = run(&server, 1, &settings(), directory.path()).unwrap();
+    assert_eq!((done.answers[0].as_ref().unwrap().text.as_str(), server.total()), ("sent [key] here", 1));
+}
+
+#[test]
 fn a_damaged_answer_is_asked_for_again_and_the_others_are_not() {
     let server = Server::start(|request: &Request| answer(&format!("answer to {}", request.prompt())));
     let directory = tempfile::tempdir().unwrap();
