@@ -26,8 +26,7 @@ enum Sink {
     File {
         /// Nobody else writes the same predictions as long as this lives.
         _claim: Claim,
-        partial: PathBuf,
-        file: File,
+        partial: PartialFile,
         place: PathBuf,
     },
     Stream(Replacement),
@@ -47,15 +46,16 @@ impl Answers {
         };
         let claim = Claim::of(&place)?;
         let partial = place.with_extension(format!("{id}.partial"));
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
-        let text = fs::read(&partial)?;
-        let ends = whole_lines(&text);
+        let ends = match fs::read(&partial) {
+            Ok(text) => whole_lines(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
         // Whole chunks only, because a draw depends on the chunk and the position in it.
         let done = ends.len().min(most) / chunk * chunk;
         let end = if done == 0 { 0 } else { ends[done - 1] };
-        file.set_len(end as u64)?;
-        file.seek(io::SeekFrom::End(0))?;
-        Ok((Self { sink: Sink::File { _claim: claim, partial, file, place }, path: path.to_owned() }, done))
+        let file = PartialFile { path: partial, end: end as u64, file: None };
+        Ok((Self { sink: Sink::File { _claim: claim, partial: file, place }, path: path.to_owned() }, done))
     }
 
     /// Whether a later try can go on with what is there.
@@ -69,9 +69,11 @@ impl Answers {
         line.push(b'\n');
         match &mut self.sink {
             Sink::Stream(stream) => writing::add(stream, &line, &self.path),
-            Sink::File { file, .. } => {
-                file.write_all(&line).or_failed().map_err(|error| error.context(cannot_write(&self.path)))
-            }
+            Sink::File { partial, .. } => partial
+                .open()
+                .and_then(|mut file| file.write_all(&line))
+                .or_failed()
+                .map_err(|error| error.context(cannot_write(&self.path))),
         }
     }
 
@@ -87,11 +89,35 @@ impl Answers {
     pub fn finish(self) -> Result<(), CliError> {
         match self.sink {
             Sink::Stream(stream) => writing::finish(stream, &self.path),
-            Sink::File { _claim, partial, file, place } => file
-                .sync_all()
-                .and_then(|()| fs::rename(&partial, &place))
+            Sink::File { _claim, mut partial, place } => partial
+                .open()
+                .and_then(File::sync_all)
+                .and_then(|()| fs::rename(&partial.path, &place))
                 .or_failed()
                 .map_err(|error| error.context(cannot_write(&self.path))),
+        }
+    }
+}
+
+/// The file beside the prediction file. It is opened with the first answer, so that a job that fails
+/// before leaves nothing.
+struct PartialFile {
+    path: PathBuf,
+    /// The length of what is gone on with, in bytes.
+    end: u64,
+    file: Option<File>,
+}
+
+impl PartialFile {
+    fn open(&mut self) -> io::Result<&File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            unopened => {
+                let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
+                file.set_len(self.end)?;
+                file.seek(io::SeekFrom::End(0))?;
+                Ok(unopened.insert(file))
+            }
         }
     }
 }
@@ -138,7 +164,7 @@ mod tests {
         let (other, done) = Answers::open(&path(&folder), "other", 2, 6).unwrap();
         assert_eq!(done, 0);
         drop(other);
-        fs::remove_file(folder.path().join("out.other.partial")).unwrap();
+        assert!(!folder.path().join("out.other.partial").exists());
 
         let (mut answers, done) = Answers::open(&path(&folder), "id", 2, 6).unwrap();
         assert_eq!(done, 4);
@@ -148,6 +174,16 @@ mod tests {
         let keys: Vec<String> =
             lines.lines().map(|line| serde_json::from_str::<UnitOutput>(line).unwrap().doc_key).collect();
         assert_eq!(keys, ["d0", "d1", "d2", "d3", "d4", "d5"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_job_without_answers_leaves_an_empty_file_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Answers::open(&path(&folder), "id", 2, 6).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        Answers::open(&path(&folder), "id", 2, 0).unwrap().0.finish().unwrap();
+        assert_eq!(fs::read(path(&folder)).unwrap(), b"");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
