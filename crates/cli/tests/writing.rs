@@ -37,7 +37,7 @@ const PARSER: &str = r#"{"entities":[{"id":"e1","text":"parser","type":"Method"}
 const TAGGER: &str = r#"{"entities":[{"id":"e1","text":"tagger","type":"Method"}]}"#;
 const NOTHING: &str = r#"{"entities":[]}"#;
 
-fn convert<'a>(output: &'a str) -> Vec<&'a str> {
+fn convert(output: &str) -> Vec<&str> {
     vec!["corpus", "convert", "--ontology", "ontology.toml", "--to", "jsonl", "gold.jsonl", output]
 }
 

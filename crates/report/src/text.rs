@@ -45,8 +45,12 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
 fn is_treacherous(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => true,
-        '\u{fff9}'..='\u{fffb}' => true,
+        '\u{61c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{206f}'
+        | '\u{fff9}'..='\u{fffb}' => true,
         other => other.is_control(),
     }
 }

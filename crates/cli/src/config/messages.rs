@@ -45,7 +45,8 @@ pub fn unreadable(path: &Path, error: &io::Error) -> CliError {
         None => {
             let more = if there.len() > 5 { ", ..." } else { "" };
             there.truncate(5);
-            told.with_hint(format!("{} holds {}{more}", folder.display(), there.join(", ")))
+            let folder = if folder == Path::new(".") { "this folder".to_owned() } else { folder.display().to_string() };
+            told.with_hint(format!("{folder} holds {}{more}", there.join(", ")))
         }
     }
 }
@@ -91,10 +92,7 @@ pub fn missing(path: &Path, text: &str) -> Option<CliError> {
 
 /// Something in the file is wrong. `span` is where, in bytes; `message` is the parser's.
 pub fn in_file(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> CliError {
-    let line = span.map(|span| {
-        let before = &text.as_bytes()[..span.start.min(text.len())];
-        before.iter().filter(|&&byte| byte == b'\n').count()
-    });
+    let line = span.map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count());
     let content = line.and_then(|line| text.lines().nth(line)).unwrap_or_default().trim();
     let place = line.map_or_else(String::new, |line| format!(":{}: `{content}`", line + 1));
     if let Some(format) = other_format(path, text) {

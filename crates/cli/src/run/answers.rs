@@ -30,9 +30,27 @@ pub struct Answers {
     path: PathBuf,
 }
 
+/// The file beside the prediction file. It is opened with the first answer, so that a job that fails
+/// before leaves nothing.
 struct Partial {
     path: PathBuf,
-    file: File,
+    /// The length of what is gone on with, in bytes.
+    end: u64,
+    file: Option<File>,
+}
+
+impl Partial {
+    fn open(&mut self) -> io::Result<&File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            unopened => {
+                let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
+                file.set_len(self.end)?;
+                file.seek(io::SeekFrom::End(0))?;
+                Ok(unopened.insert(file))
+            }
+        }
+    }
 }
 
 impl Answers {
@@ -49,18 +67,19 @@ impl Answers {
             return Ok((Self { file, partial: None, path: path.to_owned() }, 0));
         };
         let partial = place.with_extension(format!("{id}.partial"));
-        let mut kept = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
-        let text = fs::read(&partial)?;
+        let text = match fs::read(&partial) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
         let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').map_while(sound).collect();
         // Whole chunks only, because a draw depends on the chunk and the position in it.
         let done = lines.len().min(most) / chunk * chunk;
         for line in &lines[..done] {
             file.write_all(line)?;
         }
-        let length = lines[..done].iter().map(|line| DIGEST + 1 + line.len()).sum::<usize>();
-        kept.set_len(length as u64)?;
-        kept.seek(io::SeekFrom::End(0))?;
-        Ok((Self { file, partial: Some(Partial { path: partial, file: kept }), path: path.to_owned() }, done))
+        let end = lines[..done].iter().map(|line| DIGEST + 1 + line.len()).sum::<usize>() as u64;
+        Ok((Self { file, partial: Some(Partial { path: partial, end, file: None }), path: path.to_owned() }, done))
     }
 
     /// Whether a later try can go on with what is there.
@@ -76,7 +95,8 @@ impl Answers {
         if let Some(partial) = &mut self.partial {
             // One write of a whole line: a kill cuts at most the last one.
             let marked = [digest(&line).as_bytes(), b" ", &line].concat();
-            partial.file.write_all(&marked).or_failed().map_err(|error| error.context(cannot_write(&self.path)))?;
+            let written = partial.open().and_then(|mut file| file.write_all(&marked));
+            written.or_failed().map_err(|error| error.context(cannot_write(&self.path)))?;
         }
         Ok(())
     }
@@ -136,7 +156,7 @@ mod tests {
         let (other, done) = Answers::open(&path(&folder), "other", 2, 6).unwrap();
         assert_eq!(done, 0);
         drop(other);
-        fs::remove_file(folder.path().join("out.other.partial")).unwrap();
+        assert!(!folder.path().join("out.other.partial").exists());
 
         let (mut answers, done) = Answers::open(&path(&folder), "id", 2, 6).unwrap();
         assert_eq!(done, 4);
@@ -146,6 +166,16 @@ mod tests {
         let keys: Vec<String> =
             lines.lines().map(|line| serde_json::from_str::<UnitOutput>(line).unwrap().doc_key).collect();
         assert_eq!(keys, ["d0", "d1", "d2", "d3", "d4", "d5"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_job_without_answers_leaves_an_empty_file_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Answers::open(&path(&folder), "id", 2, 6).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        Answers::open(&path(&folder), "id", 2, 0).unwrap().0.finish().unwrap();
+        assert_eq!(fs::read(path(&folder)).unwrap(), b"");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
