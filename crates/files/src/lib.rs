@@ -3,10 +3,12 @@
 //! Everything is written under a temporary name in the same folder, synced and renamed, so that a
 //! file that exists is whole. A file that is dropped before it is finished leaves nothing behind.
 //!
-//! [`LineBlocks`] reads big files of lines, [`PlainJson`] what stands in such lines.
+//! [`LineBlocks`] reads big files of lines, [`PlainJson`] what stands in such lines, [`read_text`] whole
+//! texts.
 
 mod lines;
 mod plain_json;
+mod text;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -16,6 +18,7 @@ use tempfile::NamedTempFile;
 
 pub use lines::{Block, Line, LineBlocks, read_more};
 pub use plain_json::{PlainJson, plain_length};
+pub use text::{BYTE_ORDER_MARK, read_text, read_text_with_mark, utf8, without_mark};
 
 /// A file on its way: what is written to it appears under its name with [`Replacement::finish`].
 #[derive(Debug)]

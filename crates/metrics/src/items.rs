@@ -103,11 +103,15 @@ impl<'a> Items<'a> {
             grounding: None,
         });
         let place = |index: u32| Place::at(mentions[index as usize].span);
-        let relations = document.relations.iter().filter(|relation| inside(relation.head)).map(|relation| {
-            let (head, tail) = (place(relation.head), place(relation.tail));
-            RelationItem { head, tail, label: Some(relation.label) }
-        });
-        let repeated = document.repeated_relations.iter();
+        let from = unit.relations_from();
+        let relations =
+            document.relations[from.clone()].iter().filter(|relation| inside(relation.head)).map(|relation| {
+                let (head, tail) = (place(relation.head), place(relation.tail));
+                RelationItem { head, tail, label: Some(relation.label) }
+            });
+        let repeated = &document.repeated_relations;
+        let first = repeated.partition_point(|&index| (index as usize) < from.start);
+        let repeated = repeated[first..].iter().take_while(|&&index| (index as usize) < from.end);
         let repeated_relations = repeated.filter(|&&index| inside(document.relations[index as usize].head)).count();
         Self { entities: entities.collect(), relations: relations.collect(), repeated_relations, raw: None }
     }
