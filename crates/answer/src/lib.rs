@@ -9,6 +9,7 @@
 mod align;
 mod canonical;
 mod fault;
+mod finder;
 mod first_map;
 mod json;
 mod model;
@@ -22,7 +23,7 @@ pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
 pub use canonical::{canonical, gold};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
 pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
-pub use occurrences::normalise;
+pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse, parse_quoted};
 pub use render::render;
 pub use role::{Item, Part, Role};

@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod format;
 mod notes;
+mod repeats;
 mod statistics;
 pub mod synthetic;
 mod text_document;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
-use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, normalise, parse};
+use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, comparable, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -164,7 +164,7 @@ impl<'a> Items<'a> {
             let index = index as u32;
             let place = match (entity.span, &entity.text) {
                 (Some(span), _) => Place::at(span),
-                (None, Some(text)) => Place::nowhere(*first_with.entry(text.clone()).or_insert(index)),
+                (None, Some(text)) => Place::nowhere(*first_with.entry(comparable(text.clone())).or_insert(index)),
                 (None, None) => Place::nowhere(index),
             };
             let AlignedEntity { text, label, subtype, grounding, .. } = entity;
