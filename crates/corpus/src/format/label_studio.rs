@@ -130,7 +130,7 @@ fn relation(
     let (head, tail) = match (ids.get(&item.from_id), ids.get(&item.to_id)) {
         (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) => (head, tail),
         _ => {
-            notes.ignore("relations with a region that is not read");
+            notes.ignore("relations with an unread region");
             return Ok(());
         }
     };
