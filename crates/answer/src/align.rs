@@ -1,6 +1,7 @@
 //! From emitted texts to places in the source.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -10,6 +11,7 @@ use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 use crate::fault::valid_at;
 use crate::finder::Finder;
 use crate::first_map::FirstMap;
+use crate::nearest_pairs::NearestPairs;
 use crate::occurrences::{Source, comparable, normalise};
 use crate::{
     Answer, AnswerEntity, AnswerRelation, Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
@@ -199,7 +201,7 @@ fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelatio
 }
 
 fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    // The placed entities, one for each span, those of a text side by side.
+    // The placed entities, one for each span, those of a text side by side and from left to right.
     let mut bearers: Vec<(Cow<str>, Span, u32)> = Vec::new();
     if !parsed.relations.is_empty() {
         let mut seen = FirstMap::default();
@@ -210,33 +212,31 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
                 bearers.push((comparable(&**text), span, index as u32));
             }
         }
-        bearers.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        bearers.sort_by(|(a, first, _), (b, second, _)| (a, first).cmp(&(b, second)));
     }
     let bearing = |text: &str| {
         let text = comparable(text);
         let first = bearers.partition_point(|(other, ..)| *other < text);
-        let count = bearers[first..].iter().take_while(|(other, ..)| *other == text).count();
-        &bearers[first..first + count]
+        first..first + bearers[first..].partition_point(|(other, ..)| *other == text)
     };
-    let mut taken: FirstMap<(Span, Span, RelationLabelId), ()> = FirstMap::default();
+    let spans = |range: Range<usize>| bearers[range].iter().map(|&(_, span, _)| span).collect::<Vec<_>>();
+    let entity_at = |range: Range<usize>, span: Span| {
+        let bearers = &bearers[range];
+        bearers[bearers.partition_point(|&(_, other, _)| other < span)].2
+    };
+    // The free pairs of every two texts for each type: what is given out is taken.
+    let mut free: FxHashMap<(usize, usize, RelationLabelId), NearestPairs> = FxHashMap::default();
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
         let (heads, tails) = (bearing(head), bearing(tail));
-        let pairs = heads
-            .iter()
-            .flat_map(|&(_, head, first)| tails.iter().map(move |&(_, tail, second)| ((head, first), (tail, second))));
-        let free = pairs.filter(|&((head, _), (tail, _))| head != tail && taken.get(&(head, tail, label)).is_none());
-        let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));
-        let arguments = nearest.map(|((head_span, head), (tail_span, tail))| {
-            taken.first((head_span, tail_span, label), ());
-            (head, tail)
-        });
+        if heads.is_empty() || tails.is_empty() {
+            return Some(AlignedRelation { arguments: None, label: Some(label) });
+        }
+        let pairs = free
+            .entry((heads.start, tails.start, label))
+            .or_insert_with(|| NearestPairs::new(spans(heads.clone()), spans(tails.clone())));
+        let arguments = pairs.next().map(|(head, tail)| (entity_at(heads, head), entity_at(tails, tail)));
         Some(AlignedRelation { arguments, label: Some(label) })
     };
     parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()
-}
-
-/// Tokens from the end of one span to the start of the other, whichever way is shorter.
-fn distance(a: Span, b: Span) -> u32 {
-    a.start.abs_diff(b.end - 1).min(b.start.abs_diff(a.end - 1))
 }

@@ -18,6 +18,10 @@ pub(crate) struct Finder<'s, 'a> {
     scans: usize,
     /// Tokens in the order of the texts that begin with them, once there are many texts.
     index: Vec<u32>,
+    /// How many texts without a place were looked for inside of tokens.
+    unplaced: usize,
+    /// The letters that stand side by side in the source, once there are many such texts.
+    grams: Option<Grams>,
     /// Start of the entity that was placed last.
     position: u32,
 }
@@ -66,9 +70,50 @@ impl Text {
     }
 }
 
+/// Every four bytes of a text that follow each other, as bits of a table: some that it lacks may be taken
+/// for held, none that it holds for lacking.
+struct Grams {
+    bits: Vec<u64>,
+}
+
+impl Grams {
+    /// The logarithm of the table's size.
+    const SIZE: u32 = 20;
+
+    fn of(text: &str) -> Self {
+        let mut grams = Self { bits: vec![0; 1 << (Self::SIZE - 6)] };
+        grams.add(text);
+        grams
+    }
+
+    fn add(&mut self, text: &str) {
+        for bit in text.as_bytes().windows(4).map(Self::bit) {
+            self.bits[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    fn bit(gram: &[u8]) -> usize {
+        let number = gram.iter().fold(0, |number: u32, &byte| number << 8 | u32::from(byte));
+        (number.wrapping_mul(0x9e37_79b1) >> (32 - Self::SIZE)) as usize
+    }
+
+    fn may_hold(&self, text: &str) -> bool {
+        text.as_bytes().windows(4).map(Self::bit).all(|bit| self.bits[bit / 64] >> (bit % 64) & 1 == 1)
+    }
+}
+
 impl<'s, 'a> Finder<'s, 'a> {
     pub(crate) fn new(source: &'s mut Source<'a>) -> Self {
-        Self { source, known: FirstMap::default(), texts: Vec::new(), scans: 0, index: Vec::new(), position: 0 }
+        Self {
+            source,
+            known: FirstMap::default(),
+            texts: Vec::new(),
+            scans: 0,
+            index: Vec::new(),
+            unplaced: 0,
+            grams: None,
+            position: 0,
+        }
     }
 
     /// The number of a text, in whatever form it is written.
@@ -118,6 +163,19 @@ impl<'s, 'a> Finder<'s, 'a> {
         }
         *grounding.get_or_insert_with(|| {
             let text: Cow<str> = comparable(written);
+            self.unplaced += 1;
+            if self.unplaced > SCANS {
+                // Most of what a source lacks has letters side by side that it lacks.
+                let grams = self.grams.get_or_insert_with(|| {
+                    let mut grams = Grams::of(self.source.text());
+                    grams.add(self.source.lowercase());
+                    grams
+                });
+                // What case a letter has may change the letters beside it, so both forms are looked at.
+                if !grams.may_hold(&text) && !grams.may_hold(&text.to_lowercase()) {
+                    return Grounding::Absent;
+                }
+            }
             if self.source.contains(&text) {
                 Grounding::InsideTokens
             } else if self.source.contains_ignoring_case(&text) {
@@ -208,6 +266,30 @@ mod tests {
             assert_eq!(finder.places(number), &expected[..], "{text}");
             assert_eq!(expected.is_empty(), text == "bcde ab", "{text}");
         }
+    }
+
+    #[test]
+    fn many_texts_without_a_place_are_judged_as_few_are() {
+        let document = document(&["Parsers", "parse", "caf\u{e9}", "phrases"]);
+        let unit = Unit { document: &document, sentence: None };
+        let texts = ["arse", "Parse", "PHRASES", "lexers", "cafe\u{301}s", "AFE\u{301}", "e ca", "xy", ""];
+        let (mut source, mut other) = (Source::new(&unit), Source::new(&unit));
+        let (mut few, mut many) = (Finder::new(&mut source), Finder::new(&mut other));
+        many.unplaced = SCANS;
+        let mut found = Vec::new();
+        for text in texts {
+            let [first, second] = [&mut few, &mut many].map(|finder| {
+                let number = finder.find(text);
+                finder.grounding(number, text)
+            });
+            assert_eq!(first, second, "{text}");
+            found.push(first);
+        }
+        assert!(many.grams.is_some() && few.grams.is_none());
+        assert_eq!(
+            found[..4],
+            [Grounding::InsideTokens, Grounding::InsideTokens, Grounding::CaseDiffers, Grounding::Absent]
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod finder;
 mod first_map;
 mod json;
 mod model;
+mod nearest_pairs;
 mod occurrences;
 mod parse;
 mod render;

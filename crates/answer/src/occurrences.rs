@@ -62,8 +62,17 @@ impl<'a> Source<'a> {
 
     /// As [`Source::contains`], letter case aside.
     pub(crate) fn contains_ignoring_case(&mut self, text: &str) -> bool {
-        let lowercase = self.lowercase.get_or_insert_with(|| self.text.to_lowercase());
-        lowercase.contains(&text.to_lowercase())
+        self.lowercase().contains(&text.to_lowercase())
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text in lower case.
+    pub(crate) fn lowercase(&mut self) -> &str {
+        self.lowercase.get_or_insert_with(|| self.text.to_lowercase())
     }
 
     /// Lists every token-aligned occurrence of a text in the form in which texts are compared, from left to

@@ -54,9 +54,14 @@ fn an_unknown_label_is_answered_with_the_nearest() {
 fn labels_of_ones_own_need_an_ontology() {
     let place = Place::new();
     place.write("data.json", &DOCUMENT.replace("\"Method\"", "\"Drug\""));
-    for arguments in [&["corpus", "stats", "data.json"][..], &["corpus", "convert", "--to", "jsonl", "data.json", "out"]] {
+    for arguments in
+        [&["corpus", "stats", "data.json"][..], &["corpus", "convert", "--to", "jsonl", "data.json", "out"]]
+    {
         let (_, stderr) = place.run(arguments, 2);
-        assert!(stderr.contains("`Drug`") && stderr.contains("hint: ") && stderr.contains("--ontology FILE"), "{stderr}");
+        assert!(
+            stderr.contains("`Drug`") && stderr.contains("hint: ") && stderr.contains("--ontology FILE"),
+            "{stderr}"
+        );
     }
     assert_eq!(place.names(), ["data.json"]);
 }

@@ -135,7 +135,12 @@ fn span(map: &CharacterMap, mention: &Stated) -> Result<Characters, Problem> {
         let pieces = pieces.iter().map(|&piece| map.surface(piece)).collect::<Result<Vec<_>, _>>();
         pieces.map(|pieces| pieces.join(" "))
     };
-    let actual = joined(&mention.pieces)?;
+    let actual = joined(&mention.pieces).map_err(|problem| {
+        match mention.words.and_then(|words| explain_shift(map, at, words)) {
+            Some(shift) => Problem::malformed(format!("{problem}; {shift}")),
+            None => problem,
+        }
+    })?;
     if let Some(words) = mention.words
         && !same_words(words, &actual)
         && !same_words(words, &joined(&sorted)?)
@@ -221,7 +226,7 @@ mod tests {
         let words = |words: &[&str], utf16| Ok((words.iter().map(|&word| word.to_owned()).collect(), utf16));
         assert_eq!(check("a 🔧 drill", &[(4, 9, "drill")]), words(&["drill"], false));
         assert_eq!(check("a 🔧 drill 🔧 saw", &[(5, 10, "drill"), (14, 17, "saw")]), words(&["drill", "saw"], true));
-        assert_eq!(check("🔧 saw", &[(0, 2, "🔧")]), words(&["🔧"], true));
+        assert_eq!(check("a🔧saw", &[(1, 3, "🔧")]), words(&["🔧"], true));
         assert_eq!(check("old\nsaw", &[(0, 7, "old saw")]), words(&["old\nsaw"], false));
         assert_eq!(check("cafe\u{301} here", &[(0, 5, "caf\u{e9}")]), words(&["cafe\u{301}"], false));
         // One mention in each unit: the file contradicts itself.

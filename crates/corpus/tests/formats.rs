@@ -320,7 +320,7 @@ fn errors_name_file_line_document_and_remedy() {
         ),
         (Format::Dygie, "{\"sentences\": []}".to_owned(), "f:1: `doc_key` is missing: every document has a name"),
         (Format::Jsonl, "{\"text\": \"a\"}".to_owned(), "f:1: `doc_key` is missing: every document has a name"),
-        (Format::Jsonl, "{\"doc_key\": [1], \"text\": \"a\"}".to_owned(), "f:1:15: `doc_key`: invalid type"),
+        (Format::Jsonl, "{\"doc_key\": [1], \"text\": \"a\"}".to_owned(), "f:1:13: `doc_key`: invalid type"),
         (
             Format::Jsonl,
             "{\"doc_key\": \"d\", \"text\": \"a\"}\n{\"doc_key\": \"d\", \"text\": \"b\"}".to_owned(),

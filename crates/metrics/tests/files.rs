@@ -14,9 +14,10 @@ fn score(gold: &str, predictions: &str) -> Result<Prf, String> {
     std::fs::write(&gold_path, gold).unwrap();
     std::fs::write(&path, predictions).unwrap();
     let documents: Vec<Document> = tabpo_corpus::read(&gold_path, Some(Format::Jsonl), &ontology).unwrap().documents;
-    let scored = |open: fn(&std::path::Path) -> Result<Predictions, EvaluationError>| -> Result<Counts, EvaluationError> {
-        count(&documents[..], &mut open(&path)?, &ontology, false)
-    };
+    let scored =
+        |open: fn(&std::path::Path) -> Result<Predictions, EvaluationError>| -> Result<Counts, EvaluationError> {
+            count(&documents[..], &mut open(&path)?, &ontology, false)
+        };
     let indexed = scored(Predictions::open).map_err(|error| error.to_string())?;
     match scored(Predictions::open_in_order) {
         Ok(in_order) => assert_eq!(in_order.table.pooled(), indexed.table.pooled()),

@@ -95,7 +95,9 @@ fn field_at(text: &str, offset: usize) -> String {
         let holds = |child: &&RawValue| {
             // A raw value borrows from the text, so its address tells where it stands.
             let start = child.get().as_ptr() as usize - text.as_ptr() as usize;
-            start < offset && offset <= start + child.get().len()
+            // The parser may have stopped before the bracket of a list or an object that should be none.
+            let unread = start == offset && child.get().starts_with(['[', '{']);
+            (start < offset || unread) && offset <= start + child.get().len()
         };
         let fields = serde_json::from_str::<BTreeMap<Cow<str>, &RawValue>>(value).unwrap_or_default();
         let found = fields.into_iter().find(|(_, child)| holds(child));
