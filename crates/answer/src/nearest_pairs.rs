@@ -46,7 +46,9 @@ impl NearestPairs {
             first.extend((before..behind).map(|other| (index, other as u32, Side::Overlapping)));
             first.extend((behind < many.len()).then_some((index, behind as u32, Side::Behind)));
         }
-        first.into_iter().for_each(|candidate| pairs.push(candidate));
+        for candidate in first {
+            pairs.push(candidate);
+        }
         pairs
     }
 

@@ -85,7 +85,7 @@ impl<'a> Source<'a> {
             return;
         }
         let alike = self.heads.iter().enumerate().filter(|&(_, head)| head & mask == wanted);
-        alike.for_each(|(index, _)| found.extend(self.occurrence_at(index, text)));
+        found.extend(alike.filter_map(|(index, _)| self.occurrence_at(index, text)));
     }
 
     /// The occurrence of a text that begins with a token of the unit, if there is one.

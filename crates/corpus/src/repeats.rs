@@ -107,8 +107,8 @@ fn suffixes(words: &[u32]) -> (Vec<u32>, Vec<u32>) {
 fn common_prefixes(words: &[u32], order: &[u32], rank: &[u32]) -> Vec<u32> {
     let mut common = vec![0; words.len()];
     let mut shared = 0;
-    for start in 0..words.len() {
-        let place = rank[start] as usize;
+    for (start, &place) in rank.iter().enumerate() {
+        let place = place as usize;
         if place == 0 {
             shared = 0;
             continue;

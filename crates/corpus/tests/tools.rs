@@ -21,8 +21,11 @@ fn ontology() -> Ontology {
     Ontology::parse(text, "test").unwrap()
 }
 
+/// A name and what the file holds.
+type File<'f> = (&'f str, &'f [u8]);
+
 /// Reads files of a folder: the folder itself if there are several.
-fn load(files: &[(&str, &[u8])]) -> Result<(Vec<Document>, Notes), String> {
+fn load(files: &[File]) -> Result<(Vec<Document>, Notes), String> {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = directory.path().join(name);
@@ -30,7 +33,7 @@ fn load(files: &[(&str, &[u8])]) -> Result<(Vec<Document>, Notes), String> {
         fs::write(path, content).unwrap();
     }
     let path = match files {
-        [(name, _)] if !name.contains('/') && !name.ends_with(".txt") => directory.path().join(name),
+        [(name, _)] if !name.contains('/') && !name.contains(".txt") => directory.path().join(name),
         _ => directory.path().to_path_buf(),
     };
     let loaded = read(&path, None, &ontology())
@@ -85,7 +88,9 @@ fn brat_events_cost_what_hangs_on_them() {
     ];
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("notes")).unwrap();
-    files.iter().for_each(|(name, content)| fs::write(directory.path().join(name), content).unwrap());
+    for (name, content) in files {
+        fs::write(directory.path().join(name), content).unwrap();
+    }
     let loaded = read(&directory.path().join("notes"), None, &ontology()).unwrap();
     assert_eq!(words(&loaded.documents[0]), ["robin"]);
     assert_eq!(shown(&loaded.notes), ["1 events not read", "1 triggers of events not read"]);
@@ -126,7 +131,7 @@ fn brat_folders_are_read_as_annotators_leave_them() {
     ];
     assert_eq!(shown(&notes), expected);
 
-    let nothing: [(&[(&str, &[u8])], &str); 4] = [
+    let nothing: [(&[File], &str); 4] = [
         (&[("train/a.txt", b"a"), ("test/b.txt", b"b")], "there are some in test, train"),
         (&[("a.ann", b""), ("b.ann", b"")], "2 annotation files, but no `.txt`"),
         (&[("a.jsonl", b""), ("readme", b"")], "name a file, a.jsonl"),
@@ -348,7 +353,7 @@ fn dygie_holds_relations_across_sentences_and_scores() {
 
 #[test]
 fn half_a_character_costs_itself_only() {
-    let cut = r#"\ud83d"#;
+    let cut = r"\ud83d";
     let lines = [
         format!(r#"{{"doc_key": "a", "sentences": [["A", "{cut}", "robin"]], "ner": [[[2, 2, "Bird"]]]}}"#),
         format!(

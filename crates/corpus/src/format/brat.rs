@@ -110,9 +110,10 @@ pub(crate) fn write(
     }
     for mut names in [written_mention_names(ontology), written_relation_names(ontology)] {
         names.sort_by_key(|name| brat_name(name));
-        if let Some(pair) = names.windows(2).find(|pair| brat_name(&pair[0]) == brat_name(&pair[1])) {
-            let name = brat_name(&pair[0]);
-            return refuse(None, format!("brat would know both `{}` and `{}` as `{name}`", pair[0], pair[1]));
+        let twins = names.windows(2).find(|pair| brat_name(&pair[0]) == brat_name(&pair[1]));
+        if let Some([first, second]) = twins {
+            let message = format!("brat would know both `{first}` and `{second}` as `{}`", brat_name(first));
+            return refuse(None, message);
         }
     }
     let configuration = directory.join("annotation.conf");

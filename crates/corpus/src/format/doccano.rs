@@ -79,7 +79,7 @@ struct Entity {
     start_offset: i64,
     end_offset: i64,
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +88,7 @@ struct Relation {
     to_id: Name,
     r#type: String,
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, Value>,
 }
 
 /// Fields of an item that say who did it and when.
@@ -104,9 +104,9 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     }
     notes.add_many(Note::IgnoredField("Comments".into()), line.comments.as_ref().map_or(0, Vec::len) as u64);
     let Some(Name(key)) = line.doc_key.clone().or_else(|| line.id.clone()) else {
-        return Err(LineError::Invalid(None, Problem::MissingName { field: "id" }));
+        return Err(LineError::of(None)(Problem::MissingName { field: "id" }));
     };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {

@@ -260,9 +260,9 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
         notes.add(Note::IgnoredField(field));
     }
     let Some(key) = line.key.take() else {
-        return Err(LineError::Invalid(None, Problem::MissingName { field: "doc_key" }));
+        return Err(LineError::of(None)(Problem::MissingName { field: "doc_key" }));
     };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {

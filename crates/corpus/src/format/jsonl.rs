@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tabpo_ontology::Ontology;
 
 use super::{
@@ -43,7 +44,7 @@ struct Entity {
     /// The words of the mention, for files that repeat them.
     text: Option<String>,
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +53,7 @@ struct Relation {
     r#type: String,
     tail: i64,
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, Value>,
 }
 
 /// A line as it is written.
@@ -91,9 +92,9 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     let known = ["doc_key", "text", "sentences", "tokens", "entities", "relations", "clusters"];
     note_unknown_fields(content, &known, notes)?;
     let Some(Name(key)) = line.doc_key.clone() else {
-        return Err(LineError::Invalid(None, Problem::MissingName { field: "doc_key" }));
+        return Err(LineError::of(None)(Problem::MissingName { field: "doc_key" }));
     };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {

@@ -127,12 +127,10 @@ fn relation(
         notes.ignore("relations without a label");
         return Ok(());
     }
-    let (head, tail) = match (ids.get(&item.from_id), ids.get(&item.to_id)) {
-        (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) => (head, tail),
-        _ => {
-            notes.ignore("relations with an unread region");
-            return Ok(());
-        }
+    let ends = (ids.get(&item.from_id), ids.get(&item.to_id));
+    let (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) = ends else {
+        notes.ignore("relations with an unread region");
+        return Ok(());
     };
     for name in &item.labels {
         let label = relation_label(ontology, name)?;

@@ -9,8 +9,7 @@ use std::{
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tabpo_files::{Block, Line, LineBlocks, without_mark};
 use tabpo_ontology::Ontology;
 
@@ -22,14 +21,14 @@ pub(crate) enum LineError {
     /// Not JSON, or not of the right shape.
     Json(serde_json::Error),
     /// Impossible content of the document with this name.
-    Invalid(Option<String>, Problem),
+    Invalid(Option<String>, Box<Problem>),
 }
 
 impl LineError {
-    /// A problem of the document `key`.
-    pub(crate) fn of(key: &str) -> impl Fn(Problem) -> LineError + use<> {
-        let key = key.to_owned();
-        move |problem| LineError::Invalid(Some(key.clone()), problem)
+    /// A problem of the document `key`, where that is known.
+    pub(crate) fn of(key: Option<&str>) -> impl Fn(Problem) -> LineError + use<> {
+        let key = key.map(str::to_owned);
+        move |problem| LineError::Invalid(key.clone(), Box::new(problem))
     }
 }
 
@@ -150,7 +149,7 @@ impl LineReader<'_> {
         }
         let document = document.map_err(|error| match error {
             LineError::Json(error) => json_error(self.path, number, content, &error),
-            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, number, key, problem),
+            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, number, key, *problem),
         })?;
         let entry = Entry { key: document.key.as_str().into(), line: number, notes };
         Ok(LineDocument { document, entry })
@@ -265,7 +264,7 @@ pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Note
 }
 
 /// Counts the fields of an item that its reader does not know, under the name of its list.
-pub(crate) fn note_other_fields(list: &str, others: &BTreeMap<String, IgnoredAny>, notes: &mut Notes) {
+pub(crate) fn note_other_fields(list: &str, others: &BTreeMap<String, Value>, notes: &mut Notes) {
     for field in others.keys() {
         notes.add(Note::IgnoredField(format!("{list}.{field}")));
     }

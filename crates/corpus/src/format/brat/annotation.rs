@@ -59,8 +59,11 @@ impl<'f> TextBound<'f> {
     }
 }
 
-/// `R1<tab>Type Arg1:T1 Arg2:T2`: the type, and roles with ids.
-fn relation(line: &str) -> Result<(&str, Vec<(&str, &str)>), Problem> {
+/// A role and an id.
+type Argument<'l> = (&'l str, &'l str);
+
+/// `R1<tab>Type Arg1:T1 Arg2:T2`: the type, and what it connects.
+fn relation(line: &str) -> Result<(&str, Vec<Argument<'_>>), Problem> {
     let malformed = || Problem::malformed(format!("`{line}` is not `R1<tab>Type Arg1:T1 Arg2:T2`"));
     let (_, content) = line.split_once('\t').ok_or_else(malformed)?;
     let mut words = content.split_whitespace();
