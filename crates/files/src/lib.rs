@@ -8,7 +8,8 @@
 //! A link stays a link: what it points to is replaced. Pipes, terminals and other devices are written
 //! into as they are, and `-` is standard output ([`Target`]).
 //!
-//! [`LineBlocks`] reads big files of lines, [`PlainJson`] what stands in such lines.
+//! [`LineBlocks`] reads big files of lines, [`PlainJson`] what stands in such lines, [`read_text`] whole
+//! texts.
 
 mod claim;
 mod leftovers;
@@ -17,6 +18,7 @@ mod plain_json;
 mod refusal;
 mod replacement;
 mod target;
+mod text;
 
 pub use claim::Claim;
 pub use leftovers::collect_leftovers;
@@ -25,3 +27,4 @@ pub use plain_json::{PlainJson, plain_length};
 pub use refusal::WriteRefusal;
 pub use replacement::{Replacement, replace, replace_by_path};
 pub use target::Target;
+pub use text::{BYTE_ORDER_MARK, read_text, read_text_with_mark, utf8, without_mark};

@@ -50,7 +50,7 @@ pub struct Conversation {
 impl Conversation {
     /// Reads a list of messages, or an object with such a list.
     pub fn read(path: &Path) -> Result<Self, CliError> {
-        let text = std::fs::read_to_string(path)
+        let text = tabpo_files::read_text(path)
             .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
         let read = if text.trim_start().starts_with('{') {
             serde_json::from_str(&text)

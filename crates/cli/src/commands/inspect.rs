@@ -53,7 +53,7 @@ pub fn run(arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
 
 fn inspect_logits(arguments: &LogitsArgs, context: &Context) -> Result<(), CliError> {
     let path = &arguments.tokens;
-    let text = std::fs::read_to_string(path)
+    let text = tabpo_files::read_text(path)
         .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
     let tokens: Tokens = serde_json::from_str(&text).map_err(|error| {
         CliError::input(format!("{}:{}: {error}", path.display(), error.line()))

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use tabpo_corpus::{Document, Level};
+use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 
 use super::{
-    Products, parse_level,
+    Products,
+    corpora::ReadArgs,
+    parse_level,
     predict_remote::{RemoteArgs, run_remote},
     remote_answers::RemoteJob,
 };
@@ -63,6 +65,8 @@ pub struct PredictArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
     remote: RemoteArgs,
 }
 
@@ -74,10 +78,11 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
     }
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
-    let documents = read(&arguments.data, &ontology, context)?;
+    let read = |path| Ok::<_, CliError>(arguments.read.read(path, None, &ontology, context)?.documents);
+    let documents = read(&arguments.data)?;
     if let Some(endpoint) = &arguments.remote.endpoint {
         let from = arguments.remote.demonstrations_from.as_ref();
-        let demonstrations = from.map(|path| read(path, &ontology, context)).transpose()?.unwrap_or_default();
+        let demonstrations = from.map(|path| read(path)).transpose()?.unwrap_or_default();
         let job = RemoteJob {
             name: &arguments.model,
             ontology: &ontology,
@@ -114,12 +119,4 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
     };
     let id = prediction.identity(&documents)?;
     prediction.write(&documents, &arguments.out, &id, context)
-}
-
-fn read(path: &std::path::Path, ontology: &Ontology, context: &Context) -> Result<Vec<Document>, CliError> {
-    let loaded = tabpo_corpus::read(path, None, ontology).or_input()?;
-    for (note, count) in loaded.notes.iter() {
-        context.say(format!("reading {}: {count} {note}", path.display()));
-    }
-    Ok(loaded.documents)
 }

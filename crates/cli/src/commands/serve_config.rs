@@ -1,9 +1,6 @@
 //! `tabpo serve-config`: the command lines that serve a model for `tabpo predict --endpoint`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tabpo_remote::{Served, serve_commands};
@@ -83,6 +80,6 @@ fn plain_separator(folder: &Path) -> Result<Option<String>, CliError> {
 }
 
 fn read_json(path: &Path) -> Result<Value, CliError> {
-    let text = fs::read_to_string(path).or_input().map_err(|error| error.context(path.display().to_string()))?;
+    let text = tabpo_files::read_text(path).or_input().map_err(|error| error.context(path.display().to_string()))?;
     serde_json::from_str(&text).or_input().map_err(|error| error.context(path.display().to_string()))
 }

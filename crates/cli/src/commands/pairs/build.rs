@@ -19,7 +19,7 @@ use tabpo_report::{Alignment, Table};
 
 use super::{open, read_errors};
 use crate::{
-    commands::parse_level,
+    commands::{corpora::ReadArgs, parse_level},
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
@@ -47,6 +47,8 @@ pub struct BuildArgs {
     /// The format of the documents; recognised by content if not given
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Error modes of validation predictions, as `tabpo errors` writes them
     #[arg(long, value_name = "FILE")]
     errors: PathBuf,
@@ -141,9 +143,12 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         None => Format::detect(&arguments.data).or_input()?,
     };
     match tabpo_corpus::stream(&arguments.data, format, &ontology).or_input()? {
-        Some(documents) => builder.build(documents.map(ResultExt::or_input), own, sink)?,
+        Some(mut documents) => {
+            builder.build(documents.by_ref().map(ResultExt::or_input), own, sink)?;
+            arguments.read.heed(&arguments.data, documents.notes(), context)?;
+        }
         None => {
-            let loaded = tabpo_corpus::read(&arguments.data, Some(format), &ontology).or_input()?;
+            let loaded = arguments.read.read(&arguments.data, Some(format), &ontology, context)?;
             builder.build(loaded.documents.into_iter().map(Ok), own, sink)?;
         }
     }
