@@ -5,6 +5,7 @@
 //!
 //! [`LineBlocks`] reads big files of lines, [`PlainJson`] what stands in such lines.
 
+mod folder;
 mod lines;
 mod plain_json;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+pub use folder::FolderReplacement;
 pub use lines::{Block, Line, LineBlocks, read_more};
 pub use plain_json::{PlainJson, plain_length};
 

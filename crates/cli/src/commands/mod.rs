@@ -32,6 +32,9 @@ pub use predict_remote::{RemoteJob, answer_documents, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
 
+/// The longest answer that can be asked for: memory for all of it is set aside at the start.
+const MOST_NEW_TOKENS: usize = 1_000_000;
+
 /// The choices of `--compute`.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Products {

@@ -99,6 +99,11 @@ fn resolve_paths(config: &mut RunConfig, folder: &Path) {
     resolve(&mut config.data.dir);
     resolve(&mut config.model.folder);
     resolve(&mut config.pairs.patterns);
+    if let Some(template) = &mut config.model.chat_template
+        && !tabpo_engine::ChatTemplate::BUILT_IN.contains(&template.as_str())
+    {
+        *template = folder.join(&*template).display().to_string();
+    }
     if let Some(adapter) = &mut config.adapter {
         resolve(&mut adapter.folder);
     }

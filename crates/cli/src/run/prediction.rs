@@ -9,14 +9,18 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_engine::{Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate};
+use tabpo_engine::{
+    Constraint, GenerateError, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate_until,
+};
 use tabpo_metrics::UnitOutput;
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
     Artefact, Part, Run, Trained,
     directory::write_atomically,
+    examples::unit_id,
     folder_digest, key,
     policy::{PolicyFolder, Voice},
     splits,
@@ -70,6 +74,7 @@ impl Run<'_> {
             settings: &settings,
             samples: 1,
             sampling: Sampling::GREEDY,
+            strict: false,
         };
         let id = key.short();
         let context = self.context;
@@ -98,7 +103,30 @@ pub struct Prediction<'a> {
     pub samples: usize,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Whether a unit that does not fit into the model's window ends the work; otherwise its answer is empty.
+    pub strict: bool,
 }
+
+/// A line of a prediction file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct AnsweredUnit {
+    #[serde(flatten)]
+    unit: UnitOutput,
+    /// Why there is no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+/// Why a unit has no answer, in the words of endpoints' answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    /// The prompt is longer than the model is meant for.
+    TooLong,
+}
+
+/// Units that are named as too long, at most; their number is said in any case.
+const NAMED: usize = 20;
 
 impl Prediction<'_> {
     /// Names what the answers depend on, so that a file left by another job is not gone on with.
@@ -112,6 +140,10 @@ impl Prediction<'_> {
             .with("level", &self.level)
             .with("settings", self.settings)
             .with("sampling", &(self.samples, self.sampling.temperature, self.sampling.top_p, self.sampling.seed));
+        let key = match self.voice.foreign_template() {
+            Some(template) => key.with("template", &template),
+            None => key,
+        };
         Ok(key.short())
     }
 
@@ -131,20 +163,45 @@ impl Prediction<'_> {
         let mut file = OpenOptions::new().append(true).open(&partial).or_failed()?;
         let model = Answering::open(self)?;
         let mut progress = context.progress(self.name, units.len() as u64);
+        let mut too_long = done.iter().filter(|line| line.outcome.is_some()).count();
+        let stopped = |done: usize| {
+            let message = format!("stopped after {done} of {} units, which are saved", units.len());
+            CliError::interrupted(message).with_hint("the same command goes on from here")
+        };
         for chunk in units[done.len()..].chunks(CHUNK) {
             if context.interrupted() {
                 progress.finish();
-                return Err(CliError::interrupted(format!(
-                    "stopped after {} of {} units, which are saved",
-                    done.len(),
-                    units.len()
-                ))
-                .with_hint("the same command goes on from here"));
+                return Err(stopped(done.len()));
             }
             let before = done.len() as u64;
-            let outputs = model.answer(chunk, before, |count| progress.update(before + count as u64, ""))?;
+            let update = |count| progress.update(before + count as u64, "");
+            let Some(outputs) = model.answer(chunk, before, update, || context.interrupted())? else {
+                progress.finish();
+                return Err(stopped(done.len()));
+            };
             for (unit, output) in chunk.iter().zip(outputs) {
-                let line = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+                let (output, outcome) = match output {
+                    Ok(output) => (output, None),
+                    Err(tokens) => {
+                        let longest = model.longest();
+                        let message = format!(
+                            "`{}` has {tokens} tokens with its prompt; the model is meant for at most {longest}",
+                            unit_id(unit)
+                        );
+                        if self.strict {
+                            progress.finish();
+                            return Err(CliError::failed(format!("{}: {message}", self.name))
+                                .with_hint("without --strict it gets an empty answer, and the others are answered"));
+                        }
+                        too_long += 1;
+                        if too_long <= NAMED {
+                            context.warn(format!("{}: {message}: no answer (outcome too-long)", self.name));
+                        }
+                        (String::new(), Some(Outcome::TooLong))
+                    }
+                };
+                let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+                let line = AnsweredUnit { unit, outcome };
                 let mut text = serde_json::to_vec(&line).expect("a prediction is plain data");
                 text.push(b'\n');
                 file.write_all(&text).or_failed()?;
@@ -152,6 +209,9 @@ impl Prediction<'_> {
             }
         }
         progress.finish();
+        if too_long > 0 {
+            context.warn(format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
+        }
         file.sync_all().or_failed()?;
         fs::rename(&partial, path).or_failed()
     }
@@ -170,7 +230,7 @@ pub fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, Cl
 }
 
 /// The lines of a file that were written whole; a kill can cut off the last one.
-fn read_whole_lines(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
+fn read_whole_lines(path: &Path) -> Result<Vec<AnsweredUnit>, CliError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -179,7 +239,7 @@ fn read_whole_lines(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
     Ok(text.split(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-fn rewrite(path: &Path, lines: &[UnitOutput]) -> Result<(), CliError> {
+fn rewrite(path: &Path, lines: &[AnsweredUnit]) -> Result<(), CliError> {
     let mut text = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut text, line).expect("a prediction is plain data");
@@ -218,22 +278,46 @@ impl<'p> Answering<'p> {
         Ok(Self { voice, model, adapter, options, grammar })
     }
 
-    /// The answers to some units, in order. `first` is the position of the first one in the whole job,
-    /// on which what is drawn depends.
-    fn answer(&self, units: &[Unit], first: u64, progress: impl FnMut(usize)) -> Result<Vec<String>, CliError> {
+    /// The longest sequence that the model is meant for.
+    fn longest(&self) -> usize {
+        self.model.config.longest()
+    }
+
+    /// The answers to some units, in order, or for a unit whose prompt is longer than the model is meant for the
+    /// tokens of that prompt; `None` if `stop` says so. `first` is the position of the first one in the whole
+    /// job, on which what is drawn depends.
+    fn answer(
+        &self,
+        units: &[Unit],
+        first: u64,
+        progress: impl FnMut(usize),
+        stop: impl Fn() -> bool,
+    ) -> Result<Option<Vec<Result<String, usize>>>, CliError> {
         let format = self.voice.format()?;
-        let requests = units.iter().map(|unit| {
+        let mut requests = Vec::with_capacity(units.len());
+        let mut answers = Vec::with_capacity(units.len());
+        for unit in units {
             let prompt = format.prompt(unit.text()).or_failed()?;
+            if prompt.len() >= self.longest() {
+                answers.push(Err(prompt.len()));
+                continue;
+            }
+            answers.push(Ok(String::new()));
             let constraint = self.grammar.as_ref().map(|(ontology, _)| constraint(ontology, unit));
-            Ok(Request { prompt, constraint })
-        });
-        let requests: Vec<Request> = requests.collect::<Result<_, CliError>>()?;
+            requests.push(Request { prompt, constraint });
+        }
         let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
         let mut options = self.options.clone();
         options.sampling.seed ^= first << 32;
         let completions =
-            generate(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress).or_failed()?;
-        completions.iter().map(|one| self.voice.tokenizer.decode(one.text_tokens(), false).or_failed()).collect()
+            match generate_until(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress, stop) {
+                Err(GenerateError::Stopped) => return Ok(None),
+                completions => completions.or_failed()?,
+            };
+        for (answer, completion) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&completions) {
+            *answer = Ok(self.voice.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
+        }
+        Ok(Some(answers))
     }
 }
 

@@ -130,7 +130,8 @@ impl Run<'_> {
         let digest = self.ledger.stage(context, name, &key, &outputs, || {
             let records = gold_records(documents, config.data.level, ontology);
             let format = voice.format()?;
-            let source = TextSource::new(&format, &records, section.max_length);
+            let limit = section.max_length.min(start.path.longest()?);
+            let source = TextSource::new(&format, &records, limit);
             let job = Job {
                 name,
                 start: &start.path,
@@ -198,7 +199,7 @@ impl Run<'_> {
             for own in &own {
                 answers.extend(prediction::by_unit(&own.path)?);
             }
-            let tokenize = |text: &str| voice.tokenizer.encode(text).unwrap_or_default();
+            let tokenize = |text: &str| voice.tokenizer.encode_text(text).unwrap_or_default();
             let mut builder = PairBuilder::new(ontology, patterns, &rates, settings.clone(), Some(&tokenize));
             let mut lines = Vec::new();
             let each = documents.iter().cloned().map(Ok::<_, CliError>);

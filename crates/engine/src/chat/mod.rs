@@ -1,7 +1,12 @@
 //! Chat templates: how a conversation becomes the text that a model was trained on.
 
+mod builtin;
 mod exchange;
+mod filters;
+mod methods;
+mod printf;
 mod python;
+mod source;
 mod template;
 
 pub use exchange::{EncodedExchange, Exchange};
