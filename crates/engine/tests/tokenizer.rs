@@ -243,6 +243,10 @@ fn damaged_files_are_errors() {
         let error = Tokenizer::open(folder.path()).expect_err("damaged").to_string();
         assert!(error.contains(part), "{part}: {error}");
     }
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::write(folder.path().join("tokenizer.model"), "").expect("writing");
+    let error = Tokenizer::open(folder.path()).expect_err("an older kind").to_string();
+    assert!(error.contains("save_pretrained"), "{error}");
     // Every beginning of the file, as a download that broke off leaves it.
     for end in (0..text.len()).step_by(text.len() / 40 + 1) {
         let folder = tempfile::tempdir().expect("temporary folder");

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use jiff::civil::DateTime;
 use serde::Serialize;
 use tabpo_engine::{
-    ChatTemplate, Compute, Lora, Model, ModelConfig, SaveOptions, StoredType, Tokenizer, find_base, is_adapter_folder,
-    verify_export,
+    ChatTemplate, Compute, Lora, Model, ModelConfig, SaveOptions, StoredType, Tokenizer, check_model_folder, find_base,
+    is_adapter_folder, verify_export,
 };
 use tabpo_ontology::Ontology;
 use tabpo_train::{ExampleFormat, Policy, PromptFormat};
@@ -132,6 +132,10 @@ impl PolicyFolder {
         context: &Context,
     ) -> Result<Self, CliError> {
         if !is_adapter_folder(model) {
+            // A tokenizer alone is enough for some commands; the others find out what is missing.
+            if !model.join("tokenizer.json").exists() {
+                check_model_folder(model).or_input()?;
+            }
             return Ok(Self { model: model.to_owned(), adapter: adapter.map(Path::to_owned), compute });
         }
         if let Some(adapter) = adapter {

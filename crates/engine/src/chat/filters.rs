@@ -10,10 +10,11 @@ pub(super) fn add(environment: &mut Environment) {
     environment
         .add_filter("tojson", |state: &State, value: Value, options: Kwargs| python::to_json(state, &value, &options));
     environment.add_filter("string", |state: &State, value: Value| python::display(state, &value));
-    environment.add_filter("format", |state: &State, template: String, values: Rest<Value>| {
-        let values = match &values[..] {
-            [only] if only.is_kwargs() => only.clone(),
-            values => Value::from(minijinja::value::Tuple::new(values.to_vec())),
+    environment.add_filter("format", |state: &State, template: String, values: Rest<Value>, named: Kwargs| {
+        let values = if values.is_empty() && named.args().next().is_some() {
+            Value::from(named)
+        } else {
+            Value::from(minijinja::value::Tuple::new(values.to_vec()))
         };
         printf::printf(state, &template, &values)
     });

@@ -32,6 +32,11 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
+    /// Pays for looking at one value.
+    fn visit(&self) -> Result<(), Error> {
+        (self.pay)(1)
+    }
+
     pub(super) fn push(&mut self, text: &str) -> Result<(), Error> {
         self.reserve(text.len())?;
         self.out.push_str(text);
@@ -91,6 +96,7 @@ struct JsonWriter {
 
 impl JsonWriter {
     fn write(&self, out: &mut Text, value: &Value, depth: usize) -> Result<(), Error> {
+        out.visit()?;
         if depth > DEEPEST {
             return Err(too_deep());
         }
@@ -213,6 +219,7 @@ pub(super) fn representation(state: &State, value: &Value) -> Result<String, Err
 }
 
 fn represent(out: &mut Text, value: &Value, depth: usize) -> Result<(), Error> {
+    out.visit()?;
     if depth > DEEPEST {
         return Err(too_deep());
     }

@@ -233,6 +233,8 @@ fn first_as_call(text: &str, operator: &str, function: &str) -> Option<String> {
                 }
                 first = before;
             }
+            // A test belongs to its operand.
+            Kind::Keyword if is_test(&tokens, body, before) => first = before,
             Kind::Open | Kind::Keyword => break,
         }
     }
@@ -253,6 +255,12 @@ fn first_as_call(text: &str, operator: &str, function: &str) -> Option<String> {
     let before = &body[..tokens[first].range.start];
     let after = &body[tokens[last - 1].range.end..];
     Some(format!("{}{before}{function}({left}, {right}){after}{}", &text[..lead], &text[end..]))
+}
+
+/// Whether a keyword is `is`, or `not` after it.
+fn is_test(tokens: &[Token], text: &str, at: usize) -> bool {
+    let name = |index: usize| &text[tokens[index].range.clone()];
+    name(at) == "is" || (name(at) == "not" && at > 0 && name(at - 1) == "is")
 }
 
 fn opening(tokens: &[Token], close: usize) -> Option<usize> {
@@ -302,6 +310,15 @@ fn operand(tokens: &[Token], text: &str, mut at: usize) -> Option<usize> {
             (Kind::Operator, Some("**")) => operand(tokens, text, at + 1)?,
             // Texts one after the other are one text.
             (Kind::Operand, Some(text)) if text.starts_with(['"', '\'']) => at + 1,
+            (Kind::Keyword, Some("is")) => {
+                let test = at + 1 + usize::from(name(at + 1) == Some("not"));
+                // A test may have an argument, with brackets or without.
+                match tokens.get(test + 1).map(|token| token.kind) {
+                    Some(Kind::Operand) => test + 2,
+                    Some(Kind::Open) => closing(tokens, test + 1)? + 1,
+                    _ => test + 1,
+                }
+            }
             _ => return Some(at),
         };
     }
@@ -331,6 +348,7 @@ mod tests {
             ("{{ x if a % 2 else y }}", "{{ x if mod(a, 2) else y }}"),
             ("{{- a ~ b -}}", "{{- cat(a, b) -}}"),
             ("{{ {'a': 5 % 2} }}", "{{ {'a': mod(5, 2)} }}"),
+            ("{{ a is odd ~ b is not divisibleby 3 ~ c }}", "{{ cat(cat(a is odd, b is not divisibleby 3), c) }}"),
         ] {
             assert_eq!(words(source), expected);
         }

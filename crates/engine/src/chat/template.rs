@@ -115,9 +115,13 @@ fn explain(error: &Error) -> String {
 
 /// The steps that a template may take for one conversation; making a text of [`BYTES_PER_STEP`] bytes counts as one,
 /// too. Real templates take some hundreds to some thousands.
-const FUEL: u64 = 4_000_000;
+const FUEL: u64 = 2_000_000;
 /// The text that costs as much as a step.
 const BYTES_PER_STEP: u64 = 64;
+/// The stack of a thread that renders what may nest values deeply.
+const STACK: usize = 256 << 20;
+/// Templates of this many bytes may nest values deeply without a loop.
+const LONG: usize = 1 << 14;
 /// The largest template that is read; real ones have up to some tens of thousands of bytes.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -294,6 +298,27 @@ impl ChatTemplate {
 
     /// As [`ChatTemplate::render`], with variables that are false unless something else is known of them.
     pub(super) fn render_told(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        date: DateTime,
+        off: &[&str],
+    ) -> Result<String, ChatError> {
+        let render = || self.render_here(messages, add_generation_prompt, date, off);
+        // Values that a template nests some hundred thousand deep, which takes a namespace or a long template, are
+        // dropped by as many calls inside each other.
+        if !self.source.contains("namespace") && self.source.len() < LONG {
+            return render();
+        }
+        let on_thread = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, render);
+            thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        // Without another thread, this one will do for all templates but hostile ones.
+        on_thread.unwrap_or_else(|_| render())
+    }
+
+    fn render_here(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,

@@ -52,6 +52,13 @@ impl Tokenizer {
     /// `generation_config.json` of a model folder; only the first has to exist.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join("tokenizer.json");
+        if !path.exists() && ["tokenizer.model", "vocab.json"].iter().any(|name| folder.join(name).exists()) {
+            return Err(FolderError::other_content(
+                path,
+                "is not there, only a tokenizer of the older kind: load it with AutoTokenizer.from_pretrained of \
+                 transformers and save it with save_pretrained, which writes tokenizer.json",
+            ));
+        }
         let bytes = std::fs::read(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
         if let Some(problem) = remedy::instead_of_text(&bytes) {
             return Err(FolderError::other_content(path, problem));
