@@ -112,7 +112,7 @@ pub struct Lora<R> {
     /// For every block the groups in the order of [`INPUT_GROUPS`]; a group without adapters is empty.
     pub layers: Vec<[LoraGroup<R>; 4]>,
     /// Embedding and head that the adapter's folder has in the place of the model's.
-    pub saved: SavedModules<R>,
+    pub saved: Box<SavedModules<R>>,
 }
 
 impl<R: Real> Lora<R> {
@@ -147,7 +147,7 @@ impl<R: Real> Lora<R> {
             LoraGroup { a: vec![R::ZERO; offset * projections[0].shape(model)[1]], members }
         };
         let layers = (0..model.layers).map(|layer| INPUT_GROUPS.map(|projections| group(projections, layer))).collect();
-        Self { config, layers, saved: SavedModules::default() }
+        Self { config, layers, saved: Box::default() }
     }
 
     /// The names (`model.layers.0.self_attn.q_proj.lora_A.weight`) and shapes of all parameters, in

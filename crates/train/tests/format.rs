@@ -123,8 +123,9 @@ fn long_examples_are_counted_and_named_and_never_cut() {
         let step = step.expect("some examples fit");
         seen += step.examples.len();
         named += step.skipped.len();
-        for (id, length) in step.skipped {
-            assert_eq!(lengths[id.parse::<usize>().expect("a number")], length);
+        for (id, length, number) in step.skipped {
+            assert_eq!(id, (number - 1).to_string());
+            assert_eq!(lengths[number - 1], length);
         }
     }
     assert_eq!((seen, named), (texts.len() - too_long, too_long));

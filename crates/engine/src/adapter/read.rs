@@ -67,7 +67,7 @@ impl<R: Real> Lora<R> {
             }
         }
         let mut lora = Self::zeros(model, config);
-        lora.saved = SavedModules::read(&file, model.hidden)?;
+        lora.saved = Box::new(SavedModules::read(&file, model.hidden)?);
         let shapes = lora.shapes(model);
         for ((name, shape), values) in shapes.into_iter().zip(lora.parameters_mut()) {
             if !adapted.contains(&name) {

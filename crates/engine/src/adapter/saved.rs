@@ -56,7 +56,7 @@ impl<R: Real> Model<R> {
     /// that are the model's own already are dropped from the adapter. `folder` is the adapter's, for messages.
     pub fn take_saved(&mut self, adapter: &mut Lora<R>, folder: &std::path::Path) -> Result<(), FolderError> {
         let wrong = |problem: &str| Err(FolderError::other_content(folder.join(WEIGHTS), problem));
-        let saved = &mut adapter.saved;
+        let saved = &mut *adapter.saved;
         if saved.embedding.as_ref().is_some_and(|embedding| equal(embedding, &self.embedding)) {
             saved.embedding = None;
         }

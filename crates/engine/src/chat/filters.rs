@@ -1,5 +1,7 @@
 //! Filters, tests and functions that Jinja has and the engine has not, or has otherwise.
 
+#![expect(clippy::needless_pass_by_value, reason = "the engine hands filters their arguments by value")]
+
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 

@@ -153,7 +153,7 @@ fn of_text(state: &State, text: &str, method: &str, arguments: &[Value]) -> Resu
             let map = arguments.value(0, "mapping")?.ok_or_else(|| missing(method))?;
             let keys: Vec<Value> = map.try_iter()?.collect();
             let pairs = keys.iter().filter_map(|key| Some((key.as_str()?.to_owned(), map.get_item(key).ok()?)));
-            let named = Kwargs::from_iter(pairs);
+            let named: Kwargs = pairs.collect();
             Value::from(printf::str_format(state, text, &[named.into()])?)
         }
         _ => match without_arguments(text, method) {

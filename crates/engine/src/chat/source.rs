@@ -15,7 +15,7 @@ const MOST_OPERATORS: usize = 64;
 pub(super) fn for_engine(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
-    while let Some(start) = rest.find("{") {
+    while let Some(start) = rest.find('{') {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
         let found = match tag.get(..2) {

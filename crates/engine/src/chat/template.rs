@@ -259,6 +259,8 @@ impl ChatTemplate {
             out.write_str(&text).map_err(Error::from)
         });
         environment.set_fuel(Some(FUEL));
+        // Errors would hold the template's variables, however large they are.
+        environment.set_debug(false);
         filters::add(&mut environment);
         if source.len() > MOST_BYTES {
             return Err(ChatError::TooLarge { path: path.into(), bytes: source.len() });

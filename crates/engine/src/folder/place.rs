@@ -12,8 +12,8 @@ pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
         return Ok(());
     }
     if folder.is_file() {
-        let name = folder.to_string_lossy().to_ascii_lowercase();
-        return wrong(if name.ends_with(".gguf") {
+        let is_gguf = folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        return wrong(if is_gguf {
             "is a GGUF file, which is not read: give the folder of the original model in safetensors".into()
         } else {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
