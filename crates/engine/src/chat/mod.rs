@@ -1,6 +1,7 @@
 //! Chat templates: how a conversation becomes the text that a model was trained on.
 
 mod builtin;
+mod error;
 mod exchange;
 mod filters;
 mod methods;
@@ -9,5 +10,6 @@ mod python;
 mod source;
 mod template;
 
+pub use error::ChatError;
 pub use exchange::{EncodedExchange, Exchange};
-pub use template::{ChatError, ChatTemplate, Message};
+pub use template::{ChatTemplate, Message};
