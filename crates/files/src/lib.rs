@@ -12,6 +12,7 @@
 //! texts.
 
 mod claim;
+mod folder;
 mod leftovers;
 mod lines;
 mod plain_json;
@@ -21,6 +22,7 @@ mod target;
 mod text;
 
 pub use claim::Claim;
+pub use folder::FolderReplacement;
 pub use leftovers::collect_leftovers;
 pub use lines::{Block, Line, LineBlocks, read_more};
 pub use plain_json::{PlainJson, plain_length};

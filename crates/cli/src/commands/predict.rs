@@ -24,12 +24,18 @@ use crate::{
 /// Arguments of `tabpo predict`.
 #[derive(clap::Args)]
 pub struct PredictArgs {
-    /// A model folder, or with --endpoint the name of the model there
+    /// A model folder or a PEFT folder whose base model is found, or with --endpoint the name of the model there
     #[arg(long, value_name = "DIR|NAME")]
     model: String,
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
+    /// The chat template of a model folder that has none or another one: a Jinja file, or plain, alpaca or chatml
+    #[arg(long, value_name = "FILE|NAME", conflicts_with = "endpoint")]
+    chat_template: Option<String>,
+    /// Stop at a document that does not fit into a model folder's window instead of giving it an empty answer
+    #[arg(long, conflicts_with = "endpoint")]
+    strict: bool,
     /// How products with the model's weights are computed
     #[arg(long, value_enum, default_value_t = Products::Auto)]
     compute: Products,
@@ -95,12 +101,9 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
-    let policy = PolicyFolder {
-        model: PathBuf::from(&arguments.model),
-        adapter: arguments.adapter.clone(),
-        compute: arguments.compute.into(),
-    };
-    let voice = Voice::open(&policy.model, &ontology)?;
+    let compute = arguments.compute.into();
+    let policy = PolicyFolder::resolve(arguments.model.as_ref(), arguments.adapter.as_deref(), compute, context)?;
+    let voice = Voice::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,
@@ -116,6 +119,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         settings: &settings,
         samples: arguments.samples as usize,
         sampling: Sampling { temperature, top_p: 1.0, seed: arguments.seed },
+        strict: arguments.strict,
     };
     let id = prediction.identity(&documents)?;
     prediction.write(&documents, &arguments.out, &id, context)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tabpo_engine::find_base;
 use tabpo_remote::{Served, serve_commands};
 
 use crate::{
@@ -51,7 +52,9 @@ fn served(arguments: &ServeConfigArgs) -> Result<Served, CliError> {
     let (model, adapter) = if adapter_config.exists() {
         let config = read_json(&adapter_config)?;
         let wrong = |key: &str| CliError::input(format!("{}: `{key}` is missing", adapter_config.display()));
-        let named = config["base_model_name_or_path"].as_str().map(str::to_owned);
+        // A folder here, or else a name that the server may find.
+        let found = find_base(folder).ok().map(|base| base.display().to_string());
+        let named = found.or_else(|| config["base_model_name_or_path"].as_str().map(str::to_owned));
         let base = arguments.base.clone().or(named).ok_or_else(|| wrong("base_model_name_or_path"))?;
         let rank = config["r"].as_u64().ok_or_else(|| wrong("r"))?;
         (base, Some((folder.clone(), rank as usize)))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tabpo_corpus::{Format, Level, Unit};
-use tabpo_engine::Tokenizer;
+use tabpo_engine::{Compute, Tokenizer};
 use tabpo_metrics::UnitOutput;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
@@ -23,6 +23,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
+    run::PolicyFolder,
     tables::percent,
     writing::{create, finish},
 };
@@ -108,9 +109,11 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         Some(path) => Patterns::read(path, &ontology).or_input()?,
         None => Patterns::default(),
     };
-    let tokenizer = arguments.tokenizer.as_deref().map(Tokenizer::open).transpose().or_input()?;
+    let policy = |folder: &Path| PolicyFolder::resolve(folder, None, Compute::default(), context);
+    let policy = arguments.tokenizer.as_deref().map(policy).transpose()?;
+    let tokenizer = policy.map(|policy| Tokenizer::open(policy.tokenizer_folder())).transpose().or_input()?;
     let tokenize = tokenizer.as_ref().map(|tokenizer| {
-        |text: &str| tokenizer.encode(text).expect("a byte-level or fully covered vocabulary encodes every answer")
+        |text: &str| tokenizer.encode_text(text).expect("a byte-level or fully covered vocabulary encodes every answer")
     });
     let tokenize: Option<Tokenize> = tokenize.as_ref().map(|tokenize| tokenize as _);
     let mut answers = arguments.on_policy.as_deref().map(read_answers).transpose()?.unwrap_or_default();
