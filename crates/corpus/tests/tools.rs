@@ -389,6 +389,10 @@ fn formats_that_are_not_read_are_named_with_a_remedy() {
         let error = load_text(name, content).unwrap_err();
         assert!(error.contains("looks like") && error.contains(expected) && error.contains("is not read: "), "{error}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.txt"), "A robin.").unwrap();
+    let error = read(&directory.path().join("a.txt"), None, &ontology()).unwrap_err().to_string();
+    assert!(error.contains("it begins with `A robin.`") && error.contains("name the folder"), "{error}");
     let error = read(Path::new("/"), Some(Format::Dygie), &ontology()).unwrap_err().to_string();
     assert!(error.starts_with("cannot read /"), "{error}");
     let error = load_text("a.jsonl", "{\"tekst\": \"a\"}").unwrap_err();

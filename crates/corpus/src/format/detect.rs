@@ -73,7 +73,13 @@ pub(crate) fn detect(path: &Path) -> Result<Format, CorpusError> {
     if !line.starts_with(['[', '{']) {
         return Err(match others::of_line(&line) {
             Some(name) => others::error(path, name),
-            None => unknown(format!("it begins with `{}`", line.chars().take(20).collect::<String>())),
+            None => {
+                let plain = path.extension().is_some_and(|extension| extension == "txt");
+                let folder =
+                    "; plain texts are read from a folder of `.txt` files, with or without `.ann`: name the folder";
+                let start = line.chars().take(20).collect::<String>();
+                unknown(format!("it begins with `{start}`{}", if plain { folder } else { "" }))
+            }
         });
     }
     let mut text = line;
