@@ -33,9 +33,6 @@ pub struct PredictArgs {
     /// The chat template of a model folder that has none or another one: a Jinja file, or plain, alpaca or chatml
     #[arg(long, value_name = "FILE|NAME", conflicts_with = "endpoint")]
     chat_template: Option<String>,
-    /// Stop at a document that does not fit into a model folder's window instead of giving it an empty answer
-    #[arg(long, conflicts_with = "endpoint")]
-    strict: bool,
     /// How products with the model's weights are computed
     #[arg(long, value_enum, default_value_t = Products::Auto)]
     compute: Products,
@@ -119,7 +116,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         settings: &settings,
         samples: arguments.samples as usize,
         sampling: Sampling { temperature, top_p: 1.0, seed: arguments.seed },
-        strict: arguments.strict,
+        strict: arguments.read.strict,
     };
     let id = prediction.identity(&documents)?;
     prediction.write(&documents, &arguments.out, &id, context)
