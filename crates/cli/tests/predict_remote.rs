@@ -202,7 +202,7 @@ fn hosted_models_of_a_run_are_checked_before_its_first_stage() {
         (remote("far", "budget = 1.0"), "predict.remote.far.prices is missing"),
         (remote("far", "prices = \"none.toml\""), "none.toml"),
         (remote("far", "extra = { n = 3 }"), "predict.remote.far.extra is about `n`"),
-        (remote("\"../out\"", ""), "cannot name a system"),
+        (remote("\"../out\"", ""), "which has a `/`"),
         (remote("answers", ""), "cannot name a system"),
         (remote("far", "").replace("http://127.0.0.1:9/v1", ""), "predict.remote.far.endpoint is empty"),
         (remote("far", "").replace("http:", "ftp:"), "not an http or https address"),

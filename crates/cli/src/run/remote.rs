@@ -38,10 +38,9 @@ pub struct Answered {
 pub fn check(config: &RunConfig, curated: &[Document]) -> Result<(), CliError> {
     for (name, settings) in &config.predict.remote {
         // The name is a folder of the run directory, beside the one of the answers.
-        let plain = !name.starts_with('.') && !name.contains(['/', '\\', ':']) && !name.contains(char::is_control);
-        if name.trim().is_empty() || !plain || name == ANSWERS {
+        if name == ANSWERS {
             return Err(CliError::input(format!("predict.remote: {name:?} cannot name a system"))
-                .with_hint("a name is a folder: letters, digits, `-`, `_`; `answers` is taken"));
+                .with_hint("the folder of that name holds the answers of all hosted models: take another"));
         }
         check_remote_system(name, settings)?;
         if settings.shots > 0 && curated.is_empty() {
