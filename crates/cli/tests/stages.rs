@@ -205,6 +205,7 @@ fn changes() -> Vec<Change> {
         set("data.validation", "../corpus/validation.jsonl", &[]),
         set("data.test", "../corpus/test.jsonl", &[]),
         set("data.hold_out", "3", &[]),
+        set("data.strict", "true", &[]),
         set("data.level", "document", &[Base, Warmup, Sft, Validation, Pairs, Answers, Checkpoint]),
         set("model.vocabulary", "390", &[Base]),
         set("model.hidden", "48", &[Base]),

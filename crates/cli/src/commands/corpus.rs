@@ -11,7 +11,7 @@ use tabpo_corpus::{
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
-use super::corpora::{ReadArgs, has_unknown_label, say_notes};
+use crate::corpora::{ReadArgs, has_unknown_label, say_notes};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},

@@ -7,14 +7,13 @@ use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 
 use super::{
-    Products,
-    corpora::ReadArgs,
-    parse_level,
+    Products, parse_level,
     predict_remote::{RemoteArgs, run_remote},
     remote_answers::RemoteJob,
 };
 use crate::{
     config::PredictSection,
+    corpora::ReadArgs,
     error::{CliError, ResultExt},
     output::Context,
     range,

@@ -6,7 +6,7 @@ use tabpo_corpus::Format;
 use tabpo_metrics::{Counts, EvaluationError, Gold, Predictions, Profile, Resampling, count};
 use tabpo_ontology::Ontology;
 
-use super::corpora::ReadArgs;
+use crate::corpora::ReadArgs;
 use crate::error::{CliError, ResultExt};
 use crate::output::Context;
 use crate::range;

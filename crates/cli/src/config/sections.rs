@@ -81,6 +81,10 @@ pub struct DataSection {
     pub hold_out: usize,
     /// Documents for the comparison.
     pub test: Option<PathBuf>,
+    /// Whether the run ends where something in a file would be left out or changed, or a document is
+    /// longer than the model is meant for; otherwise that is counted and said.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 /// Sizes of the built-in corpus, in sentences.

@@ -68,7 +68,7 @@ impl Run<'_> {
             settings: &settings,
             samples: 1,
             sampling: Sampling::GREEDY,
-            strict: false,
+            strict: self.config.data.strict,
         };
         let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.digests.ontology);
         let context = self.context;

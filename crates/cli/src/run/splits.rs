@@ -10,7 +10,8 @@ use tabpo_ontology::Ontology;
 
 use crate::{
     config::{DataSection, RunConfig},
-    error::{CliError, ResultExt},
+    corpora::ReadArgs,
+    error::CliError,
     output::Context,
 };
 
@@ -59,11 +60,8 @@ impl Splits {
     fn read(data: &DataSection, ontology: &Ontology, context: &Context) -> Result<Self, CliError> {
         let read = |name: &str| -> Result<Vec<Document>, CliError> {
             let Some(path) = file_of(data, name) else { return Ok(Vec::new()) };
-            let loaded = tabpo_corpus::read(&path, None, ontology).or_input()?;
-            for (note, count) in loaded.notes.iter() {
-                context.say(format!("{}: {note}: {count}", path.display()));
-            }
-            Ok(loaded.documents)
+            let reading = ReadArgs { strict: data.strict };
+            Ok(reading.read(&path, None, ontology, context)?.documents)
         };
         let mut train = read("train")?;
         let validation = if data.validation.is_some() {

@@ -19,7 +19,8 @@ use tabpo_report::{Alignment, Table};
 
 use super::{open, read_errors};
 use crate::{
-    commands::{corpora::ReadArgs, parse_level},
+    commands::parse_level,
+    corpora::ReadArgs,
     error::{CliError, ResultExt},
     output::{self, Context},
     range,

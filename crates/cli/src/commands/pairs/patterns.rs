@@ -12,7 +12,8 @@ use tabpo_pairs::{PatternMatch, PatternMatcher, Patterns};
 use tabpo_report::{Alignment, Table};
 
 use crate::{
-    commands::{corpora::ReadArgs, parse_level},
+    commands::parse_level,
+    corpora::ReadArgs,
     error::{CliError, ResultExt},
     output::{self, Context},
     tables::shorten,

@@ -1,4 +1,4 @@
-//! What the commands that read corpora share: what was left out is said, or stops the command.
+//! Reading corpora: what was left out is said, or stops the program.
 
 use std::path::Path;
 
@@ -35,7 +35,8 @@ impl ReadArgs {
         if let Some((note, count)) = notes.iter().next().filter(|_| self.strict) {
             let place = notes.first_place(note).map_or(String::new(), |place| format!("; the first at {place}"));
             let message = format!("{}: {count} {note}{place}", path.display());
-            return Err(CliError::input(message).with_hint("without --strict this is counted and gone on with"));
+            return Err(CliError::input(message)
+                .with_hint("without --strict (data.strict in a run) this is counted and gone on with"));
         }
         say_notes(path, "reading", notes, context);
         Ok(())
