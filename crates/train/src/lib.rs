@@ -28,7 +28,7 @@ pub use error::{ExampleError, TrainError};
 pub use example::{RejectedAnswer, TokenisedAnswer, TokenisedExample};
 pub use format::{AnswerText, ExampleFormat, FormatError, PromptFormat};
 pub use importance::{ScoreTransform, set_importance_weights};
-pub use log_probs::{ExampleLogProbs, log_probs};
+pub use log_probs::{ExampleLogProbs, cached_log_probs, log_probs};
 pub use loss::Comparison;
 pub use memory::{MemoryPlan, MemoryRequest, PolicyShape, largest_micro_batch, model_bytes};
 pub use packing::{MicroBatch, epoch_order, pack};

@@ -4,7 +4,7 @@ use tabpo_engine::{ForwardOptions, Lora, Model, Real, Workspace, forward};
 
 use crate::packing::MicroBatch;
 use crate::trie::{ExampleTargets, gather};
-use crate::{ReferenceCache, ReferenceIdentity, TokenisedAnswer, TokenisedExample, TrainError, pack};
+use crate::{ReferenceCache, ReferenceIdentity, TokenisedExample, TrainError, pack};
 
 /// Log-probs of the answers of one example, one a token.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,48 +23,37 @@ impl ExampleLogProbs {
             rejected: targets.rejected.iter().map(|targets| gather(log_probs, targets)).collect(),
         }
     }
-
-    /// Those that a cache holds for an example.
-    pub fn cached(cache: &ReferenceCache, identity: &ReferenceIdentity, example: &TokenisedExample) -> Option<Self> {
-        let mut rest = cache.get(&identity.key(example))?;
-        let mut next = |answer: &TokenisedAnswer| {
-            let (own, others) = rest.split_at_checked(answer.tokens.len())?;
-            rest = others;
-            Some(own.to_vec())
-        };
-        let chosen = next(&example.chosen)?;
-        let rejected = example.rejected.iter().map(|rejected| next(&rejected.answer)).collect::<Option<_>>()?;
-        Some(Self { chosen, rejected })
-    }
-
-    /// Adds them to a cache that does not have them.
-    pub fn store(
-        &self,
-        cache: &mut ReferenceCache,
-        identity: &ReferenceIdentity,
-        example: &TokenisedExample,
-    ) -> Result<(), TrainError> {
-        let key = identity.key(example);
-        if cache.get(&key).is_some() {
-            return Ok(());
-        }
-        let values: Vec<f64> = self.chosen.iter().chain(self.rejected.iter().flatten()).copied().collect();
-        cache.insert(key, &values)
-    }
 }
 
-/// Log-probs of the answers of a micro-batch, dropout off: for every member its position in the step
-/// and its log-probs.
-pub(crate) fn micro_batch_log_probs<R: Real>(
+/// Log-probs of the targets of a micro-batch, dropout off, in the order of its trie's targets.
+pub(crate) fn target_log_probs<R: Real>(
     model: &Model<R>,
     adapter: Option<&Lora<R>>,
     micro: &MicroBatch,
     options: &ForwardOptions,
     workspace: &mut Workspace<R>,
-) -> Vec<(usize, ExampleLogProbs)> {
+) -> Vec<f64> {
     let options = ForwardOptions { gradient: false, dropout_seed: None, ..*options };
-    let log_probs = forward(model, adapter, micro.trie.batch(), micro.trie.targets(), &options, workspace);
-    micro.members.iter().map(|(index, targets)| (*index, ExampleLogProbs::gather(&log_probs, targets))).collect()
+    forward(model, adapter, micro.trie.batch(), micro.trie.targets(), &options, workspace)
+}
+
+/// Log-probs of the targets of a micro-batch of `examples` that a cache holds, or else those that `compute`
+/// finds, which the cache has from then on.
+pub(crate) fn cached(
+    cache: &mut ReferenceCache,
+    identity: &ReferenceIdentity,
+    (micro, examples): (&MicroBatch, &[TokenisedExample]),
+    compute: impl FnOnce() -> Vec<f64>,
+) -> Result<Vec<f64>, TrainError> {
+    let key = identity.key(micro.members.iter().map(|(index, _)| &examples[*index]));
+    if let Some(found) = cache.get(&key)
+        && found.len() == micro.trie.targets().len()
+    {
+        return Ok(found.to_vec());
+    }
+    let computed = compute();
+    cache.insert(key, &computed)?;
+    Ok(computed)
 }
 
 /// Log-probs of the answers of `examples`, in their order, in passes of at most `max_tokens` rows.
@@ -75,12 +64,36 @@ pub fn log_probs<R: Real>(
     max_tokens: usize,
 ) -> Vec<ExampleLogProbs> {
     let mut workspace = Workspace::new();
+    let options = ForwardOptions::default();
     let mut results = vec![ExampleLogProbs::default(); examples.len()];
     for micro in pack(examples, max_tokens) {
-        let options = ForwardOptions::default();
-        for (index, found) in micro_batch_log_probs(model, adapter, &micro, &options, &mut workspace) {
-            results[index] = found;
+        let found = target_log_probs(model, adapter, &micro, &options, &mut workspace);
+        for (index, targets) in &micro.members {
+            results[*index] = ExampleLogProbs::gather(&found, targets);
         }
     }
     results
+}
+
+/// As [`log_probs`], with a cache in which the model with its adapter has this identity. Also returns how
+/// many examples were computed.
+pub fn cached_log_probs<R: Real>(
+    (model, adapter, identity): (&Model<R>, Option<&Lora<R>>, &ReferenceIdentity),
+    examples: &[TokenisedExample],
+    max_tokens: usize,
+    cache: &mut ReferenceCache,
+) -> Result<(Vec<ExampleLogProbs>, usize), TrainError> {
+    let mut workspace = Workspace::new();
+    let options = ForwardOptions::default();
+    let (mut results, mut computed) = (vec![ExampleLogProbs::default(); examples.len()], 0);
+    for micro in pack(examples, max_tokens) {
+        let found = cached(cache, identity, (&micro, examples), || {
+            computed += micro.members.len();
+            target_log_probs(model, adapter, &micro, &options, &mut workspace)
+        })?;
+        for (index, targets) in &micro.members {
+            results[*index] = ExampleLogProbs::gather(&found, targets);
+        }
+    }
+    Ok((results, computed))
 }

@@ -1,4 +1,4 @@
-//! Reference log-probs on disk: computed once, shared by epochs, seeds and objectives.
+//! Reference log-probs on disk: computed once, shared by epochs, learning rates and objectives.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -33,25 +33,28 @@ impl ReferenceIdentity {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// The name under which log-probs of the answers of an example are stored.
+    /// The name under which the log-probs of some examples are stored that are computed together.
     ///
-    /// It covers all of the example's tokens, because the answers are computed together: in which
-    /// order the engine sums over an answer depends on where the others leave it. A name for each
+    /// It covers all of them, because the last bits of a log-prob depend on what is computed with it:
+    /// on where other answers leave a shared prefix, and on the size of the matrix products. A name for each
     /// answer alone would give whichever value was computed first, so that the last bits of a run
     /// would depend on what had been run before.
-    pub fn key(&self, example: &TokenisedExample) -> ReferenceKey {
+    pub fn key<'e>(&self, examples: impl IntoIterator<Item = &'e TokenisedExample>) -> ReferenceKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        for part in std::iter::once(&example.prompt).chain(example.answers().map(|answer| &answer.tokens)) {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            for token in part {
-                hasher.update(&token.to_le_bytes());
+        for example in examples {
+            hasher.update(&(example.rejected.len() as u64).to_le_bytes());
+            for part in std::iter::once(&example.prompt).chain(example.answers().map(|answer| &answer.tokens)) {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                for token in part {
+                    hasher.update(&token.to_le_bytes());
+                }
             }
         }
         ReferenceKey(*hasher.finalize().as_bytes())
     }
 }
 
-/// Digest of model, adapter, tokenizer and example.
+/// Digest of model, adapter, tokenizer and examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReferenceKey([u8; 32]);
 
@@ -90,7 +93,7 @@ impl ReferenceCache {
         self.damaged
     }
 
-    /// Number of examples whose log-probs are known.
+    /// Number of micro-batches whose log-probs are known.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -100,7 +103,7 @@ impl ReferenceCache {
         self.entries.is_empty()
     }
 
-    /// The log-probs stored under `key`, one a token of the chosen answer and then of each rejected one.
+    /// The log-probs stored under `key`, one a target.
     pub fn get(&self, key: &ReferenceKey) -> Option<&[f64]> {
         self.entries.get(key).map(AsRef::as_ref)
     }
@@ -198,7 +201,7 @@ mod tests {
         let mut cache = ReferenceCache::open(path).expect("a writable folder");
         (0..5u32)
             .map(|n| {
-                let key = identity(1).key(&example(&[n, 1], &[&[2, 3]]));
+                let key = identity(1).key([&example(&[n, 1], &[&[2, 3]])]);
                 let values: Vec<f64> = (0..n).map(|i| -f64::from(i) / 3.0).collect();
                 cache.insert(key, &values).expect("written");
                 (key, values)
@@ -209,15 +212,16 @@ mod tests {
     #[test]
     fn every_part_of_the_identity_changes_the_key() {
         let plain = example(&[1, 2], &[&[3]]);
-        let key = identity(1).key(&plain);
-        assert_ne!(key, identity(2).key(&plain));
+        let key = identity(1).key([&plain]);
+        assert_ne!(key, identity(2).key([&plain]));
+        assert_ne!(key, identity(1).key([&plain, &plain]));
         for other in [example(&[1], &[&[2, 3]]), example(&[1, 2], &[&[3], &[4]]), example(&[1, 2], &[&[3, 4]])] {
-            assert_ne!(key, identity(1).key(&other));
+            assert_ne!(key, identity(1).key([&other]));
         }
         let adapter = ReferenceIdentity::new(&[1; 32], Some(&[0; 32]), &[2; 32]);
-        assert_ne!(key, adapter.key(&plain));
+        assert_ne!(key, adapter.key([&plain]));
         let tokenizer = ReferenceIdentity::new(&[1; 32], None, &[3; 32]);
-        assert_ne!(key, tokenizer.key(&plain));
+        assert_ne!(key, tokenizer.key([&plain]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The loop: one for supervised fine-tuning and for every preference objective.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,17 +13,17 @@ use tabpo_engine::{
 use tabpo_objective::Needs;
 
 use crate::checkpoint::{self, Found, State};
-use crate::log_probs::micro_batch_log_probs;
+use crate::log_probs::{cached, target_log_probs};
 use crate::loss::{Fixed, Member, StepLoss, TargetValues, normaliser};
 use crate::stream::{ahead, checked};
 use crate::{
     Best, Cursor, ExampleLogProbs, ExampleSource, MicroBatch, Observer, Policy, PreparedStep, ReferenceCache,
-    ReferenceIdentity, StepPlanner, StepRecord, Timing, TrainError, TrainOutcome, TrainSettings, TrainSummary,
-    UnusedCheckpoint,
+    ReferenceIdentity, ReferenceKey, StepPlanner, StepRecord, Timing, TokenisedExample, TrainError, TrainOutcome,
+    TrainSettings, TrainSummary, UnusedCheckpoint,
 };
 
 /// Largest difference between the policy at the start and its reference in the log-prob of a token
-/// that rounding may explain (a reference from the cache may have been packed with other examples).
+/// that rounding may explain (dropout aside, there is none where the first step is packed as its reference).
 const REFERENCE_TOLERANCE: f64 = 1e-2;
 
 /// Stream of the random generator that dropout seeds come from; the order of the data uses the
@@ -77,11 +78,11 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
         best: None,
         checkpoint,
     };
-    let mut known = Known { cache, start: None, third: None };
+    let mut known = Known::default();
 
     if settings.track_reference || needs.reference {
-        known.start = Some(start);
-        let rows = trainer.precompute(&source, Which::Start, start, &mut known, observer)?;
+        let (found, rows) = trainer.precompute(&source, Which::Start, start, cache, observer)?;
+        known.start = Some(found);
         // What is asked for by the log alone is no part of what the method costs.
         if needs.reference {
             trainer.summary.tokens.reference += rows;
@@ -90,11 +91,11 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
     if needs.third {
         let third = third.ok_or(TrainError::NoThirdModel { objective: settings.objective.name() })?;
         let identity = third.identity(&tokenizer);
-        known.third = Some(identity);
-        trainer.summary.tokens.reference +=
-            trainer.precompute(&source, Which::Other(third), identity, &mut known, observer)?;
+        let (found, rows) = trainer.precompute(&source, Which::Other(third), identity, cache, observer)?;
+        known.third = Some(found);
+        trainer.summary.tokens.reference += rows;
     }
-    known.cache.sync()?;
+    cache.sync()?;
 
     trainer.resume(observer)?;
     let finished = trainer.run(&source, &known, observer)?;
@@ -102,21 +103,29 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
 }
 
 /// Log-probs that do not change during the run.
-struct Known<'a> {
-    cache: &'a mut ReferenceCache,
-    start: Option<ReferenceIdentity>,
-    third: Option<ReferenceIdentity>,
+#[derive(Default)]
+struct Known {
+    start: Option<FixedLogProbs>,
+    third: Option<FixedLogProbs>,
 }
 
-impl Known<'_> {
-    fn of(&self, example: &crate::TokenisedExample) -> Fixed {
-        let find = |identity: Option<ReferenceIdentity>| {
-            identity.map(|identity| {
-                ExampleLogProbs::cached(self.cache, &identity, example)
-                    .expect("the log-probs of every example of the run were computed before it")
-            })
-        };
-        Fixed { reference: find(self.start), third: find(self.third) }
+impl Known {
+    fn of(&self, example: &TokenisedExample) -> Fixed {
+        let find = |known: &FixedLogProbs| known.of(example).clone();
+        Fixed { reference: self.start.as_ref().map(find), third: self.third.as_ref().map(find) }
+    }
+}
+
+/// The log-probs of every example of the run under one model.
+struct FixedLogProbs {
+    identity: ReferenceIdentity,
+    examples: HashMap<ReferenceKey, ExampleLogProbs>,
+}
+
+impl FixedLogProbs {
+    fn of(&self, example: &TokenisedExample) -> &ExampleLogProbs {
+        let found = self.examples.get(&self.identity.key([example]));
+        found.expect("the log-probs of every example of the run were found before its first step")
     }
 }
 
@@ -148,43 +157,42 @@ struct Trainer<'m, 's, R> {
 }
 
 impl<'m, R: Real> Trainer<'m, '_, R> {
-    /// Fills the cache with the log-probs of every example that the run will use, packed as the
-    /// first epoch will be, so that policy and reference agree to the bit at the first step.
+    /// The log-probs of every example that the run will use, packed as the first epoch will be, so that
+    /// policy and reference agree to the bit at the first step.
     ///
-    /// Returns the rows that this takes with an empty cache: what a run costs does not depend on what
-    /// was run before it.
+    /// Returns them with the rows that they take with an empty cache: what a run costs does not depend
+    /// on what was run before it.
     fn precompute<S: ExampleSource + ?Sized>(
         &mut self,
         source: &S,
         which: Which<'_, R>,
         identity: ReferenceIdentity,
-        known: &mut Known<'_>,
+        cache: &mut ReferenceCache,
         observer: &mut dyn Observer<R>,
-    ) -> Result<u64, TrainError> {
+    ) -> Result<(FixedLogProbs, u64), TrainError> {
         let planner = StepPlanner::new(source, self.settings.plan, Cursor::default());
         let first_epoch = planner.take_while(|step| step.as_ref().map_or(true, |step| step.epoch == 0));
         let options = self.forward_options(None);
         std::thread::scope(|scope| {
-            let (mut done, mut rows) = (0, 0);
+            let (mut done, mut rows, mut examples) = (0, 0, HashMap::new());
             for step in ahead(scope, first_epoch) {
                 let step = step?;
                 for micro in &step.micro_batches {
                     rows += micro.trie.rows() as u64;
-                    let missing = |(index, _): &&(usize, _)| {
-                        ExampleLogProbs::cached(known.cache, &identity, &step.examples[*index]).is_none()
+                    let policy = match which {
+                        Which::Start => &self.policy,
+                        Which::Other(other) => other,
                     };
-                    if micro.members.iter().any(|member| missing(&member)) {
+                    let values = cached(cache, &identity, (micro, &step.examples), || {
                         let started = Instant::now();
-                        let policy = match which {
-                            Which::Start => &self.policy,
-                            Which::Other(other) => other,
-                        };
                         let (model, adapter) = (policy.model(), policy.effective_adapter());
-                        let found = micro_batch_log_probs(model, adapter, micro, &options, &mut self.workspace);
-                        for (index, log_probs) in found {
-                            log_probs.store(known.cache, &identity, &step.examples[index])?;
-                        }
+                        let found = target_log_probs(model, adapter, micro, &options, &mut self.workspace);
                         self.summary.timing.reference += started.elapsed().as_secs_f64();
+                        found
+                    })?;
+                    for (index, targets) in &micro.members {
+                        let key = identity.key([&step.examples[*index]]);
+                        examples.entry(key).or_insert_with(|| ExampleLogProbs::gather(&values, targets));
                     }
                 }
                 done += step.examples.len() as u64;
@@ -193,7 +201,7 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
                     break;
                 }
             }
-            Ok(rows)
+            Ok((FixedLogProbs { identity, examples }, rows))
         })
     }
 
@@ -222,7 +230,7 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
     fn run<S: ExampleSource + ?Sized>(
         &mut self,
         source: &S,
-        known: &Known<'_>,
+        known: &Known,
         observer: &mut dyn Observer<R>,
     ) -> Result<bool, TrainError> {
         if observer.should_stop() {
@@ -252,7 +260,7 @@ impl<'m, R: Real> Trainer<'m, '_, R> {
     }
 
     /// One optimiser step.
-    fn step(&mut self, prepared: PreparedStep, known: &Known<'_>, waiting: f64) -> Result<StepRecord, TrainError> {
+    fn step(&mut self, prepared: PreparedStep, known: &Known, waiting: f64) -> Result<StepRecord, TrainError> {
         let number = prepared.after.step;
         let fixed: Vec<Fixed> = prepared.examples.iter().map(|example| known.of(example)).collect();
         let totals = normaliser(self.needs, &prepared.examples);

@@ -8,7 +8,7 @@ use tabpo_ontology::Ontology;
 use tabpo_pairs::{PairRecord, hardest};
 use tabpo_report::{Alignment, Table};
 use tabpo_train::{
-    ExampleFormat, ExampleLogProbs, ReferenceCache, ReferenceIdentity, TokenisedExample, group_pairs, log_probs,
+    ExampleFormat, ExampleLogProbs, ReferenceCache, ReferenceIdentity, TokenisedExample, cached_log_probs, group_pairs,
     reference_identity, tokenizer_digest,
 };
 
@@ -205,20 +205,14 @@ impl<'v> Scorer<'v> {
             Ok(tokenised)
         };
         let examples: Vec<TokenisedExample> = examples.iter().map(tokenised).collect::<Result<_, CliError>>()?;
-        let mut found: Vec<Option<ExampleLogProbs>> =
-            examples.iter().map(|example| ExampleLogProbs::cached(&self.cache, &self.identity, example)).collect();
-        let open: Vec<usize> = (0..examples.len()).filter(|&index| found[index].is_none()).collect();
-        let missing: Vec<TokenisedExample> = open.iter().map(|&index| examples[index].clone()).collect();
-        for (index, scored) in open.into_iter().zip(log_probs(&self.model, self.adapter.as_ref(), &missing, PASS)) {
-            scored.store(&mut self.cache, &self.identity, &examples[index]).or_failed()?;
-            found[index] = Some(scored);
-        }
-        summary.scored += missing.len() as u64;
+        let scored = (&self.model, self.adapter.as_ref(), &self.identity);
+        let (found, computed) = cached_log_probs(scored, &examples, PASS, &mut self.cache).or_failed()?;
+        summary.scored += computed as u64;
         let margins = |scored: &ExampleLogProbs| {
             let gold: f64 = scored.chosen.iter().sum();
             scored.rejected.iter().map(|negative| gold - negative.iter().sum::<f64>()).collect()
         };
-        Ok(found.iter().flatten().map(margins).collect())
+        Ok(found.iter().map(margins).collect())
     }
 }
 
