@@ -1,6 +1,7 @@
 //! From emitted texts to places in the source.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -8,8 +9,10 @@ use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
+use crate::finder::Finder;
 use crate::first_map::FirstMap;
-use crate::occurrences::{Alignment, Places, Source, normalise};
+use crate::nearest_pairs::NearestPairs;
+use crate::occurrences::{Source, comparable, normalise};
 use crate::{
     Answer, AnswerEntity, AnswerRelation, Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
 };
@@ -113,8 +116,7 @@ impl Aligned<'_> {
 pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Aligned<'a> {
     debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
     let mut source = Source::new(unit);
-    let mut places = Places::new();
-    let mut alignment = Alignment::default();
+    let mut finder = Finder::new(&mut source);
     let mut faults = parsed.faults.clone();
     let mut entities = Vec::with_capacity(parsed.entities.len());
     for (index, entity) in parsed.entities.iter().enumerate() {
@@ -122,25 +124,29 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
             entities.push(AlignedEntity { text: None, grounding: None, span: None, label: None, subtype: None });
             continue;
         };
-        // A text that stands in the source as it is written is in normal form.
-        source.occurrences(written, &mut places);
-        let text = if places.is_empty() { normal(written) } else { written.clone() };
-        if places.is_empty() && text != *written {
-            source.occurrences(&text, &mut places);
-        }
+        let number = finder.find(written);
         let span = match entity.occurrence {
-            None => alignment.default_choice(&places),
-            Some(number) => usize::try_from(number).ok().and_then(|number| places.get(number.checked_sub(1)?).copied()),
+            None => finder.default_choice(number),
+            Some(occurrence) => {
+                let index = usize::try_from(occurrence).ok().and_then(|occurrence| occurrence.checked_sub(1));
+                index.and_then(|index| finder.places(number).get(index).copied())
+            }
         };
         if let Some(span) = span {
-            alignment.place(span);
+            finder.place(number, span);
         }
-        let (grounding, fault) = match span {
-            Some(_) => (Grounding::Placed, None),
-            None if !places.is_empty() => (Grounding::Surplus, Some(FaultKind::SurplusOccurrence)),
-            None if source.contains(&text) => (Grounding::InsideTokens, Some(FaultKind::NotTokenAligned)),
-            None if source.contains_ignoring_case(&text) => (Grounding::CaseDiffers, Some(FaultKind::CaseDiffers)),
-            None => (Grounding::Absent, Some(FaultKind::NotInSource)),
+        let grounding = if span.is_some() { Grounding::Placed } else { finder.grounding(number, written) };
+        let fault = match grounding {
+            Grounding::Placed => None,
+            Grounding::Surplus => Some(FaultKind::SurplusOccurrence),
+            Grounding::InsideTokens => Some(FaultKind::NotTokenAligned),
+            Grounding::CaseDiffers => Some(FaultKind::CaseDiffers),
+            Grounding::Absent => Some(FaultKind::NotInSource),
+        };
+        // What is placed comes out as the source has it.
+        let text = match span.map(|span| unit.document.span_text(span)) {
+            Some(text) if !text.is_ascii() => Cow::Owned(normalise(text).into_owned()),
+            _ => normal(written),
         };
         let item = FaultItem::Entity(index as u32);
         faults.extend(fault.map(|kind| Fault { kind, byte: entity.byte, item }));
@@ -159,7 +165,7 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
     Aligned { entities, relations, faults }
 }
 
-/// A text in normal form, borrowed from the output where it stands there as it is.
+/// A text as it is shown, borrowed from the output where it stands there as it is.
 fn normal<'a>(text: &Cow<'a, str>) -> Cow<'a, str> {
     match text {
         Cow::Borrowed(text) => normalise(text),
@@ -195,44 +201,42 @@ fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelatio
 }
 
 fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    // The placed entities, one for each span, those of a text side by side.
-    let mut bearers: Vec<(&str, Span, u32)> = Vec::new();
+    // The placed entities, one for each span, those of a text side by side and from left to right.
+    let mut bearers: Vec<(Cow<str>, Span, u32)> = Vec::new();
     if !parsed.relations.is_empty() {
         let mut seen = FirstMap::default();
         for (index, entity) in entities.iter().enumerate() {
             if let (Some(text), Some(span)) = (&entity.text, entity.span)
                 && seen.first(span, index) == index
             {
-                bearers.push((text, span, index as u32));
+                bearers.push((comparable(&**text), span, index as u32));
             }
         }
-        bearers.sort_by_key(|&(text, _, _)| text);
+        bearers.sort_by(|(a, first, _), (b, second, _)| (a, first).cmp(&(b, second)));
     }
     let bearing = |text: &str| {
-        let text = normalise(text);
-        let first = bearers.partition_point(|&(other, _, _)| other < &*text);
-        let count = bearers[first..].iter().take_while(|&&(other, _, _)| other == &*text).count();
-        &bearers[first..first + count]
+        let text = comparable(text);
+        let first = bearers.partition_point(|(other, ..)| *other < text);
+        first..first + bearers[first..].partition_point(|(other, ..)| *other == text)
     };
-    let mut taken: FirstMap<(Span, Span, RelationLabelId), ()> = FirstMap::default();
+    let spans = |range: Range<usize>| bearers[range].iter().map(|&(_, span, _)| span).collect::<Vec<_>>();
+    let entity_at = |range: Range<usize>, span: Span| {
+        let bearers = &bearers[range];
+        bearers[bearers.partition_point(|&(_, other, _)| other < span)].2
+    };
+    // The free pairs of every two texts for each type: what is given out is taken.
+    let mut free: FxHashMap<(usize, usize, RelationLabelId), NearestPairs> = FxHashMap::default();
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
         let (heads, tails) = (bearing(head), bearing(tail));
-        let pairs = heads
-            .iter()
-            .flat_map(|&(_, head, first)| tails.iter().map(move |&(_, tail, second)| ((head, first), (tail, second))));
-        let free = pairs.filter(|&((head, _), (tail, _))| head != tail && taken.get(&(head, tail, label)).is_none());
-        let nearest = free.min_by_key(|&((head, _), (tail, _))| (distance(head, tail), head.min(tail), head, tail));
-        let arguments = nearest.map(|((head_span, head), (tail_span, tail))| {
-            taken.first((head_span, tail_span, label), ());
-            (head, tail)
-        });
+        if heads.is_empty() || tails.is_empty() {
+            return Some(AlignedRelation { arguments: None, label: Some(label) });
+        }
+        let pairs = free
+            .entry((heads.start, tails.start, label))
+            .or_insert_with(|| NearestPairs::new(spans(heads.clone()), spans(tails.clone())));
+        let arguments = pairs.next().map(|(head, tail)| (entity_at(heads, head), entity_at(tails, tail)));
         Some(AlignedRelation { arguments, label: Some(label) })
     };
     parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()
-}
-
-/// Tokens from the end of one span to the start of the other, whichever way is shorter.
-fn distance(a: Span, b: Span) -> u32 {
-    a.start.abs_diff(b.end - 1).min(b.start.abs_diff(a.end - 1))
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::EntityLabelId;
 
-use crate::occurrences::{Alignment, Places, Source, normalise};
+use crate::finder::Finder;
+use crate::occurrences::Source;
 use crate::{Answer, AnswerEntity, AnswerRelation};
 
 /// The gold answer of a unit: its mentions, and the relations that lie wholly inside it.
@@ -91,19 +92,19 @@ pub fn canonical(unit: &Unit, entities: Vec<AnswerEntity>, relations: Vec<Answer
 
 /// Writes the occurrence of every grounded entity that the default alignment would misplace.
 fn number_occurrences(unit: &Unit, entities: &mut [AnswerEntity]) {
-    let source = Source::new(unit);
-    let mut alignment = Alignment::default();
-    let mut occurrences = Places::new();
-    for entity in entities {
-        source.occurrences(&normalise(&entity.text), &mut occurrences);
-        let default = alignment.default_choice(&occurrences);
+    let mut source = Source::new(unit);
+    let texts: Vec<String> = entities.iter().map(|entity| entity.text.clone()).collect();
+    let mut finder = Finder::new(&mut source);
+    for (entity, text) in entities.iter_mut().zip(&texts) {
+        let number = finder.find(text);
+        let default = finder.default_choice(number);
         let placed = entity.span.or(default);
         if let Some(span) = entity.span.filter(|_| placed != default) {
-            let index = occurrences.iter().position(|&occurrence| occurrence == span);
+            let index = finder.places(number).binary_search(&span).ok();
             entity.occurrence = index.map(|index| index as u32 + 1);
         }
         if let Some(span) = placed {
-            alignment.place(span);
+            finder.place(number, span);
         }
     }
 }

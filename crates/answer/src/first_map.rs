@@ -59,6 +59,10 @@ impl<'a> Name<'a> {
         let prefix = text.bytes().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(byte));
         Self { prefix, text }
     }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl PartialEq for Name<'_> {

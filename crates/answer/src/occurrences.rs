@@ -5,15 +5,14 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 use tabpo_corpus::{Span, Unit};
+use unicode_normalization::UnicodeNormalization;
 use wide::u8x16;
-
-use crate::first_map::FirstMap;
 
 /// Where a text stands: mostly at few places.
 pub(crate) type Places = SmallVec<[Span; 16]>;
 
-/// The source of a unit prepared for look-ups: its text with every run of blanks turned into one
-/// space, and the token boundaries in it.
+/// The source of a unit prepared for look-ups: its text in the form in which texts are compared, and the
+/// token boundaries in it.
 pub(crate) struct Source<'a> {
     text: Cow<'a, str>,
     /// First document token of the unit.
@@ -41,7 +40,7 @@ impl<'a> Source<'a> {
                 text.push(' ');
             }
             let start = text.len() as u32;
-            push_normalised(&mut text, document.token(index));
+            push_comparable(&mut text, document.token(index));
             ranges.push(start..text.len() as u32);
             previous_end = Some(token.end);
         }
@@ -56,19 +55,29 @@ impl<'a> Source<'a> {
         Self { text, first_token, tokens, base, heads, lowercase: None }
     }
 
-    /// Whether the text (in normal form) occurs anywhere, inside tokens too.
+    /// Whether the text (in the form in which texts are compared) occurs anywhere, inside tokens too.
     pub(crate) fn contains(&self, text: &str) -> bool {
         self.text.contains(text)
     }
 
     /// As [`Source::contains`], letter case aside.
     pub(crate) fn contains_ignoring_case(&mut self, text: &str) -> bool {
-        let lowercase = self.lowercase.get_or_insert_with(|| self.text.to_lowercase());
-        lowercase.contains(&text.to_lowercase())
+        self.lowercase().contains(&text.to_lowercase())
     }
 
-    /// Lists every token-aligned occurrence of a text in normal form, from left to right; they may
-    /// overlap. The 1-based position in this list is what the occurrence key of an answer means.
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text in lower case.
+    pub(crate) fn lowercase(&mut self) -> &str {
+        self.lowercase.get_or_insert_with(|| self.text.to_lowercase())
+    }
+
+    /// Lists every token-aligned occurrence of a text in the form in which texts are compared, from left to
+    /// right; they may overlap. The 1-based position in this list is what the occurrence key of an answer
+    /// means.
     pub(crate) fn occurrences(&self, text: &str, found: &mut Places) {
         found.clear();
         let (wanted, mask) = head(text.as_bytes());
@@ -76,16 +85,27 @@ impl<'a> Source<'a> {
             return;
         }
         let alike = self.heads.iter().enumerate().filter(|&(_, head)| head & mask == wanted);
-        for (index, token) in alike.map(|(index, _)| (index, &self.tokens[index])) {
-            if !self.text.as_bytes()[(token.start - self.base) as usize..].starts_with(text.as_bytes()) {
-                continue;
-            }
-            let end = token.start + text.len() as u32;
-            if let Ok(length) = self.tokens[index..].binary_search_by_key(&end, |token| token.end) {
-                let first = self.first_token + index as u32;
-                found.push(Span::new(first, first + length as u32 + 1));
-            }
-        }
+        found.extend(alike.filter_map(|(index, _)| self.occurrence_at(index, text)));
+    }
+
+    /// The occurrence of a text that begins with a token of the unit, if there is one.
+    pub(crate) fn occurrence_at(&self, index: usize, text: &str) -> Option<Span> {
+        let token = &self.tokens[index];
+        self.rest(index).starts_with(text.as_bytes()).then_some(())?;
+        let end = token.start + text.len() as u32;
+        let length = self.tokens[index..].binary_search_by_key(&end, |token| token.end).ok()?;
+        let first = self.first_token + index as u32;
+        Some(Span::new(first, first + length as u32 + 1))
+    }
+
+    /// The text from a token of the unit on.
+    pub(crate) fn rest(&self, index: usize) -> &[u8] {
+        &self.text.as_bytes()[(self.tokens[index].start - self.base) as usize..]
+    }
+
+    /// How many tokens there are.
+    pub(crate) fn token_count(&self) -> usize {
+        self.tokens.len()
     }
 }
 
@@ -101,15 +121,31 @@ fn head(text: &[u8]) -> (Head, Head) {
     (number, (1 << (8 * text.len())) - 1)
 }
 
-/// A text with every run of blanks turned into one space and none at the ends: the form in which
-/// texts are compared.
+/// A text with every run of blanks turned into one space and none at the ends: how texts are shown.
 pub fn normalise(text: &str) -> Cow<'_, str> {
     if is_normal(text) {
         return Cow::Borrowed(text);
     }
     let mut normal = String::with_capacity(text.len());
-    push_normalised(&mut normal, text);
+    for (index, word) in text.split_whitespace().enumerate() {
+        if index > 0 {
+            normal.push(' ');
+        }
+        normal.push_str(word);
+    }
     Cow::Owned(normal)
+}
+
+/// A text in the form in which texts are compared: blanks as in [`normalise`], characters decomposed, so
+/// that texts that Unicode calls canonically equivalent are equal.
+pub fn comparable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
+    let text = text.into();
+    if is_normal(&text) {
+        return text;
+    }
+    let mut form = String::with_capacity(text.len());
+    push_comparable(&mut form, &text);
+    Cow::Owned(form)
 }
 
 /// Whether a text is plain ASCII in normal form already: the common case, told without copying.
@@ -146,47 +182,33 @@ fn is_normal_within(bytes: [u8; STEP]) -> bool {
     (bytes | controls | is(0x7f)).to_bitmask() == 0 && blanks & (blanks << 1) == 0
 }
 
-fn push_normalised(normal: &mut String, text: &str) {
+fn push_comparable(form: &mut String, text: &str) {
     if is_normal(text) {
-        normal.push_str(text);
+        form.push_str(text);
         return;
     }
     for (index, word) in text.split_whitespace().enumerate() {
         if index > 0 {
-            normal.push(' ');
+            form.push(' ');
         }
-        normal.push_str(word);
-    }
-}
-
-/// The default alignment, monotone leftmost: an entity takes the leftmost occurrence of its text
-/// that does not start before the previous aligned entity and is not taken; failing that, the
-/// leftmost one not taken.
-#[derive(Default)]
-pub(crate) struct Alignment {
-    taken: FirstMap<Span, ()>,
-    /// Start of the previous aligned entity.
-    position: u32,
-}
-
-impl Alignment {
-    /// The occurrence that the next entity gets by default.
-    pub(crate) fn default_choice(&self, occurrences: &[Span]) -> Option<Span> {
-        let free = |span: &&Span| self.taken.get(span).is_none();
-        let ahead = occurrences.partition_point(|span| span.start < self.position);
-        occurrences[ahead..].iter().find(free).or_else(|| occurrences[..ahead].iter().find(free)).copied()
-    }
-
-    /// Records where the next entity was placed.
-    pub(crate) fn place(&mut self, span: Span) {
-        self.taken.first(span, ());
-        self.position = span.start;
+        if word.is_ascii() { form.push_str(word) } else { form.extend(word.nfd()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equivalent_texts_are_compared_as_equal() {
+        let pairs =
+            [("caf\u{e9}  noir", "cafe\u{301} noir"), ("\u{212b}", "A\u{30a}"), ("\u{1ed9}", "o\u{323}\u{302}")];
+        for (a, b) in pairs {
+            assert_eq!(comparable(a), comparable(b));
+        }
+        assert_ne!(comparable("cafe"), comparable("caf\u{e9}"));
+        assert_eq!(normalise("e\u{301}  x"), "e\u{301} x");
+    }
 
     #[test]
     fn normal_form_collapses_blanks() {
@@ -207,20 +229,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn default_choice_moves_forward_then_wraps() {
-        let occurrences = [Span::new(1, 2), Span::new(4, 5), Span::new(7, 8)];
-        let mut alignment = Alignment::default();
-        let mut taken = Vec::new();
-        alignment.place(Span::new(3, 4));
-        for _ in 0..3 {
-            let span = alignment.default_choice(&occurrences).expect("three occurrences for three entities");
-            alignment.place(span);
-            taken.push(span.start);
-        }
-        assert_eq!(taken, [4, 7, 1]);
-        assert_eq!(alignment.default_choice(&occurrences), None);
     }
 }

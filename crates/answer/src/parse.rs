@@ -11,7 +11,7 @@ use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
 use crate::fault::valid_at;
 use crate::first_map::{FirstMap, Name};
 use crate::json::{Json, Shape, Value};
-use crate::occurrences::normalise;
+use crate::occurrences::comparable;
 use crate::{Fault, FaultItem, FaultKind, Tier};
 
 /// How the relations of an answer name their arguments.
@@ -364,7 +364,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         let mut names = FirstMap::default();
         for (index, entity) in (0..).zip(entities.iter_mut()) {
             let name = match dialect {
-                Dialect::Texts => entity.text.as_deref().map(normalise),
+                Dialect::Texts => entity.text.as_deref().map(comparable),
                 Dialect::Ids => entity.id.as_deref().map(Cow::Borrowed),
             };
             let Some(first) = name.map(|name| names.first(Name::new(name), index)) else { continue };
@@ -379,7 +379,7 @@ impl<'o, 'a> Parser<'o, 'a> {
                 let Some(argument) = argument.as_deref().filter(|text| !text.is_empty()) else { continue };
                 let name = match dialect {
                     Dialect::Ids => Cow::Borrowed(argument),
-                    Dialect::Texts => normalise(argument),
+                    Dialect::Texts => comparable(argument),
                 };
                 *holder = names.get(&Name::new(name));
                 if holder.is_none() {

@@ -32,6 +32,11 @@ impl CliError {
         Self { kind: Kind::Input, messages: vec![message.into()], hint: None }
     }
 
+    /// The run failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Failed, messages: vec![message.into()], hint: None }
+    }
+
     /// The user asked to stop; `message` says what was saved.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self { kind: Kind::Interrupted, messages: vec![message.into()], hint: None }

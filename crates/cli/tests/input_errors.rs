@@ -51,6 +51,41 @@ fn an_unknown_label_is_answered_with_the_nearest() {
 }
 
 #[test]
+fn labels_of_ones_own_need_an_ontology() {
+    let place = Place::new();
+    place.write("data.json", &DOCUMENT.replace("\"Method\"", "\"Drug\""));
+    for arguments in
+        [&["corpus", "stats", "data.json"][..], &["corpus", "convert", "--to", "jsonl", "data.json", "out"]]
+    {
+        let (_, stderr) = place.run(arguments, 2);
+        assert!(
+            stderr.contains("`Drug`") && stderr.contains("hint: ") && stderr.contains("--ontology FILE"),
+            "{stderr}"
+        );
+    }
+    assert_eq!(place.names(), ["data.json"]);
+}
+
+#[test]
+fn what_is_left_out_is_said_and_stops_whoever_wants_it() {
+    let place = Place::new();
+    place.write("ontology.toml", &example("scierc/ontology.toml"));
+    place.write("data.json", &DOCUMENT.replace("[1,1,3,3,\"USED-FOR\"]", "[1,1,1,1,\"USED-FOR\"]"));
+    place.write("pred.jsonl", "{\"doc_key\": \"d1\", \"sent\": 0, \"output\": \"\"}\n");
+    let commands: [&[&str]; 3] = [
+        &["corpus", "stats", "--ontology", "ontology.toml", "data.json"],
+        &["eval", "--ontology", "ontology.toml", "--gold", "data.json", "--pred", "pred.jsonl"],
+        &["errors", "--ontology", "ontology.toml", "--gold", "data.json", "--pred", "pred.jsonl"],
+    ];
+    for command in commands {
+        let (_, stderr) = place.run(command, 0);
+        assert!(stderr.contains("1 relations of a mention with itself left out"), "{stderr}");
+        let (_, stderr) = place.run(&[command, &["--strict"]].concat(), 2);
+        assert!(stderr.contains("the first at data.json:1 (document `d1`)"), "{stderr}");
+    }
+}
+
+#[test]
 fn an_offset_out_of_range_is_shown() {
     let (_, stderr) = stats(&DOCUMENT.replace("[3,3,\"Task\"]", "[3,33,\"Task\"]"));
     assert!(stderr.contains("data.json:1") && stderr.contains("d1") && stderr.contains("33"), "{stderr}");

@@ -185,3 +185,138 @@ fn chat_template_prints_the_rendering_alone() {
     let (_, stderr) = place.run(&[&arguments[..], &[text(&broken)]].concat(), 2);
     assert!(stderr.contains("broken.json:2"), "{stderr}");
 }
+
+/// An adapter that changes what the model of [`small_model`] says, in a folder of its own.
+fn small_adapter(place: &Place, model: &Path, name: &str, value: f32) -> PathBuf {
+    let config = ModelConfig::open(model).expect("the model was written");
+    let mut lora = Lora::<f32>::initialise(&config, LoraConfig::new(2, 4.0), 1);
+    for (index, parameter) in lora.parameters_mut().into_iter().flatten().enumerate() {
+        *parameter = (index % 17) as f32 * 0.1 - 0.8 + value;
+    }
+    let adapter = place.path(name);
+    lora.save(&adapter, &config, text(model)).expect("the adapter can be written");
+    adapter
+}
+
+/// Wherever a model is asked for, an adapter's folder will do: its base is found.
+#[test]
+fn an_adapter_stands_for_its_model_in_every_command() {
+    let place = Place::new();
+    let model = small_model(&place);
+    let adapter = small_adapter(&place, &model, "stage/policy", 0.0);
+    let generate = |more: &[&str]| {
+        let arguments = ["generate", "--prompt", "optical flow", "--max-new-tokens", "4", "--json", "--log-probs"];
+        place.run(&[&arguments[..], more].concat(), 0).0
+    };
+    let both = generate(&["--model", text(&model), "--adapter", text(&adapter)]);
+    assert_eq!(generate(&["--model", text(&adapter)]), both);
+    assert_ne!(generate(&["--model", text(&model)]), both);
+    let tokens = place.write("tokens.json", r#"{"input_ids": [[1, 2, 3]]}"#);
+    let logits = |name: &str, more: &[&str]| {
+        let out = place.path(name);
+        let arguments = ["inspect", "logits", "--tokens", text(&tokens), "--out", text(&out)];
+        place.run(&[&arguments[..], more].concat(), 0);
+        std::fs::read(&out).expect("the logits were written")
+    };
+    let expected = logits("a.safetensors", &["--model", text(&model), "--adapter", text(&adapter)]);
+    assert_eq!(logits("b.safetensors", &["--model", text(&adapter)]), expected);
+    place.run(&["merge", "--model", text(&adapter), "--out", text(&place.path("merged")), "--dtype", "f32"], 0);
+    let (_, stderr) = place.run(&["merge", "--model", text(&model), "--out", text(&place.path("merged"))], 2);
+    assert!(stderr.contains("--adapter"), "{stderr}");
+    let messages = place.write("messages.json", r#"[{"role": "user", "content": "U"}]"#);
+    place.run(&["chat-template", "--model", text(&adapter), "--messages", text(&messages)], 0);
+    // The folder of the stage is not the adapter's.
+    let stage = place.path("stage");
+    for arguments in [["--model", text(&stage)].as_slice(), &["--model", text(&model), "--adapter", text(&stage)]] {
+        let (_, stderr) = place.run(&[&["generate", "--prompt", "x"], arguments].concat(), 2);
+        let asks_for_adapter = arguments.contains(&"--adapter");
+        assert!(!asks_for_adapter || stderr.contains("did you mean DIR/stage/policy?"), "{stderr}");
+    }
+    let (_, stderr) = place.run(&["generate", "--prompt", "x", "--model", "HuggingFaceTB/SmolLM2-135M"], 2);
+    assert!(stderr.contains("hf download HuggingFaceTB/SmolLM2-135M"), "{stderr}");
+}
+
+/// A merged folder is there whole and checked, or it is the one that was there before.
+#[test]
+fn merge_replaces_a_folder_as_one_or_not_at_all() {
+    let place = Place::new();
+    let model = small_model(&place);
+    let good = small_adapter(&place, &model, "good", 0.0);
+    let broken = small_adapter(&place, &model, "broken", f32::NAN);
+    let huge = small_adapter(&place, &model, "huge", 1e30);
+    let out = place.path("merged");
+    let merge = |adapter: &Path, code| {
+        place.run(
+            &["merge", "--model", text(&model), "--adapter", text(adapter), "--out", text(&out), "--dtype", "f32"],
+            code,
+        )
+    };
+    for adapter in [&broken, &huge] {
+        merge(adapter, 1);
+        assert!(!out.exists());
+    }
+    merge(&good, 0);
+    std::fs::write(out.join("NOTES.md"), "mine").expect("writing");
+    std::fs::write(out.join("model-00001-of-00002.safetensors"), "of an older model").expect("writing");
+    let weights = || std::fs::read(out.join("model.safetensors")).expect("reading");
+    let before = weights();
+    merge(&broken, 1);
+    assert_eq!(weights(), before);
+    assert!(out.join("model-00001-of-00002.safetensors").exists());
+    merge(&good, 0);
+    assert_eq!(weights(), before);
+    assert!(!out.join("model-00001-of-00002.safetensors").exists());
+    assert_eq!(std::fs::read_to_string(out.join("NOTES.md")).expect("it stays"), "mine");
+    assert!(place.names().iter().all(|name| !name.starts_with(".tmp")), "{:?}", place.names());
+    // What is no model is not replaced.
+    place.write("papers/thesis.txt", "text");
+    let papers = place.path("papers");
+    let arguments = ["merge", "--model", text(&model), "--adapter", text(&good), "--out", text(&papers)];
+    let (_, stderr) = place.run(&arguments, 2);
+    assert!(stderr.contains("no model") && papers.join("thesis.txt").exists(), "{stderr}");
+}
+
+/// A document that does not fit costs itself and no other.
+#[test]
+fn a_document_beyond_the_window_has_no_answer() {
+    let place = Place::new();
+    let model = small_model(&place);
+    let ontology = place.write(
+        "ontology.toml",
+        "[ontology]\nname = \"o\"\n[[entity]]\nname = \"Task\"\n[[relation]]\nname = \"Used-for\"\n",
+    );
+    let document =
+        |key: &str, words: usize| format!("{{\"doc_key\": \"{key}\", \"text\": \"{}\"}}\n", "optical ".repeat(words));
+    let data = place.write("data.jsonl", &(document("first", 3) + &document("endless", 5000) + &document("last", 4)));
+    let out = place.path("out.jsonl");
+    let arguments = [
+        "predict",
+        "--model",
+        text(&model),
+        "--ontology",
+        text(&ontology),
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--max-new-tokens",
+        "3",
+    ];
+    let (_, stderr) = place.run(&arguments, 0);
+    assert!(stderr.contains("`endless") && stderr.contains("4096"), "{stderr}");
+    let lines: Vec<Value> = std::fs::read_to_string(&out)
+        .expect("written")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let outcomes: Vec<_> = lines.iter().map(|line| (line["doc_key"].as_str(), line["outcome"].as_str())).collect();
+    assert_eq!(outcomes, [(Some("first"), None), (Some("endless"), Some("too-long")), (Some("last"), None)]);
+    assert_eq!(lines[1]["output"], "");
+    std::fs::remove_file(&out).expect("removing");
+    let (_, stderr) = place.run(&[&arguments[..], &["--strict"]].concat(), 1);
+    assert!(stderr.contains("`endless") && !out.exists(), "{stderr}");
+    // A template of one's own, a built-in one, and none of that name.
+    for (template, code) in [("plain", 0), ("alpaca", 0), ("chatml", 0), ("none.jinja", 2)] {
+        place.run(&[&arguments[..], &["--chat-template", template]].concat(), code);
+    }
+}

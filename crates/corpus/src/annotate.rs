@@ -1,6 +1,7 @@
 //! The last step of every reader: annotation in file order becomes the sorted, checked lists of a
 //! [`Document`].
 
+use rustc_hash::FxHashMap;
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::{Document, Mention, Note, Notes, Problem, Relation};
@@ -82,9 +83,8 @@ pub(crate) fn annotate(
         let (head, tail) = (position(relation.head), position(relation.tail));
         let [head_mention, tail_mention] = [head, tail].map(|index| document.mentions[index as usize]);
         if head == tail {
-            let text = document.span_text(head_mention.span).to_owned();
-            let relation = ontology.relation(relation.label).name.clone();
-            return Err(Problem::SelfRelation { relation, text });
+            notes.add(Note::SelfRelation);
+            continue;
         }
         if !ontology.signature_allowed(relation.label, head_mention.label, tail_mention.label) {
             return Err(forbidden(ontology, relation.label, head_mention.label, tail_mention.label));
@@ -105,6 +105,36 @@ pub(crate) fn annotate(
     });
     document.relations = sorted;
     Ok(())
+}
+
+/// The mentions of a document by the ids that its file gives them.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    known: FxHashMap<String, Holder>,
+}
+
+/// What bears an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A mention, by its position in the file.
+    Mention(usize),
+    /// Something that is not read.
+    LeftOut,
+}
+
+impl Ids {
+    /// Takes in an id. The first mention that bears it keeps it.
+    pub(crate) fn add(&mut self, id: impl Into<String>, holder: Holder) {
+        let known = self.known.entry(id.into()).or_insert(holder);
+        if *known == Holder::LeftOut {
+            *known = holder;
+        }
+    }
+
+    /// What bears an id.
+    pub(crate) fn get(&self, id: &str) -> Option<Holder> {
+        self.known.get(id).copied()
+    }
 }
 
 fn forbidden(ontology: &Ontology, relation: RelationLabelId, head: EntityLabelId, tail: EntityLabelId) -> Problem {

@@ -41,6 +41,24 @@ pub enum CorpusError {
         /// What.
         problem: Box<Problem>,
     },
+    /// A folder without documents.
+    #[error("{path} holds no document: {reason}")]
+    NoDocuments {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds instead and what would be right.
+        reason: String,
+    },
+    /// A file in a format that is known but not read.
+    #[error("{path} looks like {name}, which is not read: {remedy}")]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// What the format is called.
+        name: &'static str,
+        /// How to get a file that is read.
+        remedy: String,
+    },
     /// A file whose format cannot be recognised.
     #[error("cannot tell the format of {path}: {reason}; name it (one of {})", crate::Format::names().join(", "))]
     UnknownFormat {
@@ -136,14 +154,6 @@ pub enum Problem {
         /// The argument that is missing.
         argument: String,
     },
-    /// A relation between a mention and itself.
-    #[error("a `{relation}` relation connects `{text}` with itself")]
-    SelfRelation {
-        /// Its type.
-        relation: String,
-        /// The mention.
-        text: String,
-    },
     /// A relation that breaks a hard constraint of the ontology.
     #[error("`{relation}` may not connect {head} with {tail}: {allowed}")]
     ForbiddenSignature {
@@ -179,7 +189,7 @@ pub enum Problem {
         field: &'static str,
     },
     /// A text that is not the one at its offsets.
-    #[error("the text at {found} is `{actual}`, not `{stated}`")]
+    #[error("the text at {found} is `{actual}`, not `{stated}`{}", .shift.as_ref().map_or(String::new(), |shift| format!("; {shift}")))]
     TextMismatch {
         /// The offsets.
         found: String,
@@ -187,6 +197,17 @@ pub enum Problem {
         actual: String,
         /// What the file says.
         stated: String,
+        /// Why the text may stand elsewhere, or where it stands.
+        shift: Option<String>,
+    },
+    /// A document without a name.
+    #[error(
+        "`{field}` is missing: every document has a name of its own, whatever it is; a line looks like \
+         {{\"{field}\": \"a\", \"text\": \"...\"}}"
+    )]
+    MissingName {
+        /// The field that would hold the name.
+        field: &'static str,
     },
     /// Something that does not follow the format.
     #[error("{message}")]

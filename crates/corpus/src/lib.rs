@@ -9,10 +9,12 @@
 //! one.
 
 mod annotate;
+mod characters;
 mod document;
 mod error;
 mod format;
 mod notes;
+mod repeats;
 mod statistics;
 pub mod synthetic;
 mod text_document;
@@ -21,8 +23,8 @@ mod unit;
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, Place, Problem};
 pub use format::{
-    DocumentLines, Documents, Entry, Format, LineDocument, Loaded, brat, doccano, dygie, jsonl, label_studio, read,
-    stream, without_position, write, write_file,
+    DocumentLines, Documents, Entry, Format, LineDocument, Loaded, Name, brat, doccano, dygie, json_message, jsonl,
+    label_studio, mend_surrogates, read, stream, write, write_file,
 };
 pub use notes::{Note, Notes};
 pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use crate::Place;
+
 /// One kind of loss or change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Note {
@@ -18,6 +20,14 @@ pub enum Note {
     IgnoredAnnotation(String),
     /// Read: a mention in several pieces became the stretch from its first to its last character.
     DiscontinuousMention,
+    /// Read: a relation of a mention with itself was left out.
+    SelfRelation,
+    /// Read: a document without an annotation file has no annotation.
+    WithoutAnnotation,
+    /// Read: offsets of a document count UTF-16 units.
+    Utf16Offsets,
+    /// Read: half of a surrogate pair became U+FFFD, the replacement character.
+    LoneSurrogate,
     /// Read: blanks at the edges of a mention were cut off.
     TrimmedMention,
     /// Read: sentences that a mention crosses were joined.
@@ -51,6 +61,10 @@ impl fmt::Display for Note {
             Note::IgnoredField(name) => return write!(f, "fields `{name}` not read"),
             Note::IgnoredAnnotation(kind) => return write!(f, "{kind} not read"),
             Note::DiscontinuousMention => "mentions in several pieces read as one stretch",
+            Note::SelfRelation => "relations of a mention with itself left out",
+            Note::WithoutAnnotation => "documents without an annotation file, read as documents without annotation",
+            Note::Utf16Offsets => "documents whose offsets count UTF-16 units, as the words of their mentions show",
+            Note::LoneSurrogate => "characters of which only half is there (a lone surrogate), read as U+FFFD",
             Note::TrimmedMention => "mentions with blanks at an edge, cut off",
             Note::JoinedSentences => "sentence boundaries inside a mention removed",
             Note::LiteralBracket => "bracket tokens that will be written in the Penn Treebank form",
@@ -69,30 +83,71 @@ impl fmt::Display for Note {
 /// Notes with their counts.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Notes {
-    counts: BTreeMap<Note, u64>,
+    counts: BTreeMap<Note, Count>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Count {
+    count: u64,
+    /// Where the first one was, as far as that is known.
+    first: Option<Place>,
 }
 
 impl Notes {
     /// Counts one more.
     pub fn add(&mut self, note: Note) {
-        *self.counts.entry(note).or_default() += 1;
+        self.add_many(note, 1);
+    }
+
+    /// Counts some more.
+    pub fn add_many(&mut self, note: Note, count: u64) {
+        if count > 0 {
+            self.counts.entry(note).or_default().count += count;
+        }
+    }
+
+    /// Counts one more of what is not read.
+    pub(crate) fn ignore(&mut self, kind: impl Into<String>) {
+        self.add(Note::IgnoredAnnotation(kind.into()));
     }
 
     /// Adds all counts of another set.
     pub fn merge(&mut self, other: Notes) {
-        for (note, count) in other.counts {
-            *self.counts.entry(note).or_default() += count;
+        for (note, Count { count, first }) in other.counts {
+            let sum = self.counts.entry(note).or_default();
+            sum.count += count;
+            sum.first = sum.first.take().or(first);
+        }
+    }
+
+    /// Adds all counts of what was noticed at a place.
+    pub(crate) fn merge_at(&mut self, other: Notes, place: impl FnOnce() -> Place) {
+        if other.is_empty() {
+            return;
+        }
+        let place = place();
+        for (note, Count { count, first }) in other.counts {
+            let sum = self.counts.entry(note).or_default();
+            sum.count += count;
+            if sum.first.is_none() {
+                sum.first = first.or_else(|| Some(place.clone()));
+            }
         }
     }
 
     /// How often a note was counted.
     pub fn count(&self, note: &Note) -> u64 {
-        self.counts.get(note).copied().unwrap_or(0)
+        self.counts.get(note).map_or(0, |count| count.count)
+    }
+
+    /// Where a note was counted first, if that is known.
+    pub fn first_place(&self, note: &Note) -> Option<&Place> {
+        self.counts.get(note)?.first.as_ref()
     }
 
     /// All notes with their counts, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = (&Note, u64)> {
-        self.counts.iter().map(|(note, &count)| (note, count))
+        self.counts.iter().map(|(note, count)| (note, count.count))
     }
 
     /// Whether nothing was counted.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use tabpo_ontology::{EntityLabelId, Ontology};
 
-use crate::{Document, Level, Span, Unit};
+use crate::{Document, Level, Span, Unit, repeats::Repeats};
 
 /// Numbers of a corpus. The same documents always give the same numbers, in the same order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -104,8 +105,8 @@ impl Distribution {
 pub fn statistics(documents: &[Document], ontology: &Ontology) -> Statistics {
     let mentions = || documents.iter().flat_map(|document| &document.mentions);
     let units = || documents.iter().flat_map(sentences);
-    let pairs: Vec<(Span, Span)> = documents.iter().flat_map(overlapping_pairs).collect();
-    let count_pairs = |test: fn(Span, Span) -> bool| pairs.iter().filter(|(a, b)| test(*a, *b)).count() as u64;
+    let overlaps: Vec<Overlaps> = documents.iter().map(overlaps).collect();
+    let pairs = |of: fn(&Overlaps) -> u64| overlaps.iter().map(of).sum();
     let relations_per_sentence = Distribution::of(units().map(|unit| unit.relations().count()));
     let mentions_per_sentence = Distribution::of(units().map(|unit| unit.mentions().count()));
     let relations: u64 = documents.iter().map(|document| document.relations.len() as u64).sum();
@@ -147,9 +148,9 @@ pub fn statistics(documents: &[Document], ontology: &Ontology) -> Statistics {
         sentences_without_mention: mentions_per_sentence.histogram.get(&0).copied().unwrap_or(0),
         sentences_without_relation: relations_per_sentence.histogram.get(&0).copied().unwrap_or(0),
         relations_across_sentences: relations - inside,
-        nested_pairs: count_pairs(|a, b| a != b && (a.contains(b) || b.contains(a))),
-        crossing_pairs: count_pairs(|a, b| !a.contains(b) && !b.contains(a)),
-        same_span_pairs: count_pairs(|a, b| a == b),
+        nested_pairs: pairs(|overlaps| overlaps.nested),
+        crossing_pairs: pairs(|overlaps| overlaps.crossing),
+        same_span_pairs: pairs(|overlaps| overlaps.same),
         clusters: documents.iter().map(|document| document.clusters.len() as u64).sum(),
         surfaces_in_sentence: surfaces(units()),
         surfaces_in_document: surfaces(documents.iter().flat_map(|document| Unit::all(document, Level::Document))),
@@ -165,44 +166,74 @@ fn sentences(document: &Document) -> impl Iterator<Item = Unit<'_>> {
     (0..document.sentences.len() as u32).map(move |index| Unit { document, sentence: Some(index) })
 }
 
-/// Pairs of mentions that share a token.
-fn overlapping_pairs(document: &Document) -> Vec<(Span, Span)> {
-    let mut pairs = Vec::new();
-    for (index, first) in document.mentions.iter().enumerate() {
-        // Mentions are sorted by start, so the rest begins after `first` ends.
-        let rest = document.mentions[index + 1..].iter().take_while(|second| second.span.start < first.span.end);
-        pairs.extend(rest.map(|second| (first.span, second.span)));
+/// Pairs of mentions that share a token, by how they do.
+#[derive(Clone, Copy, Default)]
+struct Overlaps {
+    nested: u64,
+    crossing: u64,
+    same: u64,
+}
+
+/// Counts the pairs of a document without going through them: there may be as many as the square of its
+/// mentions.
+fn overlaps(document: &Document) -> Overlaps {
+    let spans: Vec<Span> = document.mentions.iter().map(|mention| mention.span).collect();
+    let (mut all, mut same, mut crossing) = (0, 0, 0);
+    // How many ends of the mentions that begin before stand at each token, as a Fenwick tree.
+    let mut ends = vec![0_u64; document.tokens.len() + 2];
+    let ends_until = |ends: &[u64], token: u32| -> u64 {
+        let mut index = token as usize + 1;
+        let mut sum = 0;
+        while index > 0 {
+            sum += ends[index];
+            index &= index - 1;
+        }
+        sum
+    };
+    let (mut entered, mut equal) = (0, 0_u64);
+    for (index, span) in spans.iter().enumerate() {
+        all += (spans.partition_point(|other| other.start < span.end) - index - 1) as u64;
+        equal = if index > 0 && spans[index - 1] == *span { equal + 1 } else { 0 };
+        same += equal;
+        while spans[entered].start < span.start {
+            let mut end = spans[entered].end as usize + 1;
+            while end < ends.len() {
+                ends[end] += 1;
+                end += end & end.wrapping_neg();
+            }
+            entered += 1;
+        }
+        // Those that end inside of this one, behind its start.
+        crossing += ends_until(&ends, span.end - 1) - ends_until(&ends, span.start);
     }
-    pairs
+    Overlaps { nested: all - same - crossing, crossing, same }
 }
 
 fn surfaces<'a>(units: impl Iterator<Item = Unit<'a>>) -> SurfaceStatistics {
     let mut statistics = SurfaceStatistics::default();
     for unit in units {
-        let mut labels: BTreeMap<Vec<&str>, (u64, BTreeSet<EntityLabelId>)> = BTreeMap::new();
-        for (_, mention) in unit.mentions() {
-            let words: Vec<&str> = mention.span.range().map(|token| unit.document.token(token)).collect();
-            let occurrences = occurrences(&unit, &words);
-            if occurrences.len() > 1 {
-                statistics.mentions_repeated += 1;
-                statistics.mentions_not_first += u64::from(occurrences[0] != mention.span.start);
-            }
-            let entry = labels.entry(words).or_default();
-            entry.0 += 1;
-            entry.1.insert(mention.label);
+        let mut mentions = unit.mentions().peekable();
+        if mentions.peek().is_none() {
+            continue;
         }
-        statistics.repeated += labels.values().filter(|(count, _)| *count > 1).count() as u64;
-        statistics.ambiguous += labels.values().filter(|(_, labels)| labels.len() > 1).count() as u64;
+        let span = unit.span();
+        let repeats = Repeats::new(span.range().map(|token| unit.document.token(token)));
+        let mut labels: FxHashMap<(u32, u32), (u64, EntityLabelId, bool)> = FxHashMap::default();
+        for (_, mention) in mentions {
+            let start = mention.span.start - span.start;
+            let found = repeats.of(start as usize, mention.span.len());
+            if found.count > 1 {
+                statistics.mentions_repeated += 1;
+                statistics.mentions_not_first += u64::from(found.first != start);
+            }
+            let (count, label, differ) = labels.entry(found.id).or_insert((0, mention.label, false));
+            *count += 1;
+            *differ |= *label != mention.label;
+        }
+        statistics.repeated += labels.values().filter(|(count, ..)| *count > 1).count() as u64;
+        statistics.ambiguous += labels.values().filter(|(.., differ)| *differ).count() as u64;
     }
     statistics
-}
-
-/// First tokens of all occurrences of a token sequence in a unit.
-fn occurrences(unit: &Unit, words: &[&str]) -> Vec<u32> {
-    let span = unit.span();
-    let matches =
-        |start: u32| words.iter().zip(start as usize..).all(|(&word, token)| unit.document.token(token) == word);
-    (span.start..=span.end - words.len() as u32).filter(|&start| matches(start)).collect()
 }
 
 /// The share of mentions in `test` whose text is the text of no mention in `train`, over mentions
@@ -218,4 +249,35 @@ pub fn unseen_rate(test: &[Document], train: &[Document], keep: impl Fn(EntityLa
     let wanted: Vec<String> = texts(test).into_iter().filter(|(label, _)| keep(*label)).map(|(_, text)| text).collect();
     let unseen = wanted.iter().filter(|text| !seen.contains(*text)).count();
     if wanted.is_empty() { 0.0 } else { unseen as f64 / wanted.len() as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mention;
+
+    #[test]
+    fn overlaps_are_those_of_all_pairs() {
+        // Every set of up to four spans over four tokens, with repetitions.
+        let spans: Vec<Span> = (0..4).flat_map(|start| (start + 1..=4).map(move |end| Span::new(start, end))).collect();
+        let count = spans.len();
+        for number in 0..count.pow(4) {
+            let mut chosen: Vec<Span> =
+                (0..4).map(|digit| spans[number / count.pow(digit) % count]).take(number % 5).collect();
+            chosen.sort_unstable();
+            let mention = |&span: &Span| Mention { span, label: EntityLabelId(0), subtype: None };
+            let mentions = chosen.iter().map(mention).collect();
+            let document = Document { tokens: vec![0..1; 4], mentions, ..Document::default() };
+            let (mut nested, mut crossing, mut same) = (0, 0, 0);
+            for (index, &a) in chosen.iter().enumerate() {
+                for &b in chosen[index + 1..].iter().filter(|b| a.overlaps(**b)) {
+                    same += u64::from(a == b);
+                    nested += u64::from(a != b && (a.contains(b) || b.contains(a)));
+                    crossing += u64::from(!a.contains(b) && !b.contains(a));
+                }
+            }
+            let found = overlaps(&document);
+            assert_eq!((found.nested, found.crossing, found.same), (nested, crossing, same), "{chosen:?}");
+        }
+    }
 }

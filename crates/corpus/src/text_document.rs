@@ -10,20 +10,15 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_files::BYTE_ORDER_MARK;
+use tabpo_ontology::{EntityLabelId, Ontology, SubtypeId};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{
     Document, Mention, Note, Notes, Problem, Span,
     annotate::{FileRelation, annotate},
+    characters::{CharacterMap, Characters, found},
 };
-
-/// Character (code point) offsets, half-open, as a file gives them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Characters {
-    pub(crate) start: i64,
-    pub(crate) end: i64,
-}
 
 /// A document by character offsets. Labels are already resolved.
 #[derive(Clone, Debug, Default)]
@@ -46,56 +41,6 @@ pub(crate) struct TextEntity {
     pub(crate) at: Characters,
     pub(crate) label: EntityLabelId,
     pub(crate) subtype: Option<SubtypeId>,
-}
-
-/// The way between character offsets and byte offsets of a text.
-struct CharacterMap<'a> {
-    text: &'a str,
-    /// Byte where each character starts, and the length of the text.
-    bytes: Vec<u32>,
-}
-
-impl<'a> CharacterMap<'a> {
-    fn new(text: &'a str) -> Self {
-        let bytes = text.char_indices().map(|(byte, _)| byte as u32).chain([text.len() as u32]).collect();
-        Self { text, bytes }
-    }
-
-    /// The bytes of a non-empty character range inside the text.
-    fn bytes(&self, what: &'static str, at: Characters) -> Result<Range<usize>, Problem> {
-        let range = self.bytes_or_empty(what, at)?;
-        if range.is_empty() { Err(Problem::EmptySpan { what, found: found(at) }) } else { Ok(range) }
-    }
-
-    fn bytes_or_empty(&self, what: &'static str, at: Characters) -> Result<Range<usize>, Problem> {
-        let last = self.bytes.len() as i64 - 1;
-        if at.start < 0 || at.end > last {
-            return Err(Problem::OutOfRange { what, found: found(at), bounds: format!("the text (0 to {last})") });
-        }
-        if at.end < at.start {
-            return Err(Problem::EmptySpan { what, found: found(at) });
-        }
-        Ok(self.bytes[at.start as usize] as usize..self.bytes[at.end as usize] as usize)
-    }
-
-    /// The characters of a byte range on character boundaries.
-    fn characters(&self, range: Range<usize>) -> Characters {
-        let position = |byte: usize| {
-            let found = self.bytes.binary_search(&(byte as u32));
-            found.expect("spans of a document lie on character boundaries") as i64
-        };
-        Characters { start: position(range.start), end: position(range.end) }
-    }
-}
-
-fn found(at: Characters) -> String {
-    format!("[{}, {}]", at.start, at.end)
-}
-
-/// The text at a character range, for errors and for formats that repeat it.
-pub(crate) fn text_at(text: &str, at: Characters) -> Result<&str, Problem> {
-    let map = CharacterMap::new(text);
-    map.bytes("the mention", at).map(|range| &text[range])
 }
 
 impl TextDocument {
@@ -216,11 +161,12 @@ pub(crate) fn note_losses(document: &Document, ontology: &Ontology, notes: &mut 
     }
 }
 
-/// The range without blanks at its edges.
+/// The range without blanks at its edges. A byte order mark is one: it is no part of any token.
 fn trim(text: &str, range: Range<usize>) -> Range<usize> {
+    let is_blank = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
     let content = &text[range.clone()];
-    let start = range.start + (content.len() - content.trim_start().len());
-    start..start + content.trim().len()
+    let start = range.start + (content.len() - content.trim_start_matches(is_blank).len());
+    start..start + content.trim_matches(is_blank).len()
 }
 
 /// Unicode words and single other characters, without blanks.
@@ -285,11 +231,18 @@ fn sentence_spans(tokens: &[Range<usize>], sentences: &[Range<usize>], stated: b
 
 /// Joins sentences that a mention crosses.
 fn join_crossed(sentences: &mut Vec<Span>, mentions: &[Mention], notes: &mut Notes) {
-    let inner: BTreeSet<u32> = mentions.iter().flat_map(|mention| mention.span.start + 1..mention.span.end).collect();
+    let mut spans: Vec<Span> = mentions.iter().map(|mention| mention.span).collect();
+    spans.sort_unstable();
+    let mut spans = spans.into_iter().peekable();
+    // The furthest end of the mentions that begin before the sentence.
+    let mut reach = 0;
     let mut joined: Vec<Span> = Vec::with_capacity(sentences.len());
     for &sentence in sentences.iter() {
+        while let Some(span) = spans.next_if(|span| span.start < sentence.start) {
+            reach = reach.max(span.end);
+        }
         match joined.last_mut() {
-            Some(last) if inner.contains(&sentence.start) => {
+            Some(last) if reach > sentence.start => {
                 notes.add(Note::JoinedSentences);
                 last.end = sentence.end;
             }
@@ -297,17 +250,4 @@ fn join_crossed(sentences: &mut Vec<Span>, mentions: &[Mention], notes: &mut Not
         }
     }
     *sentences = joined;
-}
-
-/// The relation type and arguments of a relation whose arguments are named by ids.
-pub(crate) fn relation_between(
-    entities: &[String],
-    (head, label, tail): (&str, RelationLabelId, &str),
-    described: impl Fn() -> String,
-) -> Result<FileRelation, Problem> {
-    let position = |id: &str| {
-        let missing = || Problem::NoSuchEntity { relation: described(), argument: format!("`{id}`") };
-        entities.iter().position(|known| known == id).ok_or_else(missing)
-    };
-    Ok(FileRelation { head: position(head)?, tail: position(tail)?, label })
 }

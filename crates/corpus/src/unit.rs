@@ -72,9 +72,19 @@ impl<'a> Unit<'a> {
     /// Gold relations with both arguments inside the unit, in order.
     pub fn relations(&self) -> impl Iterator<Item = &'a Relation> + use<'a> {
         let (span, document) = (self.span(), self.document);
-        document.relations.iter().filter(move |relation| {
-            let inside = |index: u32| span.contains(document.mentions[index as usize].span);
-            inside(relation.head) && inside(relation.tail)
-        })
+        let inside = move |index: u32| span.contains(document.mentions[index as usize].span);
+        document.relations[self.relations_from()]
+            .iter()
+            .filter(move |relation| inside(relation.head) && inside(relation.tail))
+    }
+
+    /// The positions in [`Document::relations`] of those whose head begins inside the unit: they follow each
+    /// other, because relations are sorted by their heads and mentions by their starts.
+    pub fn relations_from(&self) -> Range<usize> {
+        let (span, document) = (self.span(), self.document);
+        let head = |relation: &Relation| document.mentions[relation.head as usize].span.start;
+        let start = document.relations.partition_point(|relation| head(relation) < span.start);
+        let end = start + document.relations[start..].partition_point(|relation| head(relation) < span.end);
+        start..end
     }
 }

@@ -315,15 +315,12 @@ fn errors_name_file_line_document_and_remedy() {
         ),
         (
             Format::Dygie,
-            dygie("\"ner\": [[[0, 0, \"Thing\"]], []], \"relations\": [[[0, 0, 0, 0, \"lives in\"]], []]"),
-            "f:2 (document `d`): a `lives in` relation connects `a` with itself",
-        ),
-        (
-            Format::Dygie,
             dygie("\"ner\": [[[0, 0, \"Place\"]], []]"),
             "f:2 (document `d`): the mention `a` has the label `Place` without a subtype; valid: city, river bank",
         ),
-        (Format::Dygie, "{\"sentences\": []}".to_owned(), "f:1: `doc_key` is missing"),
+        (Format::Dygie, "{\"sentences\": []}".to_owned(), "f:1: `doc_key` is missing: every document has a name"),
+        (Format::Jsonl, "{\"text\": \"a\"}".to_owned(), "f:1: `doc_key` is missing: every document has a name"),
+        (Format::Jsonl, "{\"doc_key\": [1], \"text\": \"a\"}".to_owned(), "f:1:13: `doc_key`: invalid type"),
         (
             Format::Jsonl,
             "{\"doc_key\": \"d\", \"text\": \"a\"}\n{\"doc_key\": \"d\", \"text\": \"b\"}".to_owned(),
@@ -362,7 +359,10 @@ fn brat_errors_name_the_annotation_line() {
         let error = read(directory.path(), None, &ontology()).unwrap_err().to_string();
         error.replace(&format!("{}/", directory.path().display()), "")
     };
-    assert_eq!(error("\nT1\tThing 0 3\ttwo"), "a.ann:2 (document `a`): the text at 0 to 3 is `one`, not `two`");
+    assert_eq!(
+        error("\nT1\tThing 0 3\ttwo"),
+        "a.ann:2 (document `a`): the text at 0 to 3 is `one`, not `two`; it stands 4 characters further on, at 4 to 7"
+    );
     assert_eq!(error("T1\tThing 0 9\tone"), "a.ann:1 (document `a`): the mention [0, 9] is outside the text (0 to 7)");
     assert!(error("T1\tThing 0 3\tone\nR1\tnext_to Arg1:T1 Arg2:T9").contains("a.ann:2 (document `a`): the relation"));
     assert!(error("T1 Thing").contains("is not `T1<tab>Label START END<tab>text`"));

@@ -27,6 +27,7 @@ mod view;
 mod weights;
 mod workspace;
 
+pub use adapter::{SavedModules, find_base, is_adapter_folder};
 pub use backward::{Seed, backward};
 pub use batch::{Batch, Segment, Target};
 pub use bench::{PeakBench, StepBench, StepShape, StepTime};
@@ -36,13 +37,13 @@ pub use compute::Compute;
 pub use config::{Architecture, ModelConfig, RopeScaling};
 pub use decode::Decoder;
 pub use folder::{
-    ExportError, FolderError, GenerationTokens, LogitDifference, SaveOptions, config_from_json, config_to_json,
-    verify_export, write_atomically, write_json, write_logits,
+    ExportError, FolderError, GenerationTokens, LogitDifference, SaveOptions, check_model_folder, config_from_json,
+    config_to_json, verify_export, write_atomically, write_json, write_logits,
 };
 pub use forward::{ForwardOptions, Recompute, ReferenceHidden, forward, forward_with_reference, logits, target_hidden};
 pub use generate::{
     Completion, Constraint, FinishReason, GenerateError, GenerateOptions, GrammarCompiler, Guide, NextStage, Request,
-    Sampling, generate,
+    Sampling, generate, generate_until,
 };
 pub use gradients::Gradients;
 pub use lora::{INPUT_GROUPS, Lora, LoraConfig, LoraGroup, LoraMember};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::adapter::SavedModules;
 use crate::config::ModelConfig;
 use crate::model::{Model, Projection};
 use crate::real::Real;
@@ -110,6 +111,8 @@ pub struct Lora<R> {
     pub config: LoraConfig,
     /// For every block the groups in the order of [`INPUT_GROUPS`]; a group without adapters is empty.
     pub layers: Vec<[LoraGroup<R>; 4]>,
+    /// Embedding and head that the adapter's folder has in the place of the model's.
+    pub saved: Box<SavedModules<R>>,
 }
 
 impl<R: Real> Lora<R> {
@@ -144,7 +147,7 @@ impl<R: Real> Lora<R> {
             LoraGroup { a: vec![R::ZERO; offset * projections[0].shape(model)[1]], members }
         };
         let layers = (0..model.layers).map(|layer| INPUT_GROUPS.map(|projections| group(projections, layer))).collect();
-        Self { config, layers }
+        Self { config, layers, saved: Box::default() }
     }
 
     /// The names (`model.layers.0.self_attn.q_proj.lora_A.weight`) and shapes of all parameters, in

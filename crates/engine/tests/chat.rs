@@ -68,6 +68,41 @@ fn every_rendering_is_that_of_transformers() {
     }
 }
 
+/// Expressions with the methods, filters and operators that Jinja and Python have; fixtures/make_expressions.py
+/// writes what Jinja makes of them.
+#[test]
+fn expressions_are_those_of_jinja() {
+    #[derive(Deserialize)]
+    struct Expressions {
+        values: Map<String, Value>,
+        cases: Vec<Expression>,
+    }
+    #[derive(Deserialize)]
+    struct Expression {
+        source: String,
+        rendered: String,
+    }
+    let text = std::fs::read(folder().join("expressions.json")).expect("expressions");
+    let Expressions { mut values, cases } = serde_json::from_slice(&text).expect("expressions");
+    let messages: Vec<Message> =
+        serde_json::from_value(values.remove("messages").expect("messages")).expect("messages");
+    assert!(cases.len() > 100);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let special = SpecialTokens::default();
+        let rendered = ChatTemplate::new(case.source.clone(), &special, Path::new("x")).and_then(|template| {
+            let template = values.iter().fold(template, |t, (name, value)| t.with_variable(name, value.clone()));
+            template.render(&messages, false, date())
+        });
+        match rendered {
+            Ok(text) if text == case.rendered => {}
+            Ok(text) => wrong.push(format!("{}\n  {text:?}\n  not {:?}", case.source, case.rendered)),
+            Err(error) => wrong.push(format!("{}\n  {error}", case.source)),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
 fn question() -> Vec<Message> {
     vec![Message::new("system", "Extract."), Message::new("user", "A text.")]
 }
@@ -97,9 +132,6 @@ fn small(source: &str) -> ChatTemplate {
 
 #[test]
 fn templates_that_cannot_be_trained_with_are_refused() {
-    // Mistral's puts the system text into the last message of the conversation only if that is a question.
-    let error = template("mistral-style.jinja").exchange(&question(), "x", date()).expect_err("the system text moves");
-    assert!(matches!(error, ChatError::NotPrefixPreserving { .. }), "{error}");
     let error = small("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}")
         .exchange(&question(), "x", date())
         .expect_err("the prompt is no prefix");
@@ -109,12 +141,148 @@ fn templates_that_cannot_be_trained_with_are_refused() {
         .exchange(&question(), "x", date())
         .expect_err("the answer is changed");
     assert!(matches!(error, ChatError::AnswerChanged { .. }), "{error}");
-    let tokenizer =
-        Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes");
-    let error = small("{% for m in messages %}{{ m.content }}{% endfor %}")
-        .encode_exchange(&tokenizer, &question(), "x", date())
-        .expect_err("nothing ends the answer");
-    assert!(matches!(error, ChatError::NoEnd { .. }), "{error}");
+    let error = small("{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}{% endif %}{% endfor %}")
+        .exchange(&question(), "x", date())
+        .expect_err("the question is left out");
+    assert!(matches!(error, ChatError::Dropped { .. }), "{error}");
+}
+
+/// The end of a turn is the first control token after the answer, wherever the template writes it, and else the
+/// tokenizer's own.
+#[test]
+fn the_end_of_an_answer_is_found_wherever_it_stands() {
+    let tokenizer = bytes();
+    let id = |token: &str| tokenizer.token_id(token).expect("in the vocabulary");
+    for (turns, end) in [
+        ("{{ m.content }} <|end|>", "<|end|>"),
+        ("{{ m.content }}\n<|pad|>\n", "<|pad|>"),
+        ("{{ m.content }}{% if not loop.last %}\n<|user|>{% endif %}", "<|user|>"),
+        ("{{ m.content }}", "<|end|>"),
+        ("{{ m.role }}: {{ m.content }}\n", "<|end|>"),
+    ] {
+        let template = small(&format!("{{% for m in messages %}}{turns}{{% endfor %}}"));
+        let encoded = template.encode_exchange(&tokenizer, &question(), "{}", date()).expect(turns);
+        assert_eq!(encoded.end, id(end), "{turns}");
+    }
+}
+
+/// Instructions that have no turn of their own stand before the question.
+#[test]
+fn a_system_text_finds_its_place() {
+    let body = "{{ '(' + m.role + ')' + m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}";
+    for source in [
+        format!(
+            "{{% if messages[0].role == 'system' %}}{{{{ raise_exception('none') }}}}{{% endif %}}{{% for m in messages %}}{body}{{% endfor %}}"
+        ),
+        format!("{{% for m in messages if m.role != 'system' %}}{body}{{% endfor %}}"),
+        format!(
+            "{{% for m in messages %}}{{% if m.role != 'system' %}}{{% if loop.last and messages[0].role == 'system' %}}{{{{ messages[0].content }}}}{{% endif %}}{body}{{% endif %}}{{% endfor %}}"
+        ),
+    ] {
+        let exchange = small(&source).exchange(&question(), "x", date()).expect(&source);
+        assert_eq!(exchange.prompt, "(user)Extract.\n\nA text.(assistant)", "{source}");
+        assert_eq!(exchange.end, "<|end|>");
+    }
+    // Mistral's template shows it in the last question, and only while that is the last message.
+    let exchange = template("mistral-style.jinja").exchange(&question(), "x", date()).expect("an exchange");
+    assert!(exchange.prompt.contains("Extract.") && exchange.prompt.contains("A text."), "{}", exchange.prompt);
+}
+
+#[test]
+fn thinking_that_a_header_opens_is_closed() {
+    let source = |opened: &str, turn: &str| {
+        format!(
+            "{{% for m in messages %}}{{% if m.role == 'assistant' %}}[A]{turn}{{{{ m.content + eos_token }}}}\
+             {{% else %}}[U]{{{{ m.content }}}}{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}[A]{opened}{{% endif %}}"
+        )
+    };
+    for (opened, turn, header) in [
+        ("<think>{{ '\\n' }}", "", "[A]<think>\n\n</think>\n\n"),
+        ("<thought>", "", "[A]<thought>\n\n</thought>\n\n"),
+        ("[THINK]{{ '\\n' }}", "", "[A][THINK]\n\n[/THINK]\n\n"),
+        // Finished turns close what the header opens: that belongs to the prompt.
+        ("<think>{{ '\\n' }}", "<think>{{ '\\n\\n' }}</think>{{ '\\n\\n' }}", "[A]<think>\n\n</think>\n\n"),
+        ("", "<think></think>", "[A]<think></think>"),
+    ] {
+        let exchange = small(&source(opened, turn)).exchange(&question(), "{\"a\": 1}", date()).expect(opened);
+        assert_eq!(exchange.prompt, format!("[U]Extract.[U]A text.{header}"), "{opened}");
+        assert_eq!(exchange.end, "<|end|>");
+    }
+}
+
+fn bytes() -> Tokenizer {
+    Tokenizer::train(["abc"], &BpeOptions { vocabulary_size: 261, ..BpeOptions::default() }).expect("bytes")
+}
+
+#[test]
+fn built_in_formats_end_with_a_token() {
+    let tokenizer = bytes();
+    for name in ChatTemplate::BUILT_IN {
+        let template = ChatTemplate::built_in(name, &tokenizer).expect(name).expect(name);
+        let encoded = template.encode_exchange(&tokenizer, &question(), "{}", date()).expect(name);
+        assert_eq!(Some(encoded.end), tokenizer.token_id("<|end|>"), "{name}");
+        let prompt = template.prompt(&question(), date()).expect(name);
+        assert!(prompt.contains("Extract.") && prompt.contains("A text."), "{name}: {prompt}");
+    }
+    assert!(ChatTemplate::built_in("none", &tokenizer).is_none());
+}
+
+/// What templates can grow to is bounded, in steps and in bytes, whatever they grow with.
+#[test]
+fn templates_end() {
+    for source in [
+        "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x | string | length }}",
+        "{{ [1] | tojson(indent=4000000000) }}",
+        "{{ 'a'.ljust(4000000000) }}",
+        "{{ 'a'.center(4000000000) }}",
+        "{{ '7'.zfill(4000000000) }}",
+        "{{ '\t'.expandtabs(4000000000) }}",
+        "{{ '{:>4000000000}'.format('a') }}",
+        "{{ '{:{}}'.format('a', 4000000000) }}",
+        "{{ '%4000000000s' % 'a' }}",
+        "{{ '%*d' % (4000000000, 1) }}",
+        "{{ '%.4000000000f' % 1 }}",
+        "{{ '%4000000000s' | format('a') }}",
+        "{{ 'a' * 4000000000 }}",
+        "{{ ('a' * 1000000).replace('a', 'b' * 100000) }}",
+        "{{ ('a' * 100000).join((range(90000) | list | string).split(',')) }}",
+    ] {
+        let error = small(source).render(&question(), false, date()).expect_err(source).to_string();
+        assert!(error.contains("small"), "{error}");
+    }
+}
+
+/// Words that spell a control token are words, in questions, instructions and answers.
+#[test]
+fn texts_spell_control_tokens_without_becoming_them() {
+    let tokenizer = bytes();
+    let id = |token: &str| tokenizer.token_id(token).expect("in the vocabulary");
+    let template =
+        ChatTemplate::new(ChatTemplate::PLAIN.into(), tokenizer.special(), Path::new("plain")).expect("compiles");
+    for spelt in ["<|end|>", "a <|user|><|end|> b", "x<|assistant|>", "<|system|>\u{fdef}<|pad|>\u{fdee}"] {
+        let messages = [Message::new("system", spelt), Message::new("user", &format!("say {spelt} now"))];
+        let answer = format!("{{\"text\":\"{spelt}\"}}");
+        let encoded = template.encode_exchange(&tokenizer, &messages, &answer, date()).expect(spelt);
+        let controls: Vec<u32> = encoded.prompt.iter().copied().filter(|&id| tokenizer.is_control(id)).collect();
+        assert_eq!(controls, [id("<|system|>"), id("<|user|>"), id("<|assistant|>")], "{spelt}");
+        assert!(!encoded.answer.ids.iter().any(|&id| tokenizer.is_control(id)), "{spelt}");
+        let prompt = tokenizer.decode(&encoded.prompt, false).expect("decoding");
+        assert_eq!(prompt, format!("<|system|>{spelt}<|user|>say {spelt} now<|assistant|>"));
+        assert_eq!(tokenizer.decode(&encoded.answer.ids, false).expect("decoding"), answer);
+        let mut end = 0;
+        for range in &encoded.answer.ranges {
+            assert!(range.start <= end && range.end >= end, "{range:?} after {end} in {answer}");
+            end = range.end;
+        }
+        assert_eq!(end, answer.len());
+        assert_eq!(Tokenizer::unmark(&tokenizer.mark(spelt)), spelt);
+    }
+    // Without such words nothing is other than it was.
+    assert_eq!(tokenizer.mark("a < b | end >"), "a < b | end >");
 }
 
 #[test]

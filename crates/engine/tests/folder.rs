@@ -2,44 +2,13 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{FAMILIES, all_logits, expected, fixture};
+use common::{FAMILIES, all_logits, change, copy, expected, fixture, json_file, refusal};
 use serde_json::{Value, json};
 use tabpo_engine::{
     FolderError, GenerationTokens, Lora, LoraConfig, Model, ModelConfig, SaveOptions, StoredType, config_from_json,
     config_to_json, verify_export,
 };
 use tempfile::TempDir;
-
-/// A copy of a fixture folder without its expected values.
-fn copy(name: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    for entry in std::fs::read_dir(fixture(name)).expect("a fixture").map(|entry| entry.expect("an entry")) {
-        if entry.file_type().expect("a type").is_file() {
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copying");
-        }
-    }
-    folder
-}
-
-fn json_file(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).expect("reading")).expect("JSON")
-}
-
-/// Changes keys of a JSON file; null removes a key.
-fn change(path: &Path, changes: &Value) {
-    let mut value = json_file(path);
-    let object = value.as_object_mut().expect("an object");
-    for (key, value) in changes.as_object().expect("an object") {
-        if value.is_null() {
-            object.shift_remove(key);
-        } else {
-            object.insert(key.clone(), value.clone());
-        }
-    }
-    std::fs::write(path, value.to_string()).expect("writing");
-}
 
 #[test]
 fn every_configuration_survives_being_written() {
@@ -136,13 +105,6 @@ fn merging_keeps_the_logits_and_the_folder() {
     }
     // A merge that went wrong is noticed.
     assert!(verify_export((&model, Some(&lora)), (&model, None), StoredType::Bf16).is_err());
-}
-
-/// The message of the error with which a changed copy of a family is refused.
-fn refusal(family: &str, changes: &Value) -> String {
-    let folder = copy(family);
-    change(&folder.path().join("config.json"), changes);
-    Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error").to_string()
 }
 
 #[test]

@@ -167,3 +167,90 @@ fn a_missing_or_broken_file_is_named() {
     let error = Tokenizer::open(folder.path()).expect_err("the token is unknown").to_string();
     assert!(error.contains("<|stop|>"), "{error}");
 }
+
+/// A copy of the fixture with more files.
+fn with_files(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::copy(fixtures().join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copying");
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content).expect("writing");
+    }
+    folder
+}
+
+/// Tokens that a folder lists beside `tokenizer.json` are tokens, special ones stop generation.
+#[test]
+fn tokens_named_elsewhere_are_whole() {
+    let next = Tokenizer::open(&fixtures()).expect("opening").vocabulary_size() as u32;
+    let decoder = format!(
+        r#"{{"eos_token": "<turn-end>", "added_tokens_decoder": {{
+            "{}": {{"content": "<turn-end>", "special": true}}, "{next}": {{"content": "<note>", "special": false}}}}}}"#,
+        next + 1
+    );
+    let listed = format!(r#"{{"<turn-end>": {}, "<note>": {next}}}"#, next + 1);
+    let plain = r#"{"eos_token": "<turn-end>"}"#;
+    for files in [
+        &[("tokenizer_config.json", decoder.as_str())][..],
+        &[("tokenizer_config.json", plain), ("added_tokens.json", listed.as_str())],
+        &[("special_tokens_map.json", plain), ("added_tokens.json", listed.as_str())],
+    ] {
+        let folder = with_files(files);
+        let tokenizer = Tokenizer::open(folder.path()).expect("opening");
+        let ids = tokenizer.encode("a <note> b<turn-end>").expect("encoding");
+        assert!(ids.contains(&next) && ids.last() == Some(&(next + 1)), "{ids:?}");
+        assert_eq!(tokenizer.stop_ids(), [next + 1]);
+        assert_eq!(tokenizer.decode(&ids, false).expect("decoding"), "a <note> b<turn-end>");
+        // As text, they are none.
+        let ids = tokenizer.encode_text("a <note> b<turn-end>").expect("encoding");
+        assert!(!ids.iter().any(|&id| id >= next), "{ids:?}");
+        assert_eq!(tokenizer.decode(&ids, false).expect("decoding"), "a <note> b<turn-end>");
+    }
+    // Ids that leave a gap belong to another tokenizer.json.
+    let folder = with_files(&[("added_tokens.json", r#"{"<far>": 9999}"#)]);
+    let error = Tokenizer::open(folder.path()).expect_err("a gap").to_string();
+    assert!(error.contains("added_tokens.json") && error.contains("<far>") && error.contains("9999"), "{error}");
+    for wrong in [
+        r#"{"added_tokens_decoder": {"x": {"content": "a"}}}"#,
+        r#"{"added_tokens_decoder": {"900": {}}}"#,
+        r#"{"added_tokens_decoder": 3}"#,
+    ] {
+        let folder = with_files(&[("tokenizer_config.json", wrong)]);
+        let error = Tokenizer::open(folder.path()).expect_err("no token").to_string();
+        assert!(error.contains("added_tokens_decoder"), "{error}");
+    }
+}
+
+/// Whatever stands in the file, there is an error with its name and no panic.
+#[test]
+fn damaged_files_are_errors() {
+    let text = std::fs::read_to_string(fixtures().join("tokenizer.json")).expect("reading");
+    let decoder = text.rfind("\"type\": \"ByteLevel\"").expect("the decoder");
+    let key_after = format!("{}\u{1f600}{}", &text[..decoder], &text[decoder..]);
+    let cases = [
+        ("", "empty"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("<!DOCTYPE html><html></html>", "web page"),
+        (&text[..text.len() / 2], "tokenizer.json:"),
+        (&key_after, "tokenizer.json:"),
+        ("{}", "tokenizer.json"),
+        ("[1, 2]", "tokenizer.json"),
+        (r#"{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}"#, "tokenizer.json"),
+        (r#"{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}"#, "tokenizer.json"),
+    ];
+    for (content, part) in cases {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(folder.path().join("tokenizer.json"), content).expect("writing");
+        let error = Tokenizer::open(folder.path()).expect_err("damaged").to_string();
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::write(folder.path().join("tokenizer.model"), "").expect("writing");
+    let error = Tokenizer::open(folder.path()).expect_err("an older kind").to_string();
+    assert!(error.contains("save_pretrained"), "{error}");
+    // Every beginning of the file, as a download that broke off leaves it.
+    for end in (0..text.len()).step_by(text.len() / 40 + 1) {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(folder.path().join("tokenizer.json"), &text.as_bytes()[..end]).expect("writing");
+        assert!(Tokenizer::open(folder.path()).is_err(), "the first {end} bytes");
+    }
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
-use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, normalise, parse};
+use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, comparable, normalise, parse};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -103,11 +103,15 @@ impl<'a> Items<'a> {
             grounding: None,
         });
         let place = |index: u32| Place::at(mentions[index as usize].span);
-        let relations = document.relations.iter().filter(|relation| inside(relation.head)).map(|relation| {
-            let (head, tail) = (place(relation.head), place(relation.tail));
-            RelationItem { head, tail, label: Some(relation.label) }
-        });
-        let repeated = document.repeated_relations.iter();
+        let from = unit.relations_from();
+        let relations =
+            document.relations[from.clone()].iter().filter(|relation| inside(relation.head)).map(|relation| {
+                let (head, tail) = (place(relation.head), place(relation.tail));
+                RelationItem { head, tail, label: Some(relation.label) }
+            });
+        let repeated = &document.repeated_relations;
+        let first = repeated.partition_point(|&index| (index as usize) < from.start);
+        let repeated = repeated[first..].iter().take_while(|&&index| (index as usize) < from.end);
         let repeated_relations = repeated.filter(|&&index| inside(document.relations[index as usize].head)).count();
         Self { entities: entities.collect(), relations: relations.collect(), repeated_relations, raw: None }
     }
@@ -160,7 +164,7 @@ impl<'a> Items<'a> {
             let index = index as u32;
             let place = match (entity.span, &entity.text) {
                 (Some(span), _) => Place::at(span),
-                (None, Some(text)) => Place::nowhere(*first_with.entry(text.clone()).or_insert(index)),
+                (None, Some(text)) => Place::nowhere(*first_with.entry(comparable(text.clone())).or_insert(index)),
                 (None, None) => Place::nowhere(index),
             };
             let AlignedEntity { text, label, subtype, grounding, .. } = entity;

@@ -21,8 +21,8 @@ use memchr::memchr_iter;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tabpo_corpus::without_position;
-use tabpo_files::{Line, PlainJson};
+use tabpo_corpus::{Name, json_message, mend_surrogates};
+use tabpo_files::{Line, PlainJson, without_mark};
 
 use crate::error::EvaluationError;
 
@@ -114,7 +114,7 @@ impl RunText {
             let mut start = 0;
             let ends = memchr_iter(b'\n', bytes).map(|newline| newline + 1).chain([bytes.len()]);
             for (number, end) in (*number..).zip(ends) {
-                let text = &text[start..end];
+                let text = without_mark(&text[start..end]);
                 start = end;
                 if !is_blank(text) {
                     lines.push(PredictedLine { number, text });
@@ -130,17 +130,14 @@ fn is_blank(line: &str) -> bool {
 }
 
 /// The fields that say what a line is about.
-#[derive(Default, Deserialize)]
+#[derive(Default)]
 struct Head<'a> {
-    #[serde(borrow)]
     doc_key: Option<Cow<'a, str>>,
-    #[serde(default)]
     sent: Option<Value>,
     output: Option<IgnoredAny>,
     predicted_ner: Option<IgnoredAny>,
     predicted_relations: Option<IgnoredAny>,
     /// Where the document's name, and what blanks follow it, end in a line that was read quickly.
-    #[serde(skip)]
     key_end: usize,
 }
 
@@ -184,17 +181,52 @@ fn plain_head(text: &str) -> Option<Head<'_>> {
     json.is_at_end().then_some(head)
 }
 
+/// The head of any line.
+fn general_head(text: &str) -> Result<Head<'static>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Fields {
+        doc_key: Option<Name>,
+        sent: Option<Value>,
+        output: Option<IgnoredAny>,
+        predicted_ner: Option<IgnoredAny>,
+        predicted_relations: Option<IgnoredAny>,
+    }
+
+    let Fields { doc_key, sent, output, predicted_ner, predicted_relations } =
+        whole_characters(text, |text| serde_json::from_str(text))?;
+    let doc_key = doc_key.map(|Name(key)| Cow::Owned(key));
+    Ok(Head { doc_key, sent, output, predicted_ner, predicted_relations, key_end: 0 })
+}
+
+/// What `read` makes of a JSON text; where that fails, of the text with U+FFFD for halves of surrogate
+/// pairs.
+fn whole_characters<T>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, serde_json::Error>,
+) -> Result<T, serde_json::Error> {
+    read(text).or_else(|error| mend_surrogates(text).ok_or(error).and_then(|(text, _)| read(&text)))
+}
+
 /// The kind of a line, its document, and whether it is about the whole document; `None` for a blank
 /// line.
 fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<'a, str>, bool)>, EvaluationError> {
     let invalid = |found: String| EvaluationError::invalid(path, line.number as u32, found);
-    let text = std::str::from_utf8(line.bytes).map_err(|_| invalid("the line is not UTF-8".into()))?;
+    let text = std::str::from_utf8(line.bytes).map_err(|_| {
+        let error = tabpo_files::utf8(line.bytes, line.number, line.offset).err();
+        invalid(error.map_or(String::new(), |error| error.to_string()))
+    })?;
+    let text = without_mark(text);
     if is_blank(text) {
         return Ok(None);
     }
+    if text.trim_start().starts_with('[') {
+        return Err(invalid(
+            "a prediction file has an object on each line, not a list: `jq -c '.[]' FILE` makes one".into(),
+        ));
+    }
     let head = match plain_head(text) {
         Some(head) => head,
-        None => serde_json::from_str(text).map_err(|error| invalid(without_position(&error)))?,
+        None => general_head(text).map_err(|error| invalid(json_message(text, &error)))?,
     };
     let kind = head.kind().ok_or_else(|| {
         invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use smallvec::{SmallVec, smallvec};
+use tabpo_answer::comparable;
 use tabpo_corpus::Span;
 use wide::u8x16;
 
@@ -58,8 +59,15 @@ impl Texts {
         self.long_words.clear();
     }
 
-    /// The number of a text in normal form; equal texts have the same.
+    /// The number of a text in normal form; texts that Unicode calls equivalent have the same.
     pub(crate) fn number(&mut self, text: &str) -> u32 {
+        let decomposed;
+        let text = if text.is_ascii() {
+            text
+        } else {
+            decomposed = comparable(text);
+            &*decomposed
+        };
         let number = self.known.number(text.as_bytes());
         if number as usize == self.sets.len() {
             self.add_words(text);
@@ -184,9 +192,26 @@ pub(crate) fn strict_matches(texts: &Texts, gold: &[WordedItem], predicted: &[Wo
     if gold.is_empty() || predicted.is_empty() {
         return 0;
     }
+    // Gold is sorted by its spans: only a run of it can overlap a span.
+    let starts: Vec<u32> = gold.iter().map(|(span, _)| span.map_or(u32::MAX, |span| span.start)).collect();
+    let mut furthest = 0;
+    let reach = gold.iter().map(|(span, _)| {
+        furthest = furthest.max(span.map_or(0, |span| span.end));
+        furthest
+    });
+    let reach: Vec<u32> = reach.collect();
+    let is_sorted = starts.is_sorted();
+    let near = |span: Option<Span>| match span {
+        None => 0..0,
+        Some(span) if is_sorted => {
+            let first = reach.partition_point(|&end| end <= span.start);
+            first..starts.partition_point(|&start| start < span.end).max(first)
+        }
+        Some(_) => 0..gold.len(),
+    };
     let mut edges = Edges::default();
     for item in predicted {
-        edges.add((0..gold.len()).filter(|&index| fits(item, &gold[index])));
+        edges.add(near(item.0).filter(|&index| fits(item, &gold[index])));
     }
     maximum_matching(&edges, gold.len())
 }

@@ -3,14 +3,18 @@
 //! A top-level entity type becomes a label. Types nested under it, at any depth, become its
 //! sub-labels; a top-level type that may itself be annotated (its line does not start with `!`) is
 //! also a sub-label of itself, so that nothing that brat can annotate is lost. Relations get the
-//! union of their `Arg1` types as domain and of their `Arg2` types as range, as a hard constraint,
-//! because brat refuses anything else.
+//! union of the types of their first role (mostly `Arg1`) as domain and of their second one's as range, as
+//! a hard constraint, because brat refuses anything else. What a role names that is no entity type, an
+//! event for example, is left out.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype, error::Problem,
-    nearest, read::is_plain_name,
+    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
+    brat_project::{Argument, arguments, lines},
+    error::Problem,
+    nearest,
+    read::is_plain_name,
 };
 
 /// An ontology made from brat's configuration.
@@ -46,45 +50,38 @@ struct Import {
     relations: Vec<RelationLabel>,
     macros: HashMap<String, String>,
     ignored: BTreeMap<String, usize>,
+    /// What a reader should know besides.
+    notes: Vec<String>,
 }
 
 impl Import {
     fn run(mut self, text: &str) -> Result<BratImport, Fault> {
-        let mut section = String::new();
         let mut relation_lines = Vec::new();
-        for (number, raw) in (1..).zip(text.lines()) {
-            let content = raw.trim();
-            if content.is_empty() || content.starts_with('#') || content.chars().all(|c| c == '-') {
-                continue;
-            }
-            if let Some(name) = content.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-                section = name.to_lowercase();
-                continue;
-            }
-            if let Some((name, value)) = content.split_once('=').filter(|_| content.starts_with('<')) {
+        for line in lines(text) {
+            if let Some((name, value)) = line.content.split_once('=').filter(|_| line.content.starts_with('<')) {
                 self.macros.insert(name.trim().to_owned(), value.trim().to_owned());
                 continue;
             }
-            match section.as_str() {
-                "entities" | "spans" => self.entity(raw, number)?,
+            match line.section.as_str() {
+                "entities" | "spans" => self.entity(line.raw, line.number)?,
                 // Relations may name types and macros that are defined further down.
-                "relations" => relation_lines.push((number, content)),
+                "relations" => relation_lines.push(line),
                 "" => {
-                    let message = format!("`{content}` stands before the first section; expected `[entities]`");
-                    return Err((number, Problem::Syntax { message }));
+                    let message = format!("`{}` stands before the first section; expected `[entities]`", line.content);
+                    return Err((line.number, Problem::Syntax { message }));
                 }
-                other => *self.ignored.entry(other.to_owned()).or_default() += 1,
+                _ => *self.ignored.entry(line.section).or_default() += 1,
             }
         }
         if self.entities.is_empty() {
             return Err((1, Problem::NoEntities));
         }
-        for (number, content) in relation_lines {
-            self.relation(content, number)?;
+        for line in relation_lines {
+            self.relation(line.content, line.number)?;
         }
-        let notes =
+        let sections =
             self.ignored.iter().map(|(section, count)| format!("{count} lines of [{section}] are not imported"));
-        let notes = notes.collect();
+        self.notes.splice(0..0, sections);
         // A label that is its own only sub-label has no hierarchy.
         for label in &mut self.entities {
             if label.subtypes.len() == 1 && label.subtypes[0].name == label.name {
@@ -98,7 +95,7 @@ impl Import {
             entities: self.entities,
             relations: self.relations,
         };
-        Ok(BratImport { ontology, notes })
+        Ok(BratImport { ontology, notes: self.notes })
     }
 
     fn entity(&mut self, raw: &str, number: usize) -> Result<(), Fault> {
@@ -140,17 +137,44 @@ impl Import {
             range: Vec::new(),
             constraint: Constraint::Hard,
         };
-        let arguments = content.split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
-        for argument in arguments.split(',').map(str::trim).filter(|argument| !argument.is_empty()) {
-            let Some((role, value)) = argument.split_once(':') else {
-                let message = format!("`{argument}` is not `Arg1:type`, `Arg2:type` or `<REL-TYPE>:symmetric`");
-                return Err((number, Problem::Syntax { message }));
-            };
-            match role.trim() {
-                "Arg1" => label.domain = self.argument_types("Arg1", value, number)?,
-                "Arg2" => label.range = self.argument_types("Arg2", value, number)?,
-                "<REL-TYPE>" => label.symmetric = value.split('-').any(|property| property.trim() == "symmetric"),
+        for property in arguments(content).filter(|argument| argument.role.starts_with('<')) {
+            match property.role {
+                "<REL-TYPE>" => label.symmetric = property.types.split('-').any(|word| word.trim() == "symmetric"),
                 _ => *self.ignored.entry("relations".to_owned()).or_default() += 1,
+            }
+        }
+        let mut roles: Vec<Argument> = arguments(content).filter(|argument| !argument.role.starts_with('<')).collect();
+        if let Some(argument) = roles.iter().find(|argument| argument.role.is_empty()) {
+            let message = format!("`{}` is not `Arg1:type`, `Arg2:type` or `<REL-TYPE>:symmetric`", argument.types);
+            return Err((number, Problem::Syntax { message }));
+        }
+        // The configuration names the roles, the first one being the head; the usual names may come in any order.
+        roles.sort_by_key(|argument| argument.role == "Arg2");
+        for (index, argument) in roles.iter().enumerate() {
+            let Some(side) = [&mut label.domain, &mut label.range].into_iter().nth(index) else {
+                *self.ignored.entry("relations".to_owned()).or_default() += 1;
+                continue;
+            };
+            let (types, unknown) = self.argument_types(argument.types, number)?;
+            for name in &unknown {
+                let known = self.types.keys().map(String::as_str);
+                let mut known: Vec<&str> = known.collect();
+                known.sort_unstable();
+                let hint = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                self.notes.push(format!(
+                    "line {number}: `{name}`, in `{}` of `{}`, is no entity type and is left out{hint}",
+                    argument.role, label.name
+                ));
+            }
+            match types {
+                Some(types) if types.is_empty() => {
+                    self.notes.push(format!(
+                        "line {number}: the relation `{}` is not imported: no entity can be its `{}`",
+                        label.name, argument.role
+                    ));
+                    return Ok(());
+                }
+                types => *side = types.unwrap_or_default(),
             }
         }
         self.add_relation(label).map_err(|()| (number, Problem::TooMany { what: "relation types" }))
@@ -175,34 +199,32 @@ impl Import {
         Ok(())
     }
 
-    /// The labels of `A|B|<MACRO>`; empty for "any entity".
-    fn argument_types(&self, role: &str, value: &str, number: usize) -> Result<Vec<EntityLabelId>, Fault> {
-        let mut ids = Vec::new();
-        let mut pending: Vec<String> = value.split('|').map(|name| name.trim().to_owned()).collect();
+    /// The labels of `A|B|<MACRO>`, `None` for any entity, and the names that are no entity types.
+    fn argument_types(&self, value: &str, number: usize) -> Result<(Option<Vec<EntityLabelId>>, Vec<String>), Fault> {
+        let (mut ids, mut unknown) = (Vec::new(), Vec::new());
+        let names = |value: &str| value.split('|').map(|name| name.trim().to_owned()).rev().collect::<Vec<_>>();
+        let mut pending = names(value);
         let mut expansions = 0;
         while let Some(name) = pending.pop() {
             if matches!(name.as_str(), "<ENTITY>" | "<ANY>") {
-                return Ok(Vec::new());
+                return Ok((None, unknown));
             }
             if let Some(expansion) = self.macros.get(&name) {
                 expansions += 1;
                 if expansions > MOST_EXPANSIONS {
                     return Err((number, Problem::Syntax { message: format!("the macro {name} expands to itself") }));
                 }
-                pending.extend(expansion.split('|').map(|name| name.trim().to_owned()));
+                pending.extend(names(expansion));
                 continue;
             }
-            let Some(&(id, _)) = self.types.get(&name) else {
-                let mut valid: Vec<String> = self.types.keys().chain(self.macros.keys()).cloned().collect();
-                valid.sort_unstable();
-                let nearest = nearest(&name, valid.iter().map(String::as_str)).map(str::to_owned);
-                return Err((number, Problem::UnknownLabel { found: name, key: role.to_owned(), nearest, valid }));
-            };
-            ids.push(id);
+            match self.types.get(&name) {
+                Some(&(id, _)) => ids.push(id),
+                None => unknown.push(name),
+            }
         }
         ids.sort_unstable();
         ids.dedup();
-        Ok(ids)
+        Ok((Some(ids), unknown))
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use crate::{Constraint, EntityLabelId, Ontology};
 
-/// A name as brat can hold it: its fields are separated by blanks, so blanks become `_`.
+/// A name as brat can hold it: letters, digits, `-` and `_`; anything else becomes `_`.
 pub fn brat_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect()
+    name.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 impl Ontology {

@@ -6,6 +6,7 @@
 //! (where file and line are known) and impossible inside.
 
 mod brat;
+mod brat_project;
 mod brat_write;
 mod data_names;
 mod error;
@@ -20,6 +21,7 @@ mod schema;
 mod write;
 
 pub use brat::BratImport;
+pub use brat_project::BratProject;
 pub use brat_write::brat_name;
 pub use error::{OntologyError, Problem};
 pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};

@@ -3,7 +3,7 @@
 //! The file is walked by hand over a table that knows where every key and value stands, so that
 //! every error can name its line.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use toml::{
     Spanned,
@@ -18,7 +18,8 @@ use crate::{
 impl Ontology {
     /// Reads an ontology file.
     pub fn read(path: &Path) -> Result<Self, OntologyError> {
-        let text = fs::read_to_string(path).map_err(|source| OntologyError::Io { path: path.to_path_buf(), source })?;
+        let text =
+            tabpo_files::read_text(path).map_err(|source| OntologyError::Io { path: path.to_path_buf(), source })?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tabpo_ontology::{Constraint, Ontology};
+use tabpo_ontology::{BratProject, Constraint, Ontology};
 
 fn example(name: &str) -> Ontology {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("ontology.toml");
@@ -214,8 +214,8 @@ fn what_is_written_for_brat_is_read_back() {
 fn brat_errors_name_the_line() {
     let error = |text: &str| Ontology::from_brat(text, "annotation.conf").unwrap_err().to_string();
     assert_eq!(
-        error("[entities]\nPerson\n[relations]\nKnows Arg1:Person, Arg2:Persn"),
-        "annotation.conf:4: unknown entity label `Persn` in `Arg2`; did you mean `Person`?"
+        error("[entities]\nPerson\n[relations]\nKnows Arg1:Person, Person"),
+        "annotation.conf:4: `Person` is not `Arg1:type`, `Arg2:type` or `<REL-TYPE>:symmetric`"
     );
     assert!(error("[entities]\nA\nA").starts_with("annotation.conf:3: entity label `A` is already used in line 2"));
     assert!(error("[entities]\n\tA").starts_with("annotation.conf:2: `A` is indented"));
@@ -223,4 +223,30 @@ fn brat_errors_name_the_line() {
     assert!(
         error("[entities]\nA\n<X>=<X>\n[relations]\nR Arg1:<X>, Arg2:A").contains("the macro <X> expands to itself")
     );
+}
+
+#[test]
+fn roles_have_the_names_that_the_configuration_gives_them() {
+    let text = "\u{feff}[entities]\nPerson\nCity\n[relations]\nborn-in\tWho:Person, Where:City\n\
+        left\tArg2:City, Arg1:Person\nknows\tWho:Person|Animal, Whom:Person, Since:Year\n\
+        feeds\tWho:Person, What:Animal\n[events]\nMove\tWho:Person\n!Travel\n";
+    let import = Ontology::from_brat(text, "annotation.conf").unwrap();
+    let sides = |ids: &[tabpo_ontology::EntityLabelId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
+    let relations = import.ontology.relations.iter();
+    let relations: Vec<_> =
+        relations.map(|label| (label.name.as_str(), sides(&label.domain), sides(&label.range))).collect();
+    // `feeds` has no tail: what the corpus holds of it has no entity there either.
+    let expected = [("born-in", vec![0], vec![1]), ("left", vec![0], vec![1]), ("knows", vec![0], vec![0])];
+    assert_eq!(relations, expected);
+    let notes = import.notes.join("\n");
+    for part in ["`Animal`, in `Who` of `knows`, is no entity type", "the relation `feeds` is not imported", "[events]"]
+    {
+        assert!(notes.contains(part), "{notes}");
+    }
+
+    let project = BratProject::parse(text);
+    assert_eq!(project.roles("born-in"), [["Who".to_owned(), "Where".to_owned()]]);
+    assert_eq!(project.roles("left"), [["Arg1".to_owned(), "Arg2".to_owned()]]);
+    assert!(project.roles("unknown").is_empty());
+    assert_eq!(["Move", "Travel", "Person"].map(|name| project.is_event(name)), [true, true, false]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tabpo_answer::{Aligned, AlignedEntity, Answer, Grounding};
+use tabpo_answer::{Aligned, AlignedEntity, Answer, Grounding, comparable};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::{Edit, Side};
@@ -53,7 +53,7 @@ impl Matching<'_> {
         self.pair(overlap, |entity, other| other.span.map(|span| Edit::Boundary { entity, span }));
         let same_text = |m: &Self, g: usize, p: usize| {
             m.predicted.entities[p].span.is_some()
-                && m.predicted.entities[p].text.as_deref() == Some(m.gold.entities[g].text.as_str())
+                && m.predicted.entities[p].text.as_deref().map(comparable) == Some(comparable(&m.gold.entities[g].text))
         };
         self.pair(same_text, |entity, other| other.span.map(|span| Edit::Occurrence { entity, span }));
         let invented = |m: &Self, g: usize, p: usize| {

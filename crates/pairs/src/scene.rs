@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::OnceLock};
 
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation};
+use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, comparable};
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{Ontology, RelationLabelId};
 
@@ -38,7 +38,7 @@ impl<'a> Scene<'a> {
         &self.words[(span.start - self.span.start) as usize..(span.end - self.span.start) as usize]
     }
 
-    /// Whether the source holds a text, letter case and number of blanks aside.
+    /// Whether the source holds a text, letter case, number of blanks and how characters are composed aside.
     pub fn holds(&self, text: &str) -> bool {
         self.plain_text.get_or_init(|| plain(self.unit.text())).contains(&plain(text))
     }
@@ -119,5 +119,5 @@ fn lower_case(word: &str) -> Cow<'_, str> {
 }
 
 fn plain(text: &str) -> String {
-    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+    comparable(text.to_lowercase()).into_owned()
 }

@@ -1,7 +1,6 @@
 //! What tokens cost, from a file that users keep.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -57,7 +56,7 @@ impl PriceTable {
     /// batch = 0.5
     /// ```
     pub fn read(path: &Path) -> Result<Self, RemoteError> {
-        let text = fs::read_to_string(path).map_err(RemoteError::io(path, "read"))?;
+        let text = tabpo_files::read_text(path).map_err(RemoteError::io(path, "read"))?;
         let refuse = |problem: String| RemoteError::Prices { path: path.to_path_buf(), problem };
         let file: File = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         for (model, price) in &file.models {
@@ -98,7 +97,7 @@ mod tests {
     fn read(text: &str) -> Result<PriceTable, RemoteError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("prices.toml");
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         PriceTable::read(&path)
     }
 

@@ -56,7 +56,13 @@ pub fn serve_commands(served: &Served) -> [ServeCommand; 2] {
     }
     vllm.push(format!("--host 127.0.0.1 --port 8000 --max-model-len {length}"));
     sglang.push(format!("--host 127.0.0.1 --port 8000 --context-length {length}"));
-    if let Some(separator) = &served.separator {
+    // What an adapter was trained with, where its base has no chat template or another one.
+    let own_template = served.adapter.as_ref().map(|(folder, _)| folder.join("chat_template.jinja"));
+    if let Some(template) = own_template.filter(|template| template.exists()) {
+        let option = format!("--chat-template {}", quoted(&template.display().to_string()));
+        vllm.push(option.clone());
+        sglang.push(option);
+    } else if let Some(separator) = &served.separator {
         let template = plain_template(separator);
         vllm.push(format!("--chat-template {}", quoted(&template)));
         sglang.insert(0, format!("printf %s {} > plain.jinja &&", quoted(&template)));

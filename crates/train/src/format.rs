@@ -68,7 +68,8 @@ impl<'a> ExampleFormat<'a> {
                 (end, tokenizer.stop_ids().to_vec())
             }
             PromptFormat::Chat { template, system, date } => {
-                let messages = messages(system.as_deref(), "?");
+                let system = system.as_deref().map(|text| Message::new("system", text));
+                let messages: Vec<Message> = system.into_iter().chain([Message::new("user", "?")]).collect();
                 let end = template.encode_exchange(tokenizer, &messages, "{}", *date)?.end;
                 (end, template.stop_ids(tokenizer, *date)?)
             }
@@ -91,17 +92,23 @@ impl<'a> ExampleFormat<'a> {
         &self.stop
     }
 
-    /// The prompt for a source text, as a model sees it in training and in generation.
+    /// The prompt for a source text, as a model sees it in training and in generation. What the source says
+    /// is text: no word of it becomes a control token.
     pub fn prompt(&self, source: &str) -> Result<Vec<u32>, FormatError> {
-        Ok(self.tokenizer.encode(&self.prompt_text(source)?)?)
+        Ok(self.tokenizer.encode_marked(&self.marked_prompt(source)?)?.ids)
     }
 
     /// The prompt for a source text as text.
     pub fn prompt_text(&self, source: &str) -> Result<String, FormatError> {
+        Ok(Tokenizer::unmark(&self.marked_prompt(source)?).into_owned())
+    }
+
+    /// The prompt as text, with marks in words that spell a control token; see [`Tokenizer::mark`].
+    fn marked_prompt(&self, source: &str) -> Result<String, FormatError> {
         match &self.prompt {
-            PromptFormat::Plain { separator } => Ok(format!("{source}{separator}")),
+            PromptFormat::Plain { separator } => Ok(format!("{}{separator}", self.tokenizer.mark(source))),
             PromptFormat::Chat { template, system, date } => {
-                Ok(template.prompt(&messages(system.as_deref(), source), *date)?)
+                Ok(template.prompt(&messages(self.tokenizer, system.as_deref(), source), *date)?)
             }
         }
     }
@@ -110,7 +117,8 @@ impl<'a> ExampleFormat<'a> {
     fn answer(&self, prompt: &str, source: &str, answer: &AnswerText<'_>) -> Result<TokenisedAnswer, FormatError> {
         if let PromptFormat::Chat { template, system, date } = &self.prompt {
             // Refuses a template that would not leave the answer as it is.
-            template.exchange(&messages(system.as_deref(), source), answer.text, *date)?;
+            let messages = messages(self.tokenizer, system.as_deref(), source);
+            template.exchange(&messages, &self.tokenizer.mark(answer.text), *date)?;
         }
         let Encoding { ids: mut tokens, ranges } = self.tokenizer.encode_continuation(prompt, answer.text)?;
         let mut roles = token_roles(answer.parts, &ranges);
@@ -132,11 +140,11 @@ impl<'a> ExampleFormat<'a> {
         max_tokens: usize,
     ) -> Result<TokenisedExample, ExampleError> {
         let failed = |source| ExampleError::Format { id: id.to_owned(), source: Box::new(source) };
-        let prompt_text = self.prompt_text(source).map_err(failed)?;
+        let prompt_text = self.marked_prompt(source).map_err(failed)?;
         let answer = |text: &AnswerText<'_>| self.answer(&prompt_text, source, text).map_err(failed);
         let example = TokenisedExample {
             id: id.to_owned(),
-            prompt: self.tokenizer.encode(&prompt_text).map_err(|error| failed(error.into()))?,
+            prompt: self.tokenizer.encode_marked(&prompt_text).map_err(|error| failed(error.into()))?.ids,
             chosen: answer(&chosen)?,
             rejected: rejected
                 .iter()
@@ -167,8 +175,9 @@ impl<'a> From<&'a tabpo_answer::Rendered> for AnswerText<'a> {
     }
 }
 
-/// The turns before the answer.
-fn messages(system: Option<&str>, source: &str) -> Vec<Message> {
-    let system = system.map(|text| Message::new("system", text));
-    system.into_iter().chain([Message::new("user", source)]).collect()
+/// The turns before the answer, marked.
+fn messages(tokenizer: &Tokenizer, system: Option<&str>, source: &str) -> Vec<Message> {
+    let turn = |role, text: &str| Message::new(role, &tokenizer.mark(text));
+    let system = system.map(|text| turn("system", text));
+    system.into_iter().chain([turn("user", source)]).collect()
 }

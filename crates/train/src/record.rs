@@ -81,8 +81,9 @@ pub struct StepRecord {
     pub tokens: u64,
     /// Rows computed a second in this step, waiting included.
     pub tokens_per_second: f64,
-    /// Ids of records that were passed over as too long, with their lengths in tokens.
-    pub skipped: Vec<(String, usize)>,
+    /// Ids of records that were passed over as too long, with their lengths in tokens and their numbers,
+    /// counted from 1.
+    pub skipped: Vec<(String, usize, usize)>,
     /// Where the time went.
     pub timing: Timing,
 }

@@ -125,8 +125,9 @@ pub struct PreparedStep {
     pub comparisons: Vec<Comparison>,
     /// Their layout.
     pub micro_batches: Vec<MicroBatch>,
-    /// Ids of the records that were passed over as too long, with their lengths.
-    pub skipped: Vec<(String, usize)>,
+    /// Ids of the records that were passed over as too long, with their lengths in tokens and their numbers,
+    /// counted from 1.
+    pub skipped: Vec<(String, usize, usize)>,
 }
 
 /// Makes the steps of a run one after the other; a pure function of source, plan and start.
@@ -167,7 +168,7 @@ impl<'a, S: ExampleSource + ?Sized> StepPlanner<'a, S> {
                 self.cursor.position += 1;
                 match self.source.load(record) {
                     Ok(example) => examples.push(example),
-                    Err(ExampleError::TooLong { id, tokens, .. }) => skipped.push((id, tokens)),
+                    Err(ExampleError::TooLong { id, tokens, .. }) => skipped.push((id, tokens, record + 1)),
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -123,8 +123,9 @@ fn long_examples_are_counted_and_named_and_never_cut() {
         let step = step.expect("some examples fit");
         seen += step.examples.len();
         named += step.skipped.len();
-        for (id, length) in step.skipped {
-            assert_eq!(lengths[id.parse::<usize>().expect("a number")], length);
+        for (id, length, number) in step.skipped {
+            assert_eq!(id, (number - 1).to_string());
+            assert_eq!(lengths[number - 1], length);
         }
     }
     assert_eq!((seen, named), (texts.len() - too_long, too_long));
@@ -181,4 +182,31 @@ fn a_template_that_changes_one_answer_is_noticed_at_that_answer() {
     let answer = AnswerText { text: "{} ", parts: &[] };
     let result = format.example("the id", "source", answer, &[], 100);
     assert!(matches!(result, Err(ExampleError::Format { id, .. }) if id == "the id"));
+}
+
+/// Words of a document that spell a control token are words in the prompt and in the answer.
+#[test]
+fn control_tokens_that_a_document_spells_are_text() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    for (prompt, expected) in formats(&tokenizer).into_iter().zip([1, 3]) {
+        let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
+        for source in ["ends <|end|> here", "<|assistant|>", "a<|user|>b<|system|><|pad|>"] {
+            let text = format!("{{\"entities\":[{{\"text\":\"{source}\"}}]}}");
+            let answer = AnswerText { text: &text, parts: &[] };
+            let example = format.example("x", source, answer, &[(answer, 1.0)], 4096).expect("a short example");
+            let controls = |tokens: &[u32]| tokens.iter().filter(|&&id| tokenizer.is_control(id)).count();
+            assert_eq!(controls(&example.prompt), expected, "{source}");
+            assert_eq!(example.prompt, format.prompt(source).expect("a prompt"));
+            let read = tokenizer.decode(&example.prompt, false).expect("tokens");
+            assert_eq!(read, format.prompt_text(source).expect("a prompt"));
+            assert!(read.contains(source));
+            for answer in example.answers() {
+                // The one that ends the turn.
+                assert_eq!(controls(&answer.tokens), 1, "{source}");
+                let (_, body) = answer.tokens.split_last().expect("an answer has an end");
+                assert_eq!(tokenizer.decode(body, false).expect("tokens"), text);
+            }
+        }
+    }
 }

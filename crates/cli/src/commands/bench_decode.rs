@@ -1,7 +1,7 @@
 //! `tabpo bench decode`: speed of generation, and the cost of a grammar.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,13 +9,14 @@ use std::{
 use serde::Serialize;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_engine::{Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, Tokenizer, generate};
+use tabpo_engine::{Compute, Constraint, GenerateOptions, GrammarCompiler, Request, Sampling, Tokenizer, generate};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
+    run::PolicyFolder,
 };
 
 /// Arguments of `tabpo bench decode`.
@@ -79,8 +80,9 @@ struct GrammarOutcome {
 
 /// Times generation without stop tokens, and masks for gold answers.
 pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
-    let model = Model::<f32>::open(&arguments.model).or_input()?;
-    let lora = arguments.adapter.as_deref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
+    let adapter = arguments.adapter.as_deref();
+    let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
+    let (model, lora) = policy.open_trainable()?;
     let vocabulary = model.config.vocabulary;
     let requests: Vec<Request> = (0..arguments.prompts)
         .map(|prompt| Request {
@@ -102,8 +104,8 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     let tokens = arguments.prompts * arguments.new_tokens;
-    let grammar = if arguments.model.join("tokenizer.json").exists() && arguments.sentences > 0 {
-        Some(time_grammar(arguments, vocabulary)?)
+    let grammar = if policy.tokenizer_folder().join("tokenizer.json").exists() && arguments.sentences > 0 {
+        Some(time_grammar(arguments, policy.tokenizer_folder(), vocabulary)?)
     } else {
         None
     };
@@ -135,8 +137,8 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-fn time_grammar(arguments: &DecodeArgs, vocabulary: usize) -> Result<GrammarOutcome, CliError> {
-    let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
+fn time_grammar(arguments: &DecodeArgs, folder: &Path, vocabulary: usize) -> Result<GrammarOutcome, CliError> {
+    let tokenizer = Tokenizer::open(folder).or_input()?;
     let start = Instant::now();
     let compiler = GrammarCompiler::new(&tokenizer, vocabulary, tokenizer.stop_ids()).or_input()?;
     let vocabulary_time = start.elapsed();

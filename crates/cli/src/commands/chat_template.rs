@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tabpo_engine::{ChatTemplate, Message, Tokenizer};
+use tabpo_engine::{ChatTemplate, Compute, Message, Tokenizer};
 
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    run::PolicyFolder,
 };
 
 /// Arguments of `tabpo chat-template`.
 #[derive(clap::Args)]
 pub struct ChatTemplateArgs {
-    /// Model folder with tokenizer and chat template
+    /// Model folder with tokenizer and chat template, or a PEFT folder whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Conversation: a JSON list of messages with `role` and `content`, or {"messages": [...]} with
@@ -27,13 +28,18 @@ pub struct ChatTemplateArgs {
     /// Name of the template, where the folder has several
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
+    /// Another template than the folder's: a Jinja file, or plain, alpaca or chatml
+    #[arg(long, value_name = "FILE|NAME", conflicts_with = "template")]
+    chat_template: Option<String>,
 }
 
 /// Prints the rendered text and nothing else.
-pub fn run(arguments: &ChatTemplateArgs, _context: &Context) -> Result<(), CliError> {
-    let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
+pub fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(), CliError> {
+    let policy = PolicyFolder::resolve(&arguments.model, None, Compute::F32, context)?;
+    let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
     let conversation = Conversation::read(&arguments.messages)?;
-    let template = conversation.template(&arguments.model, &tokenizer, arguments.template.as_deref())?;
+    let (file, name) = (arguments.chat_template.as_deref(), arguments.template.as_deref());
+    let template = conversation.template(&policy, &tokenizer, file, name, context)?;
     let text = template.render(&conversation.messages, arguments.add_generation_prompt, now()).or_input()?;
     output::print_exact(&text)
 }
@@ -50,7 +56,7 @@ pub struct Conversation {
 impl Conversation {
     /// Reads a list of messages, or an object with such a list.
     pub fn read(path: &Path) -> Result<Self, CliError> {
-        let text = std::fs::read_to_string(path)
+        let text = tabpo_files::read_text(path)
             .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
         let read = if text.trim_start().starts_with('{') {
             serde_json::from_str(&text)
@@ -67,10 +73,18 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// The folder's template for this conversation, told the variables.
-    pub fn template(&self, model: &Path, tokenizer: &Tokenizer, name: Option<&str>) -> Result<ChatTemplate, CliError> {
+    /// The template for this conversation, told the variables: that of `file`, a file or a built-in format, or the
+    /// policy's own of this name, or its default. A policy without a template gets a built-in format, which is said.
+    pub fn template(
+        &self,
+        policy: &PolicyFolder,
+        tokenizer: &Tokenizer,
+        file: Option<&str>,
+        name: Option<&str>,
+        context: &Context,
+    ) -> Result<ChatTemplate, CliError> {
         let tools = self.variables.get("tools").is_some_and(|tools| !tools.is_null());
-        let template = ChatTemplate::open_named(model, tokenizer, name, tools).or_input()?;
+        let template = policy.template(tokenizer, (file, name, tools), context)?;
         Ok(self.variables.iter().fold(template, |template, (name, value)| template.with_variable(name, value.clone())))
     }
 }

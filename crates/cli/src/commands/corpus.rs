@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tabpo_corpus::{
-    Document, Format, LabelCount, Notes, Statistics, statistics,
+    Document, Format, LabelCount, Loaded, Notes, Statistics, statistics,
     synthetic::{self, SyntheticConfig},
     write_file,
 };
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
+use super::corpora::{ReadArgs, has_unknown_label, say_notes};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -45,6 +46,8 @@ struct StatsArgs {
     /// The format; recognised by content if not given
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -61,6 +64,8 @@ struct ConvertArgs {
     /// The format of the input; recognised by content if not given
     #[arg(long, value_name = "FORMAT")]
     from: Option<Format>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// The format to write: dygie, brat, doccano, label_studio or jsonl
     #[arg(long, value_name = "FORMAT")]
     to: Format,
@@ -110,6 +115,27 @@ impl OntologyOption {
             None => Ok(synthetic::ontology().clone()),
         }
     }
+
+    /// Reads a corpus with the labels of the ontology; where these are not named, says how to.
+    fn read(
+        &self,
+        path: &Path,
+        format: Option<Format>,
+        ontology: &Ontology,
+        how: &ReadArgs,
+        context: &Context,
+    ) -> Result<Loaded, CliError> {
+        let loaded = match tabpo_corpus::read(path, format, ontology) {
+            Err(error) if self.ontology.is_none() && has_unknown_label(&error) => {
+                return Err(error).or_input().map_err(|error| {
+                    error.with_hint("these are SciERC's labels; name the file with your own by --ontology FILE")
+                });
+            }
+            loaded => loaded.or_input()?,
+        };
+        how.heed(path, &loaded.notes, context)?;
+        Ok(loaded)
+    }
 }
 
 /// Runs the command.
@@ -123,8 +149,7 @@ pub fn run(arguments: CorpusArgs, context: &Context) -> Result<(), CliError> {
 
 fn stats(arguments: &StatsArgs, context: &Context) -> Result<(), CliError> {
     let ontology = arguments.ontology.load()?;
-    let loaded = tabpo_corpus::read(&arguments.corpus, arguments.format, &ontology).or_input()?;
-    say_notes(&arguments.corpus, "reading", &loaded.notes, context);
+    let loaded = arguments.ontology.read(&arguments.corpus, arguments.format, &ontology, &arguments.read, context)?;
     let numbers = statistics(&loaded.documents, &ontology);
     if arguments.json { output::print_json(&numbers) } else { output::print(&as_text(&numbers)) }
 }
@@ -187,9 +212,8 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     if arguments.to == Format::Brat {
         writing::check_folder(&arguments.output)?;
     }
-    let loaded = tabpo_corpus::read(&arguments.input, arguments.from, &ontology).or_input()?;
+    let loaded = arguments.ontology.read(&arguments.input, arguments.from, &ontology, &arguments.read, context)?;
     let lost = tabpo_corpus::write(&arguments.output, arguments.to, &loaded.documents, &ontology).or_input()?;
-    say_notes(&arguments.input, "reading", &loaded.notes, context);
     say_notes(&arguments.output, "writing", &lost, context);
     let documents = loaded.documents.len();
     if arguments.json {
@@ -201,12 +225,6 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     }
     let done = format!("{documents} documents written to {}\n", arguments.output.display());
     output::print_beside(&arguments.output, &done)
-}
-
-fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
-    for (note, count) in notes.iter() {
-        context.say(format!("{doing} {}: {count} {note}", path.display()));
-    }
 }
 
 fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {

@@ -3,25 +3,30 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tabpo_engine::{FinishReason, GenerateOptions, Lora, Model, Request, Sampling, Tokenizer, generate};
+use tabpo_engine::{Compute, FinishReason, GenerateOptions, Message, Request, Sampling, Tokenizer, generate};
 
 use super::chat_template::{Conversation, now};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
+    run::PolicyFolder,
 };
 
 /// Arguments of `tabpo generate`.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
 pub struct GenerateArgs {
-    /// Model folder
+    /// Model folder, or a PEFT folder whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
+    /// Chat template for --messages, where the folder has none or another one: a Jinja file, or plain, alpaca or
+    /// chatml
+    #[arg(long, value_name = "FILE|NAME")]
+    chat_template: Option<String>,
     /// Text to continue, without a chat template
     #[arg(long, value_name = "TEXT", group = "input")]
     prompt: Option<String>,
@@ -59,25 +64,30 @@ struct Output {
 }
 
 /// Prints the completion.
-pub fn run(arguments: &GenerateArgs, _context: &Context) -> Result<(), CliError> {
-    let tokenizer = Tokenizer::open(&arguments.model).or_input()?;
+pub fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
+    let adapter = arguments.adapter.as_deref();
+    let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
+    let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
     let mut stop = tokenizer.stop_ids().to_vec();
     let prompt = match (&arguments.prompt, &arguments.messages) {
         (Some(text), _) => tokenizer.encode_bare(text).or_input()?,
         (None, Some(path)) => {
             let conversation = Conversation::read(path)?;
-            let template = conversation.template(&arguments.model, &tokenizer, None)?;
+            let named = arguments.chat_template.as_deref();
+            let template = conversation.template(&policy, &tokenizer, named, None, context)?;
             // A template that cannot be trained with can still be generated with: then only the
             // tokens that the folder names end the answer.
             if let Ok(ids) = template.stop_ids(&tokenizer, now()) {
                 stop = ids;
             }
-            tokenizer.encode(&template.render(&conversation.messages, true, now()).or_input()?).or_input()?
+            let messages: Vec<Message> =
+                conversation.messages.iter().map(|message| message.marked(&tokenizer)).collect();
+            let text = template.render(&messages, true, now()).or_input()?;
+            tokenizer.encode_marked(&text).or_input()?.ids
         }
         (None, None) => return Err(CliError::input("either --prompt or --messages is needed")),
     };
-    let model = Model::<f32>::open(&arguments.model).or_input()?;
-    let lora = arguments.adapter.as_deref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
+    let (model, lora) = policy.open()?;
     let options = GenerateOptions {
         max_new_tokens: arguments.max_new_tokens,
         sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p, seed: arguments.seed },

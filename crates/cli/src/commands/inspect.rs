@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tabpo_engine::{Batch, Lora, Model, Segment, Workspace, logits, write_logits};
+use tabpo_engine::{Batch, Compute, Segment, Workspace, logits, write_logits};
 
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
+    run::PolicyFolder,
 };
 
 /// Arguments of `tabpo inspect`.
@@ -25,7 +26,7 @@ enum What {
 
 #[derive(clap::Args)]
 struct LogitsArgs {
-    /// Model folder
+    /// Model folder, or a PEFT folder whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
@@ -53,14 +54,15 @@ pub fn run(arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
 
 fn inspect_logits(arguments: &LogitsArgs, context: &Context) -> Result<(), CliError> {
     let path = &arguments.tokens;
-    let text = std::fs::read_to_string(path)
+    let text = tabpo_files::read_text(path)
         .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
     let tokens: Tokens = serde_json::from_str(&text).map_err(|error| {
         CliError::input(format!("{}:{}: {error}", path.display(), error.line()))
             .with_hint(r#"token ids are written as {"input_ids": [[1, 2, 3]]}"#)
     })?;
-    let model = Model::<f32>::open(&arguments.model).or_input()?;
-    let lora = arguments.adapter.as_deref().map(|folder| Lora::open(folder, &model.config)).transpose().or_input()?;
+    let adapter = arguments.adapter.as_deref();
+    let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
+    let (model, lora) = policy.open()?;
     let vocabulary = model.config.vocabulary;
     let mut all = Vec::with_capacity(tokens.input_ids.len());
     let mut workspace = Workspace::new();
@@ -77,6 +79,10 @@ fn inspect_logits(arguments: &LogitsArgs, context: &Context) -> Result<(), CliEr
         };
         let rows: Vec<u32> = (0..length as u32).collect();
         all.push(if length == 0 { Vec::new() } else { logits(&model, lora.as_ref(), &batch, &rows, &mut workspace) });
+    }
+    if let Some(index) = all.iter().position(|logits| !logits.iter().all(|logit| logit.is_finite())) {
+        return Err(CliError::failed(format!("the logits of sequence {index} are no finite numbers"))
+            .with_hint("the weights or the settings of the model are wrong"));
     }
     write_logits(&arguments.out, &all, vocabulary).or_failed()?;
     context.say(format!("wrote the logits of {} sequences to {}", all.len(), arguments.out.display()));

@@ -1,26 +1,31 @@
 //! `tabpo merge`: add an adapter into the weights of its model.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use clap::ValueEnum;
-use tabpo_engine::{Lora, Model, SaveOptions, StoredType, verify_export};
+use tabpo_engine::{Compute, FolderError, Lora, Model, SaveOptions, StoredType, is_adapter_folder, verify_export};
+use tabpo_files::FolderReplacement;
 
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
+    run::PolicyFolder,
     writing::check_folder,
 };
 
 /// Arguments of `tabpo merge`.
 #[derive(clap::Args)]
 pub struct MergeArgs {
-    /// Model folder
+    /// Model folder, or the adapter's PEFT folder, whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// PEFT folder with the adapter
+    /// PEFT folder with the adapter, where --model is its base
     #[arg(long, value_name = "DIR")]
-    adapter: PathBuf,
-    /// Folder to write
+    adapter: Option<PathBuf>,
+    /// Folder to write; a model that is there is replaced as a whole
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Type of the written weights
@@ -36,23 +41,48 @@ enum Dtype {
     F32,
 }
 
-/// Writes the merged folder, reloads it and compares logits.
+/// Writes the merged folder beside its place, reloads it, compares logits, and only then gives it its name.
 pub fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
     check_folder(&arguments.out)?;
-    let model = Model::<f32>::open(&arguments.model).or_input()?;
-    let lora = Lora::open(&arguments.adapter, &model.config).or_input()?;
-    if same_folder(&arguments.model, &arguments.out) {
-        return Err(CliError::input("--out is the model's own folder")
-            .with_hint("merge into a new folder; the model under the adapter stays as it is"));
+    if arguments.adapter.is_none() && !is_adapter_folder(&arguments.model) {
+        return Err(CliError::input("--adapter is missing: there is nothing to merge")
+            .with_hint("--adapter names the PEFT folder; --model may name it too, its base is found"));
     }
+    let policy = PolicyFolder::resolve(&arguments.model, arguments.adapter.as_deref(), Compute::F32, context)?;
+    let adapter = policy.adapter.as_deref().unwrap_or(&arguments.model);
+    for folder in [policy.model.as_path(), adapter] {
+        if same_folder(folder, &arguments.out) {
+            return Err(CliError::input(format!("--out is {}, the folder that is merged", folder.display()))
+                .with_hint("merge into a new folder; model and adapter stay as they are"));
+        }
+    }
+    let others = others_in(&arguments.out)?;
+    let (mut model, mut lora) = open(&policy.model, adapter)?;
+    model.take_saved(&mut lora, adapter).or_input()?;
     let stored = match arguments.dtype {
         Dtype::Bf16 => StoredType::Bf16,
         Dtype::F16 => StoredType::F16,
         Dtype::F32 => StoredType::F32,
     };
-    lora.merge(&model).save_like(&arguments.model, &arguments.out, &SaveOptions::new(stored)).or_failed()?;
-    let written = Model::<f32>::open(&arguments.out).or_failed()?;
+    let new = FolderReplacement::create(&arguments.out).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            CliError::input(format!("another merge is writing to {}", arguments.out.display()))
+                .with_hint("wait for it, or name another folder")
+        }
+        _ => CliError::failed(format!("cannot write {}: {error}", arguments.out.display())),
+    })?;
+    let options = SaveOptions::new(stored);
+    lora.merge(&model).save_merged(&policy.model, adapter, new.path(), &options).or_failed()?;
+    let written = Model::<f32>::open(new.path()).or_failed()?;
     let difference = verify_export((&model, Some(&lora)), (&written, None), stored).or_failed()?;
+    for file in others {
+        let name = file.file_name().unwrap_or_default();
+        if !new.path().join(name).exists() {
+            fs::copy(&file, new.path().join(name)).or_failed()?;
+        }
+    }
+    drop(written);
+    new.finish().map_err(|error| CliError::failed(format!("cannot write {}: {error}", arguments.out.display())))?;
     context.say(format!(
         "wrote {}; reloaded, its logits differ from model and adapter by at most {:.1e} ({:.1e} standard deviations)",
         arguments.out.display(),
@@ -62,6 +92,51 @@ pub fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-fn same_folder(a: &std::path::Path, b: &std::path::Path) -> bool {
+fn open(model: &Path, adapter: &Path) -> Result<(Model<f32>, Lora<f32>), CliError> {
+    let read = || {
+        let model = Model::<f32>::open(model)?;
+        let lora = Lora::open(adapter, &model.config)?;
+        Ok((model, lora))
+    };
+    match read() {
+        // What there is can be read; it cannot be merged.
+        Err(error @ FolderError::NotFinite { .. }) => Err(error).or_failed(),
+        result => result.or_input(),
+    }
+}
+
+/// The files in a folder that is replaced which are no part of a model: they stay.
+///
+/// A folder that holds something else than a model is not replaced.
+fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
+    const OF_MODELS: [&str; 8] = ["safetensors", "json", "jinja", "bin", "model", "gguf", "pt", "pth"];
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CliError::input(format!("--out {}: {error}", out.display()))),
+    };
+    let mut others = Vec::new();
+    let mut is_empty = true;
+    for entry in entries {
+        is_empty = false;
+        let path = entry.or_failed()?.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.ends_with("additional_chat_templates") {
+            return Err(CliError::input(format!("--out {} holds the folder {}", out.display(), path.display()))
+                .with_hint("a folder is replaced as a whole: name a new one"));
+        }
+        let of_model = OF_MODELS.contains(&extension.as_str()) || path.ends_with("merges.txt");
+        if path.is_file() && !of_model {
+            others.push(path);
+        }
+    }
+    if !is_empty && !out.join("config.json").exists() {
+        return Err(CliError::input(format!("--out {} holds files, but no model", out.display()))
+            .with_hint("a folder is replaced as a whole: name a new one, or one with an older model"));
+    }
+    Ok(others)
+}
+
+fn same_folder(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -8,6 +8,7 @@ mod bench_step;
 mod chat_template;
 mod compare;
 mod completions;
+mod corpora;
 mod corpus;
 mod errors;
 mod eval;

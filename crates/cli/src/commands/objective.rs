@@ -106,7 +106,7 @@ fn needs(needs: Needs) -> String {
 /// the key `inputs`.
 fn evaluate(path: &Path) -> Result<Map<String, Value>, CliError> {
     let in_file = |error: CliError| error.context(format!("cannot use {}", path.display()));
-    let text = std::fs::read_to_string(path).or_input().map_err(in_file)?;
+    let text = tabpo_files::read_text(path).or_input().map_err(in_file)?;
     let mut content: Value = serde_json::from_str(&text).or_input().map_err(in_file)?;
     if let Some(inputs) = content.get_mut("inputs") {
         content = inputs.take();

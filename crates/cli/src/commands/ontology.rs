@@ -1,6 +1,6 @@
 //! `tabpo ontology`: checks an ontology file and shows what it is turned into.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabel};
@@ -132,7 +132,7 @@ fn signature(ontology: &Ontology, label: &RelationLabel) -> String {
 }
 
 fn import(FileArgs { file, json }: &FileArgs, context: &Context) -> Result<(), CliError> {
-    let text = fs::read_to_string(file)
+    let text = tabpo_files::read_text(file)
         .map_err(|error| CliError::input(format!("cannot read {}: {error}", file.display())))?;
     let import = Ontology::from_brat(&text, &file.display().to_string()).or_input()?;
     for note in &import.notes {

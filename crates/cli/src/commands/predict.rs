@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use tabpo_corpus::{Document, Level};
+use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 
 use super::{
-    Products, parse_level,
+    Products,
+    corpora::ReadArgs,
+    parse_level,
     predict_remote::{RemoteArgs, run_remote},
     remote_answers::RemoteJob,
 };
@@ -22,12 +24,18 @@ use crate::{
 /// Arguments of `tabpo predict`.
 #[derive(clap::Args)]
 pub struct PredictArgs {
-    /// A model folder, or with --endpoint the name of the model there
+    /// A model folder or a PEFT folder whose base model is found, or with --endpoint the name of the model there
     #[arg(long, value_name = "DIR|NAME")]
     model: String,
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
+    /// The chat template of a model folder that has none or another one: a Jinja file, or plain, alpaca or chatml
+    #[arg(long, value_name = "FILE|NAME", conflicts_with = "endpoint")]
+    chat_template: Option<String>,
+    /// Stop at a document that does not fit into a model folder's window instead of giving it an empty answer
+    #[arg(long, conflicts_with = "endpoint")]
+    strict: bool,
     /// How products with the model's weights are computed
     #[arg(long, value_enum, default_value_t = Products::Auto)]
     compute: Products,
@@ -63,6 +71,8 @@ pub struct PredictArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
     remote: RemoteArgs,
 }
 
@@ -74,10 +84,11 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
     }
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
-    let documents = read(&arguments.data, &ontology, context)?;
+    let read = |path| Ok::<_, CliError>(arguments.read.read(path, None, &ontology, context)?.documents);
+    let documents = read(&arguments.data)?;
     if let Some(endpoint) = &arguments.remote.endpoint {
         let from = arguments.remote.demonstrations_from.as_ref();
-        let demonstrations = from.map(|path| read(path, &ontology, context)).transpose()?.unwrap_or_default();
+        let demonstrations = from.map(|path| read(path)).transpose()?.unwrap_or_default();
         let job = RemoteJob {
             name: &arguments.model,
             ontology: &ontology,
@@ -90,12 +101,9 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
-    let policy = PolicyFolder {
-        model: PathBuf::from(&arguments.model),
-        adapter: arguments.adapter.clone(),
-        compute: arguments.compute.into(),
-    };
-    let voice = Voice::open(&policy.model, &ontology)?;
+    let compute = arguments.compute.into();
+    let policy = PolicyFolder::resolve(arguments.model.as_ref(), arguments.adapter.as_deref(), compute, context)?;
+    let voice = Voice::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,
@@ -111,15 +119,8 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
         settings: &settings,
         samples: arguments.samples as usize,
         sampling: Sampling { temperature, top_p: 1.0, seed: arguments.seed },
+        strict: arguments.strict,
     };
     let id = prediction.identity(&documents)?;
     prediction.write(&documents, &arguments.out, &id, context)
-}
-
-fn read(path: &std::path::Path, ontology: &Ontology, context: &Context) -> Result<Vec<Document>, CliError> {
-    let loaded = tabpo_corpus::read(path, None, ontology).or_input()?;
-    for (note, count) in loaded.notes.iter() {
-        context.say(format!("reading {}: {count} {note}", path.display()));
-    }
-    Ok(loaded.documents)
 }

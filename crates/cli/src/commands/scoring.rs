@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::{Format, Notes};
+use tabpo_corpus::Format;
 use tabpo_metrics::{Counts, EvaluationError, Gold, Predictions, Profile, Resampling, count};
 use tabpo_ontology::Ontology;
 
+use super::corpora::ReadArgs;
 use crate::error::{CliError, ResultExt};
 use crate::output::Context;
 use crate::range;
@@ -22,6 +23,8 @@ pub struct GoldArgs {
     /// The format of the gold corpus; recognised by content if not given
     #[arg(long, value_name = "FORMAT")]
     pub gold_format: Option<Format>,
+    #[command(flatten)]
+    pub read: ReadArgs,
 }
 
 /// How figures are made and shown.
@@ -103,20 +106,13 @@ pub fn score<S: Scoring>(
             Err(EvaluationError::NotInOrder) if in_order => in_order = false,
             output => {
                 let output = output.or_input()?;
-                say_notes(gold, documents.notes(), context);
+                arguments.read.heed(gold, documents.notes(), context)?;
                 return Ok(output);
             }
         }
     }
-    let loaded = tabpo_corpus::read(gold, Some(format), ontology).or_input()?;
-    say_notes(gold, &loaded.notes, context);
+    let loaded = arguments.read.read(gold, Some(format), ontology, context)?;
     scoring.run(&loaded.documents[..], &mut open(false)?, ontology).or_input()
-}
-
-fn say_notes(path: &Path, notes: &Notes, context: &Context) {
-    for (note, count) in notes.iter() {
-        context.say(format!("reading {}: {count} {note}", path.display()));
-    }
 }
 
 struct Counting;

@@ -1,11 +1,9 @@
 //! `tabpo serve-config`: the command lines that serve a model for `tabpo predict --endpoint`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tabpo_engine::find_base;
 use tabpo_remote::{Served, serve_commands};
 
 use crate::{
@@ -54,7 +52,9 @@ fn served(arguments: &ServeConfigArgs) -> Result<Served, CliError> {
     let (model, adapter) = if adapter_config.exists() {
         let config = read_json(&adapter_config)?;
         let wrong = |key: &str| CliError::input(format!("{}: `{key}` is missing", adapter_config.display()));
-        let named = config["base_model_name_or_path"].as_str().map(str::to_owned);
+        // A folder here, or else a name that the server may find.
+        let found = find_base(folder).ok().map(|base| base.display().to_string());
+        let named = found.or_else(|| config["base_model_name_or_path"].as_str().map(str::to_owned));
         let base = arguments.base.clone().or(named).ok_or_else(|| wrong("base_model_name_or_path"))?;
         let rank = config["r"].as_u64().ok_or_else(|| wrong("r"))?;
         (base, Some((folder.clone(), rank as usize)))
@@ -83,6 +83,6 @@ fn plain_separator(folder: &Path) -> Result<Option<String>, CliError> {
 }
 
 fn read_json(path: &Path) -> Result<Value, CliError> {
-    let text = fs::read_to_string(path).or_input().map_err(|error| error.context(path.display().to_string()))?;
+    let text = tabpo_files::read_text(path).or_input().map_err(|error| error.context(path.display().to_string()))?;
     serde_json::from_str(&text).or_input().map_err(|error| error.context(path.display().to_string()))
 }

@@ -11,7 +11,7 @@ use crate::error::CliError;
 /// taken relative to the file's folder, paths given with `--set` relative to the working directory.
 /// `memory_gb` takes the place of every training section's.
 pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Result<RunConfig, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|error| messages::unreadable(path, &error))?;
+    let text = tabpo_files::read_text(path).map_err(|error| messages::unreadable(path, &error))?;
     if let Some(error) = messages::missing(path, &text) {
         return Err(error);
     }
@@ -137,6 +137,11 @@ fn resolve_paths(config: &mut RunConfig, folder: &Path) {
     resolve(&mut config.model.folder);
     resolve(&mut config.pairs.patterns);
     config.predict.remote.values_mut().for_each(|remote| resolve(&mut remote.prices));
+    if let Some(template) = &mut config.model.chat_template
+        && !tabpo_engine::ChatTemplate::BUILT_IN.contains(&template.as_str())
+    {
+        *template = folder.join(&*template).display().to_string();
+    }
     if let Some(adapter) = &mut config.adapter {
         resolve(&mut adapter.folder);
     }

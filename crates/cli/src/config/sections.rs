@@ -109,8 +109,13 @@ impl Default for SyntheticSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
-    /// A Hugging Face folder; the keys below are for a model from scratch.
+    /// A Hugging Face folder, or a PEFT folder with an adapter, which is trained on; most keys below are for a
+    /// model from scratch.
     pub folder: Option<PathBuf>,
+    /// The chat template of a folder that has none or another one: a Jinja file, or a built-in format (plain,
+    /// alpaca, chatml). A folder without a template gets `plain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
     /// Size of the vocabulary, trained on sources and answers.
     pub vocabulary: usize,
     /// Width of the residual stream.
@@ -133,6 +138,7 @@ impl Default for ModelSection {
     fn default() -> Self {
         Self {
             folder: None,
+            chat_template: None,
             vocabulary: 1024,
             hidden: 128,
             layers: 4,

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
 use tabpo_files::{Replacement, Target};
 use tabpo_metrics::UnitOutput;
 
@@ -14,6 +15,25 @@ use crate::{
     error::{CliError, ResultExt},
     writing::{self, cannot_write},
 };
+
+/// A line of a prediction file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnsweredUnit {
+    /// The answer; empty where there is none.
+    #[serde(flatten)]
+    pub unit: UnitOutput,
+    /// Why there is no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// Why a unit has no answer, in the words of endpoints' answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The prompt is longer than the model is meant for.
+    TooLong,
+}
 
 /// Hexadecimal digits of a line's digest in a partial file.
 const DIGEST: usize = 16;
@@ -54,17 +74,17 @@ impl Partial {
 }
 
 impl Answers {
-    /// Opens the answers to `path` of the job called `id`, with the number of answers that an earlier
-    /// try left. These are whole multiples of `chunk` and no more than `most`.
-    pub fn open(path: &Path, id: &str, chunk: usize, most: usize) -> Result<(Self, usize), CliError> {
+    /// Opens the answers to `path` of the job called `id`, with the answers that an earlier try left.
+    /// Their number is a multiple of `chunk` and no larger than `most`.
+    pub fn open(path: &Path, id: &str, chunk: usize, most: usize) -> Result<(Self, Vec<AnsweredUnit>), CliError> {
         Self::try_open(path, id, chunk, most).or_input().map_err(|error| error.context(cannot_write(path)))
     }
 
-    fn try_open(path: &Path, id: &str, chunk: usize, most: usize) -> io::Result<(Self, usize)> {
+    fn try_open(path: &Path, id: &str, chunk: usize, most: usize) -> io::Result<(Self, Vec<AnsweredUnit>)> {
         // Nobody else writes the same predictions as long as this lives.
         let mut file = Replacement::create(path)?;
         let Target::File(place) = Target::of(path)? else {
-            return Ok((Self { file, partial: None, path: path.to_owned() }, 0));
+            return Ok((Self { file, partial: None, path: path.to_owned() }, Vec::new()));
         };
         let partial = place.with_extension(format!("{id}.partial"));
         let text = match fs::read(&partial) {
@@ -72,14 +92,17 @@ impl Answers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').map_while(sound).collect();
+        let mut lines: Vec<(&[u8], AnsweredUnit)> =
+            text.split_inclusive(|&byte| byte == b'\n').map_while(sound).collect();
         // Whole chunks only, because a draw depends on the chunk and the position in it.
-        let done = lines.len().min(most) / chunk * chunk;
-        for line in &lines[..done] {
+        lines.truncate(lines.len().min(most) / chunk * chunk);
+        for (line, _) in &lines {
             file.write_all(line)?;
         }
-        let end = lines[..done].iter().map(|line| DIGEST + 1 + line.len()).sum::<usize>() as u64;
-        Ok((Self { file, partial: Some(Partial { path: partial, end, file: None }), path: path.to_owned() }, done))
+        let end = lines.iter().map(|(line, _)| DIGEST + 1 + line.len()).sum::<usize>() as u64;
+        let partial = Partial { path: partial, end, file: None };
+        let kept = lines.into_iter().map(|(_, answer)| answer).collect();
+        Ok((Self { file, partial: Some(partial), path: path.to_owned() }, kept))
     }
 
     /// Whether a later try can go on with what is there.
@@ -88,7 +111,7 @@ impl Answers {
     }
 
     /// Adds an answer.
-    pub fn add(&mut self, answer: &UnitOutput) -> Result<(), CliError> {
+    pub fn add(&mut self, answer: &AnsweredUnit) -> Result<(), CliError> {
         let mut line = serde_json::to_vec(answer).expect("a prediction is plain data");
         line.push(b'\n');
         writing::add(&mut self.file, &line, &self.path)?;
@@ -121,18 +144,23 @@ fn digest(line: &[u8]) -> String {
     blake3::hash(line).to_hex()[..DIGEST].to_owned()
 }
 
-/// The answer in a line of a partial file, if the line is as it was written.
-fn sound(marked: &[u8]) -> Option<&[u8]> {
+/// The answer in a line of a partial file, as it stands in the prediction file and as it is read, if
+/// the line is as it was written.
+fn sound(marked: &[u8]) -> Option<(&[u8], AnsweredUnit)> {
     let (stated, line) = marked.split_at_checked(DIGEST + 1)?;
-    (stated == format!("{} ", digest(line)).as_bytes()).then_some(line)
+    if stated != format!("{} ", digest(line)).as_bytes() {
+        return None;
+    }
+    Some((line, serde_json::from_slice(line).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(number: usize) -> UnitOutput {
-        UnitOutput { doc_key: format!("d{number}"), sent: None, output: "{}".into() }
+    fn answer(number: usize) -> AnsweredUnit {
+        let unit = UnitOutput { doc_key: format!("d{number}"), sent: None, output: "{}".into() };
+        AnsweredUnit { unit, outcome: (number == 1).then_some(Outcome::TooLong) }
     }
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -143,7 +171,7 @@ mod tests {
     fn a_later_try_goes_on_after_the_last_whole_chunk() {
         let folder = tempfile::tempdir().unwrap();
         let (mut answers, done) = Answers::open(&path(&folder), "id", 2, 6).unwrap();
-        assert_eq!(done, 0);
+        assert!(done.is_empty());
         (0..5).for_each(|number| answers.add(&answer(number)).unwrap());
         drop(answers);
         let partial = folder.path().join("out.id.partial");
@@ -154,12 +182,12 @@ mod tests {
 
         // Another job does not go on with it.
         let (other, done) = Answers::open(&path(&folder), "other", 2, 6).unwrap();
-        assert_eq!(done, 0);
+        assert!(done.is_empty());
         drop(other);
         assert!(!folder.path().join("out.other.partial").exists());
 
         let (mut answers, done) = Answers::open(&path(&folder), "id", 2, 6).unwrap();
-        assert_eq!(done, 4);
+        assert_eq!(done, [0, 1, 2, 3].map(answer));
         (4..6).for_each(|number| answers.add(&answer(number)).unwrap());
         answers.finish().unwrap();
         let lines = fs::read_to_string(path(&folder)).unwrap();
@@ -192,7 +220,7 @@ mod tests {
             let mut damaged = text.clone();
             damaged[position] ^= 1;
             fs::write(&partial, &damaged).unwrap();
-            assert_eq!(Answers::open(&path(&folder), "id", 1, 9).unwrap().1, position / line, "{position}");
+            assert_eq!(Answers::open(&path(&folder), "id", 1, 9).unwrap().1.len(), position / line, "{position}");
         }
     }
 
@@ -202,7 +230,7 @@ mod tests {
         let (mut answers, _) = Answers::open(&path(&folder), "id", 1, 9).unwrap();
         (0..5).for_each(|number| answers.add(&answer(number)).unwrap());
         drop(answers);
-        assert_eq!(Answers::open(&path(&folder), "id", 1, 3).unwrap().1, 3);
+        assert_eq!(Answers::open(&path(&folder), "id", 1, 3).unwrap().1.len(), 3);
     }
 
     #[test]

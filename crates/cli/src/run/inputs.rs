@@ -77,8 +77,17 @@ pub struct Shape {
 
 impl From<&ModelSection> for Shape {
     fn from(section: &ModelSection) -> Self {
-        let ModelSection { folder: _, vocabulary, hidden, layers, heads, kv_heads, intermediate, compute: _ } =
-            *section;
+        let ModelSection {
+            folder: _,
+            chat_template: _,
+            vocabulary,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            intermediate,
+            compute: _,
+        } = *section;
         Self { vocabulary, hidden, layers, heads, kv_heads, intermediate }
     }
 }

@@ -23,6 +23,7 @@ mod variants;
 use std::path::{Path, PathBuf};
 
 use tabpo_corpus::synthetic;
+use tabpo_engine::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::Patterns;
 
@@ -96,6 +97,7 @@ fn check(config: &RunConfig, context: &Context) -> Result<(Vec<System>, String),
 ///
 /// Everything that can be wrong with the input is found before the run directory is made.
 pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<(), CliError> {
+    let config = &with_base(config, context)?;
     let (systems, base) = check(config, context)?;
     let ontology = match &config.ontology.file {
         Some(path) => Ontology::read(path).or_input()?,
@@ -130,7 +132,8 @@ impl Run<'_> {
     fn stages(&mut self, systems: &[System], until: Until) -> Result<(), CliError> {
         let base = self.base_stage()?;
         self.digests.base.clone_from(&base.digest);
-        let voice = Voice::open(&base.path.model, &self.ontology)?;
+        let template = self.config.model.chat_template.as_deref();
+        let voice = Voice::open(&base.path, &self.ontology, template, self.context)?;
         let start = self.warmup_stage(&base, &voice)?;
         let sft = self.sft_stage(&start, &voice)?;
         if until == Until::Sft {
@@ -200,13 +203,36 @@ fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
     ledger::file_digest(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))
 }
 
-/// The digest of the model to start from, and of the adapter on it; empty for a model from scratch.
+/// The configuration with the base model in the place of an adapter that it names as the model, and that
+/// adapter on it.
+fn with_base(config: &RunConfig, context: &Context) -> Result<RunConfig, CliError> {
+    let mut config = config.clone();
+    if let Some(folder) = &config.model.folder {
+        let on_top = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
+        let policy = PolicyFolder::resolve(folder, on_top, config.model.compute, context)?;
+        if policy.model != *folder {
+            config.model.folder = Some(policy.model);
+            config.adapter.get_or_insert_default().folder = policy.adapter;
+        }
+    }
+    Ok(config)
+}
+
+/// The digest of the model to start from, of the adapter on it and of the chat template in the place of its own;
+/// empty for a model from scratch.
 fn base_digest(config: &RunConfig) -> Result<String, CliError> {
     let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
+    let template = match config.model.chat_template.as_deref() {
+        Some(name) if ChatTemplate::BUILT_IN.contains(&name) => name.to_owned(),
+        file => file_digest(file.map(Path::new)).map_err(|error| error.with_hint(policy::TEMPLATE_HINT))?,
+    };
     match (config.model.folder.as_deref(), adapter) {
         (None, None) => Ok(String::new()),
-        (Some(model), None) => folder_digest(model),
-        (Some(model), Some(adapter)) => Ok(folder_digest(model)? + &folder_digest(adapter)?),
+        (Some(model), adapter) => {
+            check_model_folder(model).or_input()?;
+            let adapter = adapter.map(folder_digest).transpose()?.unwrap_or_default();
+            Ok(folder_digest(model)? + &adapter + &template)
+        }
         (None, Some(_)) => Err(CliError::input("adapter.folder is an adapter of a model that is not there")
             .with_hint("model.folder names the model that the adapter was trained on")),
     }
@@ -219,6 +245,9 @@ const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
 fn folder_digest(folder: &Path) -> Result<String, CliError> {
     let entries = std::fs::read_dir(folder)
         .map_err(|error| CliError::input(format!("cannot read the folder {}: {error}", folder.display())))?;
+    // Templates are the only files that are read from below the folder.
+    let templates = std::fs::read_dir(folder.join("additional_chat_templates")).into_iter().flatten();
+    let entries = entries.chain(templates);
     let mut files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file() && is_read(path)).collect();
     files.sort();

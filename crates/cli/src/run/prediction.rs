@@ -10,13 +10,16 @@ use std::{
 };
 
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_engine::{Constraint, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate};
+use tabpo_engine::{
+    Constraint, GenerateError, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate_until,
+};
 use tabpo_metrics::UnitOutput;
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
     Artefact, Part, Run, Trained,
-    answers::Answers,
+    answers::{AnsweredUnit, Answers, Outcome},
+    examples::unit_id,
     folder_digest,
     inputs::{Key, PredictionInputs, StageInputs},
     policy::{PolicyFolder, Voice},
@@ -65,6 +68,7 @@ impl Run<'_> {
             settings: &settings,
             samples: 1,
             sampling: Sampling::GREEDY,
+            strict: false,
         };
         let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.digests.ontology);
         let context = self.context;
@@ -94,7 +98,12 @@ pub struct Prediction<'a> {
     pub samples: usize,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Whether a unit that does not fit into the model's window ends the work; otherwise its answer is empty.
+    pub strict: bool,
 }
+
+/// Units that are named as too long, at most; their number is said in any case.
+const NAMED: usize = 20;
 
 impl Prediction<'_> {
     /// The key of these answers, from the digests of the policy, of what prompts depend on besides the
@@ -119,8 +128,8 @@ impl Prediction<'_> {
     pub fn identity(&self, documents: &[Document]) -> Result<String, CliError> {
         let adapter = self.policy.adapter.as_deref().map(folder_digest).transpose()?.unwrap_or_default();
         let policy = folder_digest(&self.policy.model)? + &adapter;
-        let prompt = self.voice.instructions();
-        let key = self.key(&policy, prompt, &splits::digest(documents), &self.ontology.to_toml());
+        let prompt = self.voice.frame();
+        let key = self.key(&policy, &prompt, &splits::digest(documents), &self.ontology.to_toml());
         Ok(key.short().to_owned())
     }
 
@@ -129,31 +138,65 @@ impl Prediction<'_> {
     pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &Context) -> Result<(), CliError> {
         let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
         let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
-        let (mut answers, mut done) = Answers::open(path, id, CHUNK, units.len())?;
+        let (mut answers, kept) = Answers::open(path, id, CHUNK, units.len())?;
+        let mut done = kept.len();
         if done > 0 {
             context.say(format!("{}: goes on after {done} of {} units", self.name, units.len()));
         }
         let model = Answering::open(self)?;
         let mut progress = context.progress(self.name, units.len() as u64);
-        for chunk in units[done..].chunks(CHUNK) {
-            if context.interrupted() {
-                progress.finish();
-                let stopped = format!("stopped after {done} of {} units", units.len());
-                return Err(if answers.are_kept() {
-                    CliError::interrupted(format!("{stopped}, which are saved"))
-                        .with_hint("the same command goes on from here")
-                } else {
-                    CliError::interrupted(stopped)
-                });
+        let mut too_long = kept.iter().filter(|answer| answer.outcome.is_some()).count();
+        let stopped = |done: usize, kept: bool| {
+            let stopped = format!("stopped after {done} of {} units", units.len());
+            if kept {
+                CliError::interrupted(format!("{stopped}, which are saved"))
+                    .with_hint("the same command goes on from here")
+            } else {
+                CliError::interrupted(stopped)
             }
-            let outputs = model.answer(chunk, done as u64, |count| progress.update((done + count) as u64, ""))?;
+        };
+        for chunk in units[done..].chunks(CHUNK) {
+            let update = |count| progress.update((done + count) as u64, "");
+            let outputs = if context.interrupted() {
+                None
+            } else {
+                model.answer(chunk, done as u64, update, || context.interrupted())?
+            };
+            let Some(outputs) = outputs else {
+                progress.finish();
+                return Err(stopped(done, answers.are_kept()));
+            };
             for (unit, output) in chunk.iter().zip(outputs) {
-                answers.add(&UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output })?;
+                let (output, outcome) = match output {
+                    Ok(output) => (output, None),
+                    Err(tokens) => {
+                        let longest = model.longest();
+                        let message = format!(
+                            "`{}` has {tokens} tokens with its prompt; the model is meant for at most {longest}",
+                            unit_id(unit)
+                        );
+                        if self.strict {
+                            progress.finish();
+                            return Err(CliError::failed(format!("{}: {message}", self.name))
+                                .with_hint("without --strict it gets an empty answer, and the others are answered"));
+                        }
+                        too_long += 1;
+                        if too_long <= NAMED {
+                            context.warn(format!("{}: {message}: no answer (outcome too-long)", self.name));
+                        }
+                        (String::new(), Some(Outcome::TooLong))
+                    }
+                };
+                let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+                answers.add(&AnsweredUnit { unit, outcome })?;
             }
             done += chunk.len();
             answers.flush()?;
         }
         progress.finish();
+        if too_long > 0 {
+            context.warn(format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
+        }
         answers.finish()
     }
 }
@@ -214,22 +257,46 @@ impl<'p> Answering<'p> {
         Ok(Self { voice, model, adapter, options, grammar })
     }
 
-    /// The answers to some units, in order. `first` is the position of the first one in the whole job,
-    /// on which what is drawn depends.
-    fn answer(&self, units: &[Unit], first: u64, progress: impl FnMut(usize)) -> Result<Vec<String>, CliError> {
+    /// The longest sequence that the model is meant for.
+    fn longest(&self) -> usize {
+        self.model.config.longest()
+    }
+
+    /// The answers to some units, in order, or for a unit whose prompt is longer than the model is meant for the
+    /// tokens of that prompt; `None` if `stop` says so. `first` is the position of the first one in the whole
+    /// job, on which what is drawn depends.
+    fn answer(
+        &self,
+        units: &[Unit],
+        first: u64,
+        progress: impl FnMut(usize),
+        stop: impl Fn() -> bool,
+    ) -> Result<Option<Vec<Result<String, usize>>>, CliError> {
         let format = self.voice.format()?;
-        let requests = units.iter().map(|unit| {
+        let mut requests = Vec::with_capacity(units.len());
+        let mut answers = Vec::with_capacity(units.len());
+        for unit in units {
             let prompt = format.prompt(unit.text()).or_failed()?;
+            if prompt.len() >= self.longest() {
+                answers.push(Err(prompt.len()));
+                continue;
+            }
+            answers.push(Ok(String::new()));
             let constraint = self.grammar.as_ref().map(|(ontology, _)| constraint(ontology, unit));
-            Ok(Request { prompt, constraint })
-        });
-        let requests: Vec<Request> = requests.collect::<Result<_, CliError>>()?;
+            requests.push(Request { prompt, constraint });
+        }
         let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
         let mut options = self.options.clone();
         options.sampling.seed ^= first << 32;
         let completions =
-            generate(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress).or_failed()?;
-        completions.iter().map(|one| self.voice.tokenizer.decode(one.text_tokens(), false).or_failed()).collect()
+            match generate_until(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress, stop) {
+                Err(GenerateError::Stopped) => return Ok(None),
+                completions => completions.or_failed()?,
+            };
+        for (answer, completion) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&completions) {
+            *answer = Ok(self.voice.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
+        }
+        Ok(Some(answers))
     }
 }
 

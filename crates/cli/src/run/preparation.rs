@@ -129,7 +129,8 @@ impl Run<'_> {
         let outputs = [policy.clone(), PathBuf::from(name).join(REPORT_FILE)];
         let done = self.ledger.stage(self.context, name, &key, &outputs, || {
             let format = voice.format()?;
-            let source = TextSource::new(&format, &records, section.max_length);
+            let limit = section.max_length.min(start.path.longest()?);
+            let source = TextSource::new(&format, &records, limit);
             let job = Job {
                 name,
                 identity: key.as_str(),
@@ -161,7 +162,7 @@ impl Run<'_> {
 
     /// What prompts depend on besides the documents.
     pub(super) fn prompt(&self, voice: &Voice) -> String {
-        format!("{} {}", self.digests.base, blake3::hash(voice.instructions().as_bytes()).to_hex())
+        format!("{} {}", self.digests.base, blake3::hash(voice.frame().as_bytes()).to_hex())
     }
 
     /// The SFT model's answers on the validation documents, and their error modes.
@@ -220,7 +221,7 @@ impl Run<'_> {
             for own in &own {
                 answers.extend(prediction::by_unit(&own.path)?);
             }
-            let tokenize = |text: &str| voice.tokenizer.encode(text).unwrap_or_default();
+            let tokenize = |text: &str| voice.tokenizer.encode_text(text).unwrap_or_default();
             let mut builder = PairBuilder::new(ontology, patterns, &rates, settings.clone(), Some(&tokenize));
             let mut lines = Vec::new();
             let each = documents.iter().cloned().map(Ok::<_, CliError>);

@@ -1,7 +1,7 @@
 //! One training stage: settings from the configuration, progress and log while it runs, the policy
 //! written at the end.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
 use tabpo_engine::{AdamWConfig, Lora, LoraConfig};
@@ -143,12 +143,15 @@ impl Job<'_> {
         }
         if outcome.summary.skipped > 0 {
             let count = outcome.summary.skipped;
-            context.warn(format!("{}: {count} examples were longer than max_length and left out", self.name));
+            context.warn(format!(
+                "{}: {count} times an example was left out that is longer than max_length or than the model is meant for",
+                self.name
+            ));
         }
         // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
-        policy::save(&outcome.policy, self.start, &folder)?;
+        policy::save(&outcome.policy, self.start, voice, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
             learning_rate: self.learning_rate,
@@ -212,7 +215,12 @@ struct Watch<'a> {
     examples: u64,
     progress: Option<Progress>,
     resumed: u64,
+    /// The examples that were named as too long, by number.
+    too_long: BTreeSet<usize>,
 }
+
+/// Examples that are named as too long, at most; their count is said in any case.
+const NAMED: usize = 20;
 
 /// One step in the run's log.
 #[derive(Serialize)]
@@ -234,6 +242,7 @@ impl<'a> Watch<'a> {
             examples,
             progress: None,
             resumed: 0,
+            too_long: BTreeSet::new(),
         }
     }
 
@@ -306,6 +315,14 @@ impl Observer<f32> for Watch<'_> {
             bar.finish();
         }
         let (context, stage) = (self.context, self.stage);
+        for (id, tokens, number) in &record.skipped {
+            if self.too_long.len() < NAMED && self.too_long.insert(*number) {
+                context.warn(format!(
+                    "{stage}: example {number} (`{id}`) has {tokens} tokens with its answer, more than max_length or \
+                     than the model is meant for: left out"
+                ));
+            }
+        }
         let bar = self.progress.get_or_insert_with(|| context.progress(stage, PARTS));
         let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
         bar.update((record.progress * PARTS as f64) as u64, &note);

@@ -152,7 +152,8 @@ impl Run<'_> {
         let outputs = [policy.clone(), folder.join(REPORT_FILE)];
         let done = self.ledger.stage(context, name, &key, &outputs, || {
             let format = common.voice.format()?;
-            let text = TextSource::new(&format, &common.records, section.max_length);
+            let limit = section.max_length.min(common.sft.path.longest()?);
+            let text = TextSource::new(&format, &common.records, limit);
             let loaded;
             let source: &dyn ExampleSource = if variant.reversed {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();

@@ -2,165 +2,68 @@
 //! (code point) offsets, exclusive ends.
 //!
 //! Read are text-bound annotations (`T1<tab>Label 0 5<tab>words`) and relations (`R1<tab>Type
-//! Arg1:T1 Arg2:T2`). A mention in several pieces (`0 5;8 12`) becomes the stretch from its first to
-//! its last character. Events, attributes, normalisations, equivalences and comments are counted as
-//! not read. Blanks in label names are written as `_`, because brat separates fields by blanks.
+//! Arg1:T1 Arg2:T2`, with other roles where the project's `annotation.conf` names them). The words are
+//! checked. A mention in several pieces (`0 5;8 12`) becomes the stretch from its first to its last
+//! character. Events are counted as not read, and so is what hangs on them: their triggers, unless the
+//! ontology has their labels, and relations with them. Attributes, normalisations, equivalences and
+//! comments are counted as not read, and texts without annotation as such. Blanks in label names are
+//! written as `_`, because brat separates fields by blanks.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod annotation;
+mod folder;
+
+use std::path::Path;
 
 use tabpo_ontology::{Ontology, brat_name};
 
+use super::write_file;
 use crate::{
-    CorpusError, Document, Loaded, Note, Notes, Problem,
-    annotate::{mention_label, relation_label},
-    format::write_file,
-    text_document::{Characters, TextDocument, TextEntity, note_losses, relation_between, text_at},
+    CorpusError, Document, Loaded, Note, Notes, Place, Problem,
+    text_document::{TextDocument, note_losses},
 };
+use annotation::Reader;
+use folder::Folder;
 
-/// Reads every `.txt` with its `.ann` in a directory, by name.
+/// Reads every `.txt` of a directory with its `.ann`, by name.
 pub(crate) fn read(directory: &Path, ontology: &Ontology) -> Result<Loaded, CorpusError> {
+    let folder = Folder::list(directory)?;
+    let mut reader = Reader::new(directory, ontology);
     let mut loaded = Loaded::default();
-    for text_path in text_files(directory)? {
+    folder.note_unread(&mut loaded.notes);
+    for text_path in &folder.texts {
         let stem = text_path.file_stem().and_then(|stem| stem.to_str());
-        let key = stem.expect("text_files returns files with a UTF-8 name").to_owned();
-        let text = fs::read_to_string(&text_path).map_err(|source| CorpusError::read(&text_path, source))?;
-        let path = text_path.with_extension("ann");
-        let annotation = fs::read_to_string(&path).map_err(|source| CorpusError::read(&path, source))?;
-        let document = parse(key.clone(), text, &annotation, ontology, &mut loaded.notes)
-            .map_err(|(line, problem)| CorpusError::invalid(&path, line, Some(key), problem))?;
+        let key = stem.expect("a folder lists files with a UTF-8 name").to_owned();
+        // brat counts the mark that some editors begin a text with, so it stays.
+        let text =
+            tabpo_files::read_text_with_mark(text_path).map_err(|source| CorpusError::read(text_path, source))?;
+        let annotations = folder.annotations_of(text_path)?;
+        let path = annotations.first().map_or(text_path, |(path, _)| path).clone();
+        let mut notes = Notes::default();
+        if annotations.is_empty() {
+            notes.add(Note::WithoutAnnotation);
+        }
+        let document = reader.read(&key, text, &annotations, &mut notes)?;
+        loaded.notes.merge_at(notes, || Place { path, line: 1, key: Some(key) });
         loaded.documents.push(document);
     }
     Ok(loaded)
 }
 
-fn text_files(directory: &Path) -> Result<Vec<PathBuf>, CorpusError> {
-    let failed = |source| CorpusError::read(directory, source);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "txt") && path.to_str().is_some() {
-            files.push(path);
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
-}
-
-type Fault = (usize, Problem);
-
-fn parse(
-    key: String,
-    text: String,
-    annotation: &str,
-    ontology: &Ontology,
-    notes: &mut Notes,
-) -> Result<Document, Fault> {
-    let mut entities = Vec::new();
-    let mut ids = Vec::new();
-    let mut relation_lines = Vec::new();
-    for (number, line) in (1..).zip(annotation.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        match line.as_bytes()[0] {
-            b'T' => {
-                let (id, entity) = text_bound(line, &text, ontology, notes).map_err(|problem| (number, problem))?;
-                ids.push(id);
-                entities.push(entity);
-            }
-            // Relations may stand before their arguments.
-            b'R' => relation_lines.push((number, line)),
-            b'E' => notes.add(Note::IgnoredAnnotation("events".into())),
-            b'A' | b'M' => notes.add(Note::IgnoredAnnotation("attributes".into())),
-            b'N' => notes.add(Note::IgnoredAnnotation("normalisations".into())),
-            b'*' => notes.add(Note::IgnoredAnnotation("equivalences".into())),
-            b'#' => notes.add(Note::IgnoredAnnotation("comments".into())),
-            _ => {
-                let message = format!("`{line}` is no annotation; a line starts with T, R, E, A, M, N, * or #");
-                return Err((number, Problem::malformed(message)));
-            }
-        }
-    }
-    let mut relations = Vec::new();
-    for &(number, line) in &relation_lines {
-        let relation = relation(line).and_then(|(name, head, tail)| {
-            let label = relation_label(ontology, &data_name(name, &relation_names(ontology)))?;
-            relation_between(&ids, (head, label, tail), || format!("`{line}`"))
-        });
-        relations.push(relation.map_err(|problem| (number, problem))?);
-    }
-    let last_line = annotation.lines().count().max(1);
-    TextDocument { key, text, entities, relations, ..TextDocument::default() }
-        .into_document(ontology, notes)
-        .map_err(|problem| (last_line, problem))
-}
-
-/// `T1<tab>Label 0 5;8 12<tab>words`
-fn text_bound(line: &str, text: &str, ontology: &Ontology, notes: &mut Notes) -> Result<(String, TextEntity), Problem> {
-    let malformed = || Problem::malformed(format!("`{line}` is not `T1<tab>Label START END<tab>text`"));
-    let mut fields = line.splitn(3, '\t');
-    let (Some(id), Some(head), stated) = (fields.next(), fields.next(), fields.next()) else { return Err(malformed()) };
-    let (name, offsets) = head.split_once(' ').ok_or_else(malformed)?;
-    let mut pieces = Vec::new();
-    for piece in offsets.split(';') {
-        let (start, end) = piece.trim().split_once(' ').ok_or_else(malformed)?;
-        let number = |text: &str| text.trim().parse::<i64>().map_err(|_| malformed());
-        pieces.push(Characters { start: number(start)?, end: number(end)? });
-    }
-    let (first, last) = (pieces[0], pieces[pieces.len() - 1]);
-    let at = Characters { start: first.start, end: last.end };
-    let covered = text_at(text, at)?;
-    if pieces.len() > 1 {
-        notes.add(Note::DiscontinuousMention);
-    } else if let Some(stated) = stated.filter(|stated| !same_words(stated, covered)) {
-        let found = format!("{} to {}", at.start, at.end);
-        return Err(Problem::TextMismatch { found, actual: covered.to_owned(), stated: stated.to_owned() });
-    }
-    let (label, subtype) = mention_label(ontology, &data_name(name, &ontology.mention_data_names()), || covered)?;
-    Ok((id.to_owned(), TextEntity { at, label, subtype }))
-}
-
-/// Equal but for the kind of blanks: brat writes line breaks as blanks.
-fn same_words(a: &str, b: &str) -> bool {
-    let blanks = |c: char| if c.is_whitespace() { ' ' } else { c };
-    a.chars().map(blanks).eq(b.chars().map(blanks))
-}
-
-/// `R1<tab>Type Arg1:T1 Arg2:T2`: type, head id, tail id.
-fn relation(line: &str) -> Result<(&str, &str, &str), Problem> {
-    let malformed = || Problem::malformed(format!("`{line}` is not `R1<tab>Type Arg1:T1 Arg2:T2`"));
-    let (_, content) = line.split_once('\t').ok_or_else(malformed)?;
-    let mut words = content.split_whitespace();
-    let name = words.next().ok_or_else(malformed)?;
-    let (mut head, mut tail) = (None, None);
-    for word in words {
-        match word.split_once(':') {
-            Some(("Arg1", id)) => head = Some(id),
-            Some(("Arg2", id)) => tail = Some(id),
-            _ => return Err(malformed()),
-        }
-    }
-    Ok((name, head.ok_or_else(malformed)?, tail.ok_or_else(malformed)?))
-}
-
-/// The name among `names` that brat writes as `name`, or `name` itself.
-fn data_name(name: &str, names: &[String]) -> String {
-    names.iter().find(|known| brat_name(known) == name).map_or_else(|| name.to_owned(), Clone::clone)
-}
-
-fn relation_names(ontology: &Ontology) -> Vec<String> {
-    ontology.relations.iter().flat_map(|label| [&label.name].into_iter().chain(&label.aliases)).cloned().collect()
-}
-
-/// The content of a document's `.ann` file; what the format cannot hold is counted in `notes`.
+/// The content of a document's `.ann` file; what the format cannot hold is counted in `notes`. A mention
+/// that goes over a line break is written in pieces, one a line, as brat does: it takes no line break.
 pub fn to_annotation(document: &Document, ontology: &Ontology, notes: &mut Notes) -> String {
     note_losses(document, ontology, notes);
     let written = TextDocument::from_document(document);
     let mut lines = Vec::new();
     for (number, (entity, mention)) in (1..).zip(written.entities.iter().zip(&document.mentions)) {
         let name = brat_name(&ontology.mention_data_name(entity.label, entity.subtype));
-        let words = document.span_text(mention.span).replace(char::is_whitespace, " ");
-        lines.push(format!("T{number}\t{name} {} {}\t{words}\n", entity.at.start, entity.at.end));
+        let (mut offsets, mut words) = (Vec::new(), Vec::new());
+        for (start, piece) in pieces(document.span_text(mention.span)) {
+            let start = entity.at.start + start as i64;
+            offsets.push(format!("{start} {}", start + piece.chars().count() as i64));
+            words.push(piece);
+        }
+        lines.push(format!("T{number}\t{name} {}\t{}\n", offsets.join(";"), words.join(" ")));
     }
     for (number, relation) in (1..).zip(&written.relations) {
         let name = brat_name(ontology.relation_data_name(relation.label));
@@ -169,18 +72,48 @@ pub fn to_annotation(document: &Document, ontology: &Ontology, notes: &mut Notes
     lines.concat()
 }
 
+/// What stands on each line of a text, without blanks at its ends, with its first character's number.
+fn pieces(text: &str) -> Vec<(usize, &str)> {
+    let mut characters = 0;
+    let mut pieces = Vec::new();
+    for line in text.split_inclusive(is_line_break) {
+        let start = line.chars().take_while(|c| c.is_whitespace()).count();
+        if !line.trim().is_empty() {
+            pieces.push((characters + start, line.trim()));
+        }
+        characters += line.chars().count();
+    }
+    pieces
+}
+
+/// Whether brat, which reads lines as Python does, ends one here.
+fn is_line_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
 /// Writes the two files of each document, and brat's configuration where the directory has none. A
-/// name that cannot be a file name is an error.
+/// name that cannot be a file name is an error, and so are labels that brat cannot tell apart.
 pub(crate) fn write(
     directory: &Path,
     documents: &[Document],
     ontology: &Ontology,
     notes: &mut Notes,
 ) -> Result<(), CorpusError> {
+    let refuse = |key: Option<String>, message: String| {
+        Err(CorpusError::invalid(directory, 1, key, Problem::malformed(message)))
+    };
     for document in documents {
         if !is_file_name(&document.key) {
-            let problem = Problem::malformed("brat names files after documents, and this name is no file name");
-            return Err(CorpusError::invalid(directory, 1, Some(document.key.clone()), problem));
+            let message = "brat names files after documents, and this name is no file name";
+            return refuse(Some(document.key.clone()), message.to_owned());
+        }
+    }
+    for mut names in [written_mention_names(ontology), written_relation_names(ontology)] {
+        names.sort_by_key(|name| brat_name(name));
+        let twins = names.windows(2).find(|pair| brat_name(&pair[0]) == brat_name(&pair[1]));
+        if let Some([first, second]) = twins {
+            let message = format!("brat would know both `{first}` and `{second}` as `{}`", brat_name(first));
+            return refuse(None, message);
         }
     }
     let configuration = directory.join("annotation.conf");
@@ -193,6 +126,21 @@ pub(crate) fn write(
         write_file(&directory.join(format!("{}.ann", document.key)), annotation.as_bytes())?;
     }
     Ok(())
+}
+
+/// What mentions may be called in files that are written.
+fn written_mention_names(ontology: &Ontology) -> Vec<String> {
+    let labels = ontology.entity_ids().flat_map(|label| {
+        let subtypes = ontology.subtype_ids(label).map(move |subtype| (label, Some(subtype)));
+        let own = ontology.entity(label).subtypes.is_empty().then_some((label, None));
+        own.into_iter().chain(subtypes)
+    });
+    labels.map(|(label, subtype)| ontology.mention_data_name(label, subtype)).collect()
+}
+
+/// What relations may be called in files that are written.
+fn written_relation_names(ontology: &Ontology) -> Vec<String> {
+    ontology.relation_ids().map(|label| ontology.relation_data_name(label).to_owned()).collect()
 }
 
 fn is_file_name(key: &str) -> bool {

@@ -1,91 +1,167 @@
 //! doccano JSONL: character (code point) offsets, exclusive ends.
 //!
-//! Read are its three shapes: `"labels"` or `"label"`: `[[start, end, label]]`, and, for relation
-//! extraction, `"entities"`: `[{"id", "label", "start_offset", "end_offset"}]` with `"relations"`:
-//! `[{"from_id", "to_id", "type"}]`, which is also what is written. The document's name is the
-//! metadata field `doc_key`, or else doccano's own `id`.
+//! Read are its shapes since version 1.0: the text under `"text"` or (1.3 to 1.6) `"data"`; spans under
+//! `"labels"` or `"label"` as `[[start, end, label]]`, or, for relation extraction, `"entities"`:
+//! `[{"id", "label", "start_offset", "end_offset"}]` with `"relations"`: `[{"from_id", "to_id", "type"}]`
+//! (1.5 and 1.6 put both into an object under `"label"`), which is also what is written. Null is as good
+//! as an empty list. The document's name is the metadata field `doc_key`, or else doccano's own `id`.
+//! `"annotations"`, the export of the first versions, is read where it names labels; mostly it has only
+//! their numbers, and is refused.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use serde::{
+    Deserialize, Serialize,
+    de::{Error as _, IgnoredAny},
+};
 use serde_json::Value;
 use tabpo_ontology::Ontology;
 
+use super::{
+    json::Name,
+    lines::{LineError, note_other_fields, note_unknown_fields},
+};
 use crate::{
-    Document, Notes, Problem,
-    annotate::{mention_label, relation_label},
-    format::lines::{LineError, note_unknown_fields},
-    text_document::{Characters, TextDocument, TextEntity, note_losses, relation_between, text_at},
+    Document, Note, Notes, Problem,
+    annotate::{FileRelation, Holder, Ids, mention_label, relation_label},
+    characters::{CharacterMap, Characters},
+    text_document::{TextDocument, TextEntity, note_losses},
 };
 
 #[derive(Deserialize)]
 struct Line {
-    #[serde(default)]
-    id: Value,
-    doc_key: Option<String>,
+    id: Option<Name>,
+    doc_key: Option<Name>,
     text: Option<String>,
-    #[serde(default, alias = "labels")]
-    label: Vec<(i64, i64, String)>,
-    #[serde(default)]
-    entities: Vec<Entity>,
-    #[serde(default)]
-    relations: Vec<Relation>,
+    data: Option<String>,
+    label: Option<Labels>,
+    labels: Option<Labels>,
+    annotations: Option<Vec<Entity>>,
+    entities: Option<Vec<Entity>>,
+    relations: Option<Vec<Relation>>,
+    #[serde(rename = "Comments", alias = "comments")]
+    comments: Option<Vec<IgnoredAny>>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// What `label` holds.
+enum Labels {
+    Spans(Vec<(i64, i64, String)>),
+    Both { entities: Vec<Entity>, relations: Vec<Relation> },
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Both {
+            entities: Option<Vec<Entity>>,
+            relations: Option<Vec<Relation>>,
+        }
+
+        let value = Value::deserialize(deserializer)?;
+        if value.is_object() {
+            let Both { entities, relations } = Both::deserialize(value).map_err(D::Error::custom)?;
+            let (entities, relations) = (entities.unwrap_or_default(), relations.unwrap_or_default());
+            return Ok(Self::Both { entities, relations });
+        }
+        if value[0].is_string() {
+            return Err(D::Error::custom(
+                "these are classes of whole texts; a sequence labelling project has [[start, end, label]] here",
+            ));
+        }
+        Vec::deserialize(value).map(Self::Spans).map_err(D::Error::custom)
+    }
+}
+
+#[derive(Deserialize)]
 struct Entity {
-    id: Value,
-    label: String,
+    id: Option<Name>,
+    label: Value,
     start_offset: i64,
     end_offset: i64,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Relation {
-    #[serde(default)]
-    id: Value,
-    from_id: Value,
-    to_id: Value,
+    from_id: Name,
+    to_id: Name,
     r#type: String,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
+
+/// Fields of an item that say who did it and when.
+const BOOKKEEPING: [&str; 7] = ["id", "user", "example", "document", "prob", "created_at", "updated_at"];
 
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
     let line: Line = serde_json::from_str(content)?;
-    let known = ["id", "doc_key", "text", "label", "labels", "entities", "relations", "Comments", "comments"];
-    note_unknown_fields(content, &known, notes)?;
-    let Some(key) = line.doc_key.clone().or_else(|| id_text(&line.id)) else {
-        return Err(LineError::Invalid(None, Problem::MissingField { field: "id" }));
-    };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
-}
-
-/// An id as text; doccano writes numbers, other tools write strings.
-fn id_text(id: &Value) -> Option<String> {
-    match id {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+    let known = ["id", "doc_key", "text", "data", "label", "labels", "annotations", "entities", "relations"];
+    note_unknown_fields(content, &[&known[..], &["Comments", "comments"]].concat(), notes)?;
+    if line.text.is_some() && line.data.is_some() {
+        notes.add(Note::IgnoredField("data".into()));
     }
+    notes.add_many(Note::IgnoredField("Comments".into()), line.comments.as_ref().map_or(0, Vec::len) as u64);
+    let Some(Name(key)) = line.doc_key.clone().or_else(|| line.id.clone()) else {
+        return Err(LineError::of(None)(Problem::MissingName { field: "id" }));
+    };
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
-    let text = line.text.ok_or(Problem::MissingField { field: "text" })?;
-    let mut entities = Vec::new();
-    let mut ids = Vec::new();
-    let listed = line.entities.iter().map(|entity| (&entity.id, entity.start_offset, entity.end_offset, &entity.label));
-    let plain = line.label.iter().map(|(start, end, name)| (&Value::Null, *start, *end, name));
-    for (id, start, end, name) in listed.chain(plain) {
+    let text = line.text.or(line.data).ok_or(Problem::MissingField { field: "text" })?;
+    let mut listed = line.entities.unwrap_or_default();
+    listed.extend(line.annotations.into_iter().flatten());
+    let mut related = line.relations.unwrap_or_default();
+    let mut plain = Vec::new();
+    for labels in [line.label, line.labels].into_iter().flatten() {
+        match labels {
+            Labels::Spans(spans) => plain.extend(spans),
+            Labels::Both { entities, relations } => {
+                listed.extend(entities);
+                related.extend(relations);
+            }
+        }
+    }
+    let map = CharacterMap::new(&text);
+    let (mut entities, mut ids) = (Vec::new(), Ids::default());
+    let mut mention = |start, end, name: &str| {
         let at = Characters { start, end };
-        let surface = text_at(&text, at)?;
+        let surface = map.surface(at)?;
         let (label, subtype) = mention_label(ontology, name, || surface)?;
         entities.push(TextEntity { at, label, subtype });
-        ids.push(id.to_string());
+        Ok::<_, Problem>(entities.len() - 1)
+    };
+    for Entity { id, label, start_offset, end_offset, others } in &mut listed {
+        others.retain(|field, _| !BOOKKEEPING.contains(&field.as_str()));
+        note_other_fields("entities", others, notes);
+        let Some(name) = label.as_str() else {
+            return Err(Problem::malformed(format!(
+                "the label at [{start_offset}, {end_offset}] is {label}: this is an export of doccano before version \
+                 1.3 with numbers of labels, whose names are in another file; export as `JSONL (Text label)` or with a \
+                 newer version"
+            )));
+        };
+        let index = mention(*start_offset, *end_offset, name)?;
+        if let Some(Name(id)) = id {
+            ids.add(id.as_str(), Holder::Mention(index));
+        }
+    }
+    for (start, end, name) in &plain {
+        mention(*start, *end, name)?;
     }
     let mut relations = Vec::new();
-    for relation in &line.relations {
-        let label = relation_label(ontology, &relation.r#type)?;
-        let (from, to) = (relation.from_id.to_string(), relation.to_id.to_string());
-        let described = || format!("{from} -> {to} `{}`", relation.r#type);
-        relations.push(relation_between(&ids, (&from, label, &to), described)?);
+    for Relation { from_id: Name(from), to_id: Name(to), r#type, others } in &mut related {
+        others.retain(|field, _| !BOOKKEEPING.contains(&field.as_str()));
+        note_other_fields("relations", others, notes);
+        let label = relation_label(ontology, r#type)?;
+        match (ids.get(from), ids.get(to)) {
+            (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) => {
+                relations.push(FileRelation { head, tail, label });
+            }
+            _ => notes.ignore("relations of spans that are not there"),
+        }
     }
     TextDocument { key, text, entities, relations, ..TextDocument::default() }.into_document(ontology, notes)
 }
@@ -93,19 +169,37 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
 /// The line that says what `document` says; `number` becomes doccano's id. What the format cannot
 /// hold is counted in `notes`.
 pub fn to_line(document: &Document, number: usize, ontology: &Ontology, notes: &mut Notes) -> String {
+    /// An entity as doccano imports it.
+    #[derive(Serialize)]
+    struct WrittenEntity {
+        id: u64,
+        label: String,
+        start_offset: i64,
+        end_offset: i64,
+    }
+
+    /// A relation as doccano imports it.
+    #[derive(Serialize)]
+    struct WrittenRelation<'a> {
+        id: u64,
+        from_id: usize,
+        to_id: usize,
+        r#type: &'a str,
+    }
+
     note_losses(document, ontology, notes);
     let written = TextDocument::from_document(document);
-    let entities = (0..).zip(&written.entities).map(|(id, entity): (u64, _)| Entity {
-        id: id.into(),
+    let entities = (0..).zip(&written.entities).map(|(id, entity)| WrittenEntity {
+        id,
         label: ontology.mention_data_name(entity.label, entity.subtype),
         start_offset: entity.at.start,
         end_offset: entity.at.end,
     });
-    let relations = (0..).zip(&written.relations).map(|(id, relation): (u64, _)| Relation {
-        id: id.into(),
-        from_id: relation.head.into(),
-        to_id: relation.tail.into(),
-        r#type: ontology.relation_data_name(relation.label).to_owned(),
+    let relations = (0..).zip(&written.relations).map(|(id, relation)| WrittenRelation {
+        id,
+        from_id: relation.head,
+        to_id: relation.tail,
+        r#type: ontology.relation_data_name(relation.label),
     });
     let line = serde_json::json!({
         "id": number,

@@ -3,13 +3,14 @@
 //! `{"doc_key", "sentences": [[token]], "ner": [[[start, end, label]]], "relations":
 //! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list a sentence.
 //! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
-//! (`-LRB-` and so on) written as brackets. Relations name their arguments by span.
+//! (`-LRB-` and so on) written as brackets. Relations name their arguments by span, in any sentence of
+//! the document. Numbers behind a label, as predictions have them, are counted as not read.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::json;
 use tabpo_files::PlainJson;
@@ -18,7 +19,7 @@ use tabpo_ontology::Ontology;
 use crate::{
     Document, Mention, Note, Notes, Problem, Span,
     annotate::{FileRelation, annotate, mention_label, relation_label},
-    format::{lines::LineError, lists::Lists},
+    format::{json::Name, lines::LineError, lists::Lists},
 };
 
 /// Penn Treebank names of brackets and the brackets; a bijection.
@@ -46,10 +47,48 @@ pub fn bracket_to_treebank(token: &str) -> &str {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// First and last token, label.
-type MentionEntry<'a> = (i64, i64, Text<'a>);
+type MentionEntry<'a> = Labelled<'a, 2>;
 
 /// Head start and end, tail start and end, type.
-type RelationEntry<'a> = (i64, i64, i64, i64, Text<'a>);
+type RelationEntry<'a> = Labelled<'a, 4>;
+
+/// An entry of a list: offsets, a label, and whatever stands behind it.
+#[derive(Debug, PartialEq)]
+struct Labelled<'a, const N: usize> {
+    offsets: [i64; N],
+    name: Text<'a>,
+    /// Whether something stands behind the label.
+    more: bool,
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Labelled<'de, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts<const N: usize>;
+
+        impl<'de, const N: usize> Visitor<'de> for Parts<N> {
+            type Value = Labelled<'de, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                write!(f, "a list of {N} offsets and a label")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Labelled<'de, N>, A::Error> {
+                let mut offsets = [0; N];
+                for (index, offset) in offsets.iter_mut().enumerate() {
+                    *offset = parts.next_element()?.ok_or_else(|| A::Error::invalid_length(index, &self))?;
+                }
+                let name = parts.next_element()?.ok_or_else(|| A::Error::invalid_length(N, &self))?;
+                let mut more = false;
+                while parts.next_element::<IgnoredAny>()?.is_some() {
+                    more = true;
+                }
+                Ok(Labelled { offsets, name, more })
+            }
+        }
+
+        deserializer.deserialize_seq(Parts)
+    }
+}
 
 /// The sentences of a line as a document holds them.
 #[derive(Debug, Default, PartialEq)]
@@ -153,7 +192,7 @@ impl<'de> Deserialize<'de> for Line<'de> {
                 let mut line = Line::default();
                 while let Some(Text(name)) = map.next_key()? {
                     match &*name {
-                        "doc_key" => line.key = map.next_value()?,
+                        "doc_key" => line.key = map.next_value::<Option<Name>>()?.map(|Name(key)| key),
                         "sentences" => line.sentences = map.next_value::<Option<Lists<Text>>>()?.map(Sentences::from),
                         "ner" => line.ner = map.next_value()?,
                         "relations" => line.relations = map.next_value()?,
@@ -191,15 +230,15 @@ fn plain_line(text: &str) -> Option<Line<'_>> {
             }
             "ner" => {
                 let mentions = Lists::plain(json, |json| {
-                    let ([start, end], name) = json.numbers_and_name()?;
-                    Some((start, end, Text(name)))
+                    let (offsets, name) = json.numbers_and_name()?;
+                    Some(Labelled { offsets, name: Text(name), more: false })
                 });
                 line.ner.replace(mentions?).is_none()
             }
             "relations" => {
                 let relations = Lists::plain(json, |json| {
-                    let ([head_start, head_end, tail_start, tail_end], name) = json.numbers_and_name()?;
-                    Some((head_start, head_end, tail_start, tail_end, Text(name)))
+                    let (offsets, name) = json.numbers_and_name()?;
+                    Some(Labelled { offsets, name: Text(name), more: false })
                 });
                 line.relations.replace(relations?).is_none()
             }
@@ -221,9 +260,9 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
         notes.add(Note::IgnoredField(field));
     }
     let Some(key) = line.key.take() else {
-        return Err(LineError::Invalid(None, Problem::MissingField { field: "doc_key" }));
+        return Err(LineError::of(None)(Problem::MissingName { field: "doc_key" }));
     };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
@@ -241,43 +280,70 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     let ner = per_sentence("ner", line.ner, document.sentences.len())?;
     let mut mentions: Vec<Mention> = Vec::with_capacity(ner.items().len());
     for (&sentence, list) in document.sentences.iter().zip(ner.iter()) {
-        for (start, end, Text(name)) in list {
+        for Labelled { offsets: [start, end], name: Text(name), more } in list {
             let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
             let (label, subtype) = mention_label(ontology, name, || document.span_text(span))?;
             mentions.push(Mention { span, label, subtype });
-        }
-    }
-    let per_sentence = per_sentence("relations", line.relations, document.sentences.len())?;
-    let mut relations = Vec::with_capacity(per_sentence.items().len());
-    // Mentions of a sentence and of those before it; arguments are mentions of the same sentence.
-    let mut first = 0;
-    for ((&sentence, list), ner) in document.sentences.iter().zip(per_sentence.iter()).zip(ner.iter()) {
-        let here = first..first + ner.len();
-        first = here.end;
-        for (head_start, head_end, tail_start, tail_end, Text(name)) in list {
-            let mut argument = |start: &i64, end: &i64| {
-                let span = token_span("relation argument", (*start, *end), sentence, "its sentence")?;
-                let mut bearers = here.clone().filter(|&index| mentions[index].span == span);
-                let bearer = bearers.next().ok_or_else(|| Problem::NoSuchEntity {
-                    relation: format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]"),
-                    argument: format!("[{start}, {end}] `{}`", document.span_text(span)),
-                })?;
-                if bearers.any(|other| mentions[other] != mentions[bearer]) {
-                    notes.add(Note::AmbiguousArgument);
-                }
-                Ok(bearer)
-            };
-            let (head, tail) = (argument(head_start, head_end)?, argument(tail_start, tail_end)?);
-            relations.push(FileRelation { head, tail, label: relation_label(ontology, name)? });
+            (*more).then(|| notes.ignore(BEHIND_LABEL));
         }
     }
     let whole = Span::new(0, document.tokens.len() as u32);
+    let per_sentence = per_sentence("relations", line.relations, document.sentences.len())?;
+    let mut relations = Vec::with_capacity(per_sentence.items().len());
+    let bearers = if per_sentence.items().is_empty() { Bearers::default() } else { Bearers::new(&mentions) };
+    for Labelled { offsets, name: Text(name), more } in per_sentence.items() {
+        let [head_start, head_end, tail_start, tail_end] = *offsets;
+        let mut argument = |start: i64, end: i64| {
+            let span = token_span("relation argument", (start, end), whole, "the document")?;
+            let (bearer, is_only) = bearers.of(span, &mentions).ok_or_else(|| Problem::NoSuchEntity {
+                relation: format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]"),
+                argument: format!("[{start}, {end}] `{}`", document.span_text(span)),
+            })?;
+            if !is_only {
+                notes.add(Note::AmbiguousArgument);
+            }
+            Ok(bearer)
+        };
+        let (head, tail) = (argument(head_start, head_end)?, argument(tail_start, tail_end)?);
+        relations.push(FileRelation { head, tail, label: relation_label(ontology, name)? });
+        more.then(|| notes.ignore(BEHIND_LABEL));
+    }
     for cluster in line.clusters.unwrap_or_default().iter() {
         let spans = cluster.iter().map(|&offsets| token_span("cluster span", offsets, whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
     annotate(&mut document, mentions, &relations, ontology, notes)?;
     Ok(document)
+}
+
+/// What an entry may have behind its label, as it is counted.
+const BEHIND_LABEL: &str = "numbers behind labels";
+
+/// Finds mentions by their spans.
+#[derive(Default)]
+struct Bearers {
+    /// Positions in the list of mentions, in the order of their spans and then of the file.
+    order: Vec<u32>,
+}
+
+impl Bearers {
+    fn new(mentions: &[Mention]) -> Self {
+        let mut order: Vec<u32> = (0..mentions.len() as u32).collect();
+        if !mentions.is_sorted_by_key(|mention| mention.span) {
+            order.sort_by_key(|&index| mentions[index as usize].span);
+        }
+        Self { order }
+    }
+
+    /// The first mention of the file with a span, and whether all with this span say the same.
+    fn of(&self, span: Span, mentions: &[Mention]) -> Option<(usize, bool)> {
+        let mention = |&index: &u32| &mentions[index as usize];
+        let first = self.order.partition_point(|index| mention(index).span < span);
+        let bearers = self.order[first..].iter().take_while(|index| mention(index).span == span);
+        let mut labels = bearers.clone().map(|index| (mention(index).label, mention(index).subtype));
+        let label = labels.next()?;
+        Some((self.order[first] as usize, labels.all(|other| other == label)))
+    }
 }
 
 /// The list of each sentence; a missing field is an empty list for each.
@@ -311,7 +377,15 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         notes.add(Note::Blanks);
     }
     let inclusive = |span: Span| (span.start, span.end - 1);
-    let sentence_of = |span: Span| document.sentences.iter().position(|sentence| sentence.contains(span));
+    let sentence_of = |span: Span| {
+        // Of sentences without tokens at the same place the mention is in none.
+        let index = document.sentences.partition_point(|sentence| sentence.end <= span.start);
+        document.sentences.get(index).is_some_and(|sentence| sentence.contains(span)).then_some(index)
+    };
+    let bearers = |span: Span| {
+        let first = document.mentions.partition_point(|mention| mention.span < span);
+        document.mentions[first..].iter().take_while(|mention| mention.span == span).count()
+    };
     let mut ner = vec![Vec::new(); document.sentences.len()];
     for mention in &document.mentions {
         let sentence = sentence_of(mention.span).expect("every mention is inside one sentence");
@@ -327,7 +401,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
             continue;
         }
         for span in spans {
-            if document.mentions.iter().filter(|mention| mention.span == span).count() > 1 {
+            if bearers(span) > 1 {
                 notes.add(Note::SharedSpan);
             }
         }

@@ -1,52 +1,88 @@
 //! The plain format of this program: one JSON object a line, character (code point) offsets.
 //!
 //! `{"doc_key", "text", "sentences"?: [[start, end]], "tokens"?: [[start, end]], "entities":
-//! [{"start", "end", "type", "subtype"?}], "relations": [{"head": i, "type", "tail": j}],
+//! [{"start", "end", "type", "subtype"?, "text"?}], "relations": [{"head": i, "type", "tail": j}],
 //! "clusters"?: [[[start, end]]]}`. Ends are exclusive; `head` and `tail` are positions in
-//! `entities`. It holds all that a document says; `tokens` and `clusters` are written only where
+//! `entities`; where `text` repeats a mention's words, they are checked. It holds all that a document says; `tokens` and `clusters` are written only where
 //! they are needed for that.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tabpo_ontology::Ontology;
 
+use super::{
+    json::Name,
+    lines::{LineError, note_other_fields, note_unknown_fields},
+};
 use crate::{
-    Document, Notes, Problem,
+    Document, Note, Notes, Problem,
     annotate::{FileRelation, relation_label, require_subtype},
-    format::lines::{LineError, note_unknown_fields},
-    text_document::{Characters, TextDocument, TextEntity, note_losses, text_at},
+    characters::{CharacterMap, Characters, Offsets, Stated},
+    text_document::{TextDocument, TextEntity, note_losses},
 };
 
-#[derive(Serialize, Deserialize)]
+/// A line as it is read; null is as good as nothing.
+#[derive(Deserialize)]
 struct Line {
-    doc_key: Option<String>,
+    doc_key: Option<Name>,
     text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     sentences: Option<Vec<(i64, i64)>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens: Option<Vec<(i64, i64)>>,
-    #[serde(default)]
-    entities: Vec<Entity>,
-    #[serde(default)]
-    relations: Vec<Relation>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    clusters: Vec<Vec<(i64, i64)>>,
+    entities: Option<Vec<Entity>>,
+    relations: Option<Vec<Relation>>,
+    clusters: Option<Vec<Vec<(i64, i64)>>>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize)]
 struct Entity {
     start: i64,
     end: i64,
     r#type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     subtype: Option<String>,
+    /// The words of the mention, for files that repeat them.
+    text: Option<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize)]
 struct Relation {
     head: i64,
     r#type: String,
+    tail: i64,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+/// A line as it is written.
+#[derive(Serialize)]
+struct WrittenLine<'a> {
+    doc_key: &'a str,
+    text: &'a str,
+    sentences: Vec<(i64, i64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Vec<(i64, i64)>>,
+    entities: Vec<WrittenEntity<'a>>,
+    relations: Vec<WrittenRelation<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clusters: Vec<Vec<(i64, i64)>>,
+}
+
+#[derive(Serialize)]
+struct WrittenEntity<'a> {
+    start: i64,
+    end: i64,
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subtype: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct WrittenRelation<'a> {
+    head: i64,
+    r#type: &'a str,
     tail: i64,
 }
 
@@ -55,18 +91,26 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     let line: Line = serde_json::from_str(content)?;
     let known = ["doc_key", "text", "sentences", "tokens", "entities", "relations", "clusters"];
     note_unknown_fields(content, &known, notes)?;
-    let Some(key) = line.doc_key.clone() else {
-        return Err(LineError::Invalid(None, Problem::MissingField { field: "doc_key" }));
+    let Some(Name(key)) = line.doc_key.clone() else {
+        return Err(LineError::of(None)(Problem::MissingName { field: "doc_key" }));
     };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(&key))
+    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
 fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let text = line.text.ok_or(Problem::MissingField { field: "text" })?;
-    let mut entities = Vec::with_capacity(line.entities.len());
-    for entity in &line.entities {
-        let at = Characters { start: entity.start, end: entity.end };
-        let surface = text_at(&text, at)?;
+    let listed = line.entities.unwrap_or_default();
+    let map = CharacterMap::new(&text);
+    let stated = listed.iter().map(|entity| Stated {
+        pieces: vec![Characters { start: entity.start, end: entity.end }],
+        words: entity.text.as_deref(),
+    });
+    let offsets = Offsets::check(&map, &stated.collect::<Vec<_>>()).map_err(|(_, problem)| problem)?;
+    notes.add_many(Note::Utf16Offsets, u64::from(offsets.utf16));
+    let mut entities = Vec::with_capacity(listed.len());
+    for (entity, at) in listed.iter().zip(offsets.spans) {
+        note_other_fields("entities", &entity.others, notes);
+        let surface = map.surface(at)?;
         let unknown = |names: Vec<String>| Problem::unknown_label("entity label", &entity.r#type, names);
         let label = ontology.entity_in_data(&entity.r#type).ok_or_else(|| unknown(ontology.mention_data_names()))?;
         let subtype = match &entity.subtype {
@@ -79,8 +123,10 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         require_subtype(ontology, label, subtype, || surface)?;
         entities.push(TextEntity { at, label, subtype });
     }
-    let mut relations = Vec::with_capacity(line.relations.len());
-    for relation in &line.relations {
+    let listed = line.relations.unwrap_or_default();
+    let mut relations = Vec::with_capacity(listed.len());
+    for relation in &listed {
+        note_other_fields("relations", &relation.others, notes);
         let argument = |index: i64| {
             let inside = usize::try_from(index).ok().filter(|&index| index < entities.len());
             inside.ok_or_else(|| Problem::NoSuchEntity {
@@ -99,7 +145,7 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         sentences: line.sentences.map(characters),
         entities,
         relations,
-        clusters: line.clusters.into_iter().map(characters).collect(),
+        clusters: line.clusters.unwrap_or_default().into_iter().map(characters).collect(),
     }
     .into_document(ontology, notes)
 }
@@ -110,28 +156,28 @@ pub fn to_line(document: &Document, ontology: &Ontology) -> String {
     note_losses(document, ontology, &mut losses);
     let written = TextDocument::from_document(document);
     let pairs = |list: Vec<Characters>| list.into_iter().map(|at| (at.start, at.end)).collect();
-    let needs_tokens = losses.count(&crate::Note::TokenBoundaries) > 0;
-    let line = Line {
-        doc_key: Some(written.key),
-        text: Some(written.text),
-        sentences: written.sentences.map(pairs),
+    let needs_tokens = losses.count(&Note::TokenBoundaries) > 0;
+    let line = WrittenLine {
+        doc_key: &written.key,
+        text: &written.text,
+        sentences: written.sentences.map(pairs).unwrap_or_default(),
         tokens: written.tokens.filter(|_| needs_tokens).map(pairs),
         entities: written
             .entities
             .iter()
-            .map(|entity| Entity {
+            .map(|entity| WrittenEntity {
                 start: entity.at.start,
                 end: entity.at.end,
-                r#type: ontology.entity_data_name(entity.label).to_owned(),
-                subtype: entity.subtype.map(|subtype| ontology.subtype(entity.label, subtype).name.clone()),
+                r#type: ontology.entity_data_name(entity.label),
+                subtype: entity.subtype.map(|subtype| ontology.subtype(entity.label, subtype).name.as_str()),
             })
             .collect(),
         relations: written
             .relations
             .iter()
-            .map(|relation| Relation {
+            .map(|relation| WrittenRelation {
                 head: relation.head as i64,
-                r#type: ontology.relation_data_name(relation.label).to_owned(),
+                r#type: ontology.relation_data_name(relation.label),
                 tail: relation.tail as i64,
             })
             .collect(),

@@ -2,160 +2,153 @@
 //! exclusive ends.
 //!
 //! A file is one list of tasks: `{"id", "data": {"text", "doc_key"?}, "annotations": [{"result":
-//! [{"id", "type": "labels", "value": {"start", "end", "labels": [name]}}, {"type": "relation",
-//! "from_id", "to_id", "direction", "labels": [name]}]}]}`. Of several annotations of a task the
-//! first that was not cancelled is read. A relation's direction may be `right` (from, to), `left`
-//! (to, from) or `bi` (both; once for a symmetric type).
+//! [{"id", "type": "labels", "value": {"start", "end", "text", "labels": [name]}}, {"type": "relation",
+//! "from_id", "to_id", "direction", "labels": [name]}]}]}`. Before version 1 the list of annotations was
+//! called `completions`. Of several annotations of a task the first that was not cancelled is read. A
+//! relation's direction may be `right` (from, to), `left` (to, from) or `bi` (both; once for a symmetric
+//! type). `value.text` repeats the words of a region: offsets are believed where they stand there, in
+//! UTF-16 units if that is what fits.
 
-use std::{collections::HashMap, fs, path::Path};
+mod task;
 
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use std::{collections::HashMap, path::Path};
+
+use serde_json::{Value, json};
 use tabpo_ontology::Ontology;
 
+use super::json::{Name, json_error, mend_surrogates, values};
 use crate::{
-    CorpusError, Document, Loaded, Note, Notes, Problem,
-    annotate::{mention_label, relation_label},
-    format::lines::json_error,
-    text_document::{Characters, TextDocument, TextEntity, note_losses, relation_between, text_at},
+    CorpusError, Document, Loaded, Note, Notes, Place, Problem,
+    annotate::{FileRelation, Holder, Ids, mention_label, relation_label},
+    characters::{CharacterMap, Characters, Offsets, Stated},
+    text_document::{TextDocument, TextEntity, note_losses},
 };
-
-#[derive(Deserialize)]
-struct Task {
-    #[serde(default)]
-    id: Value,
-    data: Data,
-    #[serde(default)]
-    annotations: Vec<Annotation>,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    text: Option<String>,
-    doc_key: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Annotation {
-    #[serde(default)]
-    was_cancelled: bool,
-    #[serde(default)]
-    result: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    #[serde(default)]
-    id: String,
-    r#type: String,
-    value: Option<Region>,
-    #[serde(default)]
-    from_id: String,
-    #[serde(default)]
-    to_id: String,
-    #[serde(default)]
-    direction: Option<String>,
-    #[serde(default)]
-    labels: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Region {
-    start: Option<i64>,
-    end: Option<i64>,
-    #[serde(default)]
-    labels: Vec<String>,
-}
+use task::{Item, Region, Task};
 
 /// Reads all tasks of a file.
 pub(crate) fn read(path: &Path, ontology: &Ontology) -> Result<Loaded, CorpusError> {
-    let content = fs::read_to_string(path).map_err(|source| CorpusError::read(path, source))?;
-    let tasks: Vec<&RawValue> = serde_json::from_str(&content).map_err(|error| json_error(path, 1, &error))?;
+    let content = tabpo_files::read_text(path).map_err(|source| CorpusError::read(path, source))?;
+    let mut tasks = Vec::new();
+    for (line, raw) in values(path, &content)? {
+        let mut notes = Notes::default();
+        let mut task = Task::read(raw, &mut notes);
+        if task.is_err()
+            && let Some((mended, count)) = mend_surrogates(raw)
+        {
+            notes = Notes::default();
+            task = Task::read(&mended, &mut notes);
+            notes.add_many(Note::LoneSurrogate, count);
+        }
+        tasks.push((line, task.map_err(|error| json_error(path, line, raw, &error))?, notes));
+    }
+    // The project's configuration, which the export lacks, names the field that holds the text.
+    let usual = tasks.iter().find_map(|(_, task, _)| task.field_that_fits());
     let mut loaded = Loaded::default();
     let mut keys: HashMap<String, usize> = HashMap::new();
-    let (mut line, mut counted) = (1, 0);
-    for raw in tasks {
-        // The raw value borrows from `content`, so its address tells where it stands.
-        let at = raw.get().as_ptr() as usize - content.as_ptr() as usize;
-        line += content[counted..at].matches('\n').count();
-        counted = at;
-        let task: Task = serde_json::from_str(raw.get()).map_err(|error| json_error(path, line, &error))?;
+    for (line, task, mut notes) in tasks {
         let invalid = |key, problem| Err(CorpusError::invalid(path, line, key, problem));
-        let Some(key) = task_key(&task) else { return invalid(None, Problem::MissingField { field: "id" }) };
+        let Some(key) = task.key() else { return invalid(None, Problem::MissingName { field: "id" }) };
         if let Some(first_line) = keys.insert(key.clone(), line) {
             return invalid(Some(key), Problem::DuplicateKey { first_line });
         }
-        match document(key.clone(), task, ontology, &mut loaded.notes) {
+        match document(&key, &task, usual.as_deref(), ontology, &mut notes) {
             Ok(document) => loaded.documents.push(document),
             Err(problem) => return invalid(Some(key), problem),
         }
+        loaded.notes.merge_at(notes, || Place { path: path.to_path_buf(), line, key: Some(key) });
     }
     Ok(loaded)
 }
 
-fn task_key(task: &Task) -> Option<String> {
-    task.data.doc_key.clone().or_else(|| match &task.id {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    })
-}
-
-fn document(key: String, task: Task, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
-    let text = task.data.text.ok_or(Problem::MissingField { field: "data.text" })?;
-    let mut items = Vec::new();
-    let mut taken = false;
-    for annotation in task.annotations {
-        if taken || annotation.was_cancelled {
-            notes.add(Note::IgnoredAnnotation("cancelled or further annotations of a task".into()));
-        } else {
-            items = annotation.result;
-            taken = true;
+fn document(
+    key: &str,
+    task: &Task,
+    usual: Option<&str>,
+    ontology: &Ontology,
+    notes: &mut Notes,
+) -> Result<Document, Problem> {
+    let text = task.text(usual, notes)?.to_owned();
+    let map = CharacterMap::new(&text);
+    let mut ids = Ids::default();
+    let mut regions: Vec<&Region> = Vec::new();
+    for region in task.regions() {
+        let is_wordless = region.words().is_none_or(|words| words.trim().is_empty());
+        let is_blank = is_wordless
+            && region.at.is_some_and(|at| {
+                let surface = map.bytes_or_empty("the mention", at).map(|range| &text[range]);
+                surface.is_ok_and(|surface| surface.trim().is_empty())
+            });
+        let fault = match region.at {
+            _ if region.labels.is_empty() => Some("regions without a label"),
+            None => Some("regions without offsets"),
+            Some(_) if is_blank => Some("regions that hold nothing but blanks"),
+            Some(_) => None,
+        };
+        match fault {
+            Some(fault) => {
+                notes.ignore(fault);
+                ids.add(region.id.as_str(), Holder::LeftOut);
+            }
+            None => regions.push(region),
         }
     }
+    let stated = regions.iter().filter_map(|region| Some(Stated { pieces: vec![region.at?], words: region.words() }));
+    let offsets = Offsets::check(&map, &stated.collect::<Vec<_>>()).map_err(|(_, problem)| problem)?;
+    notes.add_many(Note::Utf16Offsets, u64::from(offsets.utf16));
     let mut entities = Vec::new();
-    let mut ids = Vec::new();
-    for item in items.iter().filter(|item| item.r#type == "labels") {
-        let region = item.value.as_ref().ok_or(Problem::MissingField { field: "value" })?;
-        let start = region.start.ok_or(Problem::MissingField { field: "value.start" })?;
-        let end = region.end.ok_or(Problem::MissingField { field: "value.end" })?;
-        let at = Characters { start, end };
+    for (region, at) in regions.iter().zip(offsets.spans) {
+        let surface = map.surface(at)?;
         for name in &region.labels {
-            let surface = text_at(&text, at)?;
             let (label, subtype) = mention_label(ontology, name, || surface)?;
+            ids.add(region.id.as_str(), Holder::Mention(entities.len()));
             entities.push(TextEntity { at, label, subtype });
-            ids.push(item.id.clone());
         }
     }
     let mut relations = Vec::new();
-    for item in items.iter().filter(|item| item.r#type == "relation") {
-        let described = || format!("{} -> {} `{}`", item.from_id, item.to_id, item.labels.join(", "));
-        if item.labels.is_empty() {
-            return Err(Problem::malformed(format!("the relation {} has no label", described())));
-        }
-        for name in &item.labels {
-            let label = relation_label(ontology, name)?;
-            let forward = (item.from_id.as_str(), label, item.to_id.as_str());
-            let backward = (item.to_id.as_str(), label, item.from_id.as_str());
-            let directed: &[_] = match item.direction.as_deref() {
-                None | Some("right") => &[forward],
-                Some("left") => &[backward],
-                Some("bi") if ontology.relation(label).symmetric => &[forward],
-                Some("bi") => &[forward, backward],
-                Some(other) => {
-                    let message = format!("the direction of {} is `{other}`; valid: right, left, bi", described());
-                    return Err(Problem::malformed(message));
-                }
-            };
-            for &triple in directed {
-                relations.push(relation_between(&ids, triple, described)?);
+    for item in task.items().iter().filter(|item| item.kind == "relation") {
+        relation(item, &ids, ontology, &mut relations, notes)?;
+    }
+    for item in task.items().iter().filter(|item| !matches!(item.kind.as_str(), "labels" | "relation")) {
+        notes.ignore(format!("results of type `{}`", item.kind));
+    }
+    TextDocument { key: key.to_owned(), text, entities, relations, ..TextDocument::default() }
+        .into_document(ontology, notes)
+}
+
+/// Adds what an arrow says.
+fn relation(
+    item: &Item,
+    ids: &Ids,
+    ontology: &Ontology,
+    relations: &mut Vec<FileRelation>,
+    notes: &mut Notes,
+) -> Result<(), Problem> {
+    if item.labels.is_empty() {
+        notes.ignore("relations without a label");
+        return Ok(());
+    }
+    let ends = (ids.get(&item.from_id), ids.get(&item.to_id));
+    let (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) = ends else {
+        notes.ignore("relations with an unread region");
+        return Ok(());
+    };
+    for name in &item.labels {
+        let label = relation_label(ontology, name)?;
+        let forward = FileRelation { head, tail, label };
+        let backward = FileRelation { head: tail, tail: head, label };
+        match item.direction.as_deref() {
+            None | Some("right") => relations.push(forward),
+            Some("left") => relations.push(backward),
+            Some("bi") if ontology.relation(label).symmetric => relations.push(forward),
+            Some("bi") => relations.extend([forward, backward]),
+            Some(other) => {
+                let (from, to, names) = (&item.from_id, &item.to_id, item.labels.join(", "));
+                let message = format!("the direction of {from} -> {to} `{names}` is `{other}`; valid: right, left, bi");
+                return Err(Problem::malformed(message));
             }
         }
     }
-    for item in items.iter().filter(|item| !matches!(item.r#type.as_str(), "labels" | "relation")) {
-        notes.add(Note::IgnoredAnnotation(format!("results of type `{}`", item.r#type)));
-    }
-    TextDocument { key, text, entities, relations, ..TextDocument::default() }.into_document(ontology, notes)
+    Ok(())
 }
 
 /// The task that says what `document` says; `number` becomes its id. What the format cannot hold is

@@ -3,32 +3,32 @@
 use std::{
     collections::{BTreeMap, hash_map},
     fs::File,
-    io,
     path::Path,
     vec,
 };
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
-use serde_json::value::RawValue;
-use tabpo_files::{Block, Line, LineBlocks};
+use serde_json::{Value, value::RawValue};
+use tabpo_files::{Block, Line, LineBlocks, without_mark};
 use tabpo_ontology::Ontology;
 
-use crate::{CorpusError, Document, Note, Notes, Problem};
+use super::json::{json_error, mend_surrogates, values};
+use crate::{CorpusError, Document, Loaded, Note, Notes, Place, Problem};
 
 /// What can be wrong with a line.
 pub(crate) enum LineError {
     /// Not JSON, or not of the right shape.
     Json(serde_json::Error),
     /// Impossible content of the document with this name.
-    Invalid(Option<String>, Problem),
+    Invalid(Option<String>, Box<Problem>),
 }
 
 impl LineError {
-    /// A problem of the document `key`.
-    pub(crate) fn of(key: &str) -> impl Fn(Problem) -> LineError + use<> {
-        let key = key.to_owned();
-        move |problem| LineError::Invalid(Some(key.clone()), problem)
+    /// A problem of the document `key`, where that is known.
+    pub(crate) fn of(key: Option<&str>) -> impl Fn(Problem) -> LineError + use<> {
+        let key = key.map(str::to_owned);
+        move |problem| LineError::Invalid(key.clone(), Box::new(problem))
     }
 }
 
@@ -60,10 +60,34 @@ pub struct Documents<'a> {
     part: DocumentLines<'a>,
     /// Read and not yet given out; blank lines are `None`.
     read: vec::IntoIter<Option<Result<LineDocument, CorpusError>>>,
+    known: Known,
+    done: bool,
+}
+
+/// What a file has to know of all its documents.
+#[derive(Default)]
+struct Known {
     /// The line of each document.
     keys: FxHashMap<Box<str>, usize>,
     notes: Notes,
-    done: bool,
+}
+
+impl Known {
+    /// Takes note of the next document; fails if its key is not its own.
+    fn enter(&mut self, path: &Path, Entry { key, line, notes }: Entry) -> Result<(), CorpusError> {
+        let place = || Place { path: path.to_path_buf(), line, key: Some(key.to_string()) };
+        self.notes.merge_at(notes, place);
+        match self.keys.entry(key) {
+            hash_map::Entry::Vacant(entry) => {
+                entry.insert(line);
+                Ok(())
+            }
+            hash_map::Entry::Occupied(entry) => {
+                let (key, problem) = (entry.key().to_string(), Problem::DuplicateKey { first_line: *entry.get() });
+                Err(CorpusError::invalid(path, line, Some(key), problem))
+            }
+        }
+    }
 }
 
 /// Lines of a file that follow each other, to be read as documents. Made to be filled again and again.
@@ -100,27 +124,50 @@ pub struct Entry {
 impl LineReader<'_> {
     /// Reads a line; `None` if it is blank.
     fn read(&self, line: &Line) -> Option<Result<LineDocument, CorpusError>> {
-        let Ok(text) = str::from_utf8(line.bytes) else {
-            let source = io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
-            return Some(Err(CorpusError::read(self.path, source)));
+        let text = match tabpo_files::utf8(line.bytes, line.number, line.offset) {
+            Ok(text) => text,
+            Err(source) => return Some(Err(CorpusError::read(self.path, source))),
         };
         if text.trim_start().is_empty() {
             return None;
         }
         // A byte order mark is not JSON, but editors write it. Without the line's end, an object
         // that stops too early is reported on its own line.
-        let content = text.trim_end_matches(['\n', '\r']);
-        let content = content.strip_prefix('\u{feff}').unwrap_or(content);
-        let mut notes = Notes::default();
-        let document = (self.parse)(content, self.ontology, &mut notes).map_err(|error| match error {
-            LineError::Json(error) => json_error(self.path, line.number, &error),
-            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, line.number, key, problem),
-        });
-        Some(document.map(|document| {
-            let entry = Entry { key: document.key.as_str().into(), line: line.number, notes };
-            LineDocument { document, entry }
-        }))
+        Some(self.read_object(line.number, without_mark(text.trim_end_matches(['\n', '\r']))))
     }
+
+    /// Reads the object that begins in a line of the file.
+    fn read_object(&self, number: usize, content: &str) -> Result<LineDocument, CorpusError> {
+        let mut notes = Notes::default();
+        let mut document = (self.parse)(content, self.ontology, &mut notes);
+        if let Err(LineError::Json(_)) = document
+            && let Some((mended, count)) = mend_surrogates(content)
+        {
+            notes = Notes::default();
+            document = (self.parse)(&mended, self.ontology, &mut notes);
+            notes.add_many(Note::LoneSurrogate, count);
+        }
+        let document = document.map_err(|error| match error {
+            LineError::Json(error) => json_error(self.path, number, content, &error),
+            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, number, key, *problem),
+        })?;
+        let entry = Entry { key: document.key.as_str().into(), line: number, notes };
+        Ok(LineDocument { document, entry })
+    }
+}
+
+/// Reads documents that do not stand one a line: those of a list, or such that go over several lines.
+pub(crate) fn read_objects(path: &Path, ontology: &Ontology, parse: LineParser) -> Result<Loaded, CorpusError> {
+    let text = tabpo_files::read_text(path).map_err(|source| CorpusError::read(path, source))?;
+    let reader = LineReader { path, ontology, parse };
+    let mut known = Known::default();
+    let mut documents = Vec::new();
+    for (line, object) in values(path, &text)? {
+        let LineDocument { document, entry } = reader.read_object(line, object)?;
+        known.enter(path, entry)?;
+        documents.push(document);
+    }
+    Ok(Loaded { documents, notes: known.notes })
 }
 
 impl DocumentLines<'_> {
@@ -147,15 +194,14 @@ impl<'a> Documents<'a> {
             blocks: LineBlocks::new(file),
             part: DocumentLines { block: Block::default(), reader: LineReader { path, ontology, parse } },
             read: Vec::new().into_iter(),
-            keys: FxHashMap::default(),
-            notes: Notes::default(),
+            known: Known::default(),
             done: false,
         })
     }
 
     /// What was changed in the documents read so far.
     pub fn notes(&self) -> &Notes {
-        &self.notes
+        &self.known.notes
     }
 
     /// A part without lines.
@@ -170,18 +216,8 @@ impl<'a> Documents<'a> {
     }
 
     /// Takes note of the next document that was read; fails if its key is not its own.
-    pub fn enter(&mut self, Entry { key, line, notes }: Entry) -> Result<(), CorpusError> {
-        self.notes.merge(notes);
-        match self.keys.entry(key) {
-            hash_map::Entry::Vacant(entry) => {
-                entry.insert(line);
-                Ok(())
-            }
-            hash_map::Entry::Occupied(entry) => {
-                let (key, problem) = (entry.key().to_string(), Problem::DuplicateKey { first_line: *entry.get() });
-                Err(CorpusError::invalid(self.part.reader.path, line, Some(key), problem))
-            }
-        }
+    pub fn enter(&mut self, entry: Entry) -> Result<(), CorpusError> {
+        self.known.enter(self.part.reader.path, entry)
     }
 
     /// The next document, not entered yet.
@@ -218,34 +254,18 @@ impl Iterator for Documents<'_> {
     }
 }
 
-/// An error of the JSON parser in the text that begins with line `first_line` of a file.
-pub(crate) fn json_error(path: &Path, first_line: usize, error: &serde_json::Error) -> CorpusError {
-    CorpusError::Json {
-        path: path.to_path_buf(),
-        line: first_line + error.line().saturating_sub(1),
-        column: error.column(),
-        message: without_position(error),
-    }
-}
-
-/// The message of a parser that read one line of a file, without its own " at line 1 column 5", which
-/// counts within the line.
-pub fn without_position(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let suffix = format!(" at line {} column {}", error.line(), error.column());
-    message.strip_suffix(&suffix).map_or(message.clone(), str::to_owned)
-}
-
 /// Counts the fields of a JSON object that its reader does not know.
 pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Notes) -> Result<(), serde_json::Error> {
-    for field in field_names(object)?.into_iter().filter(|field| !known.contains(&field.as_str())) {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(object)?;
+    for (field, _) in fields.into_iter().filter(|(field, _)| !known.contains(&field.as_str())) {
         notes.add(Note::IgnoredField(field));
     }
     Ok(())
 }
 
-/// The names of the fields of a JSON object.
-pub(crate) fn field_names(object: &str) -> Result<Vec<String>, serde_json::Error> {
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(object)?;
-    Ok(fields.into_keys().collect())
+/// Counts the fields of an item that its reader does not know, under the name of its list.
+pub(crate) fn note_other_fields(list: &str, others: &BTreeMap<String, Value>, notes: &mut Notes) {
+    for field in others.keys() {
+        notes.add(Note::IgnoredField(format!("{list}.{field}")));
+    }
 }

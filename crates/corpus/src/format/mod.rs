@@ -1,25 +1,25 @@
 //! File formats.
 
 pub mod brat;
+mod detect;
 pub mod doccano;
 pub mod dygie;
+mod json;
 pub mod jsonl;
 pub mod label_studio;
 mod lines;
 mod lists;
+mod others;
 
-use std::{
-    fmt, fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    str::FromStr,
-};
+use std::{fmt, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::Ontology;
 
-pub use lines::{DocumentLines, Documents, Entry, LineDocument, without_position};
-use lines::{LineParser, field_names, json_error};
+use detect::Layout;
+pub use json::{Name, json_message, mend_surrogates};
+use lines::LineParser;
+pub use lines::{DocumentLines, Documents, Entry, LineDocument};
 
 use crate::{CorpusError, Document, Notes};
 
@@ -54,43 +54,10 @@ impl Format {
         }
     }
 
-    /// Recognises the format of a file or directory by its content.
+    /// Recognises the format of a file or directory by its content. A format that is known but not read is
+    /// an error that says how to get from it to one that is.
     pub fn detect(path: &Path) -> Result<Format, CorpusError> {
-        if path.is_dir() {
-            return Ok(Format::Brat);
-        }
-        let unknown = |reason: String| CorpusError::UnknownFormat { path: path.to_path_buf(), reason };
-        let file = fs::File::open(path).map_err(|source| CorpusError::read(path, source))?;
-        for (number, line) in (1..).zip(BufReader::new(file).lines()) {
-            let line = line.map_err(|source| CorpusError::read(path, source))?;
-            let line = line.trim_start_matches('\u{feff}').trim();
-            match line.bytes().next() {
-                None => {}
-                Some(b'[') => return Ok(Format::LabelStudio),
-                Some(b'{') => {
-                    return Self::of_object(line)
-                        .map_err(|error| json_error(path, number, &error))?
-                        .ok_or_else(|| unknown("its first object has neither `sentences` nor `text`".into()));
-                }
-                Some(_) => {
-                    return Err(unknown(format!("it begins with `{}`", line.chars().take(20).collect::<String>())));
-                }
-            }
-        }
-        Err(unknown("it is empty".into()))
-    }
-
-    /// The format that has such objects.
-    fn of_object(line: &str) -> Result<Option<Format>, serde_json::Error> {
-        let fields = field_names(line)?;
-        let has = |field: &str| fields.iter().any(|name| name == field);
-        Ok(if !has("text") {
-            has("sentences").then_some(Format::Dygie)
-        } else if has("id") || has("label") || has("labels") {
-            Some(Format::Doccano)
-        } else {
-            Some(Format::Jsonl)
-        })
+        detect::detect(path)
     }
 
     /// The names of all formats.
@@ -109,13 +76,7 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
-            let hint = tabpo_ontology::nearest(name, Self::names()).map_or_else(
-                || format!("valid: {}", Self::names().join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            format!("unknown format `{name}`; {hint}")
-        })
+        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| others::unknown_name(name))
     }
 }
 
@@ -129,34 +90,46 @@ pub struct Loaded {
 }
 
 /// Reads all documents of a file or, for brat, a directory. Without a format it is recognised by
-/// content. An empty file holds no documents in any line format, but must have its format named.
+/// content. An empty file holds no documents in any line format, but must have its format named; a
+/// directory without documents is an error.
 pub fn read(path: &Path, format: Option<Format>, ontology: &Ontology) -> Result<Loaded, CorpusError> {
     let format = format.map_or_else(|| Format::detect(path), Ok)?;
-    match format {
-        Format::Brat => brat::read(path, ontology),
-        Format::LabelStudio => label_studio::read(path, ontology),
-        Format::Dygie | Format::Doccano | Format::Jsonl => {
-            let mut stream = stream(path, format, ontology)?.expect("these formats have one document a line");
+    let Some(parse) = line_parser(format) else {
+        return match format {
+            Format::Brat => brat::read(path, ontology),
+            _ => label_studio::read(path, ontology),
+        };
+    };
+    match stream(path, format, ontology)? {
+        None => lines::read_objects(path, ontology, parse),
+        Some(mut stream) => {
             let documents = stream.by_ref().collect::<Result<Vec<_>, _>>()?;
             Ok(Loaded { documents, notes: stream.notes().clone() })
         }
     }
 }
 
+/// The reader of a document of a format that has one document a line.
+fn line_parser(format: Format) -> Option<LineParser> {
+    match format {
+        Format::Dygie => Some(dygie::parse),
+        Format::Doccano => Some(doccano::parse),
+        Format::Jsonl => Some(jsonl::parse),
+        Format::Brat | Format::LabelStudio => None,
+    }
+}
+
 /// Reads documents one at a time, without holding the file in memory; `None` for formats that do
-/// not have one document a line.
+/// not have one document a line, and for files whose documents stand in a list or over several lines.
 pub fn stream<'a>(
     path: &'a Path,
     format: Format,
     ontology: &'a Ontology,
 ) -> Result<Option<Documents<'a>>, CorpusError> {
-    let parse: LineParser = match format {
-        Format::Dygie => dygie::parse,
-        Format::Doccano => doccano::parse,
-        Format::Jsonl => jsonl::parse,
-        Format::Brat | Format::LabelStudio => return Ok(None),
-    };
-    Documents::open(path, ontology, parse).map(Some)
+    match line_parser(format) {
+        Some(parse) if detect::layout(path)? == Layout::Lines => Documents::open(path, ontology, parse).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Writes documents to a file or, for brat, into a directory. Returns what the format could not

@@ -6,7 +6,8 @@ use std::path::Path;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{CONFIG, PREFIX, WEIGHTS};
+use super::saved::SavedModules;
+use super::{CONFIG, PREFIX, WEIGHTS, base};
 use crate::config::ModelConfig;
 use crate::folder::{FolderError, TensorFile, read_json};
 use crate::lora::{Lora, LoraConfig};
@@ -19,14 +20,27 @@ impl<R: Real> Lora<R> {
     /// Which projections are adapted and with which rank is taken from the tensors, so that every
     /// way of writing `target_modules`, `layers_to_transform` and `rank_pattern` is understood; alphas
     /// come from `lora_alpha` and `alpha_pattern`. A projection that is adapted in some blocks only has
-    /// zeros of rank 1 in the others, which stay zero in training. What would change the arithmetic
-    /// otherwise (`DoRA`, trained biases, `modules_to_save`) is refused.
+    /// zeros of rank 1 in the others, which stay zero in training. Embedding and head that are saved
+    /// beside the adapter are read too, and are the model's after [`Model::take_saved`](crate::Model::take_saved).
+    /// What would change the arithmetic otherwise (`DoRA`, trained biases, other modules) is refused.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
+        base::check(folder)?;
         let config_path = folder.join(CONFIG);
         let settings = read_json(&config_path)?;
         refuse_unsupported(&config_path, &settings)?;
         let mut config = read_settings(&config_path, &settings)?;
-        let file = TensorFile::open(&folder.join(WEIGHTS))?;
+        let weights = folder.join(WEIGHTS);
+        if !weights.exists() && folder.join("adapter_model.bin").exists() {
+            return Err(FolderError::other_content(
+                folder,
+                format!(
+                    "has only adapter_model.bin, not {WEIGHTS}: convert it by loading it with PEFT \
+                     (PeftModel.from_pretrained) and saving it again with save_pretrained"
+                ),
+            ));
+        }
+        let file = TensorFile::open(&weights)?;
+        has_saved_modules(&config_path, &settings, &file)?;
         let ranks = ranks(&file, model)?;
         config.targets = Projection::ALL
             .into_iter()
@@ -53,6 +67,7 @@ impl<R: Real> Lora<R> {
             }
         }
         let mut lora = Self::zeros(model, config);
+        lora.saved = Box::new(SavedModules::read(&file, model.hidden)?);
         let shapes = lora.shapes(model);
         for ((name, shape), values) in shapes.into_iter().zip(lora.parameters_mut()) {
             if !adapted.contains(&name) {
@@ -100,8 +115,7 @@ fn refuse_unsupported(path: &Path, settings: &Map<String, Value>) -> Result<(), 
     for (key, value) in settings {
         let listed = matches!(
             key.as_str(),
-            "modules_to_save"
-                | "layer_replication"
+            "layer_replication"
                 | "fan_in_fan_out"
                 | "lora_bias"
                 | "target_parameters"
@@ -136,36 +150,83 @@ fn read_settings(path: &Path, settings: &Map<String, Value>) -> Result<LoraConfi
     if rank < 1.0 || rank.fract() != 0.0 {
         return Err(FolderError::setting(path, "r", format!("is {rank}; a whole number above 0 is expected")));
     }
-    let mut config = LoraConfig::new(rank as usize, number("lora_alpha")?.unwrap_or(8.0));
+    let alpha = number("lora_alpha")?.unwrap_or(8.0);
+    if alpha.abs() > f64::from(f32::MAX) {
+        return Err(FolderError::setting(path, "lora_alpha", format!("is {alpha}, more than a weight can hold")));
+    }
+    let mut config = LoraConfig::new(rank as usize, alpha);
     config.dropout = number("lora_dropout")?.unwrap_or(0.0);
     config.rslora = settings.get("use_rslora") == Some(&Value::Bool(true));
     Ok(config)
 }
 
-/// The rank of every adapted module, from the shapes of its A matrix.
+/// Refuses `modules_to_save` with other modules than embedding and head, or without their tensors.
+fn has_saved_modules(path: &Path, settings: &Map<String, Value>, file: &TensorFile) -> Result<(), FolderError> {
+    let key = "modules_to_save";
+    let Some(Value::Array(modules)) = settings.get(key) else { return Ok(()) };
+    for module in modules {
+        let module = module.as_str().unwrap_or_default();
+        let name = match module.rsplit('.').next() {
+            Some("embed_tokens") => "model.embed_tokens.weight",
+            Some("lm_head") => "lm_head.weight",
+            _ => {
+                let problem = format!("names `{module}`; only `embed_tokens` and `lm_head` are supported");
+                return Err(FolderError::setting(path, key, problem));
+            }
+        };
+        if !file.tensors.contains_key(&format!("{PREFIX}{name}")) {
+            let problem = format!("names `{module}`, but {} has no tensor `{PREFIX}{name}`", file.path.display());
+            return Err(FolderError::setting(path, key, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The rank of every adapted module. Both of its matrices are there and have the shapes that go with the
+/// model and with each other, so that a rank is never larger than what the file holds.
 fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection, usize), usize>, FolderError> {
     let modules: BTreeMap<String, (Projection, usize)> = Projection::ALL
         .into_iter()
         .flat_map(|projection| (0..model.layers).map(move |layer| (projection.path(layer), (projection, layer))))
         .collect();
     let mut ranks = BTreeMap::new();
-    for (name, place) in &file.tensors {
-        let path = name
-            .strip_prefix(PREFIX)
-            .and_then(|name| name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight")));
-        let Some(&module) = path.and_then(|path| modules.get(path)) else {
+    for name in file.tensors.keys() {
+        let own = name.strip_prefix(PREFIX);
+        if own.is_some_and(SavedModules::<f32>::is_one) {
+            continue;
+        }
+        let path =
+            own.and_then(|name| name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight")));
+        let Some((path, &module)) = path.and_then(|path| Some((path, modules.get(path)?))) else {
             return Err(FolderError::ExtraTensor {
                 path: file.path.clone(),
                 name: name.clone(),
                 architecture: "LoRA adapter of the model's linear projections".into(),
             });
         };
-        // `[rank, inputs]` and `[outputs, rank]`; a module with one matrix alone is missed when both are read.
-        let is_a = name.ends_with(".lora_A.weight");
-        let rank = place.shape.get(usize::from(!is_a)).copied().unwrap_or(0);
-        if is_a || !ranks.contains_key(&module) {
-            ranks.insert(module, rank);
+        if ranks.contains_key(&module) {
+            continue;
         }
+        let shape_of = |part: &str| {
+            let name = format!("{PREFIX}{path}.lora_{part}.weight");
+            match file.tensors.get(&name) {
+                Some(place) => Ok((name, place.shape.clone())),
+                None => Err(FolderError::MissingTensor { path: file.path.clone(), name, nearest: None }),
+            }
+        };
+        let [outputs, inputs] = module.0.shape(model);
+        let (name, shape) = shape_of("A")?;
+        let rank = shape.first().copied().unwrap_or(0).max(1);
+        for ((name, found), expected) in [((name, shape), [rank, inputs]), (shape_of("B")?, [outputs, rank])] {
+            if found != expected {
+                let path = file.path.clone();
+                return Err(FolderError::Shape { path, name, found, expected: expected.to_vec() });
+            }
+        }
+        ranks.insert(module, rank);
+    }
+    if ranks.is_empty() {
+        return Err(FolderError::other_content(&file.path, "holds no LoRA matrices"));
     }
     Ok(ranks)
 }

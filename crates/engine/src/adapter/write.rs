@@ -13,14 +13,18 @@ use crate::real::Real;
 use crate::weights::StoredType;
 
 impl<R: Real> Lora<R> {
-    /// Writes the adapter, in f32, as a folder that PEFT loads. `base` is what
+    /// Writes the adapter, in f32, with embedding and head if they are its own, as a folder that PEFT loads. `base` is what
     /// `base_model_name_or_path` is to say: where the model under the adapter is found.
     pub fn save(&self, folder: &Path, model: &ModelConfig, base: &str) -> Result<(), FolderError> {
         let tensors = self.shapes(model).into_iter().zip(self.parameters()).map(|((name, shape), values)| {
             let tensor = SavedTensor { tensor: TensorRef::Vector(values), shape, stored: StoredType::F32 };
             (format!("{PREFIX}{name}"), tensor)
         });
-        write_safetensors(&folder.join(WEIGHTS), tensors.collect())?;
+        let saved = self.saved.tensors().map(|(name, matrix)| {
+            let shape = vec![matrix.rows(), matrix.columns()];
+            (name, SavedTensor { tensor: TensorRef::Matrix(matrix), shape, stored: StoredType::F32 })
+        });
+        write_safetensors(&folder.join(WEIGHTS), tensors.chain(saved).collect())?;
         write_json(&folder.join(CONFIG), &self.settings(model, base))
     }
 

@@ -11,7 +11,7 @@ use crate::tokenizer::{Encoding, Tokenizer};
 pub struct Exchange {
     /// What the model sees: the conversation and the header of its own turn.
     pub prompt: String,
-    /// What the template writes after the answer; begins with the token that ends the turn.
+    /// What the template writes after the answer, with the token that ends the turn if it writes one.
     pub end: String,
 }
 
@@ -26,21 +26,43 @@ pub struct EncodedExchange {
     pub end: u32,
 }
 
+/// What becomes of the thinking of models that think before they answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thinking {
+    /// Nothing: the template is rendered as it is.
+    AsItIs,
+    /// The template is told not to think.
+    Off,
+    /// The header opens it, and it is closed at once.
+    Closed,
+}
+
+/// How a template is used for conversations of a system text, a question and an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Adaptation {
+    /// The system text stands at the head of the user's message instead of a turn of its own.
+    system_in_user: bool,
+    thinking: Thinking,
+    /// What the template writes between header and answer; belongs to the prompt's side.
+    lead: String,
+}
+
+/// A conversation that shows what a template does. The answer is like none that a template would write.
+const PROBE: [(&str, &str); 2] = [("system", "Name the tools of the text."), ("user", "A drill by the lathe.")];
+const PROBE_ANSWER: &str = r#"{"probe":["drill","lathe"]}"#;
+
 impl ChatTemplate {
     /// Renders `messages` and the assistant's `answer` to them.
     ///
-    /// The rendering of the prompt has to be how the whole conversation begins, the answer has to
-    /// follow it unchanged; a template for which that is not so cannot be trained with and is an
-    /// error. Templates of models that think before they answer are told not to.
+    /// The rendering of the prompt has to be how the whole conversation begins, and the answer has to
+    /// stand in it unchanged. Templates for which that is not so as they are get what they need, found out
+    /// once: a system text without a place of its own (or one that moves when the answer comes) goes to the
+    /// head of the first user's message; models that think before they answer are told not to, and thinking
+    /// that the header opens is closed at once. A template that cannot be trained with all the same is an
+    /// error.
     pub fn exchange(&self, messages: &[Message], answer: &str, date: DateTime) -> Result<Exchange, ChatError> {
-        match self.split(messages, answer, date) {
-            Err(ChatError::AnswerChanged { .. } | ChatError::NotPrefixPreserving { .. })
-                if self.source.contains("enable_thinking") && !self.variables.contains_key("enable_thinking") =>
-            {
-                self.clone().with_variable("enable_thinking", Json::Bool(false)).split(messages, answer, date)
-            }
-            result => result,
-        }
+        let has_system = messages.first().is_some_and(|message| message.has_role("system"));
+        self.split(self.adaptation(has_system, date)?, messages, answer, date)
     }
 
     /// The prompt of [`ChatTemplate::exchange`], for generation after training.
@@ -48,7 +70,8 @@ impl ChatTemplate {
         Ok(self.exchange(messages, "{}", date)?.prompt)
     }
 
-    /// Tokens of an exchange.
+    /// Tokens of an exchange. What messages and answer say is text: no word of it becomes a control token. The
+    /// messages must not be marked yet.
     pub fn encode_exchange(
         &self,
         tokenizer: &Tokenizer,
@@ -56,19 +79,21 @@ impl ChatTemplate {
         answer: &str,
         date: DateTime,
     ) -> Result<EncodedExchange, ChatError> {
-        let exchange = self.exchange(messages, answer, date)?;
+        let messages: Vec<Message> = messages.iter().map(|message| message.marked(tokenizer)).collect();
+        let exchange = self.exchange(&messages, &tokenizer.mark(answer), date)?;
         Ok(EncodedExchange {
-            prompt: tokenizer.encode(&exchange.prompt)?,
+            prompt: tokenizer.encode_marked(&exchange.prompt)?.ids,
             answer: tokenizer.encode_continuation(&exchange.prompt, answer)?,
-            end: self.end_token(tokenizer, &exchange.end)?,
+            end: self.end_token(tokenizer, &exchange.end, &messages, date)?,
         })
     }
 
     /// Everything that stops generation: what the folder names, and the token with which the
     /// template ends an answer.
     pub fn stop_ids(&self, tokenizer: &Tokenizer, date: DateTime) -> Result<Vec<u32>, ChatError> {
-        let exchange = self.exchange(&[Message::new("user", "?")], "{}", date)?;
-        let end = self.end_token(tokenizer, &exchange.end)?;
+        let messages = [Message::new("user", "?")];
+        let exchange = self.exchange(&messages, "{}", date)?;
+        let end = self.end_token(tokenizer, &exchange.end, &messages, date)?;
         let mut ids = tokenizer.stop_ids().to_vec();
         if !ids.contains(&end) {
             ids.push(end);
@@ -76,40 +101,177 @@ impl ChatTemplate {
         Ok(ids)
     }
 
-    fn split(&self, messages: &[Message], answer: &str, date: DateTime) -> Result<Exchange, ChatError> {
-        let prompt = self.render(messages, true, date)?;
-        let mut with_answer = messages.to_vec();
-        with_answer.push(Message::new("assistant", answer));
-        let whole = self.render(&with_answer, false, date)?;
-        let Some(rest) = whole.strip_prefix(prompt.as_str()) else {
-            let common = whole.chars().zip(prompt.chars()).take_while(|(a, b)| a == b).count();
-            let around = |text: &str| text.chars().skip(common.saturating_sub(20)).take(60).collect();
-            return Err(ChatError::NotPrefixPreserving {
-                path: self.path.clone(),
-                with_answer: around(&whole),
-                prompt: around(&prompt),
-            });
-        };
-        // Some templates (Mistral's) have no header of the assistant's turn but write a blank before
-        // the answer; it belongs to the prompt's side.
-        let blanks = rest.len() - rest.trim_start_matches(' ').len();
-        let (blank, rest) = if rest.starts_with(answer) { ("", rest) } else { rest.split_at(blanks) };
-        match rest.strip_prefix(answer) {
-            Some(end) => Ok(Exchange { prompt: prompt + blank, end: end.to_owned() }),
-            None => Err(ChatError::AnswerChanged {
-                path: self.path.clone(),
-                found: rest.chars().take(80).collect(),
-                answer: answer.chars().take(80).collect(),
-            }),
+    /// How the template is used where there is a system text, or none: found out with a conversation of its
+    /// own, so that it never depends on a document.
+    fn adaptation(&self, has_system: bool, date: DateTime) -> Result<&Adaptation, ChatError> {
+        let known = &self.adaptations[usize::from(has_system)];
+        if let Some(adaptation) = known.get() {
+            return Ok(adaptation);
         }
+        let probe = &PROBE[usize::from(!has_system)..];
+        let messages: Vec<Message> = probe.iter().map(|(role, content)| Message::new(role, content)).collect();
+        let mut first = None;
+        for system_in_user in [false, true] {
+            if system_in_user && !has_system {
+                continue;
+            }
+            for thinking in [Thinking::AsItIs, Thinking::Off, Thinking::Closed] {
+                let told = ["enable_thinking", "thinking"];
+                let can_be_told =
+                    told.iter().any(|name| self.source.contains(name) && !self.variables.contains_key(*name));
+                if thinking == Thinking::Off && !can_be_told {
+                    continue;
+                }
+                let mut adaptation = Adaptation { system_in_user, thinking, lead: String::new() };
+                match self.lead(&adaptation, &messages, date) {
+                    Ok(lead) => {
+                        adaptation.lead = lead;
+                        return Ok(known.get_or_init(|| adaptation));
+                    }
+                    Err(error) => first = first.or(Some(error)),
+                }
+            }
+        }
+        Err(first.expect("at least one way was tried"))
     }
 
-    fn end_token(&self, tokenizer: &Tokenizer, end: &str) -> Result<u32, ChatError> {
-        let first = tokenizer.encode(end)?.first().copied();
-        let added = tokenizer.inner().get_added_tokens_decoder();
-        match first {
-            Some(id) if added.contains_key(&id) => Ok(id),
-            _ => Err(ChatError::NoEnd { path: self.path.clone(), found: end.into() }),
+    /// What stands between header and answer; an error if the template cannot be used in this way.
+    fn lead(&self, adaptation: &Adaptation, messages: &[Message], date: DateTime) -> Result<String, ChatError> {
+        let (prompt, rest) = self.halves(adaptation, messages, PROBE_ANSWER, date)?;
+        let Some(at) = rest.find(PROBE_ANSWER) else {
+            return Err(self.answer_changed(&rest, PROBE_ANSWER));
+        };
+        for message in messages {
+            let content = message.0.get("content").and_then(Json::as_str).unwrap_or_default();
+            if !prompt.contains(content) {
+                let role = message.0.get("role").and_then(Json::as_str).unwrap_or_default();
+                return Err(ChatError::Dropped { path: self.path.clone(), role: role.to_owned() });
+            }
         }
+        Ok(rest[..at].to_owned())
     }
+
+    fn split(
+        &self,
+        adaptation: &Adaptation,
+        messages: &[Message],
+        answer: &str,
+        date: DateTime,
+    ) -> Result<Exchange, ChatError> {
+        let (prompt, rest) = self.halves(adaptation, messages, answer, date)?;
+        let end = rest.strip_prefix(adaptation.lead.as_str()).and_then(|rest| rest.strip_prefix(answer));
+        let end = end.ok_or_else(|| self.answer_changed(&rest, answer))?.to_owned();
+        // Where thinking is closed, what the template writes in its place is left out.
+        let lead = if adaptation.thinking == Thinking::Closed { "" } else { &adaptation.lead };
+        Ok(Exchange { prompt: prompt + lead, end })
+    }
+
+    /// The prompt, and what the conversation with the answer has after it.
+    fn halves(
+        &self,
+        adaptation: &Adaptation,
+        messages: &[Message],
+        answer: &str,
+        date: DateTime,
+    ) -> Result<(String, String), ChatError> {
+        let mut messages = messages.to_vec();
+        if adaptation.system_in_user {
+            move_system_text(&mut messages);
+        }
+        let told: &[&str] = if adaptation.thinking == Thinking::Off { &["enable_thinking", "thinking"] } else { &[] };
+        let prompt = self.render_told(&messages, true, date, told)?;
+        messages.push(Message::new("assistant", answer));
+        let whole = self.render_told(&messages, false, date, told)?;
+        if let Some(rest) = whole.strip_prefix(prompt.as_str()) {
+            if adaptation.thinking != Thinking::Closed {
+                return Ok((prompt, rest.to_owned()));
+            }
+        } else if adaptation.thinking == Thinking::Closed {
+            let common = common_start(&whole, &prompt);
+            if let Some(closing) = closing_of_thinking(&prompt[common..]) {
+                return Ok((prompt + &closing, whole[common..].to_owned()));
+            }
+        }
+        let common = whole.chars().zip(prompt.chars()).take_while(|(a, b)| a == b).count();
+        let around = |text: &str| Tokenizer::unmark(text).chars().skip(common.saturating_sub(20)).take(60).collect();
+        Err(ChatError::NotPrefixPreserving {
+            path: self.path.clone(),
+            with_answer: around(&whole),
+            prompt: around(&prompt),
+        })
+    }
+
+    fn answer_changed(&self, found: &str, answer: &str) -> ChatError {
+        let start = |text: &str| Tokenizer::unmark(text).chars().take(80).collect();
+        ChatError::AnswerChanged { path: self.path.clone(), found: start(found), answer: start(answer) }
+    }
+
+    /// The token that ends an answer: the first control token that the template writes after it, be it after
+    /// a blank or a line feed, or only where another turn follows; else the tokenizer's end of sequence.
+    fn end_token(
+        &self,
+        tokenizer: &Tokenizer,
+        end: &str,
+        messages: &[Message],
+        date: DateTime,
+    ) -> Result<u32, ChatError> {
+        let id_of = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
+        let special = tokenizer.special();
+        let (begin, unknown) = (id_of(&special.bos), id_of(&special.unknown));
+        let eos = id_of(&special.eos);
+        let first_control = |text: &str| -> Result<Option<u32>, ChatError> {
+            let mut ids = tokenizer.encode_marked(text)?.ids.into_iter();
+            let found = ids.find(|&id| tokenizer.is_control(id) && Some(id) != unknown);
+            // The beginning of another sequence is no end of this one.
+            Ok(found.filter(|&id| Some(id) != begin || Some(id) == eos))
+        };
+        if let Some(id) = first_control(end)? {
+            return Ok(id);
+        }
+        let mut turns = messages.to_vec();
+        move_system_text(&mut turns);
+        turns.extend([Message::new("assistant", PROBE_ANSWER), Message::new("user", PROBE[1].1)]);
+        // A template that refuses another turn says nothing of what stands between turns.
+        let after = self.render(&turns, false, date).ok().and_then(|text| {
+            let (_, after) = text.split_once(PROBE_ANSWER)?;
+            Some(after.split_once(PROBE[1].1)?.0.to_owned())
+        });
+        if let Some(id) = after.map(|text| first_control(&text)).transpose()?.flatten() {
+            return Ok(id);
+        }
+        eos.or_else(|| tokenizer.stop_ids().first().copied())
+            .ok_or_else(|| ChatError::NoEnd { path: self.path.clone(), found: Tokenizer::unmark(end).into_owned() })
+    }
+}
+
+/// Puts the text of a system message that stands first before that of the message after it.
+fn move_system_text(messages: &mut Vec<Message>) {
+    if messages.len() < 2 || !messages[0].has_role("system") {
+        return;
+    }
+    let system = messages.remove(0);
+    let text = |message: &Message| message.0.get("content").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let content = format!("{}\n\n{}", text(&system), text(&messages[0]));
+    messages[0].0.insert("content".into(), content.into());
+}
+
+/// Bytes that two texts have in common at their start.
+fn common_start(a: &str, b: &str) -> usize {
+    a.char_indices().zip(b.chars()).find(|((_, a), b)| a != b).map_or(a.len().min(b.len()), |((at, _), _)| at)
+}
+
+/// What closes the thinking that a header opens (`<think>`, `<thought>`, `[THINK]`, with blanks after it):
+/// an empty thought, as models that can be told not to think write it.
+fn closing_of_thinking(opened: &str) -> Option<String> {
+    let tag = opened.trim();
+    let closing = if let Some(name) = tag.strip_prefix('<').and_then(|tag| tag.strip_suffix('>')) {
+        format!("</{name}>")
+    } else if let Some(name) = tag.strip_prefix('[').and_then(|tag| tag.strip_suffix(']')) {
+        format!("[/{name}]")
+    } else {
+        return None;
+    };
+    let name = closing.trim_matches(['<', '>', '[', ']', '/']);
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '|'));
+    is_name.then(|| format!("{}{closing}\n\n", if opened.ends_with('\n') { "\n" } else { "\n\n" }))
 }

@@ -1,8 +1,15 @@
 //! Chat templates: how a conversation becomes the text that a model was trained on.
 
+mod builtin;
+mod error;
 mod exchange;
+mod filters;
+mod methods;
+mod printf;
 mod python;
+mod source;
 mod template;
 
+pub use error::ChatError;
 pub use exchange::{EncodedExchange, Exchange};
-pub use template::{ChatError, ChatTemplate, Message};
+pub use template::{ChatTemplate, Message};

@@ -2,16 +2,62 @@
 
 use std::fmt::Write;
 
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::value::{Kwargs, Tuple, ValueKind};
+use minijinja::{Error, ErrorKind, State, Value};
+
+/// Values nested deeper than this are not written: Python gives up at some depth too.
+const DEEPEST: usize = 200;
+
+/// A text that grows while a template runs. What it grows by is paid for with the template's fuel while it
+/// grows, because few steps can make values whose text has no end.
+pub(super) struct Text<'a> {
+    pub(super) out: String,
+    paid: usize,
+    pay: &'a dyn Fn(u64) -> Result<(), Error>,
+}
+
+impl<'a> Text<'a> {
+    /// An empty text; `pay` takes fuel, as [`State::consume_fuel`] does.
+    pub(super) fn new(pay: &'a dyn Fn(u64) -> Result<(), Error>) -> Self {
+        Self { out: String::new(), paid: 0, pay }
+    }
+
+    /// Pays for `bytes` more before they are written.
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<(), Error> {
+        let wanted = self.out.len().saturating_add(bytes);
+        if wanted > self.paid {
+            (self.pay)((wanted - self.paid) as u64 / 64 + 4)?;
+            self.paid = wanted.saturating_add(256);
+        }
+        Ok(())
+    }
+
+    /// Pays for looking at one value.
+    fn visit(&self) -> Result<(), Error> {
+        (self.pay)(1)
+    }
+
+    pub(super) fn push(&mut self, text: &str) -> Result<(), Error> {
+        self.reserve(text.len())?;
+        self.out.push_str(text);
+        Ok(())
+    }
+}
+
+fn too_deep() -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("a value is nested more than {DEEPEST} deep"))
+}
 
 /// The `tojson` filter of transformers: `json.dumps` with its separators and options, without
 /// Jinja's HTML escapes.
-pub(super) fn to_json(value: &Value, options: &Kwargs) -> Result<Value, Error> {
+pub(super) fn to_json(state: &State, value: &Value, options: &Kwargs) -> Result<Value, Error> {
     let indent = match options.get::<Option<Value>>("indent")? {
         Some(value) if value.is_none() || value.is_undefined() => None,
         Some(value) => Some(match (value.as_usize(), value.as_str()) {
-            (Some(width), _) => " ".repeat(width),
+            (Some(width), _) => {
+                state.consume_fuel(width as u64 / 64)?;
+                " ".repeat(width)
+            }
             (None, Some(text)) => text.to_owned(),
             (None, None) => return Err(Error::new(ErrorKind::InvalidOperation, "indent is no number and no string")),
         }),
@@ -34,9 +80,10 @@ pub(super) fn to_json(value: &Value, options: &Kwargs) -> Result<Value, Error> {
         sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
     };
     options.assert_all_used()?;
-    let mut out = String::new();
-    writer.write(&mut out, value, 0)?;
-    Ok(Value::from(out))
+    let pay = |fuel| state.consume_fuel(fuel);
+    let mut text = Text::new(&pay);
+    writer.write(&mut text, value, 0)?;
+    Ok(Value::from(text.out))
 }
 
 struct JsonWriter {
@@ -48,70 +95,72 @@ struct JsonWriter {
 }
 
 impl JsonWriter {
-    fn write(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    fn write(&self, out: &mut Text, value: &Value, depth: usize) -> Result<(), Error> {
+        out.visit()?;
+        if depth > DEEPEST {
+            return Err(too_deep());
+        }
         match value.kind() {
-            ValueKind::None => out.push_str("null"),
-            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => out.push_str(&number(value)),
+            ValueKind::None => out.push("null"),
+            ValueKind::Bool => out.push(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => out.push(&number(value)),
             ValueKind::String => self.string(out, value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.list(out, ['[', ']'], &items, depth, |out, item| self.write(out, item, depth + 1))?;
+                self.list(out, ["[", "]"], &items, depth, |out, item| self.write(out, item, depth + 1))
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
                 if self.sort_keys {
                     keys.sort();
                 }
-                self.list(out, ['{', '}'], &keys, depth, |out, key| {
+                self.list(out, ["{", "}"], &keys, depth, |out, key| {
                     match key.as_str() {
-                        Some(text) => self.string(out, text),
-                        None => self.string(out, &key.to_string()),
+                        Some(text) => self.string(out, text)?,
+                        None => self.string(out, &key.to_string())?,
                     }
-                    out.push_str(&self.key_separator);
+                    out.push(&self.key_separator)?;
                     self.write(out, &value.get_item(key)?, depth + 1)
-                })?;
+                })
             }
-            kind => {
-                return Err(Error::new(ErrorKind::InvalidOperation, format!("a value of kind {kind} is no JSON")));
-            }
+            kind => Err(Error::new(ErrorKind::InvalidOperation, format!("a value of kind {kind} is no JSON"))),
         }
-        Ok(())
     }
 
     fn list(
         &self,
-        out: &mut String,
-        [open, close]: [char; 2],
+        out: &mut Text,
+        [open, close]: [&str; 2],
         items: &[Value],
         depth: usize,
-        mut write: impl FnMut(&mut String, &Value) -> Result<(), Error>,
+        mut write: impl FnMut(&mut Text, &Value) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        out.push(open);
+        out.push(open)?;
         for (i, item) in items.iter().enumerate() {
             if i > 0 {
-                out.push_str(&self.item_separator);
+                out.push(&self.item_separator)?;
             }
-            self.line(out, depth + 1);
+            self.line(out, depth + 1)?;
             write(out, item)?;
         }
         if !items.is_empty() {
-            self.line(out, depth);
+            self.line(out, depth)?;
         }
-        out.push(close);
-        Ok(())
+        out.push(close)
     }
 
-    fn line(&self, out: &mut String, depth: usize) {
-        if let Some(indent) = &self.indent {
-            out.push('\n');
-            out.push_str(&indent.repeat(depth));
-        }
+    fn line(&self, out: &mut Text, depth: usize) -> Result<(), Error> {
+        let Some(indent) = &self.indent else { return Ok(()) };
+        out.reserve(1 + indent.len().saturating_mul(depth))?;
+        out.push("\n")?;
+        (0..depth).try_for_each(|_| out.push(indent))
     }
 
-    fn string(&self, out: &mut String, text: &str) {
+    fn string(&self, text: &mut Text, content: &str) -> Result<(), Error> {
+        text.reserve(content.len() + 2)?;
+        let out = &mut text.out;
         out.push('"');
-        for c in text.chars() {
+        for c in content.chars() {
             match c {
                 '"' => out.push_str("\\\""),
                 '\\' => out.push_str("\\\\"),
@@ -129,6 +178,7 @@ impl JsonWriter {
             }
         }
         out.push('"');
+        text.reserve(0)
     }
 }
 
@@ -152,38 +202,67 @@ fn number(value: &Value) -> String {
 }
 
 /// What `{{ value }}` prints: `str(value)` in Python.
-pub(super) fn display(value: &Value) -> Result<String, Error> {
+pub(super) fn display(state: &State, value: &Value) -> Result<String, Error> {
     Ok(match value.kind() {
         ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
         ValueKind::Undefined => String::new(),
-        _ => representation(value)?,
+        _ => representation(state, value)?,
     })
 }
 
 /// `repr(value)` in Python.
-fn representation(value: &Value) -> Result<String, Error> {
-    let list = |open: &str, close: &str, items: Vec<String>| format!("{open}{}{close}", items.join(", "));
-    Ok(match value.kind() {
-        ValueKind::None => "None".to_owned(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
-        ValueKind::Number => number(value),
-        ValueKind::String => quoted(value.as_str().unwrap_or_default()),
+pub(super) fn representation(state: &State, value: &Value) -> Result<String, Error> {
+    let pay = |fuel| state.consume_fuel(fuel);
+    let mut text = Text::new(&pay);
+    represent(&mut text, value, 0)?;
+    Ok(text.out)
+}
+
+fn represent(out: &mut Text, value: &Value, depth: usize) -> Result<(), Error> {
+    out.visit()?;
+    if depth > DEEPEST {
+        return Err(too_deep());
+    }
+    match value.kind() {
+        ValueKind::None => out.push("None"),
+        ValueKind::Bool => out.push(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => out.push(&number(value)),
+        ValueKind::String => out.push(&quoted(value.as_str().unwrap_or_default())),
         ValueKind::Seq => {
-            list("[", "]", value.try_iter()?.map(|item| representation(&item)).collect::<Result<_, _>>()?)
+            let is_tuple = value.downcast_object_ref::<Tuple>().is_some();
+            let close = match (is_tuple, value.len()) {
+                (true, Some(1)) => ",)",
+                (true, _) => ")",
+                (false, _) => "]",
+            };
+            out.push(if is_tuple { "(" } else { "[" })?;
+            for (index, item) in value.try_iter()?.enumerate() {
+                if index > 0 {
+                    out.push(", ")?;
+                }
+                represent(out, &item, depth + 1)?;
+            }
+            out.push(close)
         }
         ValueKind::Map => {
-            let items = value.try_iter()?.map(|key| {
-                Ok::<_, Error>(format!("{}: {}", representation(&key)?, representation(&value.get_item(&key)?)?))
-            });
-            list("{", "}", items.collect::<Result<_, _>>()?)
+            out.push("{")?;
+            for (index, key) in value.try_iter()?.enumerate() {
+                if index > 0 {
+                    out.push(", ")?;
+                }
+                represent(out, &key, depth + 1)?;
+                out.push(": ")?;
+                represent(out, &value.get_item(&key)?, depth + 1)?;
+            }
+            out.push("}")
         }
-        _ => value.to_string(),
-    })
+        _ => out.push(&value.to_string()),
+    }
 }
 
 /// Whether Python's `repr` leaves a character as it is: no control or format character, no blank but
 /// the space.
-fn is_printable(c: char) -> bool {
+pub(super) fn is_printable(c: char) -> bool {
     let format = matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     c == ' ' || !(c.is_control() || c.is_whitespace() || format)

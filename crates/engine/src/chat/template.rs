@@ -2,90 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
-use thiserror::Error;
 
-use super::python;
+use super::exchange::Adaptation;
+use super::{ChatError, filters, methods, python, source};
 use crate::folder::{FolderError, read_json_if_present};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// What can be wrong with a chat template or with a conversation.
-#[derive(Debug, Error)]
-pub enum ChatError {
-    /// A file of the folder is wrong.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The folder has no chat template.
-    #[error("{}: no chat template: neither chat_template.jinja nor `chat_template` in tokenizer_config.json", path.display())]
-    None {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// There are several templates and none of the asked-for name.
-    #[error("{}: no chat template named `{name}`; there are {}", path.display(), names.join(", "))]
-    NoSuchName {
-        /// The folder.
-        path: PathBuf,
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        names: Vec<String>,
-    },
-    /// The template does not compile, or refuses the conversation.
-    #[error("{}: {}", path.display(), explain(source))]
-    Template {
-        /// The folder or file of the template.
-        path: PathBuf,
-        /// What the template engine says.
-        source: Error,
-    },
-    /// The prompt is not how the whole conversation begins, so that training and generation would
-    /// see different texts.
-    #[error(
-        "{}: the chat template is not prefix-preserving: with the answer the conversation reads `…{with_answer}`, \
-         without it the prompt reads `…{prompt}`; a model trained on the one would be asked the other (templates \
-         that move the system message need its text in the user's message instead)",
-        path.display()
-    )]
-    NotPrefixPreserving {
-        /// The folder or file of the template.
-        path: PathBuf,
-        /// The rendering with the answer, from a little before the difference.
-        with_answer: String,
-        /// The prompt, from a little before the difference.
-        prompt: String,
-    },
-    /// The template changes the answer or writes something between prompt and answer.
-    #[error("{}: the chat template writes `{found}` where the answer `{answer}` should stand", path.display())]
-    AnswerChanged {
-        /// The folder or file of the template.
-        path: PathBuf,
-        /// What stands after the prompt.
-        found: String,
-        /// The answer.
-        answer: String,
-    },
-    /// Nothing ends the answer's turn.
-    #[error("{}: the chat template ends an answer with `{found}`, which is not a special token of the tokenizer", path.display())]
-    NoEnd {
-        /// The folder or file of the template.
-        path: PathBuf,
-        /// What follows the answer.
-        found: String,
-    },
-}
-
-/// The message of a template's own `raise_exception`, or what is wrong with the template and where.
-fn explain(error: &Error) -> String {
-    let place = error.line().map_or_else(String::new, |line| format!(" (line {line} of the chat template)"));
-    format!("{}{place}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
-}
+/// The steps that a template may take for one conversation; making a text of [`BYTES_PER_STEP`] bytes counts as one,
+/// too. Real templates take some hundreds to some thousands.
+pub(super) const FUEL: u64 = 2_000_000;
+/// The text that costs as much as a step.
+pub(super) const BYTES_PER_STEP: u64 = 64;
+/// The stack of a thread that renders what may nest values deeply.
+const STACK: usize = 256 << 20;
+/// Templates of this many bytes may nest values deeply without a loop.
+const LONG: usize = 1 << 14;
+/// The largest template that is read; real ones have up to some tens of thousands of bytes.
+pub(super) const MOST_BYTES: usize = 1 << 20;
 
 /// One message of a conversation: a role, a content, and whatever else a template looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +36,22 @@ impl Message {
     /// A message with a role (`system`, `user` or `assistant`) and a text.
     pub fn new(role: &str, content: &str) -> Self {
         Self(Map::from_iter([("role".to_owned(), Json::from(role)), ("content".to_owned(), Json::from(content))]))
+    }
+
+    /// Whether it is a message of this role.
+    pub(super) fn has_role(&self, role: &str) -> bool {
+        self.0.get("role").and_then(Json::as_str) == Some(role)
+    }
+
+    /// The message with marks in its texts, so that no word of them becomes a control token; see
+    /// [`Tokenizer::mark`].
+    #[must_use]
+    pub fn marked(&self, tokenizer: &Tokenizer) -> Self {
+        let marked = self.0.iter().map(|(key, value)| {
+            let value = if key == "role" { value.clone() } else { marked_value(value, tokenizer) };
+            (key.clone(), value)
+        });
+        Self(marked.collect())
     }
 
     /// What a template sees of the message: transformers leaves out keys whose value is null, and shows
@@ -117,6 +73,17 @@ impl Message {
     }
 }
 
+fn marked_value(value: &Json, tokenizer: &Tokenizer) -> Json {
+    match value {
+        Json::String(text) => Json::String(tokenizer.mark(text).into_owned()),
+        Json::Array(items) => items.iter().map(|item| marked_value(item, tokenizer)).collect(),
+        Json::Object(map) => {
+            map.iter().map(|(key, value)| (key.clone(), marked_value(value, tokenizer))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
 /// The names under which messages carry reasoning, the one that templates read first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
@@ -128,6 +95,8 @@ pub struct ChatTemplate {
     pub(super) variables: BTreeMap<String, Json>,
     pub(super) path: PathBuf,
     pub(super) source: String,
+    /// How it is used without and with a system text, once that is found out.
+    pub(super) adaptations: [OnceLock<Adaptation>; 2],
 }
 
 const TEMPLATE: &str = "chat_template";
@@ -186,31 +155,32 @@ impl ChatTemplate {
         );
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_formatter(|out, _, value| out.write_str(&python::display(value)?).map_err(Error::from));
-        environment.add_filter("tojson", |value: Value, options: Kwargs| python::to_json(&value, &options));
-        // Whatever has a length and can be indexed, as in Jinja: texts and objects too.
-        environment.add_test("sequence", |value: &Value| {
-            matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+        environment.set_unknown_method_callback(methods::call);
+        environment.set_formatter(|out, state, value| {
+            let text = python::display(state, value)?;
+            out.write_str(&text).map_err(Error::from)
         });
-        // Python iterates over nothing but what holds something: a null does not.
-        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
-        environment.add_filter("string", |value: Value| python::display(&value));
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment.set_fuel(Some(FUEL));
+        // Errors would hold the template's variables, however large they are.
+        environment.set_debug(false);
+        filters::add(&mut environment);
+        if source.len() > MOST_BYTES {
+            return Err(ChatError::TooLarge { path: path.into(), bytes: source.len() });
+        }
         environment
-            .add_template_owned(TEMPLATE, generation_blocks_as_scopes(&source))
+            .add_template_owned(TEMPLATE, source::for_engine(&source))
             .map_err(|source| ChatError::Template { path: path.into(), source })?;
         let special = special.named().into_iter();
         let special = special.filter_map(|(key, token)| Some((key.to_owned(), Json::from(token.clone()?)))).collect();
-        Ok(Self { environment, special, variables: BTreeMap::new(), path: path.into(), source })
+        let (variables, adaptations) = (BTreeMap::new(), Default::default());
+        Ok(Self { environment, special, variables, path: path.into(), source, adaptations })
     }
 
     /// Sets a variable that the template may look at (`tools`, `enable_thinking`, `date_string`).
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: Json) -> Self {
         self.variables.insert(name.into(), value);
+        self.adaptations = Default::default();
         self
     }
 
@@ -227,6 +197,38 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         date: DateTime,
     ) -> Result<String, ChatError> {
+        self.render_told(messages, add_generation_prompt, date, &[])
+    }
+
+    /// As [`ChatTemplate::render`], with variables that are false unless something else is known of them.
+    pub(super) fn render_told(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        date: DateTime,
+        off: &[&str],
+    ) -> Result<String, ChatError> {
+        let render = || self.render_here(messages, add_generation_prompt, date, off);
+        // Values that a template nests some hundred thousand deep, which takes a namespace or a long template, are
+        // dropped by as many calls inside each other.
+        if !self.source.contains("namespace") && self.source.len() < LONG {
+            return render();
+        }
+        let on_thread = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, render);
+            thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        // Without another thread, this one will do for all templates but hostile ones.
+        on_thread.unwrap_or_else(|_| render())
+    }
+
+    fn render_here(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        date: DateTime,
+        off: &[&str],
+    ) -> Result<String, ChatError> {
         let messages: Value = messages.iter().map(Message::as_seen).collect();
         let clock = Value::from_function(move |format: String| {
             jiff::fmt::strtime::format(&format, date)
@@ -239,6 +241,7 @@ impl ChatTemplate {
             ("documents", Value::from(())),
             ("strftime_now", clock),
         ];
+        context.extend(off.iter().map(|name| (*name, Value::from(false))));
         context.extend(self.special.iter().map(|(name, value)| (name.as_str(), value_of(value))));
         context.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value_of(value))));
         self.environment
@@ -305,31 +308,6 @@ fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
         }
     }
     Ok(if files.is_empty() { templates } else { files })
-}
-
-/// transformers' `{% generation %}` blocks mark what the assistant wrote. Here the end of the prompt
-/// says that, so that they only have to be scopes, which `{% with %}` blocks are.
-fn generation_blocks_as_scopes(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start);
-        out.push_str(before);
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
-        };
-        let (tag, after) = tag.split_at(end + 2);
-        let name = tag[2..end].trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+'));
-        out.push_str(&match name {
-            "generation" => tag.replace("generation", "with"),
-            "endgeneration" => tag.replace("endgeneration", "endwith"),
-            _ => tag.to_owned(),
-        });
-        rest = after;
-    }
-    out.push_str(rest);
-    out
 }
 
 fn value_of_map(map: &Map<String, Json>) -> Value {

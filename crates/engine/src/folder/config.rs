@@ -4,9 +4,15 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{FolderError, nearest, rope};
-use crate::config::{Architecture, ModelConfig};
+use super::{FolderError, rope};
+use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::weights::StoredType;
+
+/// The largest sizes that are read from a configuration, each some ten times what the largest model has.
+const MOST_LAYERS: usize = 4096;
+const MOST_HEADS: usize = 1 << 14;
+const WIDEST: usize = 1 << 20;
+const LARGEST_VOCABULARY: usize = 1 << 24;
 
 const ARCHITECTURES: [(&str, &str, Architecture); 4] = [
     ("LlamaForCausalLM", "llama", Architecture::Llama),
@@ -65,6 +71,29 @@ impl<'a> Keys<'a> {
         })
     }
 
+    /// A whole number of at least 1 and at most `most`: what is made of this size stays far below what the
+    /// product of several sizes can count.
+    fn size(&self, key: &str, most: usize) -> Result<Option<usize>, FolderError> {
+        match self.count(key)? {
+            Some(number) if number > most => {
+                Err(self.error(key, format!("is {number}; at most {most} is supported: the file is damaged")))
+            }
+            size => Ok(size),
+        }
+    }
+
+    /// A number above 0 (or at least 0 with `or_zero`) that single precision can hold.
+    pub(super) fn positive(&self, key: &str, or_zero: bool) -> Result<Option<f64>, FolderError> {
+        let number = self.number(key)?;
+        match number {
+            Some(value) if value < 0.0 || (value == 0.0 && !or_zero) || value > f64::from(f32::MAX) => {
+                let expected = if or_zero { "a number of at least 0" } else { "a number above 0" };
+                Err(self.error(key, format!("is {value}; {expected} is expected")))
+            }
+            _ => Ok(number),
+        }
+    }
+
     pub(super) fn number(&self, key: &str) -> Result<Option<f64>, FolderError> {
         self.typed(key, "a number", Value::as_f64)
     }
@@ -91,9 +120,9 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
     let architecture = architecture(&keys)?;
     refuse_unsupported(&keys)?;
 
-    let heads = keys.needed("num_attention_heads", keys.count("num_attention_heads")?)?;
-    let hidden = keys.needed("hidden_size", keys.count("hidden_size")?)?;
-    let kv_heads = match (keys.count("num_key_value_heads")?, architecture) {
+    let heads = keys.needed("num_attention_heads", keys.size("num_attention_heads", MOST_HEADS)?)?;
+    let hidden = keys.needed("hidden_size", keys.size("hidden_size", WIDEST)?)?;
+    let kv_heads = match (keys.size("num_key_value_heads", MOST_HEADS)?, architecture) {
         (Some(count), _) => count,
         // A null means one for every query head, in all families; a missing key has a default.
         (None, _) if object.contains_key("num_key_value_heads") => heads,
@@ -104,7 +133,7 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
     if heads % kv_heads != 0 {
         return Err(keys.error("num_key_value_heads", format!("is {kv_heads}, which does not divide {heads} heads")));
     }
-    let head_dim = match (keys.count("head_dim")?, architecture) {
+    let head_dim = match (keys.size("head_dim", WIDEST)?, architecture) {
         (Some(width), _) => width,
         (None, Architecture::Qwen3) => 128,
         (None, _) if hidden % heads == 0 => hidden / heads,
@@ -117,7 +146,7 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
     if head_dim % 2 != 0 {
         return Err(keys.error("head_dim", format!("is {head_dim}; rotary embeddings need an even width")));
     }
-    let layers = keys.needed("num_hidden_layers", keys.count("num_hidden_layers")?)?;
+    let layers = keys.needed("num_hidden_layers", keys.size("num_hidden_layers", MOST_LAYERS)?)?;
     let max_positions = keys.count("max_position_embeddings")?.unwrap_or(match architecture {
         Architecture::Llama => 2048,
         Architecture::Mistral => 131_072,
@@ -126,16 +155,16 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
     let attention_bias =
         matches!(architecture, Architecture::Llama | Architecture::Qwen3) && keys.flag("attention_bias", false)?;
     let (rope_theta, rope_scaling) = rope::read(&keys, max_positions)?;
-    Ok(ModelConfig {
+    let config = ModelConfig {
         architecture,
-        vocabulary: keys.needed("vocab_size", keys.count("vocab_size")?)?,
+        vocabulary: keys.needed("vocab_size", keys.size("vocab_size", LARGEST_VOCABULARY)?)?,
         hidden,
-        intermediate: keys.needed("intermediate_size", keys.count("intermediate_size")?)?,
+        intermediate: keys.needed("intermediate_size", keys.size("intermediate_size", WIDEST * 16)?)?,
         layers,
         heads,
         kv_heads,
         head_dim,
-        rms_epsilon: keys.number("rms_norm_eps")?.unwrap_or(1e-6),
+        rms_epsilon: keys.positive("rms_norm_eps", true)?.unwrap_or(1e-6),
         rope_theta,
         rope_scaling,
         max_positions,
@@ -145,7 +174,13 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
         mlp_bias: architecture == Architecture::Llama && keys.flag("mlp_bias", false)?,
         query_key_norm: architecture == Architecture::Qwen3,
         tied_head: keys.flag("tie_word_embeddings", false)?,
-    })
+    };
+    let (frequencies, factor) = config.rope_frequencies(max_positions);
+    if !(factor.is_finite() && frequencies.iter().all(|frequency| frequency.is_finite())) {
+        let key = if config.rope_scaling == RopeScaling::None { "rope_theta" } else { "rope_scaling" };
+        return Err(keys.error(key, "gives rotary frequencies that are not finite numbers"));
+    }
+    Ok(config)
 }
 
 fn architecture(keys: &Keys<'_>) -> Result<Architecture, FolderError> {
@@ -159,7 +194,10 @@ fn architecture(keys: &Keys<'_>) -> Result<Architecture, FolderError> {
         .find(|(class, model_type, _)| *class == name || (key == "model_type" && *model_type == name));
     found.map(|(_, _, architecture)| *architecture).ok_or_else(|| {
         let supported = ARCHITECTURES.map(|(class, _, _)| class);
-        let hint = nearest(name, supported).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        // Another architecture is no misspelt one, however alike the names are.
+        let slip = |near: &&str| strsim::damerau_levenshtein(near, name) <= 2;
+        let hint =
+            supported.iter().find(|near| slip(near)).map_or_else(String::new, |near| format!("; did you mean {near}?"));
         keys.error(key, format!("names `{name}`; supported are {}{hint}", supported.join(", ")))
     })
 }

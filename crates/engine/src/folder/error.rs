@@ -50,6 +50,27 @@ pub enum FolderError {
         /// Why.
         source: safetensors::SafeTensorError,
     },
+    /// A file is something else than its name says.
+    #[error("{}: {problem}", path.display())]
+    OtherContent {
+        /// The file.
+        path: PathBuf,
+        /// What it is and what to do.
+        problem: String,
+    },
+    /// A weight is infinite or not a number.
+    #[error(
+        "{}: element {element} of tensor `{name}` is not a finite number: the file is damaged, or its training diverged",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The position of the first such element.
+        element: usize,
+    },
     /// A tensor that the model needs is not there.
     #[error("{}: no tensor `{name}`{}", path.display(), hint(nearest.as_deref()))]
     MissingTensor {
@@ -103,6 +124,11 @@ pub enum FolderError {
 }
 
 impl FolderError {
+    /// A [`FolderError::OtherContent`].
+    pub(crate) fn other_content(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::OtherContent { path: path.into(), problem: problem.into() }
+    }
+
     /// A [`FolderError::Setting`].
     pub(crate) fn setting(path: impl Into<PathBuf>, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { path: path.into(), key: key.into(), problem: problem.into() }

@@ -1,19 +1,15 @@
 //! Weights from safetensors files by memory map.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::{FolderError, config, config_from_json, nearest, read_json};
+use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, read_json, remedy};
 use crate::config::ModelConfig;
 use crate::model::Model;
 use crate::real::Real;
-use crate::weights::{Matrix, SharedBytes, StoredType};
+use crate::weights::Matrix;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -25,6 +21,7 @@ impl<R: Real> Model<R> {
     /// Matrices in bf16 and f16 stay in the memory map and are widened where they are used, so that
     /// a model takes about the size of its file; f32 matrices, norms and biases are copied.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        check_model_folder(folder)?;
         let config_path = folder.join("config.json");
         let config = config_from_json(&config_path, &read_json(&config_path)?)?;
         let wanted = Self::shapes(&config).into_iter().map(|(name, _)| name).collect();
@@ -40,113 +37,9 @@ impl<R: Real> Model<R> {
 impl ModelConfig {
     /// Reads the `config.json` of a folder.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        check_model_folder(folder)?;
         let path = folder.join("config.json");
         config_from_json(&path, &read_json(&path)?)
-    }
-}
-
-/// Where one tensor lies in its file.
-#[derive(Clone, Debug)]
-pub(crate) struct TensorPlace {
-    pub(crate) shape: Vec<usize>,
-    dtype: Dtype,
-    offset: usize,
-    length: usize,
-}
-
-/// A memory-mapped safetensors file.
-pub(crate) struct TensorFile {
-    pub(crate) path: PathBuf,
-    map: Arc<Mmap>,
-    pub(crate) tensors: BTreeMap<String, TensorPlace>,
-}
-
-impl TensorFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
-        let read = |source| FolderError::Read { path: path.into(), source };
-        let file = File::open(path).map_err(read)?;
-        // SAFETY: the map is only read. Another process that changes or truncates the file while it
-        // is mapped would break this; weights are replaced by renaming, which leaves a map intact.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|source| FolderError::Safetensors { path: path.into(), source })?;
-        // Eight bytes of header length come before the header.
-        let data = header + 8;
-        let tensors = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| {
-                let (start, end) = info.data_offsets;
-                let place = TensorPlace {
-                    shape: info.shape.clone(),
-                    dtype: info.dtype,
-                    offset: data + start,
-                    length: end - start,
-                };
-                (name, place)
-            })
-            .collect();
-        Ok(Self { path: path.into(), map: Arc::new(map), tensors })
-    }
-
-    /// A tensor as a matrix; a vector is a matrix of one row.
-    pub(crate) fn matrix<R: Real>(
-        &self,
-        name: &str,
-        place: &TensorPlace,
-        [rows, columns]: [usize; 2],
-    ) -> Result<Matrix<R>, FolderError> {
-        let fits = match place.shape[..] {
-            [length] => rows == 1 && length == columns,
-            [height, width] => (height, width) == (rows, columns),
-            _ => false,
-        };
-        if !fits {
-            let expected = if rows == 1 && place.shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
-            return Err(FolderError::Shape {
-                path: self.path.clone(),
-                name: name.into(),
-                found: place.shape.clone(),
-                expected,
-            });
-        }
-        let stored = match place.dtype {
-            Dtype::F32 => StoredType::F32,
-            Dtype::F16 => StoredType::F16,
-            Dtype::BF16 => StoredType::Bf16,
-            other => {
-                return Err(FolderError::Dtype {
-                    path: self.path.clone(),
-                    name: name.into(),
-                    found: format!("{other:?}"),
-                });
-            }
-        };
-        let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
-        let mut matrix = Matrix::stored(rows, columns, stored, bytes, place.offset);
-        if stored == StoredType::F32 {
-            matrix.make_owned();
-            self.release(place);
-        }
-        Ok(matrix)
-    }
-
-    /// Lets the system take the pages of a tensor that was copied, so that file and copy do not stay in
-    /// memory side by side. Where it can't, nothing is lost but memory.
-    fn release(&self, place: &TensorPlace) {
-        #[cfg(unix)]
-        {
-            // SAFETY: the map is of a file and only read; pages that are read again come from the file again.
-            let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, place.offset, place.length)
-            };
-        }
-        #[cfg(not(unix))]
-        let _ = place;
-    }
-
-    fn bytes(&self, place: &TensorPlace) -> &[u8] {
-        &self.map[place.offset..place.offset + place.length]
     }
 }
 
@@ -156,8 +49,8 @@ struct Tensors {
     /// What the model will ask for.
     wanted: BTreeSet<String>,
     files: Vec<TensorFile>,
-    /// For every tensor the file it is in.
-    place: BTreeMap<String, usize>,
+    /// For every tensor, by the name that the model has for it, the file it is in and its name there.
+    place: BTreeMap<String, (usize, String)>,
     taken: BTreeSet<String>,
 }
 
@@ -165,39 +58,28 @@ impl Tensors {
     fn open(folder: &Path, wanted: BTreeSet<String>) -> Result<Self, FolderError> {
         let index = folder.join(INDEX);
         let names = if folder.join(SINGLE).exists() {
-            vec![SINGLE.to_owned()]
+            BTreeSet::from([SINGLE.to_owned()])
         } else if index.exists() {
-            let map = read_json(&index)?;
-            let Some(Value::Object(weights)) = map.get("weight_map") else {
-                return Err(FolderError::setting(index, "weight_map", "is missing or no object"));
-            };
-            let names: Option<BTreeSet<String>> =
-                weights.values().map(|file| file.as_str().map(str::to_owned)).collect();
-            names
-                .ok_or_else(|| FolderError::setting(index, "weight_map", "holds something that is no file name"))?
-                .into_iter()
-                .collect()
+            indexed_files(&index)?
         } else {
-            let path = folder.join(SINGLE);
-            let problem = if folder.join("pytorch_model.bin").exists() {
-                "not there, only pytorch_model.bin: convert it to safetensors with save_pretrained"
-            } else {
-                "not there, and no model.safetensors.index.json either"
-            };
-            return Err(FolderError::Read { path, source: std::io::Error::new(std::io::ErrorKind::NotFound, problem) });
+            let problem = remedy::without_weights(folder);
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, problem);
+            return Err(FolderError::Read { path: folder.join(SINGLE), source });
         };
         let mut files = Vec::with_capacity(names.len());
-        let mut place = BTreeMap::new();
+        let mut stored: Vec<(String, usize)> = Vec::new();
         for name in names {
             let file = TensorFile::open(&folder.join(name))?;
-            place.extend(file.tensors.keys().map(|tensor| (tensor.clone(), files.len())));
+            stored.extend(file.tensors.keys().map(|tensor| (tensor.clone(), files.len())));
             files.push(file);
         }
+        let bare = stored.iter().any(|(name, _)| unwrapped(name) == "embed_tokens.weight");
+        let place = stored.into_iter().map(|(name, file)| (model_name(&name, bare), (file, name))).collect();
         Ok(Self { folder: folder.into(), wanted, files, place, taken: BTreeSet::new() })
     }
 
     fn take<R: Real>(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix<R>, FolderError> {
-        let Some(&file) = self.place.get(name) else {
+        let Some((file, stored_name)) = self.place.get(name) else {
             let unused = self.place.keys().map(String::as_str).filter(|other| !self.wanted.contains(*other));
             return Err(FolderError::MissingTensor {
                 path: self.folder.clone(),
@@ -206,15 +88,16 @@ impl Tensors {
             });
         };
         self.taken.insert(name.into());
-        let file = &self.files[file];
-        file.matrix(name, &file.tensors[name], shape)
+        let file = &self.files[*file];
+        file.matrix(stored_name, &file.tensors[stored_name], shape)
     }
 
     /// Refuses tensors that nothing has asked for, but for two that older files carry along: saved
     /// rotary frequencies, and a copy of the embedding as the head of a model with a tied head.
     fn finish(self, tied: bool, architecture: &str) -> Result<(), FolderError> {
-        let bytes =
-            |name: &str| self.place.get(name).map(|&file| self.files[file].bytes(&self.files[file].tensors[name]));
+        let bytes = |name: &str| {
+            self.place.get(name).map(|(file, stored)| self.files[*file].bytes(&self.files[*file].tensors[stored]))
+        };
         for name in self.place.keys().filter(|name| !self.taken.contains(*name)) {
             if name.ends_with("rotary_emb.inv_freq") {
                 continue;
@@ -237,4 +120,48 @@ impl Tensors {
         }
         Ok(())
     }
+}
+
+/// The files that an index names. They are files of the folder itself: a digest of the folder covers them,
+/// and nothing outside of it is read.
+fn indexed_files(index: &Path) -> Result<BTreeSet<String>, FolderError> {
+    let map = read_json(index)?;
+    let Some(Value::Object(weights)) = map.get("weight_map") else {
+        return Err(FolderError::setting(index, "weight_map", "is missing or no object"));
+    };
+    let mut names = BTreeSet::new();
+    for (tensor, file) in weights {
+        let wrong = |problem: String| FolderError::setting(index, format!("weight_map.{tensor}"), problem);
+        let Some(name) = file.as_str() else {
+            return Err(wrong(format!("is {file}; the name of a file is expected")));
+        };
+        let mut parts = Path::new(name).components();
+        let is_plain =
+            matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(part)), None) if part == name);
+        if !is_plain || name.contains(['/', '\\', '\0']) {
+            return Err(wrong(format!("is `{name}`; the name of a file in the same folder is expected, not a path")));
+        }
+        names.insert(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// A tensor's name without what wrappers around a model put before it when it is saved: that of
+/// `torch.compile` and that of data parallelism.
+fn unwrapped(name: &str) -> &str {
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix("_orig_mod.").or_else(|| name.strip_prefix("module.")) {
+        name = rest;
+    }
+    name
+}
+
+/// The name that the model has for a tensor, as transformers finds it: without the names of wrappers, and
+/// with `model.` before it where a folder was saved from the bare model class (`bare`), which leaves it out.
+fn model_name(stored: &str, bare: bool) -> String {
+    let name = unwrapped(stored);
+    let of_bare_model = ["embed_tokens.", "layers.", "norm."].iter().any(|start| name.starts_with(start));
+    let prefix = if bare && of_bare_model { "model." } else { "" };
+    // A compiled part inside of the model has the wrapper's name in the middle.
+    format!("{prefix}{name}").replace("._orig_mod.", ".")
 }

@@ -3,8 +3,11 @@
 mod config;
 mod error;
 mod load;
+mod place;
+pub(crate) mod remedy;
 mod rope;
 mod save;
+mod tensor_file;
 mod verify;
 mod write;
 
@@ -14,12 +17,14 @@ use serde_json::{Map, Value};
 
 pub use config::{config_from_json, config_to_json};
 pub use error::FolderError;
+pub use place::check_model_folder;
 pub use save::{GenerationTokens, SaveOptions, write_logits};
 pub use verify::{ExportError, LogitDifference, verify_export};
 pub use write::{write_atomically, write_json};
 
-pub(crate) use load::TensorFile;
+pub(crate) use place::inside;
 pub(crate) use save::{SavedTensor, write_safetensors};
+pub(crate) use tensor_file::TensorFile;
 
 /// Reads a JSON object; `None` if there is no such file.
 pub(crate) fn read_json_if_present(path: &Path) -> Result<Option<Map<String, Value>>, FolderError> {
@@ -28,6 +33,9 @@ pub(crate) fn read_json_if_present(path: &Path) -> Result<Option<Map<String, Val
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(FolderError::Read { path: path.into(), source }),
     };
+    if let Some(problem) = remedy::instead_of_text(&bytes) {
+        return Err(FolderError::other_content(path, problem));
+    }
     serde_json::from_slice(&bytes).map(Some).map_err(|source| FolderError::Json { path: path.into(), source })
 }
 

@@ -21,9 +21,9 @@ pub(super) fn read(keys: &Keys<'_>, max_positions: usize) -> Result<(f64, RopeSc
         Some(old) => Some(old),
         None => nested("rope_parameters.", "rope_parameters")?,
     };
-    let theta = match scaling.map(|scaling| scaling.number("rope_theta")).transpose()?.flatten() {
+    let theta = match scaling.map(|scaling| scaling.positive("rope_theta", false)).transpose()?.flatten() {
         Some(theta) => theta,
-        None => keys.number("rope_theta")?.unwrap_or(10_000.0),
+        None => keys.positive("rope_theta", false)?.unwrap_or(10_000.0),
     };
     // Where the pre-trained length stands beside the scaling, it wins over one inside.
     let original = keys.count("original_max_position_embeddings")?;
@@ -40,7 +40,7 @@ fn read_scaling(keys: &Keys<'_>, original: Option<usize>, max_positions: usize) 
         None => keys.text("type")?.unwrap_or("default"),
     };
     let needed = |key: &str| -> Result<f64, FolderError> {
-        keys.number(key)?.ok_or_else(|| keys.error(key, format!("is missing from a scaling of type `{kind}`")))
+        keys.positive(key, false)?.ok_or_else(|| keys.error(key, format!("is missing from a scaling of type `{kind}`")))
     };
     let original = || match original {
         Some(length) => Ok::<_, FolderError>(length),
@@ -58,17 +58,18 @@ fn read_scaling(keys: &Keys<'_>, original: Option<usize>, max_positions: usize) 
         }),
         "yarn" => {
             let original_max_positions = original()?;
-            let factor = match keys.number("factor")? {
+            let factor = match keys.positive("factor", false)? {
                 Some(factor) => factor,
                 None => max_positions as f64 / original_max_positions as f64,
             };
             let magnitude = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
-            let set = |key| Ok::<_, FolderError>(keys.number(key)?.filter(|&value| value != 0.0));
-            let attention_factor = match (keys.number("attention_factor")?, set("mscale")?, set("mscale_all_dim")?) {
-                (Some(given), _, _) => given,
-                (None, Some(scale), Some(scale_all)) => magnitude(scale) / magnitude(scale_all),
-                (None, _, _) => magnitude(1.0),
-            };
+            let set = |key| Ok::<_, FolderError>(keys.positive(key, true)?.filter(|&value| value != 0.0));
+            let attention_factor =
+                match (keys.positive("attention_factor", false)?, set("mscale")?, set("mscale_all_dim")?) {
+                    (Some(given), _, _) => given,
+                    (None, Some(scale), Some(scale_all)) => magnitude(scale) / magnitude(scale_all),
+                    (None, _, _) => magnitude(1.0),
+                };
             Ok(RopeScaling::Yarn {
                 factor,
                 original_max_positions,

@@ -94,7 +94,32 @@ impl<R: Real> Model<R> {
         let mut config = read_json_if_present(&path)?.unwrap_or_else(|| config_to_json(&self.config, options.stored));
         let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
         config.insert(key.into(), json!(config::dtype_name(options.stored)));
+        config.insert("vocab_size".into(), json!(self.config.vocabulary));
         write_json(&folder.join("config.json"), &config)
+    }
+
+    /// As [`Model::save_like`], for a model into which the adapter in `adapter` is merged: what that folder has
+    /// of tokenizer and chat template takes the place of the base's.
+    pub fn save_merged(
+        &self,
+        base: &Path,
+        adapter: &Path,
+        folder: &Path,
+        options: &SaveOptions,
+    ) -> Result<(), FolderError> {
+        self.save_like(base, folder, options)?;
+        let has_tokenizer = adapter.join("tokenizer.json").exists();
+        for name in COMPANIONS {
+            let (from, to) = (adapter.join(name), folder.join(name));
+            let is_template = name.starts_with("chat_template");
+            if from.exists() && (has_tokenizer || is_template) {
+                replace_atomically(&to, |temporary| fs::copy(&from, temporary).map(|_| ()))?;
+            } else if has_tokenizer && !is_template && name != "generation_config.json" {
+                // Files of another tokenizer would be read together with those of the adapter's.
+                remove_if_present(&to)?;
+            }
+        }
+        Ok(())
     }
 
     fn save_weights(&self, folder: &Path, options: &SaveOptions) -> Result<(), FolderError> {

@@ -8,7 +8,7 @@ use llguidance::{Matcher, ParserFactory};
 use toktrie_hf_tokenizers::ByteTokenizer;
 
 use super::GenerateError;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, guarded};
 
 /// Compiles grammars for one tokenizer and one model. Building it sorts the vocabulary into a trie;
 /// grammars then compile in well under a millisecond.
@@ -44,7 +44,8 @@ impl GrammarCompiler {
     /// model's logits, which may be more than the tokenizer has tokens.
     pub fn new(tokenizer: &Tokenizer, vocabulary: usize, stop: &[u32]) -> Result<Self, GenerateError> {
         let broken = |error: &dyn std::fmt::Display| GenerateError::Tokenizer(error.to_string());
-        let mut bytes = ByteTokenizer::from_tokenizer(tokenizer.inner().clone()).map_err(|e| broken(&e))?;
+        let mut bytes = guarded(|| ByteTokenizer::from_tokenizer(tokenizer.without_controls()).map_err(Into::into))
+            .map_err(GenerateError::Tokenizer)?;
         if let Some(&id) = stop.iter().find(|&&id| id as usize >= tokenizer.vocabulary_size()) {
             return Err(GenerateError::Tokenizer(format!("stop token {id} is not in the vocabulary")));
         }

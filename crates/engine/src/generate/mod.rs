@@ -63,6 +63,18 @@ pub enum GenerateError {
     /// The grammar engine gave up.
     #[error("constrained decoding: {0}")]
     Decoding(String),
+    /// A logit is no number: weights or settings of the model are wrong.
+    #[error(
+        "the model's logits after {position} tokens are no finite numbers: its weights or its settings (rotary \
+         frequencies, norms, the scale of an adapter) are wrong"
+    )]
+    NotFinite {
+        /// The number of tokens before it.
+        position: usize,
+    },
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
     /// A constraint without a compiler.
     #[error("constrained decoding: a request has a grammar, but there is no grammar compiler")]
     NoCompiler,
@@ -125,6 +137,8 @@ impl Completion {
 /// A sequence that is being completed.
 struct Live {
     request: usize,
+    /// Tokens of the prompt.
+    prompt: usize,
     completion: Completion,
     guide: Option<Guide>,
     done: bool,
@@ -140,7 +154,20 @@ pub fn generate<R: Real>(
     compiler: Option<&GrammarCompiler>,
     requests: &[Request],
     options: &GenerateOptions,
+    progress: impl FnMut(usize),
+) -> Result<Vec<Completion>, GenerateError> {
+    generate_until(model, lora, compiler, requests, options, progress, || false)
+}
+
+/// As [`generate`], asking `stop` before every step whether to end with [`GenerateError::Stopped`].
+pub fn generate_until<R: Real>(
+    model: &Model<R>,
+    lora: Option<&Lora<R>>,
+    compiler: Option<&GrammarCompiler>,
+    requests: &[Request],
+    options: &GenerateOptions,
     mut progress: impl FnMut(usize),
+    stop: impl Fn() -> bool,
 ) -> Result<Vec<Completion>, GenerateError> {
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
     let mut queue = queue(&model.config, requests)?;
@@ -151,6 +178,9 @@ pub fn generate<R: Real>(
     let mut live: Vec<Live> = Vec::with_capacity(batch);
     let mut done = 0;
     while !queue.is_empty() || !live.is_empty() {
+        if stop() {
+            return Err(GenerateError::Stopped);
+        }
         let count = (batch - live.len()).min(queue.len());
         if count > 0 {
             let mut new = Vec::with_capacity(count);
@@ -201,7 +231,7 @@ fn queue(config: &ModelConfig, requests: &[Request]) -> Result<VecDeque<usize>, 
 
 fn begin(
     request: usize,
-    Request { constraint, .. }: &Request,
+    Request { prompt, constraint }: &Request,
     compiler: Option<&GrammarCompiler>,
 ) -> Result<Live, GenerateError> {
     let guide = match (constraint, compiler) {
@@ -210,7 +240,7 @@ fn begin(
         (Some(_), None) => return Err(GenerateError::NoCompiler),
     };
     let completion = Completion { tokens: Vec::new(), finish: FinishReason::Length, log_probs: Vec::new() };
-    Ok(Live { request, completion, guide, done: false })
+    Ok(Live { request, prompt: prompt.len(), completion, guide, done: false })
 }
 
 /// Chooses the next token of every sequence from its row of logits.
@@ -222,6 +252,11 @@ fn advance<R: Real>(
 ) -> Result<(), GenerateError> {
     live.par_iter_mut().zip(logits.par_chunks(vocabulary)).try_for_each(|(one, logits)| {
         let step = one.completion.tokens.len() as u64;
+        // A logit that is no number is the least likely and not the most to a comparison, and all of them give
+        // the first token of the vocabulary: an answer that says nothing.
+        if !logits.iter().all(|logit| logit.to_f64().is_finite()) {
+            return Err(GenerateError::NotFinite { position: one.prompt + one.completion.tokens.len() });
+        }
         let pick = |allowed: &dyn Fn(u32) -> bool| choose(logits, allowed, &options.sampling, one.request as u64, step);
         let token = match &mut one.guide {
             None => pick(&|_| true).expect("a vocabulary is not empty"),

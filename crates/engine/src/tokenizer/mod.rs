@@ -4,7 +4,10 @@
 //! [`Tokenizer::train`]. It knows the byte range of every token, which is how tokens get the role of
 //! the text that they spell, and the ids that end a turn.
 
+mod added;
+mod guard;
 mod special;
+mod text;
 mod train;
 
 use std::ops::Range;
@@ -12,7 +15,10 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::DecoderWrapper;
 
-use crate::folder::{FolderError, write_atomically, write_json};
+use crate::folder::{FolderError, remedy, write_atomically, write_json};
+
+pub(crate) use guard::guarded;
+use text::Controls;
 
 pub use special::SpecialTokens;
 pub use train::BpeOptions;
@@ -33,6 +39,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     special: SpecialTokens,
     stop_ids: Vec<u32>,
+    controls: Controls,
     /// Whether a text has the same tokens wherever it stands: byte-level tokenizers have this
     /// property at special tokens, those that put a blank before every text do not.
     position_free: bool,
@@ -45,10 +52,25 @@ impl Tokenizer {
     /// `generation_config.json` of a model folder; only the first has to exist.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join("tokenizer.json");
+        if !path.exists() && ["tokenizer.model", "vocab.json"].iter().any(|name| folder.join(name).exists()) {
+            return Err(FolderError::other_content(
+                path,
+                "is not there, only a tokenizer of the older kind: load it with AutoTokenizer.from_pretrained of \
+                 transformers and save it with save_pretrained, which writes tokenizer.json",
+            ));
+        }
         let bytes = std::fs::read(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|error| FolderError::Tokenizer { path: path.clone(), problem: error.to_string() })?;
+        if let Some(problem) = remedy::instead_of_text(&bytes) {
+            return Err(FolderError::other_content(path, problem));
+        }
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|problem| {
+            match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+                Err(source) => FolderError::Json { path: path.clone(), source },
+                Ok(_) => FolderError::Tokenizer { path: path.clone(), problem },
+            }
+        })?;
         let special = SpecialTokens::read(folder)?;
+        added::add(&mut inner, folder, &special)?;
         Self::assemble(inner, special, path, &special::generation_stop_ids(folder)?)
     }
 
@@ -89,13 +111,16 @@ impl Tokenizer {
             }
         }
         let position_free = inner.get_decoder().is_some_and(is_byte_level);
-        Ok(Self { inner, special, stop_ids, position_free, path })
+        let mut named: Vec<String> = special.named().into_iter().filter_map(|(_, token)| token.clone()).collect();
+        named.extend(stop_ids.iter().filter_map(|&id| inner.id_to_token(id)));
+        let controls = Controls::of(&inner, &named.iter().map(String::as_str).collect::<Vec<_>>());
+        Ok(Self { inner, special, stop_ids, controls, position_free, path })
     }
 
     /// Tokens of a text with their byte ranges. Special tokens that the text spells out become
     /// single tokens; none is added.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Encoding, FolderError> {
-        let encoding = self.inner.encode(text, false).map_err(|error| self.refused(&error))?;
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|problem| self.refused(&problem))?;
         let mut ranges = Vec::with_capacity(encoding.len());
         let mut end = 0;
         for &(token_start, token_end) in encoding.get_offsets() {
@@ -109,45 +134,54 @@ impl Tokenizer {
 
     /// Token ids of a text; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, FolderError> {
-        Ok(self.inner.encode_fast(text, false).map_err(|error| self.refused(&error))?.get_ids().to_vec())
+        let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(|problem| self.refused(&problem))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// Token ids of a bare text with the special tokens that the tokenizer itself puts around it (a
     /// beginning-of-sequence token for the Llama family). Rendered chat templates already spell
     /// theirs out: use [`Tokenizer::encode`] for them.
     pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>, FolderError> {
-        Ok(self.inner.encode_fast(text, true).map_err(|error| self.refused(&error))?.get_ids().to_vec())
+        let encoding = guarded(|| self.inner.encode_fast(text, true)).map_err(|problem| self.refused(&problem))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of `continuation` as they follow the tokens of `prompt`, ranges counted from the start
-    /// of the continuation.
+    /// Tokens of `continuation`, which is nothing but text, as they follow the tokens of `prompt`, ranges
+    /// counted from the start of the continuation. The prompt may hold marks; see [`Tokenizer::mark`].
     ///
     /// The prompt's own tokens never depend on what follows, because at generation time nothing
     /// does; a tokenizer that would merge across the border is an error.
     pub fn encode_continuation(&self, prompt: &str, continuation: &str) -> Result<Encoding, FolderError> {
+        let marked = self.mark(continuation);
         if self.position_free {
-            return self.encode_with_offsets(continuation);
+            return self.encode_marked(&marked);
         }
-        let before = self.encode(prompt)?;
-        let whole = self.encode_with_offsets(&format!("{prompt}{continuation}"))?;
+        let before = self.encode_marked(prompt)?.ids;
+        let whole = self.encode_marked(&format!("{prompt}{marked}"))?;
         if !whole.ids.starts_with(&before) {
             return Err(FolderError::Tokenizer {
                 path: self.path.clone(),
                 problem: format!("merges the end of the prompt with the answer `{}`", head(continuation)),
             });
         }
+        let length = Self::unmark(prompt).len();
         Ok(Encoding {
             ids: whole.ids[before.len()..].to_vec(),
             ranges: whole.ranges[before.len()..]
                 .iter()
-                .map(|range| range.start.saturating_sub(prompt.len())..range.end.saturating_sub(prompt.len()))
+                .map(|range| range.start.saturating_sub(length)..range.end.saturating_sub(length))
                 .collect(),
         })
     }
 
+    /// Whether a token frames text and is none: a special token, or an added one in brackets.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.controls.contains(id)
+    }
+
     /// The text of some tokens. Bytes that are no UTF-8 become replacement characters.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, FolderError> {
-        self.inner.decode(ids, skip_special).map_err(|error| self.refused(&error))
+        guarded(|| self.inner.decode(ids, skip_special)).map_err(|problem| self.refused(&problem))
     }
 
     /// Number of tokens, added ones included. A model's embedding may have more rows.
@@ -182,13 +216,13 @@ impl Tokenizer {
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` so that `AutoTokenizer` loads them.
     pub fn save(&self, folder: &Path) -> Result<(), FolderError> {
-        let text = self.inner.to_string(true).map_err(|error| self.refused(&error))?;
+        let text = self.inner.to_string(true).map_err(|error| self.refused(&error.to_string()))?;
         write_atomically(&folder.join("tokenizer.json"), |out| out.write_all(text.as_bytes()))?;
         write_json(&folder.join("tokenizer_config.json"), &self.special.to_config())
     }
 
-    fn refused(&self, error: &dyn std::fmt::Display) -> FolderError {
-        FolderError::Tokenizer { path: self.path.clone(), problem: error.to_string() }
+    fn refused(&self, problem: &str) -> FolderError {
+        FolderError::Tokenizer { path: self.path.clone(), problem: problem.to_owned() }
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use serde_json::Value;
 use tabpo_engine::{Batch, Lora, Model, Segment, Workspace, logits};
+use tempfile::TempDir;
 
 /// The fixture folders, one per family.
 pub const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "mistral"];
@@ -77,4 +79,40 @@ pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str)
         .map(|(i, (a, b))| (if a.is_nan() { f32::INFINITY } else { (a - b).abs() }, i))
         .fold((0.0, 0), |worst, next| if next.0 > worst.0 { next } else { worst });
     assert!(worst.0 <= tolerance, "{what}: differs by {} at {}", worst.0, worst.1);
+}
+
+/// A copy of a fixture folder without its expected values.
+pub fn copy(name: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for entry in std::fs::read_dir(fixture(name)).expect("a fixture").map(|entry| entry.expect("an entry")) {
+        if entry.file_type().expect("a type").is_file() {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copying");
+        }
+    }
+    folder
+}
+
+pub fn json_file(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("reading")).expect("JSON")
+}
+
+/// Changes keys of a JSON file; null removes a key.
+pub fn change(path: &Path, changes: &Value) {
+    let mut value = json_file(path);
+    let object = value.as_object_mut().expect("an object");
+    for (key, value) in changes.as_object().expect("an object") {
+        if value.is_null() {
+            object.shift_remove(key);
+        } else {
+            object.insert(key.clone(), value.clone());
+        }
+    }
+    std::fs::write(path, value.to_string()).expect("writing");
+}
+
+/// The message of the error with which a changed copy of a family is refused.
+pub fn refusal(family: &str, changes: &Value) -> String {
+    let folder = copy(family);
+    change(&folder.path().join("config.json"), changes);
+    Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error").to_string()
 }

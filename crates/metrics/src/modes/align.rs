@@ -1,5 +1,6 @@
 //! The alignment of gold and predicted items of one unit.
 
+use tabpo_answer::comparable;
 use tabpo_corpus::{Document, Span};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
@@ -119,8 +120,7 @@ impl<'a> EntityAligner<'a> {
             self.pair_first(
                 |gold, predicted| {
                     predicted.place.span().is_some()
-                        && gold.text.is_some()
-                        && gold.text == predicted.text
+                        && same_text(gold, predicted)
                         && (!same_label || gold.label == predicted.label)
                 },
                 Some(ModeKind::WrongOccurrence),
@@ -205,6 +205,12 @@ impl<'a> EntityAligner<'a> {
         }
         self.modes
     }
+}
+
+/// Whether both have a text and it is the same, however its characters are composed.
+fn same_text(a: &EntityItem, b: &EntityItem) -> bool {
+    let (Some(a), Some(b)) = (a.text.as_deref(), b.text.as_deref()) else { return false };
+    a == b || !a.is_ascii() && !b.is_ascii() && comparable(a) == comparable(b)
 }
 
 fn boundary(gold: Span, predicted: Span) -> ModeKind {

@@ -8,11 +8,11 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tabpo_answer::{Parsed, parse_quoted};
-use tabpo_corpus::without_position;
+use tabpo_corpus::{Name, json_message};
 use tabpo_files::PlainJson;
 use tabpo_ontology::Ontology;
 
-use super::{PredictedLine, PredictionKind};
+use super::{PredictedLine, PredictionKind, whole_characters};
 use crate::error::EvaluationError;
 
 /// Predictions by offset for one sentence.
@@ -91,19 +91,17 @@ fn plain_raw_line<'a>(text: &'a str, ontology: &Ontology) -> Option<RawLine<'a>>
 }
 
 /// Any line of raw output.
-fn raw_line(text: &str) -> Result<RawLine<'_>, serde_json::Error> {
-    /// A [`super::UnitOutput`] that borrows.
+fn raw_line(text: &str) -> Result<RawLine<'static>, serde_json::Error> {
+    /// A [`super::UnitOutput`] whose document may be named by a number.
     #[derive(Deserialize)]
-    struct Line<'a> {
-        #[serde(borrow)]
-        doc_key: Cow<'a, str>,
+    struct Line {
+        doc_key: Name,
         sent: Option<u32>,
-        #[serde(borrow)]
-        output: Cow<'a, str>,
+        output: String,
     }
 
-    let Line { doc_key, sent, output } = serde_json::from_str(text)?;
-    Ok(RawLine { doc_key, sent, output: Content::Raw(output) })
+    let Line { doc_key: Name(doc_key), sent, output } = whole_characters(text, |text| serde_json::from_str(text))?;
+    Ok(RawLine { doc_key: doc_key.into(), sent, output: Content::Raw(output.into()) })
 }
 
 fn raw_units<'a>(
@@ -117,7 +115,7 @@ fn raw_units<'a>(
         let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
         let output = match plain_raw_line(line.text, ontology) {
             Some(output) => output,
-            None => raw_line(line.text).map_err(|error| invalid(without_position(&error)))?,
+            None => raw_line(line.text).map_err(|error| invalid(json_message(line.text, &error)))?,
         };
         if let Some(sent) = output.sent.filter(|&sent| sent as usize >= sentences) {
             return Err(invalid(format!(
@@ -263,7 +261,7 @@ fn offset_units<'a>(
 fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
     let parsed: OffsetLine<Vec<Value>, Vec<Value>> = match serde_json::from_str(line) {
         Ok(parsed) => parsed,
-        Err(error) => return without_position(&error),
+        Err(error) => return json_message(line, &error),
     };
     let (ner, relations) = match parsed.lists(sentences) {
         Ok(lists) => lists,
@@ -281,7 +279,7 @@ fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
             return format!("{item} is no relation; a relation is [start, end, start, end, type]");
         }
     }
-    without_position(error)
+    json_message(line, error)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Reading patterns from TOML.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
 use toml::de::{DeTable, DeValue};
@@ -35,7 +35,8 @@ const ENGLISH_DETERMINERS: &[&str] =
 impl Patterns {
     /// Reads a pattern file for an ontology.
     pub fn read(path: &Path, ontology: &Ontology) -> Result<Self, PatternError> {
-        let text = fs::read_to_string(path).map_err(|source| PatternError::Io { path: path.to_path_buf(), source })?;
+        let text =
+            tabpo_files::read_text(path).map_err(|source| PatternError::Io { path: path.to_path_buf(), source })?;
         Self::parse(&text, &path.display().to_string(), ontology)
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tabpo_corpus::{Format, Level, Unit};
-use tabpo_engine::Tokenizer;
+use tabpo_engine::{Compute, Tokenizer};
 use tabpo_metrics::UnitOutput;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
@@ -19,10 +19,11 @@ use tabpo_report::{Alignment, Table};
 
 use super::{open, read_errors};
 use crate::{
-    commands::parse_level,
+    commands::{corpora::ReadArgs, parse_level},
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
+    run::PolicyFolder,
     tables::percent,
     writing::{create, finish},
 };
@@ -47,6 +48,8 @@ pub struct BuildArgs {
     /// The format of the documents; recognised by content if not given
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Error modes of validation predictions, as `tabpo errors` writes them
     #[arg(long, value_name = "FILE")]
     errors: PathBuf,
@@ -106,9 +109,11 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         Some(path) => Patterns::read(path, &ontology).or_input()?,
         None => Patterns::default(),
     };
-    let tokenizer = arguments.tokenizer.as_deref().map(Tokenizer::open).transpose().or_input()?;
+    let policy = |folder: &Path| PolicyFolder::resolve(folder, None, Compute::default(), context);
+    let policy = arguments.tokenizer.as_deref().map(policy).transpose()?;
+    let tokenizer = policy.map(|policy| Tokenizer::open(policy.tokenizer_folder())).transpose().or_input()?;
     let tokenize = tokenizer.as_ref().map(|tokenizer| {
-        |text: &str| tokenizer.encode(text).expect("a byte-level or fully covered vocabulary encodes every answer")
+        |text: &str| tokenizer.encode_text(text).expect("a byte-level or fully covered vocabulary encodes every answer")
     });
     let tokenize: Option<Tokenize> = tokenize.as_ref().map(|tokenize| tokenize as _);
     let mut answers = arguments.on_policy.as_deref().map(read_answers).transpose()?.unwrap_or_default();
@@ -141,9 +146,12 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         None => Format::detect(&arguments.data).or_input()?,
     };
     match tabpo_corpus::stream(&arguments.data, format, &ontology).or_input()? {
-        Some(documents) => builder.build(documents.map(ResultExt::or_input), own, sink)?,
+        Some(mut documents) => {
+            builder.build(documents.by_ref().map(ResultExt::or_input), own, sink)?;
+            arguments.read.heed(&arguments.data, documents.notes(), context)?;
+        }
         None => {
-            let loaded = tabpo_corpus::read(&arguments.data, Some(format), &ontology).or_input()?;
+            let loaded = arguments.read.read(&arguments.data, Some(format), &ontology, context)?;
             builder.build(loaded.documents.into_iter().map(Ok), own, sink)?;
         }
     }

@@ -46,7 +46,7 @@ pub fn run(arguments: PairsArgs, context: &Context) -> Result<(), CliError> {
         Action::Select(arguments) => select::run(&arguments, context),
         Action::Stats(arguments) => stats::run(&arguments),
         Action::Export(arguments) => export::run(&arguments),
-        Action::Patterns(action) => patterns::run(&action),
+        Action::Patterns(action) => patterns::run(&action, context),
     }
 }
 

@@ -6,15 +6,15 @@ use std::{
 };
 
 use serde_json::json;
-use tabpo_corpus::{Document, Level};
+use tabpo_corpus::Level;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PatternMatch, PatternMatcher, Patterns};
 use tabpo_report::{Alignment, Table};
 
 use crate::{
-    commands::parse_level,
+    commands::{corpora::ReadArgs, parse_level},
     error::{CliError, ResultExt},
-    output,
+    output::{self, Context},
     tables::shorten,
 };
 
@@ -46,6 +46,8 @@ pub enum PatternAction {
         /// The annotated documents
         #[arg(long, value_name = "FILE")]
         data: PathBuf,
+        #[command(flatten)]
+        read: ReadArgs,
         /// What an example is: sentence or document
         #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
         level: Level,
@@ -56,10 +58,12 @@ pub enum PatternAction {
 }
 
 /// Runs the command.
-pub fn run(action: &PatternAction) -> Result<(), CliError> {
+pub fn run(action: &PatternAction, context: &Context) -> Result<(), CliError> {
     match action {
         PatternAction::Check { file, ontology, json } => check(file, ontology, *json),
-        PatternAction::Match { file, ontology, data, level, json } => find(file, ontology, data, *level, *json),
+        PatternAction::Match { file, ontology, data, read, level, json } => {
+            find((file, ontology, data), read, *level, *json, context)
+        }
     }
 }
 
@@ -106,10 +110,16 @@ struct Fired {
     first: String,
 }
 
-fn find(file: &Path, ontology: &Path, data: &Path, level: Level, as_json: bool) -> Result<(), CliError> {
+fn find(
+    (file, ontology, data): (&Path, &Path, &Path),
+    how: &ReadArgs,
+    level: Level,
+    as_json: bool,
+    context: &Context,
+) -> Result<(), CliError> {
     let ontology = Ontology::read(ontology).or_input()?;
     let patterns = Patterns::read(file, &ontology).or_input()?;
-    let documents: Vec<Document> = tabpo_corpus::read(data, None, &ontology).or_input()?.documents;
+    let documents = how.read(data, None, &ontology, context)?.documents;
     let mut matcher = PatternMatcher::new(&ontology, &patterns, 0);
     let mut fired: BTreeMap<String, Fired> = BTreeMap::new();
     for (number, document) in (0u64..).zip(&documents) {

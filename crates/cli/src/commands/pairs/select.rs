@@ -41,6 +41,9 @@ pub struct SelectArgs {
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
+    /// The chat template of a folder that has none or another one: a Jinja file, or plain, alpaca or chatml
+    #[arg(long, value_name = "FILE|NAME")]
+    chat_template: Option<String>,
     /// Pairs to keep of each example, those with the lowest margin, hardest first
     #[arg(long, value_name = "N", value_parser = range::COUNT.parser::<u32>(), allow_negative_numbers = true)]
     keep: u32,
@@ -89,12 +92,9 @@ pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let pairs = read_pairs(&arguments.file)?;
     let mut out = create(&arguments.out)?;
-    let folder = PolicyFolder {
-        model: arguments.model.clone(),
-        adapter: arguments.adapter.clone(),
-        compute: Compute::default(),
-    };
-    let voice = Voice::open(&folder.model, &ontology)?;
+    let adapter = arguments.adapter.as_deref();
+    let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?;
+    let voice = Voice::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
     let mut scorer = Scorer::open(&folder, &voice, arguments.cache.as_deref())?;
     let mut summary = Summary::default();
     for chunk in chunks(pairs) {

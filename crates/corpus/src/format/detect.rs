@@ -1,0 +1,145 @@
+//! Which format a file has, told by its content.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tabpo_files::without_mark;
+
+use super::{Format, json::json_error, others};
+use crate::CorpusError;
+
+/// How the documents of a JSON file stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// One a line.
+    Lines,
+    /// In a list, or over several lines.
+    Objects,
+}
+
+/// The first line of a file that is not blank, its number, and whether something follows it; `None` for
+/// an empty file.
+fn first_line(path: &Path) -> Result<Option<(usize, String, bool)>, CorpusError> {
+    let failed = |source| CorpusError::read(path, source);
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut bytes = Vec::new();
+    let mut offset = 0;
+    for number in 1.. {
+        bytes.clear();
+        if file.read_until(b'\n', &mut bytes).map_err(failed)? == 0 {
+            break;
+        }
+        if let Some(name) = others::of_bytes(&bytes).filter(|_| number == 1) {
+            return Err(others::error(path, name));
+        }
+        let line = without_mark(tabpo_files::utf8(&bytes, number, offset).map_err(failed)?).trim();
+        if !line.is_empty() {
+            let line = line.to_owned();
+            let mut rest = Vec::new();
+            file.by_ref().take(1 << 10).read_to_end(&mut rest).map_err(failed)?;
+            return Ok(Some((number, line, !rest.trim_ascii().is_empty())));
+        }
+        offset += bytes.len() as u64;
+    }
+    Ok(None)
+}
+
+/// How the documents of a file stand in it. What is no file may be there to be read only once, and is
+/// taken to be lines.
+pub(crate) fn layout(path: &Path) -> Result<Layout, CorpusError> {
+    if !path.is_file() {
+        return Ok(Layout::Lines);
+    }
+    let Some((_, line, more)) = first_line(path)? else { return Ok(Layout::Lines) };
+    let is_cut = || serde_json::from_str::<IgnoredAny>(&line).is_err_and(|error| error.is_eof());
+    Ok(if line.starts_with('[') || more && line.starts_with('{') && is_cut() { Layout::Objects } else { Layout::Lines })
+}
+
+/// Recognises the format of a file or directory.
+pub(crate) fn detect(path: &Path) -> Result<Format, CorpusError> {
+    if path.is_dir() {
+        return Ok(Format::Brat);
+    }
+    let unknown = |reason: String| CorpusError::UnknownFormat { path: path.to_path_buf(), reason };
+    if let Some(name) = others::of_extension(path) {
+        return Err(others::error(path, name));
+    }
+    let Some((number, line, more)) = first_line(path)? else { return Err(unknown("it is empty".into())) };
+    if !line.starts_with(['[', '{']) {
+        return Err(match others::of_line(&line) {
+            Some(name) => others::error(path, name),
+            None => unknown(format!("it begins with `{}`", line.chars().take(20).collect::<String>())),
+        });
+    }
+    let mut text = line;
+    let first = |text: &str| serde_json::Deserializer::from_str(text).into_iter::<Value>().next();
+    let mut value = first(&text);
+    // A list, or an object over several lines, is looked at as a whole.
+    if more && matches!(&value, Some(Err(error)) if error.is_eof()) {
+        text = tabpo_files::read_text(path).map_err(|source| CorpusError::read(path, source))?;
+        value = first(&text);
+    }
+    let value = match value.expect("the text is not blank") {
+        Ok(value) => value,
+        // Half of a surrogate pair is no reason to know less.
+        Err(error) => match super::json::mend_surrogates(&text).and_then(|(text, _)| first(&text)) {
+            Some(Ok(value)) => value,
+            _ => return Err(json_error(path, number, &text, &error)),
+        },
+    };
+    let first = match &value {
+        Value::Array(list) => match list.first() {
+            None => return Ok(Format::LabelStudio),
+            Some(first) => first,
+        },
+        object => object,
+    };
+    if let Some(format) = of_value(first) {
+        return Ok(format);
+    }
+    Err(match others::of_value(first) {
+        Some(name) => others::error(path, name),
+        None => unknown(format!("{}; {}", described(first), others::WANTED)),
+    })
+}
+
+fn described(value: &Value) -> String {
+    match value.as_object() {
+        Some(object) if object.is_empty() => "its first object has no field".to_owned(),
+        Some(object) => {
+            let names = object.keys().take(8).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            format!("its first object has neither `sentences` nor `text` but {names}")
+        }
+        None => "its first entry is no object".to_owned(),
+    }
+}
+
+/// The format that has such objects.
+fn of_value(value: &Value) -> Option<Format> {
+    let object = value.as_object()?;
+    let has = |field: &str| object.contains_key(field);
+    let first_has = |list: &str, field: &str| value[list][0].get(field).is_some();
+    if value["data"].is_object() {
+        return Some(Format::LabelStudio);
+    }
+    if others::of_value(value).is_some() {
+        return None;
+    }
+    if has("sentences") && !has("text") {
+        return Some(Format::Dygie);
+    }
+    let labels = ["label", "labels", "annotations"].iter().any(|field| has(field));
+    if value["data"].is_string() && (labels || has("entities")) {
+        return Some(Format::Doccano);
+    }
+    if !has("text") {
+        return None;
+    }
+    let doccano = labels || first_has("entities", "start_offset") || has("id") && !first_has("entities", "start");
+    Some(if doccano { Format::Doccano } else { Format::Jsonl })
+}

@@ -1,0 +1,287 @@
+//! A task of Label Studio as it stands in an export.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{CharacterMap, Characters, Name, Offsets, Stated};
+use crate::{Note, Notes, Problem};
+
+/// Fields of a task that say who worked on it and when, or how much there is.
+const OF_TASK: [&str; 27] = [
+    "id",
+    "data",
+    "annotations",
+    "completions",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "updated_by",
+    "inner_id",
+    "project",
+    "file_upload",
+    "is_labeled",
+    "overlap",
+    "total_annotations",
+    "cancelled_annotations",
+    "total_predictions",
+    "total_completions",
+    "cancelled_completions",
+    "comment_count",
+    "unresolved_comment_count",
+    "comment_authors",
+    "last_comment_updated_at",
+    "annotators",
+    "completed_at",
+    "allow_skip",
+    "precomputed_agreement",
+    "draft_exists",
+];
+
+/// The same of an annotation.
+const OF_ANNOTATION: [&str; 23] = [
+    "id",
+    "completed_by",
+    "result",
+    "was_cancelled",
+    "skipped",
+    "ground_truth",
+    "honeypot",
+    "created_at",
+    "updated_at",
+    "draft_created_at",
+    "created_ago",
+    "created_username",
+    "lead_time",
+    "prediction",
+    "result_count",
+    "unique_id",
+    "import_id",
+    "last_action",
+    "bulk_created",
+    "task",
+    "project",
+    "updated_by",
+    "last_created_by",
+];
+
+/// The same of a result.
+const OF_RESULT: [&str; 14] = [
+    "id",
+    "from_name",
+    "to_name",
+    "type",
+    "value",
+    "origin",
+    "from_id",
+    "to_id",
+    "direction",
+    "labels",
+    "score",
+    "readonly",
+    "hidden",
+    "locked",
+];
+
+/// What is known of a region's value.
+const OF_VALUE: [&str; 7] = ["start", "end", "text", "labels", "startOffset", "endOffset", "globalOffsets"];
+
+/// A task, with the one of its annotations that is read.
+pub(super) struct Task {
+    id: Option<Name>,
+    data: Map<String, Value>,
+    items: Vec<Item>,
+}
+
+/// A result of an annotation.
+pub(super) struct Item {
+    pub(super) kind: String,
+    to_name: Option<String>,
+    /// What is labelled, for results of the type `labels`.
+    region: Option<Region>,
+    pub(super) from_id: String,
+    pub(super) to_id: String,
+    pub(super) direction: Option<String>,
+    pub(super) labels: Vec<String>,
+}
+
+/// A stretch of text with labels.
+pub(super) struct Region {
+    pub(super) id: String,
+    /// Offsets as the file gives them, if it does.
+    pub(super) at: Option<Characters>,
+    text: Option<String>,
+    pub(super) labels: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct RawTask {
+    id: Option<Name>,
+    data: Option<Map<String, Value>>,
+    annotations: Option<Vec<RawAnnotation>>,
+    completions: Option<Vec<RawAnnotation>>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct RawAnnotation {
+    was_cancelled: Option<bool>,
+    skipped: Option<bool>,
+    result: Option<Vec<RawItem>>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct RawItem {
+    id: Option<Name>,
+    r#type: String,
+    to_name: Option<Value>,
+    value: Option<Map<String, Value>>,
+    from_id: Option<Name>,
+    to_id: Option<Name>,
+    direction: Option<String>,
+    labels: Option<Vec<String>>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+/// Counts fields with something in them that no reader knows.
+fn note_others<'v>(
+    owner: &str,
+    others: impl IntoIterator<Item = (&'v String, &'v Value)>,
+    known: &[&str],
+    notes: &mut Notes,
+) {
+    for (name, value) in others {
+        let is_empty = match value {
+            Value::Null => true,
+            Value::Array(list) => list.is_empty(),
+            Value::Object(object) => object.is_empty(),
+            _ => false,
+        };
+        if !is_empty && !known.contains(&name.as_str()) {
+            notes.add(Note::IgnoredField(format!("{owner}{name}")));
+        }
+    }
+}
+
+impl Item {
+    fn new(raw: RawItem, notes: &mut Notes) -> Self {
+        note_others("result.", &raw.others, &OF_RESULT, notes);
+        let id = raw.id.map(|Name(id)| id).unwrap_or_default();
+        let region = (raw.r#type == "labels").then(|| {
+            let value = raw.value.unwrap_or_default();
+            note_others("value.", &value, &OF_VALUE, notes);
+            let number = |name: &str| value.get(name).and_then(Value::as_i64);
+            let at = number("start").zip(number("end")).map(|(start, end)| Characters { start, end });
+            let names = value.get("labels").and_then(Value::as_array).into_iter().flatten();
+            let labels = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+            let text = value.get("text").and_then(Value::as_str).map(str::to_owned);
+            Region { id, at, text, labels }
+        });
+        Self {
+            kind: raw.r#type,
+            to_name: raw.to_name.and_then(|name| name.as_str().map(str::to_owned)),
+            region,
+            from_id: raw.from_id.map(|Name(id)| id).unwrap_or_default(),
+            to_id: raw.to_id.map(|Name(id)| id).unwrap_or_default(),
+            direction: raw.direction,
+            labels: raw.labels.unwrap_or_default(),
+        }
+    }
+}
+
+impl Region {
+    /// The words that the file says are meant.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.is_empty())
+    }
+}
+
+impl Task {
+    /// Reads a task; what it holds and no reader knows is counted.
+    pub(super) fn read(json: &str, notes: &mut Notes) -> Result<Self, serde_json::Error> {
+        let RawTask { id, data, annotations, completions, others } = serde_json::from_str(json)?;
+        let Some(data) = data else {
+            return Err(serde::de::Error::custom(
+                "a task without `data`; of Label Studio's exports the one called `JSON` is read, JSON-MIN is not",
+            ));
+        };
+        note_others("", &others, &OF_TASK, notes);
+        let mut items = None;
+        for raw in annotations.into_iter().chain(completions).flatten() {
+            if items.is_some() || raw.was_cancelled == Some(true) || raw.skipped == Some(true) {
+                notes.ignore("cancelled or further annotations of a task");
+                continue;
+            }
+            note_others("annotation.", &raw.others, &OF_ANNOTATION, notes);
+            let results = raw.result.unwrap_or_default().into_iter();
+            items = Some(results.map(|item| Item::new(item, notes)).collect());
+        }
+        Ok(Self { id, data, items: items.unwrap_or_default() })
+    }
+
+    /// The name of the document.
+    pub(super) fn key(&self) -> Option<String> {
+        let key = self.data.get("doc_key").and_then(|key| Name::deserialize(key).ok());
+        key.or_else(|| self.id.clone()).map(|Name(key)| key)
+    }
+
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The labelled stretches of text.
+    pub(super) fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.items.iter().filter_map(|item| item.region.as_ref())
+    }
+
+    /// The name of what was labelled, often that of the field that holds it.
+    fn labelled(&self) -> Option<&str> {
+        self.items.iter().filter(|item| item.region.is_some()).find_map(|item| item.to_name.as_deref())
+    }
+
+    /// The fields with a text, those first that are most likely the one that was labelled.
+    fn texts(&self) -> Vec<(&str, &str)> {
+        let labelled = self.labelled();
+        let texts = self.data.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        let mut texts: Vec<(&str, &str)> = texts.filter(|(name, _)| *name != "doc_key").collect();
+        texts.sort_by_key(|(name, _)| (Some(*name) != labelled, *name != "text"));
+        texts
+    }
+
+    /// The field whose text has the words of all regions at their offsets, if any says its words.
+    pub(super) fn field_that_fits(&self) -> Option<String> {
+        let stated =
+            self.regions().filter_map(|region| Some(Stated { pieces: vec![region.at?], words: Some(region.words()?) }));
+        let stated: Vec<Stated> = stated.collect();
+        let fits = |(_, text): &(&str, &str)| Offsets::check(&CharacterMap::new(text), &stated).is_ok();
+        let texts = if stated.is_empty() { Vec::new() } else { self.texts() };
+        texts.into_iter().find(fits).map(|(name, _)| name.to_owned())
+    }
+
+    /// The text that is labelled: of the field that fits, of the one that is `usual` in the file, of `text`,
+    /// or of the only one there is. What else the task's data holds is counted.
+    pub(super) fn text(&self, usual: Option<&str>, notes: &mut Notes) -> Result<&str, Problem> {
+        let texts = self.texts();
+        let fitting = self.field_that_fits();
+        let named = |name: &str| texts.iter().find(|(other, _)| *other == name);
+        let names = [fitting.as_deref(), usual, self.labelled(), Some("text")];
+        let chosen = names.into_iter().flatten().find_map(named);
+        let Some(&(name, text)) = chosen.or(if texts.len() == 1 { texts.first() } else { None }) else {
+            let names: Vec<String> = self.data.keys().map(|name| format!("`{name}`")).collect();
+            return Err(match names.len() {
+                0 => Problem::MissingField { field: "data.text" },
+                _ => Problem::malformed(format!(
+                    "`data` has the fields {}, and which one holds the text is not said; call it `text`",
+                    names.join(", ")
+                )),
+            });
+        };
+        note_others("data.", &self.data, &[name, "doc_key"], notes);
+        Ok(text)
+    }
+}

@@ -1,0 +1,280 @@
+//! Formats that are known by sight and not read, and how to get from them to one that is.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Format;
+use crate::CorpusError;
+
+/// What a document of one's own looks like.
+pub(crate) const WANTED: &str = "a line of one's own looks like {\"doc_key\": \"a\", \"text\": \"...\", \"entities\": \
+                                 [{\"start\": 0, \"end\": 3, \"type\": \"LABEL\"}]}";
+
+/// A format by sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Other {
+    Prodigy,
+    Gliner,
+    SpacyTraining,
+    SpacyDocuments,
+    DocBin,
+    Conll,
+    ConllU,
+    TaggedTokens,
+    WebAnno,
+    Cas,
+    Spert,
+    DocRed,
+    BioC,
+    PubTator,
+    JsonMin,
+    Annotation,
+    Xml,
+    Csv,
+    Parquet,
+    Packed,
+}
+
+impl Other {
+    fn name(self) -> &'static str {
+        match self {
+            Other::Prodigy => "Prodigy's JSONL",
+            Other::Gliner => "GLiNER's training data",
+            Other::SpacyTraining => "spaCy's training data",
+            Other::SpacyDocuments => "spaCy's documents as JSON",
+            Other::DocBin => "spaCy's binary DocBin",
+            Other::Conll => "CoNLL columns",
+            Other::ConllU => "CoNLL-U",
+            Other::TaggedTokens => "tokens with a tag each (CoNLL as JSON)",
+            Other::WebAnno => "WebAnno or INCEpTION TSV",
+            Other::Cas => "a UIMA CAS as JSON",
+            Other::Spert => "SpERT's JSON",
+            Other::DocRed => "DocRED's JSON",
+            Other::BioC => "BioC",
+            Other::PubTator => "PubTator",
+            Other::JsonMin => "Label Studio's JSON-MIN export",
+            Other::Annotation => "a brat annotation",
+            Other::Xml => "XML",
+            Other::Csv => "a table (CSV)",
+            Other::Parquet => "Parquet",
+            Other::Packed => "a packed file",
+        }
+    }
+
+    fn remedy(self) -> String {
+        match self {
+            Other::Prodigy => format!(
+                "rename `spans` to `entities` and its `label` to `type`, give each line a `doc_key`, and leave out \
+                 what has not `\"answer\": \"accept\"`; {WANTED}"
+            ),
+            Other::Gliner => {
+                "its `tokenized_text` and `ner` hold what DyGIE calls `sentences` and `ner`, one sentence a \
+                              document: write {\"doc_key\": ..., \"sentences\": [tokenized_text], \"ner\": [ner]}"
+                    .to_owned()
+            }
+            Other::SpacyTraining | Other::SpacyDocuments | Other::DocBin => {
+                format!(
+                    "write each document from Python, with its `doc.ents` as `entities` (`start_char`, `end_char`); {WANTED}"
+                )
+            }
+            Other::Conll | Other::ConllU | Other::TaggedTokens => {
+                "write each document as DyGIE: {\"doc_key\": \"a\", \"sentences\": [[\"The\", \"drill\"]], \"ner\": \
+                 [[[1, 1, \"Tool\"]]]}, where a mention is its first and last token"
+                    .to_owned()
+            }
+            Other::WebAnno | Other::Cas => {
+                "export the documents from INCEpTION in brat's format (`.txt` and `.ann`)".to_owned()
+            }
+            Other::Spert => {
+                "write each sentence as a document of DyGIE: `sentences`: [tokens], `ner`: [[start, end - 1, \
+                             type]], `relations` by the first and last tokens of both arguments"
+                    .to_owned()
+            }
+            Other::DocRed => {
+                "write each document as DyGIE: `sents` as `sentences`, and mentions by tokens counted from \
+                              the document's start"
+                    .to_owned()
+            }
+            Other::BioC | Other::PubTator => format!("turn it into brat's `.txt` and `.ann`, or into lines; {WANTED}"),
+            Other::JsonMin => "it has no relations and no ids; export the project as `JSON`".to_owned(),
+            Other::Annotation => "name the folder that holds it and its `.txt`".to_owned(),
+            Other::Xml | Other::Csv | Other::Parquet => format!("turn it into lines of JSON; {WANTED}"),
+            Other::Packed => "unpack it".to_owned(),
+        }
+    }
+}
+
+/// The error of a file in another format.
+pub(crate) fn error(path: &Path, other: Other) -> CorpusError {
+    CorpusError::OtherFormat { path: path.to_path_buf(), name: other.name(), remedy: other.remedy() }
+}
+
+/// A format told by a file's name.
+pub(crate) fn of_extension(path: &Path) -> Option<Other> {
+    let extension = path.extension()?.to_str()?.to_lowercase();
+    Some(match extension.as_str() {
+        "ann" | "a1" | "a2" => Other::Annotation,
+        "spacy" => Other::DocBin,
+        "conll" | "iob" | "iob2" | "bio" | "conll2003" => Other::Conll,
+        "conllu" => Other::ConllU,
+        "csv" | "tsv" => Other::Csv,
+        "parquet" => Other::Parquet,
+        "xml" | "xmi" => Other::Xml,
+        "gz" | "zip" | "zst" | "xz" | "bz2" | "tgz" => Other::Packed,
+        _ => return None,
+    })
+}
+
+/// A format told by a file's first bytes.
+pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Other> {
+    let starts = |magic: &[u8]| bytes.starts_with(magic);
+    if starts(b"PAR1") {
+        Some(Other::Parquet)
+    } else if starts(b"PK\x03\x04") || starts(b"\x1f\x8b") || starts(b"\x28\xb5\x2f\xfd") || starts(b"BZh") {
+        Some(Other::Packed)
+    } else if starts(b"\x78\x9c") || starts(b"\x78\xda") {
+        Some(Other::DocBin)
+    } else {
+        None
+    }
+}
+
+/// A format told by a line that is no JSON.
+pub(crate) fn of_line(line: &str) -> Option<Other> {
+    let is_tag =
+        |tag: &str| tag == "O" || ["B-", "I-", "E-", "S-", "L-", "U-"].iter().any(|start| tag.starts_with(start));
+    let is_bound = |line: &str| line.starts_with('T') && line.split('\t').count() == 3;
+    if line.starts_with("#FORMAT=WebAnno") {
+        Some(Other::WebAnno)
+    } else if line.starts_with("# sent_id") || line.starts_with("# newdoc") || line.starts_with("# text =") {
+        Some(Other::ConllU)
+    } else if line.starts_with("-DOCSTART-")
+        || line.split_whitespace().count() > 1 && line.split_whitespace().last().is_some_and(is_tag)
+    {
+        Some(Other::Conll)
+    } else if is_bound(line) {
+        Some(Other::Annotation)
+    } else if line.starts_with("<?xml") || line.starts_with("<!DOCTYPE") {
+        Some(Other::Xml)
+    } else if line.split('|').count() >= 3 && line.split('|').nth(1) == Some("t") {
+        Some(Other::PubTator)
+    } else {
+        None
+    }
+}
+
+/// A format told by its first object, or by the first entry of its list.
+pub(crate) fn of_value(value: &Value) -> Option<Other> {
+    if let Some(list) = value.as_array() {
+        // `["text", {"entities": [[0, 5, "LABEL"]]}]`, and its first entry alone.
+        let training = list.first().is_some_and(Value::is_string) && list.get(1).is_some_and(Value::is_object);
+        return training.then_some(Other::SpacyTraining);
+    }
+    if value.is_string() {
+        return Some(Other::SpacyTraining);
+    }
+    let object = value.as_object()?;
+    let has = |field: &str| object.contains_key(field);
+    let first_has = |list: &str, field: &str| value[list][0].get(field).is_some();
+    let tagged = ["ner_tags", "tags", "labels", "ner"]
+        .iter()
+        .any(|tags| value[tags][0].is_string() || value[tags][0].is_number());
+    if has("doc_key") && (has("text") || has("sentences")) {
+        None
+    } else if has("tokenized_text") || value["output"].get("entities").is_some() {
+        Some(Other::Gliner)
+    } else if has("_input_hash") || has("_task_hash") || has("text") && has("spans") {
+        Some(Other::Prodigy)
+    } else if has("paragraphs") {
+        Some(Other::SpacyTraining)
+    } else if has("text") && has("ents") {
+        Some(Other::SpacyDocuments)
+    } else if has("%FEATURE_STRUCTURES") {
+        Some(Other::Cas)
+    } else if has("passages") || first_has("documents", "passages") {
+        Some(Other::BioC)
+    } else if has("vertexSet") {
+        Some(Other::DocRed)
+    } else if has("tokens") && first_has("entities", "type") && !has("text") {
+        Some(Other::Spert)
+    } else if (has("tokens") || has("words")) && tagged && !has("text") {
+        Some(Other::TaggedTokens)
+    } else if object.values().any(is_regions) {
+        Some(Other::JsonMin)
+    } else {
+        None
+    }
+}
+
+/// Regions as JSON-MIN writes them.
+fn is_regions(value: &Value) -> bool {
+    let has = |field: &str| value[0].get(field).is_some();
+    has("start")
+        && has("end")
+        && value[0].as_object().is_some_and(|region| region.keys().any(|key| key.ends_with("labels")))
+}
+
+/// What to say of a format's name that is none of [`Format::ALL`].
+pub(crate) fn unknown_name(name: &str) -> String {
+    let valid = Format::names().join(", ");
+    let lower = name.to_lowercase();
+    let known =
+        ["conll", "iob", "bio", "prodigy", "spacy", "gliner", "csv", "tsv", "parquet", "bioc", "pubtator", "xml"];
+    if known.iter().any(|other| lower.starts_with(other)) {
+        return format!("the format `{name}` is not among those that are read and written: {valid}");
+    }
+    match tabpo_ontology::nearest(name, Format::names()) {
+        Some(near) => format!("unknown format `{name}`; did you mean `{near}`?"),
+        None => format!("unknown format `{name}`; valid: {valid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_sight() {
+        let values = [
+            (json!({"text": "a", "spans": [{"start": 0, "end": 1, "label": "X"}]}), Other::Prodigy),
+            (json!({"text": "a", "_input_hash": 1, "answer": "accept"}), Other::Prodigy),
+            (json!({"tokenized_text": ["a"], "ner": [[0, 0, "X"]]}), Other::Gliner),
+            (json!(["a", {"entities": [[0, 1, "X"]]}]), Other::SpacyTraining),
+            (json!({"id": 0, "paragraphs": []}), Other::SpacyTraining),
+            (json!({"text": "a", "ents": [], "tokens": []}), Other::SpacyDocuments),
+            (json!({"tokens": ["a"], "ner_tags": [0]}), Other::TaggedTokens),
+            (json!({"tokens": ["a"], "entities": [{"type": "X", "start": 0, "end": 1}]}), Other::Spert),
+            (
+                json!({"id": 1, "note": "a", "label": [{"start": 0, "end": 1, "text": "a", "labels": ["X"]}]}),
+                Other::JsonMin,
+            ),
+        ];
+        for (value, other) in values {
+            assert_eq!(of_value(&value), Some(other), "{value}");
+        }
+        for value in
+            [json!({"doc_key": "a", "text": "b", "spans": []}), json!({"id": 1, "text": "b", "label": [[0, 1, "X"]]})]
+        {
+            assert_eq!(of_value(&value), None, "{value}");
+        }
+        let lines = [
+            ("-DOCSTART- -X- O O", Other::Conll),
+            ("EU NNP B-NP B-ORG", Other::Conll),
+            ("The\tO", Other::Conll),
+            ("# sent_id = 1", Other::ConllU),
+            ("#FORMAT=WebAnno TSV 3.3", Other::WebAnno),
+            ("T1\tTool 0 3\tsaw", Other::Annotation),
+            ("25763772|t|DCTN4 as a modifier", Other::PubTator),
+            ("<?xml version=\"1.0\"?>", Other::Xml),
+        ];
+        for (line, other) in lines {
+            assert_eq!(of_line(line), Some(other), "{line}");
+        }
+        assert_eq!(of_line("The drill hangs by the lathe."), None);
+        assert!(unknown_name("conll").contains("dygie, brat"));
+        assert!(unknown_name("jsnl").contains("did you mean `jsonl`?"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Reading whole text files as people's programs write them.
+
+use std::io;
+use std::path::Path;
+
+use memchr::memchr_iter;
+
+/// The mark that some editors put at the start of a text in UTF-8.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Reads a text file without the byte order mark that it may begin with. A file that is not UTF-8 is
+/// an error of the kind [`io::ErrorKind::InvalidData`] that says where and what would help.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = read_text_with_mark(path)?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
+    Ok(text)
+}
+
+/// As [`read_text`], with the mark: for formats whose offsets count it.
+pub fn read_text_with_mark(path: &Path) -> io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to(), 1, 0))
+}
+
+/// A text without the byte order mark that it may begin with.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Bytes of a file as text; they begin at the byte `offset` of the file, in the line `line` (counted
+/// from 1). Fails as [`read_text`] does.
+pub fn utf8(bytes: &[u8], line: usize, offset: u64) -> io::Result<&str> {
+    str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to(), line, offset))
+}
+
+/// What to say of bytes that are no UTF-8 from `at` on.
+fn not_utf8(bytes: &[u8], at: usize, first_line: usize, offset: u64) -> io::Error {
+    let wide = match bytes {
+        _ if offset > 0 => None,
+        [0xff, 0xfe, ..] | [_, 0, ..] => Some("UTF-16LE"),
+        [0xfe, 0xff, ..] | [0, _, ..] => Some("UTF-16BE"),
+        _ => None,
+    };
+    let message = match wide {
+        Some(name) => format!("not UTF-8 but {name}; `iconv -f {name} -t utf-8` turns it into UTF-8"),
+        None => {
+            let line = first_line + memchr_iter(b'\n', &bytes[..at]).count();
+            let place = offset + at as u64;
+            format!(
+                "line {line}: the byte 0x{:02x} at offset {place} is not UTF-8; `iconv -f latin1 -t utf-8` turns \
+                 Latin-1 into UTF-8 (-f cp1252 what Windows wrote)",
+                bytes[at]
+            )
+        }
+    };
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        read_text(file.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_mark_at_the_start_is_no_text() {
+        assert_eq!(read(b"\xef\xbb\xbfa\xef\xbb\xbf").unwrap(), "a\u{feff}");
+        assert_eq!(read(b"\xef\xbb\xbf").unwrap(), "");
+        assert_eq!(read("é".as_bytes()).unwrap(), "é");
+        assert_eq!(without_mark("\u{feff}b"), "b");
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_shown_its_place_and_its_cure() {
+        let error = read(b"one\ntwo caf\xe9\n").unwrap_err();
+        assert!(error.starts_with("line 2: the byte 0xe9 at offset 11 is not UTF-8; `iconv -f latin1"), "{error}");
+        let error = read(b"\xff\xfeo\0k\0").unwrap_err();
+        assert!(error.contains("UTF-16LE"), "{error}");
+        let error = read(b"\xfe\xff\0o\0k").unwrap_err();
+        assert!(error.contains("UTF-16BE"), "{error}");
+        let error = utf8(b"d\xfcnn", 7, 300).unwrap_err().to_string();
+        assert!(error.starts_with("line 7: the byte 0xfc at offset 301 "), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Prediction files as programs write them: with a mark, names that are numbers, halves of characters,
+//! texts in another spelling.
+
+mod common;
+
+use tabpo_corpus::{Document, Format};
+use tabpo_metrics::{Counts, EvaluationError, Family, Predictions, Prf, count};
+
+/// Scores a prediction file both ways: as it stands, and by its index.
+fn score(gold: &str, predictions: &str) -> Result<Prf, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let ontology = common::scierc_ontology();
+    let (gold_path, path) = (directory.path().join("gold.jsonl"), directory.path().join("p.jsonl"));
+    std::fs::write(&gold_path, gold).unwrap();
+    std::fs::write(&path, predictions).unwrap();
+    let documents: Vec<Document> = tabpo_corpus::read(&gold_path, Some(Format::Jsonl), &ontology).unwrap().documents;
+    let scored =
+        |open: fn(&std::path::Path) -> Result<Predictions, EvaluationError>| -> Result<Counts, EvaluationError> {
+            count(&documents[..], &mut open(&path)?, &ontology, false)
+        };
+    let indexed = scored(Predictions::open).map_err(|error| error.to_string())?;
+    match scored(Predictions::open_in_order) {
+        Ok(in_order) => assert_eq!(in_order.table.pooled(), indexed.table.pooled()),
+        Err(error) => assert!(matches!(error, EvaluationError::NotInOrder), "{error}"),
+    }
+    Ok(Prf::of(indexed.layout.total(&indexed.table.pooled(), Family::Ner)))
+}
+
+fn gold(key: &str, text: &str) -> String {
+    let end = text.chars().count();
+    let entity = serde_json::json!({"start": 0, "end": end, "type": "Method"});
+    format!("{}\n", serde_json::json!({"doc_key": key, "text": text, "entities": [entity]}))
+}
+
+fn output(text: &str) -> String {
+    serde_json::json!({"entities": [{"id": "e1", "text": text, "type": "Method"}], "relations": []}).to_string()
+}
+
+#[test]
+fn names_may_be_numbers_and_lines_may_begin_with_a_mark() {
+    let answer = serde_json::to_string(&output("parsing")).unwrap();
+    for line in [
+        format!("\u{feff}{{\"doc_key\": \"7\", \"sent\": 0, \"output\": {answer}}}\n"),
+        format!("{{\"doc_key\": 7, \"sent\": 0, \"output\": {answer}}}\n"),
+        format!("\u{feff}{{\"sent\": 0, \"doc_key\": 7, \"output\": {answer}, \"model\": 1}}\r\n"),
+        "\u{feff}{\"doc_key\": 7, \"predicted_ner\": [[[0, 0, \"Method\", 0.5]]]}\n".to_owned(),
+    ] {
+        let prf = score(&gold("7", "parsing"), &line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(prf.f1, 1.0, "{line}");
+    }
+}
+
+#[test]
+fn half_a_character_in_an_answer_is_wrong_and_no_more() {
+    let answer = r#""{\"entities\":[{\"id\":\"e1\",\"text\":\"parsing\",\"type\":\"Method\"},{\"id\":\"e2\",\"text\":\"\ud83d\",\"type\":\"Task\"}],\"relations\":[]}""#;
+    let line = format!("{{\"doc_key\": \"a\", \"sent\": 0, \"output\": {answer}}}\n");
+    let prf = score(&gold("a", "parsing"), &line).unwrap();
+    assert_eq!((prf.p, prf.r), (0.5, 1.0));
+}
+
+#[test]
+fn texts_match_in_either_spelling() {
+    for (source, written) in [("na\u{ef}ve", "nai\u{308}ve"), ("nai\u{308}ve", "na\u{ef}ve"), ("\u{2126}", "\u{3a9}")] {
+        let line = serde_json::json!({"doc_key": "a", "sent": 0, "output": output(written)}).to_string();
+        assert_eq!(score(&gold("a", source), &line).unwrap().f1, 1.0, "{source} {written}");
+    }
+}
+
+#[test]
+fn what_is_no_line_of_predictions_is_said() {
+    let cases = [
+        ("[{\"doc_key\": \"a\", \"output\": \"\"}]", "not a list"),
+        ("{\n\"doc_key\": \"a\",\n\"output\": \"\"}", "jq -c ."),
+        ("{\"doc_key\": [], \"output\": \"\"}", "`doc_key`: invalid type"),
+    ];
+    for (text, expected) in cases {
+        let error = score(&gold("a", "parsing"), text).unwrap_err();
+        assert!(error.contains("p.jsonl:1") && error.contains(expected), "{error}");
+    }
+}
