@@ -1,4 +1,4 @@
-//! A folder of brat's with one document: its text, and its annotation behind a separator.
+//! A folder of brat's with one document: its text, its annotation and an `annotation.conf` behind each other.
 
 #![no_main]
 
@@ -15,8 +15,9 @@ static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
 static FOLDER: LazyLock<Scratch> = LazyLock::new(|| SCRATCH.inside("brat"));
 
 fuzz_target!(|bytes: &[u8]| {
-    let [text, annotation] = parts(bytes);
+    let [text, annotation, settings] = parts(bytes);
     FOLDER.write("a.txt", text);
     FOLDER.write("a.ann", annotation);
+    FOLDER.write_or_remove("annotation.conf", settings);
     check_corpus(FOLDER.path(), Some(Format::Brat), &ONTOLOGY, &SCRATCH);
 });
