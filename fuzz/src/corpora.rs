@@ -23,7 +23,9 @@ pub fn corpus_ontology() -> Ontology {
         [[entity]]
         name = "Place"
         aliases = ["LOC", "1"]
-        subtypes = [{ name = "Room" }, { name = "Shelf" }]
+        [[entity]]
+        name = "Code"
+        subtypes = [{ name = "a" }, { name = "b" }]
         [[relation]]
         name = "kept-in"
         aliases = ["Used-for", "USED-FOR", "near"]
@@ -42,7 +44,7 @@ pub fn corpus_ontology() -> Ontology {
 pub fn documents(ontology: &Ontology) -> Vec<Document> {
     let lines = r#"{"doc_key":"a","sentences":[["A","drill","by","the","lathe","."],["The","drill","hums","."]],"ner":[[[1,1,"Tool"],[4,4,"Tool"]],[[7,7,"Tool"]]],"relations":[[[1,1,4,4,"beside"]],[]]}
 {"doc_key":"b","sentences":[["Bolts","in","the","yard"],["No","more"]],"ner":[[[0,0,"Part"],[2,3,"Place"]],[]],"relations":[[[0,0,2,3,"kept-in"]],[]]}
-{"doc_key":"c","sentences":[["caf\u00e9","caf\u00e9"]],"ner":[[[0,0,"Place"],[1,1,"Place"]]],"relations":[[]]}
+{"doc_key":"c","sentences":[["caf\u00e9","caf\u00e9"]],"ner":[[[0,0,"Place"],[1,1,"a"]]],"relations":[[]]}
 {"doc_key":"d","sentences":[["nothing"]],"ner":[[]],"relations":[[]]}
 "#;
     let scratch = Scratch::new();

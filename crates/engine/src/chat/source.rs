@@ -21,7 +21,7 @@ pub(super) fn for_engine(source: &str) -> String {
         let found = match tag.get(..2) {
             Some("{{") => end_of_tag(tag, "}}"),
             Some("{%") => end_of_tag(tag, "%}"),
-            Some("{#") => tag.find("#}"),
+            Some("{#") => tag[2..].find("#}").map(|end| end + 2),
             _ => {
                 out.push('{');
                 rest = &tag[1..];
@@ -363,6 +363,9 @@ mod tests {
             "{% if x %}",
             "{ % }{{ {'a': {'b': 1}} }}",
             "{{ unclosed % b",
+            "{#}{{ a % b }}",
+            "{#}{{ a % b }}#}",
+            "{##}{#",
             "{{ % b }}",
         ] {
             assert_eq!(words(source), source);
