@@ -78,15 +78,27 @@ pub fn check_corpus(path: &Path, format: Option<Format>, ontology: &Ontology, sc
         plain.push_str(&jsonl::to_line(document, ontology));
         plain.push('\n');
     }
-    // The plain format holds all that a document says.
+    // The plain format holds all that a document says, blanks at the ends of tokens aside.
     if !documents.is_empty() {
         let path = scratch.write("written.jsonl", plain.as_bytes());
-        let again = read(&path, Some(Format::Jsonl), ontology).map(|loaded| loaded.documents);
-        match again {
-            Ok(again) => assert_eq!(again, documents),
+        match read(&path, Some(Format::Jsonl), ontology) {
+            Ok(again) => assert_eq!(without_blanks(again.documents), without_blanks(documents)),
             Err(error) => panic!("what was written is refused: {error}"),
         }
     }
+}
+
+/// Documents with their tokens without the blanks at their ends.
+fn without_blanks(mut documents: Vec<Document>) -> Vec<Document> {
+    for document in &mut documents {
+        let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+        for token in &mut document.tokens {
+            let text = &document.text[token.start as usize..token.end as usize];
+            let start = token.start + (text.len() - text.trim_start_matches(is_blank).len()) as u32;
+            *token = start..start + text.trim_matches(is_blank).len() as u32;
+        }
+    }
+    documents
 }
 
 fn check_document(document: &Document, number: usize, ontology: &Ontology) {
