@@ -17,12 +17,10 @@ pub(crate) struct Characters {
 /// The way between offsets and bytes of a text. Made once for a document: it takes linear time.
 pub(crate) struct CharacterMap<'a> {
     pub(crate) text: &'a str,
-    /// Byte where each character starts, and the length of the text.
+    /// Byte where each offset is, and the length of the text: in order, and on no boundary of characters where
+    /// the offset is on none.
     bytes: Vec<u32>,
 }
-
-/// Stands for an offset inside of a character.
-const INSIDE: u32 = u32::MAX;
 
 impl<'a> CharacterMap<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
@@ -35,7 +33,7 @@ impl<'a> CharacterMap<'a> {
         let mut bytes = Vec::with_capacity(text.len() + 1);
         for (byte, character) in text.char_indices() {
             bytes.push(byte as u32);
-            bytes.extend((character.len_utf16() == 2).then_some(INSIDE));
+            bytes.extend((character.len_utf16() == 2).then_some(byte as u32 + 1));
         }
         bytes.push(text.len() as u32);
         Self { text, bytes }
@@ -55,11 +53,11 @@ impl<'a> CharacterMap<'a> {
         if at.end < at.start {
             return Err(Problem::EmptySpan { what, found: found(at) });
         }
-        let [start, end] = [at.start, at.end].map(|offset| self.bytes[offset as usize]);
-        if start == INSIDE || end == INSIDE {
+        let [start, end] = [at.start, at.end].map(|offset| self.bytes[offset as usize] as usize);
+        if !self.text.is_char_boundary(start) || !self.text.is_char_boundary(end) {
             return Err(Problem::malformed(format!("{what} {} begins or ends inside of a character", found(at))));
         }
-        Ok(start as usize..end as usize)
+        Ok(start..end)
     }
 
     /// The text of a non-empty range.
@@ -231,6 +229,11 @@ mod tests {
         assert_eq!(check("cafe\u{301} here", &[(0, 5, "caf\u{e9}")]), words(&["cafe\u{301}"], false));
         // One mention in each unit: the file contradicts itself.
         assert!(check("a 🔧 drill 🔧 saw", &[(4, 9, "drill"), (14, 17, "saw")]).is_err());
+        // Words that stand elsewhere are found behind such characters, in both units.
+        for text in ["🔧 drill 🔧 saw", "🔧🔧🔧 saw", "saw 🔧🔧"] {
+            let error = check(text, &[(0, 1, "saw")]).unwrap_err();
+            assert!(error.contains("not `saw`"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! One HTTP exchange, and what its result means.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::pin::pin;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -285,10 +288,15 @@ impl<'a> Caller<'a> {
         let mut response = request.send().await.map_err(|error| self.broken(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = self.whole(&mut response).await?;
+        Ok(self.understood(status, headers, bytes))
+    }
+
+    /// A reply from what came.
+    fn understood(&self, status: u16, headers: HeaderMap, bytes: Vec<u8>) -> Reply {
         let raw =
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let json = serde_json::from_str(&raw).map(|value| self.endpoint.redact_value(value));
-        Ok(Reply { status, headers, json: json.map_err(|error| error.to_string()), raw })
+        Reply { status, headers, json: json.map_err(|error| error.to_string()), raw }
     }
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, Attempt> {

@@ -40,6 +40,8 @@ mod wrapped;
 
 pub use batch::extract_in_batches;
 pub use cache::{Channel, ResponseCache, StoredAnswer};
+#[cfg(fuzzing)]
+pub use call::fuzzing;
 pub use completion::{Outcome, Place, without_nulls};
 pub use cure::Cure;
 pub use demonstrations::{Demonstration, Demonstrations};

@@ -236,7 +236,8 @@ fn opened<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         if let Some(digest) = seal.strip_prefix(SEAL).and_then(|rest| rest.strip_suffix(b"\"}")) {
             let mut hasher = blake3::Hasher::new();
             hasher.update(body).update(b"}");
-            if &hasher.finalize().to_hex().as_bytes()[..DIGITS] != digest {
+            // Fuzzing could not get past it, and what is behind it has to hold by itself.
+            if !cfg!(fuzzing) && &hasher.finalize().to_hex().as_bytes()[..DIGITS] != digest {
                 return Err("its digest is not that of its content".to_owned());
             }
         }

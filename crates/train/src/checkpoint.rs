@@ -1,5 +1,8 @@
 //! The state of an interrupted run, in one file that is replaced whole and carries a digest of itself.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -125,7 +128,8 @@ fn sound(bytes: &[u8]) -> Result<(State, SafeTensors<'_>), String> {
     let metadata = header.metadata().as_ref().ok_or("not a checkpoint of a training run")?;
     let text = metadata.get(STATE).ok_or("not a checkpoint of a training run")?;
     let parts = tensors.iter().map(|(name, tensor)| (name, tensor.data()));
-    if metadata.get(DIGEST) != Some(&digest(text, parts)) {
+    // Fuzzing could not get past it, and what is behind it has to hold by itself.
+    if metadata.get(DIGEST) != Some(&digest(text, parts)) && !cfg!(fuzzing) {
         return Err("its digest does not fit its content".to_owned());
     }
     let state = serde_json::from_str(text).map_err(|error| format!("its state cannot be read: {error}"))?;

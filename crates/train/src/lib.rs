@@ -24,6 +24,8 @@ mod text_source;
 mod trainer;
 mod trie;
 
+#[cfg(fuzzing)]
+pub use checkpoint::fuzzing;
 pub use error::{ExampleError, TrainError};
 pub use example::{RejectedAnswer, TokenisedAnswer, TokenisedExample};
 pub use format::{AnswerText, ExampleFormat, FormatError, PromptFormat};

@@ -170,7 +170,8 @@ fn read_record(bytes: &[u8]) -> Option<(ReferenceKey, Box<[f64]>, usize)> {
     let (values, rest) = rest.split_at_checked(count.checked_mul(8)?)?;
     let checksum = rest.get(..CHECKSUM)?;
     let body = HEADER + values.len();
-    if blake3::hash(&bytes[..body]).as_bytes()[..CHECKSUM] != *checksum {
+    // Fuzzing could not get past it, and what is behind it has to hold by itself.
+    if !cfg!(fuzzing) && blake3::hash(&bytes[..body]).as_bytes()[..CHECKSUM] != *checksum {
         return None;
     }
     let values = values.chunks_exact(8).map(|value| f64::from_le_bytes(value.try_into().expect("8 bytes"))).collect();

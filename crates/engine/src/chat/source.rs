@@ -21,7 +21,7 @@ pub(super) fn for_engine(source: &str) -> String {
         let found = match tag.get(..2) {
             Some("{{") => end_of_tag(tag, "}}"),
             Some("{%") => end_of_tag(tag, "%}"),
-            Some("{#") => tag.find("#}"),
+            Some("{#") => tag[2..].find("#}").map(|end| end + 2),
             _ => {
                 out.push('{');
                 rest = &tag[1..];
@@ -287,17 +287,20 @@ fn closing(tokens: &[Token], open: usize) -> Option<usize> {
     })
 }
 
-/// The position after one operand with its signs, attributes, calls, items and filters.
-fn operand(tokens: &[Token], text: &str, mut at: usize) -> Option<usize> {
+/// The position after one operand with its signs, attributes, calls, items, powers and filters.
+fn operand(tokens: &[Token], text: &str, at: usize) -> Option<usize> {
     let name = |index: usize| tokens.get(index).map(|token| &text[token.range.clone()]);
-    while matches!(name(at), Some("-" | "+")) {
-        at += 1;
-    }
-    at = match tokens.get(at)?.kind {
-        Kind::Operand => at + 1,
-        Kind::Open => closing(tokens, at)? + 1,
-        _ => return None,
+    let signed = |mut at: usize| {
+        while matches!(name(at), Some("-" | "+")) {
+            at += 1;
+        }
+        match tokens.get(at)?.kind {
+            Kind::Operand => Some(at + 1),
+            Kind::Open => Some(closing(tokens, at)? + 1),
+            _ => None,
+        }
     };
+    let mut at = signed(at)?;
     loop {
         let Some(next) = tokens.get(at) else { return Some(at) };
         at = match (next.kind, name(at)) {
@@ -307,11 +310,12 @@ fn operand(tokens: &[Token], text: &str, mut at: usize) -> Option<usize> {
             {
                 at + 2
             }
-            (Kind::Operator, Some("**")) => operand(tokens, text, at + 1)?,
+            (Kind::Operator, Some("**")) => signed(at + 1)?,
             // Texts one after the other are one text.
             (Kind::Operand, Some(text)) if text.starts_with(['"', '\'']) => at + 1,
             (Kind::Keyword, Some("is")) => {
                 let test = at + 1 + usize::from(name(at + 1) == Some("not"));
+                tokens.get(test)?;
                 // A test may have an argument, with brackets or without.
                 match tokens.get(test + 1).map(|token| token.kind) {
                     Some(Kind::Operand) => test + 2,
@@ -347,11 +351,18 @@ mod tests {
             ("{{ a ~ b * c + d }}", "{{ cat(a, b * c) + d }}"),
             ("{{ x if a % 2 else y }}", "{{ x if mod(a, 2) else y }}"),
             ("{{- a ~ b -}}", "{{- cat(a, b) -}}"),
+            ("{{ a % b ** -c ** (d).e ~ f }}", "{{ cat(mod(a, b ** -c ** (d).e), f) }}"),
             ("{{ {'a': 5 % 2} }}", "{{ {'a': mod(5, 2)} }}"),
             ("{{ a is odd ~ b is not divisibleby 3 ~ c }}", "{{ cat(cat(a is odd, b is not divisibleby 3), c) }}"),
         ] {
             assert_eq!(words(source), expected);
         }
+    }
+
+    #[test]
+    fn long_expressions_take_no_stack() {
+        let powers = " ** c".repeat(100_000);
+        assert_eq!(words(&format!("{{{{ a % b{powers} }}}}")), format!("{{{{ mod(a, b{powers}) }}}}"));
     }
 
     #[test]
@@ -363,6 +374,11 @@ mod tests {
             "{% if x %}",
             "{ % }{{ {'a': {'b': 1}} }}",
             "{{ unclosed % b",
+            "{#}{{ a % b }}",
+            "{#}{{ a % b }}#}",
+            "{##}{#",
+            "{{ a ~ b is }}",
+            "{{ a ~ b is not }}",
             "{{ % b }}",
         ] {
             assert_eq!(words(source), source);
