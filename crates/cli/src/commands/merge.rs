@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -138,5 +138,22 @@ fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
 }
 
 fn same_folder(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    // A path may lead through a folder that is yet to be made: `new/../model` is `model` then.
+    matches!((without_detours(a).canonicalize(), without_detours(b).canonicalize()), (Ok(a), Ok(b)) if a == b)
+        || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The path with every `..` taken as written: without the component before it.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    if clean.as_os_str().is_empty() { PathBuf::from(".") } else { clean }
 }

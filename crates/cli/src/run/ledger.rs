@@ -80,7 +80,10 @@ impl Ledger {
                 stages
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).or_failed(),
+            Err(error) => {
+                return Err(CliError::input(format!("cannot read {}: {error}", path.display()))
+                    .with_hint("it is the record of the run's finished stages: without it every stage runs again"));
+            }
         };
         Ok(Self { path, root: directory.root().to_owned(), stages })
     }
