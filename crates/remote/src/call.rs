@@ -308,7 +308,8 @@ impl<'a> Caller<'a> {
     fn understood(&self, status: u16, headers: HeaderMap, bytes: Vec<u8>) -> Reply {
         let raw =
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        let json = received::body(&raw).map(|value| self.endpoint.redact_value(value));
+        let json =
+            received::body(&raw, |text| self.endpoint.redact(text)).map(|value| self.endpoint.redact_value(value));
         Reply { status, headers, json: json.map_err(|problem| self.endpoint.redact(problem)), raw }
     }
 

@@ -60,7 +60,7 @@ impl Whole {
             }
             match (choice.get("delta"), choice.get("message"), choice.get("text")) {
                 (Some(Value::Object(delta)), _, _) => self.add_delta(delta),
-                (_, Some(Value::Object(message)), _) => self.message = message.clone(),
+                (_, Some(Value::Object(message)), _) => self.message.clone_from(message),
                 (_, _, Some(Value::String(text))) => self.append("content", text),
                 _ => {}
             }
