@@ -310,7 +310,7 @@ impl<'a> Caller<'a> {
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let json =
             received::body(&raw, |text| self.endpoint.redact(text)).map(|value| self.endpoint.redact_value(value));
-        Reply { status, headers, json: json.map_err(|problem| self.endpoint.redact(problem)), raw }
+        Reply { status, headers, raw, json }
     }
 
     async fn whole(&self, response: &mut Response, longest: usize) -> Result<Vec<u8>, Attempt> {
