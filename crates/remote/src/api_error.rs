@@ -22,6 +22,8 @@ pub(crate) struct ApiError {
     pub(crate) param: Option<String>,
     /// The wait in seconds that the body asks for.
     pub(crate) seconds: Option<f64>,
+    /// What the model wrote, where the endpoint counts as an error that it does not have the form asked for.
+    pub(crate) failed_generation: Option<String>,
     /// All texts in lower case, to search in.
     words: String,
 }
@@ -84,7 +86,9 @@ impl ApiError {
             Value::Array(items) => items.iter().take(1).for_each(|item| self.collect(item, depth)),
             Value::Object(_) => {
                 // What is inside names the cause more exactly than what is around it.
-                for name in ["error", "errors", "innererror", "metadata", "base_resp", "details", "detail"] {
+                for name in
+                    ["error", "errors", "innererror", "metadata", "base_resp", "details", "detail", "violations"]
+                {
                     match body.get(name) {
                         Some(Value::Array(items)) => items.iter().take(20).for_each(|item| self.collect(item, depth)),
                         Some(inner @ Value::Object(_)) => self.collect(inner, depth),
@@ -116,6 +120,9 @@ impl ApiError {
                     _ => None,
                 };
             }
+        }
+        if let Some(text) = body.get("failed_generation").and_then(Value::as_str) {
+            self.failed_generation.get_or_insert_with(|| text.to_owned());
         }
         // Google writes how long to wait as `34.07s`.
         let delay = body.get("retryDelay").and_then(Value::as_str).and_then(|text| text.strip_suffix('s'));

@@ -19,10 +19,15 @@ use crate::body::Digest;
 use crate::classify::{Asked, Attempt, classify};
 use crate::completion::Reading;
 use crate::retry::Backoff;
-use crate::{Endpoint, RemoteError, Settings, StructureKind, Usage};
+use crate::{Endpoint, RemoteError, Settings, StructureKind, Usage, received};
 
-/// No reply is longer than this.
-const LONGEST_REPLY: usize = 256 << 20;
+/// No results of a batch are longer than this.
+const LONGEST_RESULTS: usize = 256 << 20;
+/// Any other reply has this many bytes at most, ...
+const LONGEST_REPLY: usize = 4 << 20;
+/// ... and this many more for each token that its answer may have: a stream of events names much
+/// beside every token.
+const BYTES_OF_TOKEN: usize = 1 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests in flight get this long to end once the user has asked to stop: they may be paid for.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -91,7 +96,7 @@ impl<'a> Caller<'a> {
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", digest.to_hex().as_str())
             .body(body.to_string());
-        match self.exchange(request).await {
+        match self.exchange(request, self.longest_reply()).await {
             Ok(reply) => self.attempt(&reply, asked, most),
             Err(failure) => failure,
         }
@@ -105,7 +110,7 @@ impl<'a> Caller<'a> {
                 Ok(attempt) => attempt,
                 Err(why) => again(why),
             },
-            (200, Err(problem)) => again(format!("the reply is not JSON: {problem}")),
+            (200, Err(problem)) => again(problem.clone()),
             _ => self.classified(reply, asked),
         }
     }
@@ -190,11 +195,12 @@ impl<'a> Caller<'a> {
             StructureKind::Grammar => body["structured_outputs"] = json!({"grammar": "start: \"{}\""}),
         }
         let request = self.client.post(self.url("chat/completions")).header(CONTENT_TYPE, "application/json");
-        matches!(self.exchange(request.body(body.to_string())).await, Ok(Reply { status: 200, .. }))
+        let sent = self.exchange(request.body(body.to_string()), LONGEST_REPLY);
+        matches!(sent.await, Ok(Reply { status: 200, .. }))
     }
 
     async fn models(&self) -> Vec<String> {
-        let reply = self.exchange(self.client.get(self.url("models"))).await;
+        let reply = self.exchange(self.client.get(self.url("models")), LONGEST_REPLY).await;
         let Ok(Reply { status: 200, json: Ok(list), .. }) = reply else { return Vec::new() };
         let ids = list.pointer("/data").and_then(Value::as_array).into_iter().flatten();
         ids.filter_map(|model| model.get("id").and_then(Value::as_str)).map(str::to_owned).take(20).collect()
@@ -206,7 +212,8 @@ impl<'a> Caller<'a> {
         let mut backoff = Backoff::new(base, self.settings.seed, &blake3::hash(name.as_bytes()));
         let mut attempt = 0;
         loop {
-            let result = match self.exchange(build()).await {
+            // Results of a batch come as one file.
+            let result = match self.exchange(build(), LONGEST_RESULTS).await {
                 Ok(reply) if matches!(reply.status, 200 | 201) => return Ok(reply),
                 Ok(reply) => self.classified(&reply, StructureKind::None),
                 Err(failure) => failure,
@@ -235,7 +242,7 @@ impl<'a> Caller<'a> {
     /// The values of a reply of JSON lines, without the key.
     pub(crate) fn json_lines(&self, reply: &Reply) -> impl Iterator<Item = Value> {
         let lines = reply.raw.lines().filter(|line| !line.trim().is_empty());
-        lines.map(|line| self.endpoint.redact_value(serde_json::from_str(line).unwrap_or_default()))
+        lines.map(|line| self.endpoint.redact_value(received::value(line).unwrap_or_default()))
     }
 
     /// Whether the user asked to stop.
@@ -261,20 +268,26 @@ impl<'a> Caller<'a> {
         self.client.post(self.url(path))
     }
 
+    /// The most bytes of a reply to a request for a completion.
+    fn longest_reply(&self) -> usize {
+        let tokens = usize::try_from(self.settings.max_tokens).unwrap_or(usize::MAX);
+        tokens.saturating_mul(BYTES_OF_TOKEN).saturating_add(LONGEST_REPLY).min(LONGEST_RESULTS)
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.endpoint.base())
     }
 
-    /// Sends a request and waits for the whole reply; a failure is one to repeat. Once the user has
+    /// Sends a request and waits for the whole reply of at most `longest` bytes; a failure is one to repeat. Once the user has
     /// asked to stop, the reply is waited for a little longer and then given up.
-    async fn exchange(&self, request: RequestBuilder) -> Result<Reply, Attempt> {
+    async fn exchange(&self, request: RequestBuilder, longest: usize) -> Result<Reply, Attempt> {
         let given_up = async {
             while !self.stopped() {
                 tokio::time::sleep(LOOK).await;
             }
             tokio::time::sleep(LAST_WAIT).await;
         };
-        let reply = pin!(self.reply(request));
+        let reply = pin!(self.reply(request, longest));
         match select(reply, pin!(given_up)).await {
             Either::Left((reply, _)) => reply,
             Either::Right(((), _)) => {
@@ -284,10 +297,10 @@ impl<'a> Caller<'a> {
         }
     }
 
-    async fn reply(&self, request: RequestBuilder) -> Result<Reply, Attempt> {
+    async fn reply(&self, request: RequestBuilder, longest: usize) -> Result<Reply, Attempt> {
         let mut response = request.send().await.map_err(|error| self.broken(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = self.whole(&mut response).await?;
+        let bytes = self.whole(&mut response, longest).await?;
         Ok(self.understood(status, headers, bytes))
     }
 
@@ -295,15 +308,16 @@ impl<'a> Caller<'a> {
     fn understood(&self, status: u16, headers: HeaderMap, bytes: Vec<u8>) -> Reply {
         let raw =
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        let json = serde_json::from_str(&raw).map(|value| self.endpoint.redact_value(value));
-        Reply { status, headers, json: json.map_err(|error| error.to_string()), raw }
+        let json =
+            received::body(&raw, |text| self.endpoint.redact(text)).map(|value| self.endpoint.redact_value(value));
+        Reply { status, headers, raw, json }
     }
 
-    async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, Attempt> {
+    async fn whole(&self, response: &mut Response, longest: usize) -> Result<Vec<u8>, Attempt> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
-            if bytes.len() + chunk.len() > LONGEST_REPLY {
-                let why = format!("the reply is longer than {LONGEST_REPLY} bytes");
+            if bytes.len() + chunk.len() > longest {
+                let why = format!("the reply is longer than {longest} bytes");
                 return Err(Attempt::Again { why, after: None, unsettled: true });
             }
             bytes.extend_from_slice(&chunk);

@@ -57,6 +57,8 @@ const FILTER_CODES: [&str; 8] = [
     "datainspectionfailed",
     "prompt_blocked",
 ];
+/// The model's answer does not have the form asked for.
+const FORM_CODES: [&str; 2] = ["json_validate_failed", "tool_use_failed"];
 const QUOTA_CODES: [&str; 13] = [
     "insufficient_quota",
     "insufficient_balance",
@@ -113,14 +115,16 @@ const SERVER_CODES: [&str; 9] = [
 pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, error: &ApiError) -> Attempt {
     let status = if http_status >= 300 { http_status } else { error.status.unwrap_or_else(|| by_codes(error)) };
     let message = error.message.clone();
+    let (status_shown, message_shown) = shown(http_status, status, error);
     let done = |outcome| Attempt::Done(Completion::without_text(outcome, message.clone()));
-    let quota = || Attempt::Fatal(RemoteError::Quota { status, message: message.clone() });
-    let key = || Attempt::Fatal(RemoteError::Unauthorised { status, message: message.clone() });
+    let quota = || Attempt::Fatal(RemoteError::Quota { status: status_shown, message: message_shown.clone() });
+    let key = || Attempt::Fatal(RemoteError::Unauthorised { status: status_shown, message: message_shown.clone() });
+    let rejected = || Attempt::Fatal(RemoteError::Rejected { status: status_shown, message: message_shown.clone() });
     let wait = retry_after(headers, error.seconds, SystemTime::now());
     let again = || match wait {
         Some(asked) if asked > LONGEST_WAIT => Attempt::Fatal(RemoteError::LongWait { asked, status }),
         after => Attempt::Again {
-            why: format!("the endpoint answered {status}: {message}"),
+            why: format!("the endpoint answered {status_shown}: {message_shown}"),
             after,
             // An error inside a reply with status 200 that names no status of its own may stand for
             // an answer that was made and lost.
@@ -129,6 +133,9 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
     };
     if status == 413 || error.has(&CONTEXT_CODES) || status == 429 && words::larger_than_a_minute(error) {
         return done(Outcome::TooLong);
+    }
+    if error.has(&FORM_CODES) || error.failed_generation.is_some() {
+        return Attempt::Done(without_the_form(error));
     }
     if error.has(&FILTER_CODES) || status == 451 {
         return done(Outcome::Filtered);
@@ -140,14 +147,16 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
         429 if should_retry(headers) == Some(false) => quota(),
         // Google's limits on a minute speak of plan and billing: words count only where nothing else does.
         429 if !error.has_codes() && wait.is_none() && words::out_of_credit(error) => quota(),
+        429 if wait.is_none() && should_retry(headers).is_none() && words::used_up_for_today(error) => quota(),
         408 | 409 | 425 | 429 => again(),
         _ if status != 401 && error.has(&RATE_CODES) || should_retry(headers) == Some(true) => again(),
         403 if words::filtered(error) => done(Outcome::Filtered),
         403 if wait.is_some() => again(),
         401 | 403 => key(),
         404 => unknown_model(asked, message),
-        501 => Attempt::Fatal(RemoteError::Rejected { status, message }),
-        500..=599 => match refused(asked, status, error) {
+        501 => rejected(),
+        // Text Generation Inference answers 424 where its model server fails.
+        424 | 500..=599 => match refused(asked, status, (status_shown, message_shown.clone()), error) {
             Some(attempt) => attempt,
             None if words::too_long(error) => done(Outcome::TooLong),
             None => again(),
@@ -165,7 +174,7 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
             if words::out_of_credit(error) {
                 return quota();
             }
-            if let Some(attempt) = refused(asked, status, error) {
+            if let Some(attempt) = refused(asked, status, (status_shown, message_shown.clone()), error) {
                 return attempt;
             }
             if asked.structure != StructureKind::None && words::about_structure(error) {
@@ -175,10 +184,33 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
             if error.has(&MODEL_CODES) || words::unknown_model(error) {
                 return unknown_model(asked, message);
             }
-            Attempt::Fatal(RemoteError::Rejected { status, message })
+            rejected()
         }
-        _ => Attempt::Fatal(RemoteError::Rejected { status, message }),
+        _ => rejected(),
     }
+}
+
+/// The status that came and what to say of the error; a batch names no status where a request has no
+/// reply, which leaves what its error means.
+fn shown(http_status: u16, meant: u16, error: &ApiError) -> (u16, String) {
+    match (http_status, error.status) {
+        (0, _) => (meant, error.message.clone()),
+        (200..=299, Some(status)) => (http_status, format!("error {status} inside the reply: {}", error.message)),
+        (200, None) => (http_status, format!("an error inside the reply: {}", error.message)),
+        _ => (http_status, error.message.clone()),
+    }
+}
+
+/// What the model wrote instead of the form asked for: an answer like others, and paid for like them.
+fn without_the_form(error: &ApiError) -> Completion {
+    let text = error.failed_generation.clone().unwrap_or_default();
+    let at_limit = ["max completion tokens", "max_completion_tokens", "max tokens", "max_tokens"];
+    let outcome = match () {
+        () if error.says(&at_limit) => Outcome::Truncated,
+        () if text.trim().is_empty() => Outcome::Empty,
+        () => Outcome::Answered,
+    };
+    Completion { text, usage: None, refusal: None, ..Completion::without_text(outcome, String::new()) }
 }
 
 /// The status that codes stand for, of an error inside a reply with status 200.
@@ -206,13 +238,14 @@ fn unknown_model(asked: Asked, message: String) -> Attempt {
 }
 
 /// What the endpoint refuses and a setting can change.
-fn refused(asked: Asked, status: u16, error: &ApiError) -> Option<Attempt> {
+fn refused(asked: Asked, status: u16, shown: (u16, String), error: &ApiError) -> Option<Attempt> {
     let cure = Cure::of(asked.settings, error)?;
     // A server that fails says many words; only a template is named by them.
-    if status >= 500 && cure != Cure::NoSystemRole {
+    if (status == 424 || status >= 500) && cure != Cure::NoSystemRole {
         return None;
     }
-    Some(Attempt::Fatal(RemoteError::Refused { status, message: error.message.clone(), cure }))
+    let (status, message) = shown;
+    Some(Attempt::Fatal(RemoteError::Refused { status, message, cure }))
 }
 
 #[cfg(test)]

@@ -127,8 +127,9 @@ impl Reading {
         if choice.is_none() {
             return Self::Unreadable("the reply has no `choices[0]`".to_owned());
         }
-        // Some servers leave the message out where a filter or the limit left nothing of it.
-        if message.is_none() && answer.is_empty() && matches!(ended, Ended::ByItself) {
+        // Some servers leave the message out where the model said nothing, or where a filter or the limit
+        // left nothing of it.
+        if message.is_none() && answer.is_empty() && reason.is_empty() {
             return Self::Unreadable("the reply has no `choices[0].message`".to_owned());
         }
         let outcome = match ended {

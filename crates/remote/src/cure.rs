@@ -78,7 +78,7 @@ impl Cure {
     }
 }
 
-const REFUSALS: [&str; 29] = [
+const REFUSALS: [&str; 33] = [
     "unsupported",
     "not supported",
     "not support",
@@ -95,6 +95,10 @@ const REFUSALS: [&str; 29] = [
     "additional properties",
     "deprecated",
     "only the default",
+    "may only",
+    "can only",
+    "must only",
+    "only be set",
     "cannot",
     "must be",
     "should be",

@@ -12,11 +12,18 @@ pub(crate) fn too_long(error: &ApiError) -> bool {
     }
     let context = error.says(&CONTEXT) && error.says(&EXCESS);
     let prompt = error.says(&SUBJECT) && error.says(&MORE) && error.says(&MEASURE) && !error.says(&ANSWER_LIMITS);
-    error.says(&WHOLE_PHRASES) || context || prompt
+    error.says(&WHOLE_PHRASES) || context || prompt || nothing_left(error)
+}
+
+/// The server found a negative number of tokens left for the answer. Nobody asks for one: the prompt
+/// takes up more than the context.
+fn nothing_left(error: &ApiError) -> bool {
+    error.says(&["max_tokens", "max_completion_tokens", "max_new_tokens"])
+        && error.says(&["got -", "got: -", "given: -", "received -", "received: -", "but is -"])
 }
 
 /// Phrases that mean nothing else.
-const WHOLE_PHRASES: [&str; 19] = [
+const WHOLE_PHRASES: [&str; 22] = [
     "context_length_exceeded",
     "maximum context",
     "max context length",
@@ -36,6 +43,9 @@ const WHOLE_PHRASES: [&str; 19] = [
     "`inputs` must have less than",
     "`max_new_tokens` must be <=",
     "number of tokens to keep from the initial prompt",
+    "sum of prompt length",
+    "max_num_tokens",
+    "max_input_len",
 ];
 const CONTEXT: [&str; 10] = [
     "context_length",
@@ -82,7 +92,7 @@ const SUBJECT: [&str; 11] = [
     "sequence",
 ];
 /// ... that it is, ...
-const MORE: [&str; 17] = [
+const MORE: [&str; 19] = [
     "too long",
     "exceed",
     "longer than",
@@ -97,6 +107,8 @@ const MORE: [&str; 17] = [
     "overflow",
     "reduce the length",
     "reduce your",
+    "reduce the input",
+    "supports up to",
     "shorten",
     "over the limit",
     "beyond the",
@@ -186,9 +198,29 @@ pub(crate) fn out_of_credit(error: &ApiError) -> bool {
     ])
 }
 
-/// The key is missing or wrong.
+/// A limit on a day is used up, and nothing says when it is no more.
+pub(crate) fn used_up_for_today(error: &ApiError) -> bool {
+    let day = error.says(&["per day", "per-day", "per_day", "daily", "(rpd)", "(tpd)"]);
+    let minute = error.says(&["per minute", "per-min", "per_min", "per min"]);
+    // Google's names of limits list those that are used up.
+    error.says(&["perday"]) || day && !minute && !error.says(&["try again in", "retry in", "retry after"])
+}
+
+/// The key is missing, wrong or out of date.
 pub(crate) fn unauthorised(error: &ApiError) -> bool {
-    error.says(&["api key not valid", "invalid api key", "incorrect api key", "no api key", "api key not found"])
+    error.says(&[
+        "api key not valid",
+        "api key is not valid",
+        "api key is invalid",
+        "invalid api key",
+        "incorrect api key",
+        "no api key",
+        "api key not found",
+        "api key expired",
+        "api key has expired",
+        "api key is expired",
+        "expired api key",
+    ])
 }
 
 /// There is no such model.

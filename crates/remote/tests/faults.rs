@@ -268,3 +268,76 @@ fn numbers_that_no_arithmetic_can_take_are_refused_before_anything_is_asked() {
     }
     assert_eq!(server.total(), 0);
 }
+
+#[test]
+fn a_reply_without_end_is_given_up_after_a_few_mebibytes() {
+    let server = Server::start(|_: &Request| Reply::Blanks(64));
+    let directory = tempfile::tempdir().unwrap();
+    let done = run(&server, 1, &Settings { attempts: 2, ..settings() }, directory.path()).unwrap();
+    let Ending::Unanswered { last, .. } = done.ending else { panic!("{:?}", done.ending) };
+    assert!(last.starts_with("the reply is longer than 4259840 bytes"), "{last}");
+    assert_eq!((server.total(), done.statistics.unsettled), (2, 2));
+}
+
+#[test]
+fn replies_in_odd_forms_are_read_at_the_first_attempt() {
+    let server = Server::start(|request: &Request| {
+        let whole = |content: &str| completion("WHAT").to_string().replace("WHAT", content);
+        let piece = |content: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": content}}]}));
+        match request.prompt().as_str() {
+            "text 0" => Reply::Text(200, whole("half \\ud83d of it")),
+            "text 1" => Reply::Text(200, format!("\u{feff}{}", whole("marked"))),
+            "text 2" => Reply::Text(200, format!("{}{}data: [DONE]\n\n", piece("in "), piece("pieces"))),
+            _ => Reply::Json(200, Vec::new(), json!({"choices": [{"finish_reason": "stop", "index": 0}]})),
+        }
+    });
+    let done = run_once(&server, 4);
+    assert_eq!((&done.ending, server.total()), (&Ending::Complete, 4));
+    let texts: Vec<(&str, Outcome)> =
+        done.answers.iter().flatten().map(|answer| (answer.text.as_str(), answer.outcome)).collect();
+    let expected = [
+        ("half \u{fffd} of it", Outcome::Answered),
+        ("marked", Outcome::Answered),
+        ("in pieces", Outcome::Answered),
+        ("", Outcome::Empty),
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn what_came_instead_of_an_answer_is_said_as_it_came() {
+    let stream = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": "{"}}]}));
+    for (status, body, said) in [
+        (200, "{\"error\":\"boom\"}".to_owned(), "the endpoint answered 200: an error inside the reply: boom"),
+        (200, json!({"error": {"message": "lost", "code": 502}}).to_string(), "200: error 502 inside the reply: lost"),
+        (204, String::new(), "the endpoint answered 204: no message"),
+        (
+            200,
+            "<html><title>Chat</title></html>".to_owned(),
+            "`<html><title>Chat</title></html>`: is the address right",
+        ),
+        (200, stream, "the stream of events ends before the answer does"),
+        (424, json!({"error": "Request failed during generation: x", "error_type": "generation"}).to_string(), "424"),
+    ] {
+        let server = Server::start(move |_: &Request| Reply::Text(status, body.clone()));
+        let directory = tempfile::tempdir().unwrap();
+        let done = run(&server, 1, &Settings { attempts: 2, ..settings() }, directory.path()).unwrap();
+        let Ending::Unanswered { last, .. } = done.ending else { panic!("{:?}", done.ending) };
+        assert!(last.contains(said), "{last}");
+        assert_eq!(server.total(), 2, "{said}");
+    }
+}
+
+#[test]
+fn an_answer_that_fails_the_form_asked_for_counts_as_one() {
+    let server = Server::start(|request: &Request| {
+        let generated = if request.prompt() == "text 1" { "" } else { "{\"entities\": [" };
+        let error = json!({"message": "Failed to generate JSON.", "code": "json_validate_failed", "failed_generation": generated});
+        Reply::Json(400, Vec::new(), json!({"error": error}))
+    });
+    let done = run_once(&server, 2);
+    assert_eq!((&done.ending, server.total()), (&Ending::Complete, 2));
+    let answers: Vec<_> = done.answers.iter().flatten().map(|answer| (answer.outcome, answer.text.as_str())).collect();
+    assert_eq!(answers, [(Outcome::Answered, "{\"entities\": ["), (Outcome::Empty, "")]);
+    assert_eq!(done.statistics.without_usage, 2);
+}

@@ -137,6 +137,21 @@ fn prompts_that_do_not_fit_are_known_in_the_words_of_every_server() {
         ),
         (413, json!("<html><title>413 Request Entity Too Large</title></html>")),
         (200, json!({"error": {"message": "prompt is too long", "code": 400}})),
+        (
+            400,
+            json!([{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "Unable to submit request because the input token count is 1200000 but model only supports up to 1048576. Reduce the input token count and try again."}}]),
+        ),
+        (
+            400,
+            json!({"object": "error", "code": 400, "message": "The sum of prompt length (5000), query length (0) and max_tokens (1024) should not exceed max_num_tokens (4096)"}),
+        ),
+        (500, json!({"message": "Encountered an error: prompt length 5000 is above max_input_len 4096"})),
+        (
+            400,
+            json!({"error": {"code": 400, "param": "max_tokens", "message": "max_tokens must be at least 1, got -904."}}),
+        ),
+        (400, json!({"message": "`max_new_tokens` is invalid, received -12"})),
+        (424, json!({"error": {"message": "the prompt is too long for the model behind"}})),
         (400, json!({"err": "the document does not fit: 9000 tokens, longer than 8192"})),
     ] {
         assert_eq!(of(status, &body), "too-long", "{status} {body}");
@@ -169,6 +184,7 @@ fn other_limits_are_no_prompts_that_do_not_fit() {
             json!({"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens: 10000 > 8192, which is the maximum allowed number of output tokens"}}),
             "another --max-tokens",
         ),
+        (400, json!({"error": {"message": "max_tokens must be at least 1, got 0."}}), "another --max-tokens"),
         (400, json!({"error": {"message": "too many stop sequences: exceeds 4"}}), "rejected"),
     ] {
         assert_eq!(of(status, &body), expected, "{status} {body}");
@@ -191,6 +207,25 @@ fn limits_on_a_minute_are_waited_out_and_quota_ends_the_job() {
             "again",
         ),
         (429, gemini, "again after 34"),
+        (
+            429,
+            json!({"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"}}),
+            "quota",
+        ),
+        (429, json!({"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-min."}}), "again"),
+        (
+            429,
+            json!([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota.",
+                "details": [{"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}]}}]),
+            "quota",
+        ),
+        (429, json!({"error": {"code": "rate_limit_exceeded", "message": "Your daily limit is reached."}}), "quota"),
+        (
+            429,
+            json!({"error": {"code": "rate_limit_exceeded", "message": "Rate limit reached on requests per day (RPD): Limit 200, Used 200. Please try again in 7m12s."}}),
+            "again",
+        ),
+        (424, json!({"error": "Request failed during generation: x", "error_type": "generation"}), "again"),
         (
             429,
             json!({"error": {"code": "429", "message": "exceeded token rate limit of your current pricing tier. See /quotaincrease"}}),
@@ -272,6 +307,13 @@ fn what_a_setting_changes_names_the_setting() {
             "--temperature none",
         ),
         (400, json!({"message": "temperature is deprecated for this model"}), "--temperature none"),
+        (
+            400,
+            json!({"type": "error", "error": {"type": "invalid_request_error", "message": "`temperature` may only be set to 1 when thinking is enabled."}}),
+            "--temperature none",
+        ),
+        (400, json!({"error": {"message": "temperature can only be 1 for this model"}}), "--temperature none"),
+        (400, json!({"error": {"message": "top_k must only be given with beams"}}), "--extra without `top_k`"),
         (400, json!({"object": "error", "message": "System role not supported", "code": 400}), system),
         (
             500,
@@ -318,6 +360,9 @@ fn keys_models_and_filters_are_told_apart() {
             json!([{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.", "details": [{"reason": "API_KEY_INVALID"}]}}]),
             "key",
         ),
+        (400, json!([{"error": {"code": 400, "message": "API key expired. Please renew the API key."}}]), "key"),
+        (400, json!({"error": {"message": "The API key is invalid"}}), "key"),
+        (200, json!({"error": {"message": "Your API key has expired"}}), "key"),
         (404, json!({"error": {"message": "no such model"}}), "model"),
         (400, json!({"error": {"message": "x/y is not a valid model ID", "code": 400}}), "model"),
         (

@@ -33,6 +33,8 @@ fn outcomes_follow_refusal_and_finish_reason() {
     let gemini = r#"{"message":{"role":"assistant"},"finish_reason":"content_filter: PROHIBITED_CONTENT"}"#;
     assert_eq!(outcome(gemini), Outcome::Filtered);
     assert_eq!(outcome(r#"{"message":{"content":" "},"finish_reason":"stop"}"#), Outcome::Empty);
+    assert_eq!(outcome(r#"{"index":0,"finish_reason":"stop"}"#), Outcome::Empty);
+    assert_eq!(outcome(r#"{"message":null,"finish_reason":"MALFORMED_FUNCTION_CALL"}"#), Outcome::Empty);
     let parts = parse(r#"{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}"#);
     let usage = Some(Usage { prompt: 9, cached: 4, completion: 2 });
     assert_eq!((parts.text.as_str(), parts.usage), ("ab", usage));

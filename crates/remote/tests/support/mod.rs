@@ -32,6 +32,8 @@ pub enum Reply {
     After(Duration, Box<Reply>),
     /// Announces a body and sends the half of it.
     HalfBody,
+    /// Blanks until the client hangs up, or this many MiB of them.
+    Blanks(usize),
     /// Closes the connection without a word.
     Close,
 }
@@ -183,6 +185,17 @@ fn write(mut stream: &TcpStream, reply: Reply) -> bool {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
             let _ = stream.write_all(format!("{head}{}", &body[..body.len() / 2]).as_bytes());
             return false;
+        }
+        Reply::Blanks(mebibytes) => {
+            let blanks = vec![b' '; 1 << 20];
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            for _ in 0..mebibytes {
+                let sent = stream.write_all(b"100000\r\n").and_then(|()| stream.write_all(&blanks));
+                if sent.and_then(|()| stream.write_all(b"\r\n")).is_err() {
+                    return false;
+                }
+            }
+            return stream.write_all(b"0\r\n\r\n").is_ok();
         }
         Reply::Close => return false,
     };
