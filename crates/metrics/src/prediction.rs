@@ -9,6 +9,7 @@
 mod content;
 mod in_order;
 mod index;
+mod outputs;
 
 use std::borrow::Cow;
 use std::fs::File;

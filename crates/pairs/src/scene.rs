@@ -1,6 +1,10 @@
 //! A unit with its gold answer, and what may be done to it.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::OnceLock,
+};
 
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, comparable};
 use tabpo_corpus::{Span, Unit};
@@ -18,6 +22,17 @@ pub struct Scene<'a> {
     pub span: Span,
     words: Vec<Cow<'a, str>>,
     plain_text: OnceLock<String>,
+    index: OnceLock<Index>,
+}
+
+/// Where gold items stand, so that a look at one place does not go through all of them.
+pub(crate) struct Index {
+    /// The gold mentions that hold each token of the unit.
+    pub(crate) holders: Vec<Vec<u32>>,
+    /// The relations of each gold entity.
+    pub(crate) relations_of: Vec<Vec<u32>>,
+    /// The types stated from one span to another.
+    pub(crate) stated: HashMap<(Span, Span), Vec<RelationLabelId>>,
 }
 
 impl<'a> Scene<'a> {
