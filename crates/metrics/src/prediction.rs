@@ -216,8 +216,8 @@ fn fault(text: &str, error: &serde_json::Error) -> String {
             .into();
     }
     let at = error.column().saturating_sub(1);
-    let no_number = |name: &&str| {
-        (0..2).any(|back| text.get(at.saturating_sub(back)..).is_some_and(|rest| rest.starts_with(*name)))
+    let no_number = |name: &&&str| {
+        (0..2).any(|back| text.get(at.saturating_sub(back)..).is_some_and(|rest| rest.starts_with(**name)))
     };
     match ["-Infinity", "Infinity", "NaN"].iter().find(no_number) {
         Some(name) if error.is_syntax() => format!("`{name}` is no value of JSON; write null or a number"),
