@@ -10,17 +10,23 @@ use crate::error::CliError;
 pub struct Whole {
     least: u64,
     most: u64,
+    /// Whether 0 is in the range too, below `least`.
+    or_none: bool,
 }
 
 impl Whole {
     /// From `least` to `most`.
     pub const fn new(least: u64, most: u64) -> Self {
-        Self { least, most }
+        Self { least, most, or_none: false }
+    }
+
+    fn contains(self, value: u64) -> bool {
+        (self.least..=self.most).contains(&value) || (self.or_none && value == 0)
     }
 
     /// Refuses a value outside the range; `key` is the name that the user gave it.
     pub fn check(self, key: &str, value: u64) -> Result<(), CliError> {
-        if (self.least..=self.most).contains(&value) {
+        if self.contains(value) {
             return Ok(());
         }
         Err(CliError::input(format!("{key} is {value}, but must be {self}")))
@@ -29,7 +35,7 @@ impl Whole {
     /// Reads a command-line option.
     pub fn parser<T: TryFrom<u64>>(self) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
         move |text| {
-            let value = text.parse().ok().filter(|value| (self.least..=self.most).contains(value));
+            let value = text.parse().ok().filter(|&value| self.contains(value));
             value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| format!("must be {self}"))
         }
     }
@@ -37,7 +43,12 @@ impl Whole {
 
 impl fmt::Display for Whole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from {} to {}", self.least, self.most)
+        let Self { least, most, or_none } = *self;
+        match (or_none, least) {
+            (true, 1) => write!(f, "a whole number from 0 to {most}"),
+            (true, _) => write!(f, "0 or a whole number from {least} to {most}"),
+            (false, _) => write!(f, "a whole number from {least} to {most}"),
+        }
     }
 }
 
@@ -134,8 +145,8 @@ pub const BATCH: Whole = Whole::new(1, 65_536);
 pub const TOKENS: Whole = Whole::new(1, 16_777_216);
 /// Tokens of an answer, for which room is made from the start.
 pub const ANSWER: Whole = Whole::new(1, 131_072);
-/// Bootstrap resamples of a comparison.
-pub const RESAMPLES: Whole = Whole::new(1, 10_000_000);
+/// Bootstrap resamples of a comparison. Of fewer, an interval can lie beside its own score.
+pub const RESAMPLES: Whole = Whole::new(10, 10_000_000);
 /// Sentences of the built-in corpus.
 pub const SENTENCES: Whole = Whole::new(1, 1_000_000);
 /// Rank of an adapter; its model's width is a bound too.
@@ -146,9 +157,9 @@ pub const FEW: Whole = Whole::new(1, 10_000);
 pub const COUNT: Whole = Whole::new(1, 1_000_000);
 
 impl Whole {
-    /// The same range from 0 on.
+    /// The same range and 0.
     pub const fn or_none(self) -> Self {
-        Self { least: 0, ..self }
+        Self { or_none: true, ..self }
     }
 }
 
@@ -194,6 +205,13 @@ mod tests {
                 "{text}"
             );
         }
+        let few = RESAMPLES.or_none().parser::<u32>();
+        assert_eq!((few("0"), few("10")), (Ok(0), Ok(10)));
+        for text in ["1", "9"] {
+            assert_eq!(few(text), Err("must be 0 or a whole number from 10 to 10000000".to_owned()));
+            assert!(RESAMPLES.parser::<u32>()("0").is_err());
+        }
+        assert_eq!(COUNT.or_none().to_string(), "a whole number from 0 to 1000000");
         assert_eq!(TEMPERATURE.parser()("0.7"), Ok(0.7));
         for text in ["nan", "inf", "-0.1", "1e9", "warm"] {
             assert!(TEMPERATURE.parser()(text).is_err(), "{text}");

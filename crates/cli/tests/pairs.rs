@@ -172,3 +172,38 @@ fn faults_of_pattern_files_have_their_line() {
     let (table, _) = place.run(&[&["pairs", "patterns", "match"], &files[..]].concat(), 0);
     assert!(table.contains("swap") && table.contains("Used-for > Used-for"), "{table}");
 }
+
+#[test]
+fn own_answers_are_judged_as_an_evaluation_judges_them() {
+    let place = place();
+    let first = &lines(&place, "corpus/gold.jsonl")[0];
+    let line = |sent: &str| format!("{{\"doc_key\":{},\"sent\":{sent},\"output\":\"{{}}\"}}\n", first["doc_key"]);
+    let run = |text: &str, code: i32| {
+        place.write("own.jsonl", text);
+        let own = ["out.jsonl", "--on-policy", "own.jsonl", "--sources", "on-policy"];
+        place.run(&[&BUILD[..], &own].concat(), code).1
+    };
+    for (text, found) in [
+        (String::new(), "own.jsonl:1: the file holds no prediction"),
+        (line("0") + &line("0"), "own.jsonl:2: sentence 0 was already predicted in line 1"),
+        (line("9"), "own.jsonl:1: `sent` is 9"),
+        (line("\"0\""), "expected a whole number of 0 or more"),
+        (
+            "{\"doc_key\":\"nowhere\",\"sent\":0,\"output\":\"\"}\n".to_owned(),
+            "the gold corpus has no document `nowhere`",
+        ),
+    ] {
+        let talk = run(&text, 2);
+        assert!(talk.contains(found), "{text}: {talk}");
+    }
+    let talk = run(&format!("\u{feff}{}", line("null")), 0);
+    assert!(talk.contains("59 of 60 examples have no answer"), "{talk}");
+    // Predictions by offset: a mention with another label is one edit.
+    let mut offsets = first.clone();
+    let (ner, relations) = (first["ner"].clone(), first["relations"].clone());
+    let other = ner.to_string().replace("\"Task\"", "\"Metric\"").replace("\"Method\"", "\"Task\"");
+    offsets["predicted_ner"] = serde_json::from_str(&other).expect("still JSON");
+    offsets["predicted_relations"] = relations;
+    run(&format!("{offsets}\n"), 0);
+    assert!(lines(&place, "out.jsonl").iter().all(|pair| pair["edit"]["source"] == "on-policy"));
+}

@@ -71,7 +71,8 @@ fn numbers_out_of_range_are_named_with_their_range() {
         ("pairs.mix.label=inf", "a number from 0"),
         ("predict.max_new_tokens=0", "a whole number from 1"),
         ("predict.batch_size=0", "a whole number from 1"),
-        ("evaluate.resamples=0", "a whole number from 1"),
+        ("evaluate.resamples=0", "a whole number from 10"),
+        ("evaluate.resamples=1", "a whole number from 10"),
     ] {
         let stderr = refused(&[replacement]);
         let key = replacement.split('=').next().unwrap_or_default();

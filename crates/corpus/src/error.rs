@@ -231,6 +231,7 @@ impl Problem {
 fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
     match nearest {
         Some(name) => format!("; did you mean `{name}`?"),
+        None if valid.is_empty() => "; there is none".to_owned(),
         None => format!("; valid: {}", valid.join(", ")),
     }
 }

@@ -9,6 +9,7 @@
 mod content;
 mod in_order;
 mod index;
+mod outputs;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -207,6 +208,23 @@ fn whole_characters<T>(
     read(text).or_else(|error| mend_surrogates(text).ok_or(error).and_then(|(text, _)| read(&text)))
 }
 
+/// What is wrong with a line that is no JSON of the form that it should have.
+fn fault(text: &str, error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "the line ends in the middle of its object: the file was cut short, or the object stands on several \
+                lines; `jq -c . FILE` puts every object on one line"
+            .into();
+    }
+    let at = error.column().saturating_sub(1);
+    let no_number = |name: &&&str| {
+        (0..2).any(|back| text.get(at.saturating_sub(back)..).is_some_and(|rest| rest.starts_with(**name)))
+    };
+    match ["-Infinity", "Infinity", "NaN"].iter().find(no_number) {
+        Some(name) if error.is_syntax() => format!("`{name}` is no value of JSON; write null or a number"),
+        _ => json_message(text, error),
+    }
+}
+
 /// The kind of a line, its document, and whether it is about the whole document; `None` for a blank
 /// line.
 fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<'a, str>, bool)>, EvaluationError> {
@@ -215,7 +233,8 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
         let error = tabpo_files::utf8(line.bytes, line.number, line.offset).err();
         invalid(error.map_or(String::new(), |error| error.to_string()))
     })?;
-    let text = without_mark(text);
+    // Without the line's end, which the parser would take for a part of a string that has none.
+    let text = without_mark(text).trim_end_matches(['\n', '\r']);
     if is_blank(text) {
         return Ok(None);
     }
@@ -226,7 +245,7 @@ fn head<'a>(line: &Line<'a>, path: &Path) -> Result<Option<(PredictionKind, Cow<
     }
     let head = match plain_head(text) {
         Some(head) => head,
-        None => general_head(text).map_err(|error| invalid(json_message(text, &error)))?,
+        None => general_head(text).map_err(|error| invalid(fault(text, &error)))?,
     };
     let kind = head.kind().ok_or_else(|| {
         invalid("a prediction has either `output` or `predicted_ner` and `predicted_relations`".into())

@@ -106,7 +106,7 @@ where
         formula = read(&parameters).map_err(|error| ObjectiveError::WrongType {
             objective: name.to_owned(),
             parameter: key.clone(),
-            message: error.to_string(),
+            message: message(value, &error.to_string()),
         })?;
     }
     let mut ranges = Ranges::default();
@@ -115,6 +115,31 @@ where
         return Err(ObjectiveError::OutOfRange { objective: name.to_owned(), parameter, value, expected });
     }
     Ok(Objective { name, parameters, formula: Arc::new(formula) })
+}
+
+/// A reader's message about a value, without the words of the program's language.
+fn message(value: &Value, message: &str) -> String {
+    let (problem, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
+    if let Some(found) = problem.strip_prefix("unknown variant ") {
+        return format!("{found} is given, expected {expected}");
+    }
+    let expected = match expected {
+        "f64" | "f32" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        "a boolean" => "true or false",
+        "a string" | "string" | "string or map" => "text in quotes",
+        "" => return message.to_owned(),
+        object if object.starts_with("struct ") => "a table",
+        other => other,
+    };
+    let found = match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => format!("the text \"{}\"", text.escape_debug()),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a table".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    };
+    format!("{found} is given, expected {expected}")
 }
 
 fn read<F: DeserializeOwned>(parameters: &Map<String, Value>) -> Result<F, serde_json::Error> {

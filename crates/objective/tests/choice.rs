@@ -125,9 +125,14 @@ fn values_of_the_wrong_kind_or_out_of_range_are_named() {
         Err(ObjectiveError::OutOfRange { parameter: "epsilon", .. })
     ));
     let wrong = error(json!({"name": "ipo", "form": "median"}));
-    assert!(wrong.starts_with("objective `ipo`, hyper-parameter `form`: unknown variant `median`"), "{wrong}");
+    assert!(wrong.starts_with("objective `ipo`, hyper-parameter `form`: `median` is given, expected "), "{wrong}");
     let wrong = error(json!({"name": "dpo", "beta": "0.1"}));
-    assert!(wrong.starts_with("objective `dpo`, hyper-parameter `beta`: invalid type"), "{wrong}");
+    let start = "objective `dpo`, hyper-parameter `beta`: ";
+    assert_eq!(wrong, format!("{start}the text \"0.1\" is given, expected a number"));
+    for (value, found) in [(json!([1]), "a list"), (json!({"a": 1}), "a table"), (json!(true), "true")] {
+        let wrong = error(json!({"name": "dpo", "beta": value}));
+        assert_eq!(wrong, format!("{start}{found} is given, expected a number"));
+    }
     assert_eq!(error(json!({"beta": 0.1})), error(json!(3)));
 }
 

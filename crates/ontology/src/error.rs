@@ -138,6 +138,18 @@ pub enum Problem {
 fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
     match nearest {
         Some(name) => format!("; did you mean `{name}`?"),
+        None if valid.is_empty() => "; there is none".to_owned(),
         None => format!("; valid: {}", valid.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_valid_that_is_said() {
+        assert_eq!(suggestion(None, &[]), "; there is none");
+        assert_eq!(suggestion(None, &["a".to_owned(), "b".to_owned()]), "; valid: a, b");
     }
 }

@@ -69,11 +69,8 @@ impl Scene<'_> {
     /// spans not related in gold, whatever the type or direction.
     pub fn may_connect(&self, head: u32, tail: u32) -> bool {
         let (head, tail) = (self.place(head), self.place(tail));
-        !head.overlaps(tail)
-            && self.gold.relations.iter().all(|other| {
-                let other = (self.place(other.head), self.place(other.tail));
-                other != (head, tail) && other != (tail, head)
-            })
+        let stated = &self.index().stated;
+        !head.overlaps(tail) && !stated.contains_key(&(head, tail)) && !stated.contains_key(&(tail, head))
     }
 
     /// Whether a mention other than the gold ones may stand here: inside one sentence of the unit,
@@ -82,7 +79,8 @@ impl Scene<'_> {
         if span.is_empty() || !self.span.contains(span) || !self.sentence_of(span.start).contains(span) {
             return false;
         }
-        self.entities().all(|index| {
+        // What shares no token with the span is no hindrance.
+        (span.start..span.end).flat_map(|token| self.on_token(token)).all(|&index| {
             let other = self.place(index);
             let nested = other.contains(span) || span.contains(other);
             other != span && (moved == Some(index) || !other.overlaps(span) || nested)
@@ -96,23 +94,20 @@ impl Scene<'_> {
         let is_twin = |other: u32| other != entity && self.place(other) == place && self.entity(other).label == label;
         let label_of = |index: u32| if index == entity { label } else { self.entity(index).label };
         self.subtype_fits(label, subtype)
-            && !self.entities().any(is_twin)
-            && self.gold.relations.iter().filter(|relation| relation.head == entity || relation.tail == entity).all(
-                |relation| {
-                    self.ontology.signature_allowed(relation.label, label_of(relation.head), label_of(relation.tail))
-                },
-            )
+            && !self.on_token(place.start).iter().copied().any(is_twin)
+            && self.index().relations_of[entity as usize].iter().all(|&index| {
+                let relation = self.relation(index);
+                self.ontology.signature_allowed(relation.label, label_of(relation.head), label_of(relation.tail))
+            })
     }
 
     /// Whether hard constraints allow the relation and gold does not state it between these spans,
     /// in either order for a symmetric type.
     fn admits_relation(&self, head: u32, tail: u32, label: RelationLabelId) -> bool {
         let symmetric = self.ontology.relation(label).symmetric;
-        let spans = (self.place(head), self.place(tail));
-        let is_gold = self.gold.relations.iter().any(|other| {
-            let other_spans = (self.place(other.head), self.place(other.tail));
-            other.label == label && (other_spans == spans || (symmetric && other_spans == (spans.1, spans.0)))
-        });
+        let (first, second) = (self.place(head), self.place(tail));
+        let states = |spans| self.index().stated.get(&spans).is_some_and(|labels| labels.contains(&label));
+        let is_gold = states((first, second)) || (symmetric && states((second, first)));
         !is_gold && self.ontology.signature_allowed(label, self.entity(head).label, self.entity(tail).label)
     }
 }

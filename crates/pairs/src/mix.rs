@@ -18,7 +18,7 @@ pub struct SourceShares([f64; Source::ALL.len()]);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShareError {
     /// A name that is none.
-    #[error("unknown {what} `{found}`{}", .nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
+    #[error("unknown {what} `{found}`{}", .nearest.map_or_else(|| format!("; valid: {valid}"), |name| format!("; did you mean `{name}`?")))]
     Unknown {
         /// `kind` or `source`.
         what: &'static str,
@@ -26,6 +26,8 @@ pub enum ShareError {
         found: String,
         /// The valid name most like it.
         nearest: Option<&'static str>,
+        /// All valid names.
+        valid: String,
     },
     /// A share that is no number from 0 up.
     #[error("the share of `{name}` must be a number of at least 0, found `{found}`")]
@@ -128,7 +130,7 @@ fn number(name: &'static str, text: &str) -> Result<f64, ShareError> {
 }
 
 fn unknown<const N: usize>(what: &'static str, found: &str, valid: [&'static str; N]) -> ShareError {
-    ShareError::Unknown { what, found: found.to_owned(), nearest: nearest(found, valid) }
+    ShareError::Unknown { what, found: found.to_owned(), nearest: nearest(found, valid), valid: valid.join(", ") }
 }
 
 #[cfg(test)]
@@ -144,6 +146,10 @@ mod tests {
         assert_eq!((sources.share(Source::Pattern), sources.share(Source::Random)), (0.5, 0.0));
         let wrong = Mix::parse("lable=1").unwrap_err();
         assert_eq!(wrong.to_string(), "unknown kind `lable`; did you mean `label`?");
+        let wrong = SourceShares::parse("foo").unwrap_err().to_string();
+        assert!(wrong.starts_with("unknown source `foo`; valid: pattern, mode"), "{wrong}");
+        let wrong = Mix::parse("foo=1").unwrap_err().to_string();
+        assert!(wrong.starts_with("unknown kind `foo`; valid: label, subtype"), "{wrong}");
         assert_eq!(Mix::parse("label=0").unwrap_err(), ShareError::Nothing);
         assert!(matches!(SourceShares::parse("mode=-1").unwrap_err(), ShareError::NotAShare { .. }));
     }

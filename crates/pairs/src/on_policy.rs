@@ -1,8 +1,12 @@
 //! The model's own mistakes on an example, as single edits of its gold answer.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+};
 
-use tabpo_answer::{Aligned, AlignedEntity, Answer, Grounding, comparable};
+use tabpo_answer::{Aligned, AlignedEntity, Answer, AnswerEntity, AnswerRelation, Grounding, comparable};
+use tabpo_corpus::Span;
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::{Edit, Side};
@@ -29,6 +33,33 @@ pub fn steps(gold: &Answer, predicted: &Aligned, ontology: &Ontology) -> Vec<Edi
     matching.steps
 }
 
+/// Numbers by what they have in common, so that the first of a kind is found without a look at the others.
+struct ByKey<K>(HashMap<K, VecDeque<u32>>);
+
+impl<K> Default for ByKey<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> ByKey<K> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a number, which is above those that the key has already.
+    fn add(&mut self, key: K, number: u32) {
+        self.0.entry(key).or_default().push_back(number);
+    }
+
+    /// The first number of a key that is free. One that is not will never be free again.
+    fn first(&mut self, key: &K, is_free: impl Fn(u32) -> bool) -> Option<u32> {
+        let numbers = self.0.get_mut(key)?;
+        while numbers.pop_front_if(|number| !is_free(*number)).is_some() {}
+        numbers.front().copied()
+    }
+}
+
 struct Matching<'a> {
     gold: &'a Answer,
     predicted: &'a Aligned<'a>,
@@ -38,31 +69,32 @@ struct Matching<'a> {
     steps: Vec<Edit>,
 }
 
-impl Matching<'_> {
+impl<'a> Matching<'a> {
     fn entities(&mut self) {
-        let label_first = |matching: &Self, g: usize, p: usize| {
-            matching.gold.entities[g].span == matching.predicted.entities[p].span
-                && Some(matching.gold.entities[g].label) == matching.predicted.entities[p].label
-        };
-        self.pair(label_first, |_, _| None);
-        self.pair(|m, g, p| m.gold.entities[g].span == m.predicted.entities[p].span, |_, _| None);
-        let overlap = |m: &Self, g: usize, p: usize| {
-            let spans = m.gold.entities[g].span.zip(m.predicted.entities[p].span);
-            spans.is_some_and(|(a, b)| a.overlaps(b))
-        };
-        self.pair(overlap, |entity, other| other.span.map(|span| Edit::Boundary { entity, span }));
-        let same_text = |m: &Self, g: usize, p: usize| {
-            m.predicted.entities[p].span.is_some()
-                && m.predicted.entities[p].text.as_deref().map(comparable) == Some(comparable(&m.gold.entities[g].text))
-        };
-        self.pair(same_text, |entity, other| other.span.map(|span| Edit::Occurrence { entity, span }));
-        let invented = |m: &Self, g: usize, p: usize| {
-            let other = &m.predicted.entities[p];
-            other.grounding == Some(Grounding::Absent) && other.label == Some(m.gold.entities[g].label)
-        };
-        self.pair(invented, |entity, other| {
-            other.text.as_ref().map(|text| Edit::Grounding { entity, text: text.clone().into_owned() })
-        });
+        self.pair(
+            |entity| vec![(entity.span, Some(entity.label))],
+            |other| vec![(other.span, other.label)],
+            |_, _| None,
+        );
+        self.pair(|entity| vec![entity.span], |other| vec![other.span], |_, _| None);
+        // What shares a token overlaps.
+        let tokens = |span: Option<Span>| span.map_or(Vec::new(), |span| (span.start..span.end).collect());
+        self.pair(
+            |entity| tokens(entity.span),
+            |other| tokens(other.span),
+            |entity, other| other.span.map(|span| Edit::Boundary { entity, span }),
+        );
+        self.pair(
+            |entity| vec![comparable(entity.text.as_str())],
+            |other| other.span.and(other.text.as_deref()).map(comparable).into_iter().collect(),
+            |entity, other| other.span.map(|span| Edit::Occurrence { entity, span }),
+        );
+        let invented = |other: &AlignedEntity| other.grounding == Some(Grounding::Absent);
+        self.pair(
+            |entity| vec![entity.label],
+            |other| other.label.filter(|_| invented(other)).into_iter().collect(),
+            |entity, other| other.text.as_ref().map(|text| Edit::Grounding { entity, text: text.clone().into_owned() }),
+        );
         for (entity, partner) in (0..).zip(self.of_gold.clone()) {
             match partner {
                 None => self.steps.push(Edit::DropEntity { entity }),
@@ -76,21 +108,29 @@ impl Matching<'_> {
         }
     }
 
-    /// Pairs what is not paired yet and belongs together, in order, with the step that it takes.
-    fn pair(
+    /// Pairs what is not paired yet and has a key in common, in order, with the step that it takes.
+    fn pair<K: Eq + Hash>(
         &mut self,
-        belongs: impl Fn(&Self, usize, usize) -> bool,
+        keys_of_gold: impl Fn(&'a AnswerEntity) -> Vec<K>,
+        keys_of_predicted: impl Fn(&'a AlignedEntity<'a>) -> Vec<K>,
         step: impl Fn(u32, &AlignedEntity) -> Option<Edit>,
     ) {
-        for g in 0..self.of_gold.len() {
-            if self.of_gold[g].is_some() {
+        let (gold, predicted) = (self.gold, self.predicted);
+        let mut by_key = ByKey::default();
+        for (p, other) in (0..).zip(&predicted.entities) {
+            if self.of_predicted[p as usize].is_none() {
+                keys_of_predicted(other).into_iter().for_each(|key| by_key.add(key, p));
+            }
+        }
+        for (g, entity) in (0..).zip(&gold.entities) {
+            if by_key.is_empty() || self.of_gold[g as usize].is_some() {
                 continue;
             }
-            let free = |&p: &usize| self.of_predicted[p].is_none() && belongs(self, g, p);
-            if let Some(p) = (0..self.of_predicted.len()).find(free) {
-                self.of_gold[g] = Some(p as u32);
-                self.of_predicted[p] = Some(g as u32);
-                self.steps.extend(step(g as u32, &self.predicted.entities[p]));
+            let free = |p: u32| self.of_predicted[p as usize].is_none();
+            if let Some(p) = keys_of_gold(entity).iter().filter_map(|key| by_key.first(key, free)).min() {
+                self.of_gold[g as usize] = Some(p);
+                self.of_predicted[p as usize] = Some(g);
+                self.steps.extend(step(g, &predicted.entities[p as usize]));
             }
         }
     }
@@ -129,16 +169,25 @@ impl Matching<'_> {
                 wrong.push((head, tail, label));
             }
         }
+        let mut candidates: Vec<u32> = open.into_values().collect();
+        candidates.sort_unstable();
+        let mut is_open = vec![false; gold.relations.len()];
+        let (mut of_pair, mut of_all, mut of_tail, mut of_head) =
+            (ByKey::default(), ByKey::default(), ByKey::default(), ByKey::default());
+        for &index in &candidates {
+            let AnswerRelation { head, tail, label } = gold.relations[index as usize];
+            is_open[index as usize] = true;
+            of_pair.add((head, tail), index);
+            of_all.add((head, tail, label), index);
+            of_tail.add((tail, label), index);
+            of_head.add((head, label), index);
+        }
         for (head, tail, label) in wrong {
-            let mut candidates: Vec<u32> = open.values().copied().collect();
-            candidates.sort_unstable();
-            let of_gold = |&index: &u32| gold.relations[index as usize];
-            let found = |accept: &dyn Fn(&u32) -> bool| candidates.iter().copied().find(|index| accept(index));
-            let same_pair = found(&|index| (of_gold(index).head, of_gold(index).tail) == (head, tail));
-            let reversed =
-                found(&|index| (of_gold(index).tail, of_gold(index).head, of_gold(index).label) == (head, tail, label));
-            let same_tail = found(&|index| (of_gold(index).tail, of_gold(index).label) == (tail, label));
-            let same_head = found(&|index| (of_gold(index).head, of_gold(index).label) == (head, label));
+            let open = |index: u32| is_open[index as usize];
+            let same_pair = of_pair.first(&(head, tail), open);
+            let reversed = of_all.first(&(tail, head, label), open);
+            let same_tail = of_tail.first(&(tail, label), open);
+            let same_head = of_head.first(&(head, label), open);
             let (step, used) = if let Some(relation) = same_pair {
                 (Edit::RelationLabel { relation, label }, Some(relation))
             } else if let Some(relation) = reversed {
@@ -151,15 +200,36 @@ impl Matching<'_> {
                 (Edit::AddRelation { head, tail, label }, None)
             };
             self.steps.push(step);
-            open.retain(|_, index| Some(*index) != used);
+            if let Some(used) = used {
+                is_open[used as usize] = false;
+            }
         }
-        let mut missed: Vec<u32> = open.into_values().collect();
-        missed.sort_unstable();
         let kept = |entity: u32| self.of_gold[entity as usize].is_some();
-        let missed = missed.into_iter().filter(|&index| {
+        let missed = candidates.into_iter().filter(|&index| {
             let relation = gold.relations[index as usize];
-            kept(relation.head) && kept(relation.tail)
+            is_open[index as usize] && kept(relation.head) && kept(relation.tail)
         });
         self.steps.extend(missed.map(|relation| Edit::DropRelation { relation }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_free_number_of_a_key_is_found() {
+        let mut by_key = ByKey::default();
+        for number in 0..6 {
+            by_key.add(number % 2, number);
+        }
+        let mut free = [true; 6];
+        for expected in [1, 3, 5] {
+            assert_eq!(by_key.first(&1, |number| free[number as usize]), Some(expected));
+            free[expected as usize] = false;
+        }
+        assert_eq!(by_key.first(&1, |number| free[number as usize]), None);
+        assert_eq!(by_key.first(&0, |number| free[number as usize]), Some(0));
+        assert_eq!(by_key.first(&2, |_| true), None);
     }
 }

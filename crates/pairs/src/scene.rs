@@ -1,6 +1,6 @@
 //! A unit with its gold answer, and what may be done to it.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{borrow::Cow, collections::HashMap, sync::OnceLock};
 
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, comparable};
 use tabpo_corpus::{Span, Unit};
@@ -18,6 +18,19 @@ pub struct Scene<'a> {
     pub span: Span,
     words: Vec<Cow<'a, str>>,
     plain_text: OnceLock<String>,
+    index: OnceLock<Index>,
+}
+
+/// What stands where, so that a look at one place does not go through the whole unit.
+pub(crate) struct Index {
+    /// The gold entities on each token of the unit.
+    on_token: Vec<Vec<u32>>,
+    /// The gold relations of each gold entity.
+    pub relations_of: Vec<Vec<u32>>,
+    /// The types that gold states from one span to another.
+    pub stated: HashMap<(Span, Span), Vec<RelationLabelId>>,
+    /// For each token of the unit, the first that has the same word, and the next if there is one.
+    same_word: Vec<(u32, Option<u32>)>,
 }
 
 impl<'a> Scene<'a> {
@@ -25,7 +38,52 @@ impl<'a> Scene<'a> {
     pub fn new(ontology: &'a Ontology, unit: Unit<'a>, gold: &'a Answer) -> Self {
         let span = unit.span();
         let words = span.range().map(|token| lower_case(unit.document.token(token))).collect();
-        Self { ontology, unit, gold, span, words, plain_text: OnceLock::new() }
+        Self { ontology, unit, gold, span, words, plain_text: OnceLock::new(), index: OnceLock::new() }
+    }
+
+    /// What stands where.
+    pub(crate) fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let mut on_token = vec![Vec::new(); self.span.len()];
+            for entity in self.entities() {
+                let place = self.place(entity);
+                for token in place.start..place.end {
+                    on_token[(token - self.span.start) as usize].push(entity);
+                }
+            }
+            let mut relations_of = vec![Vec::new(); self.gold.entities.len()];
+            let mut stated: HashMap<_, Vec<RelationLabelId>> = HashMap::new();
+            for (number, relation) in (0..).zip(&self.gold.relations) {
+                relations_of[relation.head as usize].push(number);
+                if relation.tail != relation.head {
+                    relations_of[relation.tail as usize].push(number);
+                }
+                stated.entry((self.place(relation.head), self.place(relation.tail))).or_default().push(relation.label);
+            }
+            let mut same_word: Vec<(u32, Option<u32>)> = Vec::with_capacity(self.words.len());
+            let mut seen: HashMap<&str, (u32, u32)> = HashMap::new();
+            for (token, word) in (0..).zip(&self.words) {
+                let (first, last) = seen.entry(word).or_insert((token, token));
+                same_word.push((*first, None));
+                if *last != token {
+                    same_word[*last as usize].1 = Some(token);
+                    *last = token;
+                }
+            }
+            Index { on_token, relations_of, stated, same_word }
+        })
+    }
+
+    /// The gold entities on a token of the unit.
+    pub fn on_token(&self, token: u32) -> &[u32] {
+        &self.index().on_token[(token - self.span.start) as usize]
+    }
+
+    /// The tokens of the unit with the same word, letter case aside, in their order.
+    fn same_word(&self, token: u32) -> impl Iterator<Item = u32> {
+        let same_word = &self.index().same_word;
+        let first = same_word[(token - self.span.start) as usize].0;
+        std::iter::successors(Some(first), |&token| same_word[token as usize].1).map(|token| token + self.span.start)
     }
 
     /// A token of the unit in lower case.
@@ -93,7 +151,8 @@ impl<'a> Scene<'a> {
     /// How many gold mentions lie between two entities.
     pub fn mentions_between(&self, a: u32, b: u32) -> usize {
         let Some(gap) = self.between(a, b) else { return 0 };
-        self.entities().filter(|&index| gap.contains(self.place(index))).count()
+        let starts = |token| self.on_token(token).iter().filter(move |&&entity| self.place(entity).start == token);
+        (gap.start..gap.end).flat_map(starts).filter(|&&entity| gap.contains(self.place(entity))).count()
     }
 
     /// Other places of the unit, inside one sentence each, where the words of a span stand.
@@ -101,9 +160,10 @@ impl<'a> Scene<'a> {
         let document = self.unit.document;
         let length = span.end - span.start;
         let text = document.span_text(span);
-        (self.span.start..(self.span.end + 1).saturating_sub(length))
+        self.same_word(span.start)
             .map(move |start| Span::new(start, start + length))
-            .filter(move |&other| other != span && self.word(other.start) == self.word(span.start))
+            .take_while(|other| other.end <= self.span.end)
+            .filter(move |&other| other != span)
             .filter(move |&other| document.span_text(other) == text)
             .filter(|other| self.sentence_of(other.start).contains(*other))
     }

@@ -42,7 +42,7 @@ pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
         }
     }
     let score = &arguments.score;
-    let comparison = compare(&systems, score.profile, score.resampling()).or_input()?;
+    let comparison = compare(&systems, score.profile, score.resampling(context)).or_input()?;
     if let Some(reason) = comparison.without_intervals() {
         context.warn(format!("no intervals and no p-values: {reason}"));
     }

@@ -31,7 +31,7 @@ pub fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliError> {
     let evaluation = Evaluation::of(&counts);
     let systems = [("predictions".to_owned(), vec![counts])];
     let score = &arguments.score;
-    let comparison = compare(&systems, score.profile, score.resampling()).or_input()?;
+    let comparison = compare(&systems, score.profile, score.resampling(context)).or_input()?;
     if let Some(reason) = comparison.without_intervals() {
         context.warn(format!("no intervals: {reason}"));
     }

@@ -48,8 +48,14 @@ pub struct ScoreArgs {
 }
 
 impl ScoreArgs {
-    /// The settings of the resampling.
-    pub fn resampling(&self) -> Resampling {
+    /// The settings of the resampling; that they are few is said on stderr.
+    pub fn resampling(&self, context: &Context) -> Resampling {
+        if (1..100).contains(&self.resamples) {
+            context.warn(format!(
+                "{} resamples are too few for intervals and p-values; 1000 or more are usual",
+                self.resamples
+            ));
+        }
         Resampling { resamples: self.resamples, seed: self.seed }
     }
 }

@@ -202,6 +202,11 @@ fn pairs(config: &RunConfig) -> Result<(), CliError> {
 
 fn preference(config: &RunConfig) -> Result<(), CliError> {
     let preference = &config.preference;
+    if preference.objectives.is_empty() {
+        return Err(
+            CliError::input("preference.objectives is empty").with_hint("for example objectives = [\"tab-po\"]")
+        );
+    }
     once("preference.objectives", &preference.objectives)?;
     for name in &preference.objectives {
         names::check("preference.objectives: a name", name)?;

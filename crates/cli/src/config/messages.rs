@@ -107,7 +107,15 @@ pub fn in_file(path: &Path, text: &str, span: Option<Range<usize>>, message: &st
         return CliError::input(format!("{}{place}: text needs quotes", path.display()))
             .with_hint(format!("write {key} = {}", value.replacen(word, &format!("\"{word}\""), 1)));
     }
-    let (message, hint) = plain(message, assigned.map(|(key, _)| key));
+    if let Some(name) = content.strip_prefix("[[").and_then(|rest| rest.split("]]").next())
+        && message.trim().starts_with("invalid ")
+    {
+        return CliError::input(format!("{}{place}: double brackets make a list, expected a section", path.display()))
+            .with_hint(format!("write [{name}]"));
+    }
+    let section = content.starts_with('[');
+    let (message, hint) = plain(message, assigned);
+    let message = if section { message.replacen("unknown key", "unknown section", 1) } else { message };
     let error = CliError::input(format!("{}{place}: {message}", path.display()));
     match hint {
         Some(hint) => error.with_hint(hint),
@@ -153,8 +161,14 @@ fn bare_word(value: &str) -> Option<&str> {
 }
 
 /// A parser's message without the words of the program's language, and what would be right.
-fn plain(message: &str, key: Option<&str>) -> (String, Option<String>) {
-    let message = message.trim().replace('\n', ", ");
+/// `assigned` are the key and the value of the line, where it has them.
+fn plain(message: &str, assigned: Option<(&str, &str)>) -> (String, Option<String>) {
+    let mut message = message.trim().replace('\n', ", ");
+    for (rust, plain) in [("unknown field ", "unknown key "), ("unknown variant ", "unknown value ")] {
+        if let Some(rest) = message.strip_prefix(rust) {
+            message = format!("{plain}{rest}");
+        }
+    }
     if let Some(near) = nearest_in(&message) {
         let hint = format!("did you mean `{near}`?");
         return (message, Some(hint));
@@ -170,7 +184,11 @@ fn plain(message: &str, key: Option<&str>) -> (String, Option<String>) {
         return (message, None);
     };
     let (found, expected) = (Found::of(found), Expected::of(expected));
-    let assign = |value: String| key.map_or(value.clone(), |key| format!("{key} = {value}"));
+    // Of a list, the value at fault is only a part.
+    let assign = |value: String| match assigned {
+        Some((key, whole)) if !whole.starts_with(['[', '{']) => format!("{key} = {value}"),
+        _ => value,
+    };
     let hint = match (&found, &expected) {
         (Found::Text(text), Expected::Whole(_) | Expected::Number | Expected::Truth)
             if text.parse::<f64>().is_ok() || ["true", "false"].contains(&text.as_str()) =>

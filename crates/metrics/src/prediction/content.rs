@@ -51,7 +51,7 @@ pub(crate) fn contents<'a>(
     path: &Path,
 ) -> Result<Vec<(Option<u32>, Content<'a>)>, EvaluationError> {
     match kind {
-        PredictionKind::Raw => raw_units(lines, sentences, ontology, path),
+        PredictionKind::Raw => raw_units(lines, sentences, Some(ontology), path),
         PredictionKind::Offsets => offset_units(lines, sentences, path),
     }
 }
@@ -63,8 +63,9 @@ struct RawLine<'a> {
     output: Content<'a>,
 }
 
-/// A line of raw output as programs write them; `None` for any other line.
-fn plain_raw_line<'a>(text: &'a str, ontology: &Ontology) -> Option<RawLine<'a>> {
+/// A line of raw output as programs write them, its output read as an answer if an ontology is given; `None`
+/// for any other line.
+fn plain_raw_line<'a>(text: &'a str, ontology: Option<&Ontology>) -> Option<RawLine<'a>> {
     let (mut doc_key, mut sent, mut output) = (None, None, None);
     let mut json = PlainJson::new(text);
     json.object(|json, name| {
@@ -73,7 +74,7 @@ fn plain_raw_line<'a>(text: &'a str, ontology: &Ontology) -> Option<RawLine<'a>>
             "doc_key" => doc_key.replace(json.string()?).is_none(),
             "sent" => sent.replace(json.nullable(PlainJson::integer)?).is_none(),
             "output" => {
-                let content = match parse_quoted(json, ontology) {
+                let content = match ontology.and_then(|ontology| parse_quoted(json, ontology)) {
                     Some(answer) => Content::Answer(answer),
                     None => Content::Raw(json.string()?),
                 };
@@ -104,10 +105,11 @@ fn raw_line(text: &str) -> Result<RawLine<'static>, serde_json::Error> {
     Ok(RawLine { doc_key: doc_key.into(), sent, output: Content::Raw(output.into()) })
 }
 
-fn raw_units<'a>(
+/// The units of lines of raw output; read as answers if an ontology is given.
+pub(super) fn raw_units<'a>(
     lines: &[PredictedLine<'a>],
     sentences: usize,
-    ontology: &Ontology,
+    ontology: Option<&Ontology>,
     path: &Path,
 ) -> Result<Vec<(Option<u32>, Content<'a>)>, EvaluationError> {
     let mut units = Vec::with_capacity(lines.len());
@@ -118,11 +120,12 @@ fn raw_units<'a>(
             None => raw_line(line.text).map_err(|error| invalid(json_message(line.text, &error)))?,
         };
         if let Some(sent) = output.sent.filter(|&sent| sent as usize >= sentences) {
-            return Err(invalid(format!(
-                "`sent` is {sent}, but the document `{}` has the sentences 0 to {}",
-                output.doc_key,
-                sentences.saturating_sub(1)
-            )));
+            let there = match sentences {
+                0 => "no sentence".to_owned(),
+                1 => "the sentence 0 alone".to_owned(),
+                _ => format!("the sentences 0 to {}", sentences - 1),
+            };
+            return Err(invalid(format!("`sent` is {sent}, but the document `{}` has {there}", output.doc_key)));
         }
         units.push((output.sent, line.number, output.output));
     }
@@ -234,7 +237,8 @@ fn plain_lists<'a, const N: usize>(json: &mut PlainJson<'a>) -> Option<Lists<Ite
     Some(lists)
 }
 
-fn offset_units<'a>(
+/// The units of a line by offset.
+pub(super) fn offset_units<'a>(
     lines: &[PredictedLine<'a>],
     sentences: usize,
     path: &Path,
@@ -310,7 +314,7 @@ mod tests {
         let output = serde_json::to_string(ANSWER).expect("a string can be written");
         let line = format!(r#"{{"doc_key": "d", "sent": 0, "output": {output}}}"#);
         let plain = count_near(&line, |line| {
-            let Some(plain) = plain_raw_line(line, ontology()) else { return false };
+            let Some(plain) = plain_raw_line(line, Some(ontology())) else { return false };
             let general = raw_line(line).unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!((plain.doc_key, plain.sent), (general.doc_key, general.sent), "{line}");
             match (&plain.output, &general.output) {

@@ -1,15 +1,15 @@
 //! `tabpo pairs build`: negatives for annotated documents.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
-    io::BufRead,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use tabpo_corpus::{Format, Level, Unit};
+use tabpo_corpus::{Document, Format, Level, Unit};
 use tabpo_engine::{Compute, Tokenizer};
-use tabpo_metrics::UnitOutput;
+use tabpo_metrics::Predictions;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,
@@ -17,7 +17,7 @@ use tabpo_pairs::{
 };
 use tabpo_report::{Alignment, Table};
 
-use super::{open, read_errors};
+use super::read_errors;
 use crate::{
     commands::parse_level,
     corpora::ReadArgs,
@@ -117,7 +117,7 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         |text: &str| tokenizer.encode_text(text).expect("a byte-level or fully covered vocabulary encodes every answer")
     });
     let tokenize: Option<Tokenize> = tokenize.as_ref().map(|tokenize| tokenize as _);
-    let mut answers = arguments.on_policy.as_deref().map(read_answers).transpose()?.unwrap_or_default();
+    let mut predictions = arguments.on_policy.as_deref().map(Predictions::open).transpose().or_input()?;
     let settings = BuildSettings {
         per_example: arguments.per_example as usize,
         seed: arguments.seed,
@@ -130,11 +130,22 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     let started = Instant::now();
     let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
     let mut out = create(&arguments.out)?;
+    // The answers to the documents that are worked on, by example.
+    let answers: RefCell<HashMap<(String, Option<u32>), String>> = RefCell::default();
+    let mut with_answers = |document: Result<Document, CliError>| {
+        let document = document?;
+        if let Some(predictions) = &mut predictions {
+            let outputs = predictions.outputs(&document, arguments.level, &ontology).or_input()?;
+            let keyed = outputs.into_iter().map(|(sentence, output)| ((document.key.clone(), sentence), output));
+            answers.borrow_mut().extend(keyed);
+        }
+        Ok(document)
+    };
     let mut unanswered = 0_u64;
     let own = |unit: &Unit| {
-        let own = answers.remove(&(unit.document.key.clone(), unit.sentence));
+        let own = answers.borrow_mut().remove(&(unit.document.key.clone(), unit.sentence));
         unanswered += u64::from(own.is_none());
-        own.unwrap_or_default()
+        own.into_iter().collect()
     };
     let sink = |record: PairRecord| {
         if context.interrupted() {
@@ -148,17 +159,20 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     };
     match tabpo_corpus::stream(&arguments.data, format, &ontology).or_input()? {
         Some(mut documents) => {
-            builder.build(documents.by_ref().map(ResultExt::or_input), own, sink)?;
+            builder.build(documents.by_ref().map(|document| with_answers(document.or_input())), own, sink)?;
             arguments.read.heed(&arguments.data, documents.notes(), context)?;
         }
         None => {
             let loaded = arguments.read.read(&arguments.data, Some(format), &ontology, context)?;
-            builder.build(loaded.documents.into_iter().map(Ok), own, sink)?;
+            builder.build(loaded.documents.into_iter().map(|document| with_answers(Ok(document))), own, sink)?;
         }
     }
     let summary = builder.summary();
     if summary.examples == 0 {
         return Err(CliError::input(format!("{} holds no documents", arguments.data.display())));
+    }
+    if let Some(predictions) = &predictions {
+        predictions.finish().or_input()?;
     }
     if summary.kinds.is_empty() {
         return Err(CliError::input(format!(
@@ -176,9 +190,6 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     }
     if let (Some(path), 1..) = (&arguments.on_policy, unanswered) {
         context.warn(format!("{}: {unanswered} of {} examples have no answer", path.display(), summary.examples));
-    }
-    if !answers.is_empty() {
-        context.warn(format!("{} answers belong to no example of {}", answers.len(), arguments.data.display()));
     }
     if arguments.json {
         output::print_json_beside(&arguments.out, &summary)
@@ -255,21 +266,4 @@ fn summary_text(summary: &BuildSummary) -> String {
         summary.pairs,
         percent(summary.kind_distance)
     )
-}
-
-/// Raw answers by example.
-type Answers = HashMap<(String, Option<u32>), Vec<String>>;
-
-fn read_answers(path: &Path) -> Result<Answers, CliError> {
-    let mut answers = Answers::new();
-    for (number, line) in (1..).zip(open(path)?.lines()) {
-        let wrong = |error: &dyn std::fmt::Display| CliError::input(format!("{}:{number}: {error}", path.display()));
-        let line = line.map_err(|error| wrong(&error))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let answer: UnitOutput = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
-        answers.entry((answer.doc_key, answer.sent)).or_default().push(answer.output);
-    }
-    Ok(answers)
 }

@@ -7,7 +7,11 @@ mod patterns;
 mod select;
 mod stats;
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
 
 use tabpo_metrics::ErrorModes;
 use tabpo_pairs::PairRecord;
@@ -63,8 +67,10 @@ fn read_errors(path: &Path) -> Result<ErrorModes, CliError> {
     let wrong = |message: String| {
         CliError::input(format!("{}: {message}", path.display())).with_hint("make the file with `tabpo errors`")
     };
-    let errors: ErrorModes =
-        serde_json::from_reader(open(path)?).map_err(|error| wrong(format!("not a file of error modes: {error}")))?;
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let errors: ErrorModes = serde_json::from_str(&text)
+        .map_err(|error| wrong(format!("not a file of error modes: {}", tabpo_corpus::json_message(&text, &error))))?;
     if errors.version != ErrorModes::VERSION {
         return Err(wrong(format!("version {} of the form, expected {}", errors.version, ErrorModes::VERSION)));
     }
