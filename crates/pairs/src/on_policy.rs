@@ -55,7 +55,9 @@ impl<K: Eq + Hash> ByKey<K> {
     /// The first number of a key that is free. One that is not will never be free again.
     fn first(&mut self, key: &K, is_free: impl Fn(u32) -> bool) -> Option<u32> {
         let numbers = self.0.get_mut(key)?;
-        while numbers.pop_front_if(|number| !is_free(*number)).is_some() {}
+        while numbers.front().is_some_and(|&number| !is_free(number)) {
+            numbers.pop_front();
+        }
         numbers.front().copied()
     }
 }
@@ -119,7 +121,9 @@ impl<'a> Matching<'a> {
         let mut by_key = ByKey::default();
         for (p, other) in (0..).zip(&predicted.entities) {
             if self.of_predicted[p as usize].is_none() {
-                keys_of_predicted(other).into_iter().for_each(|key| by_key.add(key, p));
+                for key in keys_of_predicted(other) {
+                    by_key.add(key, p);
+                }
             }
         }
         for (g, entity) in (0..).zip(&gold.entities) {
