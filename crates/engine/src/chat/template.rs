@@ -20,12 +20,13 @@ use crate::tokenizer::{SpecialTokens, Tokenizer};
 pub(super) const FUEL: u64 = 2_000_000;
 /// The text that costs as much as a step.
 pub(super) const BYTES_PER_STEP: u64 = 64;
-/// The stack of a thread that renders what may nest values deeply.
+/// The stack of a thread that compiles a template, or renders one that may nest values deeply.
 const STACK: usize = 256 << 20;
 /// Templates of this many bytes may nest values deeply without a loop.
 const LONG: usize = 1 << 14;
-/// The largest template that is read; real ones have up to some tens of thousands of bytes.
-pub(super) const MOST_BYTES: usize = 1 << 20;
+/// The largest template that is read; real ones have up to some tens of thousands of bytes. With one call of the
+/// compiler for every byte its [`STACK`] suffices.
+pub(super) const MOST_BYTES: usize = 1 << 18;
 
 /// One message of a conversation: a role, a content, and whatever else a template looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,8 +168,10 @@ impl ChatTemplate {
         if source.len() > MOST_BYTES {
             return Err(ChatError::TooLarge { path: path.into(), bytes: source.len() });
         }
-        environment
-            .add_template_owned(TEMPLATE, source::for_engine(&source))
+        let text = source::for_engine(&source);
+        // Long chains (of signs, attributes, sums) are calls inside each other to the compiler.
+        on_large_stack(|| environment.add_template_owned(TEMPLATE, text.clone()))
+            .unwrap_or_else(|| environment.add_template_owned(TEMPLATE, text))
             .map_err(|source| ChatError::Template { path: path.into(), source })?;
         let special = special.named().into_iter();
         let special = special.filter_map(|(key, token)| Some((key.to_owned(), Json::from(token.clone()?)))).collect();
@@ -214,12 +217,8 @@ impl ChatTemplate {
         if !self.source.contains("namespace") && self.source.len() < LONG {
             return render();
         }
-        let on_thread = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, render);
-            thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
         // Without another thread, this one will do for all templates but hostile ones.
-        on_thread.unwrap_or_else(|_| render())
+        on_large_stack(render).unwrap_or_else(render)
     }
 
     fn render_here(
@@ -249,6 +248,14 @@ impl ChatTemplate {
             .and_then(|template| template.render(Value::from_pairs(context)))
             .map_err(|source| ChatError::Template { path: self.path.clone(), source })
     }
+}
+
+/// What `work` gives on a thread of its own with a large stack; `None` where there can be no such thread.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok()?;
+        Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 impl std::fmt::Debug for ChatTemplate {
