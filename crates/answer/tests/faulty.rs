@@ -1,7 +1,7 @@
 //! Faulty output: every fault is named, every emitted item is kept.
 
 mod common;
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/answers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the fuzz targets need more of it")]
 mod fuzz;
 
