@@ -154,9 +154,19 @@ fn span(map: &CharacterMap, mention: &Stated) -> Result<Characters, Problem> {
     Ok(at)
 }
 
-/// Equal but for the kind of blanks, for blanks at the ends, and for how characters are composed: tools
-/// write line breaks as blanks.
-fn same_words(a: &str, b: &str) -> bool {
+/// Whether the words that a file states are those of the text but for the kind of blanks, for blanks at the
+/// ends, and for how characters are composed: tools write line breaks as blanks, or (Label Studio does) as
+/// a backslash and an `n`, and Windows line ends as one character.
+fn same_words(stated: &str, actual: &str) -> bool {
+    let alike = |stated: &str| {
+        same_but_blanks(stated, actual)
+            || (actual.contains("\r\n")
+                && same_but_blanks(&stated.replace("\r\n", "\n"), &actual.replace("\r\n", "\n")))
+    };
+    alike(stated) || (stated.contains("\\n") && alike(&stated.replace("\\r\\n", "\n").replace("\\n", "\n")))
+}
+
+fn same_but_blanks(a: &str, b: &str) -> bool {
     let blanks = |c: char| if c.is_whitespace() { ' ' } else { c };
     let same = |a: &str, b: &str| a.chars().map(blanks).eq(b.chars().map(blanks));
     if same(a, b) {
@@ -227,6 +237,17 @@ mod tests {
         assert_eq!(check("a🔧saw", &[(1, 3, "🔧")]), words(&["🔧"], true));
         assert_eq!(check("old\nsaw", &[(0, 7, "old saw")]), words(&["old\nsaw"], false));
         assert_eq!(check("cafe\u{301} here", &[(0, 5, "caf\u{e9}")]), words(&["cafe\u{301}"], false));
+        for (text, stated) in [
+            ("old\nsaw", "old\\nsaw"),
+            ("old\r\nsaw", "old\nsaw"),
+            ("old\r\nsaw", "old\\nsaw"),
+            ("old\r\nsaw", "old\\r\\nsaw"),
+            ("o\\n\nsaw", "o\\n\nsaw"),
+        ] {
+            let end = text.chars().count() as i64;
+            assert_eq!(check(text, &[(0, end, stated)]), words(&[text], false), "{text:?} {stated:?}");
+        }
+        assert!(check("oldnsaw.", &[(0, 8, "old\\nsaw.")]).is_err());
         // One mention in each unit: the file contradicts itself.
         assert!(check("a 🔧 drill 🔧 saw", &[(4, 9, "drill"), (14, 17, "saw")]).is_err());
         // Words that stand elsewhere are found behind such characters, in both units.

@@ -41,10 +41,10 @@ pub enum CorpusError {
         /// What.
         problem: Box<Problem>,
     },
-    /// A folder without documents.
+    /// A file or folder without documents.
     #[error("{path} holds no document: {reason}")]
     NoDocuments {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
         /// What it holds instead and what would be right.
         reason: String,

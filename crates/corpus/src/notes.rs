@@ -47,9 +47,6 @@ pub enum Note {
     /// Written: the format names a relation's arguments by span, and both have the same one; the
     /// relation was left out.
     SameSpanRelation,
-    /// Written: the format keeps relations with their sentence, and this one crosses sentences; it
-    /// was left out.
-    CrossSentenceRelation,
 }
 
 impl fmt::Display for Note {
@@ -74,7 +71,6 @@ impl fmt::Display for Note {
             Note::Clusters => "documents whose co-reference clusters the format cannot hold",
             Note::SharedSpan => "relation arguments that the format cannot tell from another mention of the same span",
             Note::SameSpanRelation => "relations between two mentions of the same span that the format cannot hold",
-            Note::CrossSentenceRelation => "relations across sentences that the format cannot hold",
         };
         f.write_str(text)
     }

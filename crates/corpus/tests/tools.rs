@@ -1,62 +1,13 @@
 //! Files as annotation tools and people leave them: read, or refused with what to do, and nothing that is
 //! left out goes uncounted.
 
+mod support;
+
 use std::{fs, path::Path};
 
-use tabpo_corpus::{Document, Format, Note, Notes, read, write};
+use support::{File, links, load, load_text, ontology, shown, words};
+use tabpo_corpus::{Format, Note, read, write};
 use tabpo_ontology::Ontology;
-
-fn ontology() -> Ontology {
-    let text = r#"
-        [[entity]]
-        name = "Bird"
-        [[entity]]
-        name = "Tree"
-        [[relation]]
-        name = "nests-in"
-        [[relation]]
-        name = "near"
-        symmetric = true
-    "#;
-    Ontology::parse(text, "test").unwrap()
-}
-
-/// A name and what the file holds.
-type File<'f> = (&'f str, &'f [u8]);
-
-/// Reads files of a folder: the folder itself if there are several.
-fn load(files: &[File]) -> Result<(Vec<Document>, Notes), String> {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, content) in files {
-        let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-    let path = match files {
-        [(name, _)] if !name.contains('/') && !name.contains(".txt") => directory.path().join(name),
-        _ => directory.path().to_path_buf(),
-    };
-    let loaded = read(&path, None, &ontology())
-        .map_err(|error| error.to_string().replace(&directory.path().display().to_string(), ""))?;
-    Ok((loaded.documents, loaded.notes))
-}
-
-fn load_text(name: &str, content: &str) -> Result<(Vec<Document>, Notes), String> {
-    load(&[(name, content.as_bytes())])
-}
-
-fn words(document: &Document) -> Vec<&str> {
-    document.mentions.iter().map(|mention| document.span_text(mention.span)).collect()
-}
-
-fn links(document: &Document) -> Vec<(u32, u32, u16)> {
-    document.relations.iter().map(|relation| (relation.head, relation.tail, relation.label.0)).collect()
-}
-
-/// The notes as they are shown.
-fn shown(notes: &Notes) -> Vec<String> {
-    notes.iter().map(|(note, count)| format!("{count} {note}")).collect()
-}
 
 #[test]
 fn brat_events_cost_what_hangs_on_them() {

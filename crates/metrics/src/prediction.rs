@@ -59,7 +59,7 @@ pub struct Predictions {
 }
 
 enum Access {
-    Indexed(Index),
+    Indexed(Box<Index>),
     InOrder(InOrder),
 }
 
@@ -287,7 +287,7 @@ impl Predictions {
 
     fn index(source: Box<dyn Source>, path: &Path) -> Result<Self, EvaluationError> {
         let (index, kind) = Index::build(source, path)?;
-        Ok(Self { path: path.to_path_buf(), kind, access: Access::Indexed(index) })
+        Ok(Self { path: path.to_path_buf(), kind, access: Access::Indexed(Box::new(index)) })
     }
 
     /// Which kind of lines the file holds.

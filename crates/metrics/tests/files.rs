@@ -51,6 +51,23 @@ fn names_may_be_numbers_and_lines_may_begin_with_a_mark() {
 }
 
 #[test]
+fn names_match_in_either_composition() {
+    let answer = serde_json::to_string(&output("parsing")).unwrap();
+    for (gold_key, key) in [("Cafe\u{301}", "Caf\u{e9}"), ("Caf\u{e9}", "Cafe\u{301}"), ("\u{2126}", "\u{3a9}")] {
+        let line = format!("{{\"doc_key\": \"{key}\", \"sent\": 0, \"output\": {answer}}}\n");
+        let prf = score(&gold(gold_key, "parsing"), &line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(prf.f1, Some(1.0), "{line}");
+    }
+    // Names that gold has in both compositions are two names.
+    let both = gold("Cafe\u{301}", "parsing") + &gold("Caf\u{e9}", "parsing");
+    let lines = ["Cafe\u{301}", "Caf\u{e9}"]
+        .map(|key| format!("{{\"doc_key\": \"{key}\", \"sent\": 0, \"output\": {answer}}}\n"));
+    assert_eq!(score(&both, &lines.concat()).unwrap().f1, Some(1.0));
+    let error = score(&gold("Cafe\u{301}", "parsing"), &lines[0].replace("Cafe", "Kafe")).unwrap_err();
+    assert!(error.contains("has no document"), "{error}");
+}
+
+#[test]
 fn half_a_character_in_an_answer_is_wrong_and_no_more() {
     let answer = r#""{\"entities\":[{\"id\":\"e1\",\"text\":\"parsing\",\"type\":\"Method\"},{\"id\":\"e2\",\"text\":\"\ud83d\",\"type\":\"Task\"}],\"relations\":[]}""#;
     let line = format!("{{\"doc_key\": \"a\", \"sent\": 0, \"output\": {answer}}}\n");

@@ -53,7 +53,7 @@ impl Files {
     fn count(&self, mut predictions: Predictions, threads: usize) -> Result<Counts, EvaluationError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool");
         pool.install(|| {
-            let mut gold = stream(&self.gold, Format::Dygie, &self.ontology).expect("a file").expect("a stream");
+            let mut gold = stream(&self.gold, Some(Format::Dygie), &self.ontology).expect("a file").expect("a stream");
             count(&mut gold, &mut predictions, &self.ontology, true)
         })
     }

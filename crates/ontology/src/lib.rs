@@ -17,6 +17,7 @@ mod model;
 mod nearest;
 mod prompt;
 mod read;
+mod same_name;
 mod schema;
 mod write;
 
@@ -29,3 +30,4 @@ pub use keys::Keys;
 pub use lark::{AnswerGrammar, AnswerLimits};
 pub use model::{Constraint, EntityLabel, Ontology, RelationLabel, Subtype};
 pub use nearest::nearest;
+pub use same_name::canonical_name;

@@ -1,6 +1,6 @@
 //! The ontology itself.
 
-use crate::{EntityLabelId, Keys, RelationLabelId, SubtypeId};
+use crate::{EntityLabelId, Keys, RelationLabelId, SubtypeId, same_name::named};
 
 /// The labels of an extraction task. Read it with [`Ontology::read`] or [`Ontology::parse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,49 +86,55 @@ impl Ontology {
     }
 
     /// All entity label ids, in file order.
-    pub fn entity_ids(&self) -> impl DoubleEndedIterator<Item = EntityLabelId> + ExactSizeIterator {
+    pub fn entity_ids(&self) -> impl DoubleEndedIterator<Item = EntityLabelId> + ExactSizeIterator + Clone {
         (0..self.entities.len() as u16).map(EntityLabelId)
     }
 
     /// All sub-label ids of a label, in file order.
-    pub fn subtype_ids(&self, label: EntityLabelId) -> impl DoubleEndedIterator<Item = SubtypeId> + ExactSizeIterator {
+    pub fn subtype_ids(
+        &self,
+        label: EntityLabelId,
+    ) -> impl DoubleEndedIterator<Item = SubtypeId> + ExactSizeIterator + Clone {
         (0..self.entity(label).subtypes.len() as u16).map(SubtypeId)
     }
 
     /// All relation type ids, in file order.
-    pub fn relation_ids(&self) -> impl DoubleEndedIterator<Item = RelationLabelId> + ExactSizeIterator {
+    pub fn relation_ids(&self) -> impl DoubleEndedIterator<Item = RelationLabelId> + ExactSizeIterator + Clone {
         (0..self.relations.len() as u16).map(RelationLabelId)
     }
 
-    /// The entity label with exactly this answer name (no aliases: this is what a model must write).
+    /// The entity label with this answer name, in any Unicode composition (no aliases: this is what a model
+    /// must write).
     pub fn entity_named(&self, name: &str) -> Option<EntityLabelId> {
-        self.entity_ids().find(|&id| self.entity(id).name == name)
+        named(self.entity_ids(), |id| [self.entity(id).name.as_str()], name)
     }
 
     /// The entity label that a data file calls `name`: its answer name or one of its aliases.
     pub fn entity_in_data(&self, name: &str) -> Option<EntityLabelId> {
-        self.entity_ids().find(|&id| {
+        let names = |id| {
             let label = self.entity(id);
-            label.name == name || label.aliases.iter().any(|alias| alias == name)
-        })
+            [&label.name].into_iter().chain(&label.aliases).map(String::as_str)
+        };
+        named(self.entity_ids(), names, name)
     }
 
-    /// The sub-label of `label` with exactly this name.
+    /// The sub-label of `label` with this name, in any Unicode composition.
     pub fn subtype_named(&self, label: EntityLabelId, name: &str) -> Option<SubtypeId> {
-        self.subtype_ids(label).find(|&id| self.subtype(label, id).name == name)
+        named(self.subtype_ids(label), |id| [self.subtype(label, id).name.as_str()], name)
     }
 
-    /// The relation type with exactly this answer name.
+    /// The relation type with this answer name, in any Unicode composition.
     pub fn relation_named(&self, name: &str) -> Option<RelationLabelId> {
-        self.relation_ids().find(|&id| self.relation(id).name == name)
+        named(self.relation_ids(), |id| [self.relation(id).name.as_str()], name)
     }
 
     /// The relation type that a data file calls `name`: its answer name or one of its aliases.
     pub fn relation_in_data(&self, name: &str) -> Option<RelationLabelId> {
-        self.relation_ids().find(|&id| {
+        let names = |id| {
             let label = self.relation(id);
-            label.name == name || label.aliases.iter().any(|alias| alias == name)
-        })
+            [&label.name].into_iter().chain(&label.aliases).map(String::as_str)
+        };
+        named(self.relation_ids(), names, name)
     }
 
     /// Whether the type signature of a relation is inside its domain and range. Symmetric types

@@ -11,8 +11,10 @@ use toml::{
 };
 
 use crate::{
-    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype, error::Problem,
+    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
+    error::Problem,
     nearest,
+    same_name::{canonical_name, named},
 };
 
 impl Ontology {
@@ -141,15 +143,16 @@ fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Re
     let mut ids = Vec::new();
     for entry in table.array(key)? {
         let found = table.string(entry, key)?;
-        let position = entities
-            .iter()
-            .position(|label| label.name == found || label.aliases.iter().any(|alias| alias == found))
-            .ok_or_else(|| {
-                let valid: Vec<String> = entities.iter().map(|label| label.name.clone()).collect();
-                let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
-                let problem = Problem::UnknownLabel { found: found.to_owned(), key: key.to_owned(), nearest, valid };
-                Fault::new(entry.span().start, problem)
-            })?;
+        let names = |position: usize| {
+            let label: &EntityLabel = &entities[position];
+            [&label.name].into_iter().chain(&label.aliases).map(String::as_str)
+        };
+        let position = named(0..entities.len(), names, found).ok_or_else(|| {
+            let valid: Vec<String> = entities.iter().map(|label| label.name.clone()).collect();
+            let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
+            let problem = Problem::UnknownLabel { found: found.to_owned(), key: key.to_owned(), nearest, valid };
+            Fault::new(entry.span().start, problem)
+        })?;
         let id = EntityLabelId(position as u16);
         if !ids.contains(&id) {
             ids.push(id);
@@ -233,7 +236,8 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     fn claim(&mut self, name: &str, at: usize) -> Result<(), Fault> {
-        match self.lines.insert(name.to_owned(), at) {
+        // Names that differ in their composition alone would be taken for each other.
+        match self.lines.insert(canonical_name(name).into_owned(), at) {
             None => Ok(()),
             Some(first) => Err(Fault::new(
                 at,

@@ -14,6 +14,19 @@ fn error(text: &str) -> String {
 }
 
 #[test]
+fn names_are_one_in_any_composition() {
+    let text = "[[entity]]\nname = \"Ger\u{e4}t\"\nsubtypes = [\"gro\u{df} f\u{fc}r\"]\n[[relation]]\nname = \"n\u{e4}chst\"\ndomain = [\"Gera\u{308}t\"]";
+    let ontology = Ontology::parse(text, "o.toml").unwrap();
+    let label = ontology.entity_named("Gera\u{308}t").unwrap();
+    assert_eq!(ontology.mention_in_data("Gera\u{308}t/gro\u{df} fu\u{308}r").unwrap().0, label);
+    assert!(ontology.subtype_named(label, "gro\u{df} fu\u{308}r").is_some());
+    assert_eq!(ontology.relation_in_data("na\u{308}chst"), ontology.relation_named("n\u{e4}chst"));
+    assert_eq!(ontology.relations[0].domain, [label]);
+    let twins = "[[entity]]\nname = \"Ger\u{e4}t\"\n[[entity]]\nname = \"Gera\u{308}t\"";
+    assert!(error(twins).contains("line 1"), "{}", error(twins));
+}
+
+#[test]
 fn scierc_has_its_labels_aliases_and_symmetric_types() {
     let ontology = Ontology::read(&example("scierc")).unwrap();
     let names: Vec<&str> = ontology.entities.iter().map(|label| label.name.as_str()).collect();

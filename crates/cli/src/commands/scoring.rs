@@ -104,10 +104,9 @@ pub fn score<S: Scoring>(
         let open = if in_order { Predictions::open_in_order } else { Predictions::open };
         open(predictions).or_input()
     };
-    let format = arguments.gold_format.map_or_else(|| Format::detect(gold), Ok).or_input()?;
     // Gold that is no file may be there to be read only once.
     let mut in_order = gold.is_file();
-    while let Some(mut documents) = tabpo_corpus::stream(gold, format, ontology).or_input()? {
+    while let Some(mut documents) = tabpo_corpus::stream(gold, arguments.gold_format, ontology).or_input()? {
         match scoring.run(&mut documents, &mut open(in_order)?, ontology) {
             Err(EvaluationError::NotInOrder) if in_order => in_order = false,
             output => {
@@ -117,7 +116,7 @@ pub fn score<S: Scoring>(
             }
         }
     }
-    let loaded = arguments.read.read(gold, Some(format), ontology, context)?;
+    let loaded = arguments.read.read(gold, arguments.gold_format, ontology, context)?;
     scoring.run(&loaded.documents[..], &mut open(false)?, ontology).or_input()
 }
 

@@ -5,7 +5,7 @@
 //! Arg1:T1 Arg2:T2`, with other roles where the project's `annotation.conf` names them). The words are
 //! checked. A mention in several pieces (`0 5;8 12`) becomes the stretch from its first to its last
 //! character. Events are counted as not read, and so is what hangs on them: their triggers, unless the
-//! ontology has their labels, and relations with them. Attributes, normalisations, equivalences and
+//! ontology has their labels, and relations with them or with what is not there. Attributes, normalisations, equivalences and
 //! comments are counted as not read, and texts without annotation as such. Blanks in label names are
 //! written as `_`, because brat separates fields by blanks.
 
@@ -104,8 +104,11 @@ pub(crate) fn write(
     };
     for document in documents {
         if !is_file_name(&document.key) {
-            let message = "brat names files after documents, and this name is no file name";
-            return refuse(Some(document.key.clone()), message.to_owned());
+            let message = format!(
+                "brat names files after documents, and this name is no file name: it may have up to {LONGEST_NAME} \
+                 bytes, no slash and no dot in front"
+            );
+            return refuse(Some(document.key.clone()), message);
         }
     }
     for mut names in [written_mention_names(ontology), written_relation_names(ontology)] {
@@ -143,6 +146,12 @@ fn written_relation_names(ontology: &Ontology) -> Vec<String> {
     ontology.relation_ids().map(|label| ontology.relation_data_name(label).to_owned()).collect()
 }
 
+/// Bytes that a document's name may have: systems allow 255 in the name of a file, with `.txt`.
+const LONGEST_NAME: usize = 251;
+
 fn is_file_name(key: &str) -> bool {
-    !key.is_empty() && !key.starts_with('.') && !key.contains(|c: char| matches!(c, '/' | '\\') || c.is_control())
+    !key.is_empty()
+        && key.len() <= LONGEST_NAME
+        && !key.starts_with('.')
+        && !key.contains(|c: char| matches!(c, '/' | '\\') || c.is_control())
 }

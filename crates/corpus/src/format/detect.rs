@@ -1,16 +1,12 @@
 //! Which format a file has, told by its content.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-};
+use std::io::{BufRead, BufReader, Read};
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tabpo_files::without_mark;
 
-use super::{Format, json::json_error, others};
+use super::{Format, json::json_error, others, source::Source};
 use crate::CorpusError;
 
 /// How the documents of a JSON file stand in it.
@@ -24,9 +20,10 @@ pub(crate) enum Layout {
 
 /// The first line of a file that is not blank, its number, and whether something follows it; `None` for
 /// an empty file.
-fn first_line(path: &Path) -> Result<Option<(usize, String, bool)>, CorpusError> {
+fn first_line(source: &Source) -> Result<Option<(usize, String, bool)>, CorpusError> {
+    let path = source.path;
     let failed = |source| CorpusError::read(path, source);
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(source.open()?);
     let mut bytes = Vec::new();
     let mut offset = 0;
     for number in 1.. {
@@ -49,19 +46,16 @@ fn first_line(path: &Path) -> Result<Option<(usize, String, bool)>, CorpusError>
     Ok(None)
 }
 
-/// How the documents of a file stand in it. What is no file may be there to be read only once, and is
-/// taken to be lines.
-pub(crate) fn layout(path: &Path) -> Result<Layout, CorpusError> {
-    if !path.is_file() {
-        return Ok(Layout::Lines);
-    }
-    let Some((_, line, more)) = first_line(path)? else { return Ok(Layout::Lines) };
+/// How the documents of a file stand in it.
+pub(crate) fn layout(source: &Source) -> Result<Layout, CorpusError> {
+    let Some((_, line, more)) = first_line(source)? else { return Ok(Layout::Lines) };
     let is_cut = || serde_json::from_str::<IgnoredAny>(&line).is_err_and(|error| error.is_eof());
     Ok(if line.starts_with('[') || more && line.starts_with('{') && is_cut() { Layout::Objects } else { Layout::Lines })
 }
 
 /// Recognises the format of a file or directory.
-pub(crate) fn detect(path: &Path) -> Result<Format, CorpusError> {
+pub(crate) fn detect(source: &Source) -> Result<Format, CorpusError> {
+    let path = source.path;
     if path.is_dir() {
         return Ok(Format::Brat);
     }
@@ -69,7 +63,7 @@ pub(crate) fn detect(path: &Path) -> Result<Format, CorpusError> {
     if let Some(name) = others::of_extension(path) {
         return Err(others::error(path, name));
     }
-    let Some((number, line, more)) = first_line(path)? else { return Err(unknown("it is empty".into())) };
+    let Some((number, line, more)) = first_line(source)? else { return Err(unknown("it is empty".into())) };
     if !line.starts_with(['[', '{']) {
         return Err(match others::of_line(&line) {
             Some(name) => others::error(path, name),
@@ -87,7 +81,7 @@ pub(crate) fn detect(path: &Path) -> Result<Format, CorpusError> {
     let mut value = first(&text);
     // A list, or an object over several lines, is looked at as a whole.
     if more && matches!(&value, Some(Err(error)) if error.is_eof()) {
-        text = tabpo_files::read_text(path).map_err(|source| CorpusError::read(path, source))?;
+        text = source.text()?.into_owned();
         value = first(&text);
     }
     let value = match value.expect("the text is not blank") {

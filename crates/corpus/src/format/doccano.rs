@@ -4,15 +4,15 @@
 //! `"labels"` or `"label"` as `[[start, end, label]]`, or, for relation extraction, `"entities"`:
 //! `[{"id", "label", "start_offset", "end_offset"}]` with `"relations"`: `[{"from_id", "to_id", "type"}]`
 //! (1.5 and 1.6 put both into an object under `"label"`), which is also what is written. Null is as good
-//! as an empty list. The document's name is the metadata field `doc_key`, or else doccano's own `id`.
+//! as an empty list. Spans without a label or without words are counted and left out. The document's name is the metadata field `doc_key`, or else doccano's own `id`.
 //! `"annotations"`, the export of the first versions, is read where it names labels; mostly it has only
 //! their numbers, and is refused.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
-    Deserialize, Serialize,
-    de::{Error as _, IgnoredAny},
+    Deserialize, Deserializer, Serialize,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
 use tabpo_ontology::Ontology;
@@ -45,36 +45,88 @@ struct Line {
 
 /// What `label` holds.
 enum Labels {
-    Spans(Vec<(i64, i64, String)>),
-    Both { entities: Vec<Entity>, relations: Vec<Relation> },
+    Spans(Vec<LabelledSpan>),
+    Both(Both),
 }
 
+/// `[start, end, label]`
+struct LabelledSpan(i64, i64, Option<String>);
+
+/// What is in the object under `label`.
+#[derive(Deserialize)]
+struct Both {
+    entities: Option<Vec<Entity>>,
+    relations: Option<Vec<Relation>>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+// Both are read as they stand, not by way of a `Value`, so that faults have their place.
 impl<'de> Deserialize<'de> for Labels {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Both {
-            entities: Option<Vec<Entity>>,
-            relations: Option<Vec<Relation>>,
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a list of [start, end, label], or an object with `entities` and `relations`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut spans: A) -> Result<Labels, A::Error> {
+                let mut all = Vec::new();
+                while let Some(span) = spans.next_element()? {
+                    all.push(span);
+                }
+                Ok(Labels::Spans(all))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Labels, A::Error> {
+                Both::deserialize(MapAccessDeserializer::new(map)).map(Labels::Both)
+            }
         }
 
-        let value = Value::deserialize(deserializer)?;
-        if value.is_object() {
-            let Both { entities, relations } = Both::deserialize(value).map_err(D::Error::custom)?;
-            let (entities, relations) = (entities.unwrap_or_default(), relations.unwrap_or_default());
-            return Ok(Self::Both { entities, relations });
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for LabelledSpan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+
+        impl<'de> Visitor<'de> for Parts {
+            type Value = LabelledSpan;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("[start, end, label]")
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<LabelledSpan, E> {
+                Err(E::custom(
+                    "these are classes of whole texts; a sequence labelling project has [[start, end, label]] here",
+                ))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<LabelledSpan, A::Error> {
+                let missing = |count| A::Error::invalid_length(count, &self);
+                let start = parts.next_element()?.ok_or_else(|| missing(0))?;
+                let end = parts.next_element()?.ok_or_else(|| missing(1))?;
+                let label = parts.next_element()?.ok_or_else(|| missing(2))?;
+                if parts.next_element::<IgnoredAny>()?.is_some() {
+                    return Err(A::Error::invalid_length(4, &self));
+                }
+                Ok(LabelledSpan(start, end, label))
+            }
         }
-        if value[0].is_string() {
-            return Err(D::Error::custom(
-                "these are classes of whole texts; a sequence labelling project has [[start, end, label]] here",
-            ));
-        }
-        Vec::deserialize(value).map(Self::Spans).map_err(D::Error::custom)
+
+        deserializer.deserialize_any(Parts)
     }
 }
 
 #[derive(Deserialize)]
 struct Entity {
     id: Option<Name>,
+    #[serde(default)]
     label: Value,
     start_offset: i64,
     end_offset: i64,
@@ -118,38 +170,56 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     for labels in [line.label, line.labels].into_iter().flatten() {
         match labels {
             Labels::Spans(spans) => plain.extend(spans),
-            Labels::Both { entities, relations } => {
-                listed.extend(entities);
-                related.extend(relations);
+            Labels::Both(Both { entities, relations, others }) => {
+                note_other_fields("label", &others, notes);
+                listed.extend(entities.into_iter().flatten());
+                related.extend(relations.into_iter().flatten());
             }
         }
     }
     let map = CharacterMap::new(&text);
     let (mut entities, mut ids) = (Vec::new(), Ids::default());
-    let mut mention = |start, end, name: &str| {
+    // The position of the mention; `None` if there is none, which is counted.
+    let mut mention = |start, end, name: Option<&str>, notes: &mut Notes| {
         let at = Characters { start, end };
-        let surface = map.surface(at)?;
+        let surface = &text[map.bytes_or_empty("the mention", at)?];
+        let Some(name) = name else {
+            notes.ignore("spans without a label");
+            return Ok(None);
+        };
+        if surface.trim().is_empty() {
+            notes.ignore("spans that hold nothing but blanks");
+            return Ok(None);
+        }
         let (label, subtype) = mention_label(ontology, name, || surface)?;
         entities.push(TextEntity { at, label, subtype });
-        Ok::<_, Problem>(entities.len() - 1)
+        Ok::<_, Problem>(Some(entities.len() - 1))
     };
     for Entity { id, label, start_offset, end_offset, others } in &mut listed {
         others.retain(|field, _| !BOOKKEEPING.contains(&field.as_str()));
         note_other_fields("entities", others, notes);
-        let Some(name) = label.as_str() else {
-            return Err(Problem::malformed(format!(
-                "the label at [{start_offset}, {end_offset}] is {label}: this is an export of doccano before version \
-                 1.3 with numbers of labels, whose names are in another file; export as `JSONL (Text label)` or with a \
-                 newer version"
-            )));
+        let name = match label {
+            Value::Null => None,
+            Value::String(name) => Some(name.as_str()),
+            Value::Number(_) => {
+                return Err(Problem::malformed(format!(
+                    "the label at [{start_offset}, {end_offset}] is {label}: this is an export of doccano before \
+                     version 1.3 with numbers of labels, whose names are in another file; export as `JSONL (Text \
+                     label)` or with a newer version"
+                )));
+            }
+            _ => {
+                let message = format!("the label at [{start_offset}, {end_offset}] is {label}; a label is a string");
+                return Err(Problem::malformed(message));
+            }
         };
-        let index = mention(*start_offset, *end_offset, name)?;
+        let index = mention(*start_offset, *end_offset, name, notes)?;
         if let Some(Name(id)) = id {
-            ids.add(id.as_str(), Holder::Mention(index));
+            ids.add(id.as_str(), index.map_or(Holder::LeftOut, Holder::Mention));
         }
     }
-    for (start, end, name) in &plain {
-        mention(*start, *end, name)?;
+    for LabelledSpan(start, end, name) in &plain {
+        mention(*start, *end, name.as_deref(), notes)?;
     }
     let mut relations = Vec::new();
     for Relation { from_id: Name(from), to_id: Name(to), r#type, others } in &mut related {

@@ -165,13 +165,30 @@ impl From<Lists<Text<'_>>> for Sentences {
     }
 }
 
+/// The fields of a line that are read.
+const FIELDS: [&str; 5] = ["doc_key", "sentences", "ner", "relations", "clusters"];
+
+/// First and last token of a member of a cluster.
+#[derive(Debug, PartialEq)]
+struct ClusterSpan(i64, i64);
+
+impl<'de> Deserialize<'de> for ClusterSpan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let offsets = Vec::<i64>::deserialize(deserializer)?;
+        match offsets[..] {
+            [start, end] => Ok(Self(start, end)),
+            _ => Err(D::Error::invalid_length(offsets.len(), &"a list of 2 offsets")),
+        }
+    }
+}
+
 #[derive(Debug, Default, PartialEq)]
 struct Line<'a> {
     key: Option<String>,
     sentences: Option<Sentences>,
     ner: Option<Lists<MentionEntry<'a>>>,
     relations: Option<Lists<RelationEntry<'a>>>,
-    clusters: Option<Lists<(i64, i64)>>,
+    clusters: Option<Lists<ClusterSpan>>,
     /// The names of all other fields.
     unknown: BTreeSet<String>,
 }
@@ -190,7 +207,14 @@ impl<'de> Deserialize<'de> for Line<'de> {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Line<'de>, M::Error> {
                 let mut line = Line::default();
+                let mut seen = Vec::with_capacity(FIELDS.len());
                 while let Some(Text(name)) = map.next_key()? {
+                    if let Some(&field) = FIELDS.iter().find(|field| **field == name) {
+                        if seen.contains(&field) {
+                            return Err(M::Error::duplicate_field(field));
+                        }
+                        seen.push(field);
+                    }
                     match &*name {
                         "doc_key" => line.key = map.next_value::<Option<Name>>()?.map(|Name(key)| key),
                         "sentences" => line.sentences = map.next_value::<Option<Lists<Text>>>()?.map(Sentences::from),
@@ -242,7 +266,10 @@ fn plain_line(text: &str) -> Option<Line<'_>> {
                 });
                 line.relations.replace(relations?).is_none()
             }
-            "clusters" => line.clusters.replace(Lists::plain(json, PlainJson::pair)?).is_none(),
+            "clusters" => {
+                let spans = Lists::plain(json, |json| json.pair().map(|(start, end)| ClusterSpan(start, end)));
+                line.clusters.replace(spans?).is_none()
+            }
             _ => false,
         };
         first.then_some(())
@@ -309,7 +336,9 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         more.then(|| notes.ignore(BEHIND_LABEL));
     }
     for cluster in line.clusters.unwrap_or_default().iter() {
-        let spans = cluster.iter().map(|&offsets| token_span("cluster span", offsets, whole, "the document"));
+        let spans = cluster
+            .iter()
+            .map(|&ClusterSpan(start, end)| token_span("cluster span", (start, end), whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
     annotate(&mut document, mentions, &relations, ontology, notes)?;
@@ -379,8 +408,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
     let inclusive = |span: Span| (span.start, span.end - 1);
     let sentence_of = |span: Span| {
         // Of sentences without tokens at the same place the mention is in none.
-        let index = document.sentences.partition_point(|sentence| sentence.end <= span.start);
-        document.sentences.get(index).is_some_and(|sentence| sentence.contains(span)).then_some(index)
+        document.sentences.partition_point(|sentence| sentence.end <= span.start)
     };
     let bearers = |span: Span| {
         let first = document.mentions.partition_point(|mention| mention.span < span);
@@ -388,9 +416,12 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
     };
     let mut ner = vec![Vec::new(); document.sentences.len()];
     for mention in &document.mentions {
-        let sentence = sentence_of(mention.span).expect("every mention is inside one sentence");
         let (start, end) = inclusive(mention.span);
-        ner[sentence].push(json!([start, end, ontology.mention_data_name(mention.label, mention.subtype)]));
+        ner[sentence_of(mention.span)].push(json!([
+            start,
+            end,
+            ontology.mention_data_name(mention.label, mention.subtype)
+        ]));
     }
     let mut relations = vec![Vec::new(); document.sentences.len()];
     for relation in document.listed_relations() {
@@ -407,12 +438,8 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         }
         let [(head_start, head_end), (tail_start, tail_end)] = spans.map(inclusive);
         let name = ontology.relation_data_name(relation.label);
-        match (sentence_of(spans[0]), sentence_of(spans[1])) {
-            (Some(head), Some(tail)) if head == tail => {
-                relations[head].push(json!([head_start, head_end, tail_start, tail_end, name]));
-            }
-            _ => notes.add(Note::CrossSentenceRelation),
-        }
+        // One across sentences stands with its head.
+        relations[sentence_of(spans[0])].push(json!([head_start, head_end, tail_start, tail_end, name]));
     }
     let sentence_tokens =
         |span: &Span| -> Vec<&str> { tokens[span.range()].iter().map(|token| bracket_to_treebank(token)).collect() };

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, Visitor},
+    de::{Error, IgnoredAny, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -74,11 +74,39 @@ pub fn json_message(text: &str, error: &serde_json::Error) -> String {
     if let Some(name) = message.split("expected struct ").nth(1) {
         message = message.replace(&format!("struct {}", name.to_owned()), "an object");
     }
+    if let Some(plain) = syntax_fault(text, error, &message) {
+        message = plain;
+    }
     if error.is_eof() && text.trim_start().starts_with('{') {
         message.push_str("; each object must be whole: `jq -c . FILE` puts every object on one line");
     }
     let field = if error.is_data() { field_at(text, offset(text, error)) } else { String::new() };
     if field.is_empty() { message } else { format!("`{field}`: {message}") }
+}
+
+/// What is wrong where the parser only says which of its rules was broken.
+fn syntax_fault(text: &str, error: &serde_json::Error, message: &str) -> Option<String> {
+    let at = offset(text, error).saturating_sub(1);
+    let is_whole = |text: &str| serde_json::from_str::<IgnoredAny>(text);
+    if message.starts_with("control character") {
+        let is_cut = is_whole(text.trim_end()).is_err_and(|error| error.is_eof());
+        let plain = "a line break or another control character stands in a string; JSON writes `\\n`, `\\t` and so on";
+        return Some(if is_cut { "it ends inside a string: is the line cut off?" } else { plain }.to_owned());
+    }
+    let (before, rest) = (text.get(..at)?, text.get(at..)?);
+    match message {
+        "trailing characters" if is_whole(before).is_ok() => Some(match rest.chars().next()? {
+            '{' | '[' => {
+                "another value follows on the same line; `jq -c . FILE` puts every object on one line".to_owned()
+            }
+            other => format!("`{other}` follows the value, which should end the line"),
+        }),
+        "expected value" | "invalid number" => {
+            let word = ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word))?;
+            Some(format!("`{word}` is no number of JSON; `null` is what says that there is none"))
+        }
+        _ => None,
+    }
 }
 
 /// The byte that the parser had come to.
@@ -198,5 +226,16 @@ mod tests {
         assert_eq!(error, "`a[0][1]`: invalid type: null, expected a string or a whole number");
         assert_eq!(message(r#"{"a": {}}"#), "`a`: invalid type: an object, expected a list");
         assert!(message(r#"{"a": "#).contains("jq -c ."));
+        let faults = [
+            ("{} {}", "another value follows"),
+            ("{},", "`,` follows the value"),
+            ("{\"a\": NaN}", "`NaN` is no number"),
+            ("{\"a\": -Infinity}", "`Infinity` is no number"),
+            ("{\"a\": \"cut\n", "is the line cut off?"),
+            ("{\"a\t\": 1}", "JSON writes"),
+        ];
+        for (text, expected) in faults {
+            assert!(message(text).contains(expected), "{text:?}: {}", message(text));
+        }
     }
 }

@@ -4,19 +4,22 @@
 //! A file is one list of tasks: `{"id", "data": {"text", "doc_key"?}, "annotations": [{"result":
 //! [{"id", "type": "labels", "value": {"start", "end", "text", "labels": [name]}}, {"type": "relation",
 //! "from_id", "to_id", "direction", "labels": [name]}]}]}`. Before version 1 the list of annotations was
-//! called `completions`. Of several annotations of a task the first that was not cancelled is read. A
+//! called `completions`. Of several labelled texts the one with most regions is read. Of several annotations of a task the first that was not cancelled is read. A
 //! relation's direction may be `right` (from, to), `left` (to, from) or `bi` (both; once for a symmetric
 //! type). `value.text` repeats the words of a region: offsets are believed where they stand there, in
 //! UTF-16 units if that is what fits.
 
 mod task;
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use tabpo_ontology::Ontology;
 
-use super::json::{Name, json_error, mend_surrogates, values};
+use super::{
+    json::{Name, json_error, mend_surrogates, values},
+    source::Source,
+};
 use crate::{
     CorpusError, Document, Loaded, Note, Notes, Place, Problem,
     annotate::{FileRelation, Holder, Ids, mention_label, relation_label},
@@ -26,8 +29,8 @@ use crate::{
 use task::{Item, Region, Task};
 
 /// Reads all tasks of a file.
-pub(crate) fn read(path: &Path, ontology: &Ontology) -> Result<Loaded, CorpusError> {
-    let content = tabpo_files::read_text(path).map_err(|source| CorpusError::read(path, source))?;
+pub(crate) fn read(source: &Source, ontology: &Ontology) -> Result<Loaded, CorpusError> {
+    let (path, content) = (source.path, source.text()?);
     let mut tasks = Vec::new();
     for (line, raw) in values(path, &content)? {
         let mut notes = Notes::default();
@@ -41,8 +44,15 @@ pub(crate) fn read(path: &Path, ontology: &Ontology) -> Result<Loaded, CorpusErr
         }
         tasks.push((line, task.map_err(|error| json_error(path, line, raw, &error))?, notes));
     }
+    // Of several texts that a project labels one is read.
+    let labelled = most_labelled(tasks.iter().flat_map(|(_, task, _)| task.labelled_names()));
+    if let Some(labelled) = &labelled {
+        for (_, task, _) in &mut tasks {
+            task.keep_regions_of(labelled);
+        }
+    }
     // The project's configuration, which the export lacks, names the field that holds the text.
-    let usual = tasks.iter().find_map(|(_, task, _)| task.field_that_fits());
+    let usual = tasks.iter().find_map(|(_, task, _)| task.field_that_fits()).or(labelled);
     let mut loaded = Loaded::default();
     let mut keys: HashMap<String, usize> = HashMap::new();
     for (line, task, mut notes) in tasks {
@@ -60,6 +70,21 @@ pub(crate) fn read(path: &Path, ontology: &Ontology) -> Result<Loaded, CorpusErr
     Ok(loaded)
 }
 
+/// What most of the regions are about, where they are about several texts. Of equally many `text` is the
+/// one, or else the first.
+fn most_labelled<'t>(names: impl Iterator<Item = &'t str>) -> Option<String> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for name in names {
+        match counts.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    // `max_by_key` takes the last of equals.
+    let most = counts.iter().rev().max_by_key(|(name, count)| (*count, *name == "text"));
+    most.filter(|_| counts.len() > 1).map(|&(name, _)| name.to_owned())
+}
+
 fn document(
     key: &str,
     task: &Task,
@@ -70,19 +95,23 @@ fn document(
     let text = task.text(usual, notes)?.to_owned();
     let map = CharacterMap::new(&text);
     let mut ids = Ids::default();
+    for region in task.regions_elsewhere() {
+        notes.ignore("regions of another field");
+        ids.add(region.id.as_str(), Holder::LeftOut);
+    }
     let mut regions: Vec<&Region> = Vec::new();
     for region in task.regions() {
         let is_wordless = region.words().is_none_or(|words| words.trim().is_empty());
         let is_blank = is_wordless
-            && region.at.is_some_and(|at| {
+            && region.at.is_ok_and(|at| {
                 let surface = map.bytes_or_empty("the mention", at).map(|range| &text[range]);
                 surface.is_ok_and(|surface| surface.trim().is_empty())
             });
         let fault = match region.at {
             _ if region.labels.is_empty() => Some("regions without a label"),
-            None => Some("regions without offsets"),
-            Some(_) if is_blank => Some("regions that hold nothing but blanks"),
-            Some(_) => None,
+            Err(fault) => Some(fault),
+            Ok(_) if is_blank => Some("regions that hold nothing but blanks"),
+            Ok(_) => None,
         };
         match fault {
             Some(fault) => {
@@ -92,7 +121,8 @@ fn document(
             None => regions.push(region),
         }
     }
-    let stated = regions.iter().filter_map(|region| Some(Stated { pieces: vec![region.at?], words: region.words() }));
+    let stated =
+        regions.iter().filter_map(|region| Some(Stated { pieces: vec![region.at.ok()?], words: region.words() }));
     let offsets = Offsets::check(&map, &stated.collect::<Vec<_>>()).map_err(|(_, problem)| problem)?;
     notes.add_many(Note::Utf16Offsets, u64::from(offsets.utf16));
     let mut entities = Vec::new();
@@ -109,7 +139,10 @@ fn document(
         relation(item, &ids, ontology, &mut relations, notes)?;
     }
     for item in task.items().iter().filter(|item| !matches!(item.kind.as_str(), "labels" | "relation")) {
-        notes.ignore(format!("results of type `{}`", item.kind));
+        notes.ignore(match item.kind.as_str() {
+            "" => "results without a type".to_owned(),
+            kind => format!("results of type `{kind}`"),
+        });
     }
     TextDocument { key: key.to_owned(), text, entities, relations, ..TextDocument::default() }
         .into_document(ontology, notes)
@@ -141,11 +174,7 @@ fn relation(
             Some("left") => relations.push(backward),
             Some("bi") if ontology.relation(label).symmetric => relations.push(forward),
             Some("bi") => relations.extend([forward, backward]),
-            Some(other) => {
-                let (from, to, names) = (&item.from_id, &item.to_id, item.labels.join(", "));
-                let message = format!("the direction of {from} -> {to} `{names}` is `{other}`; valid: right, left, bi");
-                return Err(Problem::malformed(message));
-            }
+            Some(other) => notes.ignore(format!("relations with the direction `{other}`")),
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, hash_map},
-    fs::File,
+    io::Read,
     path::Path,
     vec,
 };
@@ -13,7 +13,10 @@ use serde_json::{Value, value::RawValue};
 use tabpo_files::{Block, Line, LineBlocks, without_mark};
 use tabpo_ontology::Ontology;
 
-use super::json::{json_error, mend_surrogates, values};
+use super::{
+    json::{json_error, mend_surrogates, values},
+    source::Source,
+};
 use crate::{CorpusError, Document, Loaded, Note, Notes, Place, Problem};
 
 /// What can be wrong with a line.
@@ -56,7 +59,7 @@ const PART: usize = 1 << 17;
 /// [parts](Documents::next_part) of the file instead, [reads](DocumentLines::documents) them in any
 /// thread, and [enters](Documents::enter) the documents in their order.
 pub struct Documents<'a> {
-    blocks: LineBlocks<File>,
+    blocks: LineBlocks<Box<dyn Read + Send + 'a>>,
     part: DocumentLines<'a>,
     /// Read and not yet given out; blank lines are `None`.
     read: vec::IntoIter<Option<Result<LineDocument, CorpusError>>>,
@@ -125,15 +128,15 @@ impl LineReader<'_> {
     /// Reads a line; `None` if it is blank.
     fn read(&self, line: &Line) -> Option<Result<LineDocument, CorpusError>> {
         let text = match tabpo_files::utf8(line.bytes, line.number, line.offset) {
-            Ok(text) => text,
+            // A byte order mark is not JSON, but editors write it.
+            Ok(text) => without_mark(text),
             Err(source) => return Some(Err(CorpusError::read(self.path, source))),
         };
         if text.trim_start().is_empty() {
             return None;
         }
-        // A byte order mark is not JSON, but editors write it. Without the line's end, an object
-        // that stops too early is reported on its own line.
-        Some(self.read_object(line.number, without_mark(text.trim_end_matches(['\n', '\r']))))
+        // Without the line's end, an object that stops too early is reported on its own line.
+        Some(self.read_object(line.number, text.trim_end_matches(['\n', '\r'])))
     }
 
     /// Reads the object that begins in a line of the file.
@@ -157,8 +160,8 @@ impl LineReader<'_> {
 }
 
 /// Reads documents that do not stand one a line: those of a list, or such that go over several lines.
-pub(crate) fn read_objects(path: &Path, ontology: &Ontology, parse: LineParser) -> Result<Loaded, CorpusError> {
-    let text = tabpo_files::read_text(path).map_err(|source| CorpusError::read(path, source))?;
+pub(crate) fn read_objects(source: &Source, ontology: &Ontology, parse: LineParser) -> Result<Loaded, CorpusError> {
+    let (path, text) = (source.path, source.text()?);
     let reader = LineReader { path, ontology, parse };
     let mut known = Known::default();
     let mut documents = Vec::new();
@@ -188,15 +191,20 @@ impl DocumentLines<'_> {
 }
 
 impl<'a> Documents<'a> {
-    pub(crate) fn open(path: &'a Path, ontology: &'a Ontology, parse: LineParser) -> Result<Self, CorpusError> {
-        let file = File::open(path).map_err(|source| CorpusError::read(path, source))?;
-        Ok(Self {
-            blocks: LineBlocks::new(file),
+    /// The documents that `source` has in its lines; `path` is what errors call it.
+    pub(crate) fn new(
+        path: &'a Path,
+        source: Box<dyn Read + Send + 'a>,
+        ontology: &'a Ontology,
+        parse: LineParser,
+    ) -> Self {
+        Self {
+            blocks: LineBlocks::new(source),
             part: DocumentLines { block: Block::default(), reader: LineReader { path, ontology, parse } },
             read: Vec::new().into_iter(),
             known: Known::default(),
             done: false,
-        })
+        }
     }
 
     /// What was changed in the documents read so far.

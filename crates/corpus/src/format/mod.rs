@@ -10,8 +10,9 @@ pub mod label_studio;
 mod lines;
 mod lists;
 mod others;
+mod source;
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{fmt, fs::File, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::Ontology;
@@ -20,6 +21,7 @@ use detect::Layout;
 pub use json::{Name, json_message, mend_surrogates};
 use lines::LineParser;
 pub use lines::{DocumentLines, Documents, Entry, LineDocument};
+use source::Source;
 
 use crate::{CorpusError, Document, Notes};
 
@@ -56,8 +58,11 @@ impl Format {
 
     /// Recognises the format of a file or directory by its content. A format that is known but not read is
     /// an error that says how to get from it to one that is.
+    ///
+    /// What can be read only once, a pipe for example, is used up by this; [`read`] and [`stream`] find out
+    /// the format themselves.
     pub fn detect(path: &Path) -> Result<Format, CorpusError> {
-        detect::detect(path)
+        detect::detect(&Source::of(path)?)
     }
 
     /// The names of all formats.
@@ -89,24 +94,26 @@ pub struct Loaded {
     pub notes: Notes,
 }
 
-/// Reads all documents of a file or, for brat, a directory. Without a format it is recognised by
-/// content. An empty file holds no documents in any line format, but must have its format named; a
-/// directory without documents is an error.
+/// Reads all documents of a file, a pipe or, for brat, a directory. Without a format it is recognised by
+/// content. One that holds no document is an error.
 pub fn read(path: &Path, format: Option<Format>, ontology: &Ontology) -> Result<Loaded, CorpusError> {
-    let format = format.map_or_else(|| Format::detect(path), Ok)?;
-    let Some(parse) = line_parser(format) else {
-        return match format {
-            Format::Brat => brat::read(path, ontology),
-            _ => label_studio::read(path, ontology),
-        };
-    };
-    match stream(path, format, ontology)? {
-        None => lines::read_objects(path, ontology, parse),
-        Some(mut stream) => {
-            let documents = stream.by_ref().collect::<Result<Vec<_>, _>>()?;
-            Ok(Loaded { documents, notes: stream.notes().clone() })
+    let source = Source::of(path)?;
+    let format = format.map_or_else(|| detect::detect(&source), Ok)?;
+    let loaded = match line_parser(format) {
+        None if format == Format::Brat => brat::read(path, ontology)?,
+        None => label_studio::read(&source, ontology)?,
+        Some(parse) if detect::layout(&source)? == Layout::Objects => lines::read_objects(&source, ontology, parse)?,
+        Some(parse) => {
+            let mut lines = Documents::new(path, source.open()?, ontology, parse);
+            let documents = lines.by_ref().collect::<Result<Vec<_>, _>>()?;
+            Loaded { documents, notes: lines.notes().clone() }
         }
+    };
+    if loaded.documents.is_empty() {
+        let reason = "it is empty, or an empty list".to_owned();
+        return Err(CorpusError::NoDocuments { path: path.to_path_buf(), reason });
     }
+    Ok(loaded)
 }
 
 /// The reader of a document of a format that has one document a line.
@@ -119,15 +126,24 @@ fn line_parser(format: Format) -> Option<LineParser> {
     }
 }
 
-/// Reads documents one at a time, without holding the file in memory; `None` for formats that do
-/// not have one document a line, and for files whose documents stand in a list or over several lines.
+/// Reads documents one at a time, without holding the file in memory; `None` for what [`read`] has to
+/// read whole: formats that do not have one document a line, files whose documents stand in a list or over
+/// several lines, and what is no file. Without a format it is recognised by content.
 pub fn stream<'a>(
     path: &'a Path,
-    format: Format,
+    format: Option<Format>,
     ontology: &'a Ontology,
 ) -> Result<Option<Documents<'a>>, CorpusError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let source = Source::of(path)?;
+    let format = format.map_or_else(|| detect::detect(&source), Ok)?;
     match line_parser(format) {
-        Some(parse) if detect::layout(path)? == Layout::Lines => Documents::open(path, ontology, parse).map(Some),
+        Some(parse) if detect::layout(&source)? == Layout::Lines => {
+            let file = File::open(path).map_err(|source| CorpusError::read(path, source))?;
+            Ok(Some(Documents::new(path, Box::new(file), ontology, parse)))
+        }
         _ => Ok(None),
     }
 }

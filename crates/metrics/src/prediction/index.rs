@@ -7,7 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use tabpo_files::{Block, Line, LineBlocks};
-use tabpo_ontology::nearest;
+use tabpo_ontology::{canonical_name, nearest};
 
 use super::{PredictionKind, RunText, Source, head};
 use crate::error::EvaluationError;
@@ -19,6 +19,8 @@ pub(super) struct Index {
     position: Option<u64>,
     /// The number of each document, in the order of their first lines.
     documents: FxHashMap<Box<str>, u32>,
+    /// The same by composed names, of documents whose names are not ASCII.
+    composed: FxHashMap<String, u32>,
     /// The last run of each document.
     last_runs: Vec<u32>,
     runs: Vec<Run>,
@@ -116,9 +118,11 @@ impl Index {
         let position = Some(source.stream_position().map_err(&io)?);
         let Builder { kind, documents, last_runs, runs, whole_documents, .. } = index;
         let kind = kind.ok_or_else(|| EvaluationError::invalid(path, 1, "the file holds no prediction".into()))?;
+        let wide = documents.iter().filter(|(key, _)| !key.is_ascii());
+        let composed = wide.map(|(key, &document)| (canonical_name(key).into_owned(), document)).collect();
         let reader = BufReader::with_capacity(1 << 18, source);
         let (seen, found, asked) = (vec![false; documents.len()], 0, Default::default());
-        Ok((Self { reader, position, documents, last_runs, runs, whole_documents, seen, found, asked }, kind))
+        Ok((Self { reader, position, documents, composed, last_runs, runs, whole_documents, seen, found, asked }, kind))
     }
 
     /// Starts anew with the documents that were asked for.
@@ -139,7 +143,8 @@ impl Index {
     ) -> Result<Option<Range<usize>>, EvaluationError> {
         self.asked.0.push_str(key);
         self.asked.1.push(self.asked.0.len());
-        let Some(&document) = self.documents.get(key) else { return Ok(None) };
+        let in_any_composition = || self.composed.get(&*canonical_name(key)).filter(|_| !key.is_ascii());
+        let Some(&document) = self.documents.get(key).or_else(in_any_composition) else { return Ok(None) };
         self.found += usize::from(!std::mem::replace(&mut self.seen[document as usize], true));
         let first = text.runs.len();
         let mut next = Some(self.last_runs[document as usize]);

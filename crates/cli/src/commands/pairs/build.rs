@@ -153,17 +153,13 @@ pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
         }
         record.write(&mut out).or_failed()
     };
-    let format = match arguments.format {
-        Some(format) => format,
-        None => Format::detect(&arguments.data).or_input()?,
-    };
-    match tabpo_corpus::stream(&arguments.data, format, &ontology).or_input()? {
+    match tabpo_corpus::stream(&arguments.data, arguments.format, &ontology).or_input()? {
         Some(mut documents) => {
             builder.build(documents.by_ref().map(|document| with_answers(document.or_input())), own, sink)?;
             arguments.read.heed(&arguments.data, documents.notes(), context)?;
         }
         None => {
-            let loaded = arguments.read.read(&arguments.data, Some(format), &ontology, context)?;
+            let loaded = arguments.read.read(&arguments.data, arguments.format, &ontology, context)?;
             builder.build(loaded.documents.into_iter().map(|document| with_answers(Ok(document))), own, sink)?;
         }
     }

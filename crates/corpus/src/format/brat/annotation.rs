@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tabpo_ontology::{BratProject, Ontology, brat_name};
+use tabpo_ontology::{BratProject, Ontology, brat_name, canonical_name};
 
 use crate::{
     CorpusError, Document, Note, Notes, Problem,
@@ -59,6 +59,11 @@ impl<'f> TextBound<'f> {
     }
 }
 
+/// A name as it is looked up.
+fn composed(name: &str) -> String {
+    canonical_name(name).into_owned()
+}
+
 /// A role and an id.
 type Argument<'l> = (&'l str, &'l str);
 
@@ -79,7 +84,7 @@ impl<'a> Reader<'a> {
         let by_brat_name = |names: Vec<String>| {
             let mut known = HashMap::new();
             for name in names {
-                known.entry(brat_name(&name)).or_insert(name);
+                known.entry(composed(&brat_name(&name))).or_insert(name);
             }
             known
         };
@@ -145,7 +150,7 @@ impl<'a> Reader<'a> {
         }
         let mut kept = Vec::with_capacity(bound.len());
         for mention in bound {
-            let is_known = self.mentions.contains_key(mention.name);
+            let is_known = self.mentions.contains_key(&composed(mention.name));
             if !is_known && (triggers.contains(mention.id) || self.project().is_event(mention.name)) {
                 ids.add(mention.id, Holder::LeftOut);
                 notes.ignore("triggers of events");
@@ -188,7 +193,7 @@ impl<'a> Reader<'a> {
             if mention.stated.pieces.len() > 1 && words.is_none_or(|words| letters(words) != letters(surface)) {
                 notes.add(Note::DiscontinuousMention);
             }
-            let name = self.mentions.get(mention.name).map_or(mention.name, String::as_str);
+            let name = self.mentions.get(&composed(mention.name)).map_or(mention.name, String::as_str);
             let (label, subtype) = mention_label(self.ontology, name, || surface).map_err(fault)?;
             entities.push(TextEntity { at, label, subtype });
         }
@@ -211,15 +216,18 @@ impl<'a> Reader<'a> {
                  is the head is not known; the usual ones are `Arg1` and `Arg2`"
             )));
         };
-        let holder = |id: &str| {
-            let missing = || Problem::NoSuchEntity { relation: format!("`{line}`"), argument: format!("`{id}`") };
-            ids.get(id).ok_or_else(missing)
+        let (head, tail) = match (ids.get(head), ids.get(tail)) {
+            (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) => (head, tail),
+            (None, _) | (_, None) => {
+                notes.ignore("relations of annotations that are not there");
+                return Ok(None);
+            }
+            _ => {
+                notes.ignore("relations with an event");
+                return Ok(None);
+            }
         };
-        let (Holder::Mention(head), Holder::Mention(tail)) = (holder(head)?, holder(tail)?) else {
-            notes.ignore("relations with an event");
-            return Ok(None);
-        };
-        let label = relation_label(self.ontology, self.relations.get(name).map_or(name, String::as_str))?;
+        let label = relation_label(self.ontology, self.relations.get(&composed(name)).map_or(name, String::as_str))?;
         Ok(Some(FileRelation { head, tail, label }))
     }
 }

@@ -109,10 +109,12 @@ pub(super) struct Item {
 /// A stretch of text with labels.
 pub(super) struct Region {
     pub(super) id: String,
-    /// Offsets as the file gives them, if it does.
-    pub(super) at: Option<Characters>,
+    /// Offsets as the file gives them; what regions like this one are called if it gives none.
+    pub(super) at: Result<Characters, &'static str>,
     text: Option<String>,
     pub(super) labels: Vec<String>,
+    /// Whether it is about another text than the one that is read.
+    is_elsewhere: bool,
 }
 
 #[derive(Deserialize)]
@@ -137,13 +139,13 @@ struct RawAnnotation {
 #[derive(Deserialize)]
 struct RawItem {
     id: Option<Name>,
-    r#type: String,
+    r#type: Option<String>,
     to_name: Option<Value>,
     value: Option<Map<String, Value>>,
     from_id: Option<Name>,
     to_id: Option<Name>,
     direction: Option<String>,
-    labels: Option<Vec<String>>,
+    labels: Option<Value>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -168,28 +170,54 @@ fn note_others<'v>(
     }
 }
 
+/// The names in a list of labels; a single one may stand without a list.
+fn names(labels: Option<&Value>, notes: &mut Notes) -> Vec<String> {
+    let labels = match labels {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(labels)) => &labels[..],
+        Some(label) => std::slice::from_ref(label),
+    };
+    let names: Vec<String> = labels.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    (names.len()..labels.len()).for_each(|_| notes.ignore("labels that are no strings"));
+    names
+}
+
+/// The offsets of a region's value.
+fn offsets(value: &Map<String, Value>) -> Result<Characters, &'static str> {
+    // Beyond this number not every whole number has a float of its own.
+    const LARGEST: f64 = (1_u64 << 53) as f64;
+    let field = |name: &str| value.get(name).filter(|offset| !offset.is_null());
+    let number = |offset: &Value| {
+        let float = offset.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < LARGEST);
+        offset.as_i64().or(float.map(|float| float as i64)).ok_or("regions whose `start` or `end` is no whole number")
+    };
+    match (field("start"), field("end")) {
+        (Some(start), Some(end)) => Ok(Characters { start: number(start)?, end: number(end)? }),
+        _ if field("globalOffsets").is_some() => Err("regions with `globalOffsets` instead of `start` and `end`"),
+        _ => Err("regions without offsets"),
+    }
+}
+
 impl Item {
     fn new(raw: RawItem, notes: &mut Notes) -> Self {
         note_others("result.", &raw.others, &OF_RESULT, notes);
         let id = raw.id.map(|Name(id)| id).unwrap_or_default();
-        let region = (raw.r#type == "labels").then(|| {
+        let kind = raw.r#type.unwrap_or_default();
+        let region = (kind == "labels").then(|| {
             let value = raw.value.unwrap_or_default();
             note_others("value.", &value, &OF_VALUE, notes);
-            let number = |name: &str| value.get(name).and_then(Value::as_i64);
-            let at = number("start").zip(number("end")).map(|(start, end)| Characters { start, end });
-            let names = value.get("labels").and_then(Value::as_array).into_iter().flatten();
-            let labels = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+            let labels = names(value.get("labels"), notes);
             let text = value.get("text").and_then(Value::as_str).map(str::to_owned);
-            Region { id, at, text, labels }
+            Region { id, at: offsets(&value), text, labels, is_elsewhere: false }
         });
         Self {
-            kind: raw.r#type,
+            kind,
             to_name: raw.to_name.and_then(|name| name.as_str().map(str::to_owned)),
             region,
             from_id: raw.from_id.map(|Name(id)| id).unwrap_or_default(),
             to_id: raw.to_id.map(|Name(id)| id).unwrap_or_default(),
             direction: raw.direction,
-            labels: raw.labels.unwrap_or_default(),
+            labels: names(raw.labels.as_ref(), notes),
         }
     }
 }
@@ -234,19 +262,35 @@ impl Task {
         &self.items
     }
 
-    /// The labelled stretches of text.
+    /// The labelled stretches of the text that is read.
     pub(super) fn regions(&self) -> impl Iterator<Item = &Region> {
-        self.items.iter().filter_map(|item| item.region.as_ref())
+        self.items.iter().filter_map(|item| item.region.as_ref()).filter(|region| !region.is_elsewhere)
     }
 
-    /// The name of what was labelled, often that of the field that holds it.
-    fn labelled(&self) -> Option<&str> {
-        self.items.iter().filter(|item| item.region.is_some()).find_map(|item| item.to_name.as_deref())
+    /// Those of other texts.
+    pub(super) fn regions_elsewhere(&self) -> impl Iterator<Item = &Region> {
+        self.items.iter().filter_map(|item| item.region.as_ref()).filter(|region| region.is_elsewhere)
+    }
+
+    /// From here on, regions of anything but `labelled` are elsewhere.
+    pub(super) fn keep_regions_of(&mut self, labelled: &str) {
+        for Item { to_name, region, .. } in &mut self.items {
+            if let Some(region) = region {
+                region.is_elsewhere = to_name.as_deref().is_some_and(|name| name != labelled);
+            }
+        }
+    }
+
+    /// For every region the name of what was labelled, often that of the field that holds it.
+    pub(super) fn labelled_names(&self) -> impl Iterator<Item = &str> {
+        let of_regions =
+            self.items.iter().filter(|item| item.region.as_ref().is_some_and(|region| !region.is_elsewhere));
+        of_regions.filter_map(|item| item.to_name.as_deref())
     }
 
     /// The fields with a text, those first that are most likely the one that was labelled.
     fn texts(&self) -> Vec<(&str, &str)> {
-        let labelled = self.labelled();
+        let labelled = self.labelled_names().next();
         let texts = self.data.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
         let mut texts: Vec<(&str, &str)> = texts.filter(|(name, _)| *name != "doc_key").collect();
         texts.sort_by_key(|(name, _)| (Some(*name) != labelled, *name != "text"));
@@ -255,8 +299,9 @@ impl Task {
 
     /// The field whose text has the words of all regions at their offsets, if any says its words.
     pub(super) fn field_that_fits(&self) -> Option<String> {
-        let stated =
-            self.regions().filter_map(|region| Some(Stated { pieces: vec![region.at?], words: Some(region.words()?) }));
+        let stated = self
+            .regions()
+            .filter_map(|region| Some(Stated { pieces: vec![region.at.ok()?], words: Some(region.words()?) }));
         let stated: Vec<Stated> = stated.collect();
         let fits = |(_, text): &(&str, &str)| Offsets::check(&CharacterMap::new(text), &stated).is_ok();
         let texts = if stated.is_empty() { Vec::new() } else { self.texts() };
@@ -269,12 +314,16 @@ impl Task {
         let texts = self.texts();
         let fitting = self.field_that_fits();
         let named = |name: &str| texts.iter().find(|(other, _)| *other == name);
-        let names = [fitting.as_deref(), usual, self.labelled(), Some("text")];
+        let names = [fitting.as_deref(), usual, self.labelled_names().next(), Some("text")];
         let chosen = names.into_iter().flatten().find_map(named);
         let Some(&(name, text)) = chosen.or(if texts.len() == 1 { texts.first() } else { None }) else {
             let names: Vec<String> = self.data.keys().map(|name| format!("`{name}`")).collect();
             return Err(match names.len() {
                 0 => Problem::MissingField { field: "data.text" },
+                _ if texts.is_empty() => Problem::malformed(format!(
+                    "`data` has the fields {}, of which none is a text: the text is a string, most often in `text`",
+                    names.join(", ")
+                )),
                 _ => Problem::malformed(format!(
                     "`data` has the fields {}, and which one holds the text is not said; call it `text`",
                     names.join(", ")
