@@ -272,3 +272,22 @@ fn what_is_no_model_folder_says_what_it_is() {
         refusal("llama", &json!({"architectures": ["LLamaForCausalLM"]})).contains("did you mean LlamaForCausalLM")
     );
 }
+
+/// Normalizers are checked before the library reserves or writes what they ask for.
+#[test]
+fn normalizers_that_take_all_memory_are_refused() {
+    let charsmap = json!({"type": "Precompiled", "precompiled_charsmap": "//////////8="});
+    let replace = json!({"type": "Replace", "pattern": {"String": "e"}, "content": "e".repeat(1000)});
+    let prepend = json!({"type": "Prepend", "prepend": "x".repeat(2000)});
+    for (normalizer, part) in [
+        (charsmap.clone(), "precompiled_charsmap"),
+        (json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, charsmap]}), "precompiled_charsmap"),
+        (json!({"type": "Sequence", "normalizers": vec![replace; 5]}), "grow"),
+        (prepend, "grow"),
+    ] {
+        let folder = copy("tokenizer");
+        change(&folder.path().join("tokenizer.json"), &json!({"normalizer": normalizer}));
+        let message = tabpo_engine::Tokenizer::open(folder.path()).map(|_| ()).expect_err(part).to_string();
+        assert!(message.contains(part) && message.contains("tokenizer.json"), "{message}");
+    }
+}

@@ -6,6 +6,7 @@
 
 mod added;
 mod guard;
+mod normalizers;
 mod special;
 mod text;
 mod train;
@@ -63,6 +64,7 @@ impl Tokenizer {
         if let Some(problem) = remedy::instead_of_text(&bytes) {
             return Err(FolderError::other_content(path, problem));
         }
+        normalizers::check(&bytes).map_err(|problem| FolderError::Tokenizer { path: path.clone(), problem })?;
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|problem| {
             match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
                 Err(source) => FolderError::Json { path: path.clone(), source },
