@@ -196,7 +196,7 @@ fn own_answers_are_judged_as_an_evaluation_judges_them() {
         let talk = run(&text, 2);
         assert!(talk.contains(found), "{text}: {talk}");
     }
-    let talk = run(&format!("\u{feff}{}", line("null")), 0);
+    let talk = run(&format!("\u{feff}{}", line("0")), 0);
     assert!(talk.contains("59 of 60 examples have no answer"), "{talk}");
     // Predictions by offset: a mention with another label is one edit.
     let mut offsets = first.clone();

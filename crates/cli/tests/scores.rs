@@ -141,5 +141,8 @@ fn a_cut_line_of_predictions_is_named_by_the_line_of_the_file_alone() {
     place.write("cut.jsonl", "{\"doc_key\":\"d\",\"sent\":0,\"output\":\"\"");
     let arguments: Vec<&str> = ["eval"].into_iter().chain(GOLD).chain(["--pred", "cut.jsonl"]).collect();
     let (_, stderr) = place.run(&arguments, 2);
-    assert!(stderr.contains("cut.jsonl:1:") && stderr.contains("EOF") && !stderr.contains("at line"), "{stderr}");
+    assert!(
+        stderr.contains("cut.jsonl:1:") && stderr.contains("the file was cut short") && !stderr.contains("at line"),
+        "{stderr}"
+    );
 }

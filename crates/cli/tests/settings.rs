@@ -214,7 +214,7 @@ fn options_of_commands_have_ranges() {
         }
         let (_, stderr) = place.run(&arguments, 2);
         assert!(
-            stderr.contains("must be a") && stderr.contains(" from ") || stderr.contains(" above "),
+            stderr.contains("must be ") && stderr.contains(" from ") || stderr.contains(" above "),
             "{arguments:?}: {stderr}"
         );
     }

@@ -127,7 +127,7 @@ fn wrong_input_names_its_line() {
         (offsets.replace("[[],[]]}", "[[[1,2,3,4]],[]]}"), 1, "is no relation"),
         ("{\"doc_key\":\"reef\"}\n".to_owned(), 1, "either"),
         ("{\"sent\":0,\"output\":\"\"}\n".to_owned(), 1, "doc_key"),
-        ("{\"doc_key\":\"reef\"\n".to_owned(), 1, "EOF"),
+        ("{\"doc_key\":\"reef\"\n".to_owned(), 1, "cut short"),
         (String::new(), 1, "no prediction"),
     ];
     for (text, expected_line, words) in cases {

@@ -23,7 +23,7 @@ fn names_are_one_in_any_composition() {
     assert_eq!(ontology.relation_in_data("na\u{308}chst"), ontology.relation_named("n\u{e4}chst"));
     assert_eq!(ontology.relations[0].domain, [label]);
     let twins = "[[entity]]\nname = \"Ger\u{e4}t\"\n[[entity]]\nname = \"Gera\u{308}t\"";
-    assert!(error(twins).contains("line 1"), "{}", error(twins));
+    assert!(error(twins).contains("line 2"), "{}", error(twins));
 }
 
 #[test]
