@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Largest difference between the policy at the start and its reference in the log-prob of a token
-/// that rounding may explain (dropout aside, there is none where the first step is packed as its reference).
+/// that rounding may explain. The first step is packed as its reference was, so there should be none.
 const REFERENCE_TOLERANCE: f64 = 1e-2;
 
 /// Stream of the random generator that dropout seeds come from; the order of the data uses the

@@ -156,8 +156,8 @@ struct Adapter {
 }
 
 impl TrainingInputs {
-    /// Puts together what a training stage depends on. `frozen` says whether an adapter is trained,
-    /// on weights that stay as they are.
+    /// Puts together what a training stage depends on. How products are computed matters only where an
+    /// adapter is trained, on weights that stay as they are.
     pub fn new(
         section: &TrainSection,
         (budget, learning_rate, seed): (TrainBudget, f64, u64),
