@@ -69,6 +69,14 @@ pub enum ChatError {
         /// Its size.
         bytes: usize,
     },
+    /// The template does not come to an end.
+    #[error("{}: the chat template was not done after {seconds} s; real ones take some milliseconds", path.display())]
+    TooSlow {
+        /// The folder or file of the template.
+        path: PathBuf,
+        /// What it was given.
+        seconds: f64,
+    },
     /// The template changes the answer or writes something between prompt and answer.
     #[error("{}: the chat template writes `{found}` where the answer `{answer}` should stand", path.display())]
     AnswerChanged {

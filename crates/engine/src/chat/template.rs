@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
@@ -20,10 +22,12 @@ use crate::tokenizer::{SpecialTokens, Tokenizer};
 pub(super) const FUEL: u64 = 2_000_000;
 /// The text that costs as much as a step.
 pub(super) const BYTES_PER_STEP: u64 = 64;
-/// The stack of a thread that compiles a template, or renders one that may nest values deeply.
+/// Fuel does not count what happens inside one step, such as comparing a list that holds itself twice, sixty times
+/// over. Compiling or rendering that takes longer than this is given up.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The stack of the thread that compiles or renders a template: long chains (of signs, attributes, sums) are
+/// calls inside each other to the compiler, and so is dropping deeply nested values.
 const STACK: usize = 256 << 20;
-/// Templates of this many bytes may nest values deeply without a loop.
-const LONG: usize = 1 << 14;
 /// The largest template that is read; real ones have up to some tens of thousands of bytes. With one call of the
 /// compiler for every byte its [`STACK`] suffices.
 pub(super) const MOST_BYTES: usize = 1 << 18;
@@ -91,7 +95,10 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// A chat template that renders what transformers' `apply_chat_template` renders.
 #[derive(Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
+    deadline: Duration,
+    /// Set once a rendering was given up, so that no other is started.
+    hung: Arc<AtomicBool>,
     special: Map<String, Json>,
     pub(super) variables: BTreeMap<String, Json>,
     pub(super) path: PathBuf,
@@ -146,37 +153,26 @@ impl ChatTemplate {
 
     /// Compiles a template. `path` is for error messages.
     pub fn new(source: String, special: &SpecialTokens, path: &Path) -> Result<Self, ChatError> {
-        let mut environment = Environment::new();
-        environment.set_syntax(
-            SyntaxConfig::builder()
-                .trim_blocks(true)
-                .lstrip_blocks(true)
-                .build()
-                .expect("the default delimiters with trimmed blocks are a valid syntax"),
-        );
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(methods::call);
-        environment.set_formatter(|out, state, value| {
-            let text = python::display(state, value)?;
-            out.write_str(&text).map_err(Error::from)
-        });
-        environment.set_fuel(Some(FUEL));
-        // Errors would hold the template's variables, however large they are.
-        environment.set_debug(false);
-        filters::add(&mut environment);
         if source.len() > MOST_BYTES {
             return Err(ChatError::TooLarge { path: path.into(), bytes: source.len() });
         }
-        let text = source::for_engine(&source);
-        // Long chains (of signs, attributes, sums) are calls inside each other to the compiler.
-        on_large_stack(|| environment.add_template_owned(TEMPLATE, text.clone()))
-            .unwrap_or_else(|| environment.add_template_owned(TEMPLATE, text))
+        let text = source.clone();
+        let environment = within(DEADLINE, move || compile(&text))
+            .ok_or_else(|| ChatError::TooSlow { path: path.into(), seconds: DEADLINE.as_secs_f64() })?
             .map_err(|source| ChatError::Template { path: path.into(), source })?;
         let special = special.named().into_iter();
         let special = special.filter_map(|(key, token)| Some((key.to_owned(), Json::from(token.clone()?)))).collect();
         let (variables, adaptations) = (BTreeMap::new(), Default::default());
-        Ok(Self { environment, special, variables, path: path.into(), source, adaptations })
+        Ok(Self {
+            environment: Arc::new(environment),
+            deadline: DEADLINE,
+            hung: Arc::default(),
+            special,
+            variables,
+            path: path.into(),
+            source,
+            adaptations,
+        })
     }
 
     /// Sets a variable that the template may look at (`tools`, `enable_thinking`, `date_string`).
@@ -211,23 +207,6 @@ impl ChatTemplate {
         date: DateTime,
         off: &[&str],
     ) -> Result<String, ChatError> {
-        let render = || self.render_here(messages, add_generation_prompt, date, off);
-        // Values that a template nests some hundred thousand deep, which takes a namespace or a long template, are
-        // dropped by as many calls inside each other.
-        if !self.source.contains("namespace") && self.source.len() < LONG {
-            return render();
-        }
-        // Without another thread, this one will do for all templates but hostile ones.
-        on_large_stack(render).unwrap_or_else(render)
-    }
-
-    fn render_here(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-        date: DateTime,
-        off: &[&str],
-    ) -> Result<String, ChatError> {
         let messages: Value = messages.iter().map(Message::as_seen).collect();
         let clock = Value::from_function(move |format: String| {
             jiff::fmt::strtime::format(&format, date)
@@ -243,19 +222,63 @@ impl ChatTemplate {
         context.extend(off.iter().map(|name| (*name, Value::from(false))));
         context.extend(self.special.iter().map(|(name, value)| (name.as_str(), value_of(value))));
         context.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value_of(value))));
-        self.environment
-            .get_template(TEMPLATE)
-            .and_then(|template| template.render(Value::from_pairs(context)))
-            .map_err(|source| ChatError::Template { path: self.path.clone(), source })
+        let (environment, context) = (Arc::clone(&self.environment), Value::from_pairs(context));
+        let too_slow = || ChatError::TooSlow { path: self.path.clone(), seconds: self.deadline.as_secs_f64() };
+        if self.hung.load(Ordering::Relaxed) {
+            return Err(too_slow());
+        }
+        let render = move || environment.get_template(TEMPLATE).and_then(|template| template.render(&context));
+        let Some(rendered) = within(self.deadline, render) else {
+            self.hung.store(true, Ordering::Relaxed);
+            return Err(too_slow());
+        };
+        rendered.map_err(|source| ChatError::Template { path: self.path.clone(), source })
     }
 }
 
-/// What `work` gives on a thread of its own with a large stack; `None` where there can be no such thread.
-fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok()?;
-        Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+/// An environment that holds the template as [`TEMPLATE`].
+fn compile(source: &str) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .expect("the default delimiters with trimmed blocks are a valid syntax"),
+    );
+    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(methods::call);
+    environment.set_formatter(|out, state, value| {
+        let text = python::display(state, value)?;
+        out.write_str(&text).map_err(Error::from)
+    });
+    environment.set_fuel(Some(FUEL));
+    // Errors would hold the template's variables, however large they are.
+    environment.set_debug(false);
+    filters::add(&mut environment);
+    environment.add_template_owned(TEMPLATE, source::for_engine(source))?;
+    Ok(environment)
+}
+
+/// What `work` returns on a thread of its own with a large stack; `None` if that takes longer than `limit`. Nothing
+/// can stop such a thread, so it is left running until the process ends. Where no thread can be had, the work is
+/// done here, without a limit.
+fn within<T: Send + 'static>(limit: Duration, work: impl Fn() -> T + Send + Sync + 'static) -> Option<T> {
+    let work = Arc::new(work);
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let there = Arc::clone(&work);
+    // The receiver is gone if the work took too long.
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || drop(sender.send(there())));
+    let Ok(thread) = thread else { return Some(work()) };
+    match receiver.recv_timeout(limit) {
+        Ok(result) => Some(result),
+        Err(mpsc::RecvTimeoutError::Timeout) => None,
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("a thread that ends without a panic has sent its result"),
+        },
+    }
 }
 
 impl std::fmt::Debug for ChatTemplate {
@@ -333,5 +356,36 @@ fn value_of(value: &Json) -> Value {
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(value_of).collect(),
         Json::Object(map) => value_of_map(map),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_hangs_inside_one_step_is_given_up_once() {
+        let grown = |by: &str| {
+            format!(
+                "{{% set ns = namespace(a=[1], b=[1]) %}}{{% for _ in range(60) %}}\
+                 {{% set ns.a = {} %}}{{% set ns.b = {} %}}{{% endfor %}}",
+                by.replace('x', "ns.a"),
+                by.replace('x', "ns.b")
+            )
+        };
+        for source in [
+            grown("[x, x]") + "{{ ns.a == ns.b }}",
+            grown("[x, x]") + "{{ [ns.a, ns.b]|sort|length }}",
+            grown("x + x") + "{{ 3 in ns.a }}",
+        ] {
+            let mut template =
+                ChatTemplate::new(source.clone(), &SpecialTokens::default(), Path::new("t")).expect("it compiles");
+            template.deadline = Duration::from_millis(200);
+            let date = DateTime::constant(2025, 1, 2, 3, 4, 5, 0);
+            assert!(matches!(template.render(&[], true, date), Err(ChatError::TooSlow { .. })), "{source}");
+            // Without a limit, a second try would never return.
+            template.deadline = Duration::MAX;
+            assert!(matches!(template.render(&[], true, date), Err(ChatError::TooSlow { .. })), "{source}");
+        }
     }
 }
