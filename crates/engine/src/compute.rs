@@ -1,10 +1,11 @@
 //! In which type products with frozen weights are computed.
 
 use serde::{Deserialize, Serialize};
+use tabpo_model::StoredType;
 
 use crate::model::Model;
 use crate::ops::bf16;
-use crate::weights::{Matrix, StoredType};
+use crate::weights::Matrix;
 
 /// How products with weights that do not change are computed. Parameters that are trained, their gradients
 /// and everything that is no product with weights are in single precision in any case.

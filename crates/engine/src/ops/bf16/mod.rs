@@ -6,7 +6,7 @@
 //! that of f32 by the rounding of the operands alone, a relative 2^-9 of each.
 //!
 //! One packing serves both directions: `y = x W^T` reads it as it is, and for `dx = dy W` each block of
-//! 32 by 32 weights is turned over in registers on its way to the cache, once for up to 512 rows.
+//! 32 by 32 weights is transposed in registers on its way to the cache, once for up to 512 rows.
 //!
 //! Two kernels share the layout: the tiles of AMX, and `vdpbf16ps` of AVX-512. Which of them runs is
 //! decided once for the machine; where neither is there, weights stay in f32. How a product is cut depends

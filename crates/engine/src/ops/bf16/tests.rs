@@ -86,7 +86,7 @@ fn the_same_packing_serves_the_product_with_the_transposed_matrix() {
                 row.copy_from_slice(&w[output * inputs..(output + 1) * inputs]);
             });
             let mut dx = vec![f32::NAN; height * inputs];
-            product(kernel, &[Term::turned(&rows, &columns)], ViewMut::new(&mut dx, height, inputs), |_, _, _| ());
+            product(kernel, &[Term::transposed(&rows, &columns)], ViewMut::new(&mut dx, height, inputs), |_, _, _| ());
             assert_close(&dx, inputs, |i, j| {
                 sum((0..outputs).map(|k| (rounded(dy[i * outputs + k]), rounded(w[k * inputs + j]))))
             });
@@ -111,13 +111,14 @@ fn terms_of_different_depth_and_direction_add_up() {
             .collect();
         // [depth, width] as weights with the depth as outputs, [width, depth] and [depth, width] scaled.
         let right: Vec<Vec<f32>> = depths.iter().map(|d| values(width * d, 6)).collect();
-        let turned = Columns::of_weights(depths[0], width, |output, row| {
+        let transposed = Columns::of_weights(depths[0], width, |output, row| {
             row.copy_from_slice(&right[0][output * width..(output + 1) * width]);
         });
         let (mut along, mut across) = (Columns::default(), Columns::default());
         along.pack_along(View::new(&right[1], width, depths[1]), 0.5);
         across.pack_across(View::new(&right[2], depths[2], width), 2.0);
-        let terms = [Term::turned(&rows[0], &turned), Term::new(&rows[1], &along), Term::new(&rows[2], &across)];
+        let terms =
+            [Term::transposed(&rows[0], &transposed), Term::new(&rows[1], &along), Term::new(&rows[2], &across)];
         let mut y = vec![f32::NAN; height * width];
         product(kernel, &terms, ViewMut::new(&mut y, height, width), |block, rows, _| {
             for (offset, row) in rows.enumerate() {

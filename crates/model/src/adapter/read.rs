@@ -6,23 +6,29 @@ use std::path::Path;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
-use super::saved::SavedModules;
-use super::{CONFIG, PREFIX, WEIGHTS, base};
+use super::{CONFIG, LoraConfig, PREFIX, SAVED_MODULES, WEIGHTS, base};
 use crate::config::ModelConfig;
 use crate::folder::{FolderError, TensorFile, read_json};
-use crate::lora::{Lora, LoraConfig};
-use crate::model::Projection;
-use crate::real::Real;
+use crate::projection::Projection;
+use crate::stored::StoredMatrix;
 
-impl<R: Real> Lora<R> {
-    /// Opens a PEFT folder with a `LoRA` adapter for a model of this shape.
+/// A PEFT folder with a `LoRA` adapter.
+pub struct AdapterFolder {
+    /// The settings, as the tensors say.
+    pub config: LoraConfig,
+    file: TensorFile,
+    /// The modules' matrices that the file has, under the model's names.
+    adapted: BTreeSet<String>,
+}
+
+impl AdapterFolder {
+    /// Opens the folder of an adapter for a model of this shape.
     ///
     /// Which projections are adapted and with which rank is taken from the tensors, so that every
     /// way of writing `target_modules`, `layers_to_transform` and `rank_pattern` is understood; alphas
     /// come from `lora_alpha` and `alpha_pattern`. A projection that is adapted in some blocks only has
-    /// zeros of rank 1 in the others, which stay zero in training. Embedding and head that are saved
-    /// beside the adapter are read too, and are the model's after [`Model::take_saved`](crate::Model::take_saved).
-    /// What would change the arithmetic otherwise (`DoRA`, trained biases, other modules) is refused.
+    /// rank 1 in the others and no tensors there. What would change the arithmetic otherwise (`DoRA`, trained
+    /// biases, other modules) is refused.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
         base::check(folder)?;
         let config_path = folder.join(CONFIG);
@@ -66,22 +72,40 @@ impl<R: Real> Lora<R> {
                 }
             }
         }
-        let mut lora = Self::zeros(model, config);
-        lora.saved = Box::new(SavedModules::read(&file, model.hidden)?);
-        let shapes = lora.shapes(model);
-        for ((name, shape), values) in shapes.into_iter().zip(lora.parameters_mut()) {
-            if !adapted.contains(&name) {
-                continue;
-            }
-            let stored_name = format!("{PREFIX}{name}");
-            let place = file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
-                path: file.path.clone(),
-                name: stored_name.clone(),
-                nearest: None,
-            })?;
-            values.copy_from_slice(file.matrix(&stored_name, place, [shape[0], shape[1]])?.make_owned());
+        Ok(Self { config, file, adapted })
+    }
+
+    /// One matrix of the adapter (`model.layers.0.self_attn.q_proj.lora_A.weight`); `None` where the file has none,
+    /// because its projection is not adapted in that block.
+    pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Option<StoredMatrix>, FolderError> {
+        if !self.adapted.contains(name) {
+            return Ok(None);
         }
-        Ok(lora)
+        let stored_name = format!("{PREFIX}{name}");
+        let place = self.file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
+            path: self.file.path.clone(),
+            name: stored_name.clone(),
+            nearest: None,
+        })?;
+        self.file.matrix(&stored_name, place, shape).map(Some)
+    }
+
+    /// The embedding and the head that are saved beside the adapter, each `[vocabulary, hidden]`, for a model of
+    /// this width.
+    pub fn saved_modules(&self, hidden: usize) -> Result<[Option<StoredMatrix>; 2], FolderError> {
+        let read = |name: &str| {
+            let stored = format!("{PREFIX}{name}");
+            let Some(place) = self.file.tensors.get(&stored) else { return Ok(None) };
+            let rows = place.shape.first().copied().filter(|&rows| rows > 0).unwrap_or(1);
+            self.file.matrix(&stored, place, [rows, hidden]).map(Some)
+        };
+        let [embedding, head] = SAVED_MODULES;
+        Ok([read(embedding)?, read(head)?])
+    }
+
+    /// A refusal of the file with the adapter's weights.
+    pub fn refusal(folder: &Path, problem: &str) -> FolderError {
+        FolderError::other_content(folder.join(WEIGHTS), problem)
     }
 }
 
@@ -192,7 +216,7 @@ fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection,
     let mut ranks = BTreeMap::new();
     for name in file.tensors.keys() {
         let own = name.strip_prefix(PREFIX);
-        if own.is_some_and(SavedModules::<f32>::is_one) {
+        if own.is_some_and(|name| SAVED_MODULES.contains(&name)) {
             continue;
         }
         let path =

@@ -1,12 +1,11 @@
 //! How much memory a run will take, before it takes it.
 
-use rayon::prelude::*;
-use tabpo_engine::{INPUT_GROUPS, Lora, LoraConfig, LoraGroup, Model, ModelConfig, Real, Recompute, TensorRef};
-use tabpo_objective::Reach;
+use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig};
 
-use crate::stream::checked;
-use crate::trie::example_rows;
-use crate::{BatchPlan, ExampleSource};
+use crate::lora::{Lora, LoraGroup};
+use crate::model::{Model, TensorRef};
+use crate::options::Recompute;
+use crate::real::Real;
 
 /// Estimated bytes of a run, by use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl PolicyShape {
         Self {
             config: model.config.clone(),
             element: size_of::<R>(),
-            weights: model_bytes(model),
+            weights: model.bytes(),
             packed: model.embedding.is_packed(),
             adapter: adapter.map(shape),
         }
@@ -102,19 +101,17 @@ impl PolicyShape {
 
 /// What a run looks like, as far as its memory depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct MemoryRequest<'a> {
-    /// What is trained.
-    pub policy: &'a PolicyShape,
-    /// Rows of the largest micro-batch ([`largest_micro_batch`]).
+pub struct MemoryRequest {
+    /// Rows of the largest micro-batch.
     pub rows: usize,
     /// Distinct rows of it at which log-probs are wanted, at most `rows`.
     pub target_rows: usize,
-    /// Bytes of logits that may be kept ([`crate::TrainSettings::logit_bytes`]).
+    /// Bytes of logits that may be kept ([`TrainingSetup::logit_bytes`](crate::TrainingSetup::logit_bytes)).
     pub logit_bytes: usize,
     /// Whether the objective compares distributions with those of the start.
     pub divergence: bool,
-    /// Bytes of a third model that stays in memory.
-    pub third: usize,
+    /// Bytes of a guide model that stays in memory.
+    pub guide: usize,
     /// Bytes that the process holds before the run's own models are read: code, tokenizer, documents, and
     /// what earlier runs left with the allocator.
     pub held: usize,
@@ -133,8 +130,8 @@ const TEMPORARY: usize = 16;
 
 impl MemoryPlan {
     /// The estimate for one setting.
-    pub fn new(request: &MemoryRequest<'_>, recompute: Recompute) -> Self {
-        let MemoryRequest { policy, rows, target_rows, logit_bytes, divergence, third, held, threads } = *request;
+    pub fn new(policy: &PolicyShape, request: &MemoryRequest, recompute: Recompute) -> Self {
+        let MemoryRequest { rows, target_rows, logit_bytes, divergence, guide, held, threads } = *request;
         let PolicyShape { config, element, weights, packed, adapter } = policy;
         let (element, weights) = (*element, *weights);
         let adapter_elements = adapter.as_ref().map(|adapter| adapter.elements);
@@ -158,7 +155,7 @@ impl MemoryPlan {
         Self {
             held,
             weights: weights + adapter_elements.unwrap_or(0) * element,
-            reference: reference + third,
+            reference: reference + guide,
             gradients: trained * element,
             // Two moments in 32 bits.
             optimiser: trained * 8,
@@ -170,12 +167,12 @@ impl MemoryPlan {
     }
 
     /// The setting that keeps the most within `bytes`; recomputing whole blocks if none fits.
-    pub fn within(request: &MemoryRequest<'_>, bytes: usize) -> Self {
+    pub fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
         [Recompute::Nothing, Recompute::Cheap]
-            .map(|recompute| Self::new(request, recompute))
+            .map(|recompute| Self::new(policy, request, recompute))
             .into_iter()
             .find(|plan| plan.total() <= bytes)
-            .unwrap_or_else(|| Self::new(request, Recompute::Blocks))
+            .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks))
     }
 
     /// What is needed whatever a step holds and whatever is computed again: the process and its weights.
@@ -189,27 +186,11 @@ impl MemoryPlan {
     }
 }
 
-/// The most rows that a micro-batch of a run can have: those of its longest example, or of as many of the
-/// longest as make a step, up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the
-/// objective reads, `vocabulary` the model's number of tokens. Examples that cannot be read are the run's to
-/// report, and count nothing here.
-pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
-    source: &S,
-    plan: &BatchPlan,
-    rejected: Reach,
-    vocabulary: usize,
-) -> usize {
-    let source = checked(source, rejected, vocabulary);
-    let loaded = (0..source.len()).into_par_iter().filter_map(|index| source.load(index).ok());
-    let mut rows: Vec<usize> = loaded.map(|example| example_rows(&example)).collect();
-    rows.sort_unstable_by_key(|&rows| std::cmp::Reverse(rows));
-    let step = rows.iter().take(plan.batch_size).sum::<usize>().min(plan.max_tokens);
-    rows.first().copied().unwrap_or(0).max(step)
-}
-
-/// Bytes of a model's weights as they lie in memory.
-pub fn model_bytes<R: Real>(model: &Model<R>) -> usize {
-    model.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
+impl<R: Real> Model<R> {
+    /// Bytes of the weights as they lie in memory.
+    pub fn bytes(&self) -> usize {
+        self.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
+    }
 }
 
 fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {

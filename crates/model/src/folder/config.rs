@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{FolderError, rope};
 use crate::config::{Architecture, ModelConfig, RopeScaling};
-use crate::weights::StoredType;
+use crate::stored::StoredType;
 
 /// The largest sizes that are read from a configuration, each some ten times what the largest model has.
 const MOST_LAYERS: usize = 4096;

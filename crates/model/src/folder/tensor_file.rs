@@ -5,13 +5,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{FolderError, remedy};
-use crate::real::Real;
-use crate::weights::{Matrix, SharedBytes, StoredType};
+use crate::mapped::Mapped;
+use crate::stored::{SharedBytes, StoredMatrix, StoredType, TensorBytes};
 
 /// Where one tensor lies in its file.
 #[derive(Clone, Debug)]
@@ -25,7 +24,7 @@ pub(crate) struct TensorPlace {
 /// A memory-mapped safetensors file.
 pub(crate) struct TensorFile {
     pub(crate) path: PathBuf,
-    map: Arc<Mmap>,
+    map: Arc<Mapped>,
     pub(crate) tensors: BTreeMap<String, TensorPlace>,
 }
 
@@ -36,14 +35,13 @@ impl TensorFile {
         if file.metadata().map_err(read)?.len() == 0 {
             return Err(FolderError::other_content(path, "is empty: download it again"));
         }
-        // SAFETY: the map is only read. Another process that changes or truncates the file while it
-        // is mapped would break this; weights are replaced by renaming, which leaves a map intact.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        let (header, metadata) =
-            SafeTensors::read_metadata(&map).map_err(|source| match remedy::instead_of_weights(&map) {
+        let map = Mapped::new(&file).map_err(read)?;
+        let (header, metadata) = SafeTensors::read_metadata(map.bytes()).map_err(|source| {
+            match remedy::instead_of_weights(map.bytes()) {
                 Some(problem) => FolderError::other_content(path, problem),
                 None => FolderError::Safetensors { path: path.into(), source },
-            })?;
+            }
+        })?;
         // Eight bytes of header length come before the header.
         let data = header + 8;
         let tensors = metadata
@@ -64,12 +62,12 @@ impl TensorFile {
     }
 
     /// A tensor as a matrix; a vector is a matrix of one row.
-    pub(crate) fn matrix<R: Real>(
+    pub(crate) fn matrix(
         &self,
         name: &str,
         place: &TensorPlace,
         [rows, columns]: [usize; 2],
-    ) -> Result<Matrix<R>, FolderError> {
+    ) -> Result<StoredMatrix, FolderError> {
         let fits = match place.shape[..] {
             [length] => rows == 1 && length == columns,
             [height, width] => (height, width) == (rows, columns),
@@ -100,31 +98,12 @@ impl TensorFile {
             return Err(FolderError::NotFinite { path: self.path.clone(), name: name.into(), element });
         }
         let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
-        let mut matrix = Matrix::stored(rows, columns, stored, bytes, place.offset);
-        if stored == StoredType::F32 {
-            matrix.make_owned();
-            self.release(place);
-        }
-        Ok(matrix)
-    }
-
-    /// Lets the system take the pages of a tensor that was copied, so that file and copy do not stay in
-    /// memory side by side. Where it can't, nothing is lost but memory.
-    fn release(&self, place: &TensorPlace) {
-        #[cfg(unix)]
-        {
-            // SAFETY: the map is of a file and only read; pages that are read again come from the file again.
-            let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, place.offset, place.length)
-            };
-        }
-        #[cfg(not(unix))]
-        let _ = place;
+        Ok(StoredMatrix { rows, columns, stored, bytes, offset: place.offset })
     }
 
     /// The elements of a tensor as they are stored.
     pub(super) fn bytes(&self, place: &TensorPlace) -> &[u8] {
-        &self.map[place.offset..place.offset + place.length]
+        &self.map.bytes()[place.offset..place.offset + place.length]
     }
 }
 

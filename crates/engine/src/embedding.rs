@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{rows_per_task, simd};
+use crate::ops::{rows_per_task, simd};
 use crate::real::Real;
 use crate::view::{Bands, View, ViewMut, for_each_tile};
 use crate::weights::Matrix;

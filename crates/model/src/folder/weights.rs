@@ -7,30 +7,40 @@ use serde_json::Value;
 
 use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, read_json, remedy};
 use crate::config::ModelConfig;
-use crate::model::Model;
-use crate::real::Real;
-use crate::weights::Matrix;
+use crate::stored::StoredMatrix;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-impl<R: Real> Model<R> {
-    /// Opens a Hugging Face folder: `config.json` with `model.safetensors`, or with shards and their
-    /// index.
-    ///
-    /// Matrices in bf16 and f16 stay in the memory map and are widened where they are used, so that
-    /// a model takes about the size of its file; f32 matrices, norms and biases are copied.
+/// A Hugging Face folder whose tensors are handed out one by one: `config.json` with `model.safetensors`, or with
+/// shards and their index. The files stay memory-mapped as long as a tensor of theirs is held.
+pub struct ModelFolder {
+    config: ModelConfig,
+    tensors: Tensors,
+}
+
+impl ModelFolder {
+    /// Opens a folder. Tensors are checked when they are taken.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
-        check_model_folder(folder)?;
-        let config_path = folder.join("config.json");
-        let config = config_from_json(&config_path, &read_json(&config_path)?)?;
-        let wanted = Self::shapes(&config).into_iter().map(|(name, _)| name).collect();
-        let mut tensors = Tensors::open(folder, wanted)?;
-        let tied = config.tied_head;
-        let architecture = config::class_name(config.architecture);
-        let model = Self::from_tensors(config, |name, shape| tensors.take(name, shape))?;
-        tensors.finish(tied, architecture)?;
-        Ok(model)
+        let config = ModelConfig::open(folder)?;
+        let wanted = config.tensors().into_iter().map(|(name, _)| name).collect();
+        let tensors = Tensors::open(folder, wanted)?;
+        Ok(Self { config, tensors })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The tensor of this name and shape; a vector is a matrix of one row.
+    pub fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {
+        self.tensors.take(name, shape)
+    }
+
+    /// Refuses tensors that were not taken, but for what older files carry along.
+    pub fn finish(self) -> Result<(), FolderError> {
+        self.tensors.finish(self.config.tied_head, config::class_name(self.config.architecture))
     }
 }
 
@@ -78,7 +88,7 @@ impl Tensors {
         Ok(Self { folder: folder.into(), wanted, files, place, taken: BTreeSet::new() })
     }
 
-    fn take<R: Real>(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix<R>, FolderError> {
+    fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {
         let Some((file, stored_name)) = self.place.get(name) else {
             let unused = self.place.keys().map(String::as_str).filter(|other| !self.wanted.contains(*other));
             return Err(FolderError::MissingTensor {

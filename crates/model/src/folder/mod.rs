@@ -2,13 +2,12 @@
 
 mod config;
 mod error;
-mod load;
 mod place;
 pub(crate) mod remedy;
 mod rope;
 mod save;
 mod tensor_file;
-mod verify;
+mod weights;
 mod write;
 
 use std::path::Path;
@@ -18,12 +17,11 @@ use serde_json::{Map, Value};
 pub use config::{config_from_json, config_to_json};
 pub use error::FolderError;
 pub use place::check_model_folder;
-pub use save::{GenerationTokens, SaveOptions, write_logits};
-pub use verify::{ExportError, LogitDifference, verify_export};
+pub use save::{GenerationTokens, SaveOptions, save_model, save_model_like, take_companions, write_safetensors};
+pub use weights::ModelFolder;
 pub use write::{write_atomically, write_json};
 
 pub(crate) use place::inside;
-pub(crate) use save::{SavedTensor, write_safetensors};
 pub(crate) use tensor_file::TensorFile;
 
 /// Reads a JSON object; `None` if there is no such file.

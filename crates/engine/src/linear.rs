@@ -6,15 +6,15 @@
 
 use std::ops::Range;
 
-use super::bf16::{self, Columns, Rows, Term};
-use super::gemm::{add_product, for_each_block, parallel_add_product, parallel_product, product, scaled_product};
-use super::{ELEMENTS_PER_TASK, simd};
 use crate::lora::{LoraGroup, LoraMember};
 use crate::model::Linear;
+use crate::ops::bf16::{self, Columns, Rows, Term};
+use crate::ops::gemm::{add_product, for_each_block, parallel_add_product, parallel_product, product, scaled_product};
+use crate::ops::{ELEMENTS_PER_TASK, simd};
 use crate::real::Real;
+use crate::scratch::ThreadScratch;
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
-use crate::workspace::ThreadScratch;
 
 /// A matrix that products read, with its rounded copy where the weights are packed.
 #[derive(Clone, Copy)]
@@ -24,12 +24,12 @@ pub(crate) struct Operand<'a, R> {
 }
 
 impl<'a, R: Real> Operand<'a, R> {
-    /// `values` for products with packed weights or with others; the rounded copy is made in `room`.
-    pub(crate) fn new(values: View<'a, R>, packed: bool, room: &'a mut Rows) -> Self {
+    /// `values` for products with packed weights or with others; the rounded copy is made in `copy`.
+    pub(crate) fn new(values: View<'a, R>, packed: bool, copy: &'a mut Rows) -> Self {
         if packed {
-            room.pack(values.into_f32());
+            copy.pack(values.into_f32());
         }
-        Self { values, rounded: packed.then_some(&*room) }
+        Self { values, rounded: packed.then_some(&*copy) }
     }
 
     /// The rounded copy, which is there because the weights are packed.
@@ -55,14 +55,14 @@ impl<'a, R: Real> Adapter<'a, R> {
 /// Most projections that read one input: query, key and value.
 const LARGEST_GROUP: usize = 3;
 
-/// Room for the rounded operands of adapters.
+/// Scratch for the rounded operands of adapters.
 #[derive(Debug, Default)]
-pub(crate) struct AdapterRoom {
+pub(crate) struct AdapterScratch {
     low: Rows,
     columns: Columns,
 }
 
-impl AdapterRoom {
+impl AdapterScratch {
     /// Bytes of the buffers.
     pub(crate) fn bytes(&self) -> usize {
         self.low.bytes() + self.columns.bytes()
@@ -95,11 +95,11 @@ pub(crate) fn forward_low<R: Real>(
     group: &LoraGroup<R>,
     x: Operand<'_, R>,
     low: ViewMut<'_, R>,
-    room: &mut AdapterRoom,
+    scratch: &mut AdapterScratch,
 ) {
     if let Some(rounded) = x.rounded {
-        room.columns.pack_along(group_a(group).into_f32(), 1.0);
-        rounded_product(&[Term::new(rounded, &room.columns)], low, |_, _, _| ());
+        scratch.columns.pack_along(group_a(group).into_f32(), 1.0);
+        rounded_product(&[Term::new(rounded, &scratch.columns)], low, |_, _, _| ());
     } else {
         parallel_product(low, x.values, group_a(group).transposed());
     }
@@ -112,7 +112,8 @@ pub(crate) fn forward<R: Real>(
     x: Operand<'_, R>,
     residual: Option<View<'_, R>>,
     y: ViewMut<'_, R>,
-    (scratch, room): (&ThreadScratch<R>, &mut AdapterRoom),
+    scratch: &ThreadScratch<R>,
+    rounded: &mut AdapterScratch,
 ) {
     let bias = linear.bias.as_deref();
     if let Some(weight) = linear.weight.as_packed() {
@@ -120,9 +121,9 @@ pub(crate) fn forward<R: Real>(
         let own = Term::new(x.rounded(), weight);
         let finish = |block: &mut ViewMut<'_, f32>, rows, columns| add_rows(block, residual, bias, rows, columns);
         if let Some(adapter) = adapter {
-            room.low.pack(adapter.low.into_f32());
-            room.columns.pack_along(member_b(adapter.member).into_f32(), adapter.member.scale.to_f64() as f32);
-            rounded_product(&[own, Term::new(&room.low, &room.columns)], y, finish);
+            rounded.low.pack(adapter.low.into_f32());
+            rounded.columns.pack_along(member_b(adapter.member).into_f32(), adapter.member.scale.to_f64() as f32);
+            rounded_product(&[own, Term::new(&rounded.low, &rounded.columns)], y, finish);
         } else {
             rounded_product(&[own], y, finish);
         }
@@ -171,10 +172,11 @@ pub(crate) fn forward_matrix<R: Real>(
     matrix: &Matrix<R>,
     x: View<'_, R>,
     y: ViewMut<'_, R>,
-    (scratch, room): (&ThreadScratch<R>, &mut Rows),
+    scratch: &ThreadScratch<R>,
+    rounded: &mut Rows,
 ) {
     if let Some(weight) = matrix.as_packed() {
-        let x = Operand::new(x, true, room);
+        let x = Operand::new(x, true, rounded);
         return rounded_product(&[Term::new(x.rounded(), weight)], y, |_, _, _| ());
     }
     for_each_block(y, x.width, |block, rows, columns| {
@@ -190,11 +192,12 @@ pub(crate) fn backward_matrix<R: Real>(
     matrix: &Matrix<R>,
     dy: View<'_, R>,
     dx: ViewMut<'_, R>,
-    (scratch, room): (&ThreadScratch<R>, &mut Rows),
+    scratch: &ThreadScratch<R>,
+    rounded: &mut Rows,
 ) {
     if let Some(weight) = matrix.as_packed() {
-        let dy = Operand::new(dy, true, room);
-        return rounded_product(&[Term::turned(dy.rounded(), weight)], dx, |_, _, _| ());
+        let dy = Operand::new(dy, true, rounded);
+        return rounded_product(&[Term::transposed(dy.rounded(), weight)], dx, |_, _, _| ());
     }
     for_each_block(dx, dy.width, |block, rows, columns| {
         scratch.with(|scratch| {
@@ -228,12 +231,12 @@ pub(crate) fn backward_low<R: Real>(
     member: &LoraMember<R>,
     dy: Operand<'_, R>,
     dlow: ViewMut<'_, R>,
-    room: &mut AdapterRoom,
+    scratch: &mut AdapterScratch,
 ) {
     let b = member_b(member);
     if let Some(rounded) = dy.rounded {
-        room.columns.pack_across(b.into_f32(), member.scale.to_f64() as f32);
-        return rounded_product(&[Term::new(rounded, &room.columns)], dlow, |_, _, _| ());
+        scratch.columns.pack_across(b.into_f32(), member.scale.to_f64() as f32);
+        return rounded_product(&[Term::new(rounded, &scratch.columns)], dlow, |_, _, _| ());
     }
     let dy = dy.values;
     for_each_block(dlow, dy.width, |block, rows, columns| {
@@ -257,15 +260,17 @@ pub(crate) fn backward_input<R: Real, const N: usize>(
     outputs: [(&Linear<R>, Operand<'_, R>); N],
     low: Option<(&LoraGroup<R>, View<'_, R>)>,
     dx: ViewMut<'_, R>,
-    (scratch, room): (&ThreadScratch<R>, &mut AdapterRoom),
+    scratch: &ThreadScratch<R>,
+    rounded: &mut AdapterScratch,
 ) {
-    let packed = outputs.map(|(linear, dy)| linear.weight.as_packed().map(|weight| Term::turned(dy.rounded(), weight)));
+    let packed =
+        outputs.map(|(linear, dy)| linear.weight.as_packed().map(|weight| Term::transposed(dy.rounded(), weight)));
     if packed.iter().all(Option::is_some) {
         if let Some((group, dlow)) = low {
-            room.low.pack(dlow.into_f32());
-            room.columns.pack_across(group_a(group).into_f32(), 1.0);
+            rounded.low.pack(dlow.into_f32());
+            rounded.columns.pack_across(group_a(group).into_f32(), 1.0);
         }
-        let own = low.map(|_| Term::new(&room.low, &room.columns));
+        let own = low.map(|_| Term::new(&rounded.low, &rounded.columns));
         let mut terms = [packed[0].expect("all are packed"); LARGEST_GROUP + 1];
         let mut count = 0;
         for term in packed.into_iter().chain([own]).flatten() {

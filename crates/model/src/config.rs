@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use crate::projection::Projection;
+
 /// The families the engine runs. They share one decoder and differ in the settings of
 /// [`ModelConfig`] only; the name is kept for writing `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,13 +162,41 @@ impl ModelConfig {
     }
 
     /// Whether the rotations of a sequence of `length` tokens are others than those of a shorter one.
-    pub(crate) fn rope_depends_on(&self, length: usize) -> bool {
+    pub fn rope_depends_on(&self, length: usize) -> bool {
         matches!(self.rope_scaling, RopeScaling::Dynamic { .. }) && length > self.max_positions
+    }
+
+    /// The names and shapes of all tensors of such a model, in the order of its parts: embedding, blocks, final
+    /// norm, head.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocabulary, self.hidden])];
+        for layer in 0..self.layers {
+            let prefix = format!("model.layers.{layer}");
+            tensors.push((format!("{prefix}.input_layernorm.weight"), vec![self.hidden]));
+            tensors.push((format!("{prefix}.post_attention_layernorm.weight"), vec![self.hidden]));
+            if self.query_key_norm {
+                tensors.push((format!("{prefix}.self_attn.q_norm.weight"), vec![self.head_dim]));
+                tensors.push((format!("{prefix}.self_attn.k_norm.weight"), vec![self.head_dim]));
+            }
+            for projection in Projection::ALL {
+                let shape = projection.shape(self);
+                let path = projection.path(layer);
+                tensors.push((format!("{path}.weight"), shape.to_vec()));
+                if projection.has_bias(self) {
+                    tensors.push((format!("{path}.bias"), vec![shape[0]]));
+                }
+            }
+        }
+        tensors.push(("model.norm.weight".to_owned(), vec![self.hidden]));
+        if !self.tied_head {
+            tensors.push(("lm_head.weight".to_owned(), vec![self.vocabulary, self.hidden]));
+        }
+        tensors
     }
 
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
-        crate::model::Model::<f32>::shapes(self).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
     /// The rotary frequencies, `head_dim / 2` of them in radians per position, and the factor on

@@ -3,13 +3,12 @@
 use thiserror::Error;
 
 use crate::batch::{Batch, Segment};
-use crate::config::ModelConfig;
 use crate::forward::logits;
 use crate::lora::Lora;
 use crate::model::Model;
 use crate::real::Real;
-use crate::weights::StoredType;
 use crate::workspace::Workspace;
+use tabpo_model::{ModelConfig, StoredType};
 
 /// A reloaded export computes other logits than the model that was exported.
 #[derive(Clone, Debug, Error)]

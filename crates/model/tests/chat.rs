@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::civil::DateTime;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tabpo_engine::{BpeOptions, ChatError, ChatTemplate, Message, SpecialTokens, Tokenizer};
+use tabpo_model::{BpeOptions, ChatError, ChatTemplate, Message, SpecialTokens, Tokenizer};
 
 #[derive(Deserialize)]
 struct Cases {

@@ -5,10 +5,29 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{InferenceCapabilities, SimpleVob, TokEnv};
 use llguidance::{Matcher, ParserFactory};
+use thiserror::Error;
 use toktrie_hf_tokenizers::ByteTokenizer;
 
-use super::GenerateError;
 use crate::tokenizer::{Tokenizer, guarded};
+
+/// What can go wrong with a grammar.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GrammarError {
+    /// The tokenizer cannot be used for constrained decoding.
+    #[error("constrained decoding: {0}")]
+    Tokenizer(String),
+    /// A grammar does not compile.
+    #[error("constrained decoding: {message}\nin the grammar\n{grammar}")]
+    Grammar {
+        /// What is wrong.
+        message: String,
+        /// The grammar.
+        grammar: String,
+    },
+    /// The grammar engine gave up.
+    #[error("constrained decoding: {0}")]
+    Decoding(String),
+}
 
 /// Compiles grammars for one tokenizer and one model. Building it sorts the vocabulary into a trie;
 /// grammars then compile in well under a millisecond.
@@ -42,15 +61,15 @@ impl std::fmt::Debug for Constraint {
 impl GrammarCompiler {
     /// A compiler for completions that end with one of `stop`. `vocabulary` is the number of the
     /// model's logits, which may be more than the tokenizer has tokens.
-    pub fn new(tokenizer: &Tokenizer, vocabulary: usize, stop: &[u32]) -> Result<Self, GenerateError> {
-        let broken = |error: &dyn std::fmt::Display| GenerateError::Tokenizer(error.to_string());
+    pub fn new(tokenizer: &Tokenizer, vocabulary: usize, stop: &[u32]) -> Result<Self, GrammarError> {
+        let broken = |error: &dyn std::fmt::Display| GrammarError::Tokenizer(error.to_string());
         let mut bytes = guarded(|| ByteTokenizer::from_tokenizer(tokenizer.without_controls()).map_err(Into::into))
-            .map_err(GenerateError::Tokenizer)?;
+            .map_err(GrammarError::Tokenizer)?;
         if let Some(&id) = stop.iter().find(|&&id| id as usize >= tokenizer.vocabulary_size()) {
-            return Err(GenerateError::Tokenizer(format!("stop token {id} is not in the vocabulary")));
+            return Err(GrammarError::Tokenizer(format!("stop token {id} is not in the vocabulary")));
         }
         if stop.is_empty() {
-            return Err(GenerateError::Tokenizer("no token ends a completion".into()));
+            return Err(GrammarError::Tokenizer("no token ends a completion".into()));
         }
         bytes.set_eos_tokens(stop);
         let size = vocabulary.max(tokenizer.vocabulary_size());
@@ -62,7 +81,7 @@ impl GrammarCompiler {
     }
 
     /// Compiles a constraint for one completion.
-    pub fn guide(&self, constraint: &Constraint) -> Result<Guide, GenerateError> {
+    pub fn guide(&self, constraint: &Constraint) -> Result<Guide, GrammarError> {
         Ok(Guide {
             matcher: self.matcher(&constraint.grammar)?,
             compiler: self.clone(),
@@ -72,10 +91,10 @@ impl GrammarCompiler {
         })
     }
 
-    fn matcher(&self, grammar: &str) -> Result<Matcher, GenerateError> {
+    fn matcher(&self, grammar: &str) -> Result<Matcher, GrammarError> {
         let parser = self.factory.create_parser(TopLevelGrammar::from_lark(grammar.to_owned()));
         let mut matcher = Matcher::new(parser);
-        let failed = |message: String| GenerateError::Grammar { message, grammar: grammar.into() };
+        let failed = |message: String| GrammarError::Grammar { message, grammar: grammar.into() };
         if let Some(message) = matcher.get_error() {
             return Err(failed(message));
         }
@@ -102,24 +121,25 @@ pub struct Guide {
 
 impl Guide {
     /// Number of tokens that may come next.
-    pub fn allowed(&mut self) -> Result<usize, GenerateError> {
-        Ok(self.mask()?.num_set())
+    pub fn allowed(&mut self) -> Result<usize, GrammarError> {
+        Ok(self.mask()?.0.num_set())
     }
 
     /// Whether a token may come next.
-    pub fn allows(&mut self, token: u32) -> Result<bool, GenerateError> {
+    pub fn allows(&mut self, token: u32) -> Result<bool, GrammarError> {
         Ok(self.mask()?.is_allowed(token))
     }
 
     /// The tokens that may come next.
-    pub(super) fn mask(&mut self) -> Result<SimpleVob, GenerateError> {
-        self.matcher.compute_mask_or_eos().map_err(|error| GenerateError::Decoding(error.to_string()))
+    pub fn mask(&mut self) -> Result<TokenMask, GrammarError> {
+        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Decoding(error.to_string()))?;
+        Ok(TokenMask(mask))
     }
 
     /// Takes an allowed token. False if the grammar of a stage that begins with it has no place for
     /// it, in which case nothing has changed and another token must be chosen.
-    pub fn take(&mut self, token: u32) -> Result<bool, GenerateError> {
-        let failed = |error: &dyn std::fmt::Display| GenerateError::Decoding(error.to_string());
+    pub fn take(&mut self, token: u32) -> Result<bool, GrammarError> {
+        let failed = |error: &dyn std::fmt::Display| GrammarError::Decoding(error.to_string());
         self.tokens.push(token);
         if let Some(next) = &self.next {
             let text = self.compiler.environment.tok_trie().decode(&self.tokens);
@@ -139,5 +159,26 @@ impl Guide {
         }
         self.matcher.consume_token(token).map_err(|e| failed(&e))?;
         Ok(true)
+    }
+}
+
+/// The tokens that a grammar allows next.
+#[derive(Clone, Debug)]
+pub struct TokenMask(SimpleVob);
+
+impl TokenMask {
+    /// Whether the token may come next.
+    pub fn is_allowed(&self, token: u32) -> bool {
+        self.0.is_allowed(token)
+    }
+
+    /// Takes a token out.
+    pub fn disallow(&mut self, token: u32) {
+        self.0.disallow_token(token);
+    }
+
+    /// The mask as bits: token `t` is bit `t % 32` of word `t / 32`.
+    pub fn words(&self) -> &[u32] {
+        self.0.as_slice()
     }
 }
