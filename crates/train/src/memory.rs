@@ -113,8 +113,8 @@ pub struct MemoryRequest<'a> {
     pub logit_bytes: usize,
     /// Whether the objective compares distributions with those of the start.
     pub divergence: bool,
-    /// Bytes of a third model that stays in memory.
-    pub third: usize,
+    /// Bytes of a guide model that stays in memory.
+    pub guide: usize,
     /// Bytes that the process holds before the run's own models are read: code, tokenizer, documents, and
     /// what earlier runs left with the allocator.
     pub held: usize,
@@ -134,7 +134,7 @@ const TEMPORARY: usize = 16;
 impl MemoryPlan {
     /// The estimate for one setting.
     pub fn new(request: &MemoryRequest<'_>, recompute: Recompute) -> Self {
-        let MemoryRequest { policy, rows, target_rows, logit_bytes, divergence, third, held, threads } = *request;
+        let MemoryRequest { policy, rows, target_rows, logit_bytes, divergence, guide, held, threads } = *request;
         let PolicyShape { config, element, weights, packed, adapter } = policy;
         let (element, weights) = (*element, *weights);
         let adapter_elements = adapter.as_ref().map(|adapter| adapter.elements);
@@ -158,7 +158,7 @@ impl MemoryPlan {
         Self {
             held,
             weights: weights + adapter_elements.unwrap_or(0) * element,
-            reference: reference + third,
+            reference: reference + guide,
             gradients: trained * element,
             // Two moments in 32 bits.
             optimiser: trained * 8,
