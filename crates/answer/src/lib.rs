@@ -16,8 +16,8 @@ mod model;
 mod nearest_pairs;
 mod occurrences;
 mod parse;
+mod part;
 mod render;
-mod role;
 mod token_roles;
 
 pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
@@ -26,6 +26,6 @@ pub use fault::{Fault, FaultItem, FaultKind, Tier};
 pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
 pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse, parse_quoted};
+pub use part::{Item, Part};
 pub use render::render;
-pub use role::{Item, Part, Role};
 pub use token_roles::token_roles;

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use tabpo_ontology::Ontology;
+use tabpo_roles::Role;
 
-use crate::{Answer, Item, Part, Rendered, Role};
+use crate::{Answer, Item, Part, Rendered};
 
 /// Writes an answer as compact JSON with the role of every byte.
 ///

@@ -3,9 +3,10 @@
 mod common;
 
 use proptest::prelude::*;
-use tabpo_answer::{Answer, Item, Role, Tier, align, canonical, gold, parse, render};
+use tabpo_answer::{Answer, Item, Tier, align, canonical, gold, parse, render};
 use tabpo_corpus::{Document, Level, Mention, Relation, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_roles::Role;
 
 /// Renders, parses and aligns the gold answer and compares what comes back.
 fn assert_round_trip(unit: &Unit, ontology: &Ontology) -> Answer {

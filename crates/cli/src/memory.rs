@@ -20,17 +20,17 @@ pub struct Sizes {
     pub logit_bytes: usize,
     /// Whether the objective compares distributions with those of the start.
     pub divergence: bool,
-    /// Bytes of a third model.
-    pub third: usize,
+    /// Bytes of a guide model.
+    pub guide: usize,
     /// What the process held before the run's models were read ([`held`]).
     pub held: usize,
 }
 
 impl Sizes {
     fn plan(self, policy: &PolicyShape, limit_gb: Option<f64>) -> MemoryPlan {
-        let Self { rows, logit_bytes, divergence, third, held } = self;
+        let Self { rows, logit_bytes, divergence, guide, held } = self;
         let threads = rayon::current_num_threads();
-        let request = MemoryRequest { policy, rows, target_rows: rows, logit_bytes, divergence, third, held, threads };
+        let request = MemoryRequest { policy, rows, target_rows: rows, logit_bytes, divergence, guide, held, threads };
         match limit_gb {
             Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
             None => MemoryPlan::new(&request, Recompute::default()),
@@ -148,7 +148,7 @@ mod tests {
         let config = ModelConfig::small(1024, hidden, 8, 4);
         let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
         let policy = PolicyShape::planned(&config, None, adapter.as_ref());
-        let sizes = Sizes { rows, logit_bytes: 64 << 20, divergence: false, third: 0, held: 60 << 20 };
+        let sizes = Sizes { rows, logit_bytes: 64 << 20, divergence: false, guide: 0, held: 60 << 20 };
         verdict("sft", &sizes.plan(&policy, None), &Free { bytes, bound: "the system" })
     }
 

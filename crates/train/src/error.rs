@@ -104,11 +104,11 @@ pub enum TrainError {
         /// `loss` or `gradient`.
         what: &'static str,
     },
-    /// The objective needs log-probs of a third model and none was given.
-    #[error("objective `{objective}` needs the log-probs of a third model")]
-    NoThirdModel {
+    /// The objective needs log-probs of a guide model and none was given.
+    #[error("objective `{objective}` needs the log-probs of a guide model")]
+    NoGuideModel {
         /// Name of the objective.
-        objective: &'static str,
+        objective: String,
     },
     /// The task metric could not be found.
     #[error("evaluation after step {step} failed: {source}")]

@@ -1,6 +1,6 @@
 //! A training example as tokens.
 
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
 use crate::ExampleError;
 

@@ -29,8 +29,8 @@ impl Comparison {
 pub(crate) struct Fixed {
     /// Those at the start of the run.
     pub(crate) reference: Option<ExampleLogProbs>,
-    /// Those of a third model.
-    pub(crate) third: Option<ExampleLogProbs>,
+    /// Those of a guide model.
+    pub(crate) guide: Option<ExampleLogProbs>,
 }
 
 /// Values of a micro-batch's targets, or gradients with respect to them.
@@ -105,10 +105,10 @@ impl Member<'_> {
     ) {
         let needs = objective.needs();
         let reference = self.fixed.reference.as_ref();
-        let third = self.fixed.third.as_ref();
+        let guide = self.fixed.guide.as_ref();
         let mut chosen = completion(&self.example.chosen, &self.targets.chosen, values);
         chosen.reference = reference.map(|known| known.chosen.clone()).unwrap_or_default();
-        chosen.third = third.map(|known| known.chosen.clone()).unwrap_or_default();
+        chosen.guide = guide.map(|known| known.chosen.clone()).unwrap_or_default();
         let mut settle = |pair: &Pair, rejected: &[u32]| {
             let loss = objective.evaluate(pair, normaliser);
             scatter_add(&mut seed.log_probs, &self.targets.chosen, &loss.chosen.logp);
@@ -133,7 +133,7 @@ impl Member<'_> {
             pair.chosen.differs.clone_from(chosen_differs);
             pair.rejected.differs.clone_from(rejected_differs);
             pair.rejected.reference = reference.map(|known| known.rejected[number].clone()).unwrap_or_default();
-            pair.rejected.third = third.map(|known| known.rejected[number].clone()).unwrap_or_default();
+            pair.rejected.guide = guide.map(|known| known.rejected[number].clone()).unwrap_or_default();
             if needs.weights == WeightSource::Released {
                 let (tokens, other) = (&self.example.chosen.tokens, &rejected.answer.tokens);
                 pair.chosen.weights = released(&self.example.chosen.roles, tokens, other);

@@ -5,9 +5,9 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
 use tabpo_engine::Real;
 use tabpo_objective::accounting::RoleSummary;
+use tabpo_roles::Role;
 
 use crate::{Policy, TokenCount};
 

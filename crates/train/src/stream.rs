@@ -73,7 +73,7 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
         } else if example.rejected.is_empty() {
             return Err(ExampleError::NothingRejected { id: example.id });
         }
-        if self.reach == Reach::Parting {
+        if self.reach == Reach::Divergence {
             let chosen = &example.chosen.tokens;
             example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_parting(chosen));
         }

@@ -41,8 +41,8 @@ pub struct Session<'a, R> {
     pub tokenizer: [u8; 32],
     /// The checkpoint: read if it is there and of this run, written as the settings ask.
     pub checkpoint: Option<&'a Path>,
-    /// A third model, for objectives that need its log-probs.
-    pub third: Option<&'a Policy<'a, R>>,
+    /// A guide model, for objectives that need its log-probs.
+    pub guide: Option<&'a Policy<'a, R>>,
 }
 
 /// Trains `policy` on the examples of `source`.
@@ -57,7 +57,7 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
     session: Session<'_, R>,
     observer: &mut dyn Observer<R>,
 ) -> Result<TrainOutcome<'m, R>, TrainError> {
-    let Session { identity, cache, tokenizer, checkpoint, third } = session;
+    let Session { identity, cache, tokenizer, checkpoint, guide } = session;
     let needs = settings.objective.needs();
     let source = checked(source, needs.rejected, policy.model().config.vocabulary);
     let start = policy.identity(&tokenizer);
@@ -88,11 +88,11 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
             trainer.summary.tokens.reference += rows;
         }
     }
-    if needs.third {
-        let third = third.ok_or(TrainError::NoThirdModel { objective: settings.objective.name() })?;
-        let identity = third.identity(&tokenizer);
-        let (found, rows) = trainer.precompute(&source, Which::Other(third), identity, cache, observer)?;
-        known.third = Some(found);
+    if needs.guide {
+        let guide = guide.ok_or(TrainError::NoGuideModel { objective: settings.objective.name().to_owned() })?;
+        let identity = guide.identity(&tokenizer);
+        let (found, rows) = trainer.precompute(&source, Which::Other(guide), identity, cache, observer)?;
+        known.guide = Some(found);
         trainer.summary.tokens.reference += rows;
     }
     cache.sync()?;
@@ -106,13 +106,13 @@ pub fn train<'m, R: Real, S: ExampleSource + ?Sized>(
 #[derive(Default)]
 struct Known {
     start: Option<FixedLogProbs>,
-    third: Option<FixedLogProbs>,
+    guide: Option<FixedLogProbs>,
 }
 
 impl Known {
     fn of(&self, example: &TokenisedExample) -> Fixed {
         let find = |known: &FixedLogProbs| known.of(example).clone();
-        Fixed { reference: self.start.as_ref().map(find), third: self.third.as_ref().map(find) }
+        Fixed { reference: self.start.as_ref().map(find), guide: self.guide.as_ref().map(find) }
     }
 }
 

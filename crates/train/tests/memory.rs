@@ -60,7 +60,7 @@ fn the_estimate_is_what_the_engine_allocates() {
                 target_rows: distinct_rows(&trie),
                 logit_bytes: options.logit_bytes,
                 divergence: false,
-                third: 0,
+                guide: 0,
                 held: 0,
                 threads: 1,
             };
@@ -90,7 +90,7 @@ fn the_setting_that_keeps_most_within_the_budget_is_chosen() {
         target_rows: 500,
         logit_bytes: 1 << 20,
         divergence: true,
-        third: 0,
+        guide: 0,
         held: 0,
         threads: 2,
     };
@@ -117,7 +117,7 @@ fn a_model_that_is_not_there_yet_has_the_same_plan() {
                 target_rows: 100,
                 logit_bytes: 1 << 20,
                 divergence: rank.is_none(),
-                third: 0,
+                guide: 0,
                 held: 0,
                 threads: 1,
             };
@@ -137,12 +137,12 @@ fn what_the_process_holds_is_within_the_limit_too() {
         target_rows: 500,
         logit_bytes: 1 << 20,
         divergence: false,
-        third: 0,
+        guide: 0,
         held: 0,
         threads: 1,
     };
     let alone = MemoryPlan::new(&request, Recompute::Nothing);
-    let beside = MemoryRequest { held: 1 << 20, third: 1 << 19, ..request };
+    let beside = MemoryRequest { held: 1 << 20, guide: 1 << 19, ..request };
     assert_eq!(MemoryPlan::new(&beside, Recompute::Nothing).total(), alone.total() + (1 << 20) + (1 << 19));
     assert_eq!(MemoryPlan::within(&request, alone.total()).recompute, Recompute::Nothing);
     assert_eq!(MemoryPlan::within(&beside, alone.total()).recompute, Recompute::Cheap);

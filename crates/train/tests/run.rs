@@ -79,7 +79,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
                     cache: &mut cache,
                     tokenizer: [0; 32],
                     checkpoint: Some(&checkpoint),
-                    third: None,
+                    guide: None,
                 };
                 let metrics = vec![0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.9, 0.5];
                 let mut recorder = Recorder { stop_after, metrics, ..Recorder::default() };
@@ -118,7 +118,7 @@ fn a_checkpoint_of_other_settings_or_data_is_not_taken_up() {
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::in_memory();
         let session =
-            Session { identity, cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
+            Session { identity, cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), guide: None };
         let mut recorder = Recorder { stop_after: Some(2), ..Recorder::default() };
         train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run");
         (recorder.resumed, recorder.unused)
@@ -143,7 +143,7 @@ fn the_reference_is_computed_once_for_all_epochs_and_objectives_of_a_seed() {
         settings.plan.max_tokens = 60;
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
         let session =
-            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
         // A fresh adapter changes nothing yet: the reference is the model under it.
         let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), seed);
         let policy = Policy::Adapter { base: &model, adapter: fresh };
@@ -168,7 +168,7 @@ fn what_a_run_costs_and_comes_to_does_not_depend_on_what_the_cache_holds() {
         let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), 1);
         let policy = Policy::Adapter { base: &model, adapter: fresh };
         let session =
-            Session { identity: "test", cache, tokenizer: [0; 32], checkpoint: None, third: Some(&policy.clone()) };
+            Session { identity: "test", cache, tokenizer: [0; 32], checkpoint: None, guide: Some(&policy.clone()) };
         let mut recorder = Recorder::default();
         let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
         let bits = outcome.policy.parameters().into_iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -200,7 +200,7 @@ fn damage_anywhere_in_a_checkpoint_is_found_and_costs_no_more_than_the_checkpoin
             cache: &mut cache,
             tokenizer: [0; 32],
             checkpoint: Some(&checkpoint),
-            third: None,
+            guide: None,
         };
         let mut recorder = Recorder { stop_after, ..Recorder::default() };
         let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
@@ -252,7 +252,7 @@ fn a_reference_of_another_model_is_noticed() {
             cache.insert(identity.key(members), &wrong).expect("stored");
         }
     }
-    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
     let result = train(Policy::full(start), &examples, &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
 }
@@ -313,7 +313,7 @@ fn the_best_evaluation_decides_which_policy_is_returned() {
             settings.evaluate_every = Some(1);
             let mut cache = ReferenceCache::in_memory();
             let session =
-                Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+                Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
             let mut recorder = Recorder { metrics, ..Recorder::default() };
             train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run")
         })
@@ -329,7 +329,7 @@ fn unfit_examples_are_named() {
         let settings = settings(objective, TrainBudget::Steps(1));
         let mut cache = ReferenceCache::in_memory();
         let session =
-            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
         train(Policy::full(model.clone()), examples, &settings, session, &mut ()).map(|_| ())
     };
     let lonely = examples(1, 0, 20);
@@ -344,5 +344,5 @@ fn unfit_examples_are_named() {
         matches!(result, Err(TrainError::Example(ExampleError::Token { token, .. })) if token == VOCABULARY as u32)
     );
     assert!(matches!(attempt(&[], "sft"), Err(TrainError::NoExamples { records: 0 })));
-    assert!(matches!(attempt(&examples(1, 1, 22), "tgdpo"), Err(TrainError::NoThirdModel { .. })));
+    assert!(matches!(attempt(&examples(1, 1, 22), "tgdpo"), Err(TrainError::NoGuideModel { .. })));
 }

@@ -171,7 +171,7 @@ struct Bench {
 /// What the memory of the benchmark depends on.
 fn sizes(objective: &Objective, max_tokens: usize, held: usize) -> Sizes {
     let logit_bytes = ForwardOptions::default().logit_bytes;
-    Sizes { rows: max_tokens, logit_bytes, divergence: objective.needs().kl, third: 0, held }
+    Sizes { rows: max_tokens, logit_bytes, divergence: objective.needs().kl, guide: 0, held }
 }
 
 impl Bench {
@@ -256,7 +256,7 @@ impl Bench {
         let policy = Policy::Adapter { base: &self.model, adapter: self.adapter.clone() };
         let mut cache = ReferenceCache::in_memory();
         let tokenizer = tokenizer_digest(&self.tokenizer);
-        let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, third: None };
+        let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, guide: None };
         let progress = context.progress("training", 1000);
         let mut watch = Watch { progress, context };
         let started = Instant::now();

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use tabpo_answer::Role;
 use tabpo_metrics::modes::{ErrorModes, ModeKind};
 use tabpo_objective::accounting::RoleSummary;
 use tabpo_pairs::{Kind, PairRecord};
@@ -11,6 +10,7 @@ use tabpo_report::{
     MetricColumn, PairView, Record, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary,
     ScoreUnit, StageTime, SystemKind, SystemRow, html, read_metrics,
 };
+use tabpo_roles::Role;
 
 use super::{
     Artefact, Run,

@@ -33,7 +33,7 @@ pub fn check(config: &RunConfig, systems: &[System], context: &Context) -> Resul
             rows: section.max_tokens,
             logit_bytes: ForwardOptions::default().logit_bytes,
             divergence,
-            third: 0,
+            guide: 0,
             held: memory::held(),
         };
         memory::compare_with_free(name, &policy, sizes, section.memory_gb, context)

@@ -141,7 +141,7 @@ impl Run<'_> {
                 learning_rate: section.learning_rate,
                 budget,
                 seed,
-                third: None,
+                guide: None,
                 track_reference: false,
                 out: &folder,
                 log: &log,

@@ -43,8 +43,8 @@ pub struct Job<'a> {
     pub budget: TrainBudget,
     /// Seed of data order, dropout and new adapters.
     pub seed: u64,
-    /// A third model, for objectives that need its log-probs.
-    pub third: Option<&'a PolicyFolder>,
+    /// A guide model, for objectives that need its log-probs.
+    pub guide: Option<&'a PolicyFolder>,
     /// Whether the log compares log-probs with those at the start.
     pub track_reference: bool,
     /// The folder for the trained policy, its summary and its checkpoint.
@@ -95,15 +95,15 @@ impl Job<'_> {
             }
             (None, None) => Policy::full(model),
         };
-        let open = |third: &PolicyFolder| if third.adapter.is_some() { third.open() } else { third.open_trainable() };
-        let third = self.third.map(open).transpose()?;
-        let third_base;
-        let third = match third {
+        let open = |guide: &PolicyFolder| if guide.adapter.is_some() { guide.open() } else { guide.open_trainable() };
+        let guide = self.guide.map(open).transpose()?;
+        let guide_base;
+        let guide = match guide {
             None => None,
             Some((model, None)) => Some(Policy::full(model)),
             Some((model, Some(adapter))) => {
-                third_base = model;
-                Some(Policy::Adapter { base: &third_base, adapter })
+                guide_base = model;
+                Some(Policy::Adapter { base: &guide_base, adapter })
             }
         };
         let mut settings = self.settings();
@@ -112,7 +112,7 @@ impl Job<'_> {
             rows: largest_micro_batch(source, &settings.plan, needs.rejected, policy.model().config.vocabulary),
             logit_bytes: settings.logit_bytes,
             divergence: needs.kl,
-            third: third.as_ref().map_or(0, |third| model_bytes(third.model())),
+            guide: guide.as_ref().map_or(0, |guide| model_bytes(guide.model())),
             held,
         };
         let shape = PolicyShape::of(policy.model(), policy.adapter());
@@ -129,7 +129,7 @@ impl Job<'_> {
             cache: &mut cache,
             tokenizer: tokenizer_digest(&voice.tokenizer),
             checkpoint: Some(&checkpoint),
-            third: third.as_ref(),
+            guide: guide.as_ref(),
         };
         let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;

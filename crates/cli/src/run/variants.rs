@@ -127,9 +127,9 @@ impl Run<'_> {
     /// Trains one variant.
     fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, CliError> {
         let needs = variant.objective.needs();
-        let positive =
-            if needs.third || uses_scorers(variant.objective) { Some(self.scorer(false, common)?) } else { None };
-        let negative = if uses_scorers(variant.objective) { Some(self.scorer(true, common)?) } else { None };
+        let contrastive = needs.weights == WeightSource::Contrastive;
+        let positive = if needs.guide || contrastive { Some(self.scorer(false, common)?) } else { None };
+        let negative = if contrastive { Some(self.scorer(true, common)?) } else { None };
         let (config, context) = (self.config, self.context);
         let section = &config.preference.train;
         let name = &variant.name;
@@ -158,7 +158,7 @@ impl Run<'_> {
             let source: &dyn ExampleSource = if variant.reversed {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();
                 &loaded
-            } else if needs.weights == WeightSource::External {
+            } else if contrastive || needs.weights == WeightSource::External {
                 loaded = weighted(load(&text)?, positive.as_ref(), negative.as_ref(), section.max_tokens)?;
                 &loaded
             } else {
@@ -174,7 +174,7 @@ impl Run<'_> {
                 learning_rate: variant.learning_rate,
                 budget: variant.budget,
                 seed: variant.seed,
-                third: positive.as_ref().filter(|_| needs.third).map(|scorer| &scorer.path),
+                guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
                 track_reference: true,
                 out: &out,
                 log: &log,
@@ -211,11 +211,6 @@ fn dearest(systems: &[System], trained: &[SystemRuns]) -> u64 {
     let done = systems.iter().zip(trained).filter(|(system, _)| system.objective.needs().pairs());
     let runs = done.flat_map(|(_, runs)| &runs.runs);
     runs.map(|run| run.report.summary.tokens.equivalent()).max().unwrap_or(1)
-}
-
-/// Whether token weights come from two scorers.
-fn uses_scorers(objective: &Objective) -> bool {
-    objective.name() == "tis-dpo"
 }
 
 /// All examples of a source but those that are too long.

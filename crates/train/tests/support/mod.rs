@@ -4,9 +4,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-use tabpo_answer::Role;
 use tabpo_engine::{AdamWConfig, Lora, LoraConfig, Model, ModelConfig, Real};
 use tabpo_objective::Objective;
+use tabpo_roles::Role;
 use tabpo_train::{
     BatchPlan, Decay, Observer, Policy, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
     TokenisedExample, TrainBudget, TrainOutcome, TrainSettings, UnusedCheckpoint, train,
@@ -134,10 +134,10 @@ pub fn run<'m, R: Real>(
     settings: &TrainSettings,
 ) -> (TrainOutcome<'m, R>, Vec<StepRecord>) {
     let mut recorder = Recorder::default();
-    let third = policy.clone();
+    let guide = policy.clone();
     let mut cache = ReferenceCache::in_memory();
     let session =
-        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: Some(&third) };
+        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: Some(&guide) };
     let outcome = train(policy, examples, settings, session, &mut recorder).expect("the run succeeds");
     assert!(outcome.finished);
     (outcome, recorder.records)

@@ -1,12 +1,10 @@
 //! The published forms of TAB-PO. Three different losses go by that name; our own form is
-//! [`crate::tab_po`].
+//! [`TabPo`](super::tab_po::TabPo).
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::{
-    Barrier, Baseline, Denominator, Entry, Evaluation, Form, Formula, Gate, Needs, Ranges, Scores, WeightSource,
-};
+use crate::entry::{Entry, configure};
+use crate::{Barrier, Baseline, Denominator, Evaluation, Form, Formula, Gate, Needs, Ranges, Scores, WeightSource};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -14,9 +12,9 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "tab-po-released",
             summary: "-ℓ(βh) + λ Σgŵ(-p_c)/max(1, Σgŵ), h of weighted means",
             source: "SarielMa/TAB-PO `train_dpo.py`",
-            build: |entry, given| {
+            build: |name, given| {
                 configure(
-                    entry,
+                    name,
                     &PublishedTabPo {
                         beta: 0.5,
                         tau: 0.66,
@@ -34,9 +32,9 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "tab-po-paper-v2",
             summary: "-ℓ(βΔ) + λ Σg(-p_c)/max(1, Σg)",
             source: "arXiv 2603.00025v2 as reported second-hand; hyper-parameters of the released code",
-            build: |entry, given| {
+            build: |name, given| {
                 configure(
-                    entry,
+                    name,
                     &PublishedTabPo {
                         beta: 0.5,
                         tau: 0.66,
@@ -54,9 +52,9 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "tab-po-ablation",
             summary: "-ℓ(βh) + λ Σgŵ(-p_c)/max(1, Σg), with switches",
             source: "SarielMa/SFT_PV `tab_dpo_ablation.py`",
-            build: |entry, given| {
+            build: |name, given| {
                 configure(
-                    entry,
+                    name,
                     &PublishedTabPo {
                         beta: 0.5,
                         tau: 0.66,
@@ -118,19 +116,19 @@ impl Formula for PublishedTabPo {
         ranges.positive("beta", self.beta).confidence("tau", self.tau).not_negative("lambda", self.lambda);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let pair = sheet.pair();
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let pair = terms.pair();
         let scores = if self.margin_weights {
             let (chosen, rejected) = (mean_one(&pair.chosen.weights), mean_one(&pair.rejected.weights));
             Scores::weighted(pair, self.form, Baseline::Reference, chosen, rejected)
         } else {
             Scores::new(pair, self.form, Baseline::Reference)
         };
-        sheet.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
+        terms.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
 
         let weights = if self.barrier_weights { mean_one(&pair.chosen.weights) } else { vec![1.0; pair.chosen.len()] };
         let barrier = Barrier { threshold: self.tau, gate: Gate::Hard, denominator: self.denominator };
-        sheet.barrier(self.lambda, &barrier, &weights);
+        terms.barrier(self.lambda, &barrier, &weights);
     }
 }
 

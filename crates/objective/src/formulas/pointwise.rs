@@ -1,10 +1,10 @@
-//! Objectives that judge each completion by itself: functions of the log-ratios
+//! Objectives that judge each completion on its own: functions of the log-ratios
 //! `a = P_c − Q_c` and `b = P_r − Q_r` that are not functions of their difference.
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::{Baseline, Entry, Evaluation, Form, Formula, Needs, Ranges};
+use crate::entry::{Entry, configure};
+use crate::{Baseline, Evaluation, Form, Formula, Needs, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -12,49 +12,49 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "nca",
             summary: "-ℓ(βa) - ½ℓ(-βa) - ½ℓ(-βb)",
             source: "Chen et al. 2024; TRL `nca_pair`",
-            build: |entry, given| configure(entry, &Nca { beta: 0.1 }, given),
+            build: |name, given| configure(name, &Nca { beta: 0.1 }, given),
         },
         Entry {
             name: "bco",
             summary: "-ℓ(βa - δ) - ℓ(-(βb - δ))",
             source: "Jung et al. 2024; TRL `bco_pair` (δ = 0)",
-            build: |entry, given| configure(entry, &Bco { beta: 0.1, delta: 0.0 }, given),
+            build: |name, given| configure(name, &Bco { beta: 0.1, delta: 0.0 }, given),
         },
         Entry {
             name: "apo-zero",
             summary: "σ(-β(a-z)) + σ(β(b-z))",
             source: "D'Oosterlinck et al. 2024; TRL `apo_zero` (z = 0)",
-            build: |entry, given| configure(entry, &ApoZero { beta: 0.1, z: 0.0 }, given),
+            build: |name, given| configure(name, &ApoZero { beta: 0.1, z: 0.0 }, given),
         },
         Entry {
             name: "apo-down",
             summary: "σ(βa) + σ(-βΔ)",
             source: "D'Oosterlinck et al. 2024; TRL `apo_down`",
-            build: |entry, given| configure(entry, &ApoDown { beta: 0.1 }, given),
+            build: |name, given| configure(name, &ApoDown { beta: 0.1 }, given),
         },
         Entry {
             name: "kto",
             summary: "½[w_D σ(-β(a-z)) + w_U σ(-β(z-b))]",
             source: "Ethayarajh et al. 2024; TRL `KTOTrainer`, z given",
-            build: |entry, given| configure(entry, &Kto { beta: 0.1, z: 0.0, desirable: 1.0, undesirable: 1.0 }, given),
+            build: |name, given| configure(name, &Kto { beta: 0.1, z: 0.0, desirable: 1.0, undesirable: 1.0 }, given),
         },
         Entry {
             name: "sppo",
             summary: "(a - 1/(2β))² + (b + 1/(2β))²",
             source: "Wu et al. 2024; TRL `sppo_hard`",
-            build: |entry, given| configure(entry, &Sppo { beta: 0.1 }, given),
+            build: |name, given| configure(name, &Sppo { beta: 0.1 }, given),
         },
         Entry {
             name: "cal-dpo",
             summary: "-ℓ(Δ) + κ[(a-T)² + (b+T)²], T = 1/(2β)",
             source: "Xiao et al. 2024; tengxiao1/Cal-DPO",
-            build: |entry, given| configure(entry, &CalibratedDpo { beta: 1e-3, calibration: 0.5 }, given),
+            build: |name, given| configure(name, &CalibratedDpo { beta: 1e-3, calibration: 0.5 }, given),
         },
         Entry {
             name: "authors-cal-dpo",
             summary: "-ℓ(Δ) + κ[(a-T)² + (b+T)²] with the values of the TAB-PO authors' baseline",
             source: "SarielMa/SFT_PV `cal_dpo`",
-            build: |entry, given| configure(entry, &CalibratedDpo { beta: 0.5, calibration: 1.0 }, given),
+            build: |name, given| configure(name, &CalibratedDpo { beta: 0.5, calibration: 1.0 }, given),
         },
     ]
 }
@@ -76,10 +76,10 @@ impl Formula for Nca {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let (a, b) = (self.beta * scores.chosen(), self.beta * scores.rejected());
-        sheet.preference(&scores, -a.log_sigmoid() - 0.5 * ((-a).log_sigmoid() + (-b).log_sigmoid()));
+        terms.preference(&scores, -a.log_sigmoid() - 0.5 * ((-a).log_sigmoid() + (-b).log_sigmoid()));
     }
 }
 
@@ -103,10 +103,10 @@ impl Formula for Bco {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let (a, b) = (self.beta * scores.chosen() - self.delta, self.beta * scores.rejected() - self.delta);
-        sheet.preference(&scores, -a.log_sigmoid() - (-b).log_sigmoid());
+        terms.preference(&scores, -a.log_sigmoid() - (-b).log_sigmoid());
     }
 }
 
@@ -130,10 +130,10 @@ impl Formula for ApoZero {
         ranges.positive("beta", self.beta).not_negative("z", self.z);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let (a, b) = (scores.chosen() - self.z, scores.rejected() - self.z);
-        sheet.preference(&scores, (-(self.beta * a)).sigmoid() + (self.beta * b).sigmoid());
+        terms.preference(&scores, (-(self.beta * a)).sigmoid() + (self.beta * b).sigmoid());
     }
 }
 
@@ -155,10 +155,10 @@ impl Formula for ApoDown {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let margin = self.beta * scores.margin();
-        sheet.preference(&scores, (self.beta * scores.chosen()).sigmoid() + (-margin).sigmoid());
+        terms.preference(&scores, (self.beta * scores.chosen()).sigmoid() + (-margin).sigmoid());
     }
 }
 
@@ -188,12 +188,12 @@ impl Formula for Kto {
         ranges.not_negative("desirable", self.desirable).not_negative("undesirable", self.undesirable);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let (a, b) = (scores.chosen() - self.z, scores.rejected() - self.z);
         let desirable = self.desirable * (-(self.beta * a)).sigmoid();
         let undesirable = self.undesirable * (self.beta * b).sigmoid();
-        sheet.preference(&scores, 0.5 * (desirable + undesirable));
+        terms.preference(&scores, 0.5 * (desirable + undesirable));
     }
 }
 
@@ -215,10 +215,10 @@ impl Formula for Sppo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
         let target = 0.5 / self.beta;
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        sheet.preference(&scores, (scores.chosen() - target).square() + (scores.rejected() + target).square());
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
+        terms.preference(&scores, (scores.chosen() - target).square() + (scores.rejected() + target).square());
     }
 }
 
@@ -243,10 +243,10 @@ impl Formula for CalibratedDpo {
         ranges.positive("beta", self.beta).not_negative("calibration", self.calibration);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
         let target = 0.5 / self.beta;
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let squares = (scores.chosen() - target).square() + (scores.rejected() + target).square();
-        sheet.preference(&scores, self.calibration * squares - scores.margin().log_sigmoid());
+        terms.preference(&scores, self.calibration * squares - scores.margin().log_sigmoid());
     }
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::sequence::Dpo;
-use crate::{Baseline, Entry, Evaluation, Form, Formula, Needs, Pooling, Ranges};
+use super::sequence::Dpo;
+use crate::entry::{Entry, configure};
+use crate::{Baseline, Evaluation, Form, Formula, Needs, Pooling, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -12,31 +12,31 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "rpo",
             summary: "-ℓ(βΔ) + α·NLL_c, the NLL pooled over the batch's tokens",
             source: "TRL `loss_type=[sigmoid, sft]`",
-            build: |entry, given| configure(entry, &Rpo { beta: 0.1, alpha: 1.0, pooling: Pooling::Tokens }, given),
+            build: |name, given| configure(name, &Rpo { beta: 0.1, alpha: 1.0, pooling: Pooling::Tokens }, given),
         },
         Entry {
             name: "rpo-sequence",
             summary: "-ℓ(βΔ) - α m_c",
             source: "Pang et al. 2024; LLaMA-Factory `pref_ftx`",
-            build: |entry, given| configure(entry, &Rpo { beta: 0.1, alpha: 1.0, pooling: Pooling::Sequences }, given),
+            build: |name, given| configure(name, &Rpo { beta: 0.1, alpha: 1.0, pooling: Pooling::Sequences }, given),
         },
         Entry {
             name: "dpop",
             summary: "-ℓ(β(Δ - λ max(0, -a)))",
             source: "Pal et al. 2024; PaddleNLP `dpop_lambda`",
-            build: |entry, given| configure(entry, &DpoPositive { beta: 0.3, lambda: 50.0 }, given),
+            build: |name, given| configure(name, &DpoPositive { beta: 0.3, lambda: 50.0 }, given),
         },
         Entry {
             name: "authors-dpop",
             summary: "-ℓ(β(Δ - λ max(0, -a))) with the values of the TAB-PO authors' baseline",
             source: "SarielMa/SFT_PV `dpop`",
-            build: |entry, given| configure(entry, &DpoPositive { beta: 0.5, lambda: 1.0 }, given),
+            build: |name, given| configure(name, &DpoPositive { beta: 0.5, lambda: 1.0 }, given),
         },
         Entry {
             name: "dpop-outside",
             summary: "-ℓ(βΔ) + δ max(0, -a)",
             source: "mlx-lm-lora `dpop`",
-            build: |entry, given| configure(entry, &DpoPositiveOutside { beta: 0.1, delta: 50.0 }, given),
+            build: |name, given| configure(name, &DpoPositiveOutside { beta: 0.1, delta: 50.0 }, given),
         },
     ]
 }
@@ -63,9 +63,9 @@ impl Formula for Rpo {
         ranges.positive("beta", self.beta).not_negative("alpha", self.alpha);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        Dpo { beta: self.beta }.evaluate(sheet);
-        sheet.likelihood(self.alpha, self.pooling);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        Dpo { beta: self.beta }.evaluate(terms);
+        terms.likelihood(self.alpha, self.pooling);
     }
 }
 
@@ -89,10 +89,10 @@ impl Formula for DpoPositive {
         ranges.positive("beta", self.beta).not_negative("lambda", self.lambda);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let penalised = scores.margin() - self.lambda * (-scores.chosen()).positive_part();
-        sheet.preference(&scores, -(self.beta * penalised).log_sigmoid());
+        terms.preference(&scores, -(self.beta * penalised).log_sigmoid());
     }
 }
 
@@ -116,9 +116,9 @@ impl Formula for DpoPositiveOutside {
         ranges.positive("beta", self.beta).not_negative("delta", self.delta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let penalty = self.delta * (-scores.chosen()).positive_part();
-        sheet.preference(&scores, penalty - (self.beta * scores.margin()).log_sigmoid());
+        terms.preference(&scores, penalty - (self.beta * scores.margin()).log_sigmoid());
     }
 }

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::{Baseline, Entry, Evaluation, Form, Formula, Needs, Ranges};
+use crate::entry::{Entry, configure};
+use crate::{Baseline, Evaluation, Form, Formula, Needs, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -12,73 +12,73 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "dpo",
             summary: "-ℓ(βΔ)",
             source: "Rafailov et al. 2023; TRL `sigmoid`",
-            build: |entry, given| configure(entry, &Dpo { beta: 0.1 }, given),
+            build: |name, given| configure(name, &Dpo { beta: 0.1 }, given),
         },
         Entry {
             name: "authors-dpo",
             summary: "-ℓ(βΔ) with the value of the TAB-PO authors' baseline",
             source: "SarielMa/SFT_PV `dpo`",
-            build: |entry, given| configure(entry, &Dpo { beta: 0.5 }, given),
+            build: |name, given| configure(name, &Dpo { beta: 0.5 }, given),
         },
         Entry {
             name: "cdpo",
             summary: "-(1-ε)ℓ(βΔ) - εℓ(-βΔ)",
             source: "Mitchell 2023; reference DPO code `label_smoothing`",
-            build: |entry, given| configure(entry, &ConservativeDpo { beta: 0.1, epsilon: 0.1 }, given),
+            build: |name, given| configure(name, &ConservativeDpo { beta: 0.1, epsilon: 0.1 }, given),
         },
         Entry {
             name: "robust",
             summary: "[-(1-ε)ℓ(βΔ) + εℓ(-βΔ)] / (1-2ε)",
             source: "Chowdhury et al. 2024; TRL `robust`",
-            build: |entry, given| configure(entry, &RobustDpo { beta: 0.1, epsilon: 0.1 }, given),
+            build: |name, given| configure(name, &RobustDpo { beta: 0.1, epsilon: 0.1 }, given),
         },
         Entry {
             name: "ipo",
             summary: "(h - 1/(2τ))², h = a/n_c - b/n_r",
             source: "Azar et al. 2023; TRL `ipo` (length-normalised)",
-            build: |entry, given| configure(entry, &Ipo { tau: 0.1, form: Form::Mean }, given),
+            build: |name, given| configure(name, &Ipo { tau: 0.1, form: Form::Mean }, given),
         },
         Entry {
             name: "ipo-sum",
             summary: "(Δ - 1/(2τ))²",
             source: "Azar et al. 2023; reference DPO code `ipo`",
-            build: |entry, given| configure(entry, &Ipo { tau: 0.1, form: Form::Sum }, given),
+            build: |name, given| configure(name, &Ipo { tau: 0.1, form: Form::Sum }, given),
         },
         Entry {
             name: "authors-ipo",
             summary: "(Δ - 1/(2τ))² with the value of the TAB-PO authors' baseline",
             source: "SarielMa/SFT_PV `ipo`",
-            build: |entry, given| configure(entry, &Ipo { tau: 0.5, form: Form::Sum }, given),
+            build: |name, given| configure(name, &Ipo { tau: 0.5, form: Form::Sum }, given),
         },
         Entry {
             name: "hinge",
             summary: "max(0, 1 - βΔ)",
             source: "Liu et al. 2023 (RSO); TRL `hinge`",
-            build: |entry, given| configure(entry, &Hinge { beta: 0.1 }, given),
+            build: |name, given| configure(name, &Hinge { beta: 0.1 }, given),
         },
         Entry {
             name: "exo",
             summary: "σ(x)[ℓ(x) - log(1-ε)] + σ(-x)[ℓ(-x) - log ε], x = βΔ",
             source: "Ji et al. 2024; TRL `exo_pair`",
-            build: |entry, given| configure(entry, &Exo { beta: 0.1, epsilon: 1e-3 }, given),
+            build: |name, given| configure(name, &Exo { beta: 0.1, epsilon: 1e-3 }, given),
         },
         Entry {
             name: "f-dpo-js",
             summary: "-ℓ(β(ℓ(a) - ℓ(b)))",
             source: "Wang et al. 2023; TRL `f_divergence_type=js_divergence`",
-            build: |entry, given| configure(entry, &JensenShannonDpo { beta: 0.1 }, given),
+            build: |name, given| configure(name, &JensenShannonDpo { beta: 0.1 }, given),
         },
         Entry {
             name: "focalpo",
             summary: "-σ(x)^γ ℓ(x), x = βΔ",
             source: "Liu et al. 2025; no training code is public",
-            build: |entry, given| configure(entry, &FocalPo { beta: 0.1, gamma: 0.05 }, given),
+            build: |name, given| configure(name, &FocalPo { beta: 0.1, gamma: 0.05 }, given),
         },
         Entry {
             name: "discopop",
             summary: "(1-m)(-ℓ(x)) + m e^(-x), x = βΔ, m = σ(x/τ)",
             source: "Lu et al. 2024; TRL `discopop`",
-            build: |entry, given| configure(entry, &DiscoPop { beta: 0.1, tau: 0.05 }, given),
+            build: |name, given| configure(name, &DiscoPop { beta: 0.1, tau: 0.05 }, given),
         },
     ]
 }
@@ -100,9 +100,9 @@ impl Formula for Dpo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        sheet.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
+        terms.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
     }
 }
 
@@ -127,11 +127,11 @@ impl Formula for ConservativeDpo {
         ranges.require("epsilon", self.epsilon, (0.0..0.5).contains(&self.epsilon), "a rate in [0, 0.5)");
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let x = self.beta * scores.margin();
         let loss = -((1.0 - self.epsilon) * x.log_sigmoid()) - self.epsilon * (-x).log_sigmoid();
-        sheet.preference(&scores, loss);
+        terms.preference(&scores, loss);
     }
 }
 
@@ -156,11 +156,11 @@ impl Formula for RobustDpo {
         ranges.require("epsilon", self.epsilon, (0.0..0.5).contains(&self.epsilon), "a rate in [0, 0.5)");
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let x = self.beta * scores.margin();
         let loss = self.epsilon * (-x).log_sigmoid() - (1.0 - self.epsilon) * x.log_sigmoid();
-        sheet.preference(&scores, (1.0 / (1.0 - 2.0 * self.epsilon)) * loss);
+        terms.preference(&scores, (1.0 / (1.0 - 2.0 * self.epsilon)) * loss);
     }
 }
 
@@ -184,9 +184,9 @@ impl Formula for Ipo {
         ranges.positive("tau", self.tau);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(self.form, Baseline::Reference);
-        sheet.preference(&scores, (scores.margin() - 0.5 / self.tau).square());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(self.form, Baseline::Reference);
+        terms.preference(&scores, (scores.margin() - 0.5 / self.tau).square());
     }
 }
 
@@ -207,9 +207,9 @@ impl Formula for Hinge {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        sheet.preference(&scores, (-(self.beta * scores.margin()) + 1.0).positive_part());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
+        terms.preference(&scores, (-(self.beta * scores.margin()) + 1.0).positive_part());
     }
 }
 
@@ -235,12 +235,12 @@ impl Formula for Exo {
         ranges.require("epsilon", self.epsilon, inside, "a rate in (0, 1)");
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let x = self.beta * scores.margin();
         let preferred = x.sigmoid() * (x.log_sigmoid() - (-self.epsilon).ln_1p());
         let dispreferred = (-x).sigmoid() * ((-x).log_sigmoid() - self.epsilon.ln());
-        sheet.preference(&scores, preferred + dispreferred);
+        terms.preference(&scores, preferred + dispreferred);
     }
 }
 
@@ -262,10 +262,10 @@ impl Formula for JensenShannonDpo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let margin = scores.chosen().log_sigmoid() - scores.rejected().log_sigmoid();
-        sheet.preference(&scores, -(self.beta * margin).log_sigmoid());
+        terms.preference(&scores, -(self.beta * margin).log_sigmoid());
     }
 }
 
@@ -289,10 +289,10 @@ impl Formula for FocalPo {
         ranges.positive("beta", self.beta).not_negative("gamma", self.gamma);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let log = (self.beta * scores.margin()).log_sigmoid();
-        sheet.preference(&scores, -((self.gamma * log).exp() * log));
+        terms.preference(&scores, -((self.gamma * log).exp() * log));
     }
 }
 
@@ -318,13 +318,13 @@ impl Formula for DiscoPop {
         ranges.require("tau", self.tau, below_one, "a temperature in (0, 1]");
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
         let x = self.beta * scores.margin();
         let modulation = (1.0 / self.tau) * x;
         let logistic = -((-modulation).sigmoid() * x.log_sigmoid());
         // m e^(−x) as one exponential: the product would be 0 · ∞ far below zero.
         let exponential = (modulation.log_sigmoid() - x).exp();
-        sheet.preference(&scores, logistic + exponential);
+        terms.preference(&scores, logistic + exponential);
     }
 }

@@ -1,11 +1,7 @@
 //! Weights by token role.
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
-
-/// The roles that carry a decision about meaning: which label, which sub-label, which relation,
-/// which entity.
-pub const SCHEMA_ROLES: [Role; 4] = [Role::EntityLabel, Role::Subtype, Role::RelationLabel, Role::Link];
+use tabpo_roles::Role;
 
 /// One weight of at least 0 for each token role.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,8 +54,8 @@ impl RoleWeights {
         }
     }
 
-    /// The weight that is farthest from the range of weights, where one is outside it; otherwise any.
-    pub fn worst(&self) -> f64 {
+    /// A weight that is out of range if there is one: the least acceptable of all weights.
+    pub(crate) fn least_acceptable(&self) -> f64 {
         let weights = Role::ALL.iter().map(|role| self.of(*role));
         let distance = |weight: &f64| if *weight < 0.0 { f64::INFINITY } else { *weight };
         // A total order puts NaN last.

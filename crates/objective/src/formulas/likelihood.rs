@@ -1,10 +1,10 @@
 //! Objectives without a rejected completion: the controls of every comparison.
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
-use crate::objective::configure;
-use crate::{Barrier, Denominator, Entry, Evaluation, Formula, Gate, Needs, Pooling, Ranges};
+use crate::entry::{Entry, configure};
+use crate::{Barrier, Denominator, Evaluation, Formula, Gate, Needs, Pooling, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -12,21 +12,21 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "sft",
             summary: "-ΣP_c / Σn_c",
             source: "maximum likelihood; TRL `sft`",
-            build: |entry, given| configure(entry, &Likelihood { pooling: Pooling::Tokens }, given),
+            build: |name, given| configure(name, &Likelihood { pooling: Pooling::Tokens }, given),
         },
         Entry {
             name: "continued-sft",
             summary: "-ΣP_c / Σn_c, as a stage of its own after SFT",
             source: "control: more gold likelihood at equal steps or equal FLOPs",
-            build: |entry, given| configure(entry, &Likelihood { pooling: Pooling::Tokens }, given),
+            build: |name, given| configure(name, &Likelihood { pooling: Pooling::Tokens }, given),
         },
         Entry {
             name: "gated-sft",
             summary: "Σg(-p_c) / max(1, Σg), g = 1[p_c < log τ]",
             source: "control: the TAB-PO barrier without the preference term",
-            build: |entry, given| {
+            build: |name, given| {
                 configure(
-                    entry,
+                    name,
                     &GatedLikelihood {
                         tau: 0.66,
                         gate: Gate::Hard,
@@ -54,10 +54,8 @@ impl Formula for Likelihood {
         Needs::CHOSEN
     }
 
-    fn ranges(&self, _: &mut Ranges) {}
-
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        sheet.likelihood(1.0, self.pooling);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        terms.likelihood(1.0, self.pooling);
     }
 }
 
@@ -85,10 +83,10 @@ impl Formula for GatedLikelihood {
         ranges.confidence("tau", self.tau);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
         let in_scope = |role| f64::from(u8::from(self.roles.contains(role)));
-        let weights: Vec<f64> = sheet.pair().chosen.roles.iter().map(in_scope).collect();
+        let weights: Vec<f64> = terms.pair().chosen.roles.iter().map(in_scope).collect();
         let barrier = Barrier { threshold: self.tau, gate: self.gate, denominator: self.denominator };
-        sheet.barrier(1.0, &barrier, &weights);
+        terms.barrier(1.0, &barrier, &weights);
     }
 }

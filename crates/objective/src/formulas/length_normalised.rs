@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::{Baseline, Dual, Entry, Evaluation, Form, Formula, Needs, Pooling, Ranges};
+use crate::entry::{Entry, configure};
+use crate::{Baseline, Dual, Evaluation, Form, Formula, Needs, Pooling, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -13,49 +13,49 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "sigmoid-norm",
             summary: "-ℓ(β(a/n_c - b/n_r))",
             source: "TRL `sigmoid_norm`",
-            build: |entry, given| configure(entry, &SigmoidNorm { beta: 2.0 }, given),
+            build: |name, given| configure(name, &SigmoidNorm { beta: 2.0 }, given),
         },
         Entry {
             name: "simpo",
             summary: "-ℓ(β(m_c - m_r) - γ)",
             source: "Meng et al. 2024; princeton-nlp/SimPO",
-            build: |entry, given| configure(entry, &SimPo { beta: 2.0, gamma: 1.0 }, given),
+            build: |name, given| configure(name, &SimPo { beta: 2.0, gamma: 1.0 }, given),
         },
         Entry {
             name: "authors-simpo",
             summary: "-ℓ(β(m_c - m_r) - γ) with the values of the TAB-PO authors' baseline",
             source: "SarielMa/SFT_PV `simpo`",
-            build: |entry, given| configure(entry, &SimPo { beta: 0.5, gamma: 0.5 }, given),
+            build: |name, given| configure(name, &SimPo { beta: 0.5, gamma: 0.5 }, given),
         },
         Entry {
             name: "alphapo",
             summary: "-ℓ(β(r(m_c) - r(m_r)) - γ), r(m) = (1 - e^(-αm))/α",
             source: "Gupta et al. 2025; TRL `alphapo`",
-            build: |entry, given| configure(entry, &AlphaPo { beta: 2.0, gamma: 1.0, alpha: 0.25 }, given),
+            build: |name, given| configure(name, &AlphaPo { beta: 2.0, gamma: 1.0, alpha: 0.25 }, given),
         },
         Entry {
             name: "orpo",
             summary: "-m_c - βℓ(o(m_c) - o(m_r)), o(m) = m - log(1 - e^m)",
             source: "Hong et al. 2024; LLaMA-Factory `odds_ratio_loss`",
-            build: |entry, given| configure(entry, &Orpo { beta: 0.1, likelihood: 1.0 }, given),
+            build: |name, given| configure(name, &Orpo { beta: 0.1, likelihood: 1.0 }, given),
         },
         Entry {
             name: "cpo",
             summary: "-ℓ(β(P_c - P_r)) + α·NLL_c, the NLL pooled over the batch's tokens",
             source: "Xu et al. 2024; TRL `CPOTrainer`",
-            build: |entry, given| configure(entry, &Cpo { beta: 0.1, alpha: 1.0 }, given),
+            build: |name, given| configure(name, &Cpo { beta: 0.1, alpha: 1.0 }, given),
         },
         Entry {
             name: "cpo-hinge",
             summary: "max(0, 1 - β(P_c - P_r))",
             source: "TRL `CPOTrainer`, `loss_type=hinge`",
-            build: |entry, given| configure(entry, &Slic { beta: 0.1, delta: 1.0, lambda: 0.0 }, given),
+            build: |name, given| configure(name, &Slic { beta: 0.1, delta: 1.0, lambda: 0.0 }, given),
         },
         Entry {
             name: "slic",
             summary: "max(0, δ - β(P_c - P_r)) - λP_c",
             source: "Zhao et al. 2023; ContextualAI/HALOs `slic` (β = 1)",
-            build: |entry, given| configure(entry, &Slic { beta: 1.0, delta: 1.0, lambda: 0.1 }, given),
+            build: |name, given| configure(name, &Slic { beta: 1.0, delta: 1.0, lambda: 0.1 }, given),
         },
     ]
 }
@@ -77,9 +77,9 @@ impl Formula for SigmoidNorm {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Mean, Baseline::Reference);
-        sheet.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Mean, Baseline::Reference);
+        terms.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
     }
 }
 
@@ -103,9 +103,9 @@ impl Formula for SimPo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Mean, Baseline::Zero);
-        sheet.preference(&scores, -(self.beta * scores.margin() - self.gamma).log_sigmoid());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Mean, Baseline::Zero);
+        terms.preference(&scores, -(self.beta * scores.margin() - self.gamma).log_sigmoid());
     }
 }
 
@@ -141,10 +141,10 @@ impl Formula for AlphaPo {
         ranges.require("alpha", self.alpha, self.alpha.abs() <= 1e6, "a number from -1000000 to 1000000");
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Mean, Baseline::Zero);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Mean, Baseline::Zero);
         let reward = self.reward(scores.chosen()) - self.reward(scores.rejected());
-        sheet.preference(&scores, -(self.beta * reward - self.gamma).log_sigmoid());
+        terms.preference(&scores, -(self.beta * reward - self.gamma).log_sigmoid());
     }
 }
 
@@ -175,12 +175,12 @@ impl Formula for Orpo {
         ranges.positive("beta", self.beta).not_negative("likelihood", self.likelihood);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Mean, Baseline::Zero);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Mean, Baseline::Zero);
         let log_odds = |mean: Dual| mean.at_most(Self::LARGEST_MEAN).log_odds();
         let odds_ratio = log_odds(scores.chosen()) - log_odds(scores.rejected());
-        sheet.preference(&scores, -(self.beta * odds_ratio.log_sigmoid()));
-        sheet.likelihood(self.likelihood, Pooling::Sequences);
+        terms.preference(&scores, -(self.beta * odds_ratio.log_sigmoid()));
+        terms.likelihood(self.likelihood, Pooling::Sequences);
     }
 }
 
@@ -204,10 +204,10 @@ impl Formula for Cpo {
         ranges.positive("beta", self.beta).not_negative("alpha", self.alpha);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Zero);
-        sheet.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
-        sheet.likelihood(self.alpha, Pooling::Tokens);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Zero);
+        terms.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
+        terms.likelihood(self.alpha, Pooling::Tokens);
     }
 }
 
@@ -233,9 +233,9 @@ impl Formula for Slic {
         ranges.positive("beta", self.beta).not_negative("lambda", self.lambda);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Zero);
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Zero);
         let hinge = (-(self.beta * scores.margin()) + self.delta).positive_part();
-        sheet.preference(&scores, hinge - self.lambda * scores.chosen());
+        terms.preference(&scores, hinge - self.lambda * scores.chosen());
     }
 }

@@ -1,12 +1,12 @@
 //! TAB-PO, this project's form and the default objective.
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
-use crate::objective::configure;
+use crate::entry::{Entry, configure};
 use crate::{
-    Barrier, Baseline, Completion, Denominator, Entry, Evaluation, Form, Formula, Gate, Needs, Pair, Pooling, Ranges,
-    Reach, RoleWeights, SCHEMA_ROLES, Scores,
+    Barrier, Baseline, Completion, Denominator, Evaluation, Form, Formula, Gate, Needs, Pair, Pooling, Ranges, Reach,
+    RoleWeights, Scores,
 };
 
 pub(crate) fn entries() -> Vec<Entry> {
@@ -14,7 +14,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         name: "tab-po",
         summary: "-α m_c + λ Σv max(0, log τ - p_c)/max(1, Σv) - κ_d ℓ(min(p_ck - p_rk, target_d)) - κ_p ℓ(β min(h, target))",
         source: "this project; after arXiv 2603.00025",
-        build: |entry, given| configure(entry, &TabPo::default(), given),
+        build: |name, given| configure(name, &TabPo::default(), given),
     }]
 }
 
@@ -22,42 +22,42 @@ pub(crate) fn entries() -> Vec<Entry> {
 ///
 /// ```text
 /// L = α (−P_c / n_c)                                             gold-likelihood anchor
-///     + λ Σ_t v_t max(0, log τ − p_ct) / max(1, Σ_t v_t)         barrier on roles of meaning
-///     − κ_d ℓ(min(p_ck − p_rk, target_d))                        decision where the answers part
+///     + λ Σ_t v_t max(0, log τ − p_ct) / max(1, Σ_t v_t)         barrier on schema roles
+///     − κ_d ℓ(min(p_ck − p_rk, target_d))                        decision at the divergence point
 ///     − κ_p ℓ(β min(h, target))                                  margin of the differing tokens
 /// h = Σ_{t ∈ D_c} v_t (p_ct − q_ct) − Σ_{t ∈ D_r} v_t (p_rt − q_rt)      or weighted means of both
 /// ```
 ///
 /// `v_t` is the weight of the token's role, `D` the differing tokens: those outside the longest
 /// common subsequence of the two answers, and the first token after the shared prefix on each side.
-/// `k` is the position of that token. Each of the four terms is switched off by weight 0.
+/// `k` is the position of that token, the divergence point. Each of the four terms is switched off by weight 0.
 ///
 /// How it differs from the published forms, and why:
 /// - *The anchor.* The published forms have no likelihood term beyond the barrier and do no better
 ///   than the barrier alone, which does worse than continued SFT.
-/// - *The barrier covers decisions about meaning* (labels, relation types, links), not braces and
-///   keys; it is continuous at the threshold, and its denominator is the whole scope, so that the
+/// - *The barrier covers the roles that decide meaning* (labels, relation types, links), not braces
+///   and keys; it is continuous at the threshold, and its denominator is the whole scope, so that the
 ///   pull on a token does not grow as others leave the gate and one noisy label cannot take all of
 ///   λ. With τ = 0.9 it weighs under-confident schema tokens about `n / Σv` times as much as the
 ///   anchor weighs the others.
 /// - *A pair is a decision, and costs nothing.* `p_ck − p_rk` compares the tokens that compete after
 ///   the same prefix: a label with its confusion, a further record with the end of the list. Both are
-///   predicted from a row that the chosen answer has anyway ([`Reach::Parting`]), so any number of
-///   negatives comes without rows of their own, where the published forms push every rejected answer
-///   through the model. All that is saved goes into more steps.
+///   predicted from a hidden state that the chosen answer needs anyway ([`Reach::Divergence`]), so any
+///   number of negatives comes at no cost, where the published forms push every rejected answer
+///   through the model. What is saved pays for more steps.
 /// - *The decision rests once the right token is ahead.* Negatives follow the model's measured
 ///   confusions, which point one way (Task is called Method, hardly ever the reverse). Pushed without
-///   end, they teach that direction to the prior: in a trial with κ_d = α and no target the precision
+///   limit, they shift the prior in that direction: in a trial with κ_d = α and no target the precision
 ///   on Task fell from 81 to 69 per cent. With target 0 only pairs that are still decided wrongly
-///   move anything.
+///   have a gradient.
 /// - *The margin is off by default.* If it is on, shared tokens have no coefficient in it (in the
 ///   released form they do not cancel when the weight sums of the two answers differ: a deletion
 ///   negative pushes correct tokens down, an insertion negative up), and both sides of an insertion
-///   or a deletion count the token at the parting. At equal FLOPs it cost more than it gave.
+///   or a deletion count the token at the divergence point. At equal FLOPs it cost more than it gained.
 ///
 /// Defaults: α 1, λ 1 with τ 0.9, κ_d 0.1 with target 0, κ_p 0 (β 0.1, no target), role weights 1 on
 /// labels, sub-labels, relation types, links and the end of the turn and 0.5 elsewhere. They were
-/// chosen on synthetic corpora of other seeds than the ones that results are shown on.
+/// chosen on synthetic corpora with other seeds than those that results are reported on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TabPo {
@@ -97,7 +97,7 @@ impl Default for TabPo {
             decision_target: Some(0.0),
             barrier: 1.0,
             tau: 0.9,
-            barrier_roles: SCHEMA_ROLES.to_vec(),
+            barrier_roles: Role::DECISIONS.to_vec(),
             anchor: 1.0,
             role_weights: RoleWeights { scaffold: 0.5, span: 0.5, occurrence: 0.5, ..RoleWeights::uniform(1.0) },
         }
@@ -106,39 +106,39 @@ impl Default for TabPo {
 
 impl TabPo {
     /// Weights of the differing tokens by role, 0 on shared tokens.
-    fn margin_weights(&self, completion: &Completion, parting: usize) -> Vec<f64> {
+    fn margin_weights(&self, completion: &Completion, point: usize) -> Vec<f64> {
         let tokens = completion.roles.iter().zip(&completion.differs).enumerate();
         tokens
-            .map(|(t, (role, differs))| if *differs || t == parting { self.role_weights.of(*role) } else { 0.0 })
+            .map(|(t, (role, differs))| if *differs || t == point { self.role_weights.of(*role) } else { 0.0 })
             .collect()
     }
 
-    fn add_preference(&self, sheet: &mut Evaluation<'_>, parting: usize) {
-        let pair = sheet.pair();
-        let chosen = self.margin_weights(&pair.chosen, parting);
-        let rejected = self.margin_weights(&pair.rejected, parting);
+    fn add_preference(&self, terms: &mut Evaluation<'_>, point: usize) {
+        let pair = terms.pair();
+        let chosen = self.margin_weights(&pair.chosen, point);
+        let rejected = self.margin_weights(&pair.rejected, point);
         let scores = Scores::weighted(pair, self.form, Baseline::Reference, chosen, rejected);
         let bounded = scores.margin().at_most(self.target.unwrap_or(f64::INFINITY));
-        sheet.preference(&scores, self.preference * -(self.beta * bounded).log_sigmoid());
+        terms.preference(&scores, self.preference * -(self.beta * bounded).log_sigmoid());
     }
 
-    fn add_decision(&self, sheet: &mut Evaluation<'_>, parting: usize) {
-        let pair = sheet.pair();
-        if parting >= pair.chosen.len() || parting >= pair.rejected.len() {
+    fn add_decision(&self, terms: &mut Evaluation<'_>, point: usize) {
+        let pair = terms.pair();
+        if point >= pair.chosen.len() || point >= pair.rejected.len() {
             return;
         }
-        let at_parting = |n: usize| (0..n).map(|t| f64::from(u8::from(t == parting))).collect();
-        let (chosen, rejected) = (at_parting(pair.chosen.len()), at_parting(pair.rejected.len()));
+        let at_point = |n: usize| (0..n).map(|t| f64::from(u8::from(t == point))).collect();
+        let (chosen, rejected) = (at_point(pair.chosen.len()), at_point(pair.rejected.len()));
         let scores = Scores::weighted(pair, Form::Sum, Baseline::Zero, chosen, rejected);
         let lead = scores.margin().at_most(self.decision_target.unwrap_or(f64::INFINITY));
-        sheet.decision(&scores, self.decision * -lead.log_sigmoid());
+        terms.decision(&scores, self.decision * -lead.log_sigmoid());
     }
 
-    fn add_barrier(&self, sheet: &mut Evaluation<'_>) {
+    fn add_barrier(&self, terms: &mut Evaluation<'_>) {
         let weight = |role: &Role| if self.barrier_roles.contains(role) { self.role_weights.of(*role) } else { 0.0 };
-        let weights: Vec<f64> = sheet.pair().chosen.roles.iter().map(weight).collect();
+        let weights: Vec<f64> = terms.pair().chosen.roles.iter().map(weight).collect();
         let barrier = Barrier { threshold: self.tau, gate: Gate::Hinge, denominator: Denominator::ScopeWeight };
-        sheet.barrier(self.barrier, &barrier, &weights);
+        terms.barrier(self.barrier, &barrier, &weights);
     }
 }
 
@@ -149,7 +149,7 @@ impl Formula for TabPo {
             rejected: if self.preference > 0.0 {
                 Reach::Whole
             } else if self.decision > 0.0 {
-                Reach::Parting
+                Reach::Divergence
             } else {
                 Reach::Nothing
             },
@@ -164,22 +164,22 @@ impl Formula for TabPo {
         ranges.positive("target", self.target.unwrap_or(1.0));
         let lead = self.decision_target.unwrap_or(0.0);
         ranges.require("decision_target", lead, lead.abs() <= 1e6, "a number from -1000000 to 1000000");
-        ranges.not_negative("role_weights", self.role_weights.worst());
+        ranges.not_negative("role_weights", self.role_weights.least_acceptable());
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let parting = Pair::shared_prefix(sheet.pair());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let point = Pair::shared_prefix(terms.pair());
         if self.preference > 0.0 {
-            self.add_preference(sheet, parting);
+            self.add_preference(terms, point);
         }
         if self.decision > 0.0 {
-            self.add_decision(sheet, parting);
+            self.add_decision(terms, point);
         }
         if self.barrier > 0.0 {
-            self.add_barrier(sheet);
+            self.add_barrier(terms);
         }
         if self.anchor > 0.0 {
-            sheet.likelihood(self.anchor, Pooling::Sequences);
+            terms.likelihood(self.anchor, Pooling::Sequences);
         }
     }
 }

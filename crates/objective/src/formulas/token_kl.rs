@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::{Baseline, Entry, Evaluation, Form, Formula, Needs, Ranges};
+use crate::entry::{Entry, configure};
+use crate::{Baseline, Evaluation, Form, Formula, Needs, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -14,19 +14,19 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "tdpo1",
             summary: "-ℓ(β[Δ - (K_r - K_c)])",
             source: "Zeng et al. 2024; Vance0124/Token-level-Direct-Preference-Optimization",
-            build: |entry, given| configure(entry, &Tdpo1 { beta: 0.1 }, given),
+            build: |name, given| configure(name, &Tdpo1 { beta: 0.1 }, given),
         },
         Entry {
             name: "tdpo2",
             summary: "-ℓ(β[Δ - α(K_r - K_c)]), K_c held fixed",
             source: "Zeng et al. 2024; Vance0124/Token-level-Direct-Preference-Optimization",
-            build: |entry, given| configure(entry, &Tdpo2 { beta: 0.1, alpha: 0.5 }, given),
+            build: |name, given| configure(name, &Tdpo2 { beta: 0.1, alpha: 0.5 }, given),
         },
     ]
 }
 
-/// **TDPO1**, `L = −ℓ(β[Δ − (K_r − K_c)])`; β 0.1. A larger KL on the chosen side raises the margin:
-/// that is the method's definition. Zeng et al. 2024.
+/// **TDPO1**, `L = −ℓ(β[Δ − (K_r − K_c)])`; β 0.1. A larger KL on the chosen side raises the margin,
+/// as the method defines it. Zeng et al. 2024.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tdpo1 {
@@ -43,11 +43,11 @@ impl Formula for Tdpo1 {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        let (chosen_kl, rejected_kl) = sheet.kl();
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
+        let (chosen_kl, rejected_kl) = terms.kl();
         let margin = scores.margin() - (rejected_kl - chosen_kl);
-        sheet.preference(&scores, -(self.beta * margin).log_sigmoid());
+        terms.preference(&scores, -(self.beta * margin).log_sigmoid());
     }
 }
 
@@ -71,10 +71,10 @@ impl Formula for Tdpo2 {
         ranges.positive("beta", self.beta).not_negative("alpha", self.alpha);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let scores = sheet.scores(Form::Sum, Baseline::Reference);
-        let (chosen_kl, rejected_kl) = sheet.kl();
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let scores = terms.scores(Form::Sum, Baseline::Reference);
+        let (chosen_kl, rejected_kl) = terms.kl();
         let margin = scores.margin() - self.alpha * (rejected_kl - chosen_kl.detached());
-        sheet.preference(&scores, -(self.beta * margin).log_sigmoid());
+        terms.preference(&scores, -(self.beta * margin).log_sigmoid());
     }
 }

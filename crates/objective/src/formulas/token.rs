@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objective::configure;
-use crate::{Baseline, Completion, Dual, Entry, Evaluation, Form, Formula, Needs, Ranges, Scores, WeightSource};
+use crate::entry::{Entry, configure};
+use crate::{Baseline, Completion, Dual, Evaluation, Form, Formula, Needs, Ranges, Scores, WeightSource};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
@@ -12,61 +12,82 @@ pub(crate) fn entries() -> Vec<Entry> {
             name: "tis-dpo",
             summary: "-ℓ(βh), w from the scores of two contrastive models",
             source: "Liu et al. 2024; exlaw/TIS-DPO (token_level = false)",
-            build: |entry, given| configure(entry, &WeightedDpo { beta: 0.1 }, given),
+            build: |name, given| configure(name, &TisDpo { beta: 0.1 }, given),
         },
         Entry {
             name: "mask-dpo",
             summary: "-ℓ(βh), w = 1 on correct chosen and incorrect rejected spans",
             source: "Gu et al. 2025; open-compass/ANAH `maskdpo`",
-            build: |entry, given| configure(entry, &WeightedDpo { beta: 0.1 }, given),
+            build: |name, given| configure(name, &MaskDpo { beta: 0.1 }, given),
         },
         Entry {
             name: "diff-only",
             summary: "-ℓ(βh), w = 1 on tokens that differ (longest common subsequence)",
             source: "control: DPO on aligned differences",
-            build: |entry, given| configure(entry, &DifferenceDpo { beta: 0.1 }, given),
+            build: |name, given| configure(name, &DifferenceDpo { beta: 0.1 }, given),
         },
         Entry {
             name: "d2po",
             summary: "-ℓ(βh), w_t = γ^t, t = 1..n",
             source: "Shao et al. 2025; LotuSrc/D2PO",
-            build: |entry, given| configure(entry, &DecayedDpo { beta: 0.1, gamma: 0.98 }, given),
+            build: |name, given| configure(name, &DecayedDpo { beta: 0.1, gamma: 0.98 }, given),
         },
         Entry {
             name: "ld-dpo",
             summary: "-ℓ(βh), policy weights α beyond the shorter completion's length",
             source: "Liu et al. 2024; TRL `ld_alpha`",
-            build: |entry, given| configure(entry, &LengthDesensitisedDpo { beta: 0.1, alpha: 0.5 }, given),
+            build: |name, given| configure(name, &LengthDesensitisedDpo { beta: 0.1, alpha: 0.5 }, given),
         },
         Entry {
             name: "tgdpo",
-            summary: "-ℓ(βh), w_c = 1 + αβr_c, w_r = 1 - αβr_r, r = third - reference log-prob",
+            summary: "-ℓ(βh), w_c = 1 + αβr_c, w_r = 1 - αβr_r, r = guide - reference log-prob",
             source: "Zhu et al. 2025; dvlab-research/TGDPO",
-            build: |entry, given| configure(entry, &TokenGuidedDpo { beta: 0.1, alpha: 0.5 }, given),
+            build: |name, given| configure(name, &TokenGuidedDpo { beta: 0.1, alpha: 0.5 }, given),
         },
         Entry {
             name: "confpo",
             summary: "-ℓ(β(M_c - M_r) - γ), M the mean log-prob of low-confidence tokens",
             source: "Yoon et al. 2025; hee-suk-yoon/ConfPO",
-            build: |entry, given| {
-                configure(entry, &ConfPo { beta: 1.5, gamma: 1.6, selection: Selection::Confidence }, given)
+            build: |name, given| {
+                configure(name, &ConfPo { beta: 1.5, gamma: 1.6, selection: Selection::Confidence }, given)
             },
         },
     ]
 }
 
-/// **Weighted DPO**, `L = −ℓ(βh)` with the external weights of [`Completion::weights`]; β 0.1.
-///
-/// With the importance weights of [`crate::weights`] it is TIS-DPO as released (no length
-/// normalisation), with 0/1 weights Mask-DPO.
+/// **TIS-DPO**, `L = −ℓ(βh)` with the importance weights of [`crate::weights`]; β 0.1. As released,
+/// without length normalisation. Liu et al. 2024.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WeightedDpo {
+pub struct TisDpo {
     /// Inverse temperature β.
     pub beta: f64,
 }
 
-impl Formula for WeightedDpo {
+impl Formula for TisDpo {
+    fn needs(&self) -> Needs {
+        Needs { weights: WeightSource::Contrastive, ..Needs::PAIR_AND_REFERENCE }
+    }
+
+    fn ranges(&self, ranges: &mut Ranges) {
+        ranges.positive("beta", self.beta);
+    }
+
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        weighted_dpo(terms, self.beta, |completion| completion.weights.clone());
+    }
+}
+
+/// **Mask-DPO**, `L = −ℓ(βh)` with the external weights of [`Completion::weights`], usually 0 and 1;
+/// β 0.1. Gu et al. 2025.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskDpo {
+    /// Inverse temperature β.
+    pub beta: f64,
+}
+
+impl Formula for MaskDpo {
     fn needs(&self) -> Needs {
         Needs { weights: WeightSource::External, ..Needs::PAIR_AND_REFERENCE }
     }
@@ -75,8 +96,8 @@ impl Formula for WeightedDpo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        weighted_dpo(sheet, self.beta, |completion| completion.weights.clone());
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        weighted_dpo(terms, self.beta, |completion| completion.weights.clone());
     }
 }
 
@@ -98,8 +119,8 @@ impl Formula for DifferenceDpo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        weighted_dpo(sheet, self.beta, |completion| {
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        weighted_dpo(terms, self.beta, |completion| {
             completion.differs.iter().map(|differs| f64::from(u8::from(*differs))).collect()
         });
     }
@@ -125,8 +146,8 @@ impl Formula for DecayedDpo {
         ranges.positive("beta", self.beta).confidence("gamma", self.gamma);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        weighted_dpo(sheet, self.beta, |completion| {
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        weighted_dpo(terms, self.beta, |completion| {
             (1..=completion.len()).map(|t| self.gamma.powi(t as i32)).collect()
         });
     }
@@ -153,20 +174,20 @@ impl Formula for LengthDesensitisedDpo {
         ranges.positive("beta", self.beta).not_negative("alpha", self.alpha);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let pair = sheet.pair();
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let pair = terms.pair();
         let public = pair.chosen.len().min(pair.rejected.len());
         let weights = |n: usize| (0..n).map(|t| if t < public { 1.0 } else { self.alpha }).collect();
         let (chosen, rejected) = (weights(pair.chosen.len()), weights(pair.rejected.len()));
         let scores = Scores::weighted(pair, Form::Sum, Baseline::Zero, chosen, rejected);
         let reference = pair.chosen.reference.iter().sum::<f64>() - pair.rejected.reference.iter().sum::<f64>();
-        sheet.preference(&scores, -(self.beta * (scores.margin() - reference)).log_sigmoid());
+        terms.preference(&scores, -(self.beta * (scores.margin() - reference)).log_sigmoid());
     }
 }
 
-/// **TGDPO**, `w_ct = 1 + αβ r_ct`, `w_rt = 1 − αβ r_rt` with `r` the log-ratio of a third model to
-/// the reference; β 0.1, α 0.5. The third model is usually one trained with DPO before. Weights may
-/// be negative. Zhu et al. 2025.
+/// **TGDPO**, `w_ct = 1 + αβ r_ct`, `w_rt = 1 − αβ r_rt` with `r` the log-ratio of a guide model to
+/// the reference; β 0.1, α 0.5. The guide model is usually one that was trained with DPO before. Weights
+/// may be negative. Zhu et al. 2025.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenGuidedDpo {
@@ -178,22 +199,22 @@ pub struct TokenGuidedDpo {
 
 impl Formula for TokenGuidedDpo {
     fn needs(&self) -> Needs {
-        Needs { third: true, ..Needs::PAIR_AND_REFERENCE }
+        Needs { guide: true, ..Needs::PAIR_AND_REFERENCE }
     }
 
     fn ranges(&self, ranges: &mut Ranges) {
         ranges.positive("beta", self.beta).not_negative("alpha", self.alpha);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let pair = sheet.pair();
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let pair = terms.pair();
         let guided = |completion: &Completion, sign: f64| -> Vec<f64> {
-            let rewards = completion.third.iter().zip(&completion.reference).map(|(third, q)| third - q);
+            let rewards = completion.guide.iter().zip(&completion.reference).map(|(guide, q)| guide - q);
             rewards.map(|reward| 1.0 + sign * self.alpha * self.beta * reward).collect()
         };
         let (chosen, rejected) = (guided(&pair.chosen, 1.0), guided(&pair.rejected, -1.0));
         let scores = Scores::weighted(pair, Form::Sum, Baseline::Reference, chosen, rejected);
-        sheet.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
+        terms.preference(&scores, -(self.beta * scores.margin()).log_sigmoid());
     }
 }
 
@@ -247,8 +268,8 @@ impl Formula for ConfPo {
         ranges.positive("beta", self.beta);
     }
 
-    fn evaluate(&self, sheet: &mut Evaluation<'_>) {
-        let pair = sheet.pair();
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        let pair = terms.pair();
         let (chosen, rejected) = (self.selected(&pair.chosen), self.selected(&pair.rejected));
         let empty = |selection: &[f64]| selection.iter().all(|selected| *selected == 0.0);
         let nothing_to_compare = empty(&chosen) || empty(&rejected);
@@ -258,15 +279,15 @@ impl Formula for ConfPo {
         } else {
             -(self.beta * scores.margin() - self.gamma).log_sigmoid()
         };
-        sheet.preference(&scores, loss);
+        terms.preference(&scores, loss);
     }
 }
 
-fn weighted_dpo(sheet: &mut Evaluation<'_>, beta: f64, weights: impl Fn(&Completion) -> Vec<f64>) {
-    let pair = sheet.pair();
+fn weighted_dpo(terms: &mut Evaluation<'_>, beta: f64, weights: impl Fn(&Completion) -> Vec<f64>) {
+    let pair = terms.pair();
     let (chosen, rejected) = (weights(&pair.chosen), weights(&pair.rejected));
     let scores = Scores::weighted(pair, Form::Sum, Baseline::Reference, chosen, rejected);
-    sheet.preference(&scores, -(beta * scores.margin()).log_sigmoid());
+    terms.preference(&scores, -(beta * scores.margin()).log_sigmoid());
 }
 
 /// log of the arithmetic mean of e^x; −∞ for no values.
