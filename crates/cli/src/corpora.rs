@@ -5,7 +5,9 @@ use std::path::Path;
 use tabpo_corpus::{CorpusError, Format, Loaded, Notes, Problem};
 use tabpo_ontology::Ontology;
 
-use crate::error::{CliError, ResultExt};
+use tabpo_pipeline::corpora;
+
+use crate::error::CliError;
 use crate::output::Context;
 
 /// How corpora are read.
@@ -25,28 +27,12 @@ impl ReadArgs {
         ontology: &Ontology,
         context: &Context,
     ) -> Result<Loaded, CliError> {
-        let loaded = tabpo_corpus::read(path, format, ontology).or_input()?;
-        self.heed(path, &loaded.notes, context)?;
-        Ok(loaded)
+        corpora::read(path, format, ontology, self.strict, context)
     }
 
     /// Says what reading a corpus left out or changed; with `--strict` that is an error.
     pub fn heed(&self, path: &Path, notes: &Notes, context: &Context) -> Result<(), CliError> {
-        if let Some((note, count)) = notes.iter().next().filter(|_| self.strict) {
-            let place = notes.first_place(note).map_or(String::new(), |place| format!("; the first at {place}"));
-            let message = format!("{}: {count} {note}{place}", path.display());
-            return Err(CliError::input(message)
-                .with_hint("without --strict (data.strict in a run) this is counted and gone on with"));
-        }
-        say_notes(path, "reading", notes, context);
-        Ok(())
-    }
-}
-
-/// Says what reading or writing a corpus changed or left out.
-pub fn say_notes(path: &Path, doing: &str, notes: &Notes, context: &Context) {
-    for (note, count) in notes.iter() {
-        context.say(format!("{doing} {}: {count} {note}", path.display()));
+        corpora::heed(path, notes, self.strict, context)
     }
 }
 

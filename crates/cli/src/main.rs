@@ -1,20 +1,20 @@
 //! The command line of tabpo: arguments in, one library call or one run of stages, results out.
 
+mod allocator;
 mod commands;
-mod config;
 mod corpora;
-mod error;
-mod memory;
 mod output;
-mod range;
-mod run;
 mod tables;
 mod usage;
-mod writing;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use tabpo_pipeline::{
+    config,
+    error::{self, Kind},
+    memory, range, remote, run, writing,
+};
 
 use crate::{commands::Command, output::Context};
 
@@ -45,7 +45,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::render_error(&error);
-            error.exit_code()
+            match error.kind() {
+                Kind::Input => ExitCode::from(2),
+                Kind::Failed => ExitCode::from(1),
+                // As shells report it.
+                Kind::Interrupted => ExitCode::from(130),
+                Kind::ClosedPipe => ExitCode::SUCCESS,
+            }
         }
     }
 }

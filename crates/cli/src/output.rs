@@ -16,7 +16,13 @@ use serde::Serialize;
 use tabpo_files::Target;
 use tabpo_report::{printable, printable_json};
 
-use crate::{error::CliError, range};
+use tabpo_pipeline::observer::{Observer, StageState};
+
+use crate::{
+    allocator,
+    error::{CliError, Kind},
+    range,
+};
 
 /// Options that every command takes.
 #[derive(clap::Args)]
@@ -59,20 +65,9 @@ impl Context {
         Ok(Self { quiet: arguments.quiet, bars, interrupt })
     }
 
-    /// A context that says nothing and hears nothing, for tests.
-    #[cfg(test)]
-    pub fn silent() -> Self {
-        Self { quiet: true, bars: false, interrupt: Arc::default() }
-    }
-
     /// Whether the user asked to stop.
     pub fn interrupted(&self) -> bool {
         self.interrupt.load(Ordering::SeqCst)
-    }
-
-    /// The flag behind [`Context::interrupted`], for work on other threads.
-    pub fn interrupt_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.interrupt)
     }
 
     /// A line of talk on stderr.
@@ -107,6 +102,36 @@ impl Context {
     }
 }
 
+impl Observer for Context {
+    fn stage(&self, name: &str, state: StageState) {
+        match state {
+            StageState::Started => {}
+            StageState::UpToDate => self.say(format!("{name}: up to date")),
+            StageState::Finished { seconds } => self.say(format!("{name}: {seconds:.1} s")),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        Context::say(self, text);
+    }
+
+    fn warn(&self, text: &str) {
+        Context::warn(self, text);
+    }
+
+    fn progress(&self, label: &str, total: u64) -> Box<dyn tabpo_pipeline::observer::Progress> {
+        Box::new(Context::progress(self, label, total))
+    }
+
+    fn stop_flag(&self) -> &AtomicBool {
+        &self.interrupt
+    }
+
+    fn release_memory(&self) {
+        allocator::give_back_freed();
+    }
+}
+
 /// Progress of one piece of work.
 pub struct Progress {
     label: String,
@@ -138,10 +163,20 @@ impl Progress {
     }
 
     /// Removes the bar.
-    pub fn finish(self) {
-        if let Some(bar) = self.bar {
+    pub fn finish(self) {}
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl tabpo_pipeline::observer::Progress for Progress {
+    fn update(&mut self, done: u64, note: &str) {
+        Progress::update(self, done, note);
     }
 }
 
@@ -202,7 +237,7 @@ fn to_stdout(text: &str) -> Result<(), CliError> {
 
 /// Shows an error on stderr: the message, its causes, and what would be right.
 pub fn render_error(error: &CliError) {
-    if error.is_silent() {
+    if error.kind() == Kind::ClosedPipe {
         return;
     }
     for (depth, message) in error.messages.iter().enumerate() {

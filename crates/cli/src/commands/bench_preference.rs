@@ -176,7 +176,7 @@ fn sizes(objective: &Objective, max_tokens: usize, held: usize) -> Sizes {
 
 impl Bench {
     fn open(arguments: &PreferenceArgs, context: &Context) -> Result<Self, CliError> {
-        let held = memory::held();
+        let held = memory::held(context);
         let objective = Objective::new(&arguments.objective).or_input()?;
         if !objective.needs().pairs() {
             return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));

@@ -11,7 +11,9 @@ use tabpo_corpus::{
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
-use crate::corpora::{ReadArgs, has_unknown_label, say_notes};
+use tabpo_pipeline::corpora::say_notes;
+
+use crate::corpora::{ReadArgs, has_unknown_label};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},

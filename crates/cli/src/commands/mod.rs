@@ -19,8 +19,6 @@ mod ontology;
 mod pairs;
 mod predict;
 mod predict_remote;
-mod remote_answers;
-mod remote_notes;
 mod run;
 mod scoring;
 mod serve_config;
@@ -29,8 +27,6 @@ use clap::Subcommand;
 use tabpo_engine::Compute;
 
 use tabpo_corpus::Level;
-
-pub use remote_answers::{RemoteJob, answer_documents, check_remote_system, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
 

@@ -9,7 +9,6 @@ use tabpo_ontology::Ontology;
 use super::{
     Products, parse_level,
     predict_remote::{RemoteArgs, run_remote},
-    remote_answers::RemoteJob,
 };
 use crate::{
     config::PredictSection,
@@ -17,6 +16,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::Context,
     range,
+    remote::RemoteJob,
     run::{PolicyFolder, Prediction, Voice},
 };
 

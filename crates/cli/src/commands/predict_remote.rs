@@ -7,13 +7,10 @@ use tabpo_corpus::Unit;
 use tabpo_remote::{Endpoint, PriceTable, Selection, Settings, Statistics, StructureKind, estimate};
 use tabpo_report::{Alignment, Table};
 
-use super::{
-    remote_answers::{RemoteJob, answer_documents, check, open_cache, price, prompts, warn_of_damage},
-    remote_notes::rows,
-};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    remote::{RemoteJob, answer_documents, check, open_cache, price, prompts, rows, warn_of_damage},
 };
 
 /// Options of `tabpo predict` for endpoints.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use crate::{
     config,
     error::CliError,
-    output::Context,
+    output::{self, Context},
     range,
-    run::{self, Until},
+    run::{self, Finished, Until},
+    tables,
 };
 
 /// Arguments of the commands that run a configuration.
@@ -26,5 +27,11 @@ pub struct RunArgs {
 /// Runs the stages up to `until`; those that are up to date are skipped.
 pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
     let config = config::load(&arguments.config, &arguments.replacements, arguments.memory_gb)?;
-    run::execute(&config, until, context)
+    match run::execute(&config, until, context)? {
+        Finished::Stage(place) => output::print_line(place.display().to_string()),
+        Finished::Comparison { comparison, page } => {
+            output::print(&tables::headline(&comparison).plain(None))?;
+            output::print_line(format!("report: {}", page.display()))
+        }
+    }
 }

@@ -120,7 +120,7 @@ impl Run<'_> {
             }
         }
         let (_, learning_rate) = best.expect("a choice has at least two learning rates");
-        self.context.say(format!("{system}: learning rate {learning_rate:e} chosen on validation"));
+        self.context.say(&format!("{system}: learning rate {learning_rate:e} chosen on validation"));
         Ok(learning_rate)
     }
 

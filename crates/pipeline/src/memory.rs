@@ -1,7 +1,6 @@
 //! What a run takes of the machine's memory: compared with what is free before anything is made, said
 //! before it trains, and read after.
 
-mod allocator;
 mod machine;
 
 use tabpo_engine::Recompute;
@@ -9,7 +8,7 @@ use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape};
 
 pub use self::machine::{Free, free};
 
-use crate::{error::CliError, output::Context};
+use crate::{error::CliError, observer::Observer};
 
 /// What the memory of a training run depends on, beside its policy.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +39,15 @@ impl Sizes {
 
 /// The plan of a training run, within `limit_gb` where that is given. Says the estimate, and warns where no
 /// setting fits.
-pub fn plan(stage: &str, policy: &PolicyShape, sizes: Sizes, limit_gb: Option<f64>, context: &Context) -> MemoryPlan {
+pub fn plan(
+    stage: &str,
+    policy: &PolicyShape,
+    sizes: Sizes,
+    limit_gb: Option<f64>,
+    context: &dyn Observer,
+) -> MemoryPlan {
     let plan = sizes.plan(policy, limit_gb);
-    context.say(format!(
+    context.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
          activations {:.0}, logits {:.0}), computed again: {}",
         megabytes(plan.total()),
@@ -54,7 +59,7 @@ pub fn plan(stage: &str, policy: &PolicyShape, sizes: Sizes, limit_gb: Option<f6
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        context.warn(format!(
+        context.warn(&format!(
             "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
         ));
     }
@@ -68,11 +73,11 @@ pub fn compare_with_free(
     policy: &PolicyShape,
     sizes: Sizes,
     limit_gb: Option<f64>,
-    context: &Context,
+    context: &dyn Observer,
 ) -> Result<(), CliError> {
     let Some(free) = free() else { return Ok(()) };
     if let Some(warning) = verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
-        context.warn(warning);
+        context.warn(&warning);
     }
     Ok(())
 }
@@ -129,8 +134,8 @@ pub fn peak_resident_bytes() -> Option<u64> {
 
 /// The memory that this process needs now, once what earlier work has freed is given back to the system; 0
 /// where the system does not tell.
-pub fn held() -> usize {
-    allocator::give_back_freed();
+pub fn held(observer: &dyn Observer) -> usize {
+    observer.release_memory();
     status("VmRSS:").unwrap_or(0)
 }
 

@@ -20,7 +20,7 @@ use crate::{
     config::{AdapterSection, Schedule, TrainSection},
     error::{CliError, ResultExt},
     memory,
-    output::{Context, Progress},
+    observer::{Observer as RunObserver, Progress},
 };
 
 /// What one training stage does.
@@ -73,8 +73,8 @@ pub const POLICY_FOLDER: &str = "policy";
 
 impl Job<'_> {
     /// Trains, or goes on from the checkpoint of an interrupted try.
-    pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &Context) -> Result<(), CliError> {
-        let held = memory::held();
+    pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &dyn RunObserver) -> Result<(), CliError> {
+        let held = memory::held(context);
         let frozen = self.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
         let base;
@@ -121,7 +121,7 @@ impl Job<'_> {
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
         if cache.damaged_bytes() > 0 {
-            context.warn(format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
+            context.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
         }
         let mut watch = Watch::new(self, source.len() as u64, context);
         let session = Session {
@@ -134,7 +134,7 @@ impl Job<'_> {
         let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
-            context.say(format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
+            context.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
         }
         if !outcome.finished {
             let steps = outcome.summary.steps;
@@ -143,7 +143,7 @@ impl Job<'_> {
         }
         if outcome.summary.skipped > 0 {
             let count = outcome.summary.skipped;
-            context.warn(format!(
+            context.warn(&format!(
                 "{}: {count} times an example was left out that is longer than max_length or than the model is meant for",
                 self.name
             ));
@@ -210,10 +210,10 @@ struct Watch<'a> {
     log_path: &'a Path,
     log: Option<MetricsLog>,
     error: Option<CliError>,
-    context: &'a Context,
-    reference: Option<Progress>,
+    context: &'a dyn RunObserver,
+    reference: Option<Box<dyn Progress>>,
     examples: u64,
-    progress: Option<Progress>,
+    progress: Option<Box<dyn Progress>>,
     resumed: u64,
     /// The examples that were named as too long, by number.
     too_long: BTreeSet<usize>,
@@ -231,7 +231,7 @@ struct LoggedStep<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(job: &Job<'a>, examples: u64, context: &'a Context) -> Self {
+    fn new(job: &Job<'a>, examples: u64, context: &'a dyn RunObserver) -> Self {
         Self {
             stage: job.name,
             log_path: job.log,
@@ -257,7 +257,7 @@ impl<'a> Watch<'a> {
             let log = MetricsLog::resume(self.log_path, keep).or_failed()?;
             if !log.damaged().is_empty() {
                 let moved_to = tabpo_report::damaged_path(self.log_path);
-                self.context.warn(format!(
+                self.context.warn(&format!(
                     "{}, moved to {}",
                     damaged_lines(self.log_path, log.damaged()),
                     moved_to.display()
@@ -272,7 +272,7 @@ impl<'a> Watch<'a> {
 
     fn finish(self) -> Result<(), CliError> {
         for progress in [self.reference, self.progress].into_iter().flatten() {
-            progress.finish();
+            drop(progress);
         }
         if let Some(log) = self.log {
             log.sync().or_failed()?;
@@ -287,16 +287,16 @@ const PARTS: u64 = 1000;
 impl Observer<f32> for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
-        self.context.say(format!("{}: goes on after step {step}", self.stage));
+        self.context.say(&format!("{}: goes on after step {step}", self.stage));
     }
 
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
         match checkpoint {
-            UnusedCheckpoint::OtherRun => self.context.say(format!(
+            UnusedCheckpoint::OtherRun => self.context.say(&format!(
                 "{}: starts anew: the checkpoint there was made from other data or under other settings",
                 self.stage
             )),
-            UnusedCheckpoint::Damaged { problem, moved_to } => self.context.warn(format!(
+            UnusedCheckpoint::Damaged { problem, moved_to } => self.context.warn(&format!(
                 "{}: starts anew: the checkpoint is damaged ({problem}) and was moved to {}",
                 self.stage,
                 moved_to.display()
@@ -312,12 +312,12 @@ impl Observer<f32> for Watch<'_> {
 
     fn step(&mut self, record: &StepRecord) {
         if let Some(bar) = self.reference.take() {
-            bar.finish();
+            drop(bar);
         }
         let (context, stage) = (self.context, self.stage);
         for (id, tokens, number) in &record.skipped {
             if self.too_long.len() < NAMED && self.too_long.insert(*number) {
-                context.warn(format!(
+                context.warn(&format!(
                     "{stage}: example {number} (`{id}`) has {tokens} tokens with its answer, more than max_length or \
                      than the model is meant for: left out"
                 ));

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{CliError, ResultExt},
-    output::Context,
+    observer::{Observer, StageState},
 };
 
 /// The record of finished stages of one run directory.
@@ -67,12 +67,12 @@ pub struct Output {
 impl Ledger {
     /// Reads the record, or starts an empty one. A stage whose entry can't be read is not trusted and
     /// runs again.
-    pub fn open(directory: &RunDirectory, context: &Context) -> Result<Self, CliError> {
+    pub fn open(directory: &RunDirectory, context: &dyn Observer) -> Result<Self, CliError> {
         let path = directory.path("stages.json")?;
         let stages = match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content).unwrap_or_else(|error| {
                 let stages = salvage(&content);
-                context.warn(format!(
+                context.warn(&format!(
                     "{} is damaged ({error}); stages run again, but for {} whose entries are whole",
                     path.display(),
                     stages.len()
@@ -100,7 +100,7 @@ impl Ledger {
     /// from whatever checkpoint `work` itself keeps.
     pub fn stage(
         &mut self,
-        context: &Context,
+        context: &dyn Observer,
         name: &str,
         key: &Key,
         outputs: &[PathBuf],
@@ -110,7 +110,7 @@ impl Ledger {
             && done.key == key.as_str()
             && self.unchanged(done)
         {
-            context.say(format!("{name}: up to date"));
+            context.stage(name, StageState::UpToDate);
             return Ok(done.clone());
         }
         if context.interrupted() {
@@ -119,13 +119,14 @@ impl Ledger {
             );
         }
         self.stages.remove(name);
+        context.stage(name, StageState::Started);
         let started = Instant::now();
         work().map_err(|error| error.context(format!("{name} did not finish")))?;
         let seconds = started.elapsed().as_secs_f64();
         let finished = Finished { key: key.as_str().to_owned(), outputs: self.digests(outputs)?, seconds };
         self.stages.insert(name.to_owned(), finished.clone());
         write_atomically(&self.path, &self.to_json())?;
-        context.say(format!("{name}: {seconds:.1} s"));
+        context.stage(name, StageState::Finished { seconds });
         Ok(finished)
     }
 

@@ -6,7 +6,10 @@ use std::fs;
 use proptest::{prelude::*, sample::select, test_runner::Config};
 
 use super::check;
-use crate::{config::load, error::CliError, output::Context};
+use crate::{
+    config::load,
+    error::{CliError, Kind},
+};
 
 /// A configuration that passes every check.
 const SOUND: &str = r#"
@@ -179,13 +182,13 @@ fn checked(file: &str, replacements: &[String], memory_gb: Option<f64>) -> Resul
     let path = folder.path().join("config.toml");
     fs::write(&path, file).expect("writable");
     let config = load(&path, replacements, memory_gb)?;
-    check(&config, &Context::silent())?;
+    check(&config, &())?;
     toml::to_string_pretty(&config).expect("what passed the checks can be written");
     Ok(())
 }
 
 fn assert_input(error: &CliError) {
-    assert_eq!(error.exit_code(), 2.into(), "{error:?}");
+    assert_eq!(error.kind(), Kind::Input, "{error:?}");
 }
 
 #[test]
@@ -246,7 +249,7 @@ proptest! {
     #[test]
     fn any_text_is_taken_or_refused(key in "\\PC{0,12}", value in "\\PC{0,12}") {
         if let Err(error) = checked(SOUND, &[format!("{key}={value}")], None) {
-            prop_assert_eq!(error.exit_code(), 2.into());
+            prop_assert_eq!(error.kind(), Kind::Input);
         }
     }
 }

@@ -8,7 +8,7 @@ use tabpo_metrics::{
     Comparison, Counts, Evaluation, Predictions, Profile, Resampling, compare, count, modes, modes::ErrorModes,
 };
 use tabpo_ontology::Ontology;
-use tabpo_report::{RemoteSystem, Table};
+use tabpo_report::RemoteSystem;
 
 use super::{
     Artefact, Part, Run, Trained,
@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     error::{CliError, ResultExt},
-    output::Context,
-    tables,
+    observer::Observer,
 };
 
 /// The name of the checkpoint that all systems start from.
@@ -43,8 +42,6 @@ pub struct ComparisonFile {
 pub struct Compared {
     /// What was written.
     pub file: ComparisonFile,
-    /// The table that the run prints.
-    pub table: Table,
     /// What the hosted systems took.
     pub remote: Vec<RemoteSystem>,
 }
@@ -110,8 +107,7 @@ impl Run<'_> {
         })?;
         let text = std::fs::read(&path).or_failed()?;
         let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
-        let table = tables::headline(&file.comparison);
-        Ok(Compared { file, table, remote: remote.into_iter().map(|system| system.figures).collect() })
+        Ok(Compared { file, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 
@@ -120,7 +116,7 @@ fn evaluate(
     documents: &[Document],
     ontology: &Ontology,
     resampling: Resampling,
-    context: &Context,
+    context: &dyn Observer,
 ) -> Result<ComparisonFile, CliError> {
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
     let (mut evaluations, mut found) = (Vec::new(), Vec::new());
@@ -129,7 +125,7 @@ fn evaluate(
         for run in runs {
             let scored = score(&run.path, documents, ontology)?;
             for note in &scored.notes {
-                context.warn(format!("{name}: {note}"));
+                context.warn(&format!("{name}: {note}"));
             }
             counts.push(scored);
         }

@@ -15,9 +15,9 @@ use super::{
     inputs::{RemoteInputs, StageInputs},
 };
 use crate::{
-    commands::{RemoteJob, answer_documents, check_remote_system, remote_system},
     config::RunConfig,
     error::{CliError, ResultExt},
+    remote::{RemoteJob, answer_documents, check_remote_system, remote_system},
 };
 
 /// The folder below `remote` in which the answers of all hosted models are kept.

@@ -11,12 +11,12 @@ use crate::{
     config::{RunConfig, TrainSection, names, rank_within},
     error::{CliError, ResultExt},
     memory::{self, Sizes},
-    output::Context,
+    observer::Observer,
     range,
 };
 
 /// Checks the systems of a comparison, and the model that they start from.
-pub fn check(config: &RunConfig, systems: &[System], context: &Context) -> Result<(), CliError> {
+pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> Result<(), CliError> {
     distinct_names(config, systems)?;
     let adapter = config.adapter.as_ref();
     let (shape, weights) = match &config.model.folder {
@@ -34,7 +34,7 @@ pub fn check(config: &RunConfig, systems: &[System], context: &Context) -> Resul
             logit_bytes: ForwardOptions::default().logit_bytes,
             divergence,
             guide: 0,
-            held: memory::held(),
+            held: memory::held(context),
         };
         memory::compare_with_free(name, &policy, sizes, section.memory_gb, context)
     };

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::PredictSection,
     error::{CliError, ResultExt},
-    output::Context,
+    observer::Observer,
 };
 
 /// Units that are decoded before the answers are written down: what a kill can lose.
@@ -135,13 +135,13 @@ impl Prediction<'_> {
 
     /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside
     /// it while the work goes on; a file of an interrupted try with the same `id` is gone on with.
-    pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &Context) -> Result<(), CliError> {
+    pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &dyn Observer) -> Result<(), CliError> {
         let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
         let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
         let (mut answers, kept) = Answers::open(path, id, CHUNK, units.len())?;
         let mut done = kept.len();
         if done > 0 {
-            context.say(format!("{}: goes on after {done} of {} units", self.name, units.len()));
+            context.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
         }
         let model = Answering::open(self)?;
         let mut progress = context.progress(self.name, units.len() as u64);
@@ -163,7 +163,7 @@ impl Prediction<'_> {
                 model.answer(chunk, done as u64, update, || context.interrupted())?
             };
             let Some(outputs) = outputs else {
-                progress.finish();
+                drop(progress);
                 return Err(stopped(done, answers.are_kept()));
             };
             for (unit, output) in chunk.iter().zip(outputs) {
@@ -176,13 +176,13 @@ impl Prediction<'_> {
                             unit_id(unit)
                         );
                         if self.strict {
-                            progress.finish();
+                            drop(progress);
                             return Err(CliError::failed(format!("{}: {message}", self.name))
                                 .with_hint("without --strict it gets an empty answer, and the others are answered"));
                         }
                         too_long += 1;
                         if too_long <= NAMED {
-                            context.warn(format!("{}: {message}: no answer (outcome too-long)", self.name));
+                            context.warn(&format!("{}: {message}: no answer (outcome too-long)", self.name));
                         }
                         (String::new(), Some(Outcome::TooLong))
                     }
@@ -193,9 +193,9 @@ impl Prediction<'_> {
             done += chunk.len();
             answers.flush()?;
         }
-        progress.finish();
+        drop(progress);
         if too_long > 0 {
-            context.warn(format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
+            context.warn(&format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
         }
         answers.finish()
     }

@@ -1,10 +1,10 @@
-//! The one error type of the command line, and how library errors become it.
+//! The one error type of a run, and how library errors become it.
 
-use std::{error::Error, process::ExitCode};
+use std::error::Error;
 
 use tabpo_files::WriteRefusal;
 
-/// Why a command did not succeed.
+/// Why work did not succeed.
 #[derive(Debug)]
 pub struct CliError {
     kind: Kind,
@@ -15,14 +15,15 @@ pub struct CliError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Wrong usage or input: exit code 2.
+/// What an error means for the one who asked for the work.
+pub enum Kind {
+    /// The input or its use is at fault.
     Input,
-    /// The run failed: exit code 1.
+    /// The work failed.
     Failed,
-    /// Stopped by the user: exit code 130, as shells report an interrupt.
+    /// The work was asked to stop.
     Interrupted,
-    /// The reader of stdout went away (`tabpo ... | head`): nothing to report.
+    /// The reader of the standard output went away (`tabpo ... | head`): there is nothing to report.
     ClosedPipe,
 }
 
@@ -42,10 +43,15 @@ impl CliError {
         Self { kind: Kind::Interrupted, messages: vec![message.into()], hint: None }
     }
 
-    /// A write to stdout that failed.
+    /// A write to the standard output that failed.
     pub fn stdout(error: &std::io::Error) -> Self {
         let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { Kind::ClosedPipe } else { Kind::Failed };
         Self { kind, messages: vec![format!("cannot write to standard output: {error}")], hint: None }
+    }
+
+    /// What is at fault.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Adds what would be right.
@@ -59,22 +65,15 @@ impl CliError {
         self.messages.insert(0, message.into());
         self
     }
+}
 
-    /// Whether there is nothing to say (the reader of stdout went away).
-    pub fn is_silent(&self) -> bool {
-        self.kind == Kind::ClosedPipe
-    }
-
-    /// The exit code: 2 for wrong usage or input, 1 for a failed run, 130 for an interrupt.
-    pub fn exit_code(&self) -> ExitCode {
-        match self.kind {
-            Kind::Input => ExitCode::from(2),
-            Kind::Failed => ExitCode::from(1),
-            Kind::Interrupted => ExitCode::from(130),
-            Kind::ClosedPipe => ExitCode::SUCCESS,
-        }
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.messages.join(": "))
     }
 }
+
+impl Error for CliError {}
 
 /// Turns library errors into [`CliError`]s: `read(path).or_input()?`.
 pub trait ResultExt<T> {

@@ -10,9 +10,9 @@ use tabpo_ontology::Ontology;
 
 use crate::{
     config::{DataSection, RunConfig},
-    corpora::ReadArgs,
+    corpora,
     error::CliError,
-    output::Context,
+    observer::Observer,
 };
 
 /// The documents of a run.
@@ -29,7 +29,7 @@ pub struct Splits {
 
 impl Splits {
     /// Reads or generates the documents. Every split must hold at least one unit.
-    pub fn load(config: &RunConfig, ontology: &Ontology, context: &Context) -> Result<Self, CliError> {
+    pub fn load(config: &RunConfig, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
                 let corpus = synthetic::generate(&SyntheticConfig {
@@ -57,11 +57,10 @@ impl Splits {
         Ok(splits)
     }
 
-    fn read(data: &DataSection, ontology: &Ontology, context: &Context) -> Result<Self, CliError> {
+    fn read(data: &DataSection, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
         let read = |name: &str| -> Result<Vec<Document>, CliError> {
             let Some(path) = file_of(data, name) else { return Ok(Vec::new()) };
-            let reading = ReadArgs { strict: data.strict };
-            Ok(reading.read(&path, None, ontology, context)?.documents)
+            Ok(corpora::read(&path, None, ontology, data.strict, context)?.documents)
         };
         let mut train = read("train")?;
         let validation = if data.validation.is_some() {

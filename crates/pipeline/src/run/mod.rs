@@ -37,7 +37,7 @@ use self::{
 use crate::{
     config::RunConfig,
     error::{CliError, ResultExt},
-    output::Context,
+    observer::Observer,
 };
 
 pub use self::{
@@ -58,10 +58,23 @@ pub enum Until {
     Report,
 }
 
+/// What a run came to.
+pub enum Finished {
+    /// Where the last stage wrote, for a run that ends before the comparison.
+    Stage(PathBuf),
+    /// The comparison of all systems, and the page.
+    Comparison {
+        /// Systems by metrics.
+        comparison: tabpo_metrics::Comparison,
+        /// The report page.
+        page: PathBuf,
+    },
+}
+
 /// Everything that the stages of one run share.
 struct Run<'a> {
     config: &'a RunConfig,
-    context: &'a Context,
+    context: &'a dyn Observer,
     ontology: Ontology,
     patterns: Patterns,
     splits: Splits,
@@ -85,7 +98,7 @@ struct Digests {
 
 /// What can be checked before a document is read: systems, pairs, the model's shape and its memory. Returns
 /// the systems and the digest of the model to start from.
-fn check(config: &RunConfig, context: &Context) -> Result<(Vec<System>, String), CliError> {
+fn check(config: &RunConfig, context: &dyn Observer) -> Result<(Vec<System>, String), CliError> {
     let systems = systems::resolve(&config.preference)?;
     preparation::pair_settings(config)?;
     let base = base_digest(config)?;
@@ -96,7 +109,7 @@ fn check(config: &RunConfig, context: &Context) -> Result<(Vec<System>, String),
 /// Runs the stages of a configuration up to `until`.
 ///
 /// Everything that can be wrong with the input is found before the run directory is made.
-pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<(), CliError> {
+pub fn execute(config: &RunConfig, until: Until, context: &dyn Observer) -> Result<Finished, CliError> {
     let config = &with_base(config, context)?;
     let (systems, base) = check(config, context)?;
     let ontology = match &config.ontology.file {
@@ -129,7 +142,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
 }
 
 impl Run<'_> {
-    fn stages(&mut self, systems: &[System], until: Until) -> Result<(), CliError> {
+    fn stages(&mut self, systems: &[System], until: Until) -> Result<Finished, CliError> {
         let base = self.base_stage()?;
         self.digests.base.clone_from(&base.digest);
         let template = self.config.model.chat_template.as_deref();
@@ -137,21 +150,20 @@ impl Run<'_> {
         let start = self.warmup_stage(&base, &voice)?;
         let sft = self.sft_stage(&start, &voice)?;
         if until == Until::Sft {
-            return done(&self.stage_folder("sft"));
+            return Ok(Finished::Stage(self.stage_folder("sft")));
         }
         let modes = self.error_stage(&sft, &voice)?;
         let pairs = self.pair_stage(&start, &sft, &voice, &modes)?;
         if until == Until::Pairs {
-            return done(&pairs.path);
+            return Ok(Finished::Stage(pairs.path));
         }
         let trained = self.system_stages(systems, &sft, &pairs, &voice)?;
         if until == Until::Train {
-            return done(&self.directory.root().join("systems"));
+            return Ok(Finished::Stage(self.directory.root().join("systems")));
         }
         let comparison = self.comparison_stage(systems, &sft, &trained, &voice)?;
         let page = self.write_page(systems, &trained, &pairs, &comparison)?;
-        crate::output::print(&comparison.table.plain(None))?;
-        crate::output::print_line(format!("report: {}", page.display()))
+        Ok(Finished::Comparison { comparison: comparison.file.comparison, page })
     }
 
     fn stage_folder(&self, name: &str) -> PathBuf {
@@ -194,10 +206,6 @@ struct Artefact<T> {
 /// A policy that a stage made.
 type Trained = Artefact<PolicyFolder>;
 
-fn done(place: &Path) -> Result<(), CliError> {
-    crate::output::print_line(place.display().to_string())
-}
-
 fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
     let Some(path) = path else { return Ok(String::new()) };
     ledger::file_digest(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))
@@ -205,7 +213,7 @@ fn file_digest(path: Option<&Path>) -> Result<String, CliError> {
 
 /// The configuration with the base model in the place of an adapter that it names as the model, and that
 /// adapter on it.
-fn with_base(config: &RunConfig, context: &Context) -> Result<RunConfig, CliError> {
+fn with_base(config: &RunConfig, context: &dyn Observer) -> Result<RunConfig, CliError> {
     let mut config = config.clone();
     if let Some(folder) = &config.model.folder {
         let on_top = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());

@@ -13,7 +13,7 @@ use tabpo_train::{ExampleFormat, Policy, PromptFormat};
 
 use crate::{
     error::{CliError, ResultExt},
-    output::Context,
+    observer::Observer,
 };
 
 /// The special token between source and answer of a model from scratch.
@@ -87,7 +87,7 @@ impl Voice {
         policy: &PolicyFolder,
         ontology: &Ontology,
         template: Option<&str>,
-        context: &Context,
+        context: &dyn Observer,
     ) -> Result<Self, CliError> {
         let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
         let plain = template.is_none() && tokenizer.token_id(SEPARATOR).is_some() && !policy.has_template();
@@ -134,7 +134,7 @@ impl PolicyFolder {
         model: &Path,
         adapter: Option<&Path>,
         compute: Compute,
-        context: &Context,
+        context: &dyn Observer,
     ) -> Result<Self, CliError> {
         if !is_adapter_folder(model) {
             // A tokenizer alone is enough for some commands; the others find out what is missing.
@@ -152,7 +152,7 @@ impl PolicyFolder {
             .with_hint("merge the first into its base model with `tabpo merge`, or name its base as the model"));
         }
         let base = find_base(model).or_input()?;
-        context.say(format!("{}: an adapter of {}", model.display(), base.display()));
+        context.say(&format!("{}: an adapter of {}", model.display(), base.display()));
         Ok(Self { model: base, adapter: Some(model.to_owned()), compute })
     }
 
@@ -179,7 +179,7 @@ impl PolicyFolder {
         &self,
         tokenizer: &Tokenizer,
         (named, name, tools): (Option<&str>, Option<&str>, bool),
-        context: &Context,
+        context: &dyn Observer,
     ) -> Result<ChatTemplate, CliError> {
         if let Some(named) = named {
             return named_template(named, tokenizer);
@@ -190,7 +190,7 @@ impl PolicyFolder {
                 .map_err(|error| error.with_hint(TEMPLATE_HINT));
         }
         let name = ChatTemplate::BUILT_IN[0];
-        context.say(format!(
+        context.say(&format!(
             "{} has no chat template: the built-in format `{name}` is used (model.chat_template or --chat-template \
              names another one)",
             self.model.display()

@@ -45,7 +45,7 @@ impl Run<'_> {
         let path = self.directory.path("report.html")?;
         let log = if self.log().exists() { read_metrics(&self.log()).or_failed()? } else { LoggedRecords::default() };
         if !log.damaged.is_empty() {
-            self.context.warn(damaged_lines(&self.log(), &log.damaged));
+            self.context.warn(&damaged_lines(&self.log(), &log.damaged));
         }
         let shown = read_pairs(&pairs.path)?;
         let input = self.input(systems, trained, &shown, compared, &log.records);

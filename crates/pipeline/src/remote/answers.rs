@@ -12,10 +12,10 @@ use tabpo_remote::{
 };
 use tabpo_report::RemoteSystem;
 
-use super::remote_notes::{notes, rows};
+use super::notes::{notes, rows};
 use crate::{
     error::{CliError, ResultExt},
-    output::Context,
+    observer::Observer,
     writing,
 };
 
@@ -74,7 +74,7 @@ enum Unfinished {
 /// Answers all units of the documents and writes the prediction file once every unit has an answer;
 /// until then the answers are in the cache alone. The prompts are those of local models: the
 /// ontology's instructions, the demonstrations as earlier turns, the text.
-pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context) -> Result<Statistics, CliError> {
+pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &dyn Observer) -> Result<Statistics, CliError> {
     check(settings, job.section)?;
     let endpoint = Endpoint::of(settings).or_input()?;
     let prompts = prompts(job, settings)?;
@@ -83,18 +83,17 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
     // Before anything is paid for: whether the answers can be written at all.
     let mut file = writing::create(job.out)?;
     let mut progress = context.progress(job.name, prompts.len() as u64);
-    let stop = context.interrupt_flag();
     let ask = if settings.batch { extract_in_batches } else { extract };
-    let result = ask(&endpoint, &prompts, settings, price, &mut cache, &stop, &mut |state| {
+    let result = ask(&endpoint, &prompts, settings, price, &mut cache, context.stop_flag(), &mut |state| {
         let cost = state.cost.map_or_else(String::new, |cost| format!("{cost:.2} spent"));
         // Equal prompts share a request; the bar counts prompts.
         let done = state.done * prompts.len() / state.total.max(1);
         progress.update(done as u64, &cost);
         if let Some(pause) = state.pause.filter(|pause| *pause >= SHORT_PAUSE) {
-            context.say(format!("{}: the endpoint asks to wait {}", job.name, in_words(pause)));
+            context.say(&format!("{}: the endpoint asks to wait {}", job.name, in_words(pause)));
         }
     });
-    progress.finish();
+    drop(progress);
     warn_of_damage(&cache, context);
     let extraction = result.map_err(|error| explained(error, &endpoint, settings, job))?;
     finished(&extraction, job)?;
@@ -103,15 +102,15 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &Context)
     writing::add(&mut file, &lines, job.out)?;
     writing::finish(file, job.out)?;
     for note in notes(&statistics, &extraction.answers, settings, job.section) {
-        context.warn(format!("{}: {note}", job.name));
+        context.warn(&format!("{}: {note}", job.name));
     }
     Ok(statistics)
 }
 
 /// Says which damage of a cache was found and set aside.
-pub fn warn_of_damage(cache: &ResponseCache, context: &Context) {
+pub fn warn_of_damage(cache: &ResponseCache, context: &dyn Observer) {
     for damage in cache.damage() {
-        context.warn(format!(
+        context.warn(&format!(
             "{}:{}: {}; {} set aside in {}, and what it answered is asked for again",
             damage.path.display(),
             damage.first,
@@ -220,9 +219,9 @@ pub fn price(settings: &Settings) -> Result<Option<ModelPrice>, CliError> {
 }
 
 /// Opens the cache of a job, and says where it is when it is new.
-pub fn open_cache(job: &RemoteJob, context: &Context) -> Result<ResponseCache, CliError> {
+pub fn open_cache(job: &RemoteJob, context: &dyn Observer) -> Result<ResponseCache, CliError> {
     if job.section.is_none() && !job.cache.exists() {
-        context.say(format!("answers are kept in {}, so that none is paid for twice", job.cache.display()));
+        context.say(&format!("answers are kept in {}, so that none is paid for twice", job.cache.display()));
     }
     ResponseCache::open(job.cache).or_input()
 }
