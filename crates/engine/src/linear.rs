@@ -86,8 +86,7 @@ fn rounded_product<R: Real>(
     target: ViewMut<'_, R>,
     finish: impl Fn(&mut ViewMut<'_, f32>, Range<usize>, Range<usize>) + Sync,
 ) {
-    let kernel = bf16::kernel().expect("operands are rounded only where a kernel is there");
-    bf16::product(kernel, terms, target.into_f32(), finish);
+    bf16::product(bf16::kernel(), terms, target.into_f32(), finish);
 }
 
 /// `low = x A^T` for all adapters that read `x`, `[rows, ranks]`.

@@ -227,7 +227,7 @@ impl<R: Real> Matrix<R> {
 
 impl Matrix<f32> {
     /// Rounds the elements to bf16 and packs them for products; they take two bytes each from then on, and
-    /// no gradient. The machine has a kernel for such products.
+    /// no gradient.
     pub(crate) fn pack(&mut self) {
         if !self.is_packed() {
             let columns = Columns::of_weights(self.rows, self.columns, |row, out| self.copy_row(row, out));

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use tabpo_answer::{Tier, align, parse};
 use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_engine::{
-    BpeOptions, Completion, Constraint, FinishReason, GenerateOptions, GrammarCompiler, Model, ModelConfig, Request,
-    Sampling, Tokenizer, generate,
-};
+use tabpo_engine::{Completion, FinishReason, GenerateOptions, HostWorker, Model, Request, Sampling, generate};
+use tabpo_model::{BpeOptions, Constraint, GrammarCompiler, ModelConfig, Tokenizer};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 fn constraint(ontology: &Ontology, source: &str, words: &[Range<usize>], limits: AnswerLimits) -> Constraint {
@@ -40,7 +38,8 @@ fn complete(setup: &Setup, requests: &[Request], seed: u64, batch: usize) -> Vec
         batch,
         log_probs: true,
     };
-    generate(&setup.model, None, Some(&setup.compiler), requests, &options, |_| {}).expect("generation")
+    let mut worker = HostWorker::frozen(setup.model.clone(), None);
+    generate(&mut worker, Some(&setup.compiler), requests, &options, |_| {}, || false).expect("generation")
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tabpo_model::{BpeOptions, Tokenizer};
 
 fn fixtures() -> PathBuf {
@@ -252,5 +253,27 @@ fn damaged_files_are_errors() {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("tokenizer.json"), &text.as_bytes()[..end]).expect("writing");
         assert!(Tokenizer::open(folder.path()).is_err(), "the first {end} bytes");
+    }
+}
+
+/// Normalizers are checked before the library reserves or writes what they ask for.
+#[test]
+fn normalizers_that_take_all_memory_are_refused() {
+    let charsmap = json!({"type": "Precompiled", "precompiled_charsmap": "//////////8="});
+    let replace = json!({"type": "Replace", "pattern": {"String": "e"}, "content": "e".repeat(1000)});
+    let prepend = json!({"type": "Prepend", "prepend": "x".repeat(2000)});
+    for (normalizer, part) in [
+        (charsmap.clone(), "precompiled_charsmap"),
+        (json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, charsmap]}), "precompiled_charsmap"),
+        (json!({"type": "Sequence", "normalizers": vec![replace; 5]}), "grow"),
+        (prepend, "grow"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = std::fs::read(fixtures().join("tokenizer.json")).expect("the fixture");
+        let mut file: Value = serde_json::from_slice(&text).expect("JSON");
+        file["normalizer"] = normalizer;
+        std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).expect("writing");
+        let message = Tokenizer::open(folder.path()).map(|_| ()).expect_err(part).to_string();
+        assert!(message.contains(part) && message.contains("tokenizer.json"), "{message}");
     }
 }

@@ -2,6 +2,7 @@
 //! leave on disk.
 
 pub mod config;
+mod copying_heads;
 pub mod corpora;
 pub mod error;
 pub mod memory;

@@ -3,50 +3,27 @@
 
 mod machine;
 
-use tabpo_engine::Recompute;
-use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape};
+use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
 
 pub use self::machine::{Free, free};
 
 use crate::{error::CliError, observer::Observer};
 
-/// What the memory of a training run depends on, beside its policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Rows of the largest micro-batch.
-    pub rows: usize,
-    /// Bytes of logits that may be kept.
-    pub logit_bytes: usize,
-    /// Whether the objective compares distributions with those of the start.
-    pub divergence: bool,
-    /// Bytes of a guide model.
-    pub guide: usize,
-    /// What the process held before the run's models were read ([`held`]).
-    pub held: usize,
+/// What the memory of a training run depends on, beside its policy: rows of the largest micro-batch, bytes of
+/// logits that may be kept, whether the objective compares distributions with those of the start, bytes of a guide
+/// model, and what the process held before the run's models were read ([`held`]).
+pub fn request(rows: usize, logit_bytes: usize, divergence: bool, guide: usize, held: usize) -> MemoryRequest {
+    let threads = rayon::current_num_threads();
+    MemoryRequest { rows, target_rows: rows, logit_bytes, divergence, guide, held, threads }
 }
 
-impl Sizes {
-    fn plan(self, policy: &PolicyShape, limit_gb: Option<f64>) -> MemoryPlan {
-        let Self { rows, logit_bytes, divergence, guide, held } = self;
-        let threads = rayon::current_num_threads();
-        let request = MemoryRequest { policy, rows, target_rows: rows, logit_bytes, divergence, guide, held, threads };
-        match limit_gb {
-            Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
-            None => MemoryPlan::new(&request, Recompute::default()),
-        }
-    }
+/// Bytes of a limit in GB.
+pub fn bytes(limit_gb: Option<f64>) -> Option<usize> {
+    limit_gb.map(|limit| (limit * 1e9) as usize)
 }
 
-/// The plan of a training run, within `limit_gb` where that is given. Says the estimate, and warns where no
-/// setting fits.
-pub fn plan(
-    stage: &str,
-    policy: &PolicyShape,
-    sizes: Sizes,
-    limit_gb: Option<f64>,
-    context: &dyn Observer,
-) -> MemoryPlan {
-    let plan = sizes.plan(policy, limit_gb);
+/// Says the estimate of a training run, and warns where no setting stays within `limit_gb`.
+pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, context: &dyn Observer) {
     context.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
          activations {:.0}, logits {:.0}), computed again: {}",
@@ -63,20 +40,13 @@ pub fn plan(
             "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
         ));
     }
-    plan
 }
 
 /// Compares the plan of a run that has not begun with the memory that is free: refuses it where the weights
 /// alone with their gradient and the optimiser's moments are more, and warns where its largest step would be.
-pub fn compare_with_free(
-    stage: &str,
-    policy: &PolicyShape,
-    sizes: Sizes,
-    limit_gb: Option<f64>,
-    context: &dyn Observer,
-) -> Result<(), CliError> {
+pub fn compare_with_free(stage: &str, plan: &MemoryPlan, context: &dyn Observer) -> Result<(), CliError> {
     let Some(free) = free() else { return Ok(()) };
-    if let Some(warning) = verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
+    if let Some(warning) = verdict(stage, plan, &free)? {
         context.warn(&warning);
     }
     Ok(())
@@ -145,7 +115,8 @@ fn status(key: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use tabpo_engine::{LoraConfig, ModelConfig};
+    use tabpo_engine::PolicyShape;
+    use tabpo_model::{LoraConfig, ModelConfig};
 
     use super::*;
 
@@ -153,8 +124,8 @@ mod tests {
         let config = ModelConfig::small(1024, hidden, 8, 4);
         let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
         let policy = PolicyShape::planned(&config, None, adapter.as_ref());
-        let sizes = Sizes { rows, logit_bytes: 64 << 20, divergence: false, guide: 0, held: 60 << 20 };
-        verdict("sft", &sizes.plan(&policy, None), &Free { bytes, bound: "the system" })
+        let request = request(rows, 64 << 20, false, 0, 60 << 20);
+        verdict("sft", &policy.plan(&request, None), &Free { bytes, bound: "the system" })
     }
 
     #[test]

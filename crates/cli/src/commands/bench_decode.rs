@@ -9,7 +9,8 @@ use std::{
 use serde::Serialize;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_engine::{Compute, Constraint, GenerateOptions, GrammarCompiler, Request, Sampling, Tokenizer, generate};
+use tabpo_engine::{Compute, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
+use tabpo_model::{Constraint, GrammarCompiler, Tokenizer};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 
 use crate::{
@@ -83,7 +84,8 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let (model, lora) = policy.open_trainable()?;
-    let vocabulary = model.config.vocabulary;
+    let mut worker = HostWorker::frozen(model, lora);
+    let vocabulary = worker.config().vocabulary;
     let requests: Vec<Request> = (0..arguments.prompts)
         .map(|prompt| Request {
             prompt: (0..arguments.prompt_tokens).map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32).collect(),
@@ -100,7 +102,7 @@ pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     let mut best = f64::INFINITY;
     for _ in 0..arguments.repeats {
         let start = Instant::now();
-        generate(&model, lora.as_ref(), None, &requests, &options, |_| {}).or_input()?;
+        generate(&mut worker, None, &requests, &options, |_| {}, || false).or_input()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
     let tokens = arguments.prompts * arguments.new_tokens;

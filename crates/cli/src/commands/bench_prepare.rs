@@ -7,9 +7,8 @@ use tabpo_corpus::{
     Document, Level, Unit,
     synthetic::{SyntheticConfig, generate, ontology},
 };
-use tabpo_engine::{
-    BpeOptions, GenerationTokens, Model, SaveOptions, StepShape, StoredType, Tokenizer, write_atomically,
-};
+use tabpo_engine::{Model, StepShape};
+use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer, write_atomically};
 use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
 
 use crate::{

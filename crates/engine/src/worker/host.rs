@@ -20,7 +20,7 @@ use crate::head::{OutputGradient, ReferenceHidden};
 use crate::lora::Lora;
 use crate::model::Model;
 use crate::optimiser::{AdamW, Moments};
-use crate::options::{ForwardOptions, Recompute};
+use crate::options::ForwardOptions;
 use crate::real::Real;
 use crate::workspace::Workspace;
 
@@ -90,11 +90,7 @@ impl<R: Real> Worker for HostWorker<R> {
     }
 
     fn memory(&self, request: &MemoryRequest, limit: Option<usize>) -> MemoryPlan {
-        let shape = PolicyShape::of(self.policy.model(), self.policy.lora());
-        match limit {
-            Some(limit) => MemoryPlan::within(&shape, request, limit),
-            None => MemoryPlan::new(&shape, request, Recompute::default()),
-        }
+        PolicyShape::of(self.policy.model(), self.policy.lora()).plan(request, limit)
     }
 
     fn begin(&mut self, setup: &TrainingSetup) -> Result<(), WorkerError> {

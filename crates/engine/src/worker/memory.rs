@@ -97,6 +97,14 @@ impl PolicyShape {
         let weights = if adapter.is_some() { weights.unwrap_or(own) } else { own };
         Self { config: config.clone(), element, weights, packed: false, adapter: adapter.map(shape) }
     }
+
+    /// The memory of a run, with the most kept between the passes that fits into `limit` bytes.
+    pub fn plan(&self, request: &MemoryRequest, limit: Option<usize>) -> MemoryPlan {
+        match limit {
+            Some(limit) => MemoryPlan::within(self, request, limit),
+            None => MemoryPlan::new(self, request, Recompute::default()),
+        }
+    }
 }
 
 /// What a run looks like, as far as its memory depends on it.
@@ -167,7 +175,7 @@ impl MemoryPlan {
     }
 
     /// The setting that keeps the most within `bytes`; recomputing whole blocks if none fits.
-    pub fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
+    fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
         [Recompute::Nothing, Recompute::Cheap]
             .map(|recompute| Self::new(policy, request, recompute))
             .into_iter()

@@ -206,6 +206,23 @@ impl Tokenizer {
         &self.special
     }
 
+    /// Digest of the vocabulary and of the tokens that stop generation: what log-probabilities of texts depend on.
+    pub fn digest(&self) -> [u8; 32] {
+        // Both are maps in memory: a sorted vocabulary names the tokens, the stop ids end the answers.
+        let mut vocabulary: Vec<_> = self.inner().get_vocab(true).into_iter().collect();
+        vocabulary.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        for (token, id) in vocabulary {
+            hasher.update(&id.to_le_bytes());
+            hasher.update(&(token.len() as u32).to_le_bytes());
+            hasher.update(token.as_bytes());
+        }
+        for id in self.stop_ids() {
+            hasher.update(&id.to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// Ids that end a turn: those of `generation_config.json`, and the tokenizer's end of sequence.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids

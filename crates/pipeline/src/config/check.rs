@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use tabpo_engine::{BpeOptions, ModelConfig, Projection};
+use tabpo_model::{BpeOptions, ModelConfig, Projection};
 
 use super::{AdapterSection, ModelSection, RunConfig, TrainSection, names};
 use crate::{

@@ -23,7 +23,7 @@ mod variants;
 use std::path::{Path, PathBuf};
 
 use tabpo_corpus::synthetic;
-use tabpo_engine::{ChatTemplate, check_model_folder};
+use tabpo_model::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::Patterns;
 

@@ -10,10 +10,9 @@ use std::{
 };
 
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_engine::{
-    Constraint, GenerateError, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate_until,
-};
+use tabpo_engine::{GenerateError, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
 use tabpo_metrics::UnitOutput;
+use tabpo_model::{Constraint, GrammarCompiler};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
@@ -143,7 +142,7 @@ impl Prediction<'_> {
         if done > 0 {
             context.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
         }
-        let model = Answering::open(self)?;
+        let mut model = Answering::open(self)?;
         let mut progress = context.progress(self.name, units.len() as u64);
         let mut too_long = kept.iter().filter(|answer| answer.outcome.is_some()).count();
         let stopped = |done: usize, kept: bool| {
@@ -230,8 +229,7 @@ pub fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, Cl
 /// A model ready to answer.
 struct Answering<'p> {
     voice: &'p Voice,
-    model: Model<f32>,
-    adapter: Option<Lora<f32>>,
+    worker: HostWorker<f32>,
     options: GenerateOptions,
     /// The ontology and the compiler of its grammars, for constrained decoding.
     grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
@@ -239,7 +237,7 @@ struct Answering<'p> {
 
 impl<'p> Answering<'p> {
     fn open(prediction: &Prediction<'p>) -> Result<Self, CliError> {
-        let (model, adapter) = prediction.policy.open()?;
+        let worker = prediction.policy.worker()?;
         let voice = prediction.voice;
         let options = GenerateOptions {
             max_new_tokens: prediction.settings.max_new_tokens,
@@ -249,24 +247,25 @@ impl<'p> Answering<'p> {
             log_probs: false,
         };
         let grammar = if prediction.settings.constrained {
-            let compiler = GrammarCompiler::new(&voice.tokenizer, model.config.vocabulary, &options.stop).or_input()?;
+            let compiler =
+                GrammarCompiler::new(&voice.tokenizer, worker.config().vocabulary, &options.stop).or_input()?;
             Some((Arc::new(prediction.ontology.clone()), compiler))
         } else {
             None
         };
-        Ok(Self { voice, model, adapter, options, grammar })
+        Ok(Self { voice, worker, options, grammar })
     }
 
     /// The longest sequence that the model is meant for.
     fn longest(&self) -> usize {
-        self.model.config.longest()
+        self.worker.config().longest()
     }
 
     /// The answers to some units, in order, or for a unit whose prompt is longer than the model is meant for the
     /// tokens of that prompt; `None` if `stop` says so. `first` is the position of the first one in the whole
     /// job, on which what is drawn depends.
     fn answer(
-        &self,
+        &mut self,
         units: &[Unit],
         first: u64,
         progress: impl FnMut(usize),
@@ -288,11 +287,10 @@ impl<'p> Answering<'p> {
         let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
         let mut options = self.options.clone();
         options.sampling.seed ^= first << 32;
-        let completions =
-            match generate_until(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress, stop) {
-                Err(GenerateError::Stopped) => return Ok(None),
-                completions => completions.or_failed()?,
-            };
+        let completions = match generate(&mut self.worker, compiler, &requests, &options, progress, stop) {
+            Err(GenerateError::Stopped) => return Ok(None),
+            completions => completions.or_failed()?,
+        };
         for (answer, completion) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&completions) {
             *answer = Ok(self.voice.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
         }

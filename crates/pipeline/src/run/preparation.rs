@@ -12,12 +12,12 @@ use tabpo_corpus::{
     Document, Unit,
     synthetic::{self, SyntheticConfig, relexicalise},
 };
-use tabpo_engine::{BpeOptions, GenerationTokens, Model, SaveOptions, StoredType, Tokenizer};
 use tabpo_metrics::modes::ErrorModes;
+use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer};
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, SourceShares};
-use tabpo_train::{TextSource, tokenizer_digest};
+use tabpo_train::TextSource;
 
 use super::{
     Artefact, Run, Trained,
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     config::{RunConfig, TrainSection},
+    copying_heads::initialise_copying,
     error::{CliError, ResultExt},
 };
 
@@ -66,7 +67,7 @@ impl Run<'_> {
             let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
             let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
             let shape = model.shape(tokenizer.vocabulary_size());
-            let weights = Model::<f32>::initialise(shape, derived_seed(config.run.seed, "model"));
+            let weights = initialise_copying::<f32>(shape, derived_seed(config.run.seed, "model"));
             let special = GenerationTokens {
                 bos: None,
                 stop: tokenizer.stop_ids().to_vec(),
@@ -206,7 +207,7 @@ impl Run<'_> {
             ontology: &self.digests.ontology,
             documents: &self.digests.curated,
             modes: &found.digest,
-            tokenizer: blake3::Hash::from_bytes(tokenizer_digest(&voice.tokenizer)).to_hex().to_string(),
+            tokenizer: blake3::Hash::from_bytes(voice.tokenizer.digest()).to_hex().to_string(),
             own: own.iter().map(|own| own.digest.as_str()).collect(),
         }
         .key();

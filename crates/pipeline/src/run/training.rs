@@ -4,12 +4,13 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
-use tabpo_engine::{AdamWConfig, Lora, LoraConfig};
+use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
+use tabpo_model::LoraConfig;
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, Decay, ExampleSource, Observer, Policy, PolicyShape, ReferenceCache, Session, StepRecord, TrainBudget,
-    TrainSettings, TrainSummary, UnusedCheckpoint, largest_micro_batch, model_bytes, tokenizer_digest, train,
+    BatchPlan, Decay, ExampleSource, Observer, ReferenceCache, Session, StepRecord, TrainBudget, TrainSettings,
+    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
@@ -77,7 +78,6 @@ impl Job<'_> {
         let held = memory::held(context);
         let frozen = self.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
-        let base;
         // An adapter that is there is trained on, whatever the configuration says of new ones: without
         // it policy and reference would be another model.
         let policy = match (adapter, self.adapter) {
@@ -85,38 +85,32 @@ impl Job<'_> {
                 if let Some(section) = section {
                     adapter.config.dropout = section.dropout;
                 }
-                base = model;
-                Policy::Adapter { base: &base, adapter }
+                Policy::adapter(model.into(), adapter)
             }
             (None, Some(section)) => {
                 let adapter = Lora::initialise(&model.config, lora_config(section)?, self.seed);
-                base = model;
-                Policy::Adapter { base: &base, adapter }
+                Policy::adapter(model.into(), adapter)
             }
             (None, None) => Policy::full(model),
         };
-        let open = |guide: &PolicyFolder| if guide.adapter.is_some() { guide.open() } else { guide.open_trainable() };
-        let guide = self.guide.map(open).transpose()?;
-        let guide_base;
-        let guide = match guide {
+        let mut worker = HostWorker::new(policy);
+        let mut guide = match self.guide {
             None => None,
-            Some((model, None)) => Some(Policy::full(model)),
-            Some((model, Some(adapter))) => {
-                guide_base = model;
-                Some(Policy::Adapter { base: &guide_base, adapter })
-            }
+            Some(guide) if guide.adapter.is_some() => Some(guide.worker()?),
+            Some(guide) => Some(HostWorker::new(Policy::full(guide.open_trainable()?.0))),
         };
         let mut settings = self.settings();
         let needs = self.objective.needs();
-        let sizes = memory::Sizes {
-            rows: largest_micro_batch(source, &settings.plan, needs.rejected, policy.model().config.vocabulary),
-            logit_bytes: settings.logit_bytes,
-            divergence: needs.kl,
-            guide: guide.as_ref().map_or(0, |guide| model_bytes(guide.model())),
+        let request = memory::request(
+            largest_micro_batch(source, &settings.plan, needs.rejected, worker.config().vocabulary),
+            settings.logit_bytes,
+            needs.kl,
+            guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
             held,
-        };
-        let shape = PolicyShape::of(policy.model(), policy.adapter());
-        settings.recompute = memory::plan(self.name, &shape, sizes, self.section.memory_gb, context).recompute;
+        );
+        let plan = worker.memory(&request, memory::bytes(self.section.memory_gb));
+        memory::say(self.name, &plan, self.section.memory_gb, context);
+        settings.recompute = plan.recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
@@ -127,11 +121,11 @@ impl Job<'_> {
         let session = Session {
             identity: self.identity,
             cache: &mut cache,
-            tokenizer: tokenizer_digest(&voice.tokenizer),
+            tokenizer: voice.tokenizer.digest(),
             checkpoint: Some(&checkpoint),
-            guide: guide.as_ref(),
+            guide: guide.as_mut().map(|guide| guide as &mut dyn Worker),
         };
-        let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
+        let outcome = train(&mut worker, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
             context.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
@@ -151,7 +145,7 @@ impl Job<'_> {
         // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
-        policy::save(&outcome.policy, self.start, voice, &folder)?;
+        policy::save(worker.policy(), self.start, voice, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
             learning_rate: self.learning_rate,
@@ -284,7 +278,7 @@ impl<'a> Watch<'a> {
 /// A bar counts in thousandths of the budget, which may be steps or tokens.
 const PARTS: u64 = 1000;
 
-impl Observer<f32> for Watch<'_> {
+impl Observer for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
         self.context.say(&format!("{}: goes on after step {step}", self.stage));

@@ -6,8 +6,8 @@ use std::{fs, path::PathBuf};
 use tabpo_metrics::Profile;
 use tabpo_objective::{Objective, WeightSource};
 use tabpo_train::{
-    ExampleError, ExampleRecord, ExampleSource, ScoreTransform, TextSource, TokenisedExample, TrainBudget, log_probs,
-    set_importance_weights,
+    ExampleError, ExampleRecord, ExampleSource, ReferenceCache, ScoreTransform, TextSource, TokenisedExample,
+    TrainBudget, log_probs, set_importance_weights,
 };
 
 use super::{
@@ -229,8 +229,9 @@ fn weighted(
 ) -> Result<Vec<TokenisedExample>, CliError> {
     if let (Some(positive), Some(negative)) = (positive, negative) {
         let scores = |scorer: &Trained| -> Result<_, CliError> {
-            let (model, adapter) = scorer.path.open()?;
-            Ok(log_probs(&model, adapter.as_ref(), &examples, max_tokens))
+            let mut cache = ReferenceCache::in_memory();
+            let scored = log_probs(&mut scorer.path.worker()?, &[0; 32], &examples, max_tokens, &mut cache);
+            Ok(scored.or_failed()?.0)
         };
         let (positive, negative) = (scores(positive)?, scores(negative)?);
         for ((example, positive), negative) in examples.iter_mut().zip(&positive).zip(&negative) {

@@ -8,8 +8,9 @@ use std::{
 };
 
 use tabpo_corpus::{Document, Format, Level, Unit};
-use tabpo_engine::{Compute, Tokenizer};
+use tabpo_engine::Compute;
 use tabpo_metrics::Predictions;
+use tabpo_model::Tokenizer;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::avx512;
 use super::kernel::{Kernel, MOST_RUNS, Run, SIDE, STEP_LINES, Session};
 use super::layout::{Columns, Line, Rows, fit};
+use super::rounding::transpose;
 use crate::view::{Bands, ViewMut, for_each_tile};
 
 /// Rows of a task's block: a transposed panel of weights serves so many rows.
@@ -53,8 +53,7 @@ impl<'a> Term<'a> {
         }
         for (step, to) in steps.zip(scratch.as_chunks_mut::<STEP_LINES>().0) {
             let from = &self.columns.panels.panel(step)[panel * STEP_LINES..].as_chunks::<STEP_LINES>().0[0];
-            // SAFETY: whoever packed the columns checked that the machine has the instructions.
-            unsafe { avx512::turn(from, to) };
+            transpose(from, to);
         }
         scratch.as_ptr()
     }

@@ -17,15 +17,9 @@ fn rounded(value: f32) -> f64 {
     half::bf16::from_f32(value).to_f64()
 }
 
-/// Runs a check for each kernel that is there and says which are not.
+/// Runs a check for each kernel that is there: the portable one is, everywhere.
 fn for_each_kernel(check: impl Fn(Kernel)) {
-    for kernel in Kernel::ALL {
-        if kernel.is_there() {
-            check(kernel);
-        } else {
-            println!("skipped: this machine has no {kernel:?}");
-        }
-    }
+    Kernel::ALL.into_iter().filter(|kernel| kernel.is_there()).for_each(check);
 }
 
 /// Compares with `sum a[i][k] b[k][j]` of rounded operands. A sum in f32 of products that are exact may
@@ -147,10 +141,6 @@ fn terms_of_different_depth_and_direction_add_up() {
 
 #[test]
 fn packed_weights_are_read_back() {
-    if !super::avx512::is_there() {
-        println!("skipped: this machine has no AVX512-BF16");
-        return;
-    }
     let (outputs, inputs) = (45, 71);
     let w = values(outputs * inputs, 7);
     let columns = Columns::of_weights(outputs, inputs, |output, row| {
@@ -184,4 +174,47 @@ fn a_product_does_not_depend_on_the_number_of_threads() {
         };
         assert_eq!(run(1), run(3));
     });
+}
+
+/// Whatever this machine has for rounding and transposing gives the same lines as plain Rust.
+#[test]
+fn operands_are_packed_as_plain_rust_packs_them() {
+    use super::kernel::STEP_LINES;
+    use super::layout::Line;
+    use super::{portable, rounding};
+
+    let odd = [f32::MIN_POSITIVE / 2.0, -f32::MIN_POSITIVE / 4.0, 0.0, -0.0, 1e38, f32::MIN_POSITIVE];
+    let rows: Vec<Vec<f32>> = (0..37).map(|row| [&values(64, row)[..], &odd].concat()).collect();
+    for (count, length) in [(1, 1), (5, 33), (32, 64), (17, 70)] {
+        let rows: Vec<&[f32]> = rows[..count].iter().map(|row| &row[70 - length..]).collect();
+        let steps = length.div_ceil(32);
+        let mut packed = [0, 1].map(|_| vec![Line::ZERO; steps * STEP_LINES]);
+        let same = |packed: &[Vec<Line>; 2], what: &str| assert!(packed[0] == packed[1], "{what} {count} {length}");
+        for scale in [-1.3, 0.7] {
+            rounding::round_columns(&rows, scale, &mut packed[0]);
+            portable::round_columns(&rows, scale, &mut packed[1]);
+            same(&packed, "columns");
+        }
+        let transposed = packed.clone().map(|lines| {
+            let mut out = [Line::ZERO; STEP_LINES];
+            let from = lines[..STEP_LINES].try_into().expect("a step");
+            rounding::transpose(from, &mut out);
+            let mut plain = [Line::ZERO; STEP_LINES];
+            portable::transpose(from, &mut plain);
+            assert!(out == plain, "transposed {count} {length}");
+            out
+        });
+        let mut back = [Line::ZERO; STEP_LINES];
+        portable::transpose(&transposed[0], &mut back);
+        assert!(back[..] == packed[0][..STEP_LINES], "transposed twice");
+        for (number, row) in rows.iter().enumerate() {
+            rounding::round_row(row, number, &mut packed[0]);
+            portable::round_row(row, number, &mut packed[1]);
+            same(&packed, "row");
+        }
+        let (even, odd) = (&rows[0][..length.min(32)], &rows[count - 1][..length.min(32)]);
+        rounding::round_pair(even, odd, -1.3, 7, &mut packed[0][..STEP_LINES]);
+        portable::round_pair(even, odd, -1.3, 7, &mut packed[1][..STEP_LINES]);
+        same(&packed, "pair");
+    }
 }
