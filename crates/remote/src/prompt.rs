@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tabpo_corpus::Unit;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerGrammar, Ontology};
 
-use crate::{Demonstrations, StructureKind, answer_grammar};
+use crate::{Demonstrations, StructureKind};
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,9 @@ impl<'a> PromptBuilder<'a> {
             StructureKind::None => Structure::None,
             StructureKind::JsonObject => Structure::JsonObject,
             StructureKind::JsonSchema => Structure::JsonSchema(self.ontology.json_schema_strict()),
-            StructureKind::Grammar => Structure::Grammar(answer_grammar(unit, self.ontology)),
+            StructureKind::Grammar => {
+                Structure::Grammar(AnswerGrammar::whole(self.ontology, unit.text(), &unit.words()))
+            }
         };
         Prompt { doc_key: unit.document.key.clone(), sentence: unit.sentence, messages, structure }
     }
