@@ -150,7 +150,7 @@ pub fn run_remote(
     if json {
         output::print_json_beside(job.out, &statistics)
     } else {
-        output::print_beside(job.out, &table(&statistics, &settings)?.plain(None))
+        output::print_beside(job.out, &table(&statistics, &settings)?.plain())
     }
 }
 
@@ -184,7 +184,7 @@ fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) 
         let currency = currency(settings)?;
         table.push([format!("cost, {currency}"), format!("{about:.4}"), format!("{most:.4}")]);
     }
-    output::print(&table.plain(None))
+    output::print(&table.plain())
 }
 
 fn currency(settings: &Settings) -> Result<String, CliError> {

@@ -150,7 +150,7 @@ impl Run<'_> {
         }
         let comparison = self.comparison_stage(systems, &sft, &trained, &voice)?;
         let page = self.write_page(systems, &trained, &pairs, &comparison)?;
-        crate::output::print(&comparison.table.plain(None))?;
+        crate::output::print(&comparison.table.plain())?;
         crate::output::print_line(format!("report: {}", page.display()))
     }
 
