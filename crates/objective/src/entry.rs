@@ -65,7 +65,7 @@ where
         formula = read(&parameters).map_err(|error| ObjectiveError::WrongType {
             objective: objective.to_owned(),
             parameter: key.clone(),
-            message: error.to_string(),
+            message: message(&error),
         })?;
     }
     let mut ranges = Ranges::default();
@@ -74,6 +74,14 @@ where
         return Err(ObjectiveError::OutOfRange { objective: objective.to_owned(), violation });
     }
     Ok(Configured { parameters, formula: Arc::new(formula) })
+}
+
+/// The reader's message; an unknown name among strings is reworded, since "variant" means nothing to the
+/// author of a configuration.
+fn message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let reworded = text.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "));
+    reworded.map_or(text.clone(), |(found, expected)| format!("{found} is given, expected {expected}"))
 }
 
 fn read<F: DeserializeOwned>(parameters: &Map<String, Value>) -> Result<F, serde_json::Error> {

@@ -125,10 +125,7 @@ fn values_of_the_wrong_kind_or_out_of_range_are_named() {
         Err(ObjectiveError::OutOfRange { violation, .. }) if violation.parameter == "epsilon"
     ));
     let wrong = error(json!({"name": "ipo", "form": "median"}));
-    assert!(
-        wrong.starts_with("objective `ipo`, hyper-parameter `form`: unknown variant `median`, expected "),
-        "{wrong}"
-    );
+    assert!(wrong.starts_with("objective `ipo`, hyper-parameter `form`: `median` is given, expected "), "{wrong}");
     let wrong = error(json!({"name": "dpo", "beta": "0.1"}));
     let start = "objective `dpo`, hyper-parameter `beta`: ";
     assert_eq!(wrong, format!("{start}the text \"0.1\" is given, expected a number"));

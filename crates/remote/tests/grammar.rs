@@ -4,8 +4,7 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities};
 use llguidance::{Matcher, ParserFactory};
 use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_ontology::Ontology;
-use tabpo_remote::answer_grammar;
+use tabpo_ontology::{AnswerGrammar, Ontology};
 
 /// Whether an answer follows a grammar to its end, byte by byte.
 fn accepts(grammar: &str, answer: &str) -> bool {
@@ -30,7 +29,7 @@ fn gold_answers_follow_the_grammar_and_others_do_not() {
     let ontology: &Ontology = synthetic::ontology();
     let mut tried = 0;
     for unit in corpus.gold.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {
-        let grammar = answer_grammar(&unit, ontology);
+        let grammar = AnswerGrammar::whole(ontology, unit.text(), &unit.words());
         let gold = tabpo_answer::gold(&unit);
         let text = tabpo_answer::render(&gold, ontology).text;
         assert!(accepts(&grammar, &text), "{text}\n{grammar}");

@@ -195,7 +195,7 @@ fn as_text(numbers: &Statistics) -> String {
     if !numbers.relations_by_type.is_empty() {
         tables.push(counts("Relation type", &numbers.relations_by_type));
     }
-    tables.iter().map(|table| table.plain(None)).collect::<Vec<_>>().join("\n")
+    tables.iter().map(|table| table.plain()).collect::<Vec<_>>().join("\n")
 }
 
 fn counts(title: &str, labels: &[LabelCount]) -> Table {
@@ -264,5 +264,5 @@ fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError>
         "the biased annotator got {} of {} mentions and {} of {} relations of sft.jsonl wrong",
         bias.wrong_mentions, bias.mentions, bias.wrong_relations, bias.relations
     ));
-    output::print(&table.plain(None))
+    output::print(&table.plain())
 }

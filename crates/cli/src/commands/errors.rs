@@ -72,7 +72,7 @@ pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
     if arguments.json {
         return output::print_json_beside(beside, &modes);
     }
-    output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(None), commonest(&modes).plain(None)))
+    output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(), commonest(&modes).plain()))
 }
 
 /// How often each kind was seen.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tabpo_corpus::Format;
 use tabpo_metrics::{Counts, EvaluationError, Gold, Predictions, Profile, Resampling, count};
 use tabpo_ontology::Ontology;
+use tabpo_report::TableFormat;
 
 use crate::corpora::ReadArgs;
 use crate::error::{CliError, ResultExt};
@@ -44,7 +45,7 @@ pub struct ScoreArgs {
     pub json: bool,
     /// How to write tables: table, markdown, latex or csv
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = table_format)]
-    pub format: tabpo_report::Format,
+    pub format: TableFormat,
 }
 
 impl ScoreArgs {
@@ -68,12 +69,8 @@ fn profile(name: &str) -> Result<Profile, String> {
     })
 }
 
-fn table_format(name: &str) -> Result<tabpo_report::Format, String> {
-    match name {
-        "table" => Ok(tabpo_report::Format::Plain),
-        "markdown" | "latex" | "csv" => name.parse(),
-        _ => Err("valid: table, markdown, latex, csv".to_owned()),
-    }
+fn table_format(name: &str) -> Result<TableFormat, String> {
+    TableFormat::named(name).ok_or_else(|| format!("valid: {}", TableFormat::ALL.map(TableFormat::name).join(", ")))
 }
 
 /// Something that goes through gold documents and predictions together.

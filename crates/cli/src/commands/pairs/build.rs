@@ -258,7 +258,7 @@ fn summary_text(summary: &BuildSummary) -> String {
     }
     format!(
         "{}\n{} examples, {} pairs; the kinds are {} points (total variation) from the mix\n",
-        table.plain(None),
+        table.plain(),
         summary.examples,
         summary.pairs,
         percent(summary.kind_distance)

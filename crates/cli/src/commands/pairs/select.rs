@@ -226,7 +226,7 @@ fn text(summary: &Summary) -> String {
             percent(margins.wrong),
         ]);
     }
-    format!("{}\n{} examples, {} of them scored now\n", table.plain(None), summary.examples, summary.scored)
+    format!("{}\n{} examples, {} of them scored now\n", table.plain(), summary.examples, summary.scored)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Targets: which share of the negatives every way of making one should have.
+//! Targets: the share that each way of making a negative should have.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,13 @@ use tabpo_ontology::Ontology;
 
 use crate::{Kind, Mix, Mode, ModeRates, Patterns, Rule, Source, SourceShares};
 
-/// One way of making a negative whose share is controlled: one change of one pattern, one error
-/// mode, or all edits of a kind from a source that has no finer targets.
+/// A way of making a negative whose share is controlled: one change of one pattern, one error mode, or
+/// all edits of a kind from a source without finer targets.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Way {
     /// The kind of edit.
     pub(crate) kind: Kind,
-    /// Who proposes it.
+    /// Where the edits come from.
     pub(crate) source: Source,
     /// Its share within the kind; the shares of a kind sum to 1.
     pub(crate) share: f64,
@@ -22,17 +22,17 @@ pub(crate) struct Way {
     pub(crate) mode: Option<Mode>,
 }
 
-/// All ways of making a negative, with their targets.
+/// All ways of making a negative, with their target shares.
 ///
 /// Within a kind, a way's share is the share of its source times its share within the source: the
 /// weight of a pattern among the patterns of the kind (spread evenly over the changes that it
-/// lists), or the smoothed rate of a mode. Where a source has nothing to offer for a kind, the
-/// others take over its share.
-pub(crate) struct Plan<'a> {
+/// lists), or the smoothed rate of a mode. Where a source has nothing for a kind, the other
+/// sources take over its share.
+pub(crate) struct Targets<'a> {
     pub(crate) ontology: &'a Ontology,
     pub(crate) patterns: &'a Patterns,
     pub(crate) ways: Vec<Way>,
-    /// Targets of the kinds that have a way, by [`Kind::index`]; they sum to 1 if there is any.
+    /// Shares of the kinds that have a way, by [`Kind::index`]; they sum to 1 if there is any.
     pub(crate) kinds: [f64; Kind::ALL.len()],
     /// The first way of every pattern; the ways of its further changes follow it.
     pattern_ways: Vec<Option<u32>>,
@@ -41,7 +41,7 @@ pub(crate) struct Plan<'a> {
     kind_ways: [[Option<u32>; Kind::ALL.len()]; Source::ALL.len()],
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Targets<'a> {
     pub(crate) fn new(
         ontology: &'a Ontology,
         patterns: &'a Patterns,
@@ -49,7 +49,7 @@ impl<'a> Plan<'a> {
         mix: &Mix,
         sources: &SourceShares,
     ) -> Self {
-        let mut plan = Self {
+        let mut targets = Self {
             ontology,
             patterns,
             ways: Vec::new(),
@@ -61,31 +61,31 @@ impl<'a> Plan<'a> {
         let active = |source| sources.share(source) > 0.0;
         for kind in Kind::ALL.into_iter().filter(|&kind| mix.share(kind) > 0.0 && exists(kind, ontology)) {
             if active(Source::Pattern) {
-                plan.add_patterns(kind, sources.share(Source::Pattern));
+                targets.add_patterns(kind, sources.share(Source::Pattern));
             }
             if active(Source::Mode) {
                 for &(mode, share) in rates.modes.iter().filter(|(mode, _)| mode.kind() == kind) {
-                    plan.mode_ways.insert(mode, plan.ways.len() as u32);
+                    targets.mode_ways.insert(mode, targets.ways.len() as u32);
                     let share = sources.share(Source::Mode) * share;
-                    plan.ways.push(Way { kind, source: Source::Mode, share, pattern: None, mode: Some(mode) });
+                    targets.ways.push(Way { kind, source: Source::Mode, share, pattern: None, mode: Some(mode) });
                 }
             }
             for source in [Source::OnPolicy, Source::Random].into_iter().filter(|&source| active(source)) {
-                plan.kind_ways[source.index()][kind.index()] = Some(plan.ways.len() as u32);
-                plan.ways.push(Way { kind, source, share: sources.share(source), pattern: None, mode: None });
+                targets.kind_ways[source.index()][kind.index()] = Some(targets.ways.len() as u32);
+                targets.ways.push(Way { kind, source, share: sources.share(source), pattern: None, mode: None });
             }
-            let of_kind = || plan.ways.iter().filter(|way| way.kind == kind);
+            let of_kind = || targets.ways.iter().filter(|way| way.kind == kind);
             let sum: f64 = of_kind().map(|way| way.share).sum();
             if sum > 0.0 {
-                plan.ways.iter_mut().filter(|way| way.kind == kind).for_each(|way| way.share /= sum);
-                plan.kinds[kind.index()] = mix.share(kind);
+                targets.ways.iter_mut().filter(|way| way.kind == kind).for_each(|way| way.share /= sum);
+                targets.kinds[kind.index()] = mix.share(kind);
             }
         }
-        let sum: f64 = plan.kinds.iter().sum();
+        let sum: f64 = targets.kinds.iter().sum();
         if sum > 0.0 {
-            plan.kinds.iter_mut().for_each(|share| *share /= sum);
+            targets.kinds.iter_mut().for_each(|share| *share /= sum);
         }
-        plan
+        targets
     }
 
     fn add_patterns(&mut self, kind: Kind, source_share: f64) {

@@ -1,27 +1,27 @@
-//! What the endpoint refuses and a setting can change.
+//! Refusals that a setting can change.
 
 use crate::Settings;
 use crate::api_error::ApiError;
 
-/// The setting that takes what an endpoint refuses out of the requests.
+/// A change of a setting that removes what the endpoint refuses from the requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cure {
-    /// `max_tokens_name`: the name under which the endpoint wants the limit on the answer.
-    LimitsName(String),
+pub enum SettingFix {
+    /// `max_tokens_name`: the endpoint has another name for the limit on the answer.
+    LimitName(String),
     /// `max_tokens`: another limit on the answer.
     Limit,
-    /// `temperature`: none.
+    /// `temperature`: omit it.
     NoTemperature,
-    /// `no_system_role`: the instructions in the first message of the user.
+    /// `no_system_role`: put the instructions into the first user message.
     NoSystemRole,
-    /// `extra`: without this field.
+    /// `extra`: omit this field.
     LessExtra(String),
 }
 
-const LIMITS_NAMES: [&str; 4] = ["max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens"];
+const LIMIT_NAMES: [&str; 4] = ["max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens"];
 
-impl Cure {
-    /// The setting that an error is about, if there is one.
+impl SettingFix {
+    /// The change that an error calls for, if any.
     pub(crate) fn of(settings: &Settings, error: &ApiError) -> Option<Self> {
         let about = |field: &str| {
             let param = error.param.as_deref().is_some_and(|param| param.split('.').any(|part| part == field));
@@ -38,12 +38,12 @@ impl Cure {
         }
         let limit = settings.max_tokens_name.to_lowercase();
         if about(&limit) {
-            let other = LIMITS_NAMES.iter().filter(|name| **name != limit);
+            let other = LIMIT_NAMES.iter().filter(|name| **name != limit);
             let named = other.clone().find(|name| names(error.words(), name));
             let of_size = error.says(&SIZES) && !error.says(&["unsupported", "not supported"]);
             return Some(match named {
-                Some(name) if !of_size => Self::LimitsName((*name).to_owned()),
-                None if !of_size => Self::LimitsName(other.clone().next()?.to_string()),
+                Some(name) if !of_size => Self::LimitName((*name).to_owned()),
+                None if !of_size => Self::LimitName(other.clone().next()?.to_string()),
                 _ => Self::Limit,
             });
         }
@@ -53,10 +53,10 @@ impl Cure {
         settings.extra.keys().find(|name| about(&name.to_lowercase())).cloned().map(Self::LessExtra)
     }
 
-    /// The setting's key in `[predict.remote.NAME]`, with its value where there is one to give.
+    /// The setting's key in `[predict.remote.NAME]`, with its value if there is one to suggest.
     pub fn setting(&self) -> String {
         match self {
-            Self::LimitsName(name) => format!("max_tokens_name = \"{name}\""),
+            Self::LimitName(name) => format!("max_tokens_name = \"{name}\""),
             Self::Limit => "another max_tokens".to_owned(),
             Self::NoTemperature => "temperature = \"none\"".to_owned(),
             Self::NoSystemRole => "no_system_role = true".to_owned(),
@@ -64,14 +64,14 @@ impl Cure {
         }
     }
 
-    /// The option of `tabpo predict`, with its value where there is one to give.
+    /// The option of `tabpo predict`, with its value if there is one to suggest.
     pub fn option(&self) -> String {
         match self {
-            Self::LimitsName(name) => format!("--max-tokens-name {name}"),
+            Self::LimitName(name) => format!("--max-tokens-name {name}"),
             Self::Limit => "another --max-tokens".to_owned(),
             Self::NoTemperature => "--temperature none".to_owned(),
             Self::NoSystemRole => {
-                "--no-system-role, which puts the instructions into the first message of the user".to_owned()
+                "--no-system-role, which puts the instructions into the first user message".to_owned()
             }
             Self::LessExtra(name) => format!("--extra without `{name}`"),
         }
@@ -116,14 +116,14 @@ const REFUSALS: [&str; 33] = [
 const SIZES: [&str; 8] =
     ["too large", "at most", "at least", "maximum allowed", "supported range", "less than", "greater than", "must be"];
 
-/// Whether a text has this name as a word of its own.
+/// Whether a text contains this name as a separate word.
 fn names(text: &str, name: &str) -> bool {
     let part = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(name)
         .any(|(at, found)| !text[..at].ends_with(part) && !text[at + found.len()..].starts_with(part))
 }
 
-/// Whether the endpoint, or the model's chat template, refuses a message of the system.
+/// Whether the endpoint, or the model's chat template, refuses system messages.
 fn about_system_role(error: &ApiError) -> bool {
     const SYSTEM: [&str; 13] = [
         "system role",

@@ -1,4 +1,4 @@
-//! The requests of a job, and what it has of them.
+//! The requests of a job, and their answers in the cache.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,27 +7,29 @@ use crate::body::{Digest, body, digest};
 use crate::completion::Completion;
 use crate::estimate::most_usage;
 use crate::{
-    Channel, Endpoint, ModelPrice, Prompt, RemoteError, ResponseCache, Settings, Statistics, StoredAnswer, Usage,
+    Channel, Endpoint, Job, ModelPrice, Prompt, RemoteError, ResponseCache, Settings, Statistics, StoredAnswer, Usage,
 };
 
-/// Prompts with the digests of their requests.
-pub(crate) struct Job<'a> {
+/// The prompts of a job with the digests of their requests.
+pub(crate) struct Requests<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) prompts: &'a [Prompt],
     pub(crate) settings: &'a Settings,
+    pub(crate) price: Option<ModelPrice>,
     /// One for each prompt.
     pub(crate) digests: Vec<Digest>,
-    /// The first prompt of each different request.
+    /// The first prompt of each distinct request.
     pub(crate) unique: Vec<usize>,
 }
 
-impl<'a> Job<'a> {
-    pub(crate) fn new(endpoint: &'a Endpoint, prompts: &'a [Prompt], settings: &'a Settings) -> Self {
+impl<'a> Requests<'a> {
+    pub(crate) fn new(job: &Job<'a>) -> Self {
+        let &Job { endpoint, prompts, settings, price } = job;
         let digests: Vec<Digest> =
             prompts.iter().map(|prompt| digest(endpoint, &body(endpoint, prompt, settings))).collect();
         let mut seen = HashSet::new();
         let unique = (0..prompts.len()).filter(|&index| seen.insert(digests[index])).collect();
-        Self { endpoint, prompts, settings, digests, unique }
+        Self { endpoint, prompts, settings, price, digests, unique }
     }
 
     /// The request body of a prompt.
@@ -35,14 +37,14 @@ impl<'a> Job<'a> {
         body(self.endpoint, &self.prompts[index], self.settings)
     }
 
-    /// What the answers in the cache cost, and at most the requests without reply.
-    pub(crate) fn spent(
-        &self,
-        price: Option<ModelPrice>,
-        channel: Channel,
-        cache: &mut ResponseCache,
-    ) -> Result<f64, RemoteError> {
-        let Some(price) = price else { return Ok(0.0) };
+    /// How many of the requests the cache can answer.
+    pub(crate) fn answered(&self, cache: &ResponseCache) -> usize {
+        self.unique.iter().filter(|&&index| cache.contains(&self.digests[index])).count()
+    }
+
+    /// What the answers in the cache cost, plus the most that requests without a reply can have cost.
+    pub(crate) fn spent(&self, channel: Channel, cache: &mut ResponseCache) -> Result<f64, RemoteError> {
+        let Some(price) = self.price else { return Ok(0.0) };
         let mut spent = 0.0;
         for &index in &self.unique {
             let digest = &self.digests[index];
@@ -57,7 +59,7 @@ impl<'a> Job<'a> {
         Ok(spent)
     }
 
-    /// The answers that the cache has, without the key: older versions kept it where an endpoint had
+    /// The answers in the cache, with the key redacted: older versions missed it where an endpoint had
     /// written it with escapes.
     pub(crate) fn collect(&self, cache: &mut ResponseCache) -> Result<Vec<Option<StoredAnswer>>, RemoteError> {
         let mut known: HashMap<Digest, Option<StoredAnswer>> = HashMap::new();
@@ -73,20 +75,15 @@ impl<'a> Job<'a> {
     }
 
     /// Tokens, cost and outcomes.
-    pub(crate) fn statistics(
-        &self,
-        answers: &[Option<StoredAnswer>],
-        price: Option<ModelPrice>,
-        cache: &ResponseCache,
-    ) -> Statistics {
-        let mut statistics = Statistics::of(answers.iter().flatten(), price);
+    pub(crate) fn statistics(&self, answers: &[Option<StoredAnswer>], cache: &ResponseCache) -> Statistics {
+        let mut statistics = Statistics::of(answers.iter().flatten(), self.price);
         let unsettled = self.unique.iter().map(|&index| u64::from(cache.unsettled(&self.digests[index])));
         statistics.unsettled = unsettled.sum();
         statistics
     }
 }
 
-/// An answer as it is kept, to a request that can have used at most `most`.
+/// An answer as it is stored, to a request that can have used at most `most`.
 pub(crate) fn stored(
     endpoint: &Endpoint,
     digest: &Digest,

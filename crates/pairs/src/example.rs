@@ -1,4 +1,4 @@
-//! A unit with its gold answer, and what may be done to it.
+//! An example: a unit with its gold answer.
 
 use std::{borrow::Cow, collections::HashMap, sync::OnceLock};
 
@@ -6,42 +6,42 @@ use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, comparable};
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{Ontology, RelationLabelId};
 
-/// What proposals and conditions look at: one unit, its gold answer and its words.
-pub struct Scene<'a> {
+/// One unit with its gold answer and its words, as proposals and conditions see it.
+pub(crate) struct Example<'a> {
     /// The labels.
-    pub ontology: &'a Ontology,
+    pub(crate) ontology: &'a Ontology,
     /// The unit.
-    pub unit: Unit<'a>,
+    pub(crate) unit: Unit<'a>,
     /// Its gold answer.
-    pub gold: &'a Answer,
+    pub(crate) gold: &'a Answer,
     /// The tokens of the unit, counted from the document's start.
-    pub span: Span,
+    pub(crate) span: Span,
     words: Vec<Cow<'a, str>>,
     plain_text: OnceLock<String>,
     index: OnceLock<Index>,
 }
 
-/// What stands where, so that a look at one place does not go through the whole unit.
+/// Lookups by token and by entity, so that no question needs a pass over the whole unit.
 pub(crate) struct Index {
     /// The gold entities on each token of the unit.
     on_token: Vec<Vec<u32>>,
     /// The gold relations of each gold entity.
-    pub relations_of: Vec<Vec<u32>>,
-    /// The types that gold states from one span to another.
-    pub stated: HashMap<(Span, Span), Vec<RelationLabelId>>,
+    pub(crate) relations_of: Vec<Vec<u32>>,
+    /// The relation types of gold from one span to another.
+    pub(crate) stated: HashMap<(Span, Span), Vec<RelationLabelId>>,
     /// For each token of the unit, the first that has the same word, and the next if there is one.
     same_word: Vec<(u32, Option<u32>)>,
 }
 
-impl<'a> Scene<'a> {
-    /// Looks at a unit.
-    pub fn new(ontology: &'a Ontology, unit: Unit<'a>, gold: &'a Answer) -> Self {
+impl<'a> Example<'a> {
+    /// The example of a unit with this gold answer.
+    pub(crate) fn new(ontology: &'a Ontology, unit: Unit<'a>, gold: &'a Answer) -> Self {
         let span = unit.span();
         let words = span.range().map(|token| lower_case(unit.document.token(token))).collect();
         Self { ontology, unit, gold, span, words, plain_text: OnceLock::new(), index: OnceLock::new() }
     }
 
-    /// What stands where.
+    /// Built when it is first needed.
     pub(crate) fn index(&self) -> &Index {
         self.index.get_or_init(|| {
             let mut on_token = vec![Vec::new(); self.span.len()];
@@ -75,11 +75,11 @@ impl<'a> Scene<'a> {
     }
 
     /// The gold entities on a token of the unit.
-    pub fn on_token(&self, token: u32) -> &[u32] {
+    pub(crate) fn on_token(&self, token: u32) -> &[u32] {
         &self.index().on_token[(token - self.span.start) as usize]
     }
 
-    /// The tokens of the unit with the same word, letter case aside, in their order.
+    /// The tokens of the unit with the same word, ignoring case, in order.
     fn same_word(&self, token: u32) -> impl Iterator<Item = u32> {
         let same_word = &self.index().same_word;
         let first = same_word[(token - self.span.start) as usize].0;
@@ -87,47 +87,48 @@ impl<'a> Scene<'a> {
     }
 
     /// A token of the unit in lower case.
-    pub fn word(&self, token: u32) -> &str {
+    pub(crate) fn word(&self, token: u32) -> &str {
         &self.words[(token - self.span.start) as usize]
     }
 
     /// The words of a span in lower case.
-    pub fn words(&self, span: Span) -> &[Cow<'a, str>] {
+    pub(crate) fn words(&self, span: Span) -> &[Cow<'a, str>] {
         &self.words[(span.start - self.span.start) as usize..(span.end - self.span.start) as usize]
     }
 
-    /// Whether the source holds a text, letter case, number of blanks and how characters are composed aside.
-    pub fn holds(&self, text: &str) -> bool {
+    /// Whether the source contains a text, ignoring case, the amount of white space and the composition
+    /// of characters.
+    pub(crate) fn holds(&self, text: &str) -> bool {
         self.plain_text.get_or_init(|| plain(self.unit.text())).contains(&plain(text))
     }
 
     /// A gold entity.
-    pub fn entity(&self, index: u32) -> &'a AnswerEntity {
+    pub(crate) fn entity(&self, index: u32) -> &'a AnswerEntity {
         &self.gold.entities[index as usize]
     }
 
     /// The span of a gold entity.
-    pub fn place(&self, index: u32) -> Span {
+    pub(crate) fn place(&self, index: u32) -> Span {
         self.entity(index).span.expect("gold entities are grounded")
     }
 
     /// A gold relation.
-    pub fn relation(&self, index: u32) -> AnswerRelation {
+    pub(crate) fn relation(&self, index: u32) -> AnswerRelation {
         self.gold.relations[index as usize]
     }
 
     /// Positions of all gold entities.
-    pub fn entities(&self) -> std::ops::Range<u32> {
+    pub(crate) fn entities(&self) -> std::ops::Range<u32> {
         0..self.gold.entities.len() as u32
     }
 
     /// Positions of all gold relations.
-    pub fn relations(&self) -> std::ops::Range<u32> {
+    pub(crate) fn relations(&self) -> std::ops::Range<u32> {
         0..self.gold.relations.len() as u32
     }
 
-    /// The sentence that a token stands in, within the unit: what a mention never crosses.
-    pub fn sentence_of(&self, token: u32) -> Span {
+    /// The sentence of a token, within the unit; no mention crosses its edges.
+    pub(crate) fn sentence_of(&self, token: u32) -> Span {
         if self.unit.sentence.is_some() {
             return self.span;
         }
@@ -136,27 +137,27 @@ impl<'a> Scene<'a> {
         sentences.get(index).copied().filter(|sentence| sentence.start <= token).unwrap_or(self.span)
     }
 
-    /// Whether the type is usual between these entities (soft constraints count too).
-    pub fn signature_fits(&self, label: RelationLabelId, head: u32, tail: u32) -> bool {
+    /// Whether the type is usual between these entities: soft constraints count too.
+    pub(crate) fn signature_fits(&self, label: RelationLabelId, head: u32, tail: u32) -> bool {
         self.ontology.signature_fits(label, self.entity(head).label, self.entity(tail).label)
     }
 
     /// The tokens strictly between two entities; `None` where they touch or overlap.
-    pub fn between(&self, a: u32, b: u32) -> Option<Span> {
+    pub(crate) fn between(&self, a: u32, b: u32) -> Option<Span> {
         let (a, b) = (self.place(a), self.place(b));
         let (first, second) = if a.start <= b.start { (a, b) } else { (b, a) };
         (first.end < second.start).then(|| Span::new(first.end, second.start))
     }
 
     /// How many gold mentions lie between two entities.
-    pub fn mentions_between(&self, a: u32, b: u32) -> usize {
+    pub(crate) fn mentions_between(&self, a: u32, b: u32) -> usize {
         let Some(gap) = self.between(a, b) else { return 0 };
         let starts = |token| self.on_token(token).iter().filter(move |&&entity| self.place(entity).start == token);
         (gap.start..gap.end).flat_map(starts).filter(|&&entity| gap.contains(self.place(entity))).count()
     }
 
-    /// Other places of the unit, inside one sentence each, where the words of a span stand.
-    pub fn other_occurrences(&self, span: Span) -> impl Iterator<Item = Span> {
+    /// The other occurrences of a span's text in the unit, each within one sentence.
+    pub(crate) fn other_occurrences(&self, span: Span) -> impl Iterator<Item = Span> {
         let document = self.unit.document;
         let length = span.end - span.start;
         let text = document.span_text(span);
@@ -169,7 +170,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether a token has a letter or digit.
-    pub fn is_word(&self, token: u32) -> bool {
+    pub(crate) fn is_word(&self, token: u32) -> bool {
         self.word(token).chars().any(char::is_alphanumeric)
     }
 }

@@ -5,19 +5,27 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{EntityLabel, EntityLabelId, Ontology, RelationLabelId};
+use crate::{EntityLabelId, Ontology, RelationLabelId};
 
-/// Grammars of the answers to one source text: canonical JSON with exact keys and labels, ids in
-/// order, texts that are words of the source and named no more often than they occur in it, and
+mod rules;
+mod whole;
+
+use rules::{
+    RelationFrame, Rules, any_relation, chunks, entity_labels, entity_opening, escaped, literal, quoted, relations_tail,
+};
+
+/// The grammars of the answers to one source text: canonical JSON with exact keys and labels, ids in
+/// order, texts that are words of the source and used no more often than they occur in it, and
 /// relations between different entities of the answer.
 ///
-/// What may come next depends on what was written: which texts are used up, which ids there are. So
-/// an answer has stages. [`AnswerGrammar::first`] is the grammar at the start; whenever an entity or
-/// the entity list is closed, [`AnswerGrammar::next`] gives another one. Each describes the whole
-/// answer, beginning with what is already written, and looks one entity further than its stage,
-/// because a token may reach over the end of a stage.
+/// What may come next depends on what was written: which texts are used up, which ids exist. So an
+/// answer is decoded in stages. [`AnswerGrammar::first`] is the grammar at the start; whenever an entity
+/// or the entity list is closed, [`AnswerGrammar::next`] gives another one. Each describes the whole
+/// answer, beginning with what is already written, and looks one entity beyond its stage, because a
+/// token may extend past the end of a stage. A server that takes one grammar for each request gets
+/// [`AnswerGrammar::whole`], which promises less.
 #[derive(Clone, Debug)]
 pub struct AnswerGrammar {
     ontology: Arc<Ontology>,
@@ -40,8 +48,8 @@ pub struct AnswerLimits {
 }
 
 impl AnswerLimits {
-    /// Limits for a source of this many words: an entity for every other word, and as many relations,
-    /// but at least 8 and at most 64.
+    /// Limits for a source of this many words: one entity for every two words, but at least 8 and at most
+    /// 64, and as many relations.
     pub fn for_words(words: usize) -> Self {
         let entities = (words / 2).clamp(8, 64);
         Self { entities, relations: entities }
@@ -52,21 +60,12 @@ impl AnswerGrammar {
     /// The grammars for a source text whose words lie at these byte ranges, in order and without
     /// overlap. A span may start and end only where a word does.
     pub fn new(ontology: Arc<Ontology>, source: &str, words: &[Range<usize>], limits: AnswerLimits) -> Self {
-        let mut chunks = Vec::with_capacity(2 * words.len());
-        let mut end = None;
-        for word in words {
-            if let Some(end) = end.filter(|&end| end < word.start) {
-                chunks.push(Value::from(escaped(&source[end..word.start])));
-            }
-            chunks.push(Value::from(escaped(&source[word.clone()])));
-            end = Some(word.end);
-        }
-        let chunks = Value::Array(chunks);
+        let chunks = chunks(source, words);
         let repeated = repeated_texts(source, words);
         Self { ontology, source: source.to_owned(), words: words.to_vec(), limits, chunks, repeated }
     }
 
-    /// The grammar from the start.
+    /// The grammar at the start of an answer.
     pub fn first(&self) -> String {
         self.entity_stage(&format!("{{{}:[", quoted(&self.ontology.keys.entities)), &[])
     }
@@ -93,11 +92,11 @@ impl AnswerGrammar {
         Some((progress.stage(), self.relation_stage(written, &labels)))
     }
 
-    /// The next entity, and whatever a token may hold beyond it.
+    /// The grammar up to the next entity, and of whatever the same token may contain beyond it.
     fn entity_stage(&self, written: &str, entities: &[Value]) -> String {
         let keys = &self.ontology.keys;
         let linked = !self.ontology.relations.is_empty();
-        let mut rules = Rules::new();
+        let mut rules = staged();
         let repeated = self.repeated(entities);
         let exhausted = self.exhausted(entities, &repeated);
         let limit = if self.has_text_beside(&exhausted) { self.limits.entities } else { 0 };
@@ -105,15 +104,12 @@ impl AnswerGrammar {
         rules.add("start", &format!("{} list_0 tail", literal(written)));
         for index in 0..left {
             let number = entities.len() + index + 1;
-            let id = if linked { format!("{}:\"e{number}\",", quoted(&keys.id)) } else { String::new() };
-            let comma = if number > 1 { "," } else { "" };
-            let open = literal(&format!("{comma}{{{id}{}:\"", quoted(&keys.text)));
+            let open = entity_opening(&self.ontology, number);
             rules.add(&format!("list_{index}"), &format!("\"]\" | {open} entity list_{}", index + 1));
         }
         rules.add(&format!("list_{left}"), "\"]\"");
         if left > 0 {
             let to_type = literal(&format!("\",{}:\"", quoted(&keys.entity_type)));
-            let labels: Vec<String> = self.ontology.entities.iter().map(|label| self.label(label)).collect();
             let mut entity = format!("SPAN {to_type} label \"}}\"");
             let mut groups: BTreeMap<&[usize], Vec<String>> = BTreeMap::new();
             for (text, free) in &repeated {
@@ -125,35 +121,15 @@ impl AnswerGrammar {
                     .expect("writing to a string succeeds");
             }
             rules.add("entity", &entity);
-            rules.add("label", &labels.join(" | "));
-            let regex = Map::from_iter([("substring_chunks".to_owned(), self.chunks.clone())]);
-            rules.add("SOURCE", &format!("%regex {}", Value::Object(regex)));
+            rules.add("label", &entity_labels(&self.ontology));
+            rules.add_source(&self.chunks);
             let excluded = exhausted.iter().copied().chain(repeated.iter().map(|(text, _)| *text));
             rules.add("SPAN", &span(&excluded.collect::<Vec<_>>(), self.source.contains(ESCAPED_BLANKS)));
         }
         if linked {
-            // Checked by the next stage; here only so that a token may reach into it.
-            let names: Vec<String> =
-                self.ontology.relations.iter().map(|label| literal(&escaped(&label.name))).collect();
-            let (open, to_type, to_tail) = self.relation_pieces();
-            rules.add(
-                "tail",
-                &format!(
-                    "{} ( relation ( \",\" relation )* )? \"]}}\"",
-                    literal(&format!(",{}:[", quoted(&keys.relations)))
-                ),
-            );
-            rules.add(
-                "relation",
-                &format!(
-                    "{} ID {} ( {} ) {} ID {}",
-                    literal(&open),
-                    literal(&to_type),
-                    names.join(" | "),
-                    literal(&to_tail),
-                    literal("\"}")
-                ),
-            );
+            // The next stage decides; these rules only let a token reach into it.
+            rules.add("tail", &relations_tail(&self.ontology));
+            rules.add("relation", &any_relation(&self.ontology));
             rules.add("ID", "/e[1-9][0-9]*/");
         } else {
             rules.add("tail", "\"}\"");
@@ -161,12 +137,12 @@ impl AnswerGrammar {
         rules.text
     }
 
-    /// The relations between these entities, inside domain and range where these are hard.
+    /// The grammar of the relations between these entities, within domain and range where those are hard.
     fn relation_stage(&self, written: &str, labels: &[EntityLabelId]) -> String {
-        let mut rules = Rules::new();
+        let mut rules = staged();
         let prefix = literal(&format!("{written},{}:[", quoted(&self.ontology.keys.relations)));
         rules.add("start", &format!("{prefix} relations \"]}}\""));
-        let (open, to_type, to_tail) = self.relation_pieces();
+        let RelationFrame { open, to_type, to_tail } = RelationFrame::of(&self.ontology);
         let mut heads = Vec::new();
         for head in 0..labels.len() {
             let groups = self.types_by_tails(head, labels);
@@ -197,7 +173,7 @@ impl AnswerGrammar {
         rules.text
     }
 
-    /// Relation types that the entity `head` may begin, grouped by the tails that they may have.
+    /// Relation types that may have the entity `head` as their head, grouped by the tails they allow.
     fn types_by_tails(&self, head: usize, labels: &[EntityLabelId]) -> Vec<(Vec<usize>, Vec<RelationLabelId>)> {
         let mut groups: Vec<(Vec<usize>, Vec<RelationLabelId>)> = Vec::new();
         for id in self.ontology.relation_ids() {
@@ -214,27 +190,6 @@ impl AnswerGrammar {
         groups
     }
 
-    /// What stands before the head, between head and type, and between type and tail.
-    fn relation_pieces(&self) -> (String, String, String) {
-        let keys = &self.ontology.keys;
-        (
-            format!("{{{}:\"", quoted(&keys.head)),
-            format!("\",{}:\"", quoted(&keys.relation_type)),
-            format!("\",{}:\"", quoted(&keys.tail)),
-        )
-    }
-
-    /// A label up to its closing quote, with its sub-label if it has any.
-    fn label(&self, label: &EntityLabel) -> String {
-        let name = escaped(&label.name);
-        if label.subtypes.is_empty() {
-            return literal(&format!("{name}\""));
-        }
-        let subtypes = label.subtypes.iter().map(|subtype| literal(&format!("{}\"", escaped(&subtype.name))));
-        let key = literal(&format!("{name}\",{}:\"", quoted(&self.ontology.keys.subtype)));
-        format!("{key} ( {} )", subtypes.collect::<Vec<_>>().join(" | "))
-    }
-
     /// The occurrence key with one of these values, or nothing.
     fn occurrence(&self, free: &[usize]) -> String {
         let numbers: Vec<String> = free.iter().map(|index| literal(&(index + 1).to_string())).collect();
@@ -242,8 +197,8 @@ impl AnswerGrammar {
         format!("( {key} ( {} ) )?", numbers.join(" | "))
     }
 
-    /// Texts that occur more than once and are not used up, with their free occurrences: the only ones
-    /// for which an occurrence may be named.
+    /// Texts that occur more than once and are not used up, with their free occurrences: only these may be
+    /// written with an occurrence number.
     fn repeated(&self, entities: &[Value]) -> Vec<(&str, Vec<usize>)> {
         let taken = self.taken(entities);
         let mut repeated = Vec::new();
@@ -258,7 +213,7 @@ impl AnswerGrammar {
         repeated
     }
 
-    /// Texts that were written as often as they occur in the source.
+    /// Texts that have been written as often as they occur in the source.
     fn exhausted<'e>(&self, entities: &'e [Value], repeated: &[(&str, Vec<usize>)]) -> Vec<&'e str> {
         let mut exhausted: Vec<&str> = Vec::new();
         for text in entities.iter().filter_map(|entity| self.text_of(entity)) {
@@ -269,8 +224,8 @@ impl AnswerGrammar {
         exhausted
     }
 
-    /// Which occurrence each written entity stands for: the named one, else the leftmost free one that
-    /// does not start before the entity before, else the leftmost free one.
+    /// Which occurrence each written entity stands for: the numbered one, else the leftmost free one that
+    /// does not start before the preceding entity, else the leftmost free one.
     fn taken<'e>(&self, entities: &'e [Value]) -> Vec<(&'e str, usize)> {
         let mut taken: Vec<(&str, usize)> = Vec::new();
         let mut earliest = 0;
@@ -294,7 +249,7 @@ impl AnswerGrammar {
         entity.get(&self.ontology.keys.text)?.as_str()
     }
 
-    /// Whether the source has a text that is not used up.
+    /// Whether the source has a text that is not exhausted.
     fn has_text_beside(&self, exhausted: &[&str]) -> bool {
         let mut texts =
             self.words.iter().enumerate().flat_map(|(first, start)| {
@@ -317,8 +272,8 @@ fn starts(source: &str, words: &[Range<usize>], text: &str) -> Vec<usize> {
     words.iter().filter(occurs).map(|word| word.start).collect()
 }
 
-/// Texts of neighbouring words that occur more than once, each listed once. A longer text repeats only
-/// where its beginning does.
+/// Texts of neighbouring words that occur more than once, each listed once. A text can only repeat where
+/// its beginning does.
 fn repeated_texts(source: &str, words: &[Range<usize>]) -> Vec<String> {
     let mut repeated: Vec<String> = Vec::new();
     for (first, start) in words.iter().enumerate() {
@@ -335,15 +290,15 @@ fn repeated_texts(source: &str, words: &[Range<usize>]) -> Vec<String> {
     repeated
 }
 
-/// Blanks that JSON writes as an escape.
+/// White space that JSON writes as an escape.
 const ESCAPED_BLANKS: [char; 4] = ['\t', '\n', '\r', '\u{c}'];
 
-/// One or more neighbouring chunks of the source without blanks at either end, but none of the
-/// excluded texts; `escapes` says whether the source has [`ESCAPED_BLANKS`].
+/// One or more neighbouring chunks of the source, trimmed, except the excluded texts; `escapes` says
+/// whether the source has [`ESCAPED_BLANKS`].
 fn span(excluded: &[&str], escapes: bool) -> String {
     let mut span = r"SOURCE & /[^ ](.*[^ ])?/".to_owned();
     if escapes {
-        // At the end, a backslash before the letter begins an escape only if it is not one itself.
+        // At the end, a backslash before the letter begins an escape only if it is not escaped itself.
         span.push_str(r" & ~/\\[tnrf](.*)/ & ~/(.*[^\\])?(\\\\)*\\[tnrf]/");
     }
     if !excluded.is_empty() {
@@ -353,21 +308,9 @@ fn span(excluded: &[&str], escapes: bool) -> String {
     span
 }
 
-/// A grammar under construction.
-struct Rules {
-    text: String,
-}
-
-impl Rules {
-    /// The model, not the grammar, decides how fixed text is cut into tokens: it was trained on one way
-    /// of cutting it.
-    fn new() -> Self {
-        Self { text: "%llguidance {\"no_forcing\": true}\n".to_owned() }
-    }
-
-    fn add(&mut self, name: &str, body: &str) {
-        writeln!(self.text, "{name}: {body}").expect("writing to a string succeeds");
-    }
+/// Rules that leave it to the model how fixed text is split into tokens, as it was trained to.
+fn staged() -> Rules {
+    Rules { text: "%llguidance {\"no_forcing\": true}\n".to_owned() }
 }
 
 /// How far an answer has got.
@@ -376,7 +319,7 @@ struct Progress {
     entities: usize,
     /// Whether the list of entities is closed.
     list_closed: bool,
-    /// The byte after the last bracket that closed either.
+    /// The byte after the last bracket that closed an entity or the list.
     end: usize,
 }
 
@@ -405,20 +348,4 @@ impl Progress {
     fn stage(&self) -> usize {
         self.entities + usize::from(self.list_closed)
     }
-}
-
-/// A text as a JSON string, which is also how a literal of the grammar is written.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
-/// A text as it stands between the quotes of a JSON string.
-fn escaped(text: &str) -> String {
-    let quoted = quoted(text);
-    quoted[1..quoted.len() - 1].to_owned()
-}
-
-/// A literal of the grammar.
-fn literal(text: &str) -> String {
-    quoted(text)
 }
