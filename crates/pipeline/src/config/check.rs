@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use tabpo_engine::{BpeOptions, ModelConfig, Projection};
+use tabpo_engine::{BpeOptions, Projection};
 
 use super::{AdapterSection, ModelSection, RunConfig, TrainSection, names};
 use crate::{
@@ -101,42 +101,17 @@ fn model(model: &ModelSection) -> Result<(), CliError> {
     .with_hint("hidden / heads must be even, and heads a multiple of kv_heads"))
 }
 
-impl ModelSection {
-    /// The decoder that a checked section describes, over `vocabulary` tokens.
-    pub fn shape(&self, vocabulary: usize) -> ModelConfig {
-        ModelConfig {
-            kv_heads: self.kv_heads,
-            intermediate: self.intermediate,
-            ..ModelConfig::small(vocabulary, self.hidden, self.layers, self.heads)
-        }
-    }
-}
-
 fn adapter(adapter: &AdapterSection) -> Result<(), CliError> {
     whole("adapter.rank", adapter.rank, range::RANK)?;
     range::ALPHA.check("adapter.alpha", adapter.alpha)?;
     range::DROPOUT.check("adapter.dropout", adapter.dropout)?;
-    adapter.projections().map(|_| ())
-}
-
-impl AdapterSection {
-    /// The projections that `targets` names.
-    pub fn projections(&self) -> Result<Vec<Projection>, CliError> {
-        let known = Projection::ALL.map(Projection::module);
-        if self.targets.is_empty() {
-            return Err(CliError::input("adapter.targets is empty")
-                .with_hint(format!("an adapter needs a projection; valid are {}", known.join(", "))));
-        }
-        once("adapter.targets", &self.targets)?;
-        let projection = |name: &String| {
-            Projection::ALL.into_iter().find(|projection| projection.module() == name).ok_or_else(|| {
-                let near = tabpo_ontology::nearest(name, known).unwrap_or("all seven are valid");
-                CliError::input(format!("adapter.targets: there is no projection `{}`", name.escape_debug()))
-                    .with_hint(format!("did you mean `{near}`? valid are {}", known.join(", ")))
-            })
-        };
-        self.targets.iter().map(projection).collect()
+    let targets: Vec<&str> = adapter.targets.iter().map(|projection| projection.module()).collect();
+    if targets.is_empty() {
+        let valid = Projection::ALL.map(Projection::module).join(", ");
+        return Err(CliError::input("adapter.targets is empty")
+            .with_hint(format!("an adapter needs a projection; valid are {valid}")));
     }
+    once("adapter.targets", &targets)
 }
 
 /// Refuses an adapter that is wider than its model: an update of full rank is what the width allows.
@@ -192,12 +167,7 @@ fn pairs(config: &RunConfig) -> Result<(), CliError> {
             CliError::input("pairs.sources is empty").with_hint("for example sources = [\"modes\", \"patterns\"]")
         );
     }
-    // `modes=0.4` and `mode` are the same source.
-    let source = |text: &String| {
-        let name = text.split('=').next().unwrap_or_default().trim();
-        name.strip_suffix('s').unwrap_or(name).to_owned()
-    };
-    once("pairs.sources", &pairs.sources.iter().map(source).collect::<Vec<_>>())
+    once("pairs.sources", &pairs.sources.iter().map(|share| share.source.name()).collect::<Vec<_>>())
 }
 
 fn preference(config: &RunConfig) -> Result<(), CliError> {

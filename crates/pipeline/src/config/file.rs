@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{RunConfig, check::check, messages};
+use super::{RunConfig, check::check, messages, read::from_toml};
 use crate::error::CliError;
 
 /// Reads a configuration file and applies `key.path=value` replacements. Paths in the file are
@@ -16,10 +16,8 @@ pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Res
         return Err(error);
     }
     // Checked as written first, so that an error can point at a line of the file.
-    let plain: RunConfig =
-        toml::from_str(&text).map_err(|error| messages::in_file(path, &text, error.span(), error.message()))?;
+    let mut config: RunConfig = from_toml(&text).map_err(|error| messages::in_file(path, &text, &error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut config = plain;
     resolve_paths(&mut config, folder);
     writable(&config)?;
     for replacement in replacements {
@@ -65,8 +63,8 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
         .as_table_mut()
         .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
     table.insert((*last).to_owned(), value);
-    let config =
-        root.try_into().map_err(|error: toml::de::Error| messages::in_replacement(replacement, error.message()))?;
+    let text = toml::to_string(&root).expect("a configuration and a value that was read can be written");
+    let config = from_toml(&text).map_err(|error| messages::in_replacement(replacement, &error))?;
     writable(&config)?;
     Ok(config)
 }

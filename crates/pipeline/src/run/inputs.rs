@@ -12,9 +12,9 @@ use tabpo_engine::Compute;
 use tabpo_objective::Objective;
 use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
-use tabpo_train::TrainBudget;
+use tabpo_train::{Decay, TrainBudget};
 
-use crate::config::{AdapterSection, ModelSection, Schedule, TrainSection};
+use crate::config::{AdapterSection, ModelSection, TrainSection};
 
 /// The inputs of one kind of stage.
 pub trait StageInputs: Serialize {
@@ -133,7 +133,7 @@ pub struct TrainingInputs {
     budget: TrainBudget,
     batch_size: usize,
     learning_rate: f64,
-    schedule: Schedule,
+    schedule: Decay,
     warmup: f64,
     weight_decay: f64,
     clip: f64,
@@ -152,7 +152,7 @@ pub struct TrainingInputs {
 struct Adapter {
     dropout: f64,
     /// Shape and scale of a new adapter; one from a folder has its own.
-    new: Option<(usize, f64, bool, Vec<String>)>,
+    new: Option<(usize, f64, bool, Vec<&'static str>)>,
 }
 
 impl TrainingInputs {
@@ -181,7 +181,8 @@ impl TrainingInputs {
         let frozen = adapter.is_some();
         let adapter = adapter.map(|section| {
             let AdapterSection { folder, rank, alpha, dropout, rslora, targets } = section;
-            let new = folder.is_none().then(|| (*rank, *alpha, *rslora, targets.clone()));
+            let targets = || targets.iter().map(|projection| projection.module()).collect();
+            let new = folder.is_none().then(|| (*rank, *alpha, *rslora, targets()));
             Adapter { dropout: *dropout, new }
         });
         Self {

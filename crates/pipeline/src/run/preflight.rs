@@ -6,9 +6,9 @@ use std::path::Path;
 use tabpo_engine::{ForwardOptions, ModelConfig};
 use tabpo_train::PolicyShape;
 
-use super::{comparison::CHECKPOINT, systems::System, training};
+use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
-    config::{RunConfig, TrainSection, names, rank_within},
+    config::{AdapterSection, RunConfig, TrainSection, names, rank_within},
     error::{CliError, ResultExt},
     memory::{self, Sizes},
     observer::Observer,
@@ -26,7 +26,7 @@ pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> 
     if let Some(section) = adapter.filter(|section| section.folder.is_none()) {
         rank_within("adapter.rank", section.rank, shape.hidden)?;
     }
-    let lora = adapter.map(training::lora_config).transpose()?;
+    let lora = adapter.map(AdapterSection::lora);
     let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
     let compare = |name: &str, section: &TrainSection, divergence: bool| {
         let sizes = Sizes {

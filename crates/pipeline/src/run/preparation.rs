@@ -16,7 +16,7 @@ use tabpo_engine::{BpeOptions, GenerationTokens, Model, SaveOptions, StoredType,
 use tabpo_metrics::modes::ErrorModes;
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
-use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, SourceShares};
+use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, Source, SourceShares};
 use tabpo_train::{TextSource, tokenizer_digest};
 
 use super::{
@@ -28,7 +28,7 @@ use super::{
     ledger::Finished,
     policy::{PolicyFolder, Voice},
     prediction,
-    training::{self, Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
+    training::{Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
 };
 use crate::{
     config::{RunConfig, TrainSection},
@@ -113,7 +113,7 @@ impl Run<'_> {
     ) -> Result<Trained, CliError> {
         let config = self.config;
         let records = gold_records(documents, config.data.level, &self.ontology);
-        let (budget, seed) = (training::budget(section, records.len()), derived_seed(config.run.seed, name));
+        let (budget, seed) = (section.budget(records.len()), derived_seed(config.run.seed, name));
         let numbers = (budget, section.learning_rate, seed);
         let key = SupervisedInputs {
             start: &start.digest,
@@ -246,8 +246,8 @@ pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliErro
         let text: Vec<String> = section.mix.iter().map(|(kind, share)| format!("{kind}={share}")).collect();
         Mix::parse(&text.join(",")).or_input().map_err(|error| error.context("pairs.mix"))?
     };
-    let sources =
-        SourceShares::parse(&section.sources.join(",")).or_input().map_err(|error| error.context("pairs.sources"))?;
+    let sources: Vec<String> = section.sources.iter().map(ToString::to_string).collect();
+    let sources = SourceShares::parse(&sources.join(",")).or_input().map_err(|error| error.context("pairs.sources"))?;
     Ok(BuildSettings {
         per_example: section.per_example,
         seed: derived_seed(config.run.seed, "pairs"),
@@ -259,7 +259,7 @@ pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliErro
 }
 
 fn uses_own_answers(config: &RunConfig) -> bool {
-    config.pairs.sources.iter().any(|source| source.starts_with("on-policy"))
+    config.pairs.sources.iter().any(|share| share.source == Source::OnPolicy)
 }
 
 /// What the warm-up trains on: sentences of the built-in corpus, and copies of the run's own training

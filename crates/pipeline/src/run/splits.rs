@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::{
-    Document, Unit,
-    synthetic::{self, SyntheticConfig},
-};
+use tabpo_corpus::{Document, Unit, synthetic};
 use tabpo_ontology::Ontology;
 
 use crate::{
@@ -32,14 +29,7 @@ impl Splits {
     pub fn load(config: &RunConfig, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
-                let corpus = synthetic::generate(&SyntheticConfig {
-                    seed: config.run.seed,
-                    sft: sizes.sft,
-                    gold: sizes.curated,
-                    validation: sizes.validation,
-                    test: sizes.test,
-                    bias: sizes.label_bias,
-                });
+                let corpus = synthetic::generate(&sizes.corpus(config.run.seed));
                 Self { train: corpus.sft, curated: corpus.gold, validation: corpus.validation, test: corpus.test }
             }
             None => Self::read(&config.data, ontology, context)?,

@@ -4,12 +4,13 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
-use tabpo_engine::{AdamWConfig, Lora, LoraConfig};
+use tabpo_engine::{AdamWConfig, Lora};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, Decay, ExampleSource, Observer, Policy, PolicyShape, ReferenceCache, Session, StepRecord, TrainBudget,
-    TrainSettings, TrainSummary, UnusedCheckpoint, largest_micro_batch, model_bytes, tokenizer_digest, train,
+    BatchPlan, ExampleSource, Observer, Policy, PolicyShape, ReferenceCache, Schedule, Session, StepRecord,
+    TrainBudget, TrainSettings, TrainSummary, UnusedCheckpoint, largest_micro_batch, model_bytes, tokenizer_digest,
+    train,
 };
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     policy::{self, PolicyFolder, Voice},
 };
 use crate::{
-    config::{AdapterSection, Schedule, TrainSection},
+    config::{AdapterSection, TrainSection},
     error::{CliError, ResultExt},
     memory,
     observer::{Observer as RunObserver, Progress},
@@ -89,7 +90,7 @@ impl Job<'_> {
                 Policy::Adapter { base: &base, adapter }
             }
             (None, Some(section)) => {
-                let adapter = Lora::initialise(&model.config, lora_config(section)?, self.seed);
+                let adapter = Lora::initialise(&model.config, section.lora(), self.seed);
                 base = model;
                 Policy::Adapter { base: &base, adapter }
             }
@@ -172,12 +173,8 @@ impl Job<'_> {
             seed: self.seed,
             budget: self.budget,
         };
-        let decay = match section.schedule {
-            Schedule::Cosine => Decay::Cosine,
-            Schedule::Linear => Decay::Linear,
-            Schedule::Constant => Decay::Constant,
-        };
-        let schedule = tabpo_train::Schedule { peak: self.learning_rate, warmup: section.warmup, decay, floor: 0.0 };
+        let (warmup, decay) = (section.warmup, section.schedule);
+        let schedule = Schedule { peak: self.learning_rate, warmup, decay, floor: 0.0 };
         TrainSettings {
             optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
             clip: Some(section.clip),
@@ -186,22 +183,6 @@ impl Job<'_> {
             ..TrainSettings::new(self.objective.clone(), plan, schedule)
         }
     }
-}
-
-/// The budget that a section asks for, over `examples` examples.
-pub fn budget(section: &TrainSection, examples: usize) -> TrainBudget {
-    let steps = section.steps.map_or_else(
-        || (section.epochs * examples as f64 / section.batch_size as f64).ceil() as u64,
-        |steps| steps as u64,
-    );
-    TrainBudget::Steps(steps.max(1))
-}
-
-/// The settings of a new adapter.
-pub fn lora_config(section: &AdapterSection) -> Result<LoraConfig, CliError> {
-    let base = LoraConfig::new(section.rank, section.alpha);
-    let targets = section.projections()?;
-    Ok(LoraConfig { dropout: section.dropout, rslora: section.rslora, targets, ..base })
 }
 
 /// Shows and logs a training run.

@@ -17,7 +17,7 @@ use super::{
     inputs::{PreferenceInputs, StageInputs, TrainingInputs},
     policy::Voice,
     systems::System,
-    training::{self, Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
+    training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
 };
 use crate::error::{CliError, ResultExt};
 
@@ -75,7 +75,7 @@ impl Run<'_> {
             let budget = if system.equal_flops {
                 TrainBudget::Tokens(dearest(systems, &trained))
             } else {
-                training::budget(&section.train, common.records.len())
+                section.train.budget(common.records.len())
             };
             let variant = |learning_rate: f64, seed: u64| Variant {
                 name: format!("systems/{}/lr-{learning_rate:e}/seed-{seed}", system.name),
@@ -198,7 +198,7 @@ impl Run<'_> {
             name: format!("scorers/{}", if reversed { "negative" } else { "positive" }),
             objective: &objective,
             learning_rate: section.train.learning_rate,
-            budget: training::budget(&section.train, common.records.len()),
+            budget: section.train.budget(common.records.len()),
             seed: derived_seed(self.config.run.seed, "scorers"),
             reversed,
         };
