@@ -5,35 +5,38 @@ use std::fmt::Display;
 
 use tabpo_engine::{BpeOptions, Projection};
 
-use super::{AdapterSection, ModelSection, RunConfig, TrainSection, names};
+use super::{AdapterSection, Configuration, ModelSection, TrainSection, names};
 use crate::{
     error::CliError,
     range::{self, Whole},
 };
 
-/// Checks a whole configuration; the first error ends it.
-pub fn check(config: &RunConfig) -> Result<(), CliError> {
-    documents(config)?;
-    sizes(config)?;
-    model(&config.model)?;
-    if let Some(adapter) = &config.adapter {
-        self::adapter(adapter)?;
-        if config.model.folder.is_none() {
-            rank_within("adapter.rank", adapter.rank, config.model.hidden)?;
+impl Configuration {
+    /// Checks ranges, names and what belongs together; the first error ends it. What is read from a file has been
+    /// checked.
+    pub fn check(&self) -> Result<(), CliError> {
+        documents(self)?;
+        sizes(self)?;
+        model(&self.model)?;
+        if let Some(adapter) = &self.adapter {
+            self::adapter(adapter)?;
+            if self.model.folder.is_none() {
+                rank_within("adapter.rank", adapter.rank, self.model.hidden)?;
+            }
         }
+        warmup(self)?;
+        train("sft", &self.sft)?;
+        pairs(self)?;
+        preference(self)?;
+        prediction(self)
     }
-    warmup(config)?;
-    train("sft", &config.sft)?;
-    pairs(config)?;
-    preference(config)?;
-    prediction(config)
 }
 
 fn whole(key: &str, value: usize, range: Whole) -> Result<(), CliError> {
     range.check(key, value as u64)
 }
 
-fn documents(config: &RunConfig) -> Result<(), CliError> {
+fn documents(config: &Configuration) -> Result<(), CliError> {
     let data = &config.data;
     if data.synthetic.is_none() && data.train.is_none() {
         return Err(CliError::input("[data] names no documents")
@@ -62,7 +65,7 @@ fn documents(config: &RunConfig) -> Result<(), CliError> {
 }
 
 /// Name, seed, and sizes of what is read and scored.
-fn sizes(config: &RunConfig) -> Result<(), CliError> {
+fn sizes(config: &Configuration) -> Result<(), CliError> {
     names::check("run.name", &config.run.name)?;
     if config.run.directory.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
         return Err(
@@ -123,7 +126,7 @@ pub fn rank_within(key: &str, rank: usize, width: usize) -> Result<(), CliError>
         .with_hint("8 to 64 are usual; without an [adapter] all parameters are trained"))
 }
 
-fn warmup(config: &RunConfig) -> Result<(), CliError> {
+fn warmup(config: &Configuration) -> Result<(), CliError> {
     let Some(warmup) = &config.warmup else { return Ok(()) };
     if warmup.sentences == 0 && warmup.copies == 0 {
         return Err(CliError::input("[warmup] has neither sentences nor copies")
@@ -154,7 +157,7 @@ fn train(name: &str, section: &TrainSection) -> Result<(), CliError> {
     section.memory_gb.map_or(Ok(()), |limit| range::MEMORY.check(&key("memory_gb"), limit))
 }
 
-fn pairs(config: &RunConfig) -> Result<(), CliError> {
+fn pairs(config: &Configuration) -> Result<(), CliError> {
     let pairs = &config.pairs;
     whole("pairs.per_example", pairs.per_example, range::FEW)?;
     whole("pairs.folds", pairs.folds, range::COUNT)
@@ -170,7 +173,7 @@ fn pairs(config: &RunConfig) -> Result<(), CliError> {
     once("pairs.sources", &pairs.sources.iter().map(|share| share.source.name()).collect::<Vec<_>>())
 }
 
-fn preference(config: &RunConfig) -> Result<(), CliError> {
+fn preference(config: &Configuration) -> Result<(), CliError> {
     let preference = &config.preference;
     if preference.objectives.is_empty() {
         return Err(
@@ -206,7 +209,7 @@ fn preference(config: &RunConfig) -> Result<(), CliError> {
     train("preference.train", &preference.train)
 }
 
-fn prediction(config: &RunConfig) -> Result<(), CliError> {
+fn prediction(config: &Configuration) -> Result<(), CliError> {
     let predict = &config.predict;
     whole("predict.max_new_tokens", predict.max_new_tokens, range::ANSWER)?;
     whole("predict.batch_size", predict.batch_size, range::BATCH)?;

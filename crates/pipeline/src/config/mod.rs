@@ -12,9 +12,9 @@ mod sections;
 mod sources;
 
 pub use check::rank_within;
-pub use file::load;
+pub use file::Overrides;
 pub use sections::{
-    AdapterSection, DataSection, ModelSection, PredictSection, PreferenceSection, RunConfig, SyntheticSection,
+    AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
     SystemSection, TrainSection,
 };
 pub use sources::SourceShare;

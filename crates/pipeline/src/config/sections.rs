@@ -16,7 +16,7 @@ use super::{SourceShare, projections};
 /// A whole run, from documents to a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunConfig {
+pub struct Configuration {
     /// Name, place and seed.
     pub run: RunSection,
     /// What is extracted.

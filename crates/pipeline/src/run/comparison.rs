@@ -11,7 +11,7 @@ use tabpo_ontology::Ontology;
 use tabpo_report::RemoteSystem;
 
 use super::{
-    Artefact, Part, Run, Trained,
+    Artefact, Part, Stages, Trained,
     directory::write_atomically,
     inputs::{ComparisonInputs, StageInputs},
     policy::Voice,
@@ -27,13 +27,13 @@ use crate::{
 /// The name of the checkpoint that all systems start from.
 pub const CHECKPOINT: &str = "sft";
 
-/// What the comparison stage writes.
+/// The scores of all systems on the test documents: what the comparison stage writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ComparisonFile {
+pub struct SystemScores {
     /// Systems by metrics, with intervals and tests.
     pub comparison: Comparison,
     /// Every score of each system, from its first run.
-    pub evaluations: Vec<(String, serde_json::Value)>,
+    pub evaluations: Vec<(String, Evaluation)>,
     /// Error modes of each system on the test documents, from its first run.
     pub modes: Vec<(String, ErrorModes)>,
 }
@@ -41,12 +41,12 @@ pub struct ComparisonFile {
 /// A finished comparison.
 pub struct Compared {
     /// What was written.
-    pub file: ComparisonFile,
+    pub scores: SystemScores,
     /// What the hosted systems took.
     pub remote: Vec<RemoteSystem>,
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Predicts the test documents with every system and compares the results.
     pub(super) fn comparison_stage(
         &mut self,
@@ -66,7 +66,7 @@ impl Run<'_> {
             }
             predictions.push((system.name.clone(), of_system));
         }
-        if self.config.predict.constrained {
+        if self.inputs.config.predict.constrained {
             let place = "sft/test-constrained.jsonl";
             let mut constrained = vec![(
                 format!("{CHECKPOINT} (constrained)"),
@@ -85,29 +85,29 @@ impl Run<'_> {
         let remote = self.remote_stage()?;
         predictions.extend(remote.iter().map(|system| (system.name.clone(), vec![system.predictions.clone()])));
         let resampling = Resampling {
-            resamples: self.config.evaluate.resamples as u32,
-            seed: derived_seed(self.config.run.seed, "comparison"),
+            resamples: self.inputs.config.evaluate.resamples as u32,
+            seed: derived_seed(self.inputs.config.run.seed, "comparison"),
         };
         let digests = predictions
             .iter()
             .map(|(name, runs)| (name.as_str(), runs.iter().map(|run| run.digest.as_str()).collect()));
         let key = ComparisonInputs {
             predictions: digests.collect(),
-            gold: &self.digests.test,
-            ontology: &self.digests.ontology,
+            gold: &self.inputs.digests.test,
+            ontology: &self.inputs.digests.ontology,
             resamples: resampling.resamples,
             seed: resampling.seed,
         }
         .key();
         let path = self.directory.path("comparison.json")?;
-        let (documents, ontology, context) = (&self.splits.test, &self.ontology, self.context);
+        let (documents, ontology, context) = (&self.inputs.splits.test, &self.inputs.ontology, self.context);
         self.ledger.stage(context, "comparison", &key, &["comparison.json".into()], || {
-            let file = evaluate(&predictions, documents, ontology, resampling, context)?;
-            write_atomically(&path, &serde_json::to_vec_pretty(&file).expect("a comparison is plain data"))
+            let scores = evaluate(&predictions, documents, ontology, resampling, context)?;
+            write_atomically(&path, &serde_json::to_vec_pretty(&scores).expect("a comparison is plain data"))
         })?;
         let text = std::fs::read(&path).or_failed()?;
-        let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
-        Ok(Compared { file, remote: remote.into_iter().map(|system| system.figures).collect() })
+        let scores: SystemScores = serde_json::from_slice(&text).or_failed()?;
+        Ok(Compared { scores, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 
@@ -117,7 +117,7 @@ fn evaluate(
     ontology: &Ontology,
     resampling: Resampling,
     context: &dyn Observer,
-) -> Result<ComparisonFile, CliError> {
+) -> Result<SystemScores, CliError> {
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
     let (mut evaluations, mut found) = (Vec::new(), Vec::new());
     for (name, runs) in predictions {
@@ -129,13 +129,12 @@ fn evaluate(
             }
             counts.push(scored);
         }
-        let evaluation = serde_json::to_value(Evaluation::of(&counts[0])).expect("scores are plain data");
-        evaluations.push((name.clone(), evaluation));
+        evaluations.push((name.clone(), Evaluation::of(&counts[0])));
         found.push((name.clone(), error_modes(&runs[0].path, documents, ontology)?));
         systems.push((name.clone(), counts));
     }
     let comparison = compare(&systems, Profile::Default, resampling).or_failed()?;
-    Ok(ComparisonFile { comparison, evaluations, modes: found })
+    Ok(SystemScores { comparison, evaluations, modes: found })
 }
 
 /// Counts the predictions of a file against gold.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    digests::file_digest,
     directory::{RunDirectory, write_atomically},
     inputs::Key,
 };
@@ -178,13 +179,6 @@ fn collect(root: &Path, relative: &Path, outputs: &mut Vec<Output>) -> std::io::
     }
     outputs.push(Output { path: relative.to_owned(), digest: file_digest(&path)? });
     Ok(())
-}
-
-/// blake3 of a file's content, in hexadecimal.
-pub fn file_digest(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use tabpo_corpus::Document;
 
-use super::{Artefact, Part, Run, Trained, policy::Voice};
-use crate::{config::RunConfig, error::CliError};
+use super::{Artefact, Part, Stages, Trained, policy::Voice};
+use crate::{config::Configuration, error::CliError};
 
 /// One part of the documents, by their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Fold {
 }
 
 /// Checks `pairs.folds` against the documents.
-pub(super) fn check(config: &RunConfig, train: &[Document], curated: &[Document]) -> Result<(), CliError> {
+pub(super) fn check(config: &Configuration, train: &[Document], curated: &[Document]) -> Result<(), CliError> {
     let count = config.pairs.folds;
     if count == 0 || count > curated.len() {
         return Err(CliError::input(format!("pairs.folds is {count}, with {} curated documents", curated.len()))
@@ -55,7 +55,7 @@ pub(super) fn check(config: &RunConfig, train: &[Document], curated: &[Document]
     Ok(())
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Answers to the curated documents, each by a model that was trained without the document where
     /// the configuration asks for folds. `start` is what SFT started from.
     pub(super) fn own_answers(
@@ -64,7 +64,7 @@ impl Run<'_> {
         sft: &Trained,
         voice: &Voice,
     ) -> Result<Vec<Artefact<PathBuf>>, CliError> {
-        let count = self.config.pairs.folds;
+        let count = self.inputs.config.pairs.folds;
         if count == 1 {
             return Ok(vec![self.predict("pairs/own-answers.jsonl", sft, Part::Curated, voice)?]);
         }
@@ -72,9 +72,9 @@ impl Run<'_> {
         for index in 0..count {
             let fold = Fold { index, count };
             let seen: Vec<Document> =
-                fold.seen(&self.splits.curated, &self.splits.train).into_iter().cloned().collect();
+                fold.seen(&self.inputs.splits.curated, &self.inputs.splits.train).into_iter().cloned().collect();
             let name = format!("pairs/fold-{}", index + 1);
-            let trained = self.supervised(&name, &seen, &self.config.sft, start, voice)?;
+            let trained = self.supervised(&name, &seen, &self.inputs.config.sft, start, voice)?;
             answers.push(self.predict(format!("{name}/answers.jsonl"), &trained, Part::CuratedFold(fold), voice)?);
         }
         Ok(answers)

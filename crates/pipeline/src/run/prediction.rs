@@ -17,10 +17,10 @@ use tabpo_metrics::UnitOutput;
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
-    Artefact, Part, Run, Trained,
+    Artefact, Part, Stages, Trained,
     answers::{AnsweredUnit, Answers, Outcome},
+    digests::folder_digest,
     examples::unit_id,
-    folder_digest,
     inputs::{Key, PredictionInputs, StageInputs},
     policy::{PolicyFolder, Voice},
     splits,
@@ -34,7 +34,7 @@ use crate::{
 /// Units that are decoded before the answers are written down: what a kill can lose.
 const CHUNK: usize = 256;
 
-impl Run<'_> {
+impl Stages<'_> {
     /// A policy's answers for one part of the documents, at `place` in the run directory.
     pub(super) fn predict(
         &mut self,
@@ -47,30 +47,30 @@ impl Run<'_> {
         let path = self.directory.path(place)?;
         let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
         let (documents, gold) = match part {
-            Part::Validation => whole(self.splits.validation.as_slice(), &self.digests.validation),
-            Part::Curated => whole(&self.splits.curated, &self.digests.curated),
+            Part::Validation => whole(self.inputs.splits.validation.as_slice(), &self.inputs.digests.validation),
+            Part::Curated => whole(&self.inputs.splits.curated, &self.inputs.digests.curated),
             Part::CuratedFold(fold) => {
-                let held_out: Vec<Document> = fold.held_out(&self.splits.curated).cloned().collect();
+                let held_out: Vec<Document> = fold.held_out(&self.inputs.splits.curated).cloned().collect();
                 let digest = splits::digest(&held_out);
                 (Cow::Owned(held_out), digest)
             }
-            Part::Test | Part::TestConstrained => whole(&self.splits.test, &self.digests.test),
+            Part::Test | Part::TestConstrained => whole(&self.inputs.splits.test, &self.inputs.digests.test),
         };
         let constrained = part == Part::TestConstrained;
-        let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.config.predict.clone() };
+        let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.inputs.config.predict.clone() };
         let name = place.with_extension("").display().to_string();
         let prediction = Prediction {
             name: &name,
             policy: &policy.path,
             voice,
-            ontology: &self.ontology,
-            level: self.config.data.level,
+            ontology: &self.inputs.ontology,
+            level: self.inputs.config.data.level,
             settings: &settings,
             samples: 1,
             sampling: Sampling::GREEDY,
-            strict: self.config.data.strict,
+            strict: self.inputs.config.data.strict,
         };
-        let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.digests.ontology);
+        let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.inputs.digests.ontology);
         let context = self.context;
         let done = self.ledger.stage(context, &name, &key, &[place.to_owned()], || {
             prediction.write(&documents, &path, key.short(), context)?;

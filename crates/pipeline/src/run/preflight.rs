@@ -8,7 +8,7 @@ use tabpo_train::PolicyShape;
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
-    config::{AdapterSection, RunConfig, TrainSection, names, rank_within},
+    config::{AdapterSection, Configuration, TrainSection, names, rank_within},
     error::{CliError, ResultExt},
     memory::{self, Sizes},
     observer::Observer,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Checks the systems of a comparison, and the model that they start from.
-pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> Result<(), CliError> {
+pub fn check(config: &Configuration, systems: &[System], context: &dyn Observer) -> Result<(), CliError> {
     distinct_names(config, systems)?;
     let adapter = config.adapter.as_ref();
     let (shape, weights) = match &config.model.folder {
@@ -47,14 +47,14 @@ pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> 
 }
 
 /// Checks how many documents the warm-up copies; all of them are in memory at once.
-pub fn copies(config: &RunConfig, documents: usize) -> Result<(), CliError> {
+pub fn copies(config: &Configuration, documents: usize) -> Result<(), CliError> {
     let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
     let key = format!("warmup.copies: {copies} copies of {documents} documents");
     range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
 }
 
 /// Every system is a row of the comparison and a folder of the run.
-fn distinct_names(config: &RunConfig, systems: &[System]) -> Result<(), CliError> {
+fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), CliError> {
     let checkpoint = ("the SFT checkpoint".to_owned(), CHECKPOINT);
     let systems = systems.iter().map(|system| ("the system".to_owned(), system.name.as_str()));
     let remote = config.predict.remote.keys().map(|name| ("[predict.remote]:".to_owned(), name.as_str()));

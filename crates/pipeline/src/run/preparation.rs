@@ -20,7 +20,7 @@ use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, Source, SourceShar
 use tabpo_train::{TextSource, tokenizer_digest};
 
 use super::{
-    Artefact, Run, Trained,
+    Artefact, Stages, Trained,
     comparison::error_modes,
     directory::{remove_if_there, write_atomically},
     examples::gold_records,
@@ -31,33 +31,33 @@ use super::{
     training::{Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
 };
 use crate::{
-    config::{RunConfig, TrainSection},
+    config::{Configuration, TrainSection},
     error::{CliError, ResultExt},
 };
 
-impl Run<'_> {
+impl Stages<'_> {
     /// The base model: the configured folder, or a new model with a tokenizer trained on the sources
     /// and answers that it will see.
     pub(super) fn base_stage(&mut self) -> Result<Trained, CliError> {
-        let model = &self.config.model;
+        let model = &self.inputs.config.model;
         if let Some(folder) = &model.folder {
-            let adapter = self.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
+            let adapter = self.inputs.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
             let path = PolicyFolder { model: folder.clone(), adapter, compute: model.compute };
-            return Ok(Artefact { path, digest: self.digests.base.clone() });
+            return Ok(Artefact { path, digest: self.base_digest.clone() });
         }
-        let built_in = self.config.warmup.as_ref().filter(|warmup| warmup.sentences > 0);
+        let built_in = self.inputs.config.warmup.as_ref().filter(|warmup| warmup.sentences > 0);
         let key = BaseInputs {
             shape: model.into(),
-            seed: self.config.run.seed,
-            level: self.config.data.level,
-            ontology: &self.digests.ontology,
-            train: &self.digests.train,
+            seed: self.inputs.config.run.seed,
+            level: self.inputs.config.data.level,
+            ontology: &self.inputs.digests.ontology,
+            train: &self.inputs.digests.train,
             built_in: built_in.map(|warmup| (warmup.sentences, warmup.own_words)),
         }
         .key();
         let folder = self.stage_folder("base");
-        let (config, context) = (self.config, self.context);
-        let (splits, ontology) = (&self.splits, &self.ontology);
+        let (config, context) = (&self.inputs.config, self.context);
+        let (splits, ontology) = (&self.inputs.splits, &self.inputs.ontology);
         let done = self.ledger.stage(context, "base", &key, &["base".into()], || {
             // Not on the copies, among whose words many are invented.
             let built_in = warmup_sentences(config, &splits.train);
@@ -83,10 +83,10 @@ impl Run<'_> {
 
     /// Training before the run's own documents, where the configuration asks for it.
     pub(super) fn warmup_stage(&mut self, base: &Trained, voice: &Voice) -> Result<Trained, CliError> {
-        let Some(warmup) = &self.config.warmup else { return Ok(base.clone()) };
-        let documents = warmup_documents(self.config, &self.splits.train);
+        let Some(warmup) = &self.inputs.config.warmup else { return Ok(base.clone()) };
+        let documents = warmup_documents(&self.inputs.config, &self.inputs.splits.train);
         let ontology = synthetic::ontology();
-        if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.ontology)) {
+        if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.inputs.ontology)) {
             return Err(CliError::input(
                 "warmup.sentences needs the labels of the built-in corpus in the ontology's order",
             )
@@ -97,10 +97,8 @@ impl Run<'_> {
 
     /// Supervised fine-tuning on the training documents.
     pub(super) fn sft_stage(&mut self, start: &Trained, voice: &Voice) -> Result<Trained, CliError> {
-        let documents = std::mem::take(&mut self.splits.train);
-        let trained = self.supervised("sft", &documents, &self.config.sft, start, voice);
-        self.splits.train = documents;
-        trained
+        let inputs = self.inputs;
+        self.supervised("sft", &inputs.splits.train, &inputs.config.sft, start, voice)
     }
 
     pub(super) fn supervised(
@@ -111,14 +109,14 @@ impl Run<'_> {
         start: &Trained,
         voice: &Voice,
     ) -> Result<Trained, CliError> {
-        let config = self.config;
-        let records = gold_records(documents, config.data.level, &self.ontology);
+        let config = &self.inputs.config;
+        let records = gold_records(documents, config.data.level, &self.inputs.ontology);
         let (budget, seed) = (section.budget(records.len()), derived_seed(config.run.seed, name));
         let numbers = (budget, section.learning_rate, seed);
         let key = SupervisedInputs {
             start: &start.digest,
             prompt: &self.prompt(voice),
-            ontology: &self.digests.ontology,
+            ontology: &self.inputs.digests.ontology,
             documents: &super::splits::digest(documents),
             level: config.data.level,
             training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
@@ -157,12 +155,12 @@ impl Run<'_> {
     /// base model. How long training took, which its report says, does not belong to it.
     pub(super) fn policy_digest(&self, done: &Finished, folder: &Path) -> String {
         let own = done.digest_below(folder);
-        if self.config.adapter.is_some() { format!("{} {own}", self.digests.base) } else { own }
+        if self.inputs.config.adapter.is_some() { format!("{} {own}", self.base_digest) } else { own }
     }
 
     /// What prompts depend on besides the documents.
     pub(super) fn prompt(&self, voice: &Voice) -> String {
-        format!("{} {}", self.digests.base, blake3::hash(voice.frame().as_bytes()).to_hex())
+        format!("{} {}", self.base_digest, blake3::hash(voice.frame().as_bytes()).to_hex())
     }
 
     /// The SFT model's answers on the validation documents, and their error modes.
@@ -171,11 +169,11 @@ impl Run<'_> {
         let path = self.directory.path("errors/modes.json")?;
         let key = ErrorInputs {
             predictions: &predictions.digest,
-            gold: &self.digests.validation,
-            ontology: &self.digests.ontology,
+            gold: &self.inputs.digests.validation,
+            ontology: &self.inputs.digests.ontology,
         }
         .key();
-        let (documents, ontology) = (&self.splits.validation, &self.ontology);
+        let (documents, ontology) = (&self.inputs.splits.validation, &self.inputs.ontology);
         let done = self.ledger.stage(self.context, "errors", &key, &["errors/modes.json".into()], || {
             let found = error_modes(&predictions.path, documents, ontology)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&found).expect("modes are plain data"))
@@ -193,8 +191,8 @@ impl Run<'_> {
         voice: &Voice,
         found: &Artefact<PathBuf>,
     ) -> Result<Artefact<PathBuf>, CliError> {
-        let settings = pair_settings(self.config)?;
-        let own = if uses_own_answers(self.config) { self.own_answers(start, sft, voice)? } else { Vec::new() };
+        let settings = pair_settings(&self.inputs.config)?;
+        let own = if uses_own_answers(&self.inputs.config) { self.own_answers(start, sft, voice)? } else { Vec::new() };
         let path = self.directory.path("pairs/pairs.jsonl")?;
         let key = PairInputs {
             per_example: settings.per_example,
@@ -202,15 +200,16 @@ impl Run<'_> {
             sources: &settings.sources,
             seed: settings.seed,
             level: settings.level,
-            patterns: &self.digests.patterns,
-            ontology: &self.digests.ontology,
-            documents: &self.digests.curated,
+            patterns: &self.inputs.digests.patterns,
+            ontology: &self.inputs.digests.ontology,
+            documents: &self.inputs.digests.curated,
             modes: &found.digest,
             tokenizer: blake3::Hash::from_bytes(tokenizer_digest(&voice.tokenizer)).to_hex().to_string(),
             own: own.iter().map(|own| own.digest.as_str()).collect(),
         }
         .key();
-        let (documents, ontology, patterns) = (&self.splits.curated, &self.ontology, &self.patterns);
+        let (documents, ontology, patterns) =
+            (&self.inputs.splits.curated, &self.inputs.ontology, &self.inputs.patterns);
         let outputs = ["pairs/pairs.jsonl".into(), "pairs/summary.json".into()];
         let summary_path = self.directory.path("pairs/summary.json")?;
         let done = self.ledger.stage(self.context, "pairs", &key, &outputs, || {
@@ -238,7 +237,7 @@ impl Run<'_> {
 }
 
 /// Settings of the pair builder; an error names the configuration key at fault.
-pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliError> {
+pub(super) fn pair_settings(config: &Configuration) -> Result<BuildSettings, CliError> {
     let section = &config.pairs;
     let mix = if section.mix.is_empty() {
         Mix::default()
@@ -258,13 +257,13 @@ pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliErro
     })
 }
 
-fn uses_own_answers(config: &RunConfig) -> bool {
+fn uses_own_answers(config: &Configuration) -> bool {
     config.pairs.sources.iter().any(|share| share.source == Source::OnPolicy)
 }
 
 /// What the warm-up trains on: sentences of the built-in corpus, and copies of the run's own training
 /// documents in other words.
-fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
+fn warmup_documents(config: &Configuration, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let mut documents = warmup_sentences(config, train);
     let seed = derived_seed(config.run.seed, "warmup copies");
@@ -274,7 +273,7 @@ fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
 
 /// The built-in corpus in the words of the run's own training documents, so that what the model
 /// learns to copy are the words that it will see.
-fn warmup_sentences(config: &RunConfig, train: &[Document]) -> Vec<Document> {
+fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
@@ -284,7 +283,7 @@ fn warmup_sentences(config: &RunConfig, train: &[Document]) -> Vec<Document> {
 }
 
 /// Sources and answers of a document: what a tokenizer is trained on.
-fn texts(document: &Document, config: &RunConfig, ontology: &Ontology) -> Vec<String> {
+fn texts(document: &Document, config: &Configuration, ontology: &Ontology) -> Vec<String> {
     let units = Unit::all(document, config.data.level);
     units.flat_map(|unit| [unit.text().to_owned(), render(&gold(&unit), ontology).text]).collect()
 }

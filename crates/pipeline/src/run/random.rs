@@ -5,9 +5,9 @@ use std::fs;
 
 use proptest::{prelude::*, sample::select, test_runner::Config};
 
-use super::check;
+use super::pipeline::check;
 use crate::{
-    config::load,
+    config::{Configuration, Overrides},
     error::{CliError, Kind},
 };
 
@@ -181,9 +181,9 @@ fn checked(file: &str, replacements: &[String], memory_gb: Option<f64>) -> Resul
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.toml");
     fs::write(&path, file).expect("writable");
-    let config = load(&path, replacements, memory_gb)?;
+    let config = Configuration::read(&path, &Overrides { set: replacements.to_vec(), memory_gb })?;
     check(&config, &())?;
-    toml::to_string_pretty(&config).expect("what passed the checks can be written");
+    config.to_toml();
     Ok(())
 }
 

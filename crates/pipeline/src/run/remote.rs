@@ -10,12 +10,12 @@ use tabpo_remote::Statistics;
 use tabpo_report::RemoteSystem;
 
 use super::{
-    Artefact, Run,
+    Artefact, Stages,
     directory::write_atomically,
     inputs::{RemoteInputs, StageInputs},
 };
 use crate::{
-    config::RunConfig,
+    config::Configuration,
     error::{CliError, ResultExt},
     remote::{RemoteJob, answer_documents, check_remote_system, remote_system},
 };
@@ -35,7 +35,7 @@ pub struct Answered {
 
 /// Checks everything about hosted models that can be checked without asking them, before the first
 /// stage: what is wrong with them would otherwise show only after all trainings.
-pub fn check(config: &RunConfig, curated: &[Document]) -> Result<(), CliError> {
+pub fn check(config: &Configuration, curated: &[Document]) -> Result<(), CliError> {
     for (name, settings) in &config.predict.remote {
         // The name is a folder of the run directory, beside the one of the answers.
         if name == ANSWERS {
@@ -51,26 +51,26 @@ pub fn check(config: &RunConfig, curated: &[Document]) -> Result<(), CliError> {
     Ok(())
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Asks every configured hosted model for the test documents. Answers are kept in the run
     /// directory, so that none is paid for twice.
     pub(super) fn remote_stage(&mut self) -> Result<Vec<Answered>, CliError> {
         let mut answered = Vec::new();
-        for (name, settings) in &self.config.predict.remote {
+        for (name, settings) in &self.inputs.config.predict.remote {
             let folder = PathBuf::from("remote").join(name);
             let (place, figures) = (folder.join("test.jsonl"), folder.join("statistics.json"));
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
             let cache = self.directory.path(Path::new("remote").join(ANSWERS))?;
             let stage = folder.join("test").display().to_string();
-            let digests = &self.digests;
+            let digests = &self.inputs.digests;
             let read = [&digests.test, &digests.curated, &digests.ontology].map(String::as_str);
-            let key = RemoteInputs::new(settings, read, self.config.data.level).key();
+            let key = RemoteInputs::new(settings, read, self.inputs.config.data.level).key();
             let job = RemoteJob {
                 name: &stage,
-                ontology: &self.ontology,
-                documents: &self.splits.test,
-                demonstrations: &self.splits.curated,
-                level: self.config.data.level,
+                ontology: &self.inputs.ontology,
+                documents: &self.inputs.splits.test,
+                demonstrations: &self.inputs.splits.curated,
+                level: self.inputs.config.data.level,
                 out: &path,
                 cache: &cache,
                 section: Some(name),

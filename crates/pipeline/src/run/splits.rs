@@ -6,7 +6,7 @@ use tabpo_corpus::{Document, Unit, synthetic};
 use tabpo_ontology::Ontology;
 
 use crate::{
-    config::{DataSection, RunConfig},
+    config::{Configuration, DataSection},
     corpora,
     error::CliError,
     observer::Observer,
@@ -26,7 +26,7 @@ pub struct Splits {
 
 impl Splits {
     /// Reads or generates the documents. Every split must hold at least one unit.
-    pub fn load(config: &RunConfig, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
+    pub fn load(config: &Configuration, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
                 let corpus = synthetic::generate(&sizes.corpus(config.run.seed));

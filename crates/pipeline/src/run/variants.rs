@@ -11,7 +11,7 @@ use tabpo_train::{
 };
 
 use super::{
-    Artefact, Part, Run, Trained,
+    Artefact, Part, Stages, Trained,
     comparison::score,
     examples::pair_records,
     inputs::{PreferenceInputs, StageInputs, TrainingInputs},
@@ -58,7 +58,7 @@ struct Variant<'a> {
     reversed: bool,
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Trains every system with every seed.
     pub(super) fn system_stages(
         &mut self,
@@ -67,9 +67,9 @@ impl Run<'_> {
         pairs: &Artefact<PathBuf>,
         voice: &Voice,
     ) -> Result<Vec<SystemRuns>, CliError> {
-        let records = pair_records(&pairs.path, &self.ontology)?;
+        let records = pair_records(&pairs.path, &self.inputs.ontology)?;
         let common = Common { sft, pairs, voice, records };
-        let section = &self.config.preference;
+        let section = &self.inputs.config.preference;
         let mut trained: Vec<SystemRuns> = Vec::new();
         for system in systems {
             let budget = if system.equal_flops {
@@ -108,7 +108,7 @@ impl Run<'_> {
             let run = self.variant(variant, common)?;
             let place = run.folder.join("validation.jsonl");
             let predictions = self.predict(&place, &run.policy, Part::Validation, common.voice)?;
-            let counts = score(&predictions.path, &self.splits.validation, &self.ontology)?;
+            let counts = score(&predictions.path, &self.inputs.splits.validation, &self.inputs.ontology)?;
             let row = counts.table.pooled();
             let metrics = Profile::Default.metrics(&counts.layout, true);
             let wanted = metrics.iter().filter(|metric| ["ner_f1", "rel_f1"].contains(&metric.key));
@@ -130,14 +130,14 @@ impl Run<'_> {
         let positive =
             if needs.third || uses_scorers(variant.objective) { Some(self.scorer(false, common)?) } else { None };
         let negative = if uses_scorers(variant.objective) { Some(self.scorer(true, common)?) } else { None };
-        let (config, context) = (self.config, self.context);
+        let (config, context) = (&self.inputs.config, self.context);
         let section = &config.preference.train;
         let name = &variant.name;
         let numbers = (variant.budget, variant.learning_rate, variant.seed);
         let key = PreferenceInputs {
             start: &common.sft.digest,
             prompt: &self.prompt(common.voice),
-            ontology: &self.digests.ontology,
+            ontology: &self.inputs.digests.ontology,
             pairs: &common.pairs.digest,
             objective: variant.objective,
             reversed: variant.reversed,
@@ -192,14 +192,14 @@ impl Run<'_> {
     /// A DPO model of the pairs, or of the pairs with chosen and rejected answers exchanged: what
     /// TIS-DPO's token weights and TGDPO's token rewards come from.
     fn scorer(&mut self, reversed: bool, common: &Common<'_>) -> Result<Trained, CliError> {
-        let section = &self.config.preference;
+        let section = &self.inputs.config.preference;
         let objective = Objective::new("dpo").or_failed()?;
         let variant = Variant {
             name: format!("scorers/{}", if reversed { "negative" } else { "positive" }),
             objective: &objective,
             learning_rate: section.train.learning_rate,
             budget: section.train.budget(common.records.len()),
-            seed: derived_seed(self.config.run.seed, "scorers"),
+            seed: derived_seed(self.inputs.config.run.seed, "scorers"),
             reversed,
         };
         Ok(self.variant(&variant, common)?.policy)
