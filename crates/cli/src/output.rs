@@ -240,11 +240,11 @@ pub fn render_error(error: &CliError) {
     if error.kind() == Kind::ClosedPipe {
         return;
     }
-    for (depth, message) in error.messages.iter().enumerate() {
+    for (depth, message) in error.messages().iter().enumerate() {
         let lead = if depth == 0 { Lead::Error } else { Lead::Because };
         eprintln!("{} {}", lead.text(), indented(message));
     }
-    if let Some(hint) = &error.hint {
+    if let Some(hint) = error.hint() {
         eprintln!("{} {}", Lead::Hint.text(), indented(hint));
     }
 }

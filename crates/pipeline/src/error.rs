@@ -9,13 +9,12 @@ use tabpo_files::WriteRefusal;
 pub struct CliError {
     kind: Kind,
     /// What went wrong, from the general to the particular.
-    pub messages: Vec<String>,
-    /// What would be right, where the program knows it.
-    pub hint: Option<String>,
+    pub(crate) messages: Vec<String>,
+    pub(crate) hint: Option<String>,
 }
 
+/// What an error means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-/// What an error means for the one who asked for the work.
 pub enum Kind {
     /// The input or its use is at fault.
     Input,
@@ -54,13 +53,25 @@ impl CliError {
         self.kind
     }
 
+    /// What went wrong, from the general to the particular.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
+    /// What would help, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Adds what would be right.
+    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Puts a more general message before the others.
+    #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         self.messages.insert(0, message.into());
         self

@@ -6,7 +6,7 @@ mod machine;
 use tabpo_engine::Recompute;
 use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape};
 
-pub use self::machine::{Free, free};
+use self::machine::{Free, free};
 
 use crate::{error::CliError, observer::Observer};
 

@@ -70,11 +70,13 @@ impl Real {
     }
 
     /// The same range without its lower end.
+    #[must_use]
     pub const fn above_lower(self) -> Self {
         Self { from: false, ..self }
     }
 
     /// The same range without its upper end.
+    #[must_use]
     pub const fn below_upper(self) -> Self {
         Self { to: false, ..self }
     }
@@ -158,6 +160,7 @@ pub const COUNT: Whole = Whole::new(1, 1_000_000);
 
 impl Whole {
     /// The same range and 0.
+    #[must_use]
     pub const fn or_none(self) -> Self {
         Self { or_none: true, ..self }
     }

@@ -1,4 +1,5 @@
 //! A directory and a command for each test.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     fs,
@@ -48,14 +49,39 @@ impl Place {
     /// Runs the program with these arguments, expects `code`, and returns (stdout, stderr) with the
     /// directory's name replaced by `DIR`.
     pub fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let (found, stdout, stderr) = self.output(arguments);
+        assert_eq!(found, Some(code), "tabpo {arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
+        (stdout, stderr)
+    }
+
+    /// A command line with all that it comes to: exit code, standard output and standard error.
+    pub fn transcript(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.output(arguments);
+        let quoted = arguments.iter().map(|argument| {
+            let plain = argument.chars().all(|c| c.is_alphanumeric() || "-_=./,:".contains(c)) && !argument.is_empty();
+            if plain {
+                format!(" {argument}")
+            } else {
+                format!(" '{}'", argument.escape_debug().to_string().replace("\\\"", "\""))
+            }
+        });
+        let mut text = format!("$ tabpo{}\nexit code: ", quoted.collect::<String>());
+        text += &code.map_or("none".to_owned(), |code| code.to_string());
+        for (name, output) in [("stdout", stdout), ("stderr", stderr)] {
+            if !output.is_empty() {
+                text += &format!("\n--- {name}\n{}", output.trim_end());
+            }
+        }
+        text
+    }
+
+    fn output(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = self.tabpo().args(arguments).output().expect("the program starts");
         let clean = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             text.replace(&*self.0.path().to_string_lossy(), "DIR")
         };
-        let (stdout, stderr) = (clean(&output.stdout), clean(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "tabpo {arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
-        (stdout, stderr)
+        (output.status.code(), clean(&output.stdout), clean(&output.stderr))
     }
 }
 
@@ -67,4 +93,14 @@ pub fn root() -> PathBuf {
 /// A file of the repository's examples, as text.
 pub fn example(name: &str) -> String {
     fs::read_to_string(root().join("examples").join(name)).expect("the example is part of the repository")
+}
+
+/// Compares transcripts with those that are stored under this name.
+#[macro_export]
+macro_rules! assert_transcripts {
+    ($name:literal, $transcripts:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, $transcripts.join("\n\n"));
+        });
+    };
 }

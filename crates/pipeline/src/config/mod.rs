@@ -5,7 +5,7 @@ mod check;
 mod convert;
 mod file;
 mod messages;
-pub mod names;
+pub(crate) mod names;
 mod projections;
 mod read;
 mod sections;
