@@ -8,6 +8,7 @@
 //! [`corpora`] reads documents, [`memory`] compares what a training takes with what the machine has, and
 //! [`writing`] writes files whole or not at all.
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod config;
 pub mod corpora;
@@ -21,7 +22,7 @@ pub mod writing;
 
 pub use self::{
     config::{Configuration, Overrides},
-    error::{CliError as Error, Kind as ErrorKind},
+    error::{Error, ErrorKind},
     observer::Observer,
     run::{Pipeline, RunResult, Until},
 };

@@ -8,7 +8,7 @@ use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape};
 
 use self::machine::{Free, free};
 
-use crate::{error::CliError, observer::Observer};
+use crate::{error::Error, observer::Observer};
 
 /// What the memory of a training run depends on, beside its policy.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +44,10 @@ pub fn plan(
     policy: &PolicyShape,
     sizes: Sizes,
     limit_gb: Option<f64>,
-    context: &dyn Observer,
+    observer: &dyn Observer,
 ) -> MemoryPlan {
     let plan = sizes.plan(policy, limit_gb);
-    context.say(&format!(
+    observer.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
          activations {:.0}, logits {:.0}), computed again: {}",
         megabytes(plan.total()),
@@ -59,7 +59,7 @@ pub fn plan(
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        context.warn(&format!(
+        observer.warn(&format!(
             "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
         ));
     }
@@ -73,22 +73,22 @@ pub fn compare_with_free(
     policy: &PolicyShape,
     sizes: Sizes,
     limit_gb: Option<f64>,
-    context: &dyn Observer,
-) -> Result<(), CliError> {
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let Some(free) = free() else { return Ok(()) };
     if let Some(warning) = verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
-        context.warn(&warning);
+        observer.warn(&warning);
     }
     Ok(())
 }
 
 /// The warning, if there is one, about a plan on a machine with this much free memory.
-fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, CliError> {
+fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, Error> {
     // What the process holds is no longer free.
     let least = plan.least() - plan.held;
     let most = plan.total() - plan.held;
     if least > free.bytes {
-        return Err(CliError::input(format!(
+        return Err(Error::input(format!(
             "{stage}: weights, gradients and optimiser take {}, but {} of memory are free ({})",
             size(least),
             size(free.bytes),
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(hidden: usize, adapter: Option<usize>, rows: usize, bytes: usize) -> Result<Option<String>, CliError> {
+    fn judged(hidden: usize, adapter: Option<usize>, rows: usize, bytes: usize) -> Result<Option<String>, Error> {
         let config = ModelConfig::small(1024, hidden, 8, 4);
         let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
         let policy = PolicyShape::planned(&config, None, adapter.as_ref());

@@ -13,7 +13,7 @@ use crate::{
 
 /// Arguments of the commands that run a configuration.
 #[derive(clap::Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The configuration file
     config: PathBuf,
     /// Replace a key of the configuration, for example --set sft.epochs=2
@@ -25,7 +25,7 @@ pub struct RunArgs {
 }
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
-pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
     let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
     let config = Configuration::read(&arguments.config, &overrides)?;
     let result = Pipeline::new(config, context)?.run(until, context)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::{Configuration, messages, read::from_toml};
-use crate::error::CliError;
+use crate::error::Error;
 
 /// What takes the place of parts of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Overrides {
 
 impl Configuration {
     /// Reads and checks a configuration file, after what overrides it. Paths in the file are relative to its folder.
-    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, CliError> {
+    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, Error> {
         let text = tabpo_files::read_text(path).map_err(|error| messages::unreadable(path, &error))?;
         if let Some(error) = messages::missing(path, &text) {
             return Err(error);
@@ -47,17 +47,16 @@ impl Configuration {
 }
 
 /// Applies one `key.path=value`; the value is TOML, or a bare string where it isn't.
-fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, CliError> {
-    let usage = || {
-        CliError::input(format!("--set {replacement}: expected KEY=VALUE")).with_hint("for example --set sft.epochs=2")
-    };
+fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, Error> {
+    let usage =
+        || Error::input(format!("--set {replacement}: expected KEY=VALUE")).with_hint("for example --set sft.epochs=2");
     let (key, text) = replacement.split_once('=').ok_or_else(usage)?;
     let value = toml::from_str::<Table>(&format!("value = {text}"))
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
     if value.is_str() && beyond_toml(text.trim()) {
-        return Err(CliError::input(format!("--set {replacement}: the number is beyond those of TOML"))
+        return Err(Error::input(format!("--set {replacement}: the number is beyond those of TOML"))
             .with_hint(format!("whole numbers end at {}, others at {:e}", i64::MAX, f64::MAX)));
     }
     let mut root = Value::try_from(config).expect("its numbers were checked: they can be written");
@@ -70,12 +69,11 @@ fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, C
     for section in sections {
         let table = place
             .as_table_mut()
-            .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
+            .ok_or_else(|| Error::input(format!("--set {replacement}: `{key}` is not a section")))?;
         place = table.entry((*section).to_owned()).or_insert_with(|| Value::Table(Table::new()));
     }
-    let table = place
-        .as_table_mut()
-        .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
+    let table =
+        place.as_table_mut().ok_or_else(|| Error::input(format!("--set {replacement}: `{key}` is not a section")))?;
     table.insert((*last).to_owned(), value);
     let text = toml::to_string(&root).expect("a configuration and a value that was read can be written");
     let config = from_toml(&text).map_err(|error| messages::in_replacement(replacement, &error))?;
@@ -85,7 +83,7 @@ fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, C
 
 /// Refuses whole numbers that can be read but not written: TOML's end at 2^63 - 1, and the configuration is
 /// written into the run directory.
-fn writable(config: &Configuration) -> Result<(), CliError> {
+fn writable(config: &Configuration) -> Result<(), Error> {
     // What TOML calls nan or inf has no place among these values and becomes null there.
     let system = config.preference.system.iter();
     let parameters =
@@ -97,12 +95,12 @@ fn writable(config: &Configuration) -> Result<(), CliError> {
         .flat_map(|(key, map)| map.iter().map(move |(name, value)| (format!("{key}.{name}"), value)))
     {
         if has_null(value) {
-            return Err(CliError::input(format!("{key} is no number, but must be a finite one")));
+            return Err(Error::input(format!("{key} is no number, but must be a finite one")));
         }
     }
     let values = serde_json::to_value(config).expect("a configuration has string keys and plain values");
     match too_large(&values, "") {
-        Some((key, number)) => Err(CliError::input(format!("{key} is {number}, but must be at most {}", i64::MAX))),
+        Some((key, number)) => Err(Error::input(format!("{key} is {number}, but must be at most {}", i64::MAX))),
         None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use toml::{Table, Value};
 
 use super::read::{Expected, Found, Problem, ReadError};
-use crate::error::CliError;
+use crate::error::Error;
 
 /// Sections that every configuration has, with what must stand in them.
 const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
@@ -20,8 +20,8 @@ const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
 const OPTIONAL: [&str; 6] = ["ontology", "adapter", "warmup", "pairs", "predict", "evaluate"];
 
 /// The configuration file cannot be read.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> CliError {
-    let told = CliError::input(format!("cannot read the configuration {}: {error}", path.display()));
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let told = Error::input(format!("cannot read the configuration {}: {error}", path.display()));
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = path.file_name().unwrap_or_default().to_string_lossy();
@@ -54,7 +54,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> CliError {
 
 /// The sections and keys without which there is no run, all that are missing at once; none if the text
 /// is no TOML or nothing is missing.
-pub(super) fn missing(path: &Path, text: &str) -> Option<CliError> {
+pub(super) fn missing(path: &Path, text: &str) -> Option<Error> {
     let table: Table = toml::from_str(text).ok()?;
     // A name that is none may be a wrong spelling of the missing one, which is said with its line.
     let known = |name: &String| OPTIONAL.contains(&name.as_str()) || SECTIONS.iter().any(|(other, _)| other == name);
@@ -87,16 +87,16 @@ pub(super) fn missing(path: &Path, text: &str) -> Option<CliError> {
     if problems.is_empty() {
         return None;
     }
-    let error = CliError::input(format!("{}: {}", path.display(), problems.join("; ")));
+    let error = Error::input(format!("{}: {}", path.display(), problems.join("; ")));
     Some(error.with_hint(format!("add {}; other keys have defaults", wanted.join(", "))))
 }
 
 /// Something in the file is wrong.
-pub(super) fn in_file(path: &Path, text: &str, error: &ReadError) -> CliError {
+pub(super) fn in_file(path: &Path, text: &str, error: &ReadError) -> Error {
     let line = error.span.as_ref().map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count());
     let content = line.and_then(|line| text.lines().nth(line)).unwrap_or_default().trim();
     let place = line.map_or_else(String::new, |line| format!(":{}: `{content}`", line + 1));
-    let at = |message: &str| CliError::input(format!("{}{place}: {message}", path.display()));
+    let at = |message: &str| Error::input(format!("{}{place}: {message}", path.display()));
     if let Some(format) = other_format(path, text) {
         return at("this is not TOML").with_hint(format!(
             "a configuration is TOML, this looks like {format}: [sft] opens a section, steps = 150 sets a key"
@@ -120,12 +120,12 @@ pub(super) fn in_file(path: &Path, text: &str, error: &ReadError) -> CliError {
 }
 
 /// A replacement of `--set` does not fit.
-pub(super) fn in_replacement(replacement: &str, error: &ReadError) -> CliError {
+pub(super) fn in_replacement(replacement: &str, error: &ReadError) -> Error {
     let (message, hint) = described(&error.problem, "key", None);
-    with_hint(CliError::input(format!("--set {replacement}: {message}")), hint)
+    with_hint(Error::input(format!("--set {replacement}: {message}")), hint)
 }
 
-fn with_hint(error: CliError, hint: Option<String>) -> CliError {
+fn with_hint(error: Error, hint: Option<String>) -> Error {
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,

@@ -14,18 +14,18 @@ use super::{
     Artefact, Part, Stages, Trained,
     directory::write_atomically,
     inputs::{ComparisonInputs, StageInputs},
-    policy::Voice,
+    policy::Renderer,
     systems::System,
     training::derived_seed,
     variants::SystemRuns,
 };
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
 };
 
 /// The name of the checkpoint that all systems start from.
-pub const CHECKPOINT: &str = "sft";
+pub(crate) const CHECKPOINT: &str = "sft";
 
 /// The scores of all systems on the test documents: what the comparison stage writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct SystemScores {
 }
 
 /// A finished comparison.
-pub struct Compared {
+pub(crate) struct Compared {
     /// What was written.
     pub scores: SystemScores,
     /// What the hosted systems took.
@@ -53,16 +53,16 @@ impl Stages<'_> {
         systems: &[System],
         sft: &Trained,
         trained: &[SystemRuns],
-        voice: &Voice,
-    ) -> Result<Compared, CliError> {
+        renderer: &Renderer,
+    ) -> Result<Compared, Error> {
         let mut predictions: Vec<(String, Vec<Artefact<PathBuf>>)> = Vec::new();
-        let checkpoint = self.predict("sft/test.jsonl", sft, Part::Test, voice)?;
+        let checkpoint = self.predict("sft/test.jsonl", sft, Part::Test, renderer)?;
         predictions.push((CHECKPOINT.to_owned(), vec![checkpoint]));
         for (system, runs) in systems.iter().zip(trained) {
             let mut of_system = Vec::new();
             for run in &runs.runs {
                 let place = run.folder.join("test.jsonl");
-                of_system.push(self.predict(&place, &run.policy, Part::Test, voice)?);
+                of_system.push(self.predict(&place, &run.policy, Part::Test, renderer)?);
             }
             predictions.push((system.name.clone(), of_system));
         }
@@ -70,13 +70,13 @@ impl Stages<'_> {
             let place = "sft/test-constrained.jsonl";
             let mut constrained = vec![(
                 format!("{CHECKPOINT} (constrained)"),
-                vec![self.predict(place, sft, Part::TestConstrained, voice)?],
+                vec![self.predict(place, sft, Part::TestConstrained, renderer)?],
             )];
             for (system, runs) in systems.iter().zip(trained) {
                 let mut of_system = Vec::new();
                 for run in &runs.runs {
                     let place = run.folder.join("test-constrained.jsonl");
-                    of_system.push(self.predict(&place, &run.policy, Part::TestConstrained, voice)?);
+                    of_system.push(self.predict(&place, &run.policy, Part::TestConstrained, renderer)?);
                 }
                 constrained.push((format!("{} (constrained)", system.name), of_system));
             }
@@ -100,9 +100,9 @@ impl Stages<'_> {
         }
         .key();
         let path = self.directory.path("comparison.json")?;
-        let (documents, ontology, context) = (&self.inputs.splits.test, &self.inputs.ontology, self.context);
-        self.ledger.stage(context, "comparison", &key, &["comparison.json".into()], || {
-            let scores = evaluate(&predictions, documents, ontology, resampling, context)?;
+        let (documents, ontology, observer) = (&self.inputs.splits.test, &self.inputs.ontology, self.observer);
+        self.ledger.stage(observer, "comparison", &key, &["comparison.json".into()], || {
+            let scores = evaluate(&predictions, documents, ontology, resampling, observer)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&scores).expect("a comparison is plain data"))
         })?;
         let text = std::fs::read(&path).or_failed()?;
@@ -116,8 +116,8 @@ fn evaluate(
     documents: &[Document],
     ontology: &Ontology,
     resampling: Resampling,
-    context: &dyn Observer,
-) -> Result<SystemScores, CliError> {
+    observer: &dyn Observer,
+) -> Result<SystemScores, Error> {
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
     let (mut evaluations, mut found) = (Vec::new(), Vec::new());
     for (name, runs) in predictions {
@@ -125,7 +125,7 @@ fn evaluate(
         for run in runs {
             let scored = score(&run.path, documents, ontology)?;
             for note in &scored.notes {
-                context.warn(&format!("{name}: {note}"));
+                observer.warn(&format!("{name}: {note}"));
             }
             counts.push(scored);
         }
@@ -138,17 +138,17 @@ fn evaluate(
 }
 
 /// Counts the predictions of a file against gold.
-pub fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, CliError> {
+pub(crate) fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, Error> {
     let mut predictions = Predictions::open(path).or_failed()?;
     count(documents, &mut predictions, ontology, false).or_failed()
 }
 
 /// The error modes of the predictions of a file.
-pub fn error_modes(
+pub(crate) fn error_modes(
     path: &std::path::Path,
     documents: &[Document],
     ontology: &Ontology,
-) -> Result<ErrorModes, CliError> {
+) -> Result<ErrorModes, Error> {
     let mut predictions = Predictions::open(path).or_failed()?;
     modes::measure(documents, &mut predictions, ontology).or_failed()
 }

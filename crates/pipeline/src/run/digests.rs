@@ -5,28 +5,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// blake3 of a file's content, in hexadecimal.
-pub fn file_digest(path: &Path) -> std::io::Result<String> {
+pub(crate) fn file_digest(path: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// The digest of a file that the configuration may name; empty where it names none.
-pub fn input_digest(path: Option<&Path>) -> Result<String, CliError> {
+pub(crate) fn input_digest(path: Option<&Path>) -> Result<String, Error> {
     let Some(path) = path else { return Ok(String::new()) };
-    file_digest(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))
+    file_digest(path).map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))
 }
 
 /// What the files of a model folder end with that are read.
 const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
 
 /// A digest of the files of a model folder that may be read; notes beside them decide nothing.
-pub fn folder_digest(folder: &Path) -> Result<String, CliError> {
+pub(crate) fn folder_digest(folder: &Path) -> Result<String, Error> {
     let entries = std::fs::read_dir(folder)
-        .map_err(|error| CliError::input(format!("cannot read the folder {}: {error}", folder.display())))?;
+        .map_err(|error| Error::input(format!("cannot read the folder {}: {error}", folder.display())))?;
     // Templates are the only files that are read from below the folder.
     let templates = std::fs::read_dir(folder.join("additional_chat_templates")).into_iter().flatten();
     let entries = entries.chain(templates);

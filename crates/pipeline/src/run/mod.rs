@@ -25,19 +25,19 @@ mod variants;
 use std::path::PathBuf;
 
 use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs};
-use crate::{error::CliError, observer::Observer};
+use crate::{error::Error, observer::Observer};
 
 pub use self::{
     comparison::SystemScores,
     pipeline::{Pipeline, RunResult, Until},
-    policy::{PolicyFolder, SEPARATOR, Voice},
+    policy::{PolicyFolder, Renderer, SEPARATOR},
     prediction::Prediction,
 };
 
 /// The stages of one run: what they read is given, what they write goes into the run directory and its ledger.
 struct Stages<'a> {
     inputs: &'a Inputs,
-    context: &'a dyn Observer,
+    observer: &'a dyn Observer,
     directory: RunDirectory,
     ledger: Ledger,
     /// The digest of the model that all training starts from, which of a model from scratch is known when it has
@@ -46,30 +46,30 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    fn run(&mut self, until: Until) -> Result<RunResult, CliError> {
+    fn run(&mut self, until: Until) -> Result<RunResult, Error> {
         let config = &self.inputs.config;
         let systems = &self.inputs.systems;
         let base = self.base_stage()?;
         self.base_digest.clone_from(&base.digest);
         let template = config.model.chat_template.as_deref();
-        let voice = Voice::open(&base.path, &self.inputs.ontology, template, self.context)?;
-        let start = self.warmup_stage(&base, &voice)?;
-        let sft = self.sft_stage(&start, &voice)?;
+        let renderer = Renderer::open(&base.path, &self.inputs.ontology, template, self.observer)?;
+        let start = self.warmup_stage(&base, &renderer)?;
+        let sft = self.sft_stage(&start, &renderer)?;
         let directory = self.directory.root().to_owned();
         let ended = |output, scores| RunResult { directory, output, scores };
         if until == Until::Sft {
             return Ok(ended(self.stage_folder("sft"), None));
         }
-        let modes = self.error_stage(&sft, &voice)?;
-        let pairs = self.pair_stage(&start, &sft, &voice, &modes)?;
+        let modes = self.error_stage(&sft, &renderer)?;
+        let pairs = self.pair_stage(&start, &sft, &renderer, &modes)?;
         if until == Until::Pairs {
             return Ok(ended(pairs.path, None));
         }
-        let trained = self.system_stages(systems, &sft, &pairs, &voice)?;
+        let trained = self.system_stages(systems, &sft, &pairs, &renderer)?;
         if until == Until::Train {
             return Ok(ended(self.stage_folder("systems"), None));
         }
-        let compared = self.comparison_stage(systems, &sft, &trained, &voice)?;
+        let compared = self.comparison_stage(systems, &sft, &trained, &renderer)?;
         let page = self.write_page(systems, &trained, &pairs, &compared)?;
         Ok(ended(page, Some(compared.scores)))
     }
@@ -84,7 +84,7 @@ impl Stages<'_> {
     }
 
     /// The cache of reference log-probs that all systems share.
-    fn cache(&self) -> Result<PathBuf, CliError> {
+    fn cache(&self) -> Result<PathBuf, Error> {
         self.directory.path("reference/log-probs.bin")
     }
 }

@@ -24,7 +24,7 @@ use super::{
     training::damaged_lines,
     variants::SystemRuns,
 };
-use crate::error::{CliError, ResultExt};
+use crate::error::{Error, ResultExt};
 
 /// Pairs shown on the page.
 const PAIRS_SHOWN: usize = 60;
@@ -44,11 +44,11 @@ impl Stages<'_> {
         trained: &[SystemRuns],
         pairs: &Artefact<PathBuf>,
         compared: &Compared,
-    ) -> Result<PathBuf, CliError> {
+    ) -> Result<PathBuf, Error> {
         let path = self.directory.path("report.html")?;
         let log = if self.log().exists() { read_metrics(&self.log()).or_failed()? } else { LoggedRecords::default() };
         if !log.damaged.is_empty() {
-            self.context.warn(&damaged_lines(&self.log(), &log.damaged));
+            self.observer.warn(&damaged_lines(&self.log(), &log.damaged));
         }
         let shown = read_pairs(&pairs.path)?;
         let input = self.input(systems, trained, &shown, compared, &log.records);

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Configuration,
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
 };
 
@@ -78,10 +78,10 @@ pub(super) struct Digests {
 
 impl Pipeline {
     /// Finds everything that can be wrong with the input of a run, and reads it. Nothing is written.
-    pub fn new(config: Configuration, context: &dyn Observer) -> Result<Self, CliError> {
+    pub fn new(config: Configuration, observer: &dyn Observer) -> Result<Self, Error> {
         config.check()?;
-        let config = with_base(config, context)?;
-        let (systems, base) = check(&config, context)?;
+        let config = with_base(config, observer)?;
+        let (systems, base) = check(&config, observer)?;
         let ontology = match &config.ontology.file {
             Some(path) => Ontology::read(path).or_input()?,
             None => synthetic::ontology().clone(),
@@ -90,7 +90,7 @@ impl Pipeline {
             Some(path) => Patterns::read(path, &ontology).or_input()?,
             None => Patterns::default(),
         };
-        let splits = Splits::load(&config, &ontology, context)?;
+        let splits = Splits::load(&config, &ontology, observer)?;
         own_answers::check(&config, &splits.train, &splits.curated)?;
         remote::check(&config, &splits.curated)?;
         preflight::copies(&config, splits.train.len())?;
@@ -108,34 +108,34 @@ impl Pipeline {
 
     /// Runs the stages up to `until` in the run directory, which is locked meanwhile. What is up to date is not
     /// done again, and work that was interrupted is resumed.
-    pub fn run(&self, until: Until, context: &dyn Observer) -> Result<RunResult, CliError> {
+    pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
         let inputs = &self.inputs;
         let config = &inputs.config;
         let root = config.run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
         let directory = RunDirectory::open(&root)?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
-        let ledger = Ledger::open(&directory, context)?;
+        let ledger = Ledger::open(&directory, observer)?;
         let base_digest = inputs.digests.base.clone();
-        Stages { inputs, context, directory, ledger, base_digest }.run(until)
+        Stages { inputs, observer, directory, ledger, base_digest }.run(until)
     }
 }
 
 /// What can be checked before a document is read: systems, pairs, the model's shape and its memory. Returns
 /// the systems and the digest of the model to start from.
-pub(super) fn check(config: &Configuration, context: &dyn Observer) -> Result<(Vec<System>, String), CliError> {
+pub(super) fn check(config: &Configuration, observer: &dyn Observer) -> Result<(Vec<System>, String), Error> {
     let systems = systems::resolve(&config.preference)?;
     preparation::pair_settings(config)?;
     let base = base_digest(config)?;
-    preflight::check(config, &systems, context)?;
+    preflight::check(config, &systems, observer)?;
     Ok((systems, base))
 }
 
 /// The configuration with the base model in the place of an adapter that it names as the model, and that
 /// adapter on it.
-fn with_base(mut config: Configuration, context: &dyn Observer) -> Result<Configuration, CliError> {
+fn with_base(mut config: Configuration, observer: &dyn Observer) -> Result<Configuration, Error> {
     if let Some(folder) = &config.model.folder {
         let on_top = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
-        let policy = PolicyFolder::resolve(folder, on_top, config.model.compute, context)?;
+        let policy = PolicyFolder::resolve(folder, on_top, config.model.compute, observer)?;
         if policy.model != *folder {
             config.model.folder = Some(policy.model);
             config.adapter.get_or_insert_default().folder = policy.adapter;
@@ -146,7 +146,7 @@ fn with_base(mut config: Configuration, context: &dyn Observer) -> Result<Config
 
 /// The digest of the model to start from, of the adapter on it and of the chat template in the place of its own;
 /// empty for a model from scratch.
-fn base_digest(config: &Configuration) -> Result<String, CliError> {
+fn base_digest(config: &Configuration) -> Result<String, Error> {
     let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
     let template = match config.model.chat_template.as_deref() {
         Some(name) if ChatTemplate::BUILT_IN.contains(&name) => name.to_owned(),
@@ -159,7 +159,7 @@ fn base_digest(config: &Configuration) -> Result<String, CliError> {
             let adapter = adapter.map(folder_digest).transpose()?.unwrap_or_default();
             Ok(folder_digest(model)? + &adapter + &template)
         }
-        (None, Some(_)) => Err(CliError::input("adapter.folder is an adapter of a model that is not there")
+        (None, Some(_)) => Err(Error::input("adapter.folder is an adapter of a model that is not there")
             .with_hint("model.folder names the model that the adapter was trained on")),
     }
 }

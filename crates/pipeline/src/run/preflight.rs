@@ -9,14 +9,14 @@ use tabpo_train::PolicyShape;
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
     config::{AdapterSection, Configuration, TrainSection, names, rank_within},
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     memory::{self, Sizes},
     observer::Observer,
     range,
 };
 
 /// Checks the systems of a comparison, and the model that they start from.
-pub fn check(config: &Configuration, systems: &[System], context: &dyn Observer) -> Result<(), CliError> {
+pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
     let adapter = config.adapter.as_ref();
     let (shape, weights) = match &config.model.folder {
@@ -34,9 +34,9 @@ pub fn check(config: &Configuration, systems: &[System], context: &dyn Observer)
             logit_bytes: ForwardOptions::default().logit_bytes,
             divergence,
             third: 0,
-            held: memory::held(context),
+            held: memory::held(observer),
         };
-        memory::compare_with_free(name, &policy, sizes, section.memory_gb, context)
+        memory::compare_with_free(name, &policy, sizes, section.memory_gb, observer)
     };
     if let Some(warmup) = &config.warmup {
         compare("warmup.train", &warmup.train, false)?;
@@ -47,14 +47,14 @@ pub fn check(config: &Configuration, systems: &[System], context: &dyn Observer)
 }
 
 /// Checks how many documents the warm-up copies; all of them are in memory at once.
-pub fn copies(config: &Configuration, documents: usize) -> Result<(), CliError> {
+pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Error> {
     let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
     let key = format!("warmup.copies: {copies} copies of {documents} documents");
     range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
 }
 
 /// Every system is a row of the comparison and a folder of the run.
-fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), CliError> {
+fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Error> {
     let checkpoint = ("the SFT checkpoint".to_owned(), CHECKPOINT);
     let systems = systems.iter().map(|system| ("the system".to_owned(), system.name.as_str()));
     let remote = config.predict.remote.keys().map(|name| ("[predict.remote]:".to_owned(), name.as_str()));

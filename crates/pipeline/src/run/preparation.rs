@@ -26,19 +26,19 @@ use super::{
     examples::gold_records,
     inputs::{BaseInputs, ErrorInputs, PairInputs, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
-    policy::{PolicyFolder, Voice},
+    policy::{PolicyFolder, Renderer},
     prediction,
     training::{Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
 };
 use crate::{
     config::{Configuration, TrainSection},
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
 };
 
 impl Stages<'_> {
     /// The base model: the configured folder, or a new model with a tokenizer trained on the sources
     /// and answers that it will see.
-    pub(super) fn base_stage(&mut self) -> Result<Trained, CliError> {
+    pub(super) fn base_stage(&mut self) -> Result<Trained, Error> {
         let model = &self.inputs.config.model;
         if let Some(folder) = &model.folder {
             let adapter = self.inputs.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
@@ -56,9 +56,9 @@ impl Stages<'_> {
         }
         .key();
         let folder = self.stage_folder("base");
-        let (config, context) = (&self.inputs.config, self.context);
+        let (config, observer) = (&self.inputs.config, self.observer);
         let (splits, ontology) = (&self.inputs.splits, &self.inputs.ontology);
-        let done = self.ledger.stage(context, "base", &key, &["base".into()], || {
+        let done = self.ledger.stage(observer, "base", &key, &["base".into()], || {
             // Not on the copies, among whose words many are invented.
             let built_in = warmup_sentences(config, &splits.train);
             let documents = built_in.iter().chain(&splits.train);
@@ -82,23 +82,23 @@ impl Stages<'_> {
     }
 
     /// Training before the run's own documents, where the configuration asks for it.
-    pub(super) fn warmup_stage(&mut self, base: &Trained, voice: &Voice) -> Result<Trained, CliError> {
+    pub(super) fn warmup_stage(&mut self, base: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
         let Some(warmup) = &self.inputs.config.warmup else { return Ok(base.clone()) };
         let documents = warmup_documents(&self.inputs.config, &self.inputs.splits.train);
         let ontology = synthetic::ontology();
         if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.inputs.ontology)) {
-            return Err(CliError::input(
+            return Err(Error::input(
                 "warmup.sentences needs the labels of the built-in corpus in the ontology's order",
             )
             .with_hint("set it to 0 and use warmup.copies, or see `tabpo corpus generate` for the built-in ontology"));
         }
-        self.supervised("warmup", &documents, &warmup.train, base, voice)
+        self.supervised("warmup", &documents, &warmup.train, base, renderer)
     }
 
     /// Supervised fine-tuning on the training documents.
-    pub(super) fn sft_stage(&mut self, start: &Trained, voice: &Voice) -> Result<Trained, CliError> {
+    pub(super) fn sft_stage(&mut self, start: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
         let inputs = self.inputs;
-        self.supervised("sft", &inputs.splits.train, &inputs.config.sft, start, voice)
+        self.supervised("sft", &inputs.splits.train, &inputs.config.sft, start, renderer)
     }
 
     pub(super) fn supervised(
@@ -107,15 +107,15 @@ impl Stages<'_> {
         documents: &[Document],
         section: &TrainSection,
         start: &Trained,
-        voice: &Voice,
-    ) -> Result<Trained, CliError> {
+        renderer: &Renderer,
+    ) -> Result<Trained, Error> {
         let config = &self.inputs.config;
         let records = gold_records(documents, config.data.level, &self.inputs.ontology);
         let (budget, seed) = (section.budget(records.len()), derived_seed(config.run.seed, name));
         let numbers = (budget, section.learning_rate, seed);
         let key = SupervisedInputs {
             start: &start.digest,
-            prompt: &self.prompt(voice),
+            prompt: &self.prompt(renderer),
             ontology: &self.inputs.digests.ontology,
             documents: &super::splits::digest(documents),
             level: config.data.level,
@@ -125,8 +125,8 @@ impl Stages<'_> {
         let (folder, log, cache) = (self.stage_folder(name), self.log(), self.cache()?);
         let policy = PathBuf::from(name).join(POLICY_FOLDER);
         let outputs = [policy.clone(), PathBuf::from(name).join(REPORT_FILE)];
-        let done = self.ledger.stage(self.context, name, &key, &outputs, || {
-            let format = voice.format()?;
+        let done = self.ledger.stage(self.observer, name, &key, &outputs, || {
+            let format = renderer.format()?;
             let limit = section.max_length.min(start.path.longest()?);
             let source = TextSource::new(&format, &records, limit);
             let job = Job {
@@ -145,7 +145,7 @@ impl Stages<'_> {
                 log: &log,
                 cache: &cache,
             };
-            job.run(&source, voice, self.context)
+            job.run(&source, renderer, self.observer)
         })?;
         let path = start.path.trained_at(&folder.join(POLICY_FOLDER), config.adapter.is_some());
         Ok(Artefact { path, digest: self.policy_digest(&done, &policy) })
@@ -159,13 +159,13 @@ impl Stages<'_> {
     }
 
     /// What prompts depend on besides the documents.
-    pub(super) fn prompt(&self, voice: &Voice) -> String {
-        format!("{} {}", self.base_digest, blake3::hash(voice.frame().as_bytes()).to_hex())
+    pub(super) fn prompt(&self, renderer: &Renderer) -> String {
+        format!("{} {}", self.base_digest, blake3::hash(renderer.frame().as_bytes()).to_hex())
     }
 
     /// The SFT model's answers on the validation documents, and their error modes.
-    pub(super) fn error_stage(&mut self, sft: &Trained, voice: &Voice) -> Result<Artefact<PathBuf>, CliError> {
-        let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, voice)?;
+    pub(super) fn error_stage(&mut self, sft: &Trained, renderer: &Renderer) -> Result<Artefact<PathBuf>, Error> {
+        let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, renderer)?;
         let path = self.directory.path("errors/modes.json")?;
         let key = ErrorInputs {
             predictions: &predictions.digest,
@@ -174,7 +174,7 @@ impl Stages<'_> {
         }
         .key();
         let (documents, ontology) = (&self.inputs.splits.validation, &self.inputs.ontology);
-        let done = self.ledger.stage(self.context, "errors", &key, &["errors/modes.json".into()], || {
+        let done = self.ledger.stage(self.observer, "errors", &key, &["errors/modes.json".into()], || {
             let found = error_modes(&predictions.path, documents, ontology)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&found).expect("modes are plain data"))
         })?;
@@ -188,11 +188,12 @@ impl Stages<'_> {
         &mut self,
         start: &Trained,
         sft: &Trained,
-        voice: &Voice,
+        renderer: &Renderer,
         found: &Artefact<PathBuf>,
-    ) -> Result<Artefact<PathBuf>, CliError> {
+    ) -> Result<Artefact<PathBuf>, Error> {
         let settings = pair_settings(&self.inputs.config)?;
-        let own = if uses_own_answers(&self.inputs.config) { self.own_answers(start, sft, voice)? } else { Vec::new() };
+        let own =
+            if uses_own_answers(&self.inputs.config) { self.own_answers(start, sft, renderer)? } else { Vec::new() };
         let path = self.directory.path("pairs/pairs.jsonl")?;
         let key = PairInputs {
             per_example: settings.per_example,
@@ -204,7 +205,7 @@ impl Stages<'_> {
             ontology: &self.inputs.digests.ontology,
             documents: &self.inputs.digests.curated,
             modes: &found.digest,
-            tokenizer: blake3::Hash::from_bytes(tokenizer_digest(&voice.tokenizer)).to_hex().to_string(),
+            tokenizer: blake3::Hash::from_bytes(tokenizer_digest(&renderer.tokenizer)).to_hex().to_string(),
             own: own.iter().map(|own| own.digest.as_str()).collect(),
         }
         .key();
@@ -212,7 +213,7 @@ impl Stages<'_> {
             (&self.inputs.splits.curated, &self.inputs.ontology, &self.inputs.patterns);
         let outputs = ["pairs/pairs.jsonl".into(), "pairs/summary.json".into()];
         let summary_path = self.directory.path("pairs/summary.json")?;
-        let done = self.ledger.stage(self.context, "pairs", &key, &outputs, || {
+        let done = self.ledger.stage(self.observer, "pairs", &key, &outputs, || {
             let text = fs::read_to_string(&found.path).or_failed()?;
             let measured: ErrorModes = serde_json::from_str(&text).or_failed()?;
             let rates = ModeRates::new(&measured, ontology, ModeRates::SMOOTHING).or_failed()?;
@@ -220,10 +221,10 @@ impl Stages<'_> {
             for own in &own {
                 answers.extend(prediction::by_unit(&own.path)?);
             }
-            let tokenize = |text: &str| voice.tokenizer.encode_text(text).unwrap_or_default();
+            let tokenize = |text: &str| renderer.tokenizer.encode_text(text).unwrap_or_default();
             let mut builder = PairBuilder::new(ontology, patterns, &rates, settings.clone(), Some(&tokenize));
             let mut lines = Vec::new();
-            let each = documents.iter().cloned().map(Ok::<_, CliError>);
+            let each = documents.iter().cloned().map(Ok::<_, Error>);
             let of_unit =
                 |unit: &Unit| answers.get(&(unit.document.key.clone(), unit.sentence)).cloned().into_iter().collect();
             builder.build(each, of_unit, |record| record.write(&mut lines).or_failed())?;
@@ -237,7 +238,7 @@ impl Stages<'_> {
 }
 
 /// Settings of the pair builder; an error names the configuration key at fault.
-pub(super) fn pair_settings(config: &Configuration) -> Result<BuildSettings, CliError> {
+pub(super) fn pair_settings(config: &Configuration) -> Result<BuildSettings, Error> {
     let section = &config.pairs;
     let mix = if section.mix.is_empty() {
         Mix::default()

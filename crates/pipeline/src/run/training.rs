@@ -15,17 +15,17 @@ use tabpo_train::{
 
 use super::{
     directory::{remove_if_there, write_atomically},
-    policy::{self, PolicyFolder, Voice},
+    policy::{self, PolicyFolder, Renderer},
 };
 use crate::{
     config::{AdapterSection, TrainSection},
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     memory,
     observer::{Observer as RunObserver, Progress},
 };
 
 /// What one training stage does.
-pub struct Job<'a> {
+pub(crate) struct Job<'a> {
     /// The stage's name.
     pub name: &'a str,
     /// The digest of the stage's inputs: a checkpoint made under another one is not gone on from.
@@ -58,7 +58,7 @@ pub struct Job<'a> {
 
 /// What a finished training stage leaves beside its policy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TrainingReport {
+pub(crate) struct TrainingReport {
     /// Objective with every hyper-parameter.
     pub objective: Objective,
     /// Peak learning rate.
@@ -68,14 +68,19 @@ pub struct TrainingReport {
 }
 
 /// The file of the [`TrainingReport`] in a stage's folder.
-pub const REPORT_FILE: &str = "training.json";
+pub(crate) const REPORT_FILE: &str = "training.json";
 /// The folder of the trained policy in a stage's folder.
-pub const POLICY_FOLDER: &str = "policy";
+pub(crate) const POLICY_FOLDER: &str = "policy";
 
 impl Job<'_> {
     /// Trains, or goes on from the checkpoint of an interrupted try.
-    pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &dyn RunObserver) -> Result<(), CliError> {
-        let held = memory::held(context);
+    pub(crate) fn run(
+        &self,
+        source: &dyn ExampleSource,
+        renderer: &Renderer,
+        observer: &dyn RunObserver,
+    ) -> Result<(), Error> {
+        let held = memory::held(observer);
         let frozen = self.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
         let base;
@@ -117,34 +122,34 @@ impl Job<'_> {
             held,
         };
         let shape = PolicyShape::of(policy.model(), policy.adapter());
-        settings.recompute = memory::plan(self.name, &shape, sizes, self.section.memory_gb, context).recompute;
+        settings.recompute = memory::plan(self.name, &shape, sizes, self.section.memory_gb, observer).recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
         if cache.damaged_bytes() > 0 {
-            context.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
+            observer.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
         }
-        let mut watch = Watch::new(self, source.len() as u64, context);
+        let mut watch = Watch::new(self, source.len() as u64, observer);
         let session = Session {
             identity: self.identity,
             cache: &mut cache,
-            tokenizer: tokenizer_digest(&voice.tokenizer),
+            tokenizer: tokenizer_digest(&renderer.tokenizer),
             checkpoint: Some(&checkpoint),
             third: third.as_ref(),
         };
         let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
-            context.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
+            observer.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
         }
         if !outcome.finished {
             let steps = outcome.summary.steps;
-            return Err(CliError::interrupted(format!("stopped after step {steps}, which is saved"))
+            return Err(Error::interrupted(format!("stopped after step {steps}, which is saved"))
                 .with_hint("the same command goes on from here"));
         }
         if outcome.summary.skipped > 0 {
             let count = outcome.summary.skipped;
-            context.warn(&format!(
+            observer.warn(&format!(
                 "{}: {count} times an example was left out that is longer than max_length or than the model is meant for",
                 self.name
             ));
@@ -152,7 +157,7 @@ impl Job<'_> {
         // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
-        policy::save(&outcome.policy, self.start, voice, &folder)?;
+        policy::save(&outcome.policy, self.start, renderer, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
             learning_rate: self.learning_rate,
@@ -190,8 +195,8 @@ struct Watch<'a> {
     stage: &'a str,
     log_path: &'a Path,
     log: Option<MetricsLog>,
-    error: Option<CliError>,
-    context: &'a dyn RunObserver,
+    error: Option<Error>,
+    observer: &'a dyn RunObserver,
     reference: Option<Box<dyn Progress>>,
     examples: u64,
     progress: Option<Box<dyn Progress>>,
@@ -212,13 +217,13 @@ struct LoggedStep<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(job: &Job<'a>, examples: u64, context: &'a dyn RunObserver) -> Self {
+    fn new(job: &Job<'a>, examples: u64, observer: &'a dyn RunObserver) -> Self {
         Self {
             stage: job.name,
             log_path: job.log,
             log: None,
             error: None,
-            context,
+            observer,
             reference: None,
             examples,
             progress: None,
@@ -227,7 +232,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn log(&mut self, record: &StepRecord) -> Result<(), CliError> {
+    fn log(&mut self, record: &StepRecord) -> Result<(), Error> {
         if self.log.is_none() {
             // A run that goes on drops what it logged after its checkpoint; a new one, all of it.
             let (stage, resumed) = (self.stage, self.resumed);
@@ -238,7 +243,7 @@ impl<'a> Watch<'a> {
             let log = MetricsLog::resume(self.log_path, keep).or_failed()?;
             if !log.damaged().is_empty() {
                 let moved_to = tabpo_report::damaged_path(self.log_path);
-                self.context.warn(&format!(
+                self.observer.warn(&format!(
                     "{}, moved to {}",
                     damaged_lines(self.log_path, log.damaged()),
                     moved_to.display()
@@ -251,7 +256,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), CliError> {
+    fn finish(self) -> Result<(), Error> {
         for progress in [self.reference, self.progress].into_iter().flatten() {
             drop(progress);
         }
@@ -268,16 +273,16 @@ const PARTS: u64 = 1000;
 impl Observer<f32> for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
-        self.context.say(&format!("{}: goes on after step {step}", self.stage));
+        self.observer.say(&format!("{}: goes on after step {step}", self.stage));
     }
 
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
         match checkpoint {
-            UnusedCheckpoint::OtherRun => self.context.say(&format!(
+            UnusedCheckpoint::OtherRun => self.observer.say(&format!(
                 "{}: starts anew: the checkpoint there was made from other data or under other settings",
                 self.stage
             )),
-            UnusedCheckpoint::Damaged { problem, moved_to } => self.context.warn(&format!(
+            UnusedCheckpoint::Damaged { problem, moved_to } => self.observer.warn(&format!(
                 "{}: starts anew: the checkpoint is damaged ({problem}) and was moved to {}",
                 self.stage,
                 moved_to.display()
@@ -286,8 +291,8 @@ impl Observer<f32> for Watch<'_> {
     }
 
     fn reference(&mut self, done: u64) {
-        let (context, stage, examples) = (self.context, self.stage, self.examples);
-        let bar = self.reference.get_or_insert_with(|| context.progress(&format!("{stage}: reference"), examples));
+        let (observer, stage, examples) = (self.observer, self.stage, self.examples);
+        let bar = self.reference.get_or_insert_with(|| observer.progress(&format!("{stage}: reference"), examples));
         bar.update(done, "");
     }
 
@@ -295,16 +300,16 @@ impl Observer<f32> for Watch<'_> {
         if let Some(bar) = self.reference.take() {
             drop(bar);
         }
-        let (context, stage) = (self.context, self.stage);
+        let (observer, stage) = (self.observer, self.stage);
         for (id, tokens, number) in &record.skipped {
             if self.too_long.len() < NAMED && self.too_long.insert(*number) {
-                context.warn(&format!(
+                observer.warn(&format!(
                     "{stage}: example {number} (`{id}`) has {tokens} tokens with its answer, more than max_length or \
                      than the model is meant for: left out"
                 ));
             }
         }
-        let bar = self.progress.get_or_insert_with(|| context.progress(stage, PARTS));
+        let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
         let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
         bar.update((record.progress * PARTS as f64) as u64, &note);
         if self.error.is_none() {
@@ -313,12 +318,12 @@ impl Observer<f32> for Watch<'_> {
     }
 
     fn should_stop(&self) -> bool {
-        self.error.is_some() || self.context.interrupted()
+        self.error.is_some() || self.observer.interrupted()
     }
 }
 
 /// Says which lines of a log are no records.
-pub fn damaged_lines(path: &Path, lines: &[usize]) -> String {
+pub(crate) fn damaged_lines(path: &Path, lines: &[usize]) -> String {
     let numbers = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (lines, are) = if lines.len() == 1 { ("line", "is damaged and") } else { ("lines", "are damaged and") };
     format!("{}: {lines} {numbers} {are} left out", path.display())
@@ -326,7 +331,7 @@ pub fn damaged_lines(path: &Path, lines: &[usize]) -> String {
 
 /// A seed for one purpose, derived from the run's seed: what one stage draws never depends on what
 /// another one drew.
-pub fn derived_seed(seed: u64, purpose: &str) -> u64 {
+pub(crate) fn derived_seed(seed: u64, purpose: &str) -> u64 {
     let digest = blake3::hash(format!("{seed} {purpose}").as_bytes());
     u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
 }

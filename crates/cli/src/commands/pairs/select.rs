@@ -17,7 +17,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{PolicyFolder, Voice},
+    run::{PolicyFolder, Renderer},
     tables::percent,
     writing::{create, finish},
 };
@@ -29,7 +29,7 @@ const PASS: usize = 4096;
 
 /// Arguments of `tabpo pairs select`.
 #[derive(clap::Args)]
-pub struct SelectArgs {
+pub(crate) struct SelectArgs {
     /// The pair file; the pairs of one example stand together, as `pairs build` writes them
     file: PathBuf,
     /// The ontology file
@@ -88,14 +88,14 @@ impl Margins {
 }
 
 /// Runs the command.
-pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let pairs = read_pairs(&arguments.file)?;
     let mut out = create(&arguments.out)?;
     let adapter = arguments.adapter.as_deref();
     let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?;
-    let voice = Voice::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
-    let mut scorer = Scorer::open(&folder, &voice, arguments.cache.as_deref())?;
+    let renderer = Renderer::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
+    let mut scorer = Scorer::open(&folder, &renderer, arguments.cache.as_deref())?;
     let mut summary = Summary::default();
     for chunk in chunks(pairs) {
         if context.interrupted() {
@@ -179,11 +179,11 @@ struct Scorer<'v> {
 }
 
 impl<'v> Scorer<'v> {
-    fn open(folder: &PolicyFolder, voice: &'v Voice, cache: Option<&Path>) -> Result<Self, CliError> {
+    fn open(folder: &PolicyFolder, renderer: &'v Renderer, cache: Option<&Path>) -> Result<Self, CliError> {
         let (model, adapter) = folder.open()?;
-        let identity = reference_identity(&model, adapter.as_ref(), &tokenizer_digest(&voice.tokenizer));
+        let identity = reference_identity(&model, adapter.as_ref(), &tokenizer_digest(&renderer.tokenizer));
         let cache = cache.map_or_else(|| Ok(ReferenceCache::in_memory()), ReferenceCache::open).or_input()?;
-        Ok(Self { format: voice.format()?, model, adapter, identity, cache })
+        Ok(Self { format: renderer.format()?, model, adapter, identity, cache })
     }
 
     /// The margins of the pairs of every example: the log-probability of the whole gold answer minus
