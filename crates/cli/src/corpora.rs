@@ -12,7 +12,7 @@ use crate::output::Context;
 
 /// How corpora are read.
 #[derive(clap::Args)]
-pub struct ReadArgs {
+pub(crate) struct ReadArgs {
     /// Stop where something in a corpus would be left out or changed, instead of counting it
     #[arg(long)]
     pub strict: bool,
@@ -20,7 +20,7 @@ pub struct ReadArgs {
 
 impl ReadArgs {
     /// Reads a corpus and says what was left out or changed.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         path: &Path,
         format: Option<Format>,
@@ -31,12 +31,12 @@ impl ReadArgs {
     }
 
     /// Says what reading a corpus left out or changed; with `--strict` that is an error.
-    pub fn heed(&self, path: &Path, notes: &Notes, context: &Context) -> Result<(), CliError> {
+    pub(crate) fn heed(&self, path: &Path, notes: &Notes, context: &Context) -> Result<(), CliError> {
         corpora::heed(path, notes, self.strict, context)
     }
 }
 
 /// Whether a corpus was refused for a label that the ontology lacks.
-pub fn has_unknown_label(error: &CorpusError) -> bool {
+pub(crate) fn has_unknown_label(error: &CorpusError) -> bool {
     matches!(error, CorpusError::Invalid { problem, .. } if matches!(**problem, Problem::UnknownLabel { .. }))
 }

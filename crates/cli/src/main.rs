@@ -1,8 +1,11 @@
 //! The command line of tabpo: arguments in, one library call or one run of stages, results out.
+#![deny(unsafe_code)]
+#![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::undocumented_unsafe_blocks)]
 
 mod allocator;
 mod commands;
 mod corpora;
+mod error;
 mod output;
 mod tables;
 mod usage;
@@ -10,11 +13,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tabpo_pipeline::{
-    config,
-    error::{self, Kind},
-    memory, range, remote, run, writing,
-};
+use tabpo_pipeline::{ErrorKind, config, memory, range, remote, run, writing};
 
 use crate::{commands::Command, output::Context};
 
@@ -46,11 +45,11 @@ fn main() -> ExitCode {
         Err(error) => {
             output::render_error(&error);
             match error.kind() {
-                Kind::Input => ExitCode::from(2),
-                Kind::Failed => ExitCode::from(1),
+                ErrorKind::Input => ExitCode::from(2),
+                ErrorKind::Failed => ExitCode::from(1),
                 // As shells report it.
-                Kind::Interrupted => ExitCode::from(130),
-                Kind::ClosedPipe => ExitCode::SUCCESS,
+                ErrorKind::Interrupted => ExitCode::from(130),
+                ErrorKind::ClosedPipe => ExitCode::SUCCESS,
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Commands on model folders, with the engine's fixtures from transformers and peft.
 
-#[allow(dead_code, reason = "every test binary uses a part of the support")]
 mod support;
 
 use std::path::{Path, PathBuf};

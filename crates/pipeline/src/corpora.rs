@@ -6,7 +6,7 @@ use tabpo_corpus::{Format, Loaded, Notes};
 use tabpo_ontology::Ontology;
 
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
 };
 
@@ -17,19 +17,20 @@ pub fn read(
     ontology: &Ontology,
     strict: bool,
     observer: &dyn Observer,
-) -> Result<Loaded, CliError> {
+) -> Result<Loaded, Error> {
     let loaded = tabpo_corpus::read(path, format, ontology).or_input()?;
     heed(path, &loaded.notes, strict, observer)?;
     Ok(loaded)
 }
 
 /// Reports what reading a corpus left out or changed; with `strict` that is an error.
-pub fn heed(path: &Path, notes: &Notes, strict: bool, observer: &dyn Observer) -> Result<(), CliError> {
+pub fn heed(path: &Path, notes: &Notes, strict: bool, observer: &dyn Observer) -> Result<(), Error> {
     if let Some((note, count)) = notes.iter().next().filter(|_| strict) {
         let place = notes.first_place(note).map_or(String::new(), |place| format!("; the first at {place}"));
         let message = format!("{}: {count} {note}{place}", path.display());
-        return Err(CliError::input(message)
-            .with_hint("without --strict (data.strict in a run) this is counted and gone on with"));
+        return Err(
+            Error::input(message).with_hint("without --strict (data.strict in a run) this is counted and gone on with")
+        );
     }
     say_notes(path, "reading", notes, observer);
     Ok(())

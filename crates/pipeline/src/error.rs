@@ -1,22 +1,21 @@
 //! The one error type of a run, and how library errors become it.
 
-use std::error::Error;
+use std::error;
 
 use tabpo_files::WriteRefusal;
 
 /// Why work did not succeed.
 #[derive(Debug)]
-pub struct CliError {
-    kind: Kind,
+pub struct Error {
+    kind: ErrorKind,
     /// What went wrong, from the general to the particular.
-    pub messages: Vec<String>,
-    /// What would be right, where the program knows it.
-    pub hint: Option<String>,
+    pub(crate) messages: Vec<String>,
+    pub(crate) hint: Option<String>,
 }
 
+/// What an error means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-/// What an error means for the one who asked for the work.
-pub enum Kind {
+pub enum ErrorKind {
     /// The input or its use is at fault.
     Input,
     /// The work failed.
@@ -27,75 +26,88 @@ pub enum Kind {
     ClosedPipe,
 }
 
-impl CliError {
+impl Error {
     /// Wrong usage or input.
     pub fn input(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Input, messages: vec![message.into()], hint: None }
+        Self { kind: ErrorKind::Input, messages: vec![message.into()], hint: None }
     }
 
     /// The run failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Failed, messages: vec![message.into()], hint: None }
+        Self { kind: ErrorKind::Failed, messages: vec![message.into()], hint: None }
     }
 
     /// The user asked to stop; `message` says what was saved.
     pub fn interrupted(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Interrupted, messages: vec![message.into()], hint: None }
+        Self { kind: ErrorKind::Interrupted, messages: vec![message.into()], hint: None }
     }
 
     /// A write to the standard output that failed.
     pub fn stdout(error: &std::io::Error) -> Self {
-        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { Kind::ClosedPipe } else { Kind::Failed };
+        let kind =
+            if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ClosedPipe } else { ErrorKind::Failed };
         Self { kind, messages: vec![format!("cannot write to standard output: {error}")], hint: None }
     }
 
     /// What is at fault.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
+    /// What went wrong, from the general to the particular.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
+    /// What would help, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Adds what would be right.
+    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Puts a more general message before the others.
+    #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         self.messages.insert(0, message.into());
         self
     }
 }
 
-impl std::fmt::Display for CliError {
+impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.messages.join(": "))
     }
 }
 
-impl Error for CliError {}
+impl error::Error for Error {}
 
-/// Turns library errors into [`CliError`]s: `read(path).or_input()?`.
+/// Turns library errors into [`Error`]s: `read(path).or_input()?`.
 pub trait ResultExt<T> {
     /// The error is the user's input or usage.
-    fn or_input(self) -> Result<T, CliError>;
+    fn or_input(self) -> Result<T, Error>;
     /// The error is a failed run.
-    fn or_failed(self) -> Result<T, CliError>;
+    fn or_failed(self) -> Result<T, Error>;
 }
 
-impl<T, E: Error + 'static> ResultExt<T> for Result<T, E> {
-    fn or_input(self) -> Result<T, CliError> {
-        self.map_err(|error| from_chain(Kind::Input, &error))
+impl<T, E: error::Error + 'static> ResultExt<T> for Result<T, E> {
+    fn or_input(self) -> Result<T, Error> {
+        self.map_err(|error| from_chain(ErrorKind::Input, &error))
     }
 
-    fn or_failed(self) -> Result<T, CliError> {
-        self.map_err(|error| from_chain(Kind::Failed, &error))
+    fn or_failed(self) -> Result<T, Error> {
+        self.map_err(|error| from_chain(ErrorKind::Failed, &error))
     }
 }
 
 /// Keeps the messages of an error and of its sources, leaving out a source whose text its parent
 /// already shows.
-fn from_chain(kind: Kind, error: &(dyn Error + 'static)) -> CliError {
+fn from_chain(kind: ErrorKind, error: &(dyn error::Error + 'static)) -> Error {
     let mut messages = vec![error.to_string()];
     let mut refusal = refusal(error);
     let mut source = error.source();
@@ -107,19 +119,19 @@ fn from_chain(kind: Kind, error: &(dyn Error + 'static)) -> CliError {
         }
         source = cause.source();
     }
-    let Some(refusal) = refusal else { return CliError { kind, messages, hint: None } };
+    let Some(refusal) = refusal else { return Error { kind, messages, hint: None } };
     let hint = match refusal {
-        WriteRefusal::ClosedOutput => return CliError { kind: Kind::ClosedPipe, messages, hint: None },
+        WriteRefusal::ClosedOutput => return Error { kind: ErrorKind::ClosedPipe, messages, hint: None },
         WriteRefusal::Busy => "wait until it is done, or write to another file",
         WriteRefusal::Folder | WriteRefusal::Nameless => "name a file, or `-` for standard output",
         WriteRefusal::NoFolder => "name a folder, or remove the file",
         WriteRefusal::FolderToOutput => "name a folder",
         WriteRefusal::EndlessLink => "remove the link, or write to another file",
     };
-    CliError { kind: Kind::Input, messages, hint: Some(hint.to_owned()) }
+    Error { kind: ErrorKind::Input, messages, hint: Some(hint.to_owned()) }
 }
 
 /// Why a file is not written, where that is what an error is about.
-fn refusal(error: &(dyn Error + 'static)) -> Option<WriteRefusal> {
+fn refusal(error: &(dyn error::Error + 'static)) -> Option<WriteRefusal> {
     error.downcast_ref::<std::io::Error>().and_then(WriteRefusal::within)
 }

@@ -1,5 +1,14 @@
-//! Runs of tabpo as a library: a configuration, its stages from documents to a comparison, and what they
-//! leave on disk.
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules
+//!
+//! [`config`] is the configuration of a run, and [`range`] the range of every number in it. [`run`] has the stages
+//! and what they leave in the run directory, with the policies on disk and their predictions that they are made
+//! of. [`observer`] tells the calling program what happens. [`remote`] has hosted models answer documents,
+//! [`corpora`] reads documents, [`memory`] compares what a training takes with what the machine has, and
+//! [`writing`] writes files whole or not at all.
+#![forbid(unsafe_code)]
+#![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod config;
 mod copying_heads;
@@ -11,3 +20,10 @@ pub mod range;
 pub mod remote;
 pub mod run;
 pub mod writing;
+
+pub use self::{
+    config::{Configuration, Overrides},
+    error::{Error, ErrorKind},
+    observer::Observer,
+    run::{Pipeline, RunResult, Until},
+};

@@ -5,9 +5,9 @@ mod machine;
 
 use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
 
-pub use self::machine::{Free, free};
+use self::machine::{Free, free};
 
-use crate::{error::CliError, observer::Observer};
+use crate::{error::Error, observer::Observer};
 
 /// What the memory of a training run depends on, beside its policy: rows of the largest micro-batch, bytes of
 /// logits that may be kept, whether the objective compares distributions with those of the start, bytes of a guide
@@ -23,8 +23,8 @@ pub fn bytes(limit_gb: Option<f64>) -> Option<usize> {
 }
 
 /// Says the estimate of a training run, and warns where no setting stays within `limit_gb`.
-pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, context: &dyn Observer) {
-    context.say(&format!(
+pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn Observer) {
+    observer.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
          activations {:.0}, logits {:.0}), computed again: {}",
         megabytes(plan.total()),
@@ -36,7 +36,7 @@ pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, context: &dyn 
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        context.warn(&format!(
+        observer.warn(&format!(
             "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
         ));
     }
@@ -44,21 +44,21 @@ pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, context: &dyn 
 
 /// Compares the plan of a run that has not begun with the memory that is free: refuses it where the weights
 /// alone with their gradient and the optimiser's moments are more, and warns where its largest step would be.
-pub fn compare_with_free(stage: &str, plan: &MemoryPlan, context: &dyn Observer) -> Result<(), CliError> {
+pub fn compare_with_free(stage: &str, plan: &MemoryPlan, observer: &dyn Observer) -> Result<(), Error> {
     let Some(free) = free() else { return Ok(()) };
     if let Some(warning) = verdict(stage, plan, &free)? {
-        context.warn(&warning);
+        observer.warn(&warning);
     }
     Ok(())
 }
 
 /// The warning, if there is one, about a plan on a machine with this much free memory.
-fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, CliError> {
+fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, Error> {
     // What the process holds is no longer free.
     let least = plan.least() - plan.held;
     let most = plan.total() - plan.held;
     if least > free.bytes {
-        return Err(CliError::input(format!(
+        return Err(Error::input(format!(
             "{stage}: weights, gradients and optimiser take {}, but {} of memory are free ({})",
             size(least),
             size(free.bytes),
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(hidden: usize, adapter: Option<usize>, rows: usize, bytes: usize) -> Result<Option<String>, CliError> {
+    fn judged(hidden: usize, adapter: Option<usize>, rows: usize, bytes: usize) -> Result<Option<String>, Error> {
         let config = ModelConfig::small(1024, hidden, 8, 4);
         let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
         let policy = PolicyShape::planned(&config, None, adapter.as_ref());

@@ -29,7 +29,7 @@ pub trait Observer {
     }
 
     /// The flag that asks the run to stop in an orderly way once it is set: what is done is saved, and the run
-    /// ends with an error of the kind [`crate::error::Kind::Interrupted`].
+    /// ends with an error of the kind [`crate::ErrorKind::Interrupted`].
     fn stop_flag(&self) -> &AtomicBool {
         static NEVER: AtomicBool = AtomicBool::new(false);
         &NEVER

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// The range of a whole number, both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +25,11 @@ impl Whole {
     }
 
     /// Refuses a value outside the range; `key` is the name that the user gave it.
-    pub fn check(self, key: &str, value: u64) -> Result<(), CliError> {
+    pub fn check(self, key: &str, value: u64) -> Result<(), Error> {
         if self.contains(value) {
             return Ok(());
         }
-        Err(CliError::input(format!("{key} is {value}, but must be {self}")))
+        Err(Error::input(format!("{key} is {value}, but must be {self}")))
     }
 
     /// Reads a command-line option.
@@ -70,11 +70,13 @@ impl Real {
     }
 
     /// The same range without its lower end.
+    #[must_use]
     pub const fn above_lower(self) -> Self {
         Self { from: false, ..self }
     }
 
     /// The same range without its upper end.
+    #[must_use]
     pub const fn below_upper(self) -> Self {
         Self { to: false, ..self }
     }
@@ -85,12 +87,12 @@ impl Real {
     }
 
     /// Refuses a value outside the range; `key` is the name that the user gave it.
-    pub fn check(self, key: &str, value: f64) -> Result<(), CliError> {
+    pub fn check(self, key: &str, value: f64) -> Result<(), Error> {
         if self.contains(value) {
             return Ok(());
         }
         // The short form, so that a huge number is not written out in 300 digits.
-        Err(CliError::input(format!("{key} is {value:?}, but must be {self}")))
+        Err(Error::input(format!("{key} is {value:?}, but must be {self}")))
     }
 
     /// Reads a command-line option.
@@ -158,6 +160,7 @@ pub const COUNT: Whole = Whole::new(1, 1_000_000);
 
 impl Whole {
     /// The same range and 0.
+    #[must_use]
     pub const fn or_none(self) -> Self {
         Self { or_none: true, ..self }
     }
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_message_names_key_value_and_range() {
-        let text = |error: Result<(), CliError>| error.expect_err("out of range").messages.join("");
+        let text = |error: Result<(), Error>| error.expect_err("out of range").messages.join("");
         assert_eq!(
             text(RANK.check("adapter.rank", 0)),
             "adapter.rank is 0, but must be a whole number from 1 to 65536"

@@ -22,7 +22,7 @@ use crate::{
 
 /// Arguments of `tabpo bench decode`.
 #[derive(clap::Args)]
-pub struct DecodeArgs {
+pub(crate) struct DecodeArgs {
     /// Model folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -80,7 +80,7 @@ struct GrammarOutcome {
 }
 
 /// Times generation without stop tokens, and masks for gold answers.
-pub fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliError> {
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let (model, lora) = policy.open_trainable()?;

@@ -27,7 +27,7 @@ use crate::{
 
 /// Arguments of `tabpo bench preference`.
 #[derive(clap::Args)]
-pub struct PreferenceArgs {
+pub(crate) struct PreferenceArgs {
     /// The model folder; its tokenizer has the token `<|assistant|>` (see `tabpo bench prepare`)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -116,7 +116,7 @@ struct Measurement {
 }
 
 /// Runs the command.
-pub fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
     let bench = Bench::open(arguments, context)?;
     let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
     let request = request(&bench.objective, arguments.max_tokens, bench.held);

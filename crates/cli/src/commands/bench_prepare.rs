@@ -19,7 +19,7 @@ use crate::{
 
 /// Arguments of `tabpo bench prepare`.
 #[derive(clap::Args)]
-pub struct PrepareArgs {
+pub(crate) struct PrepareArgs {
     /// The folder to write: model/, pairs.jsonl
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -41,7 +41,7 @@ pub struct PrepareArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliError> {
     let examples = arguments.examples;
     // About 25 tokens a sentence, and as many again to choose from.
     let sentences = 2 * examples * (arguments.prompt_tokens / 15 + 1);

@@ -24,7 +24,7 @@ use crate::{
 
 /// Arguments of `tabpo corpus`.
 #[derive(clap::Args)]
-pub struct CorpusArgs {
+pub(crate) struct CorpusArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -141,7 +141,7 @@ impl OntologyOption {
 }
 
 /// Runs the command.
-pub fn run(arguments: CorpusArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: CorpusArgs, context: &Context) -> Result<(), CliError> {
     match arguments.action {
         Action::Stats(arguments) => stats(&arguments, context),
         Action::Convert(arguments) => convert(&arguments, context),

@@ -16,7 +16,7 @@ use crate::writing;
 
 /// Arguments of `tabpo errors`.
 #[derive(clap::Args)]
-pub struct ErrorsArgs {
+pub(crate) struct ErrorsArgs {
     #[command(flatten)]
     gold: GoldArgs,
     /// The predictions: raw output a unit, or items by offset; recognised by content
@@ -51,7 +51,7 @@ impl Scoring for Measuring {
 }
 
 /// Runs the command.
-pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let measuring = Measuring { examples: arguments.examples };
     let modes = score(&measuring, &arguments.gold, &ontology, &arguments.pred, context)?;

@@ -17,7 +17,7 @@ use crate::{
 /// Arguments of `tabpo generate`.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
-pub struct GenerateArgs {
+pub(crate) struct GenerateArgs {
     /// Model folder, or a PEFT folder whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -65,7 +65,7 @@ struct Output {
 }
 
 /// Prints the completion.
-pub fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;

@@ -19,7 +19,7 @@ use crate::{
 
 /// Arguments of `tabpo merge`.
 #[derive(clap::Args)]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// Model folder, or the adapter's PEFT folder, whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -43,7 +43,7 @@ enum Dtype {
 }
 
 /// Writes the merged folder beside its place, reloads it, compares logits, and only then gives it its name.
-pub fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
     check_folder(&arguments.out)?;
     if arguments.adapter.is_none() && !is_adapter_folder(&arguments.model) {
         return Err(CliError::input("--adapter is missing: there is nothing to merge")

@@ -51,7 +51,7 @@ impl From<Products> for Compute {
 
 /// The commands of tabpo.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a configuration: every stage from documents to report, skipping what is up to date
     Run(run::RunArgs),
     /// Check an ontology file and show what it is turned into
@@ -94,7 +94,7 @@ pub enum Command {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Command::Run(arguments) | Command::Report(arguments) => run::run(&arguments, Until::Report, context),
             Command::Ontology(arguments) => ontology::run(arguments, context),

@@ -17,7 +17,7 @@ use crate::{
 #[derive(clap::Args)]
 #[command(next_help_heading = "Endpoints")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub struct RemoteArgs {
+pub(crate) struct RemoteArgs {
     /// Ask the model behind this OpenAI-compatible API, such as https://host/v1
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
@@ -91,7 +91,7 @@ pub struct RemoteArgs {
 
 /// A temperature or none; a type of its own because clap gives `Option` a meaning.
 #[derive(Clone, Copy)]
-pub struct Temperature(pub Option<f64>);
+pub(crate) struct Temperature(pub Option<f64>);
 
 #[derive(Clone)]
 struct Fields(serde_json::Map<String, serde_json::Value>);
@@ -129,7 +129,7 @@ impl RemoteArgs {
 /// Runs `tabpo predict --endpoint URL --model NAME`: answers the documents, or says what that would
 /// take, and prints what it took. The job's demonstrations are the documents of
 /// `--demonstrations-from`, its cache the directory of `--cache`.
-pub fn run_remote(
+pub(crate) fn run_remote(
     arguments: &RemoteArgs,
     endpoint: &str,
     model: &str,

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use crate::{
-    config,
+    config::{Configuration, Overrides},
     error::CliError,
     output::{self, Context},
     range,
-    run::{self, Finished, Until},
+    run::{Pipeline, Until},
     tables,
 };
 
 /// Arguments of the commands that run a configuration.
 #[derive(clap::Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The configuration file
     config: PathBuf,
     /// Replace a key of the configuration, for example --set sft.epochs=2
@@ -25,13 +25,15 @@ pub struct RunArgs {
 }
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
-pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
-    let config = config::load(&arguments.config, &arguments.replacements, arguments.memory_gb)?;
-    match run::execute(&config, until, context)? {
-        Finished::Stage(place) => output::print_line(place.display().to_string()),
-        Finished::Comparison { comparison, page } => {
-            output::print(&tables::headline(&comparison).plain(None))?;
-            output::print_line(format!("report: {}", page.display()))
+pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
+    let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
+    let config = Configuration::read(&arguments.config, &overrides)?;
+    let result = Pipeline::new(config, context)?.run(until, context)?;
+    match result.scores {
+        None => output::print_line(result.output.display().to_string()),
+        Some(scores) => {
+            output::print(&tables::headline(&scores.comparison).plain())?;
+            output::print_line(format!("report: {}", result.output.display()))
         }
     }
 }

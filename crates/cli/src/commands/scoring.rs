@@ -14,7 +14,7 @@ use crate::range;
 
 /// The gold side of a comparison.
 #[derive(clap::Args)]
-pub struct GoldArgs {
+pub(crate) struct GoldArgs {
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     pub ontology: PathBuf,
@@ -30,7 +30,7 @@ pub struct GoldArgs {
 
 /// How figures are made and shown.
 #[derive(clap::Args)]
-pub struct ScoreArgs {
+pub(crate) struct ScoreArgs {
     /// How to count: default, pure, spert, plmarker or tabpo
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile)]
     pub profile: Profile,
@@ -50,7 +50,7 @@ pub struct ScoreArgs {
 
 impl ScoreArgs {
     /// The settings of the resampling; that they are few is said on stderr.
-    pub fn resampling(&self, context: &Context) -> Resampling {
+    pub(crate) fn resampling(&self, context: &Context) -> Resampling {
         if (1..100).contains(&self.resamples) {
             context.warn(format!(
                 "{} resamples are too few for intervals and p-values; 1000 or more are usual",
@@ -74,7 +74,7 @@ fn table_format(name: &str) -> Result<TableFormat, String> {
 }
 
 /// Something that goes through gold documents and predictions together.
-pub trait Scoring {
+pub(crate) trait Scoring {
     /// What comes out.
     type Output;
 
@@ -89,7 +89,7 @@ pub trait Scoring {
 
 /// Opens gold and predictions and runs a scoring over them. Gold is streamed where its format has
 /// one document a line, and so are predictions in its order.
-pub fn score<S: Scoring>(
+pub(crate) fn score<S: Scoring>(
     scoring: &S,
     arguments: &GoldArgs,
     ontology: &Ontology,
@@ -133,7 +133,7 @@ impl Scoring for Counting {
 }
 
 /// The counts of a prediction file; what a reader should know is said on stderr.
-pub fn count_file(
+pub(crate) fn count_file(
     arguments: &GoldArgs,
     ontology: &Ontology,
     predictions: &Path,

@@ -3,70 +3,74 @@
 
 use std::fmt::Display;
 
-use tabpo_model::{BpeOptions, ModelConfig, Projection};
+use tabpo_model::{BpeOptions, Projection};
 
-use super::{AdapterSection, ModelSection, RunConfig, TrainSection, names};
+use super::{AdapterSection, Configuration, ModelSection, TrainSection, names};
 use crate::{
-    error::CliError,
+    error::Error,
     range::{self, Whole},
 };
 
-/// Checks a whole configuration; the first error ends it.
-pub fn check(config: &RunConfig) -> Result<(), CliError> {
-    documents(config)?;
-    sizes(config)?;
-    model(&config.model)?;
-    if let Some(adapter) = &config.adapter {
-        self::adapter(adapter)?;
-        if config.model.folder.is_none() {
-            rank_within("adapter.rank", adapter.rank, config.model.hidden)?;
+impl Configuration {
+    /// Checks ranges, names and what belongs together; the first error ends it. What is read from a file has been
+    /// checked.
+    pub fn check(&self) -> Result<(), Error> {
+        documents(self)?;
+        sizes(self)?;
+        model(&self.model)?;
+        if let Some(adapter) = &self.adapter {
+            self::adapter(adapter)?;
+            if self.model.folder.is_none() {
+                rank_within("adapter.rank", adapter.rank, self.model.hidden)?;
+            }
         }
+        warmup(self)?;
+        train("sft", &self.sft)?;
+        pairs(self)?;
+        preference(self)?;
+        prediction(self)
     }
-    warmup(config)?;
-    train("sft", &config.sft)?;
-    pairs(config)?;
-    preference(config)?;
-    prediction(config)
 }
 
-fn whole(key: &str, value: usize, range: Whole) -> Result<(), CliError> {
+fn whole(key: &str, value: usize, range: Whole) -> Result<(), Error> {
     range.check(key, value as u64)
 }
 
-fn documents(config: &RunConfig) -> Result<(), CliError> {
+fn documents(config: &Configuration) -> Result<(), Error> {
     let data = &config.data;
     if data.synthetic.is_none() && data.train.is_none() {
-        return Err(CliError::input("[data] names no documents")
+        return Err(Error::input("[data] names no documents")
             .with_hint("give `train` and `test` files, or a [data.synthetic] section for the built-in corpus"));
     }
     if data.synthetic.is_some() && data.train.is_some() {
-        return Err(CliError::input("[data] names files and [data.synthetic] the built-in corpus")
+        return Err(Error::input("[data] names files and [data.synthetic] the built-in corpus")
             .with_hint("keep one of the two"));
     }
     if data.train.is_some() && data.test.is_none() {
-        return Err(CliError::input("[data] names no `test` file").with_hint("the comparison is made on it"));
+        return Err(Error::input("[data] names no `test` file").with_hint("the comparison is made on it"));
     }
     if data.train.is_some() && config.ontology.file.is_none() {
-        return Err(CliError::input("[ontology] names no `file`")
-            .with_hint("documents of your own need an ontology of your own"));
+        return Err(
+            Error::input("[ontology] names no `file`").with_hint("documents of your own need an ontology of your own")
+        );
     }
     if data.synthetic.is_some() && config.ontology.file.is_some() {
-        return Err(CliError::input("[ontology] names a file, but the built-in corpus has an ontology of its own")
+        return Err(Error::input("[ontology] names a file, but the built-in corpus has an ontology of its own")
             .with_hint("remove the [ontology] section, or name document files in [data]"));
     }
     if data.train.is_some() && data.validation.is_none() && data.hold_out == 0 {
-        return Err(CliError::input("data.hold_out is 0, and no `validation` file is named")
+        return Err(Error::input("data.hold_out is 0, and no `validation` file is named")
             .with_hint("name one, or hold out some training documents: error modes are found on them"));
     }
     Ok(())
 }
 
 /// Name, seed, and sizes of what is read and scored.
-fn sizes(config: &RunConfig) -> Result<(), CliError> {
+fn sizes(config: &Configuration) -> Result<(), Error> {
     names::check("run.name", &config.run.name)?;
     if config.run.directory.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
         return Err(
-            CliError::input("run.directory is empty").with_hint("name a directory, or leave the key out for runs/NAME")
+            Error::input("run.directory is empty").with_hint("name a directory, or leave the key out for runs/NAME")
         );
     }
     range::SEED.check("run.seed", config.run.seed)?;
@@ -83,7 +87,7 @@ fn sizes(config: &RunConfig) -> Result<(), CliError> {
 }
 
 /// The shape of a model from scratch.
-fn model(model: &ModelSection) -> Result<(), CliError> {
+fn model(model: &ModelSection) -> Result<(), Error> {
     let least = (256 + BpeOptions::default().special.len()) as u64;
     whole("model.vocabulary", model.vocabulary, Whole::new(least, 1_000_000))?;
     whole("model.hidden", model.hidden, Whole::new(2, 65_536))?;
@@ -94,64 +98,39 @@ fn model(model: &ModelSection) -> Result<(), CliError> {
     if model.hidden.is_multiple_of(2 * model.heads) && model.heads.is_multiple_of(model.kv_heads) {
         return Ok(());
     }
-    Err(CliError::input(format!(
+    Err(Error::input(format!(
         "[model]: {} heads and {} key and value heads do not divide a width of {}",
         model.heads, model.kv_heads, model.hidden
     ))
     .with_hint("hidden / heads must be even, and heads a multiple of kv_heads"))
 }
 
-impl ModelSection {
-    /// The decoder that a checked section describes, over `vocabulary` tokens.
-    pub fn shape(&self, vocabulary: usize) -> ModelConfig {
-        ModelConfig {
-            kv_heads: self.kv_heads,
-            intermediate: self.intermediate,
-            ..ModelConfig::small(vocabulary, self.hidden, self.layers, self.heads)
-        }
-    }
-}
-
-fn adapter(adapter: &AdapterSection) -> Result<(), CliError> {
+fn adapter(adapter: &AdapterSection) -> Result<(), Error> {
     whole("adapter.rank", adapter.rank, range::RANK)?;
     range::ALPHA.check("adapter.alpha", adapter.alpha)?;
     range::DROPOUT.check("adapter.dropout", adapter.dropout)?;
-    adapter.projections().map(|_| ())
-}
-
-impl AdapterSection {
-    /// The projections that `targets` names.
-    pub fn projections(&self) -> Result<Vec<Projection>, CliError> {
-        let known = Projection::ALL.map(Projection::module);
-        if self.targets.is_empty() {
-            return Err(CliError::input("adapter.targets is empty")
-                .with_hint(format!("an adapter needs a projection; valid are {}", known.join(", "))));
-        }
-        once("adapter.targets", &self.targets)?;
-        let projection = |name: &String| {
-            Projection::ALL.into_iter().find(|projection| projection.module() == name).ok_or_else(|| {
-                let near = tabpo_ontology::nearest(name, known).unwrap_or("all seven are valid");
-                CliError::input(format!("adapter.targets: there is no projection `{}`", name.escape_debug()))
-                    .with_hint(format!("did you mean `{near}`? valid are {}", known.join(", ")))
-            })
-        };
-        self.targets.iter().map(projection).collect()
+    let targets: Vec<&str> = adapter.targets.iter().map(|projection| projection.module()).collect();
+    if targets.is_empty() {
+        let valid = Projection::ALL.map(Projection::module).join(", ");
+        return Err(Error::input("adapter.targets is empty")
+            .with_hint(format!("an adapter needs a projection; valid are {valid}")));
     }
+    once("adapter.targets", &targets)
 }
 
 /// Refuses an adapter that is wider than its model: an update of full rank is what the width allows.
-pub fn rank_within(key: &str, rank: usize, width: usize) -> Result<(), CliError> {
+pub fn rank_within(key: &str, rank: usize, width: usize) -> Result<(), Error> {
     if rank <= width {
         return Ok(());
     }
-    Err(CliError::input(format!("{key} is {rank}, above the model's width of {width}"))
+    Err(Error::input(format!("{key} is {rank}, above the model's width of {width}"))
         .with_hint("8 to 64 are usual; without an [adapter] all parameters are trained"))
 }
 
-fn warmup(config: &RunConfig) -> Result<(), CliError> {
+fn warmup(config: &Configuration) -> Result<(), Error> {
     let Some(warmup) = &config.warmup else { return Ok(()) };
     if warmup.sentences == 0 && warmup.copies == 0 {
-        return Err(CliError::input("[warmup] has neither sentences nor copies")
+        return Err(Error::input("[warmup] has neither sentences nor copies")
             .with_hint("set warmup.sentences, warmup.copies or both, or remove the section"));
     }
     whole("warmup.sentences", warmup.sentences, range::SENTENCES.or_none())?;
@@ -162,7 +141,7 @@ fn warmup(config: &RunConfig) -> Result<(), CliError> {
 }
 
 /// The settings of one training section.
-fn train(name: &str, section: &TrainSection) -> Result<(), CliError> {
+fn train(name: &str, section: &TrainSection) -> Result<(), Error> {
     let key = |key: &str| format!("{name}.{key}");
     range::EPOCHS.check(&key("epochs"), section.epochs)?;
     if let Some(steps) = section.steps {
@@ -179,7 +158,7 @@ fn train(name: &str, section: &TrainSection) -> Result<(), CliError> {
     section.memory_gb.map_or(Ok(()), |limit| range::MEMORY.check(&key("memory_gb"), limit))
 }
 
-fn pairs(config: &RunConfig) -> Result<(), CliError> {
+fn pairs(config: &Configuration) -> Result<(), Error> {
     let pairs = &config.pairs;
     whole("pairs.per_example", pairs.per_example, range::FEW)?;
     whole("pairs.folds", pairs.folds, range::COUNT)
@@ -188,24 +167,15 @@ fn pairs(config: &RunConfig) -> Result<(), CliError> {
         range::WEIGHT.check(&format!("pairs.mix.{}", kind.escape_debug()), share)?;
     }
     if pairs.sources.is_empty() {
-        return Err(
-            CliError::input("pairs.sources is empty").with_hint("for example sources = [\"modes\", \"patterns\"]")
-        );
+        return Err(Error::input("pairs.sources is empty").with_hint("for example sources = [\"modes\", \"patterns\"]"));
     }
-    // `modes=0.4` and `mode` are the same source.
-    let source = |text: &String| {
-        let name = text.split('=').next().unwrap_or_default().trim();
-        name.strip_suffix('s').unwrap_or(name).to_owned()
-    };
-    once("pairs.sources", &pairs.sources.iter().map(source).collect::<Vec<_>>())
+    once("pairs.sources", &pairs.sources.iter().map(|share| share.source.name()).collect::<Vec<_>>())
 }
 
-fn preference(config: &RunConfig) -> Result<(), CliError> {
+fn preference(config: &Configuration) -> Result<(), Error> {
     let preference = &config.preference;
     if preference.objectives.is_empty() {
-        return Err(
-            CliError::input("preference.objectives is empty").with_hint("for example objectives = [\"tab-po\"]")
-        );
+        return Err(Error::input("preference.objectives is empty").with_hint("for example objectives = [\"tab-po\"]"));
     }
     once("preference.objectives", &preference.objectives)?;
     for name in &preference.objectives {
@@ -217,7 +187,7 @@ fn preference(config: &RunConfig) -> Result<(), CliError> {
     }
     names::distinct(tables())?;
     if preference.seeds.is_empty() {
-        return Err(CliError::input("preference.seeds is empty").with_hint("for example seeds = [1]"));
+        return Err(Error::input("preference.seeds is empty").with_hint("for example seeds = [1]"));
     }
     for &seed in &preference.seeds {
         range::SEED.check("preference.seeds: a seed", seed)?;
@@ -236,7 +206,7 @@ fn preference(config: &RunConfig) -> Result<(), CliError> {
     train("preference.train", &preference.train)
 }
 
-fn prediction(config: &RunConfig) -> Result<(), CliError> {
+fn prediction(config: &Configuration) -> Result<(), Error> {
     let predict = &config.predict;
     whole("predict.max_new_tokens", predict.max_new_tokens, range::ANSWER)?;
     whole("predict.batch_size", predict.batch_size, range::BATCH)?;
@@ -248,10 +218,10 @@ fn prediction(config: &RunConfig) -> Result<(), CliError> {
 }
 
 /// Refuses a list that names something twice.
-fn once<T: PartialEq + Display>(key: &str, list: &[T]) -> Result<(), CliError> {
+fn once<T: PartialEq + Display>(key: &str, list: &[T]) -> Result<(), Error> {
     let again = list.iter().enumerate().find(|(index, value)| list[..*index].contains(value));
     again.map_or(Ok(()), |(_, value)| {
         let value = value.to_string();
-        Err(CliError::input(format!("{key} has `{}` twice", value.escape_debug())).with_hint("name it once"))
+        Err(Error::input(format!("{key} has `{}` twice", value.escape_debug())).with_hint("name it once"))
     })
 }

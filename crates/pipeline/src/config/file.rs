@@ -4,48 +4,59 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{RunConfig, check::check, messages};
-use crate::error::CliError;
+use super::{Configuration, messages, read::from_toml};
+use crate::error::Error;
 
-/// Reads a configuration file and applies `key.path=value` replacements. Paths in the file are
-/// taken relative to the file's folder, paths given with `--set` relative to the working directory.
-/// `memory_gb` takes the place of every training section's.
-pub fn load(path: &Path, replacements: &[String], memory_gb: Option<f64>) -> Result<RunConfig, CliError> {
-    let text = tabpo_files::read_text(path).map_err(|error| messages::unreadable(path, &error))?;
-    if let Some(error) = messages::missing(path, &text) {
-        return Err(error);
+/// What takes the place of parts of a configuration file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// `KEY=VALUE`, where a key is a path such as `sft.epochs` and a value is TOML, or text without quotes. Paths
+    /// of files are relative to the working directory.
+    pub set: Vec<String>,
+    /// `memory_gb` of every training section.
+    pub memory_gb: Option<f64>,
+}
+
+impl Configuration {
+    /// Reads and checks a configuration file, after what overrides it. Paths in the file are relative to its folder.
+    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, Error> {
+        let text = tabpo_files::read_text(path).map_err(|error| messages::unreadable(path, &error))?;
+        if let Some(error) = messages::missing(path, &text) {
+            return Err(error);
+        }
+        // Checked as written first, so that an error can point at a line of the file.
+        let mut config: Self = from_toml(&text).map_err(|error| messages::in_file(path, &text, &error))?;
+        resolve_paths(&mut config, path.parent().unwrap_or(Path::new("")));
+        writable(&config)?;
+        for replacement in &overrides.set {
+            config = replace(&config, replacement)?;
+        }
+        if overrides.memory_gb.is_some() {
+            let warmup = config.warmup.as_mut().map(|warmup| &mut warmup.train);
+            let sections = [&mut config.sft, &mut config.preference.train];
+            sections.into_iter().chain(warmup).for_each(|section| section.memory_gb = overrides.memory_gb);
+        }
+        config.check()?;
+        Ok(config)
     }
-    // Checked as written first, so that an error can point at a line of the file.
-    let plain: RunConfig =
-        toml::from_str(&text).map_err(|error| messages::in_file(path, &text, error.span(), error.message()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut config = plain;
-    resolve_paths(&mut config, folder);
-    writable(&config)?;
-    for replacement in replacements {
-        config = replace(&config, replacement)?;
+
+    /// The configuration as TOML, with every default written out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a checked configuration holds only what TOML can write")
     }
-    if memory_gb.is_some() {
-        let warmup = config.warmup.as_mut().map(|warmup| &mut warmup.train);
-        let sections = [&mut config.sft, &mut config.preference.train];
-        sections.into_iter().chain(warmup).for_each(|section| section.memory_gb = memory_gb);
-    }
-    check(&config)?;
-    Ok(config)
 }
 
 /// Applies one `key.path=value`; the value is TOML, or a bare string where it isn't.
-fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError> {
-    let usage = || {
-        CliError::input(format!("--set {replacement}: expected KEY=VALUE")).with_hint("for example --set sft.epochs=2")
-    };
+fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, Error> {
+    let usage =
+        || Error::input(format!("--set {replacement}: expected KEY=VALUE")).with_hint("for example --set sft.epochs=2");
     let (key, text) = replacement.split_once('=').ok_or_else(usage)?;
     let value = toml::from_str::<Table>(&format!("value = {text}"))
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
     if value.is_str() && beyond_toml(text.trim()) {
-        return Err(CliError::input(format!("--set {replacement}: the number is beyond those of TOML"))
+        return Err(Error::input(format!("--set {replacement}: the number is beyond those of TOML"))
             .with_hint(format!("whole numbers end at {}, others at {:e}", i64::MAX, f64::MAX)));
     }
     let mut root = Value::try_from(config).expect("its numbers were checked: they can be written");
@@ -58,22 +69,21 @@ fn replace(config: &RunConfig, replacement: &str) -> Result<RunConfig, CliError>
     for section in sections {
         let table = place
             .as_table_mut()
-            .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
+            .ok_or_else(|| Error::input(format!("--set {replacement}: `{key}` is not a section")))?;
         place = table.entry((*section).to_owned()).or_insert_with(|| Value::Table(Table::new()));
     }
-    let table = place
-        .as_table_mut()
-        .ok_or_else(|| CliError::input(format!("--set {replacement}: `{key}` is not a section")))?;
+    let table =
+        place.as_table_mut().ok_or_else(|| Error::input(format!("--set {replacement}: `{key}` is not a section")))?;
     table.insert((*last).to_owned(), value);
-    let config =
-        root.try_into().map_err(|error: toml::de::Error| messages::in_replacement(replacement, error.message()))?;
+    let text = toml::to_string(&root).expect("a configuration and a value that was read can be written");
+    let config = from_toml(&text).map_err(|error| messages::in_replacement(replacement, &error))?;
     writable(&config)?;
     Ok(config)
 }
 
 /// Refuses whole numbers that can be read but not written: TOML's end at 2^63 - 1, and the configuration is
 /// written into the run directory.
-fn writable(config: &RunConfig) -> Result<(), CliError> {
+fn writable(config: &Configuration) -> Result<(), Error> {
     // What TOML calls nan or inf has no place among these values and becomes null there.
     let system = config.preference.system.iter();
     let parameters =
@@ -85,12 +95,12 @@ fn writable(config: &RunConfig) -> Result<(), CliError> {
         .flat_map(|(key, map)| map.iter().map(move |(name, value)| (format!("{key}.{name}"), value)))
     {
         if has_null(value) {
-            return Err(CliError::input(format!("{key} is no number, but must be a finite one")));
+            return Err(Error::input(format!("{key} is no number, but must be a finite one")));
         }
     }
     let values = serde_json::to_value(config).expect("a configuration has string keys and plain values");
     match too_large(&values, "") {
-        Some((key, number)) => Err(CliError::input(format!("{key} is {number}, but must be at most {}", i64::MAX))),
+        Some((key, number)) => Err(Error::input(format!("{key} is {number}, but must be at most {}", i64::MAX))),
         None => Ok(()),
     }
 }
@@ -126,7 +136,7 @@ fn beyond_toml(text: &str) -> bool {
         && digits.parse::<f64>().is_ok_and(|number| number.is_infinite() || number > i64::MAX as f64)
 }
 
-fn resolve_paths(config: &mut RunConfig, folder: &Path) {
+fn resolve_paths(config: &mut Configuration, folder: &Path) {
     let resolve = |path: &mut Option<PathBuf>| {
         if let Some(path) = path {
             *path = folder.join(&*path);

@@ -1,10 +1,11 @@
 //! What is wrong with the text of a configuration, in words of those who write one.
 
-use std::{io, ops::Range, path::Path};
+use std::{io, path::Path};
 
 use toml::{Table, Value};
 
-use crate::error::CliError;
+use super::read::{Expected, Found, Problem, ReadError};
+use crate::error::Error;
 
 /// Sections that every configuration has, with what must stand in them.
 const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
@@ -19,8 +20,8 @@ const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
 const OPTIONAL: [&str; 6] = ["ontology", "adapter", "warmup", "pairs", "predict", "evaluate"];
 
 /// The configuration file cannot be read.
-pub fn unreadable(path: &Path, error: &io::Error) -> CliError {
-    let told = CliError::input(format!("cannot read the configuration {}: {error}", path.display()));
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let told = Error::input(format!("cannot read the configuration {}: {error}", path.display()));
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = path.file_name().unwrap_or_default().to_string_lossy();
@@ -53,7 +54,7 @@ pub fn unreadable(path: &Path, error: &io::Error) -> CliError {
 
 /// The sections and keys without which there is no run, all that are missing at once; none if the text
 /// is no TOML or nothing is missing.
-pub fn missing(path: &Path, text: &str) -> Option<CliError> {
+pub(super) fn missing(path: &Path, text: &str) -> Option<Error> {
     let table: Table = toml::from_str(text).ok()?;
     // A name that is none may be a wrong spelling of the missing one, which is said with its line.
     let known = |name: &String| OPTIONAL.contains(&name.as_str()) || SECTIONS.iter().any(|(other, _)| other == name);
@@ -86,17 +87,18 @@ pub fn missing(path: &Path, text: &str) -> Option<CliError> {
     if problems.is_empty() {
         return None;
     }
-    let error = CliError::input(format!("{}: {}", path.display(), problems.join("; ")));
+    let error = Error::input(format!("{}: {}", path.display(), problems.join("; ")));
     Some(error.with_hint(format!("add {}; other keys have defaults", wanted.join(", "))))
 }
 
-/// Something in the file is wrong. `span` is where, in bytes; `message` is the parser's.
-pub fn in_file(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> CliError {
-    let line = span.map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count());
+/// Something in the file is wrong.
+pub(super) fn in_file(path: &Path, text: &str, error: &ReadError) -> Error {
+    let line = error.span.as_ref().map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count());
     let content = line.and_then(|line| text.lines().nth(line)).unwrap_or_default().trim();
     let place = line.map_or_else(String::new, |line| format!(":{}: `{content}`", line + 1));
+    let at = |message: &str| Error::input(format!("{}{place}: {message}", path.display()));
     if let Some(format) = other_format(path, text) {
-        return CliError::input(format!("{}{place}: this is not TOML", path.display())).with_hint(format!(
+        return at("this is not TOML").with_hint(format!(
             "a configuration is TOML, this looks like {format}: [sft] opens a section, steps = 150 sets a key"
         ));
     }
@@ -104,29 +106,26 @@ pub fn in_file(path: &Path, text: &str, span: Option<Range<usize>>, message: &st
     if let Some((key, value)) = assigned
         && let Some(word) = bare_word(value)
     {
-        return CliError::input(format!("{}{place}: text needs quotes", path.display()))
+        return at("text needs quotes")
             .with_hint(format!("write {key} = {}", value.replacen(word, &format!("\"{word}\""), 1)));
     }
-    if let Some(name) = content.strip_prefix("[[").and_then(|rest| rest.split("]]").next())
-        && message.trim().starts_with("invalid ")
+    if let Problem::Kind { found: Found::List, .. } = error.problem
+        && let Some(name) = content.strip_prefix("[[").and_then(|rest| rest.split("]]").next())
     {
-        return CliError::input(format!("{}{place}: double brackets make a list, expected a section", path.display()))
-            .with_hint(format!("write [{name}]"));
+        return at("double brackets make a list, expected a section").with_hint(format!("write [{name}]"));
     }
-    let section = content.starts_with('[');
-    let (message, hint) = plain(message, assigned);
-    let message = if section { message.replacen("unknown key", "unknown section", 1) } else { message };
-    let error = CliError::input(format!("{}{place}: {message}", path.display()));
-    match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
+    let thing = if content.starts_with('[') { "section" } else { "key" };
+    let (message, hint) = described(&error.problem, thing, assigned);
+    with_hint(at(&message), hint)
 }
 
 /// A replacement of `--set` does not fit.
-pub fn in_replacement(replacement: &str, message: &str) -> CliError {
-    let (message, hint) = plain(message, None);
-    let error = CliError::input(format!("--set {replacement}: {message}"));
+pub(super) fn in_replacement(replacement: &str, error: &ReadError) -> Error {
+    let (message, hint) = described(&error.problem, "key", None);
+    with_hint(Error::input(format!("--set {replacement}: {message}")), hint)
+}
+
+fn with_hint(error: Error, hint: Option<String>) -> Error {
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
@@ -160,37 +159,37 @@ fn bare_word(value: &str) -> Option<&str> {
     })
 }
 
-/// A parser's message without the words of the program's language, and what would be right.
+/// A problem in words, and what would be right. `thing` is what stands on the line, a key or a section;
 /// `assigned` are the key and the value of the line, where it has them.
-fn plain(message: &str, assigned: Option<(&str, &str)>) -> (String, Option<String>) {
-    let mut message = message.trim().replace('\n', ", ");
-    for (rust, plain) in [("unknown field ", "unknown key "), ("unknown variant ", "unknown value ")] {
-        if let Some(rest) = message.strip_prefix(rust) {
-            message = format!("{plain}{rest}");
+fn described(problem: &Problem, thing: &str, assigned: Option<(&str, &str)>) -> (String, Option<String>) {
+    let nearest = |found: &str, known: &[&str]| {
+        let near = tabpo_ontology::nearest(found, known.iter().copied());
+        near.map(|near| format!("did you mean `{near}`?"))
+    };
+    match problem {
+        Problem::UnknownKey { found, known } => {
+            (format!("unknown {thing} `{found}`, expected {}", one_of(known)), nearest(found, known))
+        }
+        Problem::UnknownValue { found, known } => {
+            (format!("unknown value `{found}`, expected {}", one_of(known)), nearest(found, known))
+        }
+        Problem::Missing(key) => (format!("the key `{key}` is missing"), None),
+        Problem::Other(message) => (message.clone(), None),
+        Problem::Kind { found, expected } => {
+            (format!("{} is given, expected {}", shown(found), named(expected)), remedy(found, expected, assigned))
         }
     }
-    if let Some(near) = nearest_in(&message) {
-        let hint = format!("did you mean `{near}`?");
-        return (message, Some(hint));
-    }
-    if message == "wanted string or table" {
-        return ("expected text in quotes".to_owned(), None);
-    }
-    if let Some(field) = message.strip_prefix("missing field ") {
-        return (format!("the key {field} is missing"), None);
-    }
-    let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-    let Some((found, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
-        return (message, None);
-    };
-    let (found, expected) = (Found::of(found), Expected::of(expected));
+}
+
+/// How a value of the wrong kind would be written.
+fn remedy(found: &Found, expected: &Expected, assigned: Option<(&str, &str)>) -> Option<String> {
     // Of a list, the value at fault is only a part.
     let assign = |value: String| match assigned {
         Some((key, whole)) if !whole.starts_with(['[', '{']) => format!("{key} = {value}"),
         _ => value,
     };
-    let hint = match (&found, &expected) {
-        (Found::Text(text), Expected::Whole(_) | Expected::Number | Expected::Truth)
+    match (found, expected) {
+        (Found::Text(text), Expected::Unsigned | Expected::Whole | Expected::Number | Expected::Truth)
             if text.parse::<f64>().is_ok() || ["true", "false"].contains(&text.as_str()) =>
         {
             Some(format!("without quotes: {}", assign(text.clone())))
@@ -199,85 +198,37 @@ fn plain(message: &str, assigned: Option<(&str, &str)>) -> (String, Option<Strin
         (Found::Text(text), Expected::List) => Some(format!("write a list: {}", assign(format!("[\"{text}\"]")))),
         (Found::Plain(value), Expected::List) => Some(format!("write a list: {}", assign(format!("[{value}]")))),
         _ => None,
-    };
-    (format!("{} is given, expected {}", found.words(), expected.words()), hint)
-}
-
-/// Serde's messages list what was expected ("unknown field `stpes`, expected one of `steps`, ..."):
-/// the nearest of them to the first quoted word.
-fn nearest_in(message: &str) -> Option<&str> {
-    let (head, expected) = message.split_once("expected")?;
-    let found = head.split('`').nth(1)?;
-    tabpo_ontology::nearest(found, expected.split('`').skip(1).step_by(2))
-}
-
-/// What a parser says that it found.
-enum Found {
-    Text(String),
-    /// A number or a truth value.
-    Plain(String),
-    Other(String),
-}
-
-impl Found {
-    fn of(text: &str) -> Self {
-        let quoted = |quote| Some((text.find(quote)?, text.rfind(quote)?)).filter(|(from, to)| from < to);
-        match (quoted('"'), quoted('`')) {
-            (Some((from, to)), _) if text.starts_with("string") => Self::Text(text[from + 1..to].to_owned()),
-            (_, Some((from, to))) => Self::Plain(text[from + 1..to].to_owned()),
-            _ => Self::Other(match text {
-                "sequence" => "a list".to_owned(),
-                "map" => "a section".to_owned(),
-                other => other.to_owned(),
-            }),
-        }
-    }
-
-    fn words(&self) -> String {
-        match self {
-            Self::Text(text) => format!("the text \"{text}\""),
-            Self::Plain(text) | Self::Other(text) => text.clone(),
-        }
     }
 }
 
-/// What a parser says that it expected.
-enum Expected {
-    /// A whole number of at least this.
-    Whole(Option<u8>),
-    Number,
-    Truth,
-    Text,
-    List,
-    Section,
-    Other(String),
+fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [one, other] => format!("{one} or {other}"),
+        several => format!("one of {}", several.join(", ")),
+    }
 }
 
-impl Expected {
-    fn of(text: &str) -> Self {
-        match text.trim_start_matches("a ") {
-            "usize" | "u64" | "u32" | "u16" | "u8" => Self::Whole(Some(0)),
-            "i64" | "i32" | "isize" | "integer" => Self::Whole(None),
-            nonzero if nonzero.starts_with("nonzero") || nonzero.starts_with("non-zero") => Self::Whole(Some(1)),
-            "f64" | "f32" => Self::Number,
-            "boolean" | "bool" => Self::Truth,
-            "string" | "borrowed string" | "path string" | "str" => Self::Text,
-            "sequence" => Self::List,
-            map if map == "map" || map.starts_with("struct") || map.starts_with("internally tagged") => Self::Section,
-            _ => Self::Other(text.to_owned()),
-        }
+fn shown(found: &Found) -> String {
+    match found {
+        Found::Text(text) => format!("the text \"{text}\""),
+        Found::Plain(text) => text.clone(),
+        Found::List => "a list".to_owned(),
+        Found::Section => "a section".to_owned(),
     }
+}
 
-    fn words(&self) -> String {
-        match self {
-            Self::Whole(None) => "a whole number".to_owned(),
-            Self::Whole(Some(least)) => format!("a whole number of at least {least}"),
-            Self::Number => "a number".to_owned(),
-            Self::Truth => "true or false".to_owned(),
-            Self::Text => "text in quotes".to_owned(),
-            Self::List => "a list in square brackets".to_owned(),
-            Self::Section => "a section".to_owned(),
-            Self::Other(text) => text.clone(),
-        }
+fn named(expected: &Expected) -> String {
+    match expected {
+        Expected::Unsigned => "a whole number of at least 0".to_owned(),
+        Expected::Whole => "a whole number".to_owned(),
+        Expected::Number => "a number".to_owned(),
+        Expected::Truth => "true or false".to_owned(),
+        Expected::Text => "text in quotes".to_owned(),
+        Expected::List => "a list in square brackets".to_owned(),
+        Expected::Section => "a section".to_owned(),
+        Expected::OneOf(names) => one_of(names),
     }
 }

@@ -2,14 +2,19 @@
 //! `--set`.
 
 mod check;
+mod convert;
 mod file;
 mod messages;
-pub mod names;
+pub(crate) mod names;
+mod projections;
+mod read;
 mod sections;
+mod sources;
 
 pub use check::rank_within;
-pub use file::load;
+pub use file::Overrides;
 pub use sections::{
-    AdapterSection, DataSection, ModelSection, PredictSection, PreferenceSection, RunConfig, Schedule, SystemSection,
-    TrainSection,
+    AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
+    SystemSection, TrainSection,
 };
+pub use sources::SourceShare;

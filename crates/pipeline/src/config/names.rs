@@ -1,6 +1,6 @@
 //! Names that become files and folders of a run.
 
-use crate::error::CliError;
+use crate::error::Error;
 
 /// Longest name in bytes: file systems take 255, and endings are added.
 const LONGEST: usize = 200;
@@ -12,23 +12,23 @@ const SPECIAL: [char; 9] = ['/', '\\', ':', '*', '?', '"', '<', '>', '|'];
 const DEVICES: [&str; 7] = ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"];
 
 /// Refuses a name that is no plain file name on every system; `key` says where it stands.
-pub fn check(key: &str, name: &str) -> Result<(), CliError> {
+pub(crate) fn check(key: &str, name: &str) -> Result<(), Error> {
     let Some(problem) = problem(name) else { return Ok(()) };
     // Quoted with escapes: a control character must not reach the terminal.
-    Err(CliError::input(format!("{key} is {name:?}, which {problem}")).with_hint(
+    Err(Error::input(format!("{key} is {name:?}, which {problem}")).with_hint(
         "a name becomes a file or a folder: letters, digits, spaces, `-`, `_`, `.` and the like, such as `dpo-beta-0.5`",
     ))
 }
 
 /// Refuses two names that differ by nothing, or only by upper and lower case: on some systems they are one
 /// file.
-pub fn distinct<'a>(names: impl IntoIterator<Item = (String, &'a str)>) -> Result<(), CliError> {
+pub(crate) fn distinct<'a>(names: impl IntoIterator<Item = (String, &'a str)>) -> Result<(), Error> {
     let mut seen: Vec<(String, &str, String)> = Vec::new();
     for (key, name) in names {
         let folded = name.to_lowercase();
         if let Some((other, earlier, _)) = seen.iter().find(|(_, _, known)| *known == folded) {
             let how = if *earlier == name { "are the same name" } else { "differ only by case" };
-            return Err(CliError::input(format!("{other} `{earlier}` and {key} `{name}` {how}"))
+            return Err(Error::input(format!("{other} `{earlier}` and {key} `{name}` {how}"))
                 .with_hint("every system needs a name and a folder of its own"));
         }
         seen.push((key, name, folded));

@@ -1,15 +1,23 @@
 //! The sections of a run's configuration with their defaults.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
-use tabpo_corpus::Level;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+use tabpo_corpus::{Level, synthetic::SyntheticConfig};
 use tabpo_engine::Compute;
+use tabpo_model::{LoraConfig, Projection};
+use tabpo_pairs::Source;
+use tabpo_train::Decay;
+
+use super::{SourceShare, projections};
 
 /// A whole run, from documents to a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunConfig {
+pub struct Configuration {
     /// Name, place and seed.
     pub run: RunSection,
     /// What is extracted.
@@ -105,7 +113,8 @@ pub struct SyntheticSection {
 
 impl Default for SyntheticSection {
     fn default() -> Self {
-        Self { sft: 4400, curated: 600, validation: 600, test: 1000, label_bias: 0.8 }
+        let SyntheticConfig { seed: _, sft, gold, validation, test, bias } = SyntheticConfig::default();
+        Self { sft, curated: gold, validation, test, label_bias: bias }
     }
 }
 
@@ -169,20 +178,14 @@ pub struct AdapterSection {
     /// Rank-stabilised scale.
     pub rslora: bool,
     /// The projections that are adapted.
-    pub targets: Vec<String>,
+    #[serde(with = "projections")]
+    pub targets: Vec<Projection>,
 }
 
 impl Default for AdapterSection {
     fn default() -> Self {
-        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-        Self {
-            folder: None,
-            rank: 16,
-            alpha: 32.0,
-            dropout: 0.0,
-            rslora: false,
-            targets: targets.map(String::from).to_vec(),
-        }
+        let LoraConfig { rank, alpha, dropout, rslora, targets, .. } = LoraConfig::new(16, 32.0);
+        Self { folder: None, rank, alpha, dropout, rslora, targets }
     }
 }
 
@@ -221,7 +224,7 @@ pub struct TrainSection {
     /// Peak learning rate.
     pub learning_rate: f64,
     /// How the learning rate falls after the warm-up.
-    pub schedule: Schedule,
+    pub schedule: Decay,
     /// Share of the steps in which the learning rate rises from 0.
     pub warmup: f64,
     /// Decoupled weight decay of matrices.
@@ -245,7 +248,7 @@ impl Default for TrainSection {
             steps: None,
             batch_size: 16,
             learning_rate: 2e-4,
-            schedule: Schedule::Cosine,
+            schedule: Decay::Cosine,
             warmup: 0.05,
             weight_decay: 0.0,
             clip: 1.0,
@@ -257,18 +260,6 @@ impl Default for TrainSection {
     }
 }
 
-/// How the learning rate falls after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Half a cosine to 0.
-    Cosine,
-    /// A line to 0.
-    Linear,
-    /// Not at all.
-    Constant,
-}
-
 /// Preference pairs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -278,7 +269,7 @@ pub struct PairsSection {
     /// A file of ambiguity patterns.
     pub patterns: Option<PathBuf>,
     /// Where edits come from: `modes`, `patterns`, `random`, `on-policy`.
-    pub sources: Vec<String>,
+    pub sources: Vec<SourceShare>,
     /// Share of each kind of edit; the measured and curated mix where empty.
     pub mix: BTreeMap<String, f64>,
     /// For the source `on-policy`, where the curated documents are training documents: models that
@@ -292,7 +283,7 @@ impl Default for PairsSection {
         Self {
             per_example: 2,
             patterns: None,
-            sources: vec!["modes".into(), "patterns".into()],
+            sources: [Source::Mode, Source::Pattern].map(SourceShare::equal).to_vec(),
             mix: BTreeMap::new(),
             folds: 1,
         }
@@ -321,19 +312,50 @@ pub struct PreferenceSection {
 }
 
 /// A system with settings of its own.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SystemSection {
     /// The objective; the system's name if not given.
     pub objective: Option<String>,
     /// Its learning rate; that of `preference.train` if not given.
     pub learning_rate: Option<f64>,
-    /// Whether it trains until it has spent the FLOPs of the dearest preference method instead of
+    /// Whether it trains until it has spent the FLOPs of the most expensive preference method instead of
     /// for a number of steps.
-    #[serde(default)]
     pub equal_flops: bool,
     /// Hyper-parameters of the objective.
     #[serde(flatten)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Written out, because a derived one with `flatten` buffers values and loses what kind of value was expected.
+impl<'de> Deserialize<'de> for SystemSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = SystemSection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a section")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SystemSection, A::Error> {
+                let mut section = SystemSection::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "objective" => section.objective = map.next_value()?,
+                        "learning_rate" => section.learning_rate = map.next_value()?,
+                        "equal_flops" => section.equal_flops = map.next_value()?,
+                        _ => {
+                            section.parameters.insert(key, map.next_value()?);
+                        }
+                    }
+                }
+                Ok(section)
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
 }
 
 /// Generation.

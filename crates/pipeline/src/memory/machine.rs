@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// Memory that can still be taken, and what bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Free {
+pub(crate) struct Free {
     /// Bytes.
     pub bytes: usize,
     /// What sets the bound, in words.
@@ -13,7 +13,7 @@ pub struct Free {
 
 /// The least of what the system has available, what control groups leave, and what the limit on the process's
 /// own addresses leaves; `None` where the system tells none of them.
-pub fn free() -> Option<Free> {
+pub(crate) fn free() -> Option<Free> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let system = read("/proc/meminfo").and_then(|text| kilobytes(&text, "MemAvailable:"));
     let groups = read("/proc/self/cgroup").and_then(|text| {
@@ -33,7 +33,7 @@ pub fn free() -> Option<Free> {
 }
 
 /// The number of kilobytes after a key at the start of a line, in bytes.
-pub fn kilobytes(text: &str, key: &str) -> Option<usize> {
+pub(crate) fn kilobytes(text: &str, key: &str) -> Option<usize> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let number: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     number.checked_mul(1024)

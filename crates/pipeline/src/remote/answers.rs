@@ -14,7 +14,7 @@ use tabpo_report::RemoteSystem;
 
 use super::notes::{notes, rows};
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
     writing,
 };
@@ -74,16 +74,16 @@ enum Unfinished {
 /// Answers all units of the documents and writes the prediction file once every unit has an answer;
 /// until then the answers are in the cache alone. The prompts are those of local models: the
 /// ontology's instructions, the demonstrations as earlier turns, the text.
-pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &dyn Observer) -> Result<Statistics, CliError> {
+pub fn answer_documents(job: &RemoteJob, settings: &Settings, observer: &dyn Observer) -> Result<Statistics, Error> {
     check(settings, job.section)?;
     let endpoint = Endpoint::of(settings).or_input()?;
     let prompts = prompts(job, settings)?;
     let price = price(settings)?;
-    let mut cache = open_cache(job, context)?;
+    let mut cache = open_cache(job, observer)?;
     // Before anything is paid for: whether the answers can be written at all.
     let mut file = writing::create(job.out)?;
-    let mut progress = context.progress(job.name, prompts.len() as u64);
-    let stop = context.stop_flag();
+    let mut progress = observer.progress(job.name, prompts.len() as u64);
+    let stop = observer.stop_flag();
     let request = Job { endpoint: &endpoint, prompts: &prompts, settings, price };
     let result = extract(&request, &mut cache, stop, &mut |state| {
         let cost = state.cost.map_or_else(String::new, |cost| format!("{cost:.2} spent"));
@@ -91,11 +91,11 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &dyn Obse
         let done = state.done * prompts.len() / state.total.max(1);
         progress.update(done as u64, &cost);
         if let Some(pause) = state.pause.filter(|pause| *pause >= SHORT_PAUSE) {
-            context.say(&format!("{}: the endpoint asks to wait {}", job.name, in_words(pause)));
+            observer.say(&format!("{}: the endpoint asks to wait {}", job.name, in_words(pause)));
         }
     });
     drop(progress);
-    warn_of_damage(&cache, context);
+    warn_of_damage(&cache, observer);
     let extraction = result.map_err(|error| explained(error, &endpoint, settings, job))?;
     finished(&extraction, job)?;
     let mut statistics = extraction.statistics.clone();
@@ -103,15 +103,15 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, context: &dyn Obse
     writing::add(&mut file, &lines, job.out)?;
     writing::finish(file, job.out)?;
     for note in notes(&statistics, &extraction.answers, settings, job.section) {
-        context.warn(&format!("{}: {note}", job.name));
+        observer.warn(&format!("{}: {note}", job.name));
     }
     Ok(statistics)
 }
 
 /// Says which damage of a cache was found and set aside.
-pub fn warn_of_damage(cache: &ResponseCache, context: &dyn Observer) {
+pub fn warn_of_damage(cache: &ResponseCache, observer: &dyn Observer) {
     for damage in cache.damage() {
-        context.warn(&format!(
+        observer.warn(&format!(
             "{}:{}: {}; {} set aside in {}, and what it answered is asked for again",
             damage.path.display(),
             damage.first,
@@ -124,14 +124,14 @@ pub fn warn_of_damage(cache: &ResponseCache, context: &dyn Observer) {
 
 /// Checks the numbers and names of settings; `section` as in [`RemoteJob`]. The error names the option
 /// or the key, and its range.
-pub fn check(settings: &Settings, section: Option<&str>) -> Result<(), CliError> {
+pub fn check(settings: &Settings, section: Option<&str>) -> Result<(), Error> {
     settings.check().map_err(|error| match (&error, section) {
         (RemoteError::Setting { key, value, expected }, Some(name)) => {
-            CliError::input(format!("predict.remote.{name}.{key} is {value}: expected {expected}"))
+            Error::input(format!("predict.remote.{name}.{key} is {value}: expected {expected}"))
         }
         (RemoteError::Setting { key, value, expected }, None) => {
             let option = key.trim_end_matches("_seconds").replace('_', "-");
-            CliError::input(format!("--{option} is {value}: expected {expected}"))
+            Error::input(format!("--{option} is {value}: expected {expected}"))
         }
         _ => Err::<(), _>(error).or_input().expect_err("it is an error"),
     })
@@ -139,8 +139,8 @@ pub fn check(settings: &Settings, section: Option<&str>) -> Result<(), CliError>
 
 /// Checks what a hosted model of a run needs, before the run does anything: numbers and names, the
 /// address, the key, the price table.
-pub fn check_remote_system(name: &str, settings: &Settings) -> Result<(), CliError> {
-    let named = |error: CliError| error.context(format!("predict.remote.{name}"));
+pub(crate) fn check_remote_system(name: &str, settings: &Settings) -> Result<(), Error> {
+    let named = |error: Error| error.context(format!("predict.remote.{name}"));
     check(settings, Some(name))?;
     Endpoint::of(settings).or_input().map_err(named)?;
     price(settings).map_err(named)?;
@@ -148,7 +148,7 @@ pub fn check_remote_system(name: &str, settings: &Settings) -> Result<(), CliErr
 }
 
 /// An error of a job with what would help.
-fn explained(error: RemoteError, endpoint: &Endpoint, settings: &Settings, job: &RemoteJob) -> CliError {
+fn explained(error: RemoteError, endpoint: &Endpoint, settings: &Settings, job: &RemoteJob) -> Error {
     let hint = match &error {
         RemoteError::Unauthorised { .. } if endpoint.key.is_none() => {
             Some(format!("put the key into the environment variable {}", settings.key_variable))
@@ -175,7 +175,7 @@ fn asks_again(job: &RemoteJob) -> String {
 }
 
 /// What a job took, as the report shows it.
-pub fn remote_system(name: &str, statistics: &Statistics, settings: &Settings) -> Result<RemoteSystem, CliError> {
+pub(crate) fn remote_system(name: &str, statistics: &Statistics, settings: &Settings) -> Result<RemoteSystem, Error> {
     let prices = settings.prices.as_deref().map(PriceTable::read).transpose().or_input()?;
     Ok(RemoteSystem {
         name: name.to_owned(),
@@ -200,11 +200,11 @@ pub fn remote_system(name: &str, statistics: &Statistics, settings: &Settings) -
 }
 
 /// The prompts of all units of a job's documents.
-pub fn prompts(job: &RemoteJob, settings: &Settings) -> Result<Vec<Prompt>, CliError> {
+pub fn prompts(job: &RemoteJob, settings: &Settings) -> Result<Vec<Prompt>, Error> {
     let builder = PromptBuilder::new(job.ontology, settings.structure);
     let pool: Vec<Unit> = job.demonstrations.iter().flat_map(|document| Unit::all(document, job.level)).collect();
     if settings.shots > 0 && pool.is_empty() {
-        return Err(CliError::input("there are no documents to take demonstrations from"));
+        return Err(Error::input("there are no documents to take demonstrations from"));
     }
     let demonstrations = Demonstrations::new(&pool, job.ontology, settings.shots, settings.selection, settings.seed);
     let builder = if settings.shots > 0 { builder.with_demonstrations(&demonstrations) } else { builder };
@@ -214,25 +214,25 @@ pub fn prompts(job: &RemoteJob, settings: &Settings) -> Result<Vec<Prompt>, CliE
 }
 
 /// The price of the settings' model; `None` where there is no price table.
-pub fn price(settings: &Settings) -> Result<Option<ModelPrice>, CliError> {
+pub fn price(settings: &Settings) -> Result<Option<ModelPrice>, Error> {
     let Some(path) = &settings.prices else { return Ok(None) };
     PriceTable::read(path).and_then(|prices| prices.price(&settings.model)).map(Some).or_input()
 }
 
 /// Opens the cache of a job, and says where it is when it is new.
-pub fn open_cache(job: &RemoteJob, context: &dyn Observer) -> Result<ResponseCache, CliError> {
+pub fn open_cache(job: &RemoteJob, observer: &dyn Observer) -> Result<ResponseCache, Error> {
     if job.section.is_none() && !job.cache.exists() {
-        context.say(&format!("answers are kept in {}, so that none is paid for twice", job.cache.display()));
+        observer.say(&format!("answers are kept in {}, so that none is paid for twice", job.cache.display()));
     }
     ResponseCache::open(job.cache).or_input()
 }
 
-fn finished(extraction: &Extraction, job: &RemoteJob) -> Result<(), CliError> {
+fn finished(extraction: &Extraction, job: &RemoteJob) -> Result<(), Error> {
     let total = extraction.answers.len();
     let done = extraction.answers.iter().flatten().count();
     match &extraction.ending {
         Ending::Complete => Ok(()),
-        Ending::Interrupted => Err(CliError::interrupted(format!("stopped after {done} of {total} prompts"))),
+        Ending::Interrupted => Err(Error::interrupted(format!("stopped after {done} of {total} prompts"))),
         Ending::BudgetReached => Err(Unfinished::Budget { done, total }).or_failed(),
         Ending::Unanswered { prompts, last } => {
             Err(Unfinished::Unanswered { missing: *prompts, total, last: last.clone() }).or_failed()

@@ -3,10 +3,8 @@
 mod answers;
 mod notes;
 
+pub(crate) use self::answers::{check_remote_system, remote_system};
 pub use self::{
-    answers::{
-        RemoteJob, answer_documents, check, check_remote_system, open_cache, price, prompts, remote_system,
-        warn_of_damage,
-    },
+    answers::{RemoteJob, answer_documents, check, open_cache, price, prompts, warn_of_damage},
     notes::rows,
 };

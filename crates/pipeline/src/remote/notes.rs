@@ -18,7 +18,7 @@ pub fn rows(statistics: &Statistics) -> impl Iterator<Item = (String, u64)> {
 
 /// What to tell the user of the answers to a job, with the option that would change it, or the key of the
 /// section `[predict.remote.NAME]` that the settings come from.
-pub fn notes(
+pub(crate) fn notes(
     statistics: &Statistics,
     answers: &[Option<StoredAnswer>],
     settings: &Settings,
@@ -67,7 +67,7 @@ pub fn notes(
     if let Some(&count) = statistics.outcomes.get(&ReplyOutcome::TooLong) {
         let too_long = answers.iter().flatten().find(|answer| answer.outcome == ReplyOutcome::TooLong);
         let message = too_long.and_then(|answer| answer.refusal.as_deref()).unwrap_or("no message");
-        notes.push(format!("{} prompts do not fit into the model's context; the endpoint says: {message}", of(count)));
+        notes.push(format!("{} prompts do not fit into the model's observer; the endpoint says: {message}", of(count)));
     }
     if statistics.without_usage > 0 {
         let counts = if settings.prices.is_some() {

@@ -12,13 +12,13 @@ use tabpo_metrics::UnitOutput;
 
 use super::directory::remove_if_there;
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     writing::{self, cannot_write},
 };
 
 /// A line of a prediction file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AnsweredUnit {
+pub(crate) struct AnsweredUnit {
     /// The answer; empty where there is none.
     #[serde(flatten)]
     pub unit: UnitOutput,
@@ -30,7 +30,7 @@ pub struct AnsweredUnit {
 /// Why a unit has no answer, in the words of endpoints' answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The prompt is longer than the model is meant for.
     TooLong,
 }
@@ -43,7 +43,7 @@ const DIGEST: usize = 16;
 /// The prediction file appears when the job is done. Until then every answer also stands in a partial
 /// file beside it, with a digest each, and a later try of the same job goes on with those that are
 /// sound. Answers to a pipe or device go there and nowhere else.
-pub struct Answers {
+pub(crate) struct Answers {
     file: Replacement,
     partial: Option<Partial>,
     /// The prediction file, as it was named.
@@ -76,7 +76,7 @@ impl Partial {
 impl Answers {
     /// Opens the answers to `path` of the job called `id`, with the answers that an earlier try left.
     /// Their number is a multiple of `chunk` and no larger than `most`.
-    pub fn open(path: &Path, id: &str, chunk: usize, most: usize) -> Result<(Self, Vec<AnsweredUnit>), CliError> {
+    pub(crate) fn open(path: &Path, id: &str, chunk: usize, most: usize) -> Result<(Self, Vec<AnsweredUnit>), Error> {
         Self::try_open(path, id, chunk, most).or_input().map_err(|error| error.context(cannot_write(path)))
     }
 
@@ -106,12 +106,12 @@ impl Answers {
     }
 
     /// Whether a later try can go on with what is there.
-    pub fn are_kept(&self) -> bool {
+    pub(crate) fn are_kept(&self) -> bool {
         self.partial.is_some()
     }
 
     /// Adds an answer.
-    pub fn add(&mut self, answer: &AnsweredUnit) -> Result<(), CliError> {
+    pub(crate) fn add(&mut self, answer: &AnsweredUnit) -> Result<(), Error> {
         let mut line = serde_json::to_vec(answer).expect("a prediction is plain data");
         line.push(b'\n');
         writing::add(&mut self.file, &line, &self.path)?;
@@ -125,7 +125,7 @@ impl Answers {
     }
 
     /// Hands on what a pipe's reader may wait for.
-    pub fn flush(&mut self) -> Result<(), CliError> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         if self.partial.is_some() {
             return Ok(());
         }
@@ -133,7 +133,7 @@ impl Answers {
     }
 
     /// Gives the file its name.
-    pub fn finish(self) -> Result<(), CliError> {
+    pub(crate) fn finish(self) -> Result<(), Error> {
         writing::finish(self.file, &self.path)?;
         self.partial.map_or(Ok(()), |partial| remove_if_there(&partial.path))
     }

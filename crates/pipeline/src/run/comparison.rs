@@ -11,72 +11,72 @@ use tabpo_ontology::Ontology;
 use tabpo_report::RemoteSystem;
 
 use super::{
-    Artefact, Part, Run, Trained,
+    Artefact, Part, Stages, Trained,
     directory::write_atomically,
     inputs::{ComparisonInputs, StageInputs},
-    policy::Voice,
+    policy::Renderer,
     systems::System,
     training::derived_seed,
     variants::SystemRuns,
 };
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
 };
 
 /// The name of the checkpoint that all systems start from.
-pub const CHECKPOINT: &str = "sft";
+pub(crate) const CHECKPOINT: &str = "sft";
 
-/// What the comparison stage writes.
+/// The scores of all systems on the test documents: what the comparison stage writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ComparisonFile {
+pub struct SystemScores {
     /// Systems by metrics, with intervals and tests.
     pub comparison: Comparison,
     /// Every score of each system, from its first run.
-    pub evaluations: Vec<(String, serde_json::Value)>,
+    pub evaluations: Vec<(String, Evaluation)>,
     /// Error modes of each system on the test documents, from its first run.
     pub modes: Vec<(String, ErrorModes)>,
 }
 
 /// A finished comparison.
-pub struct Compared {
+pub(crate) struct Compared {
     /// What was written.
-    pub file: ComparisonFile,
+    pub scores: SystemScores,
     /// What the hosted systems took.
     pub remote: Vec<RemoteSystem>,
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Predicts the test documents with every system and compares the results.
     pub(super) fn comparison_stage(
         &mut self,
         systems: &[System],
         sft: &Trained,
         trained: &[SystemRuns],
-        voice: &Voice,
-    ) -> Result<Compared, CliError> {
+        renderer: &Renderer,
+    ) -> Result<Compared, Error> {
         let mut predictions: Vec<(String, Vec<Artefact<PathBuf>>)> = Vec::new();
-        let checkpoint = self.predict("sft/test.jsonl", sft, Part::Test, voice)?;
+        let checkpoint = self.predict("sft/test.jsonl", sft, Part::Test, renderer)?;
         predictions.push((CHECKPOINT.to_owned(), vec![checkpoint]));
         for (system, runs) in systems.iter().zip(trained) {
             let mut of_system = Vec::new();
             for run in &runs.runs {
                 let place = run.folder.join("test.jsonl");
-                of_system.push(self.predict(&place, &run.policy, Part::Test, voice)?);
+                of_system.push(self.predict(&place, &run.policy, Part::Test, renderer)?);
             }
             predictions.push((system.name.clone(), of_system));
         }
-        if self.config.predict.constrained {
+        if self.inputs.config.predict.constrained {
             let place = "sft/test-constrained.jsonl";
             let mut constrained = vec![(
                 format!("{CHECKPOINT} (constrained)"),
-                vec![self.predict(place, sft, Part::TestConstrained, voice)?],
+                vec![self.predict(place, sft, Part::TestConstrained, renderer)?],
             )];
             for (system, runs) in systems.iter().zip(trained) {
                 let mut of_system = Vec::new();
                 for run in &runs.runs {
                     let place = run.folder.join("test-constrained.jsonl");
-                    of_system.push(self.predict(&place, &run.policy, Part::TestConstrained, voice)?);
+                    of_system.push(self.predict(&place, &run.policy, Part::TestConstrained, renderer)?);
                 }
                 constrained.push((format!("{} (constrained)", system.name), of_system));
             }
@@ -85,29 +85,29 @@ impl Run<'_> {
         let remote = self.remote_stage()?;
         predictions.extend(remote.iter().map(|system| (system.name.clone(), vec![system.predictions.clone()])));
         let resampling = Resampling {
-            resamples: self.config.evaluate.resamples as u32,
-            seed: derived_seed(self.config.run.seed, "comparison"),
+            resamples: self.inputs.config.evaluate.resamples as u32,
+            seed: derived_seed(self.inputs.config.run.seed, "comparison"),
         };
         let digests = predictions
             .iter()
             .map(|(name, runs)| (name.as_str(), runs.iter().map(|run| run.digest.as_str()).collect()));
         let key = ComparisonInputs {
             predictions: digests.collect(),
-            gold: &self.digests.test,
-            ontology: &self.digests.ontology,
+            gold: &self.inputs.digests.test,
+            ontology: &self.inputs.digests.ontology,
             resamples: resampling.resamples,
             seed: resampling.seed,
         }
         .key();
         let path = self.directory.path("comparison.json")?;
-        let (documents, ontology, context) = (&self.splits.test, &self.ontology, self.context);
-        self.ledger.stage(context, "comparison", &key, &["comparison.json".into()], || {
-            let file = evaluate(&predictions, documents, ontology, resampling, context)?;
-            write_atomically(&path, &serde_json::to_vec_pretty(&file).expect("a comparison is plain data"))
+        let (documents, ontology, observer) = (&self.inputs.splits.test, &self.inputs.ontology, self.observer);
+        self.ledger.stage(observer, "comparison", &key, &["comparison.json".into()], || {
+            let scores = evaluate(&predictions, documents, ontology, resampling, observer)?;
+            write_atomically(&path, &serde_json::to_vec_pretty(&scores).expect("a comparison is plain data"))
         })?;
         let text = std::fs::read(&path).or_failed()?;
-        let file: ComparisonFile = serde_json::from_slice(&text).or_failed()?;
-        Ok(Compared { file, remote: remote.into_iter().map(|system| system.figures).collect() })
+        let scores: SystemScores = serde_json::from_slice(&text).or_failed()?;
+        Ok(Compared { scores, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 
@@ -116,8 +116,8 @@ fn evaluate(
     documents: &[Document],
     ontology: &Ontology,
     resampling: Resampling,
-    context: &dyn Observer,
-) -> Result<ComparisonFile, CliError> {
+    observer: &dyn Observer,
+) -> Result<SystemScores, Error> {
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
     let (mut evaluations, mut found) = (Vec::new(), Vec::new());
     for (name, runs) in predictions {
@@ -125,31 +125,30 @@ fn evaluate(
         for run in runs {
             let scored = score(&run.path, documents, ontology)?;
             for note in &scored.notes {
-                context.warn(&format!("{name}: {note}"));
+                observer.warn(&format!("{name}: {note}"));
             }
             counts.push(scored);
         }
-        let evaluation = serde_json::to_value(Evaluation::of(&counts[0])).expect("scores are plain data");
-        evaluations.push((name.clone(), evaluation));
+        evaluations.push((name.clone(), Evaluation::of(&counts[0])));
         found.push((name.clone(), error_modes(&runs[0].path, documents, ontology)?));
         systems.push((name.clone(), counts));
     }
     let comparison = compare(&systems, Profile::Default, resampling).or_failed()?;
-    Ok(ComparisonFile { comparison, evaluations, modes: found })
+    Ok(SystemScores { comparison, evaluations, modes: found })
 }
 
 /// Counts the predictions of a file against gold.
-pub fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, CliError> {
+pub(crate) fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, Error> {
     let mut predictions = Predictions::open(path).or_failed()?;
     count(documents, &mut predictions, ontology, false).or_failed()
 }
 
 /// The error modes of the predictions of a file.
-pub fn error_modes(
+pub(crate) fn error_modes(
     path: &std::path::Path,
     documents: &[Document],
     ontology: &Ontology,
-) -> Result<ErrorModes, CliError> {
+) -> Result<ErrorModes, Error> {
     let mut predictions = Predictions::open(path).or_failed()?;
     modes::measure(documents, &mut predictions, ontology).or_failed()
 }

@@ -12,12 +12,12 @@ use tabpo_engine::Compute;
 use tabpo_objective::Objective;
 use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
-use tabpo_train::TrainBudget;
+use tabpo_train::{Decay, TrainBudget};
 
-use crate::config::{AdapterSection, ModelSection, Schedule, TrainSection};
+use crate::config::{AdapterSection, ModelSection, TrainSection};
 
 /// The inputs of one kind of stage.
-pub trait StageInputs: Serialize {
+pub(crate) trait StageInputs: Serialize {
     /// The kind.
     const KIND: &'static str;
     /// Counts the changes of what the program makes of the same inputs. It goes up with a change of
@@ -33,23 +33,23 @@ pub trait StageInputs: Serialize {
 
 /// The digest of a stage's inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(String);
+pub(crate) struct Key(String);
 
 impl Key {
     /// The digest in hexadecimal.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The beginning of the digest: enough to tell the files of one key from those of another.
-    pub fn short(&self) -> &str {
+    pub(crate) fn short(&self) -> &str {
         &self.0[..12]
     }
 }
 
 /// Inputs of a base model from scratch and its tokenizer.
 #[derive(Serialize)]
-pub struct BaseInputs<'a> {
+pub(crate) struct BaseInputs<'a> {
     pub shape: Shape,
     pub seed: u64,
     pub level: Level,
@@ -66,7 +66,7 @@ impl StageInputs for BaseInputs<'_> {
 
 /// The shape of a model from scratch.
 #[derive(Serialize)]
-pub struct Shape {
+pub(crate) struct Shape {
     vocabulary: usize,
     hidden: usize,
     layers: usize,
@@ -94,7 +94,7 @@ impl From<&ModelSection> for Shape {
 
 /// Inputs of supervised training.
 #[derive(Serialize)]
-pub struct SupervisedInputs<'a> {
+pub(crate) struct SupervisedInputs<'a> {
     pub start: &'a str,
     pub prompt: &'a str,
     pub ontology: &'a str,
@@ -110,7 +110,7 @@ impl StageInputs for SupervisedInputs<'_> {
 
 /// Inputs of the training of one system on pairs.
 #[derive(Serialize)]
-pub struct PreferenceInputs<'a> {
+pub(crate) struct PreferenceInputs<'a> {
     pub start: &'a str,
     pub prompt: &'a str,
     pub ontology: &'a str,
@@ -129,11 +129,11 @@ impl StageInputs for PreferenceInputs<'_> {
 
 /// How a policy is trained, as far as it decides the result.
 #[derive(Serialize)]
-pub struct TrainingInputs {
+pub(crate) struct TrainingInputs {
     budget: TrainBudget,
     batch_size: usize,
     learning_rate: f64,
-    schedule: Schedule,
+    schedule: Decay,
     warmup: f64,
     weight_decay: f64,
     clip: f64,
@@ -152,13 +152,13 @@ pub struct TrainingInputs {
 struct Adapter {
     dropout: f64,
     /// Shape and scale of a new adapter; one from a folder has its own.
-    new: Option<(usize, f64, bool, Vec<String>)>,
+    new: Option<(usize, f64, bool, Vec<&'static str>)>,
 }
 
 impl TrainingInputs {
     /// Puts together what a training stage depends on. How products are computed matters only where an
     /// adapter is trained, on weights that stay as they are.
-    pub fn new(
+    pub(crate) fn new(
         section: &TrainSection,
         (budget, learning_rate, seed): (TrainBudget, f64, u64),
         adapter: Option<&AdapterSection>,
@@ -181,7 +181,8 @@ impl TrainingInputs {
         let frozen = adapter.is_some();
         let adapter = adapter.map(|section| {
             let AdapterSection { folder, rank, alpha, dropout, rslora, targets } = section;
-            let new = folder.is_none().then(|| (*rank, *alpha, *rslora, targets.clone()));
+            let targets = || targets.iter().map(|projection| projection.module()).collect();
+            let new = folder.is_none().then(|| (*rank, *alpha, *rslora, targets()));
             Adapter { dropout: *dropout, new }
         });
         Self {
@@ -203,7 +204,7 @@ impl TrainingInputs {
 
 /// Inputs of a model's predictions.
 #[derive(Serialize)]
-pub struct PredictionInputs<'a> {
+pub(crate) struct PredictionInputs<'a> {
     pub policy: &'a str,
     pub prompt: &'a str,
     pub compute: Compute,
@@ -224,7 +225,7 @@ impl StageInputs for PredictionInputs<'_> {
 
 /// Inputs of the measured error modes.
 #[derive(Serialize)]
-pub struct ErrorInputs<'a> {
+pub(crate) struct ErrorInputs<'a> {
     pub predictions: &'a str,
     pub gold: &'a str,
     pub ontology: &'a str,
@@ -237,7 +238,7 @@ impl StageInputs for ErrorInputs<'_> {
 
 /// Inputs of preference pairs.
 #[derive(Serialize)]
-pub struct PairInputs<'a> {
+pub(crate) struct PairInputs<'a> {
     pub per_example: usize,
     pub mix: &'a Mix,
     pub sources: &'a SourceShares,
@@ -259,7 +260,7 @@ impl StageInputs for PairInputs<'_> {
 
 /// Inputs of a hosted model's answers. Prices, limits and the key's variable decide nothing of them.
 #[derive(Serialize)]
-pub struct RemoteInputs<'a> {
+pub(crate) struct RemoteInputs<'a> {
     endpoint: &'a str,
     model: &'a str,
     structure: tabpo_remote::StructureKind,
@@ -280,7 +281,11 @@ pub struct RemoteInputs<'a> {
 impl<'a> RemoteInputs<'a> {
     /// The inputs of one hosted model: digests of the documents, of the demonstrations and of the
     /// ontology.
-    pub fn new(settings: &'a Settings, [documents, demonstrations, ontology]: [&'a str; 3], level: Level) -> Self {
+    pub(crate) fn new(
+        settings: &'a Settings,
+        [documents, demonstrations, ontology]: [&'a str; 3],
+        level: Level,
+    ) -> Self {
         let Settings {
             endpoint,
             model,
@@ -333,7 +338,7 @@ impl StageInputs for RemoteInputs<'_> {
 
 /// Inputs of the comparison.
 #[derive(Serialize)]
-pub struct ComparisonInputs<'a> {
+pub(crate) struct ComparisonInputs<'a> {
     /// Systems with the digests of their runs' predictions.
     pub predictions: Vec<(&'a str, Vec<&'a str>)>,
     pub gold: &'a str,

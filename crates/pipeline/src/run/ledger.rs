@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -10,11 +10,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    digests::file_digest,
     directory::{RunDirectory, write_atomically},
     inputs::Key,
 };
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::{Observer, StageState},
 };
 
@@ -22,7 +23,7 @@ use crate::{
 ///
 /// A stage is current when it finished under the same key (the digest of its inputs, see
 /// [`super::inputs`]) and its outputs are still what it wrote.
-pub struct Ledger {
+pub(crate) struct Ledger {
     path: PathBuf,
     root: PathBuf,
     stages: BTreeMap<String, Finished>,
@@ -30,7 +31,7 @@ pub struct Ledger {
 
 /// One finished stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// Digest of its inputs.
     pub key: String,
     /// What it wrote.
@@ -41,12 +42,12 @@ pub struct Finished {
 
 impl Finished {
     /// A digest of everything that the stage wrote.
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         self.digest_below(Path::new(""))
     }
 
     /// A digest of what the stage wrote below a folder of the run directory.
-    pub fn digest_below(&self, folder: &Path) -> String {
+    pub(crate) fn digest_below(&self, folder: &Path) -> String {
         let mut hasher = blake3::Hasher::new();
         for output in self.outputs.iter().filter(|output| output.path.starts_with(folder)) {
             hasher.update(output.path.as_os_str().as_encoded_bytes()).update(&[0]).update(output.digest.as_bytes());
@@ -57,7 +58,7 @@ impl Finished {
 
 /// A file that a stage wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Output {
+pub(crate) struct Output {
     /// The file, relative to the run directory.
     pub path: PathBuf,
     /// blake3 of its content.
@@ -67,12 +68,12 @@ pub struct Output {
 impl Ledger {
     /// Reads the record, or starts an empty one. A stage whose entry can't be read is not trusted and
     /// runs again.
-    pub fn open(directory: &RunDirectory, context: &dyn Observer) -> Result<Self, CliError> {
+    pub(crate) fn open(directory: &RunDirectory, observer: &dyn Observer) -> Result<Self, Error> {
         let path = directory.path("stages.json")?;
         let stages = match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content).unwrap_or_else(|error| {
                 let stages = salvage(&content);
-                context.warn(&format!(
+                observer.warn(&format!(
                     "{} is damaged ({error}); stages run again, but for {} whose entries are whole",
                     path.display(),
                     stages.len()
@@ -81,7 +82,7 @@ impl Ledger {
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
-                return Err(CliError::input(format!("cannot read {}: {error}", path.display()))
+                return Err(Error::input(format!("cannot read {}: {error}", path.display()))
                     .with_hint("it is the record of the run's finished stages: without it every stage runs again"));
             }
         };
@@ -89,7 +90,7 @@ impl Ledger {
     }
 
     /// All finished stages by name.
-    pub fn stages(&self) -> &BTreeMap<String, Finished> {
+    pub(crate) fn stages(&self) -> &BTreeMap<String, Finished> {
         &self.stages
     }
 
@@ -98,35 +99,35 @@ impl Ledger {
     /// `outputs` are paths relative to the run directory, files or folders; `work` must leave them
     /// complete. A stage that fails or is interrupted leaves no entry, so the next run does it again
     /// from whatever checkpoint `work` itself keeps.
-    pub fn stage(
+    pub(crate) fn stage(
         &mut self,
-        context: &dyn Observer,
+        observer: &dyn Observer,
         name: &str,
         key: &Key,
         outputs: &[PathBuf],
-        work: impl FnOnce() -> Result<(), CliError>,
-    ) -> Result<Finished, CliError> {
+        work: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Finished, Error> {
         if let Some(done) = self.stages.get(name)
             && done.key == key.as_str()
             && self.unchanged(done)
         {
-            context.stage(name, StageState::UpToDate);
+            observer.stage(name, StageState::UpToDate);
             return Ok(done.clone());
         }
-        if context.interrupted() {
+        if observer.interrupted() {
             return Err(
-                CliError::interrupted(format!("stopped before {name}")).with_hint("the same command goes on from here")
+                Error::interrupted(format!("stopped before {name}")).with_hint("the same command goes on from here")
             );
         }
         self.stages.remove(name);
-        context.stage(name, StageState::Started);
+        observer.stage(name, StageState::Started);
         let started = Instant::now();
         work().map_err(|error| error.context(format!("{name} did not finish")))?;
         let seconds = started.elapsed().as_secs_f64();
         let finished = Finished { key: key.as_str().to_owned(), outputs: self.digests(outputs)?, seconds };
         self.stages.insert(name.to_owned(), finished.clone());
         write_atomically(&self.path, &self.to_json())?;
-        context.stage(name, StageState::Finished { seconds });
+        observer.stage(name, StageState::Finished { seconds });
         Ok(finished)
     }
 
@@ -146,7 +147,7 @@ impl Ledger {
             .all(|output| file_digest(&self.root.join(&output.path)).is_ok_and(|digest| digest == output.digest))
     }
 
-    fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Output>, CliError> {
+    fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Output>, Error> {
         let mut outputs = Vec::new();
         for path in paths {
             collect(&self.root, path, &mut outputs)
@@ -178,13 +179,6 @@ fn collect(root: &Path, relative: &Path, outputs: &mut Vec<Output>) -> std::io::
     }
     outputs.push(Output { path: relative.to_owned(), digest: file_digest(&path)? });
     Ok(())
-}
-
-/// blake3 of a file's content, in hexadecimal.
-pub fn file_digest(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

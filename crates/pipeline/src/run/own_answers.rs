@@ -9,12 +9,12 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use tabpo_corpus::Document;
 
-use super::{Artefact, Part, Run, Trained, policy::Voice};
-use crate::{config::RunConfig, error::CliError};
+use super::{Artefact, Part, Stages, Trained, policy::Renderer};
+use crate::{config::Configuration, error::Error};
 
 /// One part of the documents, by their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fold {
+pub(crate) struct Fold {
     index: usize,
     count: usize,
 }
@@ -33,10 +33,10 @@ impl Fold {
 }
 
 /// Checks `pairs.folds` against the documents.
-pub(super) fn check(config: &RunConfig, train: &[Document], curated: &[Document]) -> Result<(), CliError> {
+pub(super) fn check(config: &Configuration, train: &[Document], curated: &[Document]) -> Result<(), Error> {
     let count = config.pairs.folds;
     if count == 0 || count > curated.len() {
-        return Err(CliError::input(format!("pairs.folds is {count}, with {} curated documents", curated.len()))
+        return Err(Error::input(format!("pairs.folds is {count}, with {} curated documents", curated.len()))
             .with_hint("1 takes the SFT model's own answers; 2 to 10 are usual for cross-fitting"));
     }
     if count == 1 {
@@ -45,37 +45,37 @@ pub(super) fn check(config: &RunConfig, train: &[Document], curated: &[Document]
     let seen = (0..count).map(|index| Fold { index, count }.seen(curated, train).len());
     let (fewest, most) = (seen.clone().min(), seen.max());
     if most == Some(train.len()) && fewest == most {
-        return Err(CliError::input("pairs.folds: no curated document is a training document to be held out")
+        return Err(Error::input("pairs.folds: no curated document is a training document to be held out")
             .with_hint("leave it at 1: the SFT model has not seen the curated documents"));
     }
     if fewest == Some(0) {
-        return Err(CliError::input("pairs.folds: a fold holds out every training document")
+        return Err(Error::input("pairs.folds: a fold holds out every training document")
             .with_hint("more folds hold out fewer documents each"));
     }
     Ok(())
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Answers to the curated documents, each by a model that was trained without the document where
     /// the configuration asks for folds. `start` is what SFT started from.
     pub(super) fn own_answers(
         &mut self,
         start: &Trained,
         sft: &Trained,
-        voice: &Voice,
-    ) -> Result<Vec<Artefact<PathBuf>>, CliError> {
-        let count = self.config.pairs.folds;
+        renderer: &Renderer,
+    ) -> Result<Vec<Artefact<PathBuf>>, Error> {
+        let count = self.inputs.config.pairs.folds;
         if count == 1 {
-            return Ok(vec![self.predict("pairs/own-answers.jsonl", sft, Part::Curated, voice)?]);
+            return Ok(vec![self.predict("pairs/own-answers.jsonl", sft, Part::Curated, renderer)?]);
         }
         let mut answers = Vec::with_capacity(count);
         for index in 0..count {
             let fold = Fold { index, count };
             let seen: Vec<Document> =
-                fold.seen(&self.splits.curated, &self.splits.train).into_iter().cloned().collect();
+                fold.seen(&self.inputs.splits.curated, &self.inputs.splits.train).into_iter().cloned().collect();
             let name = format!("pairs/fold-{}", index + 1);
-            let trained = self.supervised(&name, &seen, &self.config.sft, start, voice)?;
-            answers.push(self.predict(format!("{name}/answers.jsonl"), &trained, Part::CuratedFold(fold), voice)?);
+            let trained = self.supervised(&name, &seen, &self.inputs.config.sft, start, renderer)?;
+            answers.push(self.predict(format!("{name}/answers.jsonl"), &trained, Part::CuratedFold(fold), renderer)?);
         }
         Ok(answers)
     }

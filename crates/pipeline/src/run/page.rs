@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use tabpo_metrics::modes::{ErrorModes, ModeKind};
+use tabpo_metrics::{
+    Evaluation, LabelledScores,
+    modes::{ErrorModes, ModeKind},
+};
 use tabpo_objective::accounting::RoleSummary;
 use tabpo_pairs::{Kind, PairRecord};
 use tabpo_report::{
@@ -13,15 +16,15 @@ use tabpo_report::{
 use tabpo_roles::Role;
 
 use super::{
-    Artefact, Run,
-    comparison::{CHECKPOINT, Compared, ComparisonFile},
+    Artefact, Stages,
+    comparison::{CHECKPOINT, Compared, SystemScores},
     directory::write_atomically,
     examples::read_pairs,
     systems::{CONTROLS, EQUAL_FLOPS, EQUAL_STEPS, System},
     training::damaged_lines,
     variants::SystemRuns,
 };
-use crate::error::{CliError, ResultExt};
+use crate::error::{Error, ResultExt};
 
 /// Pairs shown on the page.
 const PAIRS_SHOWN: usize = 60;
@@ -30,7 +33,7 @@ const LAST_STEPS: usize = 10;
 /// A difference is called distinguishable below this adjusted p-value.
 const ALPHA: f64 = 0.05;
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Writes `report.html` and returns its path.
     ///
     /// It is always written: it shows the configuration and the times of all stages, so that there is
@@ -41,11 +44,11 @@ impl Run<'_> {
         trained: &[SystemRuns],
         pairs: &Artefact<PathBuf>,
         compared: &Compared,
-    ) -> Result<PathBuf, CliError> {
+    ) -> Result<PathBuf, Error> {
         let path = self.directory.path("report.html")?;
         let log = if self.log().exists() { read_metrics(&self.log()).or_failed()? } else { LoggedRecords::default() };
         if !log.damaged.is_empty() {
-            self.context.warn(&damaged_lines(&self.log(), &log.damaged));
+            self.observer.warn(&damaged_lines(&self.log(), &log.damaged));
         }
         let shown = read_pairs(&pairs.path)?;
         let input = self.input(systems, trained, &shown, compared, &log.records);
@@ -61,7 +64,7 @@ impl Run<'_> {
         compared: &Compared,
         steps: &[Record],
     ) -> ReportInput {
-        let file = &compared.file;
+        let scores = &compared.scores;
         let first_runs: Vec<(&str, String)> = systems
             .iter()
             .zip(trained)
@@ -69,12 +72,12 @@ impl Run<'_> {
             .collect();
         let last: Vec<(&str, Last)> = first_runs.iter().map(|(name, stage)| (*name, Last::of(steps, stage))).collect();
         ReportInput {
-            title: self.config.run.name.clone(),
+            title: self.inputs.config.run.name.clone(),
             subtitle: Some(format!("tabpo {}", env!("CARGO_PKG_VERSION"))),
             summary: Some(self.summary(systems, trained)),
-            comparison: Some(comparison(file, &compared.remote, self.splits.test.len())),
-            labels: labels(file),
-            errors: file.modes.iter().map(|(name, modes)| self.errors(name, modes)).collect(),
+            comparison: Some(comparison(scores, &compared.remote, self.inputs.splits.test.len())),
+            labels: labels(&scores.evaluations),
+            errors: scores.modes.iter().map(|(name, modes)| self.errors(name, modes)).collect(),
             curves: curves(&first_runs, steps),
             gradients: Some(shares(&last)),
             erosion: last.iter().filter(|(_, last)| last.compared()).map(|(name, last)| last.change(name)).collect(),
@@ -85,13 +88,13 @@ impl Run<'_> {
 
     fn summary(&self, systems: &[System], trained: &[SystemRuns]) -> RunSummary {
         let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
-        let config = self.config;
+        let config = &self.inputs.config;
         let model = match &config.model.folder {
             Some(folder) => folder.display().to_string(),
             None => format!("from scratch, {} layers of width {}", config.model.layers, config.model.hidden),
         };
-        let mut facts = vec![fact("Ontology", self.ontology.name.clone()), fact("Model", model)];
-        for (name, documents) in self.splits.named() {
+        let mut facts = vec![fact("Ontology", self.inputs.ontology.name.clone()), fact("Model", model)];
+        for (name, documents) in self.inputs.splits.named() {
             let sentences: usize = documents.iter().map(|document| document.sentences.len()).sum();
             facts.push(fact(
                 &format!("{name} split"),
@@ -118,14 +121,14 @@ impl Run<'_> {
             seeds: config.preference.seeds.clone(),
             digests: self.ledger.stages().iter().map(|(name, done)| fact(name, done.key[..16].to_owned())).collect(),
             stages: stages.collect(),
-            configuration: toml::to_string_pretty(config).expect("a configuration that was read can be written"),
+            configuration: config.to_toml(),
         }
     }
 
     fn errors(&self, name: &str, modes: &ErrorModes) -> tabpo_report::ErrorModes {
         let names = |list: &mut dyn Iterator<Item = &String>| list.cloned().collect::<Vec<_>>();
-        let entities = names(&mut self.ontology.entities.iter().map(|label| &label.name));
-        let relations = names(&mut self.ontology.relations.iter().map(|label| &label.name));
+        let entities = names(&mut self.inputs.ontology.entities.iter().map(|label| &label.name));
+        let relations = names(&mut self.inputs.ontology.relations.iter().map(|label| &label.name));
         let confusion = |title: &str, names: &[String], counts| Confusion {
             title: title.to_owned(),
             gold: names.to_vec(),
@@ -133,9 +136,9 @@ impl Run<'_> {
             counts,
         };
         let mut confusions =
-            vec![confusion("Entity label, given the span", &entities, modes.entity_confusion(&self.ontology))];
+            vec![confusion("Entity label, given the span", &entities, modes.entity_confusion(&self.inputs.ontology))];
         if !relations.is_empty() {
-            let counts = modes.relation_confusion(&self.ontology);
+            let counts = modes.relation_confusion(&self.inputs.ontology);
             confusions.push(confusion("Relation type, given the pair", &relations, counts));
         }
         let kinds = ModeKind::ALL.iter().map(|&kind| (kind.name().to_owned(), modes.count(kind)));
@@ -147,8 +150,8 @@ impl Run<'_> {
     }
 }
 
-fn comparison(file: &ComparisonFile, remote: &[RemoteSystem], documents: usize) -> Comparison {
-    let from = &file.comparison;
+fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) -> Comparison {
+    let from = &scores.comparison;
     let kind = |name: &str| match name {
         CHECKPOINT => SystemKind::Checkpoint,
         name if CONTROLS.contains(&name) => SystemKind::Control,
@@ -227,34 +230,30 @@ fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// F1 and support by label.
-type ByLabel = BTreeMap<String, (Option<f64>, u64)>;
-
-/// F1 by label from the evaluations' JSON form.
-fn labels(file: &ComparisonFile) -> Vec<LabelScores> {
-    let families = [("Entities, strict", "ner"), ("Relations, symmetric types in canonical order", "rel_symmetric")];
+/// F1 by label.
+fn labels(evaluations: &[(String, Evaluation)]) -> Vec<LabelScores> {
+    type Family = fn(&Evaluation) -> &LabelledScores;
+    let families: [(&str, Family); 2] = [
+        ("Entities, strict", |evaluation| &evaluation.set.ner),
+        ("Relations, symmetric types in canonical order", |evaluation| &evaluation.set.rel_symmetric),
+    ];
     let tables = families.into_iter().map(|(title, family)| {
-        let scores = |evaluation: &serde_json::Value| -> ByLabel {
-            let per_label = evaluation["set"][family]["per_label"].as_object();
-            let each = per_label
-                .into_iter()
-                .flatten()
-                .map(|(label, score)| (label.clone(), (score["f1"].as_f64(), score["gold"].as_u64().unwrap_or(0))));
-            each.collect()
-        };
-        let systems: Vec<(String, ByLabel)> =
-            file.evaluations.iter().map(|(name, evaluation)| (name.clone(), scores(evaluation))).collect();
-        let mut support: BTreeMap<&String, u64> = BTreeMap::new();
-        for (label, (_, gold)) in systems.iter().flat_map(|(_, scores)| scores) {
+        let mut support: BTreeMap<&str, u64> = BTreeMap::new();
+        for (label, scores) in evaluations.iter().flat_map(|(_, evaluation)| &family(evaluation).per_label) {
             let count = support.entry(label).or_default();
-            *count = (*count).max(*gold);
+            *count = (*count).max(scores.gold);
         }
-        let f1 = |scores: &ByLabel| support.keys().map(|label| scores.get(*label).and_then(|score| score.0)).collect();
+        let f1 = |evaluation: &Evaluation| {
+            let per_label = &family(evaluation).per_label;
+            support.keys().map(|&label| per_label.get(label).and_then(|scores| scores.f1)).collect()
+        };
+        let systems =
+            evaluations.iter().map(|(name, evaluation)| LabelSystem { name: name.clone(), f1: f1(evaluation) });
         LabelScores {
             title: title.to_owned(),
-            labels: support.keys().map(|label| (*label).clone()).collect(),
+            labels: support.keys().map(|&label| label.to_owned()).collect(),
             support: support.values().copied().collect(),
-            systems: systems.iter().map(|(name, scores)| LabelSystem { name: name.clone(), f1: f1(scores) }).collect(),
+            systems: systems.collect(),
         }
     });
     tables.filter(|table| !table.labels.is_empty()).collect()

@@ -12,7 +12,7 @@ use tabpo_ontology::Ontology;
 use tabpo_train::{ExampleFormat, PromptFormat};
 
 use crate::{
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
 };
 
@@ -39,20 +39,20 @@ impl PolicyFolder {
     }
 
     /// The policy ready to compute log-probabilities and answers; nothing of it is trained.
-    pub fn worker(&self) -> Result<HostWorker<f32>, CliError> {
+    pub fn worker(&self) -> Result<HostWorker<f32>, Error> {
         let (model, adapter) = self.open()?;
         Ok(HostWorker::frozen(model, adapter))
     }
 
     /// Reads the weights of a model that is not trained, but perhaps an adapter on top of it.
-    pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), CliError> {
+    pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let (mut model, adapter) = self.open_trainable()?;
         model.freeze(self.compute);
         Ok((model, adapter))
     }
 
     /// Reads the weights of a model whose own parameters are trained or copied.
-    pub fn open_trainable(&self) -> Result<(Model<f32>, Option<Lora<f32>>), CliError> {
+    pub fn open_trainable(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let mut model = Model::open(&self.model).or_input()?;
         let Some(folder) = &self.adapter else { return Ok((model, None)) };
         let mut adapter = Lora::open(folder, &model.config).or_input()?;
@@ -62,6 +62,7 @@ impl PolicyFolder {
 
     /// The folder that training on top of this policy fills, described as a policy: a model folder,
     /// or an adapter of the same base model.
+    #[must_use]
     pub fn trained_at(&self, folder: &Path, adapter: bool) -> Self {
         if adapter {
             Self { adapter: Some(folder.to_owned()), ..self.clone() }
@@ -72,7 +73,7 @@ impl PolicyFolder {
 }
 
 /// How a model reads and writes text.
-pub struct Voice {
+pub struct Renderer {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     prompt: PromptFormat,
@@ -80,7 +81,7 @@ pub struct Voice {
     template: Option<String>,
 }
 
-impl Voice {
+impl Renderer {
     /// Reads the tokenizer of a policy and its chat template: that of `template`, a file or the name of a
     /// built-in format, or else the folder's own. What an adapter's folder has of both comes first.
     ///
@@ -90,21 +91,21 @@ impl Voice {
         policy: &PolicyFolder,
         ontology: &Ontology,
         template: Option<&str>,
-        context: &dyn Observer,
-    ) -> Result<Self, CliError> {
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
         let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
         let plain = template.is_none() && tokenizer.token_id(SEPARATOR).is_some() && !policy.has_template();
-        let voice = if plain {
+        let renderer = if plain {
             Self { tokenizer, prompt: PromptFormat::Plain { separator: SEPARATOR.to_owned() }, template: None }
         } else {
-            let found = policy.template(&tokenizer, (template, None, false), context)?;
+            let found = policy.template(&tokenizer, (template, None, false), observer)?;
             let own = policy.adapter.is_none() && template.is_none() && policy.has_template();
             let source = (!own).then(|| found.source().to_owned());
             let (system, template) = (Some(ontology.prompt()), Box::new(found));
             Self { tokenizer, prompt: PromptFormat::Chat { template, system, date: PROMPT_DATE }, template: source }
         };
-        voice.format()?;
-        Ok(voice)
+        renderer.format()?;
+        Ok(renderer)
     }
 
     /// What a prompt says besides the source text: the instructions of the system turn, or the
@@ -118,7 +119,7 @@ impl Voice {
     }
 
     /// The one path from text to tokens, for training and for generation.
-    pub fn format(&self) -> Result<ExampleFormat<'_>, CliError> {
+    pub fn format(&self) -> Result<ExampleFormat<'_>, Error> {
         ExampleFormat::new(&self.tokenizer, self.prompt.clone()).or_input().map_err(|error| match &self.prompt {
             PromptFormat::Chat { .. } if error.hint.is_none() => error.with_hint(TEMPLATE_HINT),
             _ => error,
@@ -127,7 +128,7 @@ impl Voice {
 }
 
 /// What to do about a template that cannot be used.
-pub const TEMPLATE_HINT: &str = "model.chat_template (--chat-template) names another one: a Jinja file, or a built-in \
+pub(crate) const TEMPLATE_HINT: &str = "model.chat_template (--chat-template) names another one: a Jinja file, or a built-in \
                                  format (plain, alpaca, chatml)";
 
 impl PolicyFolder {
@@ -137,8 +138,8 @@ impl PolicyFolder {
         model: &Path,
         adapter: Option<&Path>,
         compute: Compute,
-        context: &dyn Observer,
-    ) -> Result<Self, CliError> {
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
         if !is_adapter_folder(model) {
             // A tokenizer alone is enough for some commands; the others find out what is missing.
             if !model.join("tokenizer.json").exists() {
@@ -147,7 +148,7 @@ impl PolicyFolder {
             return Ok(Self { model: model.to_owned(), adapter: adapter.map(Path::to_owned), compute });
         }
         if let Some(adapter) = adapter {
-            return Err(CliError::input(format!(
+            return Err(Error::input(format!(
                 "{} is an adapter, and {} is another one to put on top of it",
                 model.display(),
                 adapter.display()
@@ -155,7 +156,7 @@ impl PolicyFolder {
             .with_hint("merge the first into its base model with `tabpo merge`, or name its base as the model"));
         }
         let base = find_base(model).or_input()?;
-        context.say(&format!("{}: an adapter of {}", model.display(), base.display()));
+        observer.say(&format!("{}: an adapter of {}", model.display(), base.display()));
         Ok(Self { model: base, adapter: Some(model.to_owned()), compute })
     }
 
@@ -182,8 +183,8 @@ impl PolicyFolder {
         &self,
         tokenizer: &Tokenizer,
         (named, name, tools): (Option<&str>, Option<&str>, bool),
-        context: &dyn Observer,
-    ) -> Result<ChatTemplate, CliError> {
+        observer: &dyn Observer,
+    ) -> Result<ChatTemplate, Error> {
         if let Some(named) = named {
             return named_template(named, tokenizer);
         }
@@ -193,7 +194,7 @@ impl PolicyFolder {
                 .map_err(|error| error.with_hint(TEMPLATE_HINT));
         }
         let name = ChatTemplate::BUILT_IN[0];
-        context.say(&format!(
+        observer.say(&format!(
             "{} has no chat template: the built-in format `{name}` is used (model.chat_template or --chat-template \
              names another one)",
             self.model.display()
@@ -202,19 +203,19 @@ impl PolicyFolder {
     }
 
     /// The longest sequence that the model is meant for, in tokens.
-    pub fn longest(&self) -> Result<usize, CliError> {
+    pub fn longest(&self) -> Result<usize, Error> {
         Ok(ModelConfig::open(&self.model).or_input()?.longest())
     }
 }
 
 /// A built-in format, or the template of a file.
-fn named_template(named: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, CliError> {
+fn named_template(named: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
     if let Some(built_in) = ChatTemplate::built_in(named, tokenizer) {
         return built_in.or_input();
     }
     let path = Path::new(named);
     let source = std::fs::read_to_string(path).map_err(|error| {
-        CliError::input(format!("cannot read the chat template {named}: {error}"))
+        Error::input(format!("cannot read the chat template {named}: {error}"))
             .with_hint(format!("a Jinja file, or a built-in format: {}", ChatTemplate::BUILT_IN.join(", ")))
     })?;
     ChatTemplate::new(source, tokenizer.special(), path).or_input()
@@ -237,7 +238,12 @@ fn has_template(folder: &Path) -> bool {
 ///
 /// A chat template that is not the base folder's own is written beside it, so that whatever reads the folder asks
 /// as the model was trained.
-pub fn save(policy: &Policy<f32>, start: &PolicyFolder, voice: &Voice, folder: &Path) -> Result<(), CliError> {
+pub(crate) fn save(
+    policy: &Policy<f32>,
+    start: &PolicyFolder,
+    renderer: &Renderer,
+    folder: &Path,
+) -> Result<(), Error> {
     let stored = StoredType::F32;
     let compared = match policy {
         Policy::Full(model) => {
@@ -252,11 +258,11 @@ pub fn save(policy: &Policy<f32>, start: &PolicyFolder, voice: &Voice, folder: &
         }
         Policy::Frozen(_) => unreachable!("what was trained has parameters"),
     };
-    if let Some(template) = &voice.template {
+    if let Some(template) = &renderer.template {
         super::directory::write_atomically(&folder.join("chat_template.jinja"), template.as_bytes())?;
     }
     if start.tokenizer_folder() != start.model {
-        voice.tokenizer.save(folder).or_failed()?;
+        renderer.tokenizer.save(folder).or_failed()?;
     }
     compared.map(|_| ()).or_failed()
 }

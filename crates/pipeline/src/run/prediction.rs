@@ -16,63 +16,63 @@ use tabpo_model::{Constraint, GrammarCompiler};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
-    Artefact, Part, Run, Trained,
+    Artefact, Part, Stages, Trained,
     answers::{AnsweredUnit, Answers, Outcome},
+    digests::folder_digest,
     examples::unit_id,
-    folder_digest,
     inputs::{Key, PredictionInputs, StageInputs},
-    policy::{PolicyFolder, Voice},
+    policy::{PolicyFolder, Renderer},
     splits,
 };
 use crate::{
     config::PredictSection,
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
     observer::Observer,
 };
 
 /// Units that are decoded before the answers are written down: what a kill can lose.
 const CHUNK: usize = 256;
 
-impl Run<'_> {
+impl Stages<'_> {
     /// A policy's answers for one part of the documents, at `place` in the run directory.
     pub(super) fn predict(
         &mut self,
         place: impl AsRef<Path>,
         policy: &Trained,
         part: Part,
-        voice: &Voice,
-    ) -> Result<Artefact<PathBuf>, CliError> {
+        renderer: &Renderer,
+    ) -> Result<Artefact<PathBuf>, Error> {
         let place = place.as_ref();
         let path = self.directory.path(place)?;
         let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
         let (documents, gold) = match part {
-            Part::Validation => whole(self.splits.validation.as_slice(), &self.digests.validation),
-            Part::Curated => whole(&self.splits.curated, &self.digests.curated),
+            Part::Validation => whole(self.inputs.splits.validation.as_slice(), &self.inputs.digests.validation),
+            Part::Curated => whole(&self.inputs.splits.curated, &self.inputs.digests.curated),
             Part::CuratedFold(fold) => {
-                let held_out: Vec<Document> = fold.held_out(&self.splits.curated).cloned().collect();
+                let held_out: Vec<Document> = fold.held_out(&self.inputs.splits.curated).cloned().collect();
                 let digest = splits::digest(&held_out);
                 (Cow::Owned(held_out), digest)
             }
-            Part::Test | Part::TestConstrained => whole(&self.splits.test, &self.digests.test),
+            Part::Test | Part::TestConstrained => whole(&self.inputs.splits.test, &self.inputs.digests.test),
         };
         let constrained = part == Part::TestConstrained;
-        let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.config.predict.clone() };
+        let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.inputs.config.predict.clone() };
         let name = place.with_extension("").display().to_string();
         let prediction = Prediction {
             name: &name,
             policy: &policy.path,
-            voice,
-            ontology: &self.ontology,
-            level: self.config.data.level,
+            renderer,
+            ontology: &self.inputs.ontology,
+            level: self.inputs.config.data.level,
             settings: &settings,
             samples: 1,
             sampling: Sampling::GREEDY,
-            strict: self.config.data.strict,
+            strict: self.inputs.config.data.strict,
         };
-        let key = prediction.key(&policy.digest, &self.prompt(voice), &gold, &self.digests.ontology);
-        let context = self.context;
-        let done = self.ledger.stage(context, &name, &key, &[place.to_owned()], || {
-            prediction.write(&documents, &path, key.short(), context)?;
+        let key = prediction.key(&policy.digest, &self.prompt(renderer), &gold, &self.inputs.digests.ontology);
+        let observer = self.observer;
+        let done = self.ledger.stage(observer, &name, &key, &[place.to_owned()], || {
+            prediction.write(&documents, &path, key.short(), observer)?;
             remove_partial(&path)
         })?;
         Ok(Artefact { path, digest: done.digest() })
@@ -86,7 +86,7 @@ pub struct Prediction<'a> {
     /// The model.
     pub policy: &'a PolicyFolder,
     /// Its text side.
-    pub voice: &'a Voice,
+    pub renderer: &'a Renderer,
     /// For constrained decoding.
     pub ontology: &'a Ontology,
     /// What a prompt shows.
@@ -124,42 +124,42 @@ impl Prediction<'_> {
     }
 
     /// Names what the answers depend on, so that a file left by another job is not gone on with.
-    pub fn identity(&self, documents: &[Document]) -> Result<String, CliError> {
+    pub fn identity(&self, documents: &[Document]) -> Result<String, Error> {
         let adapter = self.policy.adapter.as_deref().map(folder_digest).transpose()?.unwrap_or_default();
         let policy = folder_digest(&self.policy.model)? + &adapter;
-        let prompt = self.voice.frame();
+        let prompt = self.renderer.frame();
         let key = self.key(&policy, &prompt, &splits::digest(documents), &self.ontology.to_toml());
         Ok(key.short().to_owned())
     }
 
     /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside
     /// it while the work goes on; a file of an interrupted try with the same `id` is gone on with.
-    pub fn write(&self, documents: &[Document], path: &Path, id: &str, context: &dyn Observer) -> Result<(), CliError> {
+    pub fn write(&self, documents: &[Document], path: &Path, id: &str, observer: &dyn Observer) -> Result<(), Error> {
         let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
         let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
         let (mut answers, kept) = Answers::open(path, id, CHUNK, units.len())?;
         let mut done = kept.len();
         if done > 0 {
-            context.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
+            observer.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
         }
         let mut model = Answering::open(self)?;
-        let mut progress = context.progress(self.name, units.len() as u64);
+        let mut progress = observer.progress(self.name, units.len() as u64);
         let mut too_long = kept.iter().filter(|answer| answer.outcome.is_some()).count();
         let stopped = |done: usize, kept: bool| {
             let stopped = format!("stopped after {done} of {} units", units.len());
             if kept {
-                CliError::interrupted(format!("{stopped}, which are saved"))
+                Error::interrupted(format!("{stopped}, which are saved"))
                     .with_hint("the same command goes on from here")
             } else {
-                CliError::interrupted(stopped)
+                Error::interrupted(stopped)
             }
         };
         for chunk in units[done..].chunks(CHUNK) {
             let update = |count| progress.update((done + count) as u64, "");
-            let outputs = if context.interrupted() {
+            let outputs = if observer.interrupted() {
                 None
             } else {
-                model.answer(chunk, done as u64, update, || context.interrupted())?
+                model.answer(chunk, done as u64, update, || observer.interrupted())?
             };
             let Some(outputs) = outputs else {
                 drop(progress);
@@ -176,12 +176,12 @@ impl Prediction<'_> {
                         );
                         if self.strict {
                             drop(progress);
-                            return Err(CliError::failed(format!("{}: {message}", self.name))
+                            return Err(Error::failed(format!("{}: {message}", self.name))
                                 .with_hint("without --strict it gets an empty answer, and the others are answered"));
                         }
                         too_long += 1;
                         if too_long <= NAMED {
-                            context.warn(&format!("{}: {message}: no answer (outcome too-long)", self.name));
+                            observer.warn(&format!("{}: {message}: no answer (outcome too-long)", self.name));
                         }
                         (String::new(), Some(Outcome::TooLong))
                     }
@@ -194,14 +194,14 @@ impl Prediction<'_> {
         }
         drop(progress);
         if too_long > 0 {
-            context.warn(&format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
+            observer.warn(&format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
         }
         answers.finish()
     }
 }
 
 /// Removes what interrupted tries under other settings left of a prediction file of the run.
-fn remove_partial(path: &Path) -> Result<(), CliError> {
+fn remove_partial(path: &Path) -> Result<(), Error> {
     let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
     for entry in fs::read_dir(folder).or_failed()? {
         let place = entry.or_failed()?.path();
@@ -215,20 +215,20 @@ fn remove_partial(path: &Path) -> Result<(), CliError> {
 }
 
 /// Reads a prediction file.
-pub fn read(path: &Path) -> Result<Vec<UnitOutput>, CliError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<UnitOutput>, Error> {
     let file = File::open(path).or_failed()?;
     let lines = BufReader::new(file).lines();
     lines.map(|line| serde_json::from_str(&line.or_failed()?).or_failed()).collect()
 }
 
 /// The answers of a prediction file by document and sentence.
-pub fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, CliError> {
+pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, Error> {
     Ok(read(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
 }
 
 /// A model ready to answer.
 struct Answering<'p> {
-    voice: &'p Voice,
+    renderer: &'p Renderer,
     worker: HostWorker<f32>,
     options: GenerateOptions,
     /// The ontology and the compiler of its grammars, for constrained decoding.
@@ -236,24 +236,24 @@ struct Answering<'p> {
 }
 
 impl<'p> Answering<'p> {
-    fn open(prediction: &Prediction<'p>) -> Result<Self, CliError> {
+    fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
         let worker = prediction.policy.worker()?;
-        let voice = prediction.voice;
+        let renderer = prediction.renderer;
         let options = GenerateOptions {
             max_new_tokens: prediction.settings.max_new_tokens,
             sampling: prediction.sampling,
-            stop: voice.format()?.stop().to_vec(),
+            stop: renderer.format()?.stop().to_vec(),
             batch: prediction.settings.batch_size,
             log_probs: false,
         };
         let grammar = if prediction.settings.constrained {
             let compiler =
-                GrammarCompiler::new(&voice.tokenizer, worker.config().vocabulary, &options.stop).or_input()?;
+                GrammarCompiler::new(&renderer.tokenizer, worker.config().vocabulary, &options.stop).or_input()?;
             Some((Arc::new(prediction.ontology.clone()), compiler))
         } else {
             None
         };
-        Ok(Self { voice, worker, options, grammar })
+        Ok(Self { renderer, worker, options, grammar })
     }
 
     /// The longest sequence that the model is meant for.
@@ -270,8 +270,8 @@ impl<'p> Answering<'p> {
         first: u64,
         progress: impl FnMut(usize),
         stop: impl Fn() -> bool,
-    ) -> Result<Option<Vec<Result<String, usize>>>, CliError> {
-        let format = self.voice.format()?;
+    ) -> Result<Option<Vec<Result<String, usize>>>, Error> {
+        let format = self.renderer.format()?;
         let mut requests = Vec::with_capacity(units.len());
         let mut answers = Vec::with_capacity(units.len());
         for unit in units {
@@ -292,7 +292,7 @@ impl<'p> Answering<'p> {
             completions => completions.or_failed()?,
         };
         for (answer, completion) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&completions) {
-            *answer = Ok(self.voice.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
+            *answer = Ok(self.renderer.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
         }
         Ok(Some(answers))
     }

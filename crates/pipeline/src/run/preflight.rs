@@ -6,17 +6,17 @@ use std::path::Path;
 use tabpo_engine::{ForwardOptions, PolicyShape};
 use tabpo_model::ModelConfig;
 
-use super::{comparison::CHECKPOINT, systems::System, training};
+use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
-    config::{RunConfig, TrainSection, names, rank_within},
-    error::{CliError, ResultExt},
+    config::{AdapterSection, Configuration, TrainSection, names, rank_within},
+    error::{Error, ResultExt},
     memory,
     observer::Observer,
     range,
 };
 
 /// Checks the systems of a comparison, and the model that they start from.
-pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> Result<(), CliError> {
+pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
     let adapter = config.adapter.as_ref();
     let (shape, weights) = match &config.model.folder {
@@ -26,12 +26,12 @@ pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> 
     if let Some(section) = adapter.filter(|section| section.folder.is_none()) {
         rank_within("adapter.rank", section.rank, shape.hidden)?;
     }
-    let lora = adapter.map(training::lora_config).transpose()?;
+    let lora = adapter.map(AdapterSection::lora);
     let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
     let compare = |name: &str, section: &TrainSection, divergence: bool| {
         let logit_bytes = ForwardOptions::default().logit_bytes;
-        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, memory::held(context));
-        memory::compare_with_free(name, &policy.plan(&request, memory::bytes(section.memory_gb)), context)
+        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, memory::held(observer));
+        memory::compare_with_free(name, &policy.plan(&request, memory::bytes(section.memory_gb)), observer)
     };
     if let Some(warmup) = &config.warmup {
         compare("warmup.train", &warmup.train, false)?;
@@ -42,14 +42,14 @@ pub fn check(config: &RunConfig, systems: &[System], context: &dyn Observer) -> 
 }
 
 /// Checks how many documents the warm-up copies; all of them are in memory at once.
-pub fn copies(config: &RunConfig, documents: usize) -> Result<(), CliError> {
+pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Error> {
     let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
     let key = format!("warmup.copies: {copies} copies of {documents} documents");
     range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
 }
 
 /// Every system is a row of the comparison and a folder of the run.
-fn distinct_names(config: &RunConfig, systems: &[System]) -> Result<(), CliError> {
+fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Error> {
     let checkpoint = ("the SFT checkpoint".to_owned(), CHECKPOINT);
     let systems = systems.iter().map(|system| ("the system".to_owned(), system.name.as_str()));
     let remote = config.predict.remote.keys().map(|name| ("[predict.remote]:".to_owned(), name.as_str()));

@@ -16,50 +16,50 @@ use tabpo_metrics::modes::ErrorModes;
 use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer};
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
-use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, SourceShares};
+use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, Source, SourceShares};
 use tabpo_train::TextSource;
 
 use super::{
-    Artefact, Run, Trained,
+    Artefact, Stages, Trained,
     comparison::error_modes,
     directory::{remove_if_there, write_atomically},
     examples::gold_records,
     inputs::{BaseInputs, ErrorInputs, PairInputs, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
-    policy::{PolicyFolder, Voice},
+    policy::{PolicyFolder, Renderer},
     prediction,
-    training::{self, Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
+    training::{Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
 };
 use crate::{
-    config::{RunConfig, TrainSection},
+    config::{Configuration, TrainSection},
     copying_heads::initialise_copying,
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
 };
 
-impl Run<'_> {
+impl Stages<'_> {
     /// The base model: the configured folder, or a new model with a tokenizer trained on the sources
     /// and answers that it will see.
-    pub(super) fn base_stage(&mut self) -> Result<Trained, CliError> {
-        let model = &self.config.model;
+    pub(super) fn base_stage(&mut self) -> Result<Trained, Error> {
+        let model = &self.inputs.config.model;
         if let Some(folder) = &model.folder {
-            let adapter = self.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
+            let adapter = self.inputs.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
             let path = PolicyFolder { model: folder.clone(), adapter, compute: model.compute };
-            return Ok(Artefact { path, digest: self.digests.base.clone() });
+            return Ok(Artefact { path, digest: self.base_digest.clone() });
         }
-        let built_in = self.config.warmup.as_ref().filter(|warmup| warmup.sentences > 0);
+        let built_in = self.inputs.config.warmup.as_ref().filter(|warmup| warmup.sentences > 0);
         let key = BaseInputs {
             shape: model.into(),
-            seed: self.config.run.seed,
-            level: self.config.data.level,
-            ontology: &self.digests.ontology,
-            train: &self.digests.train,
+            seed: self.inputs.config.run.seed,
+            level: self.inputs.config.data.level,
+            ontology: &self.inputs.digests.ontology,
+            train: &self.inputs.digests.train,
             built_in: built_in.map(|warmup| (warmup.sentences, warmup.own_words)),
         }
         .key();
         let folder = self.stage_folder("base");
-        let (config, context) = (self.config, self.context);
-        let (splits, ontology) = (&self.splits, &self.ontology);
-        let done = self.ledger.stage(context, "base", &key, &["base".into()], || {
+        let (config, observer) = (&self.inputs.config, self.observer);
+        let (splits, ontology) = (&self.inputs.splits, &self.inputs.ontology);
+        let done = self.ledger.stage(observer, "base", &key, &["base".into()], || {
             // Not on the copies, among whose words many are invented.
             let built_in = warmup_sentences(config, &splits.train);
             let documents = built_in.iter().chain(&splits.train);
@@ -83,25 +83,23 @@ impl Run<'_> {
     }
 
     /// Training before the run's own documents, where the configuration asks for it.
-    pub(super) fn warmup_stage(&mut self, base: &Trained, voice: &Voice) -> Result<Trained, CliError> {
-        let Some(warmup) = &self.config.warmup else { return Ok(base.clone()) };
-        let documents = warmup_documents(self.config, &self.splits.train);
+    pub(super) fn warmup_stage(&mut self, base: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
+        let Some(warmup) = &self.inputs.config.warmup else { return Ok(base.clone()) };
+        let documents = warmup_documents(&self.inputs.config, &self.inputs.splits.train);
         let ontology = synthetic::ontology();
-        if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.ontology)) {
-            return Err(CliError::input(
+        if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.inputs.ontology)) {
+            return Err(Error::input(
                 "warmup.sentences needs the labels of the built-in corpus in the ontology's order",
             )
             .with_hint("set it to 0 and use warmup.copies, or see `tabpo corpus generate` for the built-in ontology"));
         }
-        self.supervised("warmup", &documents, &warmup.train, base, voice)
+        self.supervised("warmup", &documents, &warmup.train, base, renderer)
     }
 
     /// Supervised fine-tuning on the training documents.
-    pub(super) fn sft_stage(&mut self, start: &Trained, voice: &Voice) -> Result<Trained, CliError> {
-        let documents = std::mem::take(&mut self.splits.train);
-        let trained = self.supervised("sft", &documents, &self.config.sft, start, voice);
-        self.splits.train = documents;
-        trained
+    pub(super) fn sft_stage(&mut self, start: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
+        let inputs = self.inputs;
+        self.supervised("sft", &inputs.splits.train, &inputs.config.sft, start, renderer)
     }
 
     pub(super) fn supervised(
@@ -110,16 +108,16 @@ impl Run<'_> {
         documents: &[Document],
         section: &TrainSection,
         start: &Trained,
-        voice: &Voice,
-    ) -> Result<Trained, CliError> {
-        let config = self.config;
-        let records = gold_records(documents, config.data.level, &self.ontology);
-        let (budget, seed) = (training::budget(section, records.len()), derived_seed(config.run.seed, name));
+        renderer: &Renderer,
+    ) -> Result<Trained, Error> {
+        let config = &self.inputs.config;
+        let records = gold_records(documents, config.data.level, &self.inputs.ontology);
+        let (budget, seed) = (section.budget(records.len()), derived_seed(config.run.seed, name));
         let numbers = (budget, section.learning_rate, seed);
         let key = SupervisedInputs {
             start: &start.digest,
-            prompt: &self.prompt(voice),
-            ontology: &self.digests.ontology,
+            prompt: &self.prompt(renderer),
+            ontology: &self.inputs.digests.ontology,
             documents: &super::splits::digest(documents),
             level: config.data.level,
             training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
@@ -128,8 +126,8 @@ impl Run<'_> {
         let (folder, log, cache) = (self.stage_folder(name), self.log(), self.cache()?);
         let policy = PathBuf::from(name).join(POLICY_FOLDER);
         let outputs = [policy.clone(), PathBuf::from(name).join(REPORT_FILE)];
-        let done = self.ledger.stage(self.context, name, &key, &outputs, || {
-            let format = voice.format()?;
+        let done = self.ledger.stage(self.observer, name, &key, &outputs, || {
+            let format = renderer.format()?;
             let limit = section.max_length.min(start.path.longest()?);
             let source = TextSource::new(&format, &records, limit);
             let job = Job {
@@ -148,7 +146,7 @@ impl Run<'_> {
                 log: &log,
                 cache: &cache,
             };
-            job.run(&source, voice, self.context)
+            job.run(&source, renderer, self.observer)
         })?;
         let path = start.path.trained_at(&folder.join(POLICY_FOLDER), config.adapter.is_some());
         Ok(Artefact { path, digest: self.policy_digest(&done, &policy) })
@@ -158,26 +156,26 @@ impl Run<'_> {
     /// base model. How long training took, which its report says, does not belong to it.
     pub(super) fn policy_digest(&self, done: &Finished, folder: &Path) -> String {
         let own = done.digest_below(folder);
-        if self.config.adapter.is_some() { format!("{} {own}", self.digests.base) } else { own }
+        if self.inputs.config.adapter.is_some() { format!("{} {own}", self.base_digest) } else { own }
     }
 
     /// What prompts depend on besides the documents.
-    pub(super) fn prompt(&self, voice: &Voice) -> String {
-        format!("{} {}", self.digests.base, blake3::hash(voice.frame().as_bytes()).to_hex())
+    pub(super) fn prompt(&self, renderer: &Renderer) -> String {
+        format!("{} {}", self.base_digest, blake3::hash(renderer.frame().as_bytes()).to_hex())
     }
 
     /// The SFT model's answers on the validation documents, and their error modes.
-    pub(super) fn error_stage(&mut self, sft: &Trained, voice: &Voice) -> Result<Artefact<PathBuf>, CliError> {
-        let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, voice)?;
+    pub(super) fn error_stage(&mut self, sft: &Trained, renderer: &Renderer) -> Result<Artefact<PathBuf>, Error> {
+        let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, renderer)?;
         let path = self.directory.path("errors/modes.json")?;
         let key = ErrorInputs {
             predictions: &predictions.digest,
-            gold: &self.digests.validation,
-            ontology: &self.digests.ontology,
+            gold: &self.inputs.digests.validation,
+            ontology: &self.inputs.digests.ontology,
         }
         .key();
-        let (documents, ontology) = (&self.splits.validation, &self.ontology);
-        let done = self.ledger.stage(self.context, "errors", &key, &["errors/modes.json".into()], || {
+        let (documents, ontology) = (&self.inputs.splits.validation, &self.inputs.ontology);
+        let done = self.ledger.stage(self.observer, "errors", &key, &["errors/modes.json".into()], || {
             let found = error_modes(&predictions.path, documents, ontology)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&found).expect("modes are plain data"))
         })?;
@@ -191,11 +189,12 @@ impl Run<'_> {
         &mut self,
         start: &Trained,
         sft: &Trained,
-        voice: &Voice,
+        renderer: &Renderer,
         found: &Artefact<PathBuf>,
-    ) -> Result<Artefact<PathBuf>, CliError> {
-        let settings = pair_settings(self.config)?;
-        let own = if uses_own_answers(self.config) { self.own_answers(start, sft, voice)? } else { Vec::new() };
+    ) -> Result<Artefact<PathBuf>, Error> {
+        let settings = pair_settings(&self.inputs.config)?;
+        let own =
+            if uses_own_answers(&self.inputs.config) { self.own_answers(start, sft, renderer)? } else { Vec::new() };
         let path = self.directory.path("pairs/pairs.jsonl")?;
         let key = PairInputs {
             per_example: settings.per_example,
@@ -203,18 +202,19 @@ impl Run<'_> {
             sources: &settings.sources,
             seed: settings.seed,
             level: settings.level,
-            patterns: &self.digests.patterns,
-            ontology: &self.digests.ontology,
-            documents: &self.digests.curated,
+            patterns: &self.inputs.digests.patterns,
+            ontology: &self.inputs.digests.ontology,
+            documents: &self.inputs.digests.curated,
             modes: &found.digest,
-            tokenizer: blake3::Hash::from_bytes(voice.tokenizer.digest()).to_hex().to_string(),
+            tokenizer: blake3::Hash::from_bytes(renderer.tokenizer.digest()).to_hex().to_string(),
             own: own.iter().map(|own| own.digest.as_str()).collect(),
         }
         .key();
-        let (documents, ontology, patterns) = (&self.splits.curated, &self.ontology, &self.patterns);
+        let (documents, ontology, patterns) =
+            (&self.inputs.splits.curated, &self.inputs.ontology, &self.inputs.patterns);
         let outputs = ["pairs/pairs.jsonl".into(), "pairs/summary.json".into()];
         let summary_path = self.directory.path("pairs/summary.json")?;
-        let done = self.ledger.stage(self.context, "pairs", &key, &outputs, || {
+        let done = self.ledger.stage(self.observer, "pairs", &key, &outputs, || {
             let text = fs::read_to_string(&found.path).or_failed()?;
             let measured: ErrorModes = serde_json::from_str(&text).or_failed()?;
             let rates = ModeRates::new(&measured, ontology, ModeRates::SMOOTHING).or_failed()?;
@@ -222,10 +222,10 @@ impl Run<'_> {
             for own in &own {
                 answers.extend(prediction::by_unit(&own.path)?);
             }
-            let tokenize = |text: &str| voice.tokenizer.encode_text(text).unwrap_or_default();
+            let tokenize = |text: &str| renderer.tokenizer.encode_text(text).unwrap_or_default();
             let mut builder = PairBuilder::new(ontology, patterns, &rates, settings.clone(), Some(&tokenize));
             let mut lines = Vec::new();
-            let each = documents.iter().cloned().map(Ok::<_, CliError>);
+            let each = documents.iter().cloned().map(Ok::<_, Error>);
             let of_unit =
                 |unit: &Unit| answers.get(&(unit.document.key.clone(), unit.sentence)).cloned().into_iter().collect();
             builder.build(each, of_unit, |record| record.write(&mut lines).or_failed())?;
@@ -239,7 +239,7 @@ impl Run<'_> {
 }
 
 /// Settings of the pair builder; an error names the configuration key at fault.
-pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliError> {
+pub(super) fn pair_settings(config: &Configuration) -> Result<BuildSettings, Error> {
     let section = &config.pairs;
     let mix = if section.mix.is_empty() {
         Mix::default()
@@ -247,8 +247,8 @@ pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliErro
         let text: Vec<String> = section.mix.iter().map(|(kind, share)| format!("{kind}={share}")).collect();
         Mix::parse(&text.join(",")).or_input().map_err(|error| error.context("pairs.mix"))?
     };
-    let sources =
-        SourceShares::parse(&section.sources.join(",")).or_input().map_err(|error| error.context("pairs.sources"))?;
+    let sources: Vec<String> = section.sources.iter().map(ToString::to_string).collect();
+    let sources = SourceShares::parse(&sources.join(",")).or_input().map_err(|error| error.context("pairs.sources"))?;
     Ok(BuildSettings {
         per_example: section.per_example,
         seed: derived_seed(config.run.seed, "pairs"),
@@ -259,13 +259,13 @@ pub(super) fn pair_settings(config: &RunConfig) -> Result<BuildSettings, CliErro
     })
 }
 
-fn uses_own_answers(config: &RunConfig) -> bool {
-    config.pairs.sources.iter().any(|source| source.starts_with("on-policy"))
+fn uses_own_answers(config: &Configuration) -> bool {
+    config.pairs.sources.iter().any(|share| share.source == Source::OnPolicy)
 }
 
 /// What the warm-up trains on: sentences of the built-in corpus, and copies of the run's own training
 /// documents in other words.
-fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
+fn warmup_documents(config: &Configuration, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let mut documents = warmup_sentences(config, train);
     let seed = derived_seed(config.run.seed, "warmup copies");
@@ -275,7 +275,7 @@ fn warmup_documents(config: &RunConfig, train: &[Document]) -> Vec<Document> {
 
 /// The built-in corpus in the words of the run's own training documents, so that what the model
 /// learns to copy are the words that it will see.
-fn warmup_sentences(config: &RunConfig, train: &[Document]) -> Vec<Document> {
+fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
@@ -285,7 +285,7 @@ fn warmup_sentences(config: &RunConfig, train: &[Document]) -> Vec<Document> {
 }
 
 /// Sources and answers of a document: what a tokenizer is trained on.
-fn texts(document: &Document, config: &RunConfig, ontology: &Ontology) -> Vec<String> {
+fn texts(document: &Document, config: &Configuration, ontology: &Ontology) -> Vec<String> {
     let units = Unit::all(document, config.data.level);
     units.flat_map(|unit| [unit.text().to_owned(), render(&gold(&unit), ontology).text]).collect()
 }

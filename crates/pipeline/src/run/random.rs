@@ -5,10 +5,10 @@ use std::fs;
 
 use proptest::{prelude::*, sample::select, test_runner::Config};
 
-use super::check;
+use super::pipeline::check;
 use crate::{
-    config::load,
-    error::{CliError, Kind},
+    config::{Configuration, Overrides},
+    error::{Error, ErrorKind},
 };
 
 /// A configuration that passes every check.
@@ -177,18 +177,18 @@ const VALUES: [&str; 54] = [
 ];
 
 /// The checks of a run up to the point where it would read documents.
-fn checked(file: &str, replacements: &[String], memory_gb: Option<f64>) -> Result<(), CliError> {
+fn checked(file: &str, replacements: &[String], memory_gb: Option<f64>) -> Result<(), Error> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.toml");
     fs::write(&path, file).expect("writable");
-    let config = load(&path, replacements, memory_gb)?;
+    let config = Configuration::read(&path, &Overrides { set: replacements.to_vec(), memory_gb })?;
     check(&config, &())?;
-    toml::to_string_pretty(&config).expect("what passed the checks can be written");
+    config.to_toml();
     Ok(())
 }
 
-fn assert_input(error: &CliError) {
-    assert_eq!(error.kind(), Kind::Input, "{error:?}");
+fn assert_input(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::Input, "{error:?}");
 }
 
 #[test]
@@ -249,7 +249,7 @@ proptest! {
     #[test]
     fn any_text_is_taken_or_refused(key in "\\PC{0,12}", value in "\\PC{0,12}") {
         if let Err(error) = checked(SOUND, &[format!("{key}={value}")], None) {
-            prop_assert_eq!(error.kind(), Kind::Input);
+            prop_assert_eq!(error.kind(), ErrorKind::Input);
         }
     }
 }

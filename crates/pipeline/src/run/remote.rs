@@ -10,13 +10,13 @@ use tabpo_remote::Statistics;
 use tabpo_report::RemoteSystem;
 
 use super::{
-    Artefact, Run,
+    Artefact, Stages,
     directory::write_atomically,
     inputs::{RemoteInputs, StageInputs},
 };
 use crate::{
-    config::RunConfig,
-    error::{CliError, ResultExt},
+    config::Configuration,
+    error::{Error, ResultExt},
     remote::{RemoteJob, answer_documents, check_remote_system, remote_system},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 const ANSWERS: &str = "answers";
 
 /// A hosted model's answers to the test documents.
-pub struct Answered {
+pub(crate) struct Answered {
     /// Its name in tables.
     pub name: String,
     /// The prediction file.
@@ -35,49 +35,49 @@ pub struct Answered {
 
 /// Checks everything about hosted models that can be checked without asking them, before the first
 /// stage: what is wrong with them would otherwise show only after all trainings.
-pub fn check(config: &RunConfig, curated: &[Document]) -> Result<(), CliError> {
+pub(crate) fn check(config: &Configuration, curated: &[Document]) -> Result<(), Error> {
     for (name, settings) in &config.predict.remote {
         // The name is a folder of the run directory, beside the one of the answers.
         if name == ANSWERS {
-            return Err(CliError::input(format!("predict.remote: {name:?} cannot name a system"))
+            return Err(Error::input(format!("predict.remote: {name:?} cannot name a system"))
                 .with_hint("the folder of that name holds the answers of all hosted models: take another"));
         }
         check_remote_system(name, settings)?;
         if settings.shots > 0 && curated.is_empty() {
-            return Err(CliError::input(format!("predict.remote.{name}.shots is {}", settings.shots))
+            return Err(Error::input(format!("predict.remote.{name}.shots is {}", settings.shots))
                 .with_hint("there are no documents to take demonstrations from: they come from the curated ones"));
         }
     }
     Ok(())
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Asks every configured hosted model for the test documents. Answers are kept in the run
     /// directory, so that none is paid for twice.
-    pub(super) fn remote_stage(&mut self) -> Result<Vec<Answered>, CliError> {
+    pub(super) fn remote_stage(&mut self) -> Result<Vec<Answered>, Error> {
         let mut answered = Vec::new();
-        for (name, settings) in &self.config.predict.remote {
+        for (name, settings) in &self.inputs.config.predict.remote {
             let folder = PathBuf::from("remote").join(name);
             let (place, figures) = (folder.join("test.jsonl"), folder.join("statistics.json"));
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
             let cache = self.directory.path(Path::new("remote").join(ANSWERS))?;
             let stage = folder.join("test").display().to_string();
-            let digests = &self.digests;
+            let digests = &self.inputs.digests;
             let read = [&digests.test, &digests.curated, &digests.ontology].map(String::as_str);
-            let key = RemoteInputs::new(settings, read, self.config.data.level).key();
+            let key = RemoteInputs::new(settings, read, self.inputs.config.data.level).key();
             let job = RemoteJob {
                 name: &stage,
-                ontology: &self.ontology,
-                documents: &self.splits.test,
-                demonstrations: &self.splits.curated,
-                level: self.config.data.level,
+                ontology: &self.inputs.ontology,
+                documents: &self.inputs.splits.test,
+                demonstrations: &self.inputs.splits.curated,
+                level: self.inputs.config.data.level,
                 out: &path,
                 cache: &cache,
                 section: Some(name),
             };
-            let context = self.context;
-            let done = self.ledger.stage(context, &stage, &key, &[place, figures], || {
-                let statistics = answer_documents(&job, settings, context)?;
+            let observer = self.observer;
+            let done = self.ledger.stage(observer, &stage, &key, &[place, figures], || {
+                let statistics = answer_documents(&job, settings, observer)?;
                 write_atomically(
                     &figures_path,
                     &serde_json::to_vec_pretty(&statistics).expect("statistics are plain data"),

@@ -2,21 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::{
-    Document, Unit,
-    synthetic::{self, SyntheticConfig},
-};
+use tabpo_corpus::{Document, Unit, synthetic};
 use tabpo_ontology::Ontology;
 
 use crate::{
-    config::{DataSection, RunConfig},
+    config::{Configuration, DataSection},
     corpora,
-    error::CliError,
+    error::Error,
     observer::Observer,
 };
 
 /// The documents of a run.
-pub struct Splits {
+pub(crate) struct Splits {
     /// For supervised fine-tuning.
     pub train: Vec<Document>,
     /// For the preference stage and its controls.
@@ -29,26 +26,19 @@ pub struct Splits {
 
 impl Splits {
     /// Reads or generates the documents. Every split must hold at least one unit.
-    pub fn load(config: &RunConfig, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
+    pub(crate) fn load(config: &Configuration, ontology: &Ontology, observer: &dyn Observer) -> Result<Self, Error> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
-                let corpus = synthetic::generate(&SyntheticConfig {
-                    seed: config.run.seed,
-                    sft: sizes.sft,
-                    gold: sizes.curated,
-                    validation: sizes.validation,
-                    test: sizes.test,
-                    bias: sizes.label_bias,
-                });
+                let corpus = synthetic::generate(&sizes.corpus(config.run.seed));
                 Self { train: corpus.sft, curated: corpus.gold, validation: corpus.validation, test: corpus.test }
             }
-            None => Self::read(&config.data, ontology, context)?,
+            None => Self::read(&config.data, ontology, observer)?,
         };
         for (name, documents) in splits.named() {
             if documents.iter().all(|document| Unit::all(document, config.data.level).next().is_none()) {
                 let place =
                     file_of(&config.data, name).map_or_else(String::new, |path| format!(" ({})", path.display()));
-                return Err(CliError::input(format!("the {name} split{place} is empty")).with_hint(match name {
+                return Err(Error::input(format!("the {name} split{place} is empty")).with_hint(match name {
                     "validation" => "give `data.validation` a file with documents, or raise `data.hold_out`",
                     _ => "give a file with at least one document, or a larger size",
                 }));
@@ -57,16 +47,16 @@ impl Splits {
         Ok(splits)
     }
 
-    fn read(data: &DataSection, ontology: &Ontology, context: &dyn Observer) -> Result<Self, CliError> {
-        let read = |name: &str| -> Result<Vec<Document>, CliError> {
+    fn read(data: &DataSection, ontology: &Ontology, observer: &dyn Observer) -> Result<Self, Error> {
+        let read = |name: &str| -> Result<Vec<Document>, Error> {
             let Some(path) = file_of(data, name) else { return Ok(Vec::new()) };
-            Ok(corpora::read(&path, None, ontology, data.strict, context)?.documents)
+            Ok(corpora::read(&path, None, ontology, data.strict, observer)?.documents)
         };
         let mut train = read("train")?;
         let validation = if data.validation.is_some() {
             read("validation")?
         } else if data.hold_out >= train.len() {
-            return Err(CliError::input(format!(
+            return Err(Error::input(format!(
                 "data.hold_out takes {} documents from a training file of {}",
                 data.hold_out,
                 train.len()
@@ -80,13 +70,13 @@ impl Splits {
     }
 
     /// The splits with their names.
-    pub fn named(&self) -> [(&'static str, &[Document]); 4] {
+    pub(crate) fn named(&self) -> [(&'static str, &[Document]); 4] {
         [("train", &self.train), ("curated", &self.curated), ("validation", &self.validation), ("test", &self.test)]
     }
 }
 
 /// A digest of everything that a split says.
-pub fn digest(documents: &[Document]) -> String {
+pub(crate) fn digest(documents: &[Document]) -> String {
     let mut hasher = blake3::Hasher::new();
     for document in documents {
         let text = serde_json::to_vec(document).expect("a document is plain data");

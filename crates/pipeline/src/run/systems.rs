@@ -4,21 +4,21 @@ use tabpo_objective::{Objective, catalogue};
 
 use crate::{
     config::{PreferenceSection, SystemSection},
-    error::{CliError, ResultExt},
+    error::{Error, ResultExt},
 };
 
 /// Continued fine-tuning for as many steps as the preference methods.
-pub const EQUAL_STEPS: &str = "continued-sft";
+pub(crate) const EQUAL_STEPS: &str = "continued-sft";
 /// Continued fine-tuning for as many FLOPs as the dearest preference method.
-pub const EQUAL_FLOPS: &str = "continued-sft-equal-flops";
+pub(crate) const EQUAL_FLOPS: &str = "continued-sft-equal-flops";
 /// The barrier without a preference term.
-pub const GATED: &str = "gated-sft";
+pub(crate) const GATED: &str = "gated-sft";
 /// The controls, always part of a comparison: no claim is made against the SFT checkpoint alone.
-pub const CONTROLS: [&str; 3] = [EQUAL_STEPS, EQUAL_FLOPS, GATED];
+pub(crate) const CONTROLS: [&str; 3] = [EQUAL_STEPS, EQUAL_FLOPS, GATED];
 
 /// One system: an objective and how long it trains.
 #[derive(Clone, Debug)]
-pub struct System {
+pub(crate) struct System {
     /// Its name in tables and its folder.
     pub name: String,
     /// What it minimises.
@@ -31,7 +31,7 @@ pub struct System {
 
 /// The systems in the order in which they are trained and shown: controls at equal steps first,
 /// then the configured objectives, then those that spend as many FLOPs as the dearest before them.
-pub fn resolve(section: &PreferenceSection) -> Result<Vec<System>, CliError> {
+pub(crate) fn resolve(section: &PreferenceSection) -> Result<Vec<System>, Error> {
     let names = CONTROLS.iter().copied().chain(section.objectives.iter().map(String::as_str));
     let mut systems: Vec<System> = Vec::new();
     for name in names {
@@ -40,16 +40,14 @@ pub fn resolve(section: &PreferenceSection) -> Result<Vec<System>, CliError> {
         }
     }
     if let Some(name) = section.system.keys().find(|name| systems.iter().all(|system| system.name != **name)) {
-        return Err(CliError::input(format!(
-            "[preference.system.{name}] belongs to no system of preference.objectives"
-        ))
-        .with_hint(nearest_hint(name, systems.iter().map(|system| system.name.as_str()))));
+        return Err(Error::input(format!("[preference.system.{name}] belongs to no system of preference.objectives"))
+            .with_hint(nearest_hint(name, systems.iter().map(|system| system.name.as_str()))));
     }
     systems.sort_by_key(|system| system.equal_flops);
     Ok(systems)
 }
 
-fn system(name: &str, section: &PreferenceSection) -> Result<System, CliError> {
+fn system(name: &str, section: &PreferenceSection) -> Result<System, Error> {
     let own = section.system.get(name).cloned().unwrap_or_default();
     let SystemSection { objective, learning_rate, equal_flops, parameters } = own;
     let control = if name == EQUAL_FLOPS { Some(EQUAL_STEPS) } else { None };
@@ -57,7 +55,7 @@ fn system(name: &str, section: &PreferenceSection) -> Result<System, CliError> {
     if catalogue().iter().all(|entry| entry.name != objective_name) {
         let own_names = section.system.keys().map(String::as_str);
         let known = catalogue().iter().map(|entry| entry.name).chain(own_names);
-        return Err(CliError::input(format!("preference.objectives: there is no objective `{objective_name}`"))
+        return Err(Error::input(format!("preference.objectives: there is no objective `{objective_name}`"))
             .with_hint(nearest_hint(objective_name, known)));
     }
     let objective = Objective::with(objective_name, &parameters)

@@ -5,27 +5,26 @@ use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
 use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
-use tabpo_model::LoraConfig;
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, Decay, ExampleSource, Observer, ReferenceCache, Session, StepRecord, TrainBudget, TrainSettings,
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainBudget, TrainSettings,
     TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
     directory::{remove_if_there, write_atomically},
-    policy::{self, PolicyFolder, Voice},
+    policy::{self, PolicyFolder, Renderer},
 };
 use crate::{
-    config::{AdapterSection, Schedule, TrainSection},
-    error::{CliError, ResultExt},
+    config::{AdapterSection, TrainSection},
+    error::{Error, ResultExt},
     memory,
     observer::{Observer as RunObserver, Progress},
 };
 
 /// What one training stage does.
-pub struct Job<'a> {
+pub(crate) struct Job<'a> {
     /// The stage's name.
     pub name: &'a str,
     /// The digest of the stage's inputs: a checkpoint made under another one is not gone on from.
@@ -58,7 +57,7 @@ pub struct Job<'a> {
 
 /// What a finished training stage leaves beside its policy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TrainingReport {
+pub(crate) struct TrainingReport {
     /// Objective with every hyper-parameter.
     pub objective: Objective,
     /// Peak learning rate.
@@ -68,14 +67,19 @@ pub struct TrainingReport {
 }
 
 /// The file of the [`TrainingReport`] in a stage's folder.
-pub const REPORT_FILE: &str = "training.json";
+pub(crate) const REPORT_FILE: &str = "training.json";
 /// The folder of the trained policy in a stage's folder.
-pub const POLICY_FOLDER: &str = "policy";
+pub(crate) const POLICY_FOLDER: &str = "policy";
 
 impl Job<'_> {
     /// Trains, or goes on from the checkpoint of an interrupted try.
-    pub fn run(&self, source: &dyn ExampleSource, voice: &Voice, context: &dyn RunObserver) -> Result<(), CliError> {
-        let held = memory::held(context);
+    pub(crate) fn run(
+        &self,
+        source: &dyn ExampleSource,
+        renderer: &Renderer,
+        observer: &dyn RunObserver,
+    ) -> Result<(), Error> {
+        let held = memory::held(observer);
         let frozen = self.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
         // An adapter that is there is trained on, whatever the configuration says of new ones: without
@@ -88,7 +92,7 @@ impl Job<'_> {
                 Policy::adapter(model.into(), adapter)
             }
             (None, Some(section)) => {
-                let adapter = Lora::initialise(&model.config, lora_config(section)?, self.seed);
+                let adapter = Lora::initialise(&model.config, section.lora(), self.seed);
                 Policy::adapter(model.into(), adapter)
             }
             (None, None) => Policy::full(model),
@@ -109,35 +113,35 @@ impl Job<'_> {
             held,
         );
         let plan = worker.memory(&request, memory::bytes(self.section.memory_gb));
-        memory::say(self.name, &plan, self.section.memory_gb, context);
+        memory::say(self.name, &plan, self.section.memory_gb, observer);
         settings.recompute = plan.recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
         if cache.damaged_bytes() > 0 {
-            context.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
+            observer.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
         }
-        let mut watch = Watch::new(self, source.len() as u64, context);
+        let mut watch = Watch::new(self, source.len() as u64, observer);
         let session = Session {
             identity: self.identity,
             cache: &mut cache,
-            tokenizer: voice.tokenizer.digest(),
+            tokenizer: renderer.tokenizer.digest(),
             checkpoint: Some(&checkpoint),
             guide: guide.as_mut().map(|guide| guide as &mut dyn Worker),
         };
         let outcome = train(&mut worker, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
-            context.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
+            observer.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
         }
         if !outcome.finished {
             let steps = outcome.summary.steps;
-            return Err(CliError::interrupted(format!("stopped after step {steps}, which is saved"))
+            return Err(Error::interrupted(format!("stopped after step {steps}, which is saved"))
                 .with_hint("the same command goes on from here"));
         }
         if outcome.summary.skipped > 0 {
             let count = outcome.summary.skipped;
-            context.warn(&format!(
+            observer.warn(&format!(
                 "{}: {count} times an example was left out that is longer than max_length or than the model is meant for",
                 self.name
             ));
@@ -145,7 +149,7 @@ impl Job<'_> {
         // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
-        policy::save(worker.policy(), self.start, voice, &folder)?;
+        policy::save(worker.policy(), self.start, renderer, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
             learning_rate: self.learning_rate,
@@ -166,12 +170,8 @@ impl Job<'_> {
             seed: self.seed,
             budget: self.budget,
         };
-        let decay = match section.schedule {
-            Schedule::Cosine => Decay::Cosine,
-            Schedule::Linear => Decay::Linear,
-            Schedule::Constant => Decay::Constant,
-        };
-        let schedule = tabpo_train::Schedule { peak: self.learning_rate, warmup: section.warmup, decay, floor: 0.0 };
+        let (warmup, decay) = (section.warmup, section.schedule);
+        let schedule = Schedule { peak: self.learning_rate, warmup, decay, floor: 0.0 };
         TrainSettings {
             optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
             clip: Some(section.clip),
@@ -182,29 +182,13 @@ impl Job<'_> {
     }
 }
 
-/// The budget that a section asks for, over `examples` examples.
-pub fn budget(section: &TrainSection, examples: usize) -> TrainBudget {
-    let steps = section.steps.map_or_else(
-        || (section.epochs * examples as f64 / section.batch_size as f64).ceil() as u64,
-        |steps| steps as u64,
-    );
-    TrainBudget::Steps(steps.max(1))
-}
-
-/// The settings of a new adapter.
-pub fn lora_config(section: &AdapterSection) -> Result<LoraConfig, CliError> {
-    let base = LoraConfig::new(section.rank, section.alpha);
-    let targets = section.projections()?;
-    Ok(LoraConfig { dropout: section.dropout, rslora: section.rslora, targets, ..base })
-}
-
 /// Shows and logs a training run.
 struct Watch<'a> {
     stage: &'a str,
     log_path: &'a Path,
     log: Option<MetricsLog>,
-    error: Option<CliError>,
-    context: &'a dyn RunObserver,
+    error: Option<Error>,
+    observer: &'a dyn RunObserver,
     reference: Option<Box<dyn Progress>>,
     examples: u64,
     progress: Option<Box<dyn Progress>>,
@@ -225,13 +209,13 @@ struct LoggedStep<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(job: &Job<'a>, examples: u64, context: &'a dyn RunObserver) -> Self {
+    fn new(job: &Job<'a>, examples: u64, observer: &'a dyn RunObserver) -> Self {
         Self {
             stage: job.name,
             log_path: job.log,
             log: None,
             error: None,
-            context,
+            observer,
             reference: None,
             examples,
             progress: None,
@@ -240,7 +224,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn log(&mut self, record: &StepRecord) -> Result<(), CliError> {
+    fn log(&mut self, record: &StepRecord) -> Result<(), Error> {
         if self.log.is_none() {
             // A run that goes on drops what it logged after its checkpoint; a new one, all of it.
             let (stage, resumed) = (self.stage, self.resumed);
@@ -251,7 +235,7 @@ impl<'a> Watch<'a> {
             let log = MetricsLog::resume(self.log_path, keep).or_failed()?;
             if !log.damaged().is_empty() {
                 let moved_to = tabpo_report::damaged_path(self.log_path);
-                self.context.warn(&format!(
+                self.observer.warn(&format!(
                     "{}, moved to {}",
                     damaged_lines(self.log_path, log.damaged()),
                     moved_to.display()
@@ -264,7 +248,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), CliError> {
+    fn finish(self) -> Result<(), Error> {
         for progress in [self.reference, self.progress].into_iter().flatten() {
             drop(progress);
         }
@@ -281,16 +265,16 @@ const PARTS: u64 = 1000;
 impl Observer for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
-        self.context.say(&format!("{}: goes on after step {step}", self.stage));
+        self.observer.say(&format!("{}: goes on after step {step}", self.stage));
     }
 
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
         match checkpoint {
-            UnusedCheckpoint::OtherRun => self.context.say(&format!(
+            UnusedCheckpoint::OtherRun => self.observer.say(&format!(
                 "{}: starts anew: the checkpoint there was made from other data or under other settings",
                 self.stage
             )),
-            UnusedCheckpoint::Damaged { problem, moved_to } => self.context.warn(&format!(
+            UnusedCheckpoint::Damaged { problem, moved_to } => self.observer.warn(&format!(
                 "{}: starts anew: the checkpoint is damaged ({problem}) and was moved to {}",
                 self.stage,
                 moved_to.display()
@@ -299,8 +283,8 @@ impl Observer for Watch<'_> {
     }
 
     fn reference(&mut self, done: u64) {
-        let (context, stage, examples) = (self.context, self.stage, self.examples);
-        let bar = self.reference.get_or_insert_with(|| context.progress(&format!("{stage}: reference"), examples));
+        let (observer, stage, examples) = (self.observer, self.stage, self.examples);
+        let bar = self.reference.get_or_insert_with(|| observer.progress(&format!("{stage}: reference"), examples));
         bar.update(done, "");
     }
 
@@ -308,16 +292,16 @@ impl Observer for Watch<'_> {
         if let Some(bar) = self.reference.take() {
             drop(bar);
         }
-        let (context, stage) = (self.context, self.stage);
+        let (observer, stage) = (self.observer, self.stage);
         for (id, tokens, number) in &record.skipped {
             if self.too_long.len() < NAMED && self.too_long.insert(*number) {
-                context.warn(&format!(
+                observer.warn(&format!(
                     "{stage}: example {number} (`{id}`) has {tokens} tokens with its answer, more than max_length or \
                      than the model is meant for: left out"
                 ));
             }
         }
-        let bar = self.progress.get_or_insert_with(|| context.progress(stage, PARTS));
+        let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
         let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
         bar.update((record.progress * PARTS as f64) as u64, &note);
         if self.error.is_none() {
@@ -326,12 +310,12 @@ impl Observer for Watch<'_> {
     }
 
     fn should_stop(&self) -> bool {
-        self.error.is_some() || self.context.interrupted()
+        self.error.is_some() || self.observer.interrupted()
     }
 }
 
 /// Says which lines of a log are no records.
-pub fn damaged_lines(path: &Path, lines: &[usize]) -> String {
+pub(crate) fn damaged_lines(path: &Path, lines: &[usize]) -> String {
     let numbers = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (lines, are) = if lines.len() == 1 { ("line", "is damaged and") } else { ("lines", "are damaged and") };
     format!("{}: {lines} {numbers} {are} left out", path.display())
@@ -339,7 +323,7 @@ pub fn damaged_lines(path: &Path, lines: &[usize]) -> String {
 
 /// A seed for one purpose, derived from the run's seed: what one stage draws never depends on what
 /// another one drew.
-pub fn derived_seed(seed: u64, purpose: &str) -> u64 {
+pub(crate) fn derived_seed(seed: u64, purpose: &str) -> u64 {
     let digest = blake3::hash(format!("{seed} {purpose}").as_bytes());
     u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
 }

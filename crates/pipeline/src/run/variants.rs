@@ -11,18 +11,18 @@ use tabpo_train::{
 };
 
 use super::{
-    Artefact, Part, Run, Trained,
+    Artefact, Part, Stages, Trained,
     comparison::score,
     examples::pair_records,
     inputs::{PreferenceInputs, StageInputs, TrainingInputs},
-    policy::Voice,
+    policy::Renderer,
     systems::System,
-    training::{self, Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
+    training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
 };
-use crate::error::{CliError, ResultExt};
+use crate::error::{Error, ResultExt};
 
 /// The trained policies of one system.
-pub struct SystemRuns {
+pub(crate) struct SystemRuns {
     /// The learning rate that was chosen.
     pub learning_rate: f64,
     /// One run for each seed.
@@ -30,7 +30,7 @@ pub struct SystemRuns {
 }
 
 /// One trained policy of a system.
-pub struct SystemRun {
+pub(crate) struct SystemRun {
     /// Its folder, relative to the run directory.
     pub folder: PathBuf,
     /// The policy.
@@ -43,7 +43,7 @@ pub struct SystemRun {
 struct Common<'a> {
     sft: &'a Trained,
     pairs: &'a Artefact<PathBuf>,
-    voice: &'a Voice,
+    renderer: &'a Renderer,
     records: Vec<ExampleRecord>,
 }
 
@@ -58,24 +58,24 @@ struct Variant<'a> {
     reversed: bool,
 }
 
-impl Run<'_> {
+impl Stages<'_> {
     /// Trains every system with every seed.
     pub(super) fn system_stages(
         &mut self,
         systems: &[System],
         sft: &Trained,
         pairs: &Artefact<PathBuf>,
-        voice: &Voice,
-    ) -> Result<Vec<SystemRuns>, CliError> {
-        let records = pair_records(&pairs.path, &self.ontology)?;
-        let common = Common { sft, pairs, voice, records };
-        let section = &self.config.preference;
+        renderer: &Renderer,
+    ) -> Result<Vec<SystemRuns>, Error> {
+        let records = pair_records(&pairs.path, &self.inputs.ontology)?;
+        let common = Common { sft, pairs, renderer, records };
+        let section = &self.inputs.config.preference;
         let mut trained: Vec<SystemRuns> = Vec::new();
         for system in systems {
             let budget = if system.equal_flops {
                 TrainBudget::Tokens(dearest(systems, &trained))
             } else {
-                training::budget(&section.train, common.records.len())
+                section.train.budget(common.records.len())
             };
             let variant = |learning_rate: f64, seed: u64| Variant {
                 name: format!("systems/{}/lr-{learning_rate:e}/seed-{seed}", system.name),
@@ -102,13 +102,13 @@ impl Run<'_> {
     }
 
     /// The learning rate with the highest sum of NER and Rel F1 on the validation documents.
-    fn choose(&mut self, system: &str, tries: &[Variant<'_>], common: &Common<'_>) -> Result<f64, CliError> {
+    fn choose(&mut self, system: &str, tries: &[Variant<'_>], common: &Common<'_>) -> Result<f64, Error> {
         let mut best: Option<(f64, f64)> = None;
         for variant in tries {
             let run = self.variant(variant, common)?;
             let place = run.folder.join("validation.jsonl");
-            let predictions = self.predict(&place, &run.policy, Part::Validation, common.voice)?;
-            let counts = score(&predictions.path, &self.splits.validation, &self.ontology)?;
+            let predictions = self.predict(&place, &run.policy, Part::Validation, common.renderer)?;
+            let counts = score(&predictions.path, &self.inputs.splits.validation, &self.inputs.ontology)?;
             let row = counts.table.pooled();
             let metrics = Profile::Default.metrics(&counts.layout, true);
             let wanted = metrics.iter().filter(|metric| ["ner_f1", "rel_f1"].contains(&metric.key));
@@ -120,24 +120,24 @@ impl Run<'_> {
             }
         }
         let (_, learning_rate) = best.expect("a choice has at least two learning rates");
-        self.context.say(&format!("{system}: learning rate {learning_rate:e} chosen on validation"));
+        self.observer.say(&format!("{system}: learning rate {learning_rate:e} chosen on validation"));
         Ok(learning_rate)
     }
 
     /// Trains one variant.
-    fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, CliError> {
+    fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, Error> {
         let needs = variant.objective.needs();
         let contrastive = needs.weights == WeightSource::Contrastive;
         let positive = if needs.guide || contrastive { Some(self.scorer(false, common)?) } else { None };
         let negative = if contrastive { Some(self.scorer(true, common)?) } else { None };
-        let (config, context) = (self.config, self.context);
+        let (config, observer) = (&self.inputs.config, self.observer);
         let section = &config.preference.train;
         let name = &variant.name;
         let numbers = (variant.budget, variant.learning_rate, variant.seed);
         let key = PreferenceInputs {
             start: &common.sft.digest,
-            prompt: &self.prompt(common.voice),
-            ontology: &self.digests.ontology,
+            prompt: &self.prompt(common.renderer),
+            ontology: &self.inputs.digests.ontology,
             pairs: &common.pairs.digest,
             objective: variant.objective,
             reversed: variant.reversed,
@@ -150,8 +150,8 @@ impl Run<'_> {
         let (log, cache) = (self.log(), self.cache()?);
         let policy = folder.join(POLICY_FOLDER);
         let outputs = [policy.clone(), folder.join(REPORT_FILE)];
-        let done = self.ledger.stage(context, name, &key, &outputs, || {
-            let format = common.voice.format()?;
+        let done = self.ledger.stage(observer, name, &key, &outputs, || {
+            let format = common.renderer.format()?;
             let limit = section.max_length.min(common.sft.path.longest()?);
             let text = TextSource::new(&format, &common.records, limit);
             let loaded;
@@ -180,7 +180,7 @@ impl Run<'_> {
                 log: &log,
                 cache: &cache,
             };
-            job.run(source, common.voice, context)
+            job.run(source, common.renderer, observer)
         })?;
         let text = fs::read(out.join(REPORT_FILE)).or_failed()?;
         let report = serde_json::from_slice(&text).or_failed()?;
@@ -191,15 +191,15 @@ impl Run<'_> {
 
     /// A DPO model of the pairs, or of the pairs with chosen and rejected answers exchanged: what
     /// TIS-DPO's token weights and TGDPO's token rewards come from.
-    fn scorer(&mut self, reversed: bool, common: &Common<'_>) -> Result<Trained, CliError> {
-        let section = &self.config.preference;
+    fn scorer(&mut self, reversed: bool, common: &Common<'_>) -> Result<Trained, Error> {
+        let section = &self.inputs.config.preference;
         let objective = Objective::new("dpo").or_failed()?;
         let variant = Variant {
             name: format!("scorers/{}", if reversed { "negative" } else { "positive" }),
             objective: &objective,
             learning_rate: section.train.learning_rate,
-            budget: training::budget(&section.train, common.records.len()),
-            seed: derived_seed(self.config.run.seed, "scorers"),
+            budget: section.train.budget(common.records.len()),
+            seed: derived_seed(self.inputs.config.run.seed, "scorers"),
             reversed,
         };
         Ok(self.variant(&variant, common)?.policy)
@@ -214,7 +214,7 @@ fn dearest(systems: &[System], trained: &[SystemRuns]) -> u64 {
 }
 
 /// All examples of a source but those that are too long.
-fn load(source: &dyn ExampleSource) -> Result<Vec<TokenisedExample>, CliError> {
+fn load(source: &dyn ExampleSource) -> Result<Vec<TokenisedExample>, Error> {
     let loaded = (0..source.len()).map(|index| source.load(index));
     loaded.filter(|example| !matches!(example, Err(ExampleError::TooLong { .. }))).collect::<Result<_, _>>().or_failed()
 }
@@ -226,9 +226,9 @@ fn weighted(
     positive: Option<&Trained>,
     negative: Option<&Trained>,
     max_tokens: usize,
-) -> Result<Vec<TokenisedExample>, CliError> {
+) -> Result<Vec<TokenisedExample>, Error> {
     if let (Some(positive), Some(negative)) = (positive, negative) {
-        let scores = |scorer: &Trained| -> Result<_, CliError> {
+        let scores = |scorer: &Trained| -> Result<_, Error> {
             let mut cache = ReferenceCache::in_memory();
             let scored = log_probs(&mut scorer.path.worker()?, &[0; 32], &examples, max_tokens, &mut cache);
             Ok(scored.or_failed()?.0)

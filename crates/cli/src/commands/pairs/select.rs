@@ -14,7 +14,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{PolicyFolder, Voice},
+    run::{PolicyFolder, Renderer},
     tables::percent,
     writing::{create, finish},
 };
@@ -26,7 +26,7 @@ const PASS: usize = 4096;
 
 /// Arguments of `tabpo pairs select`.
 #[derive(clap::Args)]
-pub struct SelectArgs {
+pub(crate) struct SelectArgs {
     /// The pair file; the pairs of one example stand together, as `pairs build` writes them
     file: PathBuf,
     /// The ontology file
@@ -85,14 +85,14 @@ impl Margins {
 }
 
 /// Runs the command.
-pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let pairs = read_pairs(&arguments.file)?;
     let mut out = create(&arguments.out)?;
     let adapter = arguments.adapter.as_deref();
     let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?;
-    let voice = Voice::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
-    let mut scorer = Scorer::open(&folder, &voice, arguments.cache.as_deref())?;
+    let renderer = Renderer::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
+    let mut scorer = Scorer::open(&folder, &renderer, arguments.cache.as_deref())?;
     let mut summary = Summary::default();
     for chunk in chunks(pairs) {
         if context.interrupted() {
@@ -175,9 +175,9 @@ struct Scorer<'v> {
 }
 
 impl<'v> Scorer<'v> {
-    fn open(folder: &PolicyFolder, voice: &'v Voice, cache: Option<&Path>) -> Result<Self, CliError> {
+    fn open(folder: &PolicyFolder, renderer: &'v Renderer, cache: Option<&Path>) -> Result<Self, CliError> {
         let cache = cache.map_or_else(|| Ok(ReferenceCache::in_memory()), ReferenceCache::open).or_input()?;
-        Ok(Self { format: voice.format()?, worker: folder.worker()?, tokenizer: voice.tokenizer.digest(), cache })
+        Ok(Self { format: renderer.format()?, worker: folder.worker()?, tokenizer: renderer.tokenizer.digest(), cache })
     }
 
     /// The margins of the pairs of every example: the log-probability of the whole gold answer minus
