@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(error) => writeln!(out, "no tokenizer: {error}")?,
     }
     for tensor in model.tensors() {
-        write!(out, "tensor\t{}\t{}\t{:?}", tensor.name(), tensor.tensor_type(), tensor.shape())?;
+        let start = tensor.file_range().start;
+        write!(out, "tensor\t{}\t{}\t{:?}\t{start}", tensor.name(), tensor.tensor_type(), tensor.shape())?;
         if checksums {
             write!(out, "\t{:016x}", checksum(&tensor.dequantise()))?;
         }

@@ -12,9 +12,9 @@ use crate::value::{Array, Value, ValueType};
 
 pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
 /// The alignment of a file that doesn't state one.
-pub(crate) const DEFAULT_ALIGNMENT: u32 = 32;
+const DEFAULT_ALIGNMENT: u32 = 32;
 const LARGEST_ALIGNMENT: u32 = 1 << 20;
-pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";
+const ALIGNMENT_KEY: &str = "general.alignment";
 
 /// What a file says about itself.
 pub(crate) struct Head {
@@ -41,8 +41,7 @@ impl Head {
         let version = version(&mut cursor, bytes)?;
         let tensor_count = cursor.u64(Item::Header)?;
         let pair_count = cursor.u64(Item::Header)?;
-        let metadata = metadata(&mut cursor, pair_count)?;
-        let alignment = alignment(&metadata).map_err(|problem| cursor.problem(problem))?;
+        let (metadata, alignment) = metadata(&mut cursor, pair_count)?;
         let tensors = tensors(&mut cursor, tensor_count, bytes.len(), u64::from(alignment))?;
         Ok(Self { version, metadata, tensors })
     }
@@ -63,10 +62,12 @@ fn version(cursor: &mut Cursor<'_>, bytes: &[u8]) -> Result<u32, Malformed> {
     Err(Malformed { offset: before, problem })
 }
 
-fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Malformed> {
+/// The metadata and the alignment that it states.
+fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<(Metadata, u32), Malformed> {
     // Length of the key, at least one byte of it, type, at least one byte of the value.
     cursor.expect_room(count, 8 + 1 + 4 + 1, Item::Header)?;
     let mut metadata = Metadata::new();
+    let mut alignment = DEFAULT_ALIGNMENT;
     for index in 0..count {
         let start = cursor.position() as u64;
         let key = cursor.string(Item::Key(index))?;
@@ -76,9 +77,12 @@ fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Malformed> 
         }
         let value_type = cursor.value_type(key)?;
         let value = value(cursor, key, value_type)?;
+        if key == ALIGNMENT_KEY {
+            alignment = checked_alignment(&value).map_err(|problem| Malformed { offset: start, problem })?;
+        }
         metadata.insert(key, value);
     }
-    Ok(metadata)
+    Ok((metadata, alignment))
 }
 
 fn value(cursor: &mut Cursor<'_>, key: &str, value_type: ValueType) -> Result<Value, Malformed> {
@@ -106,8 +110,8 @@ fn array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Array, Malf
         return Err(cursor.problem(Problem::Nesting { key: key.to_owned(), limit: DEEPEST_ARRAY }));
     }
     let element = cursor.value_type(key)?;
-    let announced = cursor.u64(item)?;
-    let count = cursor.expect_room(announced, element.smallest(), item)?;
+    let declared = cursor.u64(item)?;
+    let count = cursor.expect_room(declared, element.smallest(), item)?;
     macro_rules! numbers {
         ($number:ty) => {{
             let (numbers, _) = cursor.take((count * size_of::<$number>()) as u64, item)?.as_chunks();
@@ -135,10 +139,13 @@ fn array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Array, Malf
 
 /// The alignment that metadata states, or the default.
 pub(crate) fn alignment(metadata: &Metadata) -> Result<u32, Problem> {
-    match metadata.get(ALIGNMENT_KEY) {
-        None => Ok(DEFAULT_ALIGNMENT),
-        Some(&Value::U32(alignment)) if alignment.is_power_of_two() && alignment <= LARGEST_ALIGNMENT => Ok(alignment),
-        Some(other) => Err(Problem::Alignment { found: other.describe(), largest: LARGEST_ALIGNMENT }),
+    metadata.get(ALIGNMENT_KEY).map_or(Ok(DEFAULT_ALIGNMENT), checked_alignment)
+}
+
+fn checked_alignment(value: &Value) -> Result<u32, Problem> {
+    match *value {
+        Value::U32(alignment) if alignment.is_power_of_two() && alignment <= LARGEST_ALIGNMENT => Ok(alignment),
+        _ => Err(Problem::Alignment { found: value.describe(), largest: LARGEST_ALIGNMENT }),
     }
 }
 

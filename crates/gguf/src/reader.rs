@@ -35,14 +35,17 @@ impl Gguf {
             let path = path.to_owned();
             move |problem| ReadError::Split { path, problem }
         };
-        let (first, others) = split.paths(path).map_err(at(path))?;
-        let mut model = Self::open_file(&first)?;
-        split.check_part(&model.metadata, 0).map_err(at(&first))?;
-        for (number, path) in (1..).zip(&others) {
-            let part = Self::open_file(path)?;
-            split.check_part(&part.metadata, number).map_err(at(path))?;
+        let open_part = |index| {
+            let path = split.part(path, index).map_err(at(path))?;
+            let part = Self::open_file(&path)?;
+            split.check_part(&part.metadata, index).map_err(at(&path))?;
+            Ok((part, path))
+        };
+        let (mut model, _) = open_part(0)?;
+        for index in 1..split.count {
+            let (part, path) = open_part(index)?;
             for tensor in part.tensors {
-                model.add(tensor).map_err(at(path))?;
+                model.add(tensor).map_err(at(&path))?;
             }
         }
         split.check_tensor_count(model.tensors.len() as u64).map_err(at(path))?;

@@ -25,12 +25,11 @@ impl Split {
         Some(Self { count, tensor_count: integer(TENSOR_COUNT) })
     }
 
-    /// The paths of the first part and of all others, derived from the name of any of them.
-    pub(crate) fn paths(&self, path: &Path) -> Result<(PathBuf, Vec<PathBuf>), SplitProblem> {
+    /// The path of part `index`, from 0, derived from the path of any part.
+    pub(crate) fn part(&self, path: &Path, index: u64) -> Result<PathBuf, SplitProblem> {
         let name = path.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(|name| stem(name, self.count)).ok_or(SplitProblem::Name { count: self.count })?;
-        let part = |number| path.with_file_name(format!("{stem}-{number:05}-of-{:05}.gguf", self.count));
-        Ok((part(1), (2..=self.count).map(part).collect()))
+        Ok(path.with_file_name(format!("{stem}-{:05}-of-{:05}.gguf", index + 1, self.count)))
     }
 
     /// Checks that a part is part `index`, from 0, of this model.

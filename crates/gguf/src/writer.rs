@@ -12,8 +12,9 @@ use crate::layout::{DEEPEST_ARRAY, check_key, check_shape, check_tensor_name};
 use crate::metadata::Metadata;
 use crate::parse::{self, MAGIC};
 use crate::tensor_type::TensorType;
-use crate::value::{Value, encode_string};
+use crate::value::{Encode, Value};
 
+/// The version of the format that is written.
 const VERSION: u32 = 3;
 
 /// A tensor that is going to be written.
@@ -113,9 +114,9 @@ impl Writer {
         let alignment = u64::from(parse::alignment(metadata)?);
         let mut head = Vec::new();
         head.extend(MAGIC);
-        head.extend(VERSION.to_le_bytes());
-        head.extend((tensors.len() as u64).to_le_bytes());
-        head.extend((metadata.len() as u64).to_le_bytes());
+        VERSION.encode(&mut head);
+        (tensors.len() as u64).encode(&mut head);
+        (metadata.len() as u64).encode(&mut head);
         for (index, (key, value)) in metadata.iter().enumerate() {
             check_key(index as u64, key)?;
             if let Value::Array(array) = value
@@ -123,8 +124,8 @@ impl Writer {
             {
                 return Err(Problem::Nesting { key: key.to_owned(), limit: DEEPEST_ARRAY }.into());
             }
-            encode_string(key, &mut head);
-            head.extend(value.value_type().code().to_le_bytes());
+            key.encode(&mut head);
+            value.value_type().code().encode(&mut head);
             value.encode(&mut head);
         }
         let mut open = Vec::with_capacity(tensors.len());
@@ -137,13 +138,13 @@ impl Writer {
             if !names.insert(tensor.name.clone()) {
                 return Err(Problem::DuplicateTensor { name: tensor.name }.into());
             }
-            encode_string(&tensor.name, &mut head);
-            head.extend((tensor.shape.len() as u32).to_le_bytes());
+            tensor.name.encode(&mut head);
+            (tensor.shape.len() as u32).encode(&mut head);
             for dimension in tensor.dimensions().iter().rev() {
-                head.extend(dimension.to_le_bytes());
+                dimension.encode(&mut head);
             }
-            head.extend(tensor.tensor_type.code().to_le_bytes());
-            head.extend(start.to_le_bytes());
+            tensor.tensor_type.code().encode(&mut head);
+            start.encode(&mut head);
             let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(alignment));
             start = end.ok_or_else(|| Problem::Shape { name: tensor.name.clone(), shape: tensor.dimensions() })?;
             open.push((tensor, length));

@@ -166,7 +166,7 @@ fn errors_name_the_place_the_problem_and_what_would_be_right() {
         ),
         (
             Raw::pair(b"general.alignment", 4, &[12, 0, 0, 0]),
-            "at byte 57: general.alignment is 12 (u32); it must be a power of two of type u32, at most 1048576",
+            "at byte 24: general.alignment is 12 (u32); it must be a power of two of type u32, at most 1048576",
         ),
         (
             Raw::tensors(vec![tensor(&"n".repeat(64), &[1], 0, 0)]),

@@ -62,30 +62,14 @@ impl Block for Q4K {
     const TYPE: TensorType = TensorType::Q4_K;
 
     fn dequantise(&self, out: &mut [f32]) {
-        let (scale, minimum) = (self.scale.value(), self.minimum.value());
-        for (pair, (out, quants)) in out.chunks_exact_mut(2 * GROUP).zip(self.quants.chunks_exact(GROUP)).enumerate() {
-            let (low, high) = out.split_at_mut(GROUP);
-            for (out, shift, group) in [(low, 0, 2 * pair), (high, 4, 2 * pair + 1)] {
-                let (group_scale, group_minimum) = self.group_scales.get(group);
-                let scale = scale * f32::from(group_scale);
-                let minimum = minimum * f32::from(group_minimum);
-                for (out, &quant) in out.iter_mut().zip(quants) {
-                    *out = scale * f32::from(quant >> shift & 15) - minimum;
-                }
-            }
-        }
+        let scales = Scales { scale: self.scale, minimum: self.minimum, groups: self.group_scales };
+        scales.dequantise(&self.quants, |_, _| 0, out);
     }
 
     fn quantise(values: &[f32]) -> Self {
         let search = Search { largest: 15, start: -1.0, steps: 20 };
-        let (scales, integers) = quantise_with_minima(values, search);
-        let mut quants = [0; LEN / 2];
-        for (quants, integers) in quants.chunks_exact_mut(GROUP).zip(integers.chunks_exact(2 * GROUP)) {
-            for (index, quant) in quants.iter_mut().enumerate() {
-                *quant = integers[index] | integers[index + GROUP] << 4;
-            }
-        }
-        Self { scale: scales.scale, minimum: scales.minimum, group_scales: scales.groups, quants }
+        let (Scales { scale, minimum, groups }, integers) = Scales::quantise(values, search);
+        Self { scale, minimum, group_scales: groups, quants: lower_bits(&integers) }
     }
 
     fn is_finite(&self) -> bool {
@@ -113,37 +97,20 @@ impl Block for Q5K {
     const TYPE: TensorType = TensorType::Q5_K;
 
     fn dequantise(&self, out: &mut [f32]) {
-        let (scale, minimum) = (self.scale.value(), self.minimum.value());
-        for (pair, (out, quants)) in out.chunks_exact_mut(2 * GROUP).zip(self.quants.chunks_exact(GROUP)).enumerate() {
-            let (low, high) = out.split_at_mut(GROUP);
-            for (out, shift, group) in [(low, 0, 2 * pair), (high, 4, 2 * pair + 1)] {
-                let (group_scale, group_minimum) = self.group_scales.get(group);
-                let scale = scale * f32::from(group_scale);
-                let minimum = minimum * f32::from(group_minimum);
-                for ((out, &quant), &bits) in out.iter_mut().zip(quants).zip(&self.fifth_bits) {
-                    let integer = (quant >> shift & 15) | (bits >> group & 1) << 4;
-                    *out = scale * f32::from(integer) - minimum;
-                }
-            }
-        }
+        let scales = Scales { scale: self.scale, minimum: self.minimum, groups: self.group_scales };
+        scales.dequantise(&self.quants, |group, index| (self.fifth_bits[index] >> group & 1) << 4, out);
     }
 
     fn quantise(values: &[f32]) -> Self {
         let search = Search { largest: 31, start: -0.5, steps: 15 };
-        let (scales, integers) = quantise_with_minima(values, search);
-        let mut quants = [0; LEN / 2];
+        let (Scales { scale, minimum, groups }, integers) = Scales::quantise(values, search);
         let mut fifth_bits = [0; GROUP];
-        for (quants, integers) in quants.chunks_exact_mut(GROUP).zip(integers.chunks_exact(2 * GROUP)) {
-            for (index, quant) in quants.iter_mut().enumerate() {
-                *quant = (integers[index] & 15) | (integers[index + GROUP] & 15) << 4;
-            }
-        }
         for (group, integers) in integers.chunks_exact(GROUP).enumerate() {
             for (bits, integer) in fifth_bits.iter_mut().zip(integers) {
                 *bits |= (integer >> 4) << group;
             }
         }
-        Self { scale: scales.scale, minimum: scales.minimum, group_scales: scales.groups, fifth_bits, quants }
+        Self { scale, minimum, group_scales: groups, fifth_bits, quants: lower_bits(&integers) }
     }
 
     fn is_finite(&self) -> bool {
@@ -151,54 +118,84 @@ impl Block for Q5K {
     }
 }
 
-/// Scales of a block with minima.
+/// The scales of a block with minima.
 struct Scales {
     scale: F16,
     minimum: F16,
     groups: PackedScales,
 }
 
-/// The scales of a block and the integers of all its values.
-fn quantise_with_minima(values: &[f32], search: Search) -> (Scales, [u8; LEN]) {
-    let mut integers = [0; LEN];
-    let (mut scales, mut minima) = ([0.0_f32; GROUPS], [0.0_f32; GROUPS]);
-    let (values, _) = values.as_chunks::<GROUP>();
-    let (groups, _) = integers.as_chunks_mut::<GROUP>();
-    for (group, (values, quants)) in values.iter().zip(groups.iter_mut()).enumerate() {
-        let mut square_sum = 0.0;
-        for value in values {
-            square_sum += value * value;
-        }
-        let average = (square_sum / GROUP as f32).sqrt();
-        let weights = values.map(|value| average + value.abs());
-        (scales[group], minima[group]) = with_minimum(values, &weights, quants, search);
-    }
-
-    let largest = |numbers: &[f32]| numbers.iter().fold(0.0, |most, &number| if number > most { number } else { most });
-    let (largest_scale, largest_minimum): (f32, f32) = (largest(&scales), largest(&minima));
-    let six_bits = |numbers: [f32; GROUPS], largest: f32| {
-        let inverse = if largest > 0.0 { 63.0 / largest } else { 0.0 };
-        numbers.map(|number| (nearest(inverse * number) as u8).min(63))
-    };
-    let scales = Scales {
-        scale: (largest_scale / 63.0).into(),
-        minimum: (largest_minimum / 63.0).into(),
-        groups: PackedScales::pack(six_bits(scales, largest_scale), six_bits(minima, largest_minimum)),
-    };
-
-    // Once more, with the scales as they are stored.
-    for (group, (values, quants)) in values.iter().zip(groups).enumerate() {
-        let (group_scale, group_minimum) = scales.groups.get(group);
-        let scale = scales.scale.value() * f32::from(group_scale);
-        if scale == 0.0 {
-            continue;
-        }
-        let minimum = scales.minimum.value() * f32::from(group_minimum);
-        for (quant, value) in quants.iter_mut().zip(values) {
-            *quant = nearest((value + minimum) / scale).clamp(0, search.largest) as u8;
+impl Scales {
+    /// Writes the values of a block. `upper_bits` gives the bits above the fourth by group and index.
+    fn dequantise(&self, quants: &[u8; LEN / 2], upper_bits: impl Fn(usize, usize) -> u8, out: &mut [f32]) {
+        let (scale, minimum) = (self.scale.value(), self.minimum.value());
+        for (group, out) in out.chunks_exact_mut(GROUP).enumerate() {
+            let quants = &quants[group / 2 * GROUP..][..GROUP];
+            let shift = group % 2 * 4;
+            let (group_scale, group_minimum) = self.groups.get(group);
+            let scale = scale * f32::from(group_scale);
+            let minimum = minimum * f32::from(group_minimum);
+            for (index, (out, &quant)) in out.iter_mut().zip(quants).enumerate() {
+                let integer = (quant >> shift & 15) | upper_bits(group, index);
+                *out = scale * f32::from(integer) - minimum;
+            }
         }
     }
-    (scales, integers)
+
+    /// The scales of a block and the integers of all its values.
+    fn quantise(values: &[f32], search: Search) -> (Self, [u8; LEN]) {
+        let mut integers = [0; LEN];
+        let (mut scales, mut minima) = ([0.0_f32; GROUPS], [0.0_f32; GROUPS]);
+        let (values, _) = values.as_chunks::<GROUP>();
+        let (groups, _) = integers.as_chunks_mut::<GROUP>();
+        for (group, (values, quants)) in values.iter().zip(groups.iter_mut()).enumerate() {
+            let mut square_sum = 0.0;
+            for value in values {
+                square_sum += value * value;
+            }
+            let average = (square_sum / GROUP as f32).sqrt();
+            let weights = values.map(|value| average + value.abs());
+            (scales[group], minima[group]) = with_minimum(values, &weights, quants, search);
+        }
+
+        let largest =
+            |numbers: &[f32]| numbers.iter().fold(0.0, |most, &number| if number > most { number } else { most });
+        let (largest_scale, largest_minimum): (f32, f32) = (largest(&scales), largest(&minima));
+        let six_bits = |numbers: [f32; GROUPS], largest: f32| {
+            let inverse = if largest > 0.0 { 63.0 / largest } else { 0.0 };
+            numbers.map(|number| (nearest(inverse * number) as u8).min(63))
+        };
+        let scales = Self {
+            scale: (largest_scale / 63.0).into(),
+            minimum: (largest_minimum / 63.0).into(),
+            groups: PackedScales::pack(six_bits(scales, largest_scale), six_bits(minima, largest_minimum)),
+        };
+
+        // Once more, with the scales as they are stored.
+        for (group, (values, quants)) in values.iter().zip(groups).enumerate() {
+            let (group_scale, group_minimum) = scales.groups.get(group);
+            let scale = scales.scale.value() * f32::from(group_scale);
+            if scale == 0.0 {
+                continue;
+            }
+            let minimum = scales.minimum.value() * f32::from(group_minimum);
+            for (quant, value) in quants.iter_mut().zip(values) {
+                *quant = nearest((value + minimum) / scale).clamp(0, search.largest) as u8;
+            }
+        }
+        (scales, integers)
+    }
+}
+
+/// The lower four bits of all integers, each group beside the next.
+fn lower_bits(integers: &[u8; LEN]) -> [u8; LEN / 2] {
+    let mut quants = [0; LEN / 2];
+    for (quants, integers) in quants.chunks_exact_mut(GROUP).zip(integers.chunks_exact(2 * GROUP)) {
+        for (index, quant) in quants.iter_mut().enumerate() {
+            *quant = (integers[index] & 15) | (integers[index + GROUP] & 15) << 4;
+        }
+    }
+    quants
 }
 
 /// 6-bit integers from -32 to 31 times a scale, for groups of 16 values.
