@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
 use crate::finder::Finder;
-use crate::first_map::FirstMap;
 use crate::nearest_pairs::NearestPairs;
 use crate::occurrences::{Source, comparable, normalise};
 use crate::{
@@ -183,13 +181,10 @@ const MALFORMED: AlignedRelation = AlignedRelation { arguments: None, label: Non
 
 fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
     // The first placed entity with the id of each entity, kept for the first one that has it.
-    let mut placed: SmallVec<[Option<u32>; 32]> = SmallVec::new();
-    if !parsed.relations.is_empty() {
-        placed.resize(entities.len(), None);
-        for (index, (entity, aligned)) in (0..).zip(parsed.entities.iter().zip(entities)) {
-            if aligned.span.is_some() {
-                placed[entity.first_with_id as usize].get_or_insert(index);
-            }
+    let mut placed: Vec<Option<u32>> = vec![None; entities.len()];
+    for (index, (entity, aligned)) in (0..).zip(parsed.entities.iter().zip(entities)) {
+        if aligned.span.is_some() {
+            placed[entity.first_with_id as usize].get_or_insert(index);
         }
     }
     let resolve = |relation: &ParsedRelation| {
@@ -204,10 +199,10 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
     // The placed entities, one for each span, those of a text side by side and from left to right.
     let mut bearers: Vec<(Cow<str>, Span, u32)> = Vec::new();
     if !parsed.relations.is_empty() {
-        let mut seen = FirstMap::default();
+        let mut seen = FxHashSet::default();
         for (index, entity) in entities.iter().enumerate() {
             if let (Some(text), Some(span)) = (&entity.text, entity.span)
-                && seen.first(span, index) == index
+                && seen.insert(span)
             {
                 bearers.push((comparable(&**text), span, index as u32));
             }

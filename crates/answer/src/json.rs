@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use tabpo_files::plain_length;
-
 use crate::FaultKind;
 
 /// What a value is.
@@ -257,7 +255,6 @@ impl Reader<'_> {
         let mut escaped = false;
         let mut end = start + 1;
         loop {
-            end += plain_length(&bytes[end..]);
             match bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -266,6 +263,7 @@ impl Reader<'_> {
                     self.escape()?;
                     end = self.position;
                 }
+                Some(b' '..) => end += 1,
                 _ => {
                     self.position = end;
                     return self.unexpected();

@@ -1,15 +1,11 @@
 //! The tolerant parser.
 
-mod plain;
-
 use std::borrow::Cow;
 
-use rustc_hash::FxHashSet;
-use tabpo_files::PlainJson;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
-use crate::first_map::{FirstMap, Name};
 use crate::json::{Json, Shape, Value};
 use crate::occurrences::comparable;
 use crate::{Fault, FaultItem, FaultKind, Tier};
@@ -88,19 +84,6 @@ impl Parsed<'_> {
 /// the length of `raw` (times the number of labels), needs no call stack for nesting, and never
 /// fails.
 pub fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
-    let mut json = PlainJson::new(raw);
-    let plain = Parser::new(ontology).plain_answer(&mut json).filter(|_| json.is_at_end());
-    plain.unwrap_or_else(|| parse_any(raw, ontology))
-}
-
-/// As [`parse`], for an answer of the usual form that is the next string of a JSON text: it is read
-/// as it stands there. `None`, and nothing is read, for any other string.
-pub fn parse_quoted<'a>(json: &mut PlainJson<'a>, ontology: &Ontology) -> Option<Parsed<'a>> {
-    json.quoted(|answer| Parser::new(ontology).plain_answer(answer))
-}
-
-/// As [`parse`], without the short cut for answers of the usual form.
-fn parse_any<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
     let mut parser = Parser::new(ontology);
     match Json::read(raw) {
         Err(fault) => parser.fault(fault.kind, fault.byte, FaultItem::Answer),
@@ -361,13 +344,13 @@ impl<'o, 'a> Parser<'o, 'a> {
     fn references(&mut self) {
         let Parsed { entities, relations, dialect, faults } = &mut self.parsed;
         let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });
-        let mut names = FirstMap::default();
+        let mut names: FxHashMap<Cow<str>, u32> = FxHashMap::default();
         for (index, entity) in (0..).zip(entities.iter_mut()) {
             let name = match dialect {
                 Dialect::Texts => entity.text.as_deref().map(comparable),
                 Dialect::Ids => entity.id.as_deref().map(Cow::Borrowed),
             };
-            let Some(first) = name.map(|name| names.first(Name::new(name), index)) else { continue };
+            let Some(first) = name.map(|name| *names.entry(name).or_insert(index)) else { continue };
             if first != index && *dialect == Dialect::Ids {
                 fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index));
                 entity.first_with_id = first;
@@ -381,7 +364,7 @@ impl<'o, 'a> Parser<'o, 'a> {
                     Dialect::Ids => Cow::Borrowed(argument),
                     Dialect::Texts => comparable(argument),
                 };
-                *holder = names.get(&Name::new(name));
+                *holder = names.get(&name).copied();
                 if holder.is_none() {
                     fault(FaultKind::UnresolvedArgument, relation.byte, item);
                 }

@@ -23,8 +23,8 @@ mod unit;
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, Place, Problem};
 pub use format::{
-    DocumentLines, Documents, Entry, Format, LineDocument, Loaded, Name, brat, doccano, dygie, json_message, jsonl,
-    label_studio, mend_surrogates, read, stream, write, write_file,
+    Documents, Format, Loaded, Name, brat, doccano, dygie, json_message, jsonl, label_studio, mend_surrogates, read,
+    stream, write, write_file,
 };
 pub use notes::{Note, Notes};
 pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};

@@ -8,14 +8,12 @@
 //! A link stays a link: what it points to is replaced. Pipes, terminals and other devices are written
 //! into as they are, and `-` is standard output ([`Target`]).
 //!
-//! [`LineBlocks`] reads big files of lines, [`PlainJson`] what stands in such lines, [`read_text`] whole
-//! texts.
+//! [`NumberedLines`] reads big files line by line, [`read_text`] whole texts.
 
 mod claim;
 mod folder;
 mod leftovers;
 mod lines;
-mod plain_json;
 mod refusal;
 mod replacement;
 mod target;
@@ -24,9 +22,8 @@ mod text;
 pub use claim::Claim;
 pub use folder::FolderReplacement;
 pub use leftovers::collect_leftovers;
-pub use lines::{Block, Line, LineBlocks, read_more};
-pub use plain_json::{PlainJson, plain_length};
+pub use lines::{NumberedLine, NumberedLines};
 pub use refusal::WriteRefusal;
 pub use replacement::{Replacement, replace, replace_by_path};
 pub use target::Target;
-pub use text::{BYTE_ORDER_MARK, read_text, read_text_with_mark, utf8, without_mark};
+pub use text::{BYTE_ORDER_MARK, read_bytes, read_text, read_text_with_mark, utf8, without_mark};

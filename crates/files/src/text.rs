@@ -1,12 +1,43 @@
 //! Reading whole text files as people's programs write them.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use memchr::memchr_iter;
 
 /// The mark that some editors put at the start of a text in UTF-8.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Most bytes that are read from a device: what gives more, as `/dev/zero` does, never ends.
+const DEVICE_LIMIT: u64 = 64 << 20;
+
+/// Reads a file, a pipe or a device to its end. A device that gives more than 64 MiB is an error.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !is_device(path) {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(DEVICE_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > DEVICE_LIMIT {
+        let message = "it is a device and gave more than 64 MiB, so it may never end; pass a file or a pipe";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device())
+}
+
+#[cfg(not(unix))]
+fn is_device(_path: &Path) -> bool {
+    false
+}
 
 /// Reads a text file without the byte order mark that it may begin with. A file that is not UTF-8 is
 /// an error of the kind [`io::ErrorKind::InvalidData`] that says where and what would help.
@@ -20,7 +51,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 
 /// As [`read_text`], with the mark: for formats whose offsets count it.
 pub fn read_text_with_mark(path: &Path) -> io::Result<String> {
-    let bytes = std::fs::read(path)?;
+    let bytes = read_bytes(path)?;
     String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to(), 1, 0))
 }
 
@@ -76,6 +107,14 @@ mod tests {
         assert_eq!(read(b"\xef\xbb\xbf").unwrap(), "");
         assert_eq!(read("é".as_bytes()).unwrap(), "é");
         assert_eq!(without_mark("\u{feff}b"), "b");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_without_end_is_refused() {
+        let error = read_bytes(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("may never end"), "{error}");
+        assert_eq!(read_bytes(Path::new("/dev/null")).unwrap(), b"");
     }
 
     #[test]

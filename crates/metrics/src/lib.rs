@@ -9,8 +9,6 @@ mod count;
 mod error;
 mod evaluate;
 mod evaluation;
-mod gold;
-mod interner;
 mod items;
 mod layout;
 mod metric;
@@ -28,7 +26,6 @@ pub use evaluation::{
     Accuracy, Evaluation, GroundingScores, LabelledScores, ListScores, RawScores, Reference, ReferenceScores, Scores,
     SetScores, Validity,
 };
-pub use gold::Gold;
 pub use layout::{Family, INVALID, Layout, Tally, Triple};
 pub use metric::{Measure, Metric, Prf, Profile};
 pub use modes::ErrorModes;

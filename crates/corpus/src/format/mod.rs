@@ -8,7 +8,6 @@ mod json;
 pub mod jsonl;
 pub mod label_studio;
 mod lines;
-mod lists;
 mod others;
 mod source;
 
@@ -19,8 +18,8 @@ use tabpo_ontology::Ontology;
 
 use detect::Layout;
 pub use json::{Name, json_message, mend_surrogates};
+pub use lines::Documents;
 use lines::LineParser;
-pub use lines::{DocumentLines, Documents, Entry, LineDocument};
 use source::Source;
 
 use crate::{CorpusError, Document, Notes};

@@ -1,11 +1,6 @@
 //! A corpus file as readers open it.
 
-use std::{
-    borrow::Cow,
-    fs::{self, File},
-    io::Read,
-    path::Path,
-};
+use std::{borrow::Cow, fs::File, io::Read, path::Path};
 
 use tabpo_files::without_mark;
 
@@ -23,8 +18,8 @@ impl<'a> Source<'a> {
     pub(crate) fn of(path: &'a Path) -> Result<Self, CorpusError> {
         // What is not there fails when it is opened.
         let is_piped = path.exists() && !path.is_file() && !path.is_dir();
-        let held =
-            if is_piped { Some(fs::read(path).map_err(|source| CorpusError::read(path, source))?) } else { None };
+        let held = is_piped.then(|| tabpo_files::read_bytes(path)).transpose();
+        let held = held.map_err(|source| CorpusError::read(path, source))?;
         Ok(Self { path, held })
     }
 

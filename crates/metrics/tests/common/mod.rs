@@ -42,7 +42,7 @@ pub fn count_documents(
     predictions: &mut Predictions,
     ontology: &Ontology,
 ) -> Result<Counts, EvaluationError> {
-    count(gold, predictions, ontology, true)
+    count(gold.iter().map(Ok), predictions, ontology, true)
 }
 
 pub fn evaluate(gold: &[Document], predictions: &Path, ontology: &Ontology) -> (Counts, Value) {
