@@ -17,11 +17,11 @@ pub(crate) struct Finder<'s, 'a> {
     texts: Vec<Text>,
     /// Tokens in the order of the texts that begin with them.
     index: Vec<u32>,
-    /// How many texts without a place were looked for inside of tokens.
+    /// How many texts without a place were searched for inside tokens.
     unplaced: usize,
-    /// The letters that stand side by side in the source, once there are many such texts.
+    /// The sequences of letters in the source, once there are many such texts.
     grams: Option<Grams>,
-    /// Start of the entity that was placed last.
+    /// Where the last placed entity starts.
     position: u32,
 }
 
@@ -39,7 +39,8 @@ fn sort_key(text: &[u8]) -> &[u8] {
 /// A text and its places.
 pub(crate) struct Text {
     pub(crate) places: Vec<Span>,
-    /// For each place the next one, itself included, that may be free; made when one is taken.
+    /// For each place the next one, itself included, that may be free (a union-find forest); empty until a
+    /// place is taken.
     free: Vec<u32>,
     /// How well the source supports the text where it has no place; looked up once.
     grounding: Option<Grounding>,
@@ -55,7 +56,7 @@ impl Text {
         while self.free[found] as usize != found {
             found = self.free[found] as usize;
         }
-        // What was gone through leads there at once the next time.
+        // Path compression: the next search takes one step.
         let mut place = place;
         while place != found {
             place = std::mem::replace(&mut self.free[place], found as u32) as usize;
@@ -74,14 +75,14 @@ impl Text {
     }
 }
 
-/// Every four bytes of a text that follow each other, as bits of a table: some that it lacks may be taken
-/// for held, none that it holds for lacking.
+/// The sequences of four bytes in a text, as a Bloom filter with one hash: it may report a sequence that is
+/// not there, but never misses one that is.
 struct Grams {
     bits: Vec<u64>,
 }
 
 impl Grams {
-    /// The logarithm of the table's size.
+    /// The binary logarithm of the table's size.
     const SIZE: u32 = 20;
 
     fn of(text: &str) -> Self {
@@ -150,13 +151,13 @@ impl<'s, 'a> Finder<'s, 'a> {
             let text: Cow<str> = comparable(written);
             self.unplaced += 1;
             if self.unplaced > SEARCHES {
-                // Most of what a source lacks has letters side by side that it lacks.
+                // Most texts that a source lacks have a sequence of letters that it lacks.
                 let grams = self.grams.get_or_insert_with(|| {
                     let mut grams = Grams::of(self.source.text());
                     grams.add(self.source.lowercase());
                     grams
                 });
-                // What case a letter has may change the letters beside it, so both forms are looked at.
+                // The case of a letter may change how others are lower-cased, so both forms are checked.
                 if !grams.may_hold(&text) && !grams.may_hold(&text.to_lowercase()) {
                     return Grounding::Absent;
                 }

@@ -1,10 +1,5 @@
-//! The canonical JSON answer: written with the role of every byte, parsed tolerantly, aligned to
-//! the source.
-//!
-//! [`gold`] and [`canonical`] make an [`Answer`] for a unit, [`render`] writes it, [`parse`] reads
-//! whatever a model wrote and lists every fault, and [`align()`] finds the emitted items in the
-//! source. For every unit, rendering the gold answer, parsing it and aligning it gives the gold
-//! annotation back.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod align;
 mod canonical;

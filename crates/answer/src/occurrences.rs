@@ -1,4 +1,4 @@
-//! Where a text stands in a unit.
+//! Where a text occurs in a unit.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -87,7 +87,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A text with every run of blanks turned into one space and none at the ends: how texts are shown.
+/// A text with single spaces between words and none at the ends: how texts are shown.
 pub fn normalise(text: &str) -> Cow<'_, str> {
     if is_normal(text) {
         return Cow::Borrowed(text);
@@ -102,8 +102,8 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// A text in the form in which texts are compared: blanks as in [`normalise`], characters decomposed, so
-/// that texts that Unicode calls canonically equivalent are equal.
+/// A text in the form in which texts are compared: spaces as in [`normalise`], and characters decomposed, so
+/// that canonically equivalent texts are equal.
 pub fn comparable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     let text = text.into();
     if is_normal(&text) {
@@ -114,8 +114,8 @@ pub fn comparable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     Cow::Owned(form)
 }
 
-/// Whether a text is printable ASCII without blanks at its ends or side by side: the common case, in which
-/// nothing has to be copied.
+/// Whether a text is printable ASCII with single spaces between words: the common case, in which nothing has
+/// to be copied.
 fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));

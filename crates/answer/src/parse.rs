@@ -13,7 +13,7 @@ use crate::{Fault, FaultItem, FaultKind, Tier};
 /// How the relations of an answer name their arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// By the ids of entities: the canonical form. Any id at all makes an answer one of this kind.
+    /// By the ids of entities: the canonical form. An answer in which any entity has an id is of this kind.
     Ids,
     /// By the texts of entities.
     Texts,
@@ -78,11 +78,10 @@ impl Parsed<'_> {
 
 /// Reads whatever a model wrote.
 ///
-/// Text that is not JSON gives no item at all. In JSON, every element of the two lists gives one
-/// entry, however broken, so that every emitted item counts as a prediction. Where an object holds
-/// a key twice, the last value counts. Both argument dialects are accepted. Takes time linear in
-/// the length of `raw` (times the number of labels), needs no call stack for nesting, and never
-/// fails.
+/// Text that is not JSON has no items. In JSON, every element of the two lists becomes one entry, however
+/// broken, so that every emitted item counts as a prediction. Where an object holds a key twice, the last
+/// value counts. Both argument dialects are accepted. Takes time linear in the length of `raw`, does not
+/// recurse, and never fails.
 pub fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
     let mut parser = Parser::new(ontology);
     match Json::read(raw) {
@@ -192,7 +191,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         Some(self.known(object, known, item)?.map(|value| value.map(Field::from)))
     }
 
-    /// A list that the format demands.
+    /// A required list.
     fn list<'b>(&mut self, value: Option<Value<'a, 'b>>, byte: usize) -> Option<Value<'a, 'b>> {
         match value {
             None => self.fault(FaultKind::MissingKey, byte, FaultItem::Answer),
@@ -225,7 +224,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         self.references();
     }
 
-    /// Adds an entity that starts at `byte`; without fields it is no object.
+    /// Adds an entity that starts at `byte`; without fields it is not an object.
     fn entity(&mut self, byte: usize, fields: Option<Fields<'a, 5>>) {
         let index = self.parsed.entities.len() as u32;
         let item = FaultItem::Entity(index);
@@ -297,7 +296,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         self.parsed.entities.push(entity);
     }
 
-    /// Ids are for all entities or for none.
+    /// Either all entities have ids or none has.
     fn end_entities(&mut self) {
         if self.parsed.dialect == Dialect::Ids {
             for (index, byte) in std::mem::take(&mut self.without_id) {
@@ -306,7 +305,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         }
     }
 
-    /// Adds a relation that starts at `byte`; without fields it is no object.
+    /// Adds a relation that starts at `byte`; without fields it is not an object.
     fn relation(&mut self, byte: usize, fields: Option<Fields<'a, 3>>) {
         let item = FaultItem::Relation(self.parsed.relations.len() as u32);
         let mut relation = ParsedRelation { byte, head: None, label: None, tail: None, holders: [None; 2] };
@@ -340,7 +339,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         argument
     }
 
-    /// Brings ids and arguments together with the entity list, and checks them.
+    /// Resolves ids and arguments against the entity list, and checks them.
     fn references(&mut self) {
         let Parsed { entities, relations, dialect, faults } = &mut self.parsed;
         let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });

@@ -1,8 +1,12 @@
-//! Extraction metrics, significance tests and typed error modes.
+#![doc = include_str!("../README.md")]
+//!
+//! # Orientation
 //!
 //! [`count()`] compares predictions with gold and keeps one row of integer counts a document; every
 //! score ([`Evaluation`], [`Metric`]) is a function of pooled rows, and [`compare`] resamples them.
 //! [`modes`] says in which ways predictions are wrong.
+
+#![forbid(unsafe_code)]
 
 pub mod comparison;
 mod count;

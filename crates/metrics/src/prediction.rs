@@ -77,23 +77,6 @@ fn from_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, serde_json::
     read(text).or_else(|error| mend_surrogates(text).ok_or(error).and_then(|(text, _)| read(&text)))
 }
 
-/// What is wrong with a line that is not JSON of the form that it should have.
-fn fault(text: &str, error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "the line ends in the middle of its object: the file was cut short, or the object stands on several \
-                lines; `jq -c . FILE` puts every object on one line"
-            .into();
-    }
-    let at = error.column().saturating_sub(1);
-    let is_found = |name: &&&str| {
-        (0..2).any(|back| text.get(at.saturating_sub(back)..).is_some_and(|rest| rest.starts_with(**name)))
-    };
-    match ["-Infinity", "Infinity", "NaN"].iter().find(is_found) {
-        Some(name) if error.is_syntax() => format!("`{name}` is no value of JSON; write null or a number"),
-        _ => json_message(text, error),
-    }
-}
-
 /// What a line is about; `None` for a blank line.
 fn head(line: &NumberedLine, path: &Path) -> Result<Option<Head>, EvaluationError> {
     #[derive(Deserialize)]
@@ -115,7 +98,7 @@ fn head(line: &NumberedLine, path: &Path) -> Result<Option<Head>, EvaluationErro
             "a prediction file has an object on each line, not a list: `jq -c '.[]' FILE` makes one".into(),
         ));
     }
-    let fields: Fields = from_json(text).map_err(|error| invalid(fault(text, &error)))?;
+    let fields: Fields = from_json(text).map_err(|error| invalid(json_message(text, &error)))?;
     let kind = if fields.output.is_some() {
         PredictionKind::Raw
     } else if fields.predicted_ner.is_some() || fields.predicted_relations.is_some() {

@@ -77,9 +77,9 @@ fn shared(mut a: &[u32], mut b: &[u32]) -> usize {
 }
 
 /// How many predicted texts find a gold text, as the public TAB-PO code counts: each predicted
-/// text in output order takes the first gold text that matches and is not taken. It ignores labels
-/// and places, depends on the order, and a copy of the whole source matches every gold text; it is
-/// here for comparison only.
+/// text in output order takes the first free gold text that matches. It ignores labels and
+/// places, depends on the order, and lets a copy of the whole source match every gold text; it is here for
+/// comparison only.
 pub(crate) fn greedy_matches(known: &Texts, gold: &[WordedItem], predicted: &[WordedItem]) -> u32 {
     let mut taken = vec![false; gold.len()];
     let mut matches = 0;

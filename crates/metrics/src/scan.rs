@@ -141,7 +141,7 @@ fn sentences(document: &Document) -> Vec<Option<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use tabpo_corpus::synthetic::ontology;
+    use tabpo_synthetic::ontology;
 
     use super::*;
     use crate::prediction::UnitOutput;

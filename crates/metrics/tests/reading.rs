@@ -220,7 +220,7 @@ fn faults_of_gold_are_found() {
     let cases = [
         (both, predictions.clone(), 2, "line 2"),
         (twice, predictions.replace(&last, first), repeats, "line 2"),
-        (broken, predictions.clone(), lines.len() / 2, "EOF"),
+        (broken, predictions.clone(), lines.len() / 2, "the line ends in the middle"),
     ];
     for (lines, predictions, line, words) in cases {
         std::fs::write(&files.gold, lines.join("\n")).expect("a write");

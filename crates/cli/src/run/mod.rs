@@ -22,7 +22,6 @@ mod variants;
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::synthetic;
 use tabpo_engine::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::Patterns;
@@ -101,7 +100,7 @@ pub fn execute(config: &RunConfig, until: Until, context: &Context) -> Result<()
     let (systems, base) = check(config, context)?;
     let ontology = match &config.ontology.file {
         Some(path) => Ontology::read(path).or_input()?,
-        None => synthetic::ontology().clone(),
+        None => tabpo_synthetic::ontology().clone(),
     };
     let patterns = match &config.pairs.patterns {
         Some(path) => Patterns::read(path, &ontology).or_input()?,

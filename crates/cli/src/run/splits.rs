@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::{
-    Document, Unit,
-    synthetic::{self, SyntheticConfig},
-};
+use tabpo_corpus::{Document, Unit};
 use tabpo_ontology::Ontology;
+use tabpo_synthetic::SyntheticConfig;
 
 use crate::{
     config::{DataSection, RunConfig},
@@ -32,7 +30,7 @@ impl Splits {
     pub fn load(config: &RunConfig, ontology: &Ontology, context: &Context) -> Result<Self, CliError> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
-                let corpus = synthetic::generate(&SyntheticConfig {
+                let corpus = tabpo_synthetic::generate(&SyntheticConfig {
                     seed: config.run.seed,
                     sft: sizes.sft,
                     gold: sizes.curated,

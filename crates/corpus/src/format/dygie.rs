@@ -1,10 +1,10 @@
 //! `DyGIE` JSONL: tokens, inclusive token offsets counted from the document's start.
 //!
 //! `{"doc_key", "sentences": [[token]], "ner": [[[start, end, label]]], "relations":
-//! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list a sentence.
+//! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list for each sentence.
 //! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
 //! (`-LRB-` and so on) written as brackets. Relations name their arguments by span, in any sentence of
-//! the document. Numbers behind a label, as predictions have them, are counted as not read.
+//! the document. Numbers after a label, as predictions have them, are counted as not read.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, ops::Range};
 
@@ -16,8 +16,8 @@ use serde_json::json;
 use tabpo_ontology::Ontology;
 
 use crate::{
-    Document, Mention, Note, Notes, Problem, Span,
-    annotate::{FileRelation, annotate, mention_label, relation_label},
+    Document, Mention, Note, Notes, Problem, Relation, Span,
+    annotate::{mention_label, relation_label},
     format::{json::Name, lines::LineError},
 };
 
@@ -26,7 +26,7 @@ const BRACKETS: [(&str, &str); 6] =
     [("-LRB-", "("), ("-RRB-", ")"), ("-LSB-", "["), ("-RSB-", "]"), ("-LCB-", "{"), ("-RCB-", "}")];
 
 /// The bracket that a Penn Treebank token stands for; any other token is itself.
-pub fn bracket_from_treebank(token: &str) -> &str {
+fn bracket_from_treebank(token: &str) -> &str {
     if !token.starts_with('-') {
         return token;
     }
@@ -34,7 +34,7 @@ pub fn bracket_from_treebank(token: &str) -> &str {
 }
 
 /// The Penn Treebank's name of a bracket; any other token is itself.
-pub fn bracket_to_treebank(token: &str) -> &str {
+fn bracket_to_treebank(token: &str) -> &str {
     if token.len() != 1 || token.as_bytes()[0].is_ascii_alphanumeric() {
         return token;
     }
@@ -54,12 +54,12 @@ type MentionEntry<'a> = Labelled<'a, 2>;
 /// Head start and end, tail start and end, type.
 type RelationEntry<'a> = Labelled<'a, 4>;
 
-/// An entry of a list: offsets, a label, and whatever stands behind it.
+/// An entry of a list: offsets, a label, and perhaps more after it.
 #[derive(Debug, PartialEq)]
 struct Labelled<'a, const N: usize> {
     offsets: [i64; N],
     name: Text<'a>,
-    /// Whether something stands behind the label.
+    /// Whether something follows the label.
     more: bool,
 }
 
@@ -92,10 +92,10 @@ impl<'de, const N: usize> Deserialize<'de> for Labelled<'de, N> {
     }
 }
 
-/// The sentences of a line as a document holds them.
+/// The sentences of a line in the form of a [`Document`].
 #[derive(Debug, Default, PartialEq)]
 struct Sentences {
-    /// The tokens, single blanks between them.
+    /// The tokens with single spaces between them.
     text: String,
     tokens: Vec<Range<u32>>,
     spans: Vec<Span>,
@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for ClusterSpan {
 }
 
 #[derive(Debug, Default, PartialEq)]
-struct Line<'a> {
+struct RawLine<'a> {
     key: Option<String>,
     sentences: Option<Sentences>,
     ner: Option<Lists<MentionEntry<'a>>>,
@@ -169,20 +169,20 @@ struct Line<'a> {
     unknown: BTreeSet<String>,
 }
 
-/// Reads known and unknown fields in one pass; large corpora are read often.
-impl<'de> Deserialize<'de> for Line<'de> {
+/// Reads known and unknown fields in one pass.
+impl<'de> Deserialize<'de> for RawLine<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
 
         impl<'de> Visitor<'de> for Fields {
-            type Value = Line<'de>;
+            type Value = RawLine<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Line<'de>, M::Error> {
-                let mut line = Line::default();
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<RawLine<'de>, M::Error> {
+                let mut line = RawLine::default();
                 let mut seen = Vec::with_capacity(FIELDS.len());
                 while let Some(Text(name)) = map.next_key()? {
                     if let Some(&field) = FIELDS.iter().find(|field| **field == name) {
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for Line<'de> {
 
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let mut line: Line = serde_json::from_str(content)?;
+    let mut line: RawLine = serde_json::from_str(content)?;
     for field in std::mem::take(&mut line.unknown) {
         notes.add(Note::IgnoredField(field));
     }
@@ -223,10 +223,10 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
-fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
+fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
     if let Some((index, token)) = sentences.blank {
-        return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
+        return Err(Problem::malformed(format!("token {index} is `{token}`; a token must not be blank")));
     }
     (0..sentences.literal_brackets).for_each(|_| notes.add(Note::LiteralBracket));
     let Sentences { text, tokens, spans, .. } = sentences;
@@ -260,7 +260,7 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
             Ok(bearer)
         };
         let (head, tail) = (argument(head_start, head_end)?, argument(tail_start, tail_end)?);
-        relations.push(FileRelation { head, tail, label: relation_label(ontology, name)? });
+        relations.push(Relation { head, tail, label: relation_label(ontology, name)? });
         more.then(|| notes.ignore(BEHIND_LABEL));
     }
     for cluster in line.clusters.unwrap_or_default() {
@@ -269,12 +269,12 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
             .map(|&ClusterSpan(start, end)| token_span("cluster span", (start, end), whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
-    annotate(&mut document, mentions, &relations, ontology, notes)?;
+    document.annotate(mentions, &relations, ontology, notes)?;
     Ok(document)
 }
 
-/// What an entry may have behind its label, as it is counted.
-const BEHIND_LABEL: &str = "numbers behind labels";
+/// How what follows a label is counted.
+const BEHIND_LABEL: &str = "numbers after labels";
 
 /// Finds mentions by their spans.
 struct Bearers {
@@ -290,13 +290,13 @@ impl Bearers {
     }
 
     /// The first mention of the file with a span, and whether all with this span say the same.
-    fn of(&self, span: Span, mentions: &[Mention]) -> Option<(usize, bool)> {
+    fn of(&self, span: Span, mentions: &[Mention]) -> Option<(u32, bool)> {
         let mention = |&index: &u32| &mentions[index as usize];
         let first = self.order.partition_point(|index| mention(index).span < span);
         let bearers = self.order[first..].iter().take_while(|index| mention(index).span == span);
         let mut labels = bearers.clone().map(|index| (mention(index).label, mention(index).subtype));
         let label = labels.next()?;
-        Some((self.order[first] as usize, labels.all(|other| other == label)))
+        Some((self.order[first], labels.all(|other| other == label)))
     }
 }
 
@@ -332,7 +332,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
     }
     let inclusive = |span: Span| (span.start, span.end - 1);
     let sentence_of = |span: Span| {
-        // Of sentences without tokens at the same place the mention is in none.
+        // Empty sentences at the same place do not contain the mention.
         document.sentences.partition_point(|sentence| sentence.end <= span.start)
     };
     let bearers = |span: Span| {
@@ -363,7 +363,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         }
         let [(head_start, head_end), (tail_start, tail_end)] = spans.map(inclusive);
         let name = ontology.relation_data_name(relation.label);
-        // One across sentences stands with its head.
+        // A relation across sentences is listed with its head.
         relations[sentence_of(spans[0])].push(json!([head_start, head_end, tail_start, tail_end, name]));
     }
     let sentence_tokens =
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn tokens_are_taken_as_they_stand() {
-        let line: Line = serde_json::from_str(LINE).expect("the line is JSON");
+        let line: RawLine = serde_json::from_str(LINE).expect("the line is JSON");
         let sentences = line.sentences.expect("it has sentences");
         assert_eq!(sentences.text, "A ( long-winded-token-of-a-kind ( é   z");
         assert_eq!(sentences.spans, [Span::new(0, 5), Span::new(5, 5), Span::new(5, 7)]);

@@ -17,7 +17,7 @@ use super::{
     json::{json_error, mend_surrogates, values},
     source::Source,
 };
-use crate::{CorpusError, Document, Loaded, Note, Notes, Place, Problem};
+use crate::{CorpusError, Document, FilePlace, Loaded, Note, Notes, Problem};
 
 /// What can be wrong with a line.
 pub(crate) enum LineError {
@@ -80,7 +80,7 @@ impl Known {
     /// Takes in the next document; fails if its key is already taken.
     fn enter(&mut self, path: &Path, parsed: Parsed) -> Result<Document, CorpusError> {
         let Parsed { document, line, notes } = parsed;
-        self.notes.merge_at(notes, || Place { path: path.to_path_buf(), line, key: Some(document.key.clone()) });
+        self.notes.merge_at(notes, || FilePlace { path: path.to_path_buf(), line, key: Some(document.key.clone()) });
         match self.keys.entry(document.key.as_str().into()) {
             hash_map::Entry::Vacant(entry) => {
                 entry.insert(line);
@@ -193,7 +193,7 @@ impl Iterator for Documents<'_> {
     }
 }
 
-/// Counts the fields of a JSON object that its reader does not know.
+/// Counts the fields of a JSON object that are not read.
 pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Notes) -> Result<(), serde_json::Error> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(object)?;
     for (field, _) in fields.into_iter().filter(|(field, _)| !known.contains(&field.as_str())) {
@@ -202,7 +202,7 @@ pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Note
     Ok(())
 }
 
-/// Counts the fields of an item that its reader does not know, under the name of its list.
+/// Counts the fields of an item that are not read, under the name of its list.
 pub(crate) fn note_other_fields(list: &str, others: &BTreeMap<String, Value>, notes: &mut Notes) {
     for field in others.keys() {
         notes.add(Note::IgnoredField(format!("{list}.{field}")));

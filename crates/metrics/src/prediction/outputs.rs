@@ -106,7 +106,7 @@ fn with_predictions<'c>(
 mod tests {
     use std::io::Write;
 
-    use tabpo_corpus::synthetic::ontology;
+    use tabpo_synthetic::ontology;
 
     use super::*;
 
@@ -145,8 +145,8 @@ mod tests {
             ),
             ("{\"doc_key\":7,\"sent\":0,\"output\":\"{\n", ":1: the line ends in the middle of its object"),
             ("{\"doc_key\":7,\"sent\":0,\"output\":\"\"}\n{\"doc_key\"", ":2: the line ends in the middle"),
-            ("{\"doc_key\":7,\"score\":NaN,\"sent\":0,\"output\":\"\"}", ":1: `NaN` is no value of JSON"),
-            ("{\"doc_key\":7,\"score\":-Infinity,\"sent\":0,\"output\":\"\"}", ":1: `-Infinity` is no"),
+            ("{\"doc_key\":7,\"score\":NaN,\"sent\":0,\"output\":\"\"}", ":1: `NaN` is not a number in JSON"),
+            ("{\"doc_key\":7,\"score\":-Infinity,\"sent\":0,\"output\":\"\"}", ":1: `-Infinity` is not a number"),
             ("{\"doc_key\":7,\"output\":\"\"}", ":1: the whole document is answered"),
         ] {
             let error = outputs(text, &two, Level::Sentence).expect_err(text);
