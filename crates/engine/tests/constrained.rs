@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tabpo_answer::{Tier, align, parse};
-use tabpo_corpus::{Level, Unit, synthetic};
+use tabpo_corpus::{Level, Unit};
 use tabpo_engine::{Completion, FinishReason, GenerateOptions, HostWorker, Model, Request, Sampling, generate};
 use tabpo_model::{BpeOptions, Constraint, GrammarCompiler, ModelConfig, Tokenizer};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
@@ -44,8 +44,8 @@ fn complete(setup: &Setup, requests: &[Request], seed: u64, batch: usize) -> Vec
 
 #[test]
 fn a_random_model_writes_valid_grounded_answers() {
-    let ontology = synthetic::ontology();
-    let corpus = synthetic::generate(&synthetic::SyntheticConfig {
+    let ontology = tabpo_synthetic::ontology();
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig {
         sft: 60,
         gold: 0,
         validation: 12,
@@ -90,8 +90,8 @@ fn a_random_model_writes_valid_grounded_answers() {
 /// Gold answers are inside the grammar, stage by stage: their own tokens are always allowed.
 #[test]
 fn every_gold_answer_is_allowed() {
-    let ontology = synthetic::ontology();
-    let corpus = synthetic::generate(&synthetic::SyntheticConfig {
+    let ontology = tabpo_synthetic::ontology();
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig {
         sft: 80,
         gold: 0,
         validation: 0,

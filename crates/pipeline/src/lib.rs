@@ -11,7 +11,6 @@
 #![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod config;
-mod copying_heads;
 pub mod corpora;
 pub mod error;
 pub mod memory;

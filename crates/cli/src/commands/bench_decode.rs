@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 use tabpo_answer::{gold, render};
-use tabpo_corpus::{Level, Unit, synthetic};
+use tabpo_corpus::{Level, Unit};
 use tabpo_engine::{Compute, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
 use tabpo_model::{Constraint, GrammarCompiler, Tokenizer};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
@@ -144,10 +144,15 @@ fn time_grammar(arguments: &DecodeArgs, folder: &Path, vocabulary: usize) -> Res
     let start = Instant::now();
     let compiler = GrammarCompiler::new(&tokenizer, vocabulary, tokenizer.stop_ids()).or_input()?;
     let vocabulary_time = start.elapsed();
-    let ontology = Arc::new(synthetic::ontology().clone());
-    let config =
-        synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: arguments.sentences, ..Default::default() };
-    let documents = synthetic::generate(&config).test;
+    let ontology = Arc::new(tabpo_synthetic::ontology().clone());
+    let config = tabpo_synthetic::SyntheticConfig {
+        sft: 0,
+        gold: 0,
+        validation: 0,
+        test: arguments.sentences,
+        ..Default::default()
+    };
+    let documents = tabpo_synthetic::generate(&config).test;
     let (mut compile, mut take, mut masks) = (Duration::ZERO, Duration::ZERO, Vec::new());
     let mut sentences = 0;
     for unit in documents.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {

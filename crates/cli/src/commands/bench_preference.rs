@@ -3,7 +3,6 @@
 use std::{fs::File, io::BufReader, path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
-use tabpo_corpus::synthetic;
 use tabpo_engine::{
     Compute, ForwardOptions, HostWorker, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute,
 };
@@ -182,7 +181,7 @@ impl Bench {
             return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));
         }
         let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
-        let ontology = given.as_ref().unwrap_or_else(|| synthetic::ontology());
+        let ontology = given.as_ref().unwrap_or_else(|| tabpo_synthetic::ontology());
         let path = &arguments.pairs;
         let file =
             File::open(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;

@@ -1,9 +1,11 @@
 //! `tabpo errors`: in which ways predictions are wrong.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
+use tabpo_corpus::{CorpusError, Document};
 use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
-use tabpo_metrics::{EvaluationError, Gold, Predictions};
+use tabpo_metrics::{EvaluationError, Predictions};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
@@ -40,9 +42,9 @@ struct Measuring {
 impl Scoring for Measuring {
     type Output = ErrorModes;
 
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<ErrorModes, EvaluationError> {

@@ -1,8 +1,8 @@
 //! What the sections of a configuration mean to the libraries. Every conversion names all fields of both sides, so
 //! that a new one cannot be forgotten.
 
-use tabpo_corpus::synthetic::SyntheticConfig;
 use tabpo_model::{LoraConfig, ModelConfig};
+use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::TrainBudget;
 
 use super::{AdapterSection, ModelSection, SyntheticSection, TrainSection};

@@ -8,15 +8,13 @@ use std::{
 };
 
 use tabpo_answer::{gold, render};
-use tabpo_corpus::{
-    Document, Unit,
-    synthetic::{self, SyntheticConfig, relexicalise},
-};
+use tabpo_corpus::{Document, Unit};
 use tabpo_metrics::modes::ErrorModes;
 use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer};
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, Source, SourceShares};
+use tabpo_synthetic::{SyntheticConfig, initialise_copying, relexicalise};
 use tabpo_train::TextSource;
 
 use super::{
@@ -32,7 +30,6 @@ use super::{
 };
 use crate::{
     config::{Configuration, TrainSection},
-    copying_heads::initialise_copying,
     error::{Error, ResultExt},
 };
 
@@ -86,7 +83,7 @@ impl Stages<'_> {
     pub(super) fn warmup_stage(&mut self, base: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
         let Some(warmup) = &self.inputs.config.warmup else { return Ok(base.clone()) };
         let documents = warmup_documents(&self.inputs.config, &self.inputs.splits.train);
-        let ontology = synthetic::ontology();
+        let ontology = tabpo_synthetic::ontology();
         if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.inputs.ontology)) {
             return Err(Error::input(
                 "warmup.sentences needs the labels of the built-in corpus in the ontology's order",
@@ -279,7 +276,7 @@ fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document>
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
-    let documents = synthetic::generate(&sizes).gold;
+    let documents = tabpo_synthetic::generate(&sizes).gold;
     let seed = derived_seed(config.run.seed, "warmup words");
     relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed)
 }

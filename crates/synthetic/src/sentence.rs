@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{
+use crate::{
     EntityType, RelationType,
     frames::{FRAMES, Frame, Kind},
     terms::{self, Heads},

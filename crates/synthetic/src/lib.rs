@@ -1,11 +1,8 @@
-//! A synthetic corpus in the style of scientific abstracts, with the labels of `SciERC`.
-//!
-//! Most terms of the test split never occur in training, and many head nouns belong to two labels,
-//! so that labels must come from context and head noun, not from memory. Everything depends on the
-//! seed alone; a split does not change when another split changes its size, unless both would
-//! hold the same sentence.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod bias;
+mod copying_heads;
 mod exchange;
 mod frames;
 pub mod relexicalise;
@@ -18,12 +15,10 @@ use std::{collections::HashSet, sync::LazyLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use tabpo_corpus::{Document, Mention, Notes, Relation, Span};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
 
-use crate::{
-    Document, Mention, Notes, Span,
-    annotate::{FileRelation, annotate},
-};
+pub use copying_heads::initialise_copying;
 
 /// The TOML text of the built-in ontology.
 pub const ONTOLOGY_TOML: &str = include_str!("ontology.toml");
@@ -169,13 +164,14 @@ fn document(key: String, sentences: &[sentence::Sentence]) -> Document {
             label: label.id(),
             subtype: None,
         }));
-        relations.extend(sentence.relations.iter().map(|&(head, relation, tail)| FileRelation {
-            head: first_mention + head,
-            tail: first_mention + tail,
+        relations.extend(sentence.relations.iter().map(|&(head, relation, tail)| Relation {
+            head: (first_mention + head) as u32,
+            tail: (first_mention + tail) as u32,
             label: relation.id(),
         }));
     }
-    annotate(&mut document, mentions, &relations, ontology(), &mut Notes::default())
+    document
+        .annotate(mentions, &relations, ontology(), &mut Notes::default())
         .expect("frames relate different mentions, and the ontology has soft constraints only");
     document
 }

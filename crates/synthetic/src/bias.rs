@@ -18,11 +18,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{EntityType, RelationType, ontology, vocabulary as words};
-use crate::{
-    Document, Mention, Notes,
-    annotate::{FileRelation, annotate as put_annotation},
-};
+use tabpo_corpus::{Document, Mention, Notes};
+
+use crate::{EntityType, RelationType, ontology, vocabulary as words};
 
 /// What an annotator's bias changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
@@ -72,8 +70,7 @@ fn biased_document(document: &Document, probability: f64, rng: &mut ChaCha8Rng, 
     }
     let mut relations = Vec::with_capacity(document.relations.len());
     for relation in &document.relations {
-        let (head, tail) = (relation.head as usize, relation.tail as usize);
-        let mut written = FileRelation { head, tail, label: relation.label };
+        let mut written = *relation;
         let type_of = |kind: RelationType| relation.label == kind.id();
         count.relations += 1;
         let concerned = [RelationType::Compare, RelationType::PartOf, RelationType::HyponymOf].into_iter().any(type_of);
@@ -84,13 +81,14 @@ fn biased_document(document: &Document, probability: f64, rng: &mut ChaCha8Rng, 
             } else if type_of(RelationType::PartOf) {
                 written.label = RelationType::FeatureOf.id();
             } else {
-                (written.head, written.tail) = (tail, head);
+                (written.head, written.tail) = (relation.tail, relation.head);
             }
         }
         relations.push(written);
     }
     let mut biased = document.clone();
-    put_annotation(&mut biased, mentions, &relations, ontology(), &mut Notes::default())
+    biased
+        .annotate(mentions, &relations, ontology(), &mut Notes::default())
         .expect("the bias keeps arguments apart, and the ontology has soft constraints only");
     biased
 }

@@ -3,14 +3,11 @@
 
 use std::{collections::HashSet, path::Path, sync::LazyLock};
 
-use tabpo_corpus::{
-    Document, Level, Unit, statistics,
-    synthetic::{self, SyntheticConfig, SyntheticCorpus},
-    unseen_rate,
-};
+use tabpo_corpus::{Document, Level, Unit, statistics, unseen_rate};
 use tabpo_ontology::Ontology;
+use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus};
 
-static CORPUS: LazyLock<SyntheticCorpus> = LazyLock::new(|| synthetic::generate(&SyntheticConfig::default()));
+static CORPUS: LazyLock<SyntheticCorpus> = LazyLock::new(|| tabpo_synthetic::generate(&SyntheticConfig::default()));
 
 fn small(seed: u64) -> SyntheticConfig {
     SyntheticConfig { seed, sft: 60, gold: 30, validation: 30, test: 40, ..SyntheticConfig::default() }
@@ -23,20 +20,20 @@ fn sentences(documents: &[Document]) -> Vec<&str> {
 #[test]
 fn the_ontology_has_the_labels_of_the_example() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/scierc/ontology.toml");
-    assert_eq!(Ontology::read(&path).unwrap(), *synthetic::ontology());
+    assert_eq!(Ontology::read(&path).unwrap(), *tabpo_synthetic::ontology());
 }
 
 #[test]
 fn the_seed_decides_everything() {
-    assert_eq!(synthetic::generate(&small(7)), synthetic::generate(&small(7)));
-    assert_ne!(synthetic::generate(&small(7)).test, synthetic::generate(&small(8)).test);
+    assert_eq!(tabpo_synthetic::generate(&small(7)), tabpo_synthetic::generate(&small(7)));
+    assert_ne!(tabpo_synthetic::generate(&small(7)).test, tabpo_synthetic::generate(&small(8)).test);
 }
 
 #[test]
 fn the_test_split_does_not_depend_on_the_size_of_the_others() {
     let larger = SyntheticConfig { sft: 200, gold: 50, ..small(3) };
-    assert_eq!(synthetic::generate(&small(3)).test, synthetic::generate(&larger).test);
-    assert_eq!(synthetic::generate(&small(3)).validation, synthetic::generate(&larger).validation);
+    assert_eq!(tabpo_synthetic::generate(&small(3)).test, tabpo_synthetic::generate(&larger).test);
+    assert_eq!(tabpo_synthetic::generate(&small(3)).validation, tabpo_synthetic::generate(&larger).validation);
 }
 
 #[test]
@@ -52,7 +49,7 @@ fn splits_have_their_sizes_and_no_sentence_or_name_twice() {
 
 #[test]
 fn most_test_terms_are_unseen() {
-    let generic = synthetic::ontology().entity_named("Generic").unwrap();
+    let generic = tabpo_synthetic::ontology().entity_named("Generic").unwrap();
     let train = [CORPUS.sft.clone(), CORPUS.gold.clone()].concat();
     let rate = unseen_rate(&CORPUS.test, &train, |label| label != generic);
     assert!((0.54..=0.62).contains(&rate), "{rate}");
@@ -60,7 +57,7 @@ fn most_test_terms_are_unseen() {
 
 #[test]
 fn sentences_have_the_promised_shape() {
-    let numbers = statistics(&CORPUS.test, synthetic::ontology());
+    let numbers = statistics(&CORPUS.test, tabpo_synthetic::ontology());
     assert!(
         (10.0..=16.0).contains(&numbers.sentence_length.mean.expect("there are sentences")),
         "{:?}",
@@ -85,7 +82,7 @@ fn sentences_have_the_promised_shape() {
 
 #[test]
 fn every_label_occurs_and_frequencies_are_skewed_like_the_model_corpus() {
-    let numbers = statistics(&CORPUS.test, synthetic::ontology());
+    let numbers = statistics(&CORPUS.test, tabpo_synthetic::ontology());
     // Shares of the SciERC training split in per cent.
     let mentions = [16.0, 25.8, 4.1, 9.7, 27.4, 17.0];
     let relations = [52.5, 5.4, 9.3, 5.6, 9.7, 5.2, 12.4];
@@ -104,7 +101,7 @@ fn every_label_occurs_and_frequencies_are_skewed_like_the_model_corpus() {
 
 #[test]
 fn the_biased_annotator_errs_at_the_stated_rate_and_only_about_labels() {
-    let clean = synthetic::generate(&SyntheticConfig { bias: 0.0, ..SyntheticConfig::default() });
+    let clean = tabpo_synthetic::generate(&SyntheticConfig { bias: 0.0, ..SyntheticConfig::default() });
     assert_eq!((clean.bias.wrong_mentions, clean.bias.wrong_relations), (0, 0));
     assert_eq!(clean.test, CORPUS.test);
     assert_eq!(clean.gold, CORPUS.gold);
@@ -114,7 +111,7 @@ fn the_biased_annotator_errs_at_the_stated_rate_and_only_about_labels() {
         assert_eq!(spans(clean), spans(biased));
         assert_eq!(clean.relations.len(), biased.relations.len());
     }
-    let always = synthetic::bias::annotate(&clean.sft, 1.0, 1).1;
+    let always = tabpo_synthetic::bias::annotate(&clean.sft, 1.0, 1).1;
     let share = CORPUS.bias.wrong_mentions as f64 / always.wrong_mentions as f64;
     assert!((0.77..=0.83).contains(&share), "{share}");
     let wrong = CORPUS.bias.wrong_mentions as f64 / CORPUS.bias.mentions as f64;
@@ -125,11 +122,11 @@ fn the_biased_annotator_errs_at_the_stated_rate_and_only_about_labels() {
 
 #[test]
 fn copies_say_the_same_about_other_things() {
-    let corpus = synthetic::generate(&SyntheticConfig { gold: 200, ..small(5) });
-    let copies = synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3);
-    assert_eq!(copies, synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3));
+    let corpus = tabpo_synthetic::generate(&SyntheticConfig { gold: 200, ..small(5) });
+    let copies = tabpo_synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3);
+    assert_eq!(copies, tabpo_synthetic::relexicalise::copies(&corpus.gold, 2, 0.7, 3));
     assert_eq!(copies.len(), 2 * corpus.gold.len());
-    let known = synthetic::relexicalise::words(&corpus.gold);
+    let known = tabpo_synthetic::relexicalise::words(&corpus.gold);
     let ending = |word: &str| word.chars().rev().take(2).collect::<String>();
     let (mut replaced, mut invented, mut resized) = (0, 0, 0);
     for (before, after) in corpus.gold.iter().chain(&corpus.gold).zip(&copies) {
@@ -167,12 +164,12 @@ fn copies_say_the_same_about_other_things() {
 
 #[test]
 fn other_words_leave_annotation_and_labels_heads_alone() {
-    let corpus = synthetic::generate(&small(5));
-    let words = synthetic::relexicalise::words(&corpus.test);
-    let changed = synthetic::relexicalise::relexicalise(&corpus.gold, &words, 1.0, 3);
-    assert_eq!(changed, synthetic::relexicalise::relexicalise(&corpus.gold, &words, 1.0, 3));
-    assert_eq!(corpus.gold, synthetic::relexicalise::relexicalise(&corpus.gold, &words, 0.0, 3));
-    assert_eq!(corpus.gold, synthetic::relexicalise::relexicalise(&corpus.gold, &[], 1.0, 3));
+    let corpus = tabpo_synthetic::generate(&small(5));
+    let words = tabpo_synthetic::relexicalise::words(&corpus.test);
+    let changed = tabpo_synthetic::relexicalise::relexicalise(&corpus.gold, &words, 1.0, 3);
+    assert_eq!(changed, tabpo_synthetic::relexicalise::relexicalise(&corpus.gold, &words, 1.0, 3));
+    assert_eq!(corpus.gold, tabpo_synthetic::relexicalise::relexicalise(&corpus.gold, &words, 0.0, 3));
+    assert_eq!(corpus.gold, tabpo_synthetic::relexicalise::relexicalise(&corpus.gold, &[], 1.0, 3));
     let mut replaced = 0;
     for (before, after) in corpus.gold.iter().zip(&changed) {
         assert_eq!((&before.mentions, &before.relations), (&after.mentions, &after.relations));

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::exchange::MentionExchange;
-use crate::Document;
+use tabpo_corpus::Document;
+
+use crate::exchange::MentionExchange;
 
 /// The most frequent words of a corpus, mostly words of grammar, which are never replaced.
 const COMMON: usize = 150;

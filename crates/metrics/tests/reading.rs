@@ -1,5 +1,5 @@
-//! Predictions in the order of gold are read once, without an index, by threads that take parts of the
-//! files. Nothing that comes of them may differ, and what cannot be read so must be noticed.
+//! Large files are read in chunks, by several threads, in whatever order the predictions have. Nothing that
+//! comes of them may depend on that, and faults must be found wherever they are.
 
 mod common;
 
@@ -10,7 +10,7 @@ use tabpo_metrics::{Counts, EvaluationError, Predictions, count};
 use tabpo_ontology::Ontology;
 use tempfile::TempDir;
 
-/// So many that the files have several parts.
+/// So many that the files have several chunks.
 const COPIES: usize = 200;
 
 struct Files {
@@ -50,20 +50,12 @@ impl Files {
         path
     }
 
-    fn count(&self, mut predictions: Predictions, threads: usize) -> Result<Counts, EvaluationError> {
+    fn count(&self, path: &Path, threads: usize) -> Result<Counts, EvaluationError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool");
         pool.install(|| {
             let mut gold = stream(&self.gold, Some(Format::Dygie), &self.ontology).expect("a file").expect("a stream");
-            count(&mut gold, &mut predictions, &self.ontology, true)
+            count(&mut gold, &mut Predictions::open(path)?, &self.ontology, true)
         })
-    }
-
-    fn in_order(&self, path: &Path, threads: usize) -> Result<Counts, EvaluationError> {
-        self.count(Predictions::open_in_order(path)?, threads)
-    }
-
-    fn indexed(&self, path: &Path) -> Result<Counts, EvaluationError> {
-        self.count(Predictions::open(path)?, 2)
     }
 }
 
@@ -85,14 +77,13 @@ fn the_way_of_reading_changes_nothing() {
         let mut predictions = Predictions::open(&path).expect("valid predictions");
         let expected = common::count_documents(&documents, &mut predictions, &files.ontology).expect("they fit");
         assert_eq!(expected.table.documents(), documents.len());
-        assert_same(&files.indexed(&path).expect("they fit"), &expected);
         for threads in [1, 2, 5] {
-            assert_same(&files.in_order(&path, threads).expect("they are in order"), &expected);
+            assert_same(&files.count(&path, threads).expect("they fit"), &expected);
         }
         // Blank lines are nothing, wherever they are and however many.
         let blank = " \r\n".repeat(300);
         let path = files.write(format!("{blank}{}\n{blank} ", lines.join(&format!("\r\n{blank}"))).as_bytes());
-        assert_same(&files.in_order(&path, 2).expect("they are in order"), &expected);
+        assert_same(&files.count(&path, 2).expect("they fit"), &expected);
     }
 }
 
@@ -101,11 +92,9 @@ fn predictions_can_be_gone_through_again() {
     let files = Files::new();
     let path = files.write(repeated("raw_sentences_ids.jsonl").join("\n").as_bytes());
     let documents = common::read_gold(&files.gold, &files.ontology);
-    for predictions in [Predictions::open, Predictions::open_in_order] {
-        let mut predictions = predictions(&path).expect("valid predictions");
-        let mut again = || common::count_documents(&documents, &mut predictions, &files.ontology).expect("they fit");
-        assert_same(&again(), &again());
-    }
+    let mut predictions = Predictions::open(&path).expect("valid predictions");
+    let mut again = || common::count_documents(&documents, &mut predictions, &files.ontology).expect("they fit");
+    assert_same(&again(), &again());
 }
 
 #[cfg(unix)]
@@ -113,23 +102,21 @@ fn predictions_can_be_gone_through_again() {
 fn a_pipe_is_read_once() {
     let files = Files::new();
     let text = repeated("raw_sentences_ids.jsonl").join("\n");
-    let expected = files.indexed(&files.write(text.as_bytes())).expect("they fit");
+    let expected = files.count(&files.write(text.as_bytes()), 2).expect("they fit");
     let pipe = files.folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("a Unix tool").success());
-    for open in [Predictions::open, Predictions::open_in_order] {
-        let found = std::thread::scope(|scope| {
-            scope.spawn(|| std::fs::write(&pipe, &text).expect("a write"));
-            files.count(open(&pipe).expect("valid predictions"), 2)
-        });
-        assert_same(&found.expect("they fit"), &expected);
-    }
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| std::fs::write(&pipe, &text).expect("a write"));
+        files.count(&pipe, 2)
+    });
+    assert_same(&found.expect("they fit"), &expected);
 }
 
 #[test]
-fn what_is_not_in_order_is_noticed_and_counted_by_the_index() {
+fn the_order_of_predictions_does_not_matter() {
     let files = Files::new();
     let lines = repeated("raw_sentences_ids.jsonl");
-    let expected = files.indexed(&files.write(lines.join("\n").as_bytes())).expect("they fit");
+    let expected = files.count(&files.write(lines.join("\n").as_bytes()), 2).expect("they fit");
     let (first, last) = (lines[0].clone(), lines[lines.len() - 1].clone());
     let mut orders: Vec<Vec<String>> = vec![lines.clone(); 4];
     orders[0].reverse();
@@ -141,20 +128,19 @@ fn what_is_not_in_order_is_noticed_and_counted_by_the_index() {
     orders[3].swap(0, lines.len() / 2);
     for order in orders {
         let path = files.write(order.join("\n").as_bytes());
-        assert!(matches!(files.in_order(&path, 2), Err(EvaluationError::NotInOrder)));
-        assert_same(&files.indexed(&path).expect("they fit"), &expected);
+        assert_same(&files.count(&path, 2).expect("they fit"), &expected);
     }
-    // Fields in another order are read by the index at once.
+    // Fields may come in any order, others between them.
     let unusual = first.replacen("\"doc_key\": \"reef-0\", \"sent\": 0", "\"sent\": 0, \"doc_key\": \"reef-0\"", 1);
     assert_ne!(unusual, first);
     let mut order = lines.clone();
     order[0] = unusual.replacen('{', "{\"note\": {}, ", 1);
     let path = files.write(order.join("\n").as_bytes());
-    assert_same(&files.in_order(&path, 2).expect("they are indexed"), &expected);
+    assert_same(&files.count(&path, 2).expect("they fit"), &expected);
 }
 
 #[test]
-fn faults_are_left_to_the_index() {
+fn faults_of_predictions_are_found() {
     let files = Files::new();
     let lines = repeated("raw_sentences_ids.jsonl");
     let middle = lines.len() / 2;
@@ -185,29 +171,24 @@ fn faults_are_left_to_the_index() {
     for fault in faults {
         let path = files.write(&with(middle, fault));
         let shown = String::from_utf8_lossy(fault);
-        let found = files.in_order(&path, 2).map(|counts| counts.notes);
-        assert!(matches!(found, Err(EvaluationError::NotInOrder)), "{shown}: {found:?}");
-        let explained = files.indexed(&path).map(|counts| counts.notes);
-        assert!(matches!(explained, Err(EvaluationError::Invalid { .. })), "{shown}: {explained:?}");
+        let found = files.count(&path, 2).map(|counts| counts.notes);
+        assert!(matches!(found, Err(EvaluationError::Invalid { .. })), "{shown}: {found:?}");
     }
     // Lines about nothing, where a document is expected to begin.
     let last = lines.iter().position(|line| line.contains("\"ink-100\"")).expect("the document is there");
     for fault in ["{}", "{\"sent\": 1}", "{\"doc_key\": \"ink-100\"}", "null"] {
         let path = files.write(&with(last, fault.as_bytes()));
-        for threads in [1, 2] {
-            assert!(matches!(files.in_order(&path, threads), Err(EvaluationError::NotInOrder)), "{fault}");
-        }
-        assert!(matches!(files.indexed(&path), Err(EvaluationError::Invalid { .. })), "{fault}");
+        let found = files.count(&path, 2).map(|counts| counts.notes);
+        assert!(matches!(found, Err(EvaluationError::Invalid { line, .. }) if line == last + 1), "{fault}");
     }
-    // A document too few is no fault, but only the index can tell.
+    // A document too few is no fault, but is said.
     let rest = lines.iter().filter(|line| !line.starts_with("{\"doc_key\": \"kiln-7\"")).cloned().collect::<Vec<_>>();
     let path = files.write(rest.join("\n").as_bytes());
-    assert!(matches!(files.in_order(&path, 2), Err(EvaluationError::NotInOrder)));
-    assert!(files.indexed(&path).expect("they fit").notes[0].contains("kiln-7"));
+    assert!(files.count(&path, 2).expect("they fit").notes[0].contains("kiln-7"));
 }
 
 #[test]
-fn a_document_that_gold_lacks_is_noticed_at_the_end_of_a_part() {
+fn a_document_that_gold_lacks_is_an_error() {
     let files = Files::new();
     let lines = repeated("raw_sentences_ids.jsonl");
     let unknown = lines[0].replacen("reef-0", "unknown", 1);
@@ -215,17 +196,14 @@ fn a_document_that_gold_lacks_is_noticed_at_the_end_of_a_part() {
     // Lines of blanks that are not of ASCII are no documents either, though they look like some.
     for rest in ["", "\n\n", "\n\u{a0}\n", "\n\u{a0}\n\u{3000}\n"] {
         std::fs::write(&files.gold, format!("{}{rest}", repeated("gold.jsonl").join("\n"))).expect("a write");
-        for threads in [1, 2] {
-            assert!(matches!(files.in_order(&path, threads), Err(EvaluationError::NotInOrder)), "{rest:?}");
-        }
-        let Err(EvaluationError::Invalid { line, found, .. }) = files.indexed(&path) else { panic!("{rest:?}") };
-        assert_eq!(line as usize, lines.len() + 1);
+        let Err(EvaluationError::Invalid { line, found, .. }) = files.count(&path, 2) else { panic!("{rest:?}") };
+        assert_eq!(line, lines.len() + 1);
         assert!(found.contains("`unknown`"), "{found}");
     }
 }
 
 #[test]
-fn faults_of_gold_are_found_however_it_is_read() {
+fn faults_of_gold_are_found() {
     let files = Files::new();
     let lines = repeated("gold.jsonl");
     let predictions = repeated("raw_sentences_ids.jsonl").join("\n");
@@ -242,13 +220,13 @@ fn faults_of_gold_are_found_however_it_is_read() {
     let cases = [
         (both, predictions.clone(), 2, "line 2"),
         (twice, predictions.replace(&last, first), repeats, "line 2"),
-        (broken, predictions.clone(), lines.len() / 2, "EOF"),
+        (broken, predictions.clone(), lines.len() / 2, "the line ends in the middle"),
     ];
     for (lines, predictions, line, words) in cases {
         std::fs::write(&files.gold, lines.join("\n")).expect("a write");
         let path = files.write(predictions.as_bytes());
         for threads in [1, 2] {
-            let failure = files.in_order(&path, threads).map(|counts| counts.notes);
+            let failure = files.count(&path, threads).map(|counts| counts.notes);
             let Err(EvaluationError::Gold(failure)) = failure else { panic!("{failure:?}") };
             let text = failure.to_string();
             assert!(text.contains(&format!("gold.jsonl:{}", line + 1)) && text.contains(words), "{text}");

@@ -6,18 +6,17 @@
 use std::collections::BTreeMap;
 
 use rand::{Rng, RngExt, seq::IndexedRandom};
+use tabpo_corpus::{Document, Mention, Span};
 use tabpo_ontology::{EntityLabelId, SubtypeId};
 
-use crate::{Document, Mention, Span};
-
 /// The mentions of some documents by label and sub-label, each as its words.
-pub struct MentionExchange<'a> {
+pub(crate) struct MentionExchange<'a> {
     by_label: BTreeMap<(EntityLabelId, Option<SubtypeId>), Vec<Vec<&'a str>>>,
 }
 
 impl<'a> MentionExchange<'a> {
     /// Collects the mentions; one that occurs more often is more often taken.
-    pub fn new(documents: &'a [Document]) -> Self {
+    pub(crate) fn new(documents: &'a [Document]) -> Self {
         let mut by_label: BTreeMap<_, Vec<Vec<&str>>> = BTreeMap::new();
         for document in documents {
             for mention in &document.mentions {
@@ -31,7 +30,7 @@ impl<'a> MentionExchange<'a> {
     /// The document with each mention exchanged with probability `share`. Mentions that share words with
     /// others stay; relations, sentences and the other mentions follow the words. Co-reference
     /// clusters, which no longer hold, are left out.
-    pub fn exchange(&self, document: &Document, share: f64, random: &mut impl Rng) -> Document {
+    pub(crate) fn exchange(&self, document: &Document, share: f64, random: &mut impl Rng) -> Document {
         let mut replaced: BTreeMap<u32, (u32, &[&str])> = BTreeMap::new();
         for (index, mention) in document.mentions.iter().enumerate() {
             let mut others = document.mentions.iter().enumerate().filter(|(other, _)| *other != index);
