@@ -8,7 +8,7 @@ use tabpo_corpus::{Document, Span};
 use tabpo_ontology::{Constraint, Ontology};
 use tabpo_pairs::PairRecord;
 
-/// Where an entity stands: token offsets, or the text itself if it is not in the source.
+/// The position of an entity: token offsets, or the text itself if it is not in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     At(u32, u32),
