@@ -24,10 +24,10 @@ pub(crate) struct Entity {
 }
 
 /// An entity without its text.
-pub type Key = (Place, String, Option<String>);
+pub(crate) type Key = (Place, String, Option<String>);
 
 /// Head, tail, type.
-pub type Relation = (Key, Key, String);
+pub(crate) type Relation = (Key, Key, String);
 
 impl Entity {
     fn key(&self) -> Key {
