@@ -88,7 +88,7 @@ impl Writer {
         self.close(role, start);
     }
 
-    /// Gives the bytes from `start` to the end a role; neighbours of one role and item are one part.
+    /// Gives the bytes from `start` to the end a role; adjacent bytes of one role and item form one part.
     fn close(&mut self, role: Role, start: usize) {
         let end = self.text.len();
         match self.parts.last_mut() {

@@ -1,20 +1,19 @@
 //! The command line of tabpo: arguments in, one library call or one run of stages, results out.
+#![deny(unsafe_code)]
+#![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::undocumented_unsafe_blocks)]
 
+mod allocator;
 mod commands;
-mod config;
 mod corpora;
 mod error;
-mod memory;
 mod output;
-mod range;
-mod run;
 mod tables;
 mod usage;
-mod writing;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use tabpo_pipeline::{ErrorKind, config, memory, range, remote, run, writing};
 
 use crate::{commands::Command, output::Context};
 
@@ -45,7 +44,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::render_error(&error);
-            error.exit_code()
+            match error.kind() {
+                ErrorKind::Input => ExitCode::from(2),
+                ErrorKind::Failed => ExitCode::from(1),
+                // As shells report it.
+                ErrorKind::Interrupted => ExitCode::from(130),
+                ErrorKind::ClosedPipe => ExitCode::SUCCESS,
+            }
         }
     }
 }

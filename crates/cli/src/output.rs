@@ -1,5 +1,6 @@
 //! Talking to the user: results on stdout, talk and progress on stderr. What is shown to people never
 //! holds a control character of the files and servers that it speaks of.
+#![expect(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::{
     io::{IsTerminal, Write},
@@ -16,11 +17,17 @@ use serde::Serialize;
 use tabpo_files::Target;
 use tabpo_report::{printable, printable_json};
 
-use crate::{error::CliError, range};
+use tabpo_pipeline::observer::{Observer, StageState};
+
+use crate::{
+    allocator,
+    error::{CliError, ErrorKind},
+    range,
+};
 
 /// Options that every command takes.
 #[derive(clap::Args)]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// Say nothing but results and errors
     #[arg(long, global = true, display_order = 900)]
     quiet: bool,
@@ -30,7 +37,7 @@ pub struct GlobalArgs {
 }
 
 /// What a command needs to know of its surroundings.
-pub struct Context {
+pub(crate) struct Context {
     quiet: bool,
     bars: bool,
     interrupt: Arc<AtomicBool>,
@@ -39,7 +46,7 @@ pub struct Context {
 impl Context {
     /// Sets up threads and the Ctrl-C handler. The first Ctrl-C asks for an orderly stop, the
     /// second ends the program at once.
-    pub fn new(arguments: &GlobalArgs) -> Result<Self, CliError> {
+    pub(crate) fn new(arguments: &GlobalArgs) -> Result<Self, CliError> {
         if let Some(threads) = arguments.threads {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
@@ -59,24 +66,13 @@ impl Context {
         Ok(Self { quiet: arguments.quiet, bars, interrupt })
     }
 
-    /// A context that says nothing and hears nothing, for tests.
-    #[cfg(test)]
-    pub fn silent() -> Self {
-        Self { quiet: true, bars: false, interrupt: Arc::default() }
-    }
-
     /// Whether the user asked to stop.
-    pub fn interrupted(&self) -> bool {
+    pub(crate) fn interrupted(&self) -> bool {
         self.interrupt.load(Ordering::SeqCst)
     }
 
-    /// The flag behind [`Context::interrupted`], for work on other threads.
-    pub fn interrupt_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.interrupt)
-    }
-
     /// A line of talk on stderr.
-    pub fn say(&self, line: impl AsRef<str>) {
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
             eprintln!("{}", indented(line.as_ref()));
         }
@@ -84,13 +80,13 @@ impl Context {
 
     /// A warning on stderr, shown even with `--quiet`.
     #[expect(clippy::unused_self, reason = "stands beside `say`: what talks to the user goes through the context")]
-    pub fn warn(&self, line: impl AsRef<str>) {
+    pub(crate) fn warn(&self, line: impl AsRef<str>) {
         eprintln!("{} {}", Lead::Warning.text(), indented(line.as_ref()));
     }
 
     /// Progress over `total` pieces: a bar with time left on a terminal, a line every ten seconds
     /// otherwise, nothing with `--quiet`.
-    pub fn progress(&self, label: &str, total: u64) -> Progress {
+    pub(crate) fn progress(&self, label: &str, total: u64) -> Progress {
         let bar = self.bars.then(|| {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {pos}/{len} {eta:>5} left  {msg}")
                 .expect("the template is a constant and valid");
@@ -107,8 +103,38 @@ impl Context {
     }
 }
 
+impl Observer for Context {
+    fn stage(&self, name: &str, state: StageState) {
+        match state {
+            StageState::Started => {}
+            StageState::UpToDate => self.say(format!("{name}: up to date")),
+            StageState::Finished { seconds } => self.say(format!("{name}: {seconds:.1} s")),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        Context::say(self, text);
+    }
+
+    fn warn(&self, text: &str) {
+        Context::warn(self, text);
+    }
+
+    fn progress(&self, label: &str, total: u64) -> Box<dyn tabpo_pipeline::observer::Progress> {
+        Box::new(Context::progress(self, label, total))
+    }
+
+    fn stop_flag(&self) -> &AtomicBool {
+        &self.interrupt
+    }
+
+    fn release_memory(&self) {
+        allocator::give_back_freed();
+    }
+}
+
 /// Progress of one piece of work.
-pub struct Progress {
+pub(crate) struct Progress {
     label: String,
     total: u64,
     bar: Option<ProgressBar>,
@@ -119,7 +145,7 @@ pub struct Progress {
 
 impl Progress {
     /// `done` pieces are ready; `note` says how it goes.
-    pub fn update(&mut self, done: u64, note: &str) {
+    pub(crate) fn update(&mut self, done: u64, note: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(indented(note));
             bar.set_position(done);
@@ -138,42 +164,54 @@ impl Progress {
     }
 
     /// Removes the bar.
-    pub fn finish(self) {
-        if let Some(bar) = self.bar {
+    pub(crate) fn finish(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
+impl tabpo_pipeline::observer::Progress for Progress {
+    fn update(&mut self, done: u64, note: &str) {
+        Progress::update(self, done, note);
+    }
+}
+
 /// Writes a result for people to stdout.
-pub fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     to_stdout(&printable(text))
 }
 
 /// Writes a result for people to stdout with a line end.
-pub fn print_line(text: impl AsRef<str>) -> Result<(), CliError> {
+pub(crate) fn print_line(text: impl AsRef<str>) -> Result<(), CliError> {
     print(&format!("{}\n", text.as_ref()))
 }
 
 /// Writes to stdout what another program may read: to the byte, unless a terminal would obey it.
-pub fn print_exact(text: &str) -> Result<(), CliError> {
+pub(crate) fn print_exact(text: &str) -> Result<(), CliError> {
     if std::io::stdout().is_terminal() { print(text) } else { to_stdout(text) }
 }
 
 /// Writes a result to stdout as indented JSON.
-pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     to_stdout(&json(value))
 }
 
 /// Writes a result to stdout as a line of JSON.
-pub fn print_json_line(value: &impl Serialize) -> Result<(), CliError> {
+pub(crate) fn print_json_line(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).expect("results are plain data with string keys");
     to_stdout(&format!("{}\n", printable_json(&text)))
 }
 
 /// Says what was done beside writing a file: on stdout, or on stderr where the file itself comes out of
 /// stdout.
-pub fn print_beside(file: &Path, text: &str) -> Result<(), CliError> {
+pub(crate) fn print_beside(file: &Path, text: &str) -> Result<(), CliError> {
     if Target::is_output(file) {
         eprint!("{}", printable(text));
         return Ok(());
@@ -182,7 +220,7 @@ pub fn print_beside(file: &Path, text: &str) -> Result<(), CliError> {
 }
 
 /// As [`print_beside`], in JSON.
-pub fn print_json_beside(file: &Path, value: &impl Serialize) -> Result<(), CliError> {
+pub(crate) fn print_json_beside(file: &Path, value: &impl Serialize) -> Result<(), CliError> {
     if Target::is_output(file) {
         eprint!("{}", json(value));
         return Ok(());
@@ -200,29 +238,40 @@ fn to_stdout(text: &str) -> Result<(), CliError> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| CliError::stdout(&error))
 }
 
+/// Shows on stderr what is wrong with a command line, what would be right, and how the command is used.
+pub(crate) fn render_usage_error(message: &str, hints: &[String], usage: &str) {
+    eprintln!("{} {}", Lead::Error.text(), indented(message));
+    for hint in hints {
+        eprintln!("{} {}", Lead::Hint.text(), indented(hint));
+    }
+    if !usage.is_empty() {
+        eprintln!("\n{usage}");
+    }
+}
+
 /// Shows an error on stderr: the message, its causes, and what would be right.
-pub fn render_error(error: &CliError) {
-    if error.is_silent() {
+pub(crate) fn render_error(error: &CliError) {
+    if error.kind() == ErrorKind::ClosedPipe {
         return;
     }
-    for (depth, message) in error.messages.iter().enumerate() {
+    for (depth, message) in error.messages().iter().enumerate() {
         let lead = if depth == 0 { Lead::Error } else { Lead::Because };
         eprintln!("{} {}", lead.text(), indented(message));
     }
-    if let Some(hint) = &error.hint {
+    if let Some(hint) = error.hint() {
         eprintln!("{} {}", Lead::Hint.text(), indented(hint));
     }
 }
 
 /// A message without anything that a terminal would obey, and so that no line of it looks like one of
 /// ours.
-pub fn indented(message: &str) -> String {
+fn indented(message: &str) -> String {
     printable(message).replace('\n', "\n    ")
 }
 
 /// What a line on stderr begins with.
 #[derive(Clone, Copy)]
-pub enum Lead {
+enum Lead {
     Error,
     Because,
     Warning,
@@ -231,7 +280,7 @@ pub enum Lead {
 
 impl Lead {
     /// The word, in colour on a terminal that wants it (<https://no-color.org>).
-    pub fn text(self) -> String {
+    fn text(self) -> String {
         let (word, colour) = match self {
             Lead::Error => ("error:", "1;31"),
             Lead::Because => return "  because:".to_owned(),

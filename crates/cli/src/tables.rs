@@ -8,7 +8,7 @@ const HEADLINE: [&str; 7] =
     ["ner_f1", "label_accuracy", "rel_f1", "rel_plus_f1", "ungrounded", "schema_valid", "ner_both_f1"];
 
 /// The main metrics of a comparison.
-pub fn headline(whole: &Comparison) -> Table {
+pub(crate) fn headline(whole: &Comparison) -> Table {
     let kept: Vec<usize> =
         (0..whole.metrics.len()).filter(|&index| HEADLINE.contains(&whole.metrics[index].key.as_str())).collect();
     let mut part = whole.clone();
@@ -20,7 +20,7 @@ pub fn headline(whole: &Comparison) -> Table {
 }
 
 /// Systems by metrics: the figure in per cent with its 95 % interval.
-pub fn comparison(comparison: &Comparison) -> Table {
+pub(crate) fn comparison(comparison: &Comparison) -> Table {
     let metrics = comparison.metrics.iter().map(|metric| (metric.title.clone(), Alignment::Right));
     let mut table = Table::new(std::iter::once(("System".to_owned(), Alignment::Left)).chain(metrics));
     for system in &comparison.systems {
@@ -38,20 +38,20 @@ pub fn comparison(comparison: &Comparison) -> Table {
 }
 
 /// What stands in the place of a rate over nothing, and of an interval that there is not.
-pub const DASH: &str = "–";
+pub(crate) const DASH: &str = "–";
 
 /// A fraction in per cent with one decimal, or a dash.
-pub fn percent_or_dash(fraction: Option<f64>) -> String {
+pub(crate) fn percent_or_dash(fraction: Option<f64>) -> String {
     fraction.map_or_else(|| DASH.to_owned(), percent)
 }
 
 /// A fraction in per cent with one decimal.
-pub fn percent(fraction: f64) -> String {
+pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.1}", 100.0 * fraction)
 }
 
 /// A text cut to a width at which rows stay readable.
-pub fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const WIDTH: usize = 72;
     if text.chars().count() <= WIDTH {
         return text.to_owned();

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::output::{Lead, indented};
+use crate::output;
 
 /// Shows what is wrong with the command line, or the help or version that it asks for.
-pub fn show(error: &clap::Error, arguments: &[String]) -> ExitCode {
+pub(crate) fn show(error: &clap::Error, arguments: &[String]) -> ExitCode {
     let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Nothing can be said where this cannot be.
@@ -31,13 +31,8 @@ pub fn show(error: &clap::Error, arguments: &[String]) -> ExitCode {
             message.push(line.strip_prefix("error: ").unwrap_or(line));
         }
     }
-    eprintln!("{} {}", Lead::Error.text(), indented(message.join("\n").trim_end()));
-    for tip in own.into_iter().chain(tips) {
-        eprintln!("{} {}", Lead::Hint.text(), indented(&tip));
-    }
-    if !rest.is_empty() {
-        eprintln!("\n{}", rest.join("\n").trim_end());
-    }
+    let hints: Vec<String> = own.into_iter().chain(tips).collect();
+    output::render_usage_error(message.join("\n").trim_end(), &hints, rest.join("\n").trim_end());
     code
 }
 

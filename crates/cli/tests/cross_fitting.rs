@@ -1,6 +1,5 @@
 //! On-policy pairs from models that have not seen what they answer.
 
-#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use std::{collections::BTreeSet, fs};

@@ -1,6 +1,5 @@
 //! `tabpo objective`.
 
-#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use serde_json::Value;

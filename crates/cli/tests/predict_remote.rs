@@ -2,7 +2,6 @@
 
 #[path = "../../remote/tests/support/mod.rs"]
 mod server;
-#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use std::process::Output;

@@ -1,6 +1,5 @@
 //! A run that is killed anywhere and started again comes to the same numbers as one that was not.
 
-#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use std::{

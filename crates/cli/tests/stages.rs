@@ -1,7 +1,6 @@
 //! Which stages run again when one thing changes: every key of the configuration, every input file, the
 //! ontology; in a finished run, and in one that was killed in the middle of training.
 
-#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use std::{

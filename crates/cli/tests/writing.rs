@@ -1,7 +1,6 @@
 //! What is written where: links, pipes, devices, `-`, files that another process writes, and what is
 //! left by killed ones; what a terminal is shown; what tables say where there is nothing to say.
 
-#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use std::fs;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tabpo_answer::FaultKind;
 
 use crate::evaluate::Counts;
@@ -11,7 +11,7 @@ use crate::metric::{Prf, share};
 use crate::prediction::PredictionKind;
 
 /// Precision, recall and F1 with the counts they come from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Precision, as in [`Prf`].
     pub p: Option<f64>,
@@ -28,7 +28,7 @@ pub struct Scores {
 }
 
 /// Scores of a family with labels.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelledScores {
     /// From counts pooled over labels.
     pub micro: Scores,
@@ -40,7 +40,7 @@ pub struct LabelledScores {
 }
 
 /// How often the label is right where the span is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Gold labels at predicted spans that the prediction shares.
     pub correct: u64,
@@ -51,7 +51,7 @@ pub struct Accuracy {
 }
 
 /// Scores under the list convention: nothing is de-duplicated.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListScores {
     /// (span, label).
     pub ner: Scores,
@@ -62,7 +62,7 @@ pub struct ListScores {
 }
 
 /// Scores under the set convention, the primary one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetScores {
     /// (span, label).
     pub ner: LabelledScores,
@@ -96,7 +96,7 @@ pub struct SetScores {
 }
 
 /// The scores of the public TAB-PO code at one level.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReferenceScores {
     /// Label sets; unknown labels are dropped.
     pub label_micro: Prf,
@@ -105,7 +105,7 @@ pub struct ReferenceScores {
 }
 
 /// The scores of the public TAB-PO code, for comparison only: both can be gamed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// Over documents.
     pub per_document: ReferenceScores,
@@ -114,7 +114,7 @@ pub struct Reference {
 }
 
 /// Shares of units that are valid, tier by tier; none where there is no unit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validity {
     /// JSON.
     pub json_valid: Option<f64>,
@@ -127,7 +127,7 @@ pub struct Validity {
 }
 
 /// How well emitted texts are supported by the source.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroundingScores {
     /// Spans alone.
     pub span: Scores,
@@ -142,14 +142,14 @@ pub struct GroundingScores {
 }
 
 /// Scores that only raw output has, and the primary scores again under the names of this kind.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RawScores {
     /// Validity tiers.
     pub validity: Validity,
     /// Support by the source.
     pub grounding: GroundingScores,
     /// Emitted items and what became of them.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<String, u64>,
     /// Every fault by kind.
     pub faults: BTreeMap<FaultKind, u64>,
     /// As in `set`.
@@ -166,7 +166,7 @@ pub struct RawScores {
 
 /// All scores of one set of predictions. The names and figures of the JSON form are those of the
 /// field's evaluation scripts; figures are fractions.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Gold documents.
     pub documents: u64,
@@ -312,7 +312,7 @@ impl Evaluation {
                     ("rel_malformed", Tally::RelationMalformed),
                     ("rel_unresolved", Tally::RelationUnresolved),
                 ]
-                .map(|(name, tally)| (name, read.tally(tally)))
+                .map(|(name, tally)| (name.to_owned(), read.tally(tally)))
                 .into(),
                 faults: counts.faults.clone(),
                 ner: read.labelled(Family::Ner),

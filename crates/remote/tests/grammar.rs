@@ -3,7 +3,7 @@
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities};
 use llguidance::{Matcher, ParserFactory};
-use tabpo_corpus::{Level, Unit, synthetic};
+use tabpo_corpus::{Level, Unit};
 use tabpo_ontology::{AnswerGrammar, Ontology};
 
 /// Whether an answer follows a grammar to its end, byte by byte.
@@ -18,15 +18,15 @@ fn accepts(grammar: &str, answer: &str) -> bool {
     whole && matcher.is_accepting().unwrap()
 }
 
-fn corpus() -> synthetic::SyntheticCorpus {
-    let sizes = synthetic::SyntheticConfig { sft: 1, gold: 40, validation: 1, test: 1, ..Default::default() };
-    synthetic::generate(&sizes)
+fn corpus() -> tabpo_synthetic::SyntheticCorpus {
+    let sizes = tabpo_synthetic::SyntheticConfig { sft: 1, gold: 40, validation: 1, test: 1, ..Default::default() };
+    tabpo_synthetic::generate(&sizes)
 }
 
 #[test]
 fn gold_answers_follow_the_grammar_and_others_do_not() {
     let corpus = corpus();
-    let ontology: &Ontology = synthetic::ontology();
+    let ontology: &Ontology = tabpo_synthetic::ontology();
     let mut tried = 0;
     for unit in corpus.gold.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {
         let grammar = AnswerGrammar::whole(ontology, unit.text(), &unit.words());

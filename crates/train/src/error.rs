@@ -110,12 +110,7 @@ pub enum TrainError {
         /// Name of the objective.
         objective: String,
     },
-    /// The task metric could not be found.
-    #[error("evaluation after step {step} failed: {source}")]
-    Evaluation {
-        /// Number of steps made.
-        step: u64,
-        /// What went wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// The worker could not go on.
+    #[error(transparent)]
+    Worker(#[from] tabpo_engine::WorkerError),
 }

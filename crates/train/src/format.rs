@@ -2,7 +2,7 @@
 
 use jiff::civil::DateTime;
 use tabpo_answer::{Part, token_roles};
-use tabpo_engine::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
+use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
 use tabpo_roles::Role;
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};

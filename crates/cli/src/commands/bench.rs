@@ -5,7 +5,7 @@ use crate::{error::CliError, output::Context};
 
 /// Arguments of `tabpo bench`.
 #[derive(clap::Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -23,7 +23,7 @@ enum Action {
 }
 
 /// Runs a benchmark.
-pub fn run(arguments: &BenchArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &BenchArgs, context: &Context) -> Result<(), CliError> {
     match &arguments.action {
         Action::Step(arguments) => bench_step::run(arguments, context),
         Action::Preference(arguments) => bench_preference::run(arguments, context),

@@ -3,14 +3,11 @@
 use std::{collections::HashMap, convert::Infallible, io::Write, path::PathBuf};
 
 use tabpo_answer::{gold, render};
-use tabpo_corpus::{
-    Document, Level, Unit,
-    synthetic::{SyntheticConfig, generate, ontology},
-};
-use tabpo_engine::{
-    BpeOptions, GenerationTokens, Model, SaveOptions, StepShape, StoredType, Tokenizer, write_atomically,
-};
+use tabpo_corpus::{Document, Level, Unit};
+use tabpo_engine::{Model, StepShape};
+use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer, write_atomically};
 use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
+use tabpo_synthetic::{SyntheticConfig, generate, ontology};
 
 use crate::{
     error::{CliError, ResultExt},
@@ -20,7 +17,7 @@ use crate::{
 
 /// Arguments of `tabpo bench prepare`.
 #[derive(clap::Args)]
-pub struct PrepareArgs {
+pub(crate) struct PrepareArgs {
     /// The folder to write: model/, pairs.jsonl
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -42,7 +39,7 @@ pub struct PrepareArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliError> {
     let examples = arguments.examples;
     // About 25 tokens a sentence, and as many again to choose from.
     let sentences = 2 * examples * (arguments.prompt_tokens / 15 + 1);

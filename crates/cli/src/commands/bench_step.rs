@@ -15,7 +15,7 @@ use crate::{
 
 /// Arguments of `tabpo bench step`.
 #[derive(clap::Args)]
-pub struct StepArgs {
+pub(crate) struct StepArgs {
     /// The shape: m1 is an adapter step of a 0.1B model, m2 a full step of a small model
     #[arg(long, value_enum, default_value_t = Shape::M1)]
     shape: Shape,
@@ -66,7 +66,7 @@ struct Outcome {
 }
 
 /// Runs the command.
-pub fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliError> {
     let (name, shape) = match arguments.shape {
         Shape::M1 => ("m1", StepShape::m1()),
         Shape::M2 => ("m2", StepShape::m2()),

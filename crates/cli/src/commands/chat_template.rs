@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tabpo_engine::{ChatTemplate, Compute, Message, Tokenizer};
+use tabpo_engine::Compute;
+use tabpo_model::{ChatTemplate, Message, Tokenizer};
 
 use crate::{
     error::{CliError, ResultExt},
@@ -14,7 +15,7 @@ use crate::{
 
 /// Arguments of `tabpo chat-template`.
 #[derive(clap::Args)]
-pub struct ChatTemplateArgs {
+pub(crate) struct ChatTemplateArgs {
     /// Model folder with tokenizer and chat template, or a PEFT folder whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -34,7 +35,7 @@ pub struct ChatTemplateArgs {
 }
 
 /// Prints the rendered text and nothing else.
-pub fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(), CliError> {
     let policy = PolicyFolder::resolve(&arguments.model, None, Compute::F32, context)?;
     let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
     let conversation = Conversation::read(&arguments.messages)?;
@@ -46,7 +47,7 @@ pub fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(), CliErr
 
 /// A conversation with what its template is told beside the messages: tools, documents, variables.
 #[derive(Deserialize)]
-pub struct Conversation {
+pub(crate) struct Conversation {
     /// The messages.
     pub messages: Vec<Message>,
     #[serde(flatten)]
@@ -55,7 +56,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// Reads a list of messages, or an object with such a list.
-    pub fn read(path: &Path) -> Result<Self, CliError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
         let text = tabpo_files::read_text(path)
             .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
         let read = if text.trim_start().starts_with('{') {
@@ -75,7 +76,7 @@ impl Conversation {
 
     /// The template for this conversation, told the variables: that of `file`, a file or a built-in format, or the
     /// policy's own of this name, or its default. A policy without a template gets a built-in format, which is said.
-    pub fn template(
+    pub(crate) fn template(
         &self,
         policy: &PolicyFolder,
         tokenizer: &Tokenizer,
@@ -90,6 +91,6 @@ impl Conversation {
 }
 
 /// What templates that print the date see.
-pub fn now() -> jiff::civil::DateTime {
+pub(crate) fn now() -> jiff::civil::DateTime {
     jiff::Zoned::now().datetime()
 }

@@ -13,7 +13,7 @@ use crate::tables;
 
 /// Arguments of `tabpo compare`.
 #[derive(clap::Args)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     #[command(flatten)]
     gold: GoldArgs,
     /// The systems; one name given several times is one system with several training seeds
@@ -31,7 +31,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// Runs the command.
-pub fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
     for (name, path) in runs(&arguments.pred, context)? {

@@ -10,13 +10,13 @@ use crate::{
 
 /// Arguments of `tabpo completions`.
 #[derive(clap::Args)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell to write for
     shell: Shell,
 }
 
 /// Writes the script to stdout.
-pub fn run(arguments: &CompletionsArgs, _context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &CompletionsArgs, _context: &Context) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), "tabpo", &mut script);
     output::print_exact(&String::from_utf8_lossy(&script))

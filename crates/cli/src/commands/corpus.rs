@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tabpo_corpus::{
-    Document, Format, LabelCount, Loaded, Notes, Statistics, statistics,
-    synthetic::{self, SyntheticConfig},
-    write_file,
-};
+use tabpo_corpus::{Document, Format, LabelCount, Loaded, Notes, Statistics, statistics, write_file};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
+use tabpo_synthetic::SyntheticConfig;
 
-use crate::corpora::{ReadArgs, has_unknown_label, say_notes};
+use tabpo_pipeline::corpora::say_notes;
+
+use crate::corpora::{ReadArgs, has_unknown_label};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -22,7 +21,7 @@ use crate::{
 
 /// Arguments of `tabpo corpus`.
 #[derive(clap::Args)]
-pub struct CorpusArgs {
+pub(crate) struct CorpusArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -112,7 +111,7 @@ impl OntologyOption {
     fn load(&self) -> Result<Ontology, CliError> {
         match &self.ontology {
             Some(path) => Ontology::read(path).or_input(),
-            None => Ok(synthetic::ontology().clone()),
+            None => Ok(tabpo_synthetic::ontology().clone()),
         }
     }
 
@@ -139,7 +138,7 @@ impl OntologyOption {
 }
 
 /// Runs the command.
-pub fn run(arguments: CorpusArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: CorpusArgs, context: &Context) -> Result<(), CliError> {
     match arguments.action {
         Action::Stats(arguments) => stats(&arguments, context),
         Action::Convert(arguments) => convert(&arguments, context),
@@ -229,7 +228,7 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
 
 fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
     writing::check_folder(&arguments.directory)?;
-    let corpus = synthetic::generate(&SyntheticConfig {
+    let corpus = tabpo_synthetic::generate(&SyntheticConfig {
         seed: arguments.seed,
         sft: arguments.sft,
         gold: arguments.gold,
@@ -241,12 +240,12 @@ fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError>
         [("sft", &corpus.sft), ("gold", &corpus.gold), ("validation", &corpus.validation), ("test", &corpus.test)];
     for (name, documents) in splits {
         let path = arguments.directory.join(format!("{name}.jsonl"));
-        let lost = tabpo_corpus::write(&path, Format::Dygie, documents, synthetic::ontology()).or_failed()?;
+        let lost = tabpo_corpus::write(&path, Format::Dygie, documents, tabpo_synthetic::ontology()).or_failed()?;
         say_notes(&path, "writing", &lost, context);
     }
-    write_file(&arguments.directory.join("ontology.toml"), synthetic::ONTOLOGY_TOML.as_bytes()).or_failed()?;
+    write_file(&arguments.directory.join("ontology.toml"), tabpo_synthetic::ONTOLOGY_TOML.as_bytes()).or_failed()?;
     if arguments.json {
-        let numbers = |documents: &[Document]| statistics(documents, synthetic::ontology());
+        let numbers = |documents: &[Document]| statistics(documents, tabpo_synthetic::ontology());
         let numbers: Map<String, Value> =
             splits.iter().map(|(name, documents)| ((*name).to_owned(), json!(numbers(documents)))).collect();
         return output::print_json(&json!({"splits": numbers, "bias": corpus.bias}));

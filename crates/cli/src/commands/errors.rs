@@ -1,9 +1,11 @@
 //! `tabpo errors`: in which ways predictions are wrong.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
+use tabpo_corpus::{CorpusError, Document};
 use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
-use tabpo_metrics::{EvaluationError, Gold, Predictions};
+use tabpo_metrics::{EvaluationError, Predictions};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
@@ -16,7 +18,7 @@ use crate::writing;
 
 /// Arguments of `tabpo errors`.
 #[derive(clap::Args)]
-pub struct ErrorsArgs {
+pub(crate) struct ErrorsArgs {
     #[command(flatten)]
     gold: GoldArgs,
     /// The predictions: raw output a unit, or items by offset; recognised by content
@@ -40,9 +42,9 @@ struct Measuring {
 impl Scoring for Measuring {
     type Output = ErrorModes;
 
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<ErrorModes, EvaluationError> {
@@ -51,7 +53,7 @@ impl Scoring for Measuring {
 }
 
 /// Runs the command.
-pub fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let measuring = Measuring { examples: arguments.examples };
     let modes = score(&measuring, &arguments.gold, &ontology, &arguments.pred, context)?;

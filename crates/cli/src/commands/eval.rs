@@ -14,7 +14,7 @@ use crate::tables::{DASH, percent_or_dash};
 
 /// Arguments of `tabpo eval`.
 #[derive(clap::Args)]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     #[command(flatten)]
     gold: GoldArgs,
     /// The predictions: raw output a unit, or items by offset; recognised by content
@@ -25,7 +25,7 @@ pub struct EvalArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.gold.ontology).or_input()?;
     let counts = count_file(&arguments.gold, &ontology, &arguments.pred, context)?;
     let evaluation = Evaluation::of(&counts);

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tabpo_engine::{Compute, FinishReason, GenerateOptions, Message, Request, Sampling, Tokenizer, generate};
+use tabpo_engine::{Compute, FinishReason, GenerateOptions, Request, Sampling, generate};
+use tabpo_model::{Message, Tokenizer};
 
 use super::chat_template::{Conversation, now};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 /// Arguments of `tabpo generate`.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
-pub struct GenerateArgs {
+pub(crate) struct GenerateArgs {
     /// Model folder, or a PEFT folder whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -64,7 +65,7 @@ struct Output {
 }
 
 /// Prints the completion.
-pub fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
@@ -87,7 +88,7 @@ pub fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> 
         }
         (None, None) => return Err(CliError::input("either --prompt or --messages is needed")),
     };
-    let (model, lora) = policy.open()?;
+    let mut worker = policy.worker()?;
     let options = GenerateOptions {
         max_new_tokens: arguments.max_new_tokens,
         sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p, seed: arguments.seed },
@@ -96,7 +97,7 @@ pub fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> 
         log_probs: arguments.log_probs,
     };
     let requests = [Request { prompt, constraint: None }];
-    let completion = generate(&model, lora.as_ref(), None, &requests, &options, |_| {})
+    let completion = generate(&mut worker, None, &requests, &options, |_| {}, || false)
         .or_input()?
         .pop()
         .expect("one request, one completion");

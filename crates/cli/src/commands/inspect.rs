@@ -13,7 +13,7 @@ use crate::{
 
 /// Arguments of `tabpo inspect`.
 #[derive(clap::Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -46,7 +46,7 @@ struct Tokens {
 }
 
 /// Runs the chosen inspection.
-pub fn run(arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
     match &arguments.what {
         What::Logits(arguments) => inspect_logits(arguments, context),
     }

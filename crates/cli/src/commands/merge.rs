@@ -6,8 +6,9 @@ use std::{
 };
 
 use clap::ValueEnum;
-use tabpo_engine::{Compute, FolderError, Lora, Model, SaveOptions, StoredType, is_adapter_folder, verify_export};
+use tabpo_engine::{Compute, Lora, Model, verify_export};
 use tabpo_files::FolderReplacement;
+use tabpo_model::{FolderError, SaveOptions, StoredType, is_adapter_folder};
 
 use crate::{
     error::{CliError, ResultExt},
@@ -18,7 +19,7 @@ use crate::{
 
 /// Arguments of `tabpo merge`.
 #[derive(clap::Args)]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// Model folder, or the adapter's PEFT folder, whose base model is found
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -42,7 +43,7 @@ enum Dtype {
 }
 
 /// Writes the merged folder beside its place, reloads it, compares logits, and only then gives it its name.
-pub fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
     check_folder(&arguments.out)?;
     if arguments.adapter.is_none() && !is_adapter_folder(&arguments.model) {
         return Err(CliError::input("--adapter is missing: there is nothing to merge")

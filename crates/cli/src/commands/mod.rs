@@ -19,8 +19,6 @@ mod ontology;
 mod pairs;
 mod predict;
 mod predict_remote;
-mod remote_answers;
-mod remote_notes;
 mod run;
 mod scoring;
 mod serve_config;
@@ -29,8 +27,6 @@ use clap::Subcommand;
 use tabpo_engine::Compute;
 
 use tabpo_corpus::Level;
-
-pub use remote_answers::{RemoteJob, answer_documents, check_remote_system, remote_system};
 
 use crate::{error::CliError, output::Context, run::Until};
 
@@ -55,7 +51,7 @@ impl From<Products> for Compute {
 
 /// The commands of tabpo.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a configuration: every stage from documents to report, skipping what is up to date
     Run(run::RunArgs),
     /// Check an ontology file and show what it is turned into
@@ -98,7 +94,7 @@ pub enum Command {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Command::Run(arguments) | Command::Report(arguments) => run::run(&arguments, Until::Report, context),
             Command::Ontology(arguments) => ontology::run(arguments, context),

@@ -12,7 +12,7 @@ use crate::output::{self, Context};
 
 /// Arguments of `tabpo objective`.
 #[derive(clap::Args)]
-pub struct ObjectiveArgs {
+pub(crate) struct ObjectiveArgs {
     #[command(flatten)]
     action: Action,
     /// Write JSON
@@ -32,7 +32,7 @@ struct Action {
 }
 
 /// Runs the command.
-pub fn run(arguments: ObjectiveArgs, _: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: ObjectiveArgs, _: &Context) -> Result<(), CliError> {
     match (arguments.action.inputs, arguments.json) {
         (Some(path), true) => output::print_json(&json!({"objectives": evaluate(&path)?})),
         (Some(path), false) => {

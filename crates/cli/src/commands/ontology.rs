@@ -12,7 +12,7 @@ use crate::{
 
 /// Arguments of `tabpo ontology`.
 #[derive(clap::Args)]
-pub struct OntologyArgs {
+pub(crate) struct OntologyArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -47,7 +47,7 @@ struct FileArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliError> {
     match arguments.action {
         Action::Check(arguments) => check(&arguments),
         Action::Show(arguments) => show(&arguments),

@@ -9,7 +9,6 @@ use tabpo_ontology::Ontology;
 use super::{
     Products, parse_level,
     predict_remote::{RemoteArgs, run_remote},
-    remote_answers::RemoteJob,
 };
 use crate::{
     config::PredictSection,
@@ -17,12 +16,13 @@ use crate::{
     error::{CliError, ResultExt},
     output::Context,
     range,
-    run::{PolicyFolder, Prediction, Voice},
+    remote::RemoteJob,
+    run::{PolicyFolder, Prediction, Renderer},
 };
 
 /// Arguments of `tabpo predict`.
 #[derive(clap::Args)]
-pub struct PredictArgs {
+pub(crate) struct PredictArgs {
     /// A model folder or a PEFT folder whose base model is found, or with --endpoint the name of the model there
     #[arg(long, value_name = "DIR|NAME")]
     model: String,
@@ -73,7 +73,7 @@ pub struct PredictArgs {
 }
 
 /// Writes the predictions. A local job that was stopped goes on where it was.
-pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
     let temperature = arguments.remote.temperature.0.unwrap_or(1.0);
     range::TEMPERATURE.check("--temperature", temperature)?;
     if arguments.remote.endpoint.is_none() && arguments.samples > 1 && temperature <= 0.0 {
@@ -99,7 +99,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
     }
     let compute = arguments.compute.into();
     let policy = PolicyFolder::resolve(arguments.model.as_ref(), arguments.adapter.as_deref(), compute, context)?;
-    let voice = Voice::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
+    let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,
@@ -109,7 +109,7 @@ pub fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
     let prediction = Prediction {
         name: "predict",
         policy: &policy,
-        voice: &voice,
+        renderer: &renderer,
         ontology: &ontology,
         level: arguments.level,
         settings: &settings,

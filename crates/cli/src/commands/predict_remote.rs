@@ -7,20 +7,17 @@ use tabpo_corpus::Unit;
 use tabpo_remote::{Endpoint, Job, PriceTable, Selection, Settings, Statistics, StructureKind, estimate};
 use tabpo_report::{Alignment, Table};
 
-use super::{
-    remote_answers::{RemoteJob, answer_documents, check, open_cache, price, prompts, warn_of_damage},
-    remote_notes::rows,
-};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
+    remote::{RemoteJob, answer_documents, check, open_cache, price, prompts, rows, warn_of_damage},
 };
 
 /// Options of `tabpo predict` for endpoints.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Endpoints")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub struct RemoteArgs {
+pub(crate) struct RemoteArgs {
     /// Ask the model behind this OpenAI-compatible API, such as https://host/v1
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
@@ -94,7 +91,7 @@ pub struct RemoteArgs {
 
 /// A temperature or none; a type of its own because clap gives `Option` a meaning.
 #[derive(Clone, Copy)]
-pub struct Temperature(pub Option<f64>);
+pub(crate) struct Temperature(pub Option<f64>);
 
 #[derive(Clone)]
 struct Fields(serde_json::Map<String, serde_json::Value>);
@@ -132,7 +129,7 @@ impl RemoteArgs {
 /// Runs `tabpo predict --endpoint URL --model NAME`: answers the documents, or says what that would
 /// take, and prints what it took. The job's demonstrations are the documents of
 /// `--demonstrations-from`, its cache the directory of `--cache`.
-pub fn run_remote(
+pub(crate) fn run_remote(
     arguments: &RemoteArgs,
     endpoint: &str,
     model: &str,

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use crate::{
-    config,
+    config::{Configuration, Overrides},
     error::CliError,
-    output::Context,
+    output::{self, Context},
     range,
-    run::{self, Until},
+    run::{Pipeline, Until},
+    tables,
 };
 
 /// Arguments of the commands that run a configuration.
 #[derive(clap::Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The configuration file
     config: PathBuf,
     /// Replace a key of the configuration, for example --set sft.epochs=2
@@ -24,7 +25,15 @@ pub struct RunArgs {
 }
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
-pub fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
-    let config = config::load(&arguments.config, &arguments.replacements, arguments.memory_gb)?;
-    run::execute(&config, until, context)
+pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
+    let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
+    let config = Configuration::read(&arguments.config, &overrides)?;
+    let result = Pipeline::new(config, context)?.run(until, context)?;
+    match result.scores {
+        None => output::print_line(result.output.display().to_string()),
+        Some(scores) => {
+            output::print(&tables::headline(&scores.comparison).plain())?;
+            output::print_line(format!("report: {}", result.output.display()))
+        }
+    }
 }

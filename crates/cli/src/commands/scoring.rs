@@ -1,9 +1,10 @@
 //! What `eval`, `compare` and `errors` share: reading gold and predictions, and table formats.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::Format;
-use tabpo_metrics::{Counts, EvaluationError, Gold, Predictions, Profile, Resampling, count};
+use tabpo_corpus::{CorpusError, Document, Format};
+use tabpo_metrics::{Counts, EvaluationError, Predictions, Profile, Resampling, count};
 use tabpo_ontology::Ontology;
 use tabpo_report::TableFormat;
 
@@ -14,7 +15,7 @@ use crate::range;
 
 /// The gold side of a comparison.
 #[derive(clap::Args)]
-pub struct GoldArgs {
+pub(crate) struct GoldArgs {
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     pub ontology: PathBuf,
@@ -30,7 +31,7 @@ pub struct GoldArgs {
 
 /// How figures are made and shown.
 #[derive(clap::Args)]
-pub struct ScoreArgs {
+pub(crate) struct ScoreArgs {
     /// How to count: default, pure, spert, plmarker or tabpo
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile)]
     pub profile: Profile,
@@ -50,7 +51,7 @@ pub struct ScoreArgs {
 
 impl ScoreArgs {
     /// The settings of the resampling; that they are few is said on stderr.
-    pub fn resampling(&self, context: &Context) -> Resampling {
+    pub(crate) fn resampling(&self, context: &Context) -> Resampling {
         if (1..100).contains(&self.resamples) {
             context.warn(format!(
                 "{} resamples are too few for intervals and p-values; 1000 or more are usual",
@@ -74,22 +75,22 @@ fn table_format(name: &str) -> Result<TableFormat, String> {
 }
 
 /// Something that goes through gold documents and predictions together.
-pub trait Scoring {
+pub(crate) trait Scoring {
     /// What comes out.
     type Output;
 
     /// Goes through them.
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Self::Output, EvaluationError>;
 }
 
 /// Opens gold and predictions and runs a scoring over them. Gold is streamed where its format has
-/// one document a line, and so are predictions in its order.
-pub fn score<S: Scoring>(
+/// one document a line.
+pub(crate) fn score<S: Scoring>(
     scoring: &S,
     arguments: &GoldArgs,
     ontology: &Ontology,
@@ -97,24 +98,14 @@ pub fn score<S: Scoring>(
     context: &Context,
 ) -> Result<S::Output, CliError> {
     let gold = &arguments.gold;
-    let open = |in_order: bool| {
-        let open = if in_order { Predictions::open_in_order } else { Predictions::open };
-        open(predictions).or_input()
-    };
-    // Gold that is no file may be there to be read only once.
-    let mut in_order = gold.is_file();
-    while let Some(mut documents) = tabpo_corpus::stream(gold, arguments.gold_format, ontology).or_input()? {
-        match scoring.run(&mut documents, &mut open(in_order)?, ontology) {
-            Err(EvaluationError::NotInOrder) if in_order => in_order = false,
-            output => {
-                let output = output.or_input()?;
-                arguments.read.heed(gold, documents.notes(), context)?;
-                return Ok(output);
-            }
-        }
+    let open = || Predictions::open(predictions).or_input();
+    if let Some(mut documents) = tabpo_corpus::stream(gold, arguments.gold_format, ontology).or_input()? {
+        let output = scoring.run(&mut documents, &mut open()?, ontology).or_input()?;
+        arguments.read.heed(gold, documents.notes(), context)?;
+        return Ok(output);
     }
     let loaded = arguments.read.read(gold, arguments.gold_format, ontology, context)?;
-    scoring.run(&loaded.documents[..], &mut open(false)?, ontology).or_input()
+    scoring.run(loaded.documents.iter().map(Ok), &mut open()?, ontology).or_input()
 }
 
 struct Counting;
@@ -122,9 +113,9 @@ struct Counting;
 impl Scoring for Counting {
     type Output = Counts;
 
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Counts, EvaluationError> {
@@ -133,7 +124,7 @@ impl Scoring for Counting {
 }
 
 /// The counts of a prediction file; what a reader should know is said on stderr.
-pub fn count_file(
+pub(crate) fn count_file(
     arguments: &GoldArgs,
     ontology: &Ontology,
     predictions: &Path,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tabpo_engine::find_base;
+use tabpo_model::find_base;
 use tabpo_remote::{Served, serve_commands};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 
 /// Arguments of `tabpo serve-config`.
 #[derive(clap::Args)]
-pub struct ServeConfigArgs {
+pub(crate) struct ServeConfigArgs {
     /// A Hugging Face folder, or a PEFT folder with an adapter
     folder: PathBuf,
     /// The base model of an adapter; the one that its configuration names if not given
@@ -32,7 +32,7 @@ pub struct ServeConfigArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &ServeConfigArgs) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &ServeConfigArgs) -> Result<(), CliError> {
     let served = served(arguments)?;
     let commands = serve_commands(&served);
     if arguments.json {

@@ -1,4 +1,5 @@
 //! A directory and a command for each test.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     fs,
@@ -9,19 +10,19 @@ use assert_cmd::Command;
 use tempfile::TempDir;
 
 /// A directory of its own for one test, removed afterwards.
-pub struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory can be made"))
     }
 
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// Writes a file and returns its path.
-    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the folder can be made");
         fs::write(&path, content).expect("the file can be written");
@@ -29,7 +30,7 @@ impl Place {
     }
 
     /// The names of everything in the directory, in order.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.0.path())
             .expect("the directory can be read")
             .map(|entry| entry.expect("the entry can be read").file_name().to_string_lossy().into_owned())
@@ -39,7 +40,7 @@ impl Place {
     }
 
     /// The program, started in this directory.
-    pub fn tabpo(&self) -> Command {
+    pub(crate) fn tabpo(&self) -> Command {
         let mut command = Command::cargo_bin("tabpo").expect("the program is built with its tests");
         command.current_dir(self.0.path());
         command
@@ -47,24 +48,59 @@ impl Place {
 
     /// Runs the program with these arguments, expects `code`, and returns (stdout, stderr) with the
     /// directory's name replaced by `DIR`.
-    pub fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+    pub(crate) fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let (found, stdout, stderr) = self.output(arguments);
+        assert_eq!(found, Some(code), "tabpo {arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
+        (stdout, stderr)
+    }
+
+    /// A command line with all that it comes to: exit code, standard output and standard error.
+    pub(crate) fn transcript(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.output(arguments);
+        let quoted = arguments.iter().map(|argument| {
+            let plain = argument.chars().all(|c| c.is_alphanumeric() || "-_=./,:".contains(c)) && !argument.is_empty();
+            if plain {
+                format!(" {argument}")
+            } else {
+                format!(" '{}'", argument.escape_debug().to_string().replace("\\\"", "\""))
+            }
+        });
+        let mut text = format!("$ tabpo{}\nexit code: ", quoted.collect::<String>());
+        text += &code.map_or("none".to_owned(), |code| code.to_string());
+        for (name, output) in [("stdout", stdout), ("stderr", stderr)] {
+            if !output.is_empty() {
+                text += &format!("\n--- {name}\n{}", output.trim_end());
+            }
+        }
+        text
+    }
+
+    fn output(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = self.tabpo().args(arguments).output().expect("the program starts");
         let clean = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             text.replace(&*self.0.path().to_string_lossy(), "DIR")
         };
-        let (stdout, stderr) = (clean(&output.stdout), clean(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "tabpo {arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
-        (stdout, stderr)
+        (output.status.code(), clean(&output.stdout), clean(&output.stderr))
     }
 }
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")
 }
 
 /// A file of the repository's examples, as text.
-pub fn example(name: &str) -> String {
+pub(crate) fn example(name: &str) -> String {
     fs::read_to_string(root().join("examples").join(name)).expect("the example is part of the repository")
+}
+
+/// Compares transcripts with those that are stored under this name.
+#[macro_export]
+macro_rules! assert_transcripts {
+    ($name:literal, $transcripts:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, $transcripts.join("\n\n"));
+        });
+    };
 }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use tabpo_corpus::{Document, Format, Level, Unit};
-use tabpo_engine::{Compute, Tokenizer};
+use tabpo_engine::Compute;
 use tabpo_metrics::Predictions;
+use tabpo_model::Tokenizer;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,
@@ -39,7 +40,7 @@ never showed and that no pattern names is never used; examples without entities 
 /// Arguments of `tabpo pairs build`.
 #[derive(clap::Args)]
 #[command(after_help = SHARES)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     ontology: PathBuf,
@@ -97,7 +98,7 @@ pub struct BuildArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let errors = read_errors(&arguments.errors)?;
     for note in &errors.notes {

@@ -14,7 +14,7 @@ use crate::{
 
 /// Arguments of `tabpo pairs export`.
 #[derive(clap::Args)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// The pair file
     file: PathBuf,
     /// The form: trl (text) or trl-chat (messages)
@@ -37,7 +37,7 @@ fn parse_export(text: &str) -> Result<ExportFormat, String> {
 }
 
 /// Runs the command.
-pub fn run(arguments: &ExportArgs) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &ExportArgs) -> Result<(), CliError> {
     let ontology = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
     let instruction = ontology.map(|ontology| ontology.prompt());
     let lines =

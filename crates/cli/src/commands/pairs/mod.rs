@@ -23,7 +23,7 @@ use crate::{
 
 /// Arguments of `tabpo pairs`.
 #[derive(clap::Args)]
-pub struct PairsArgs {
+pub(crate) struct PairsArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -44,7 +44,7 @@ enum Action {
 }
 
 /// Runs the command.
-pub fn run(arguments: PairsArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: PairsArgs, context: &Context) -> Result<(), CliError> {
     match arguments.action {
         Action::Build(arguments) => build::run(&arguments, context),
         Action::Select(arguments) => select::run(&arguments, context),

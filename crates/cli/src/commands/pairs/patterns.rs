@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// How a pattern file is written, for `--help`.
-pub const FORM: &str = include_str!("pattern_form.txt");
+pub(crate) const FORM: &str = include_str!("pattern_form.txt");
 
 /// What to do with a pattern file.
 #[derive(clap::Subcommand)]
-pub enum PatternAction {
+pub(crate) enum PatternAction {
     /// Read a pattern file and say what it holds, or what is wrong with it
     #[command(after_long_help = FORM)]
     Check {
@@ -59,7 +59,7 @@ pub enum PatternAction {
 }
 
 /// Runs the command.
-pub fn run(action: &PatternAction, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(action: &PatternAction, context: &Context) -> Result<(), CliError> {
     match action {
         PatternAction::Check { file, ontology, json } => check(file, ontology, *json),
         PatternAction::Match { file, ontology, data, read, level, json } => {

@@ -3,21 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tabpo_engine::{Compute, Lora, Model};
+use tabpo_engine::{Compute, HostWorker, Worker};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PairRecord, hardest};
 use tabpo_report::{Alignment, Table};
-use tabpo_train::{
-    ExampleFormat, ExampleLogProbs, ReferenceCache, ReferenceIdentity, TokenisedExample, cached_log_probs, group_pairs,
-    reference_identity, tokenizer_digest,
-};
+use tabpo_train::{ExampleFormat, ExampleLogProbs, ReferenceCache, TokenisedExample, group_pairs, log_probs};
 
 use super::read_pairs;
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{PolicyFolder, Voice},
+    run::{PolicyFolder, Renderer},
     tables::percent,
     writing::{create, finish},
 };
@@ -29,7 +26,7 @@ const PASS: usize = 4096;
 
 /// Arguments of `tabpo pairs select`.
 #[derive(clap::Args)]
-pub struct SelectArgs {
+pub(crate) struct SelectArgs {
     /// The pair file; the pairs of one example stand together, as `pairs build` writes them
     file: PathBuf,
     /// The ontology file
@@ -88,14 +85,14 @@ impl Margins {
 }
 
 /// Runs the command.
-pub fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let pairs = read_pairs(&arguments.file)?;
     let mut out = create(&arguments.out)?;
     let adapter = arguments.adapter.as_deref();
     let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?;
-    let voice = Voice::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
-    let mut scorer = Scorer::open(&folder, &voice, arguments.cache.as_deref())?;
+    let renderer = Renderer::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
+    let mut scorer = Scorer::open(&folder, &renderer, arguments.cache.as_deref())?;
     let mut summary = Summary::default();
     for chunk in chunks(pairs) {
         if context.interrupted() {
@@ -172,18 +169,15 @@ fn chunks(
 /// A model that scores answers, with what is known already.
 struct Scorer<'v> {
     format: ExampleFormat<'v>,
-    model: Model<f32>,
-    adapter: Option<Lora<f32>>,
-    identity: ReferenceIdentity,
+    worker: HostWorker<f32>,
+    tokenizer: [u8; 32],
     cache: ReferenceCache,
 }
 
 impl<'v> Scorer<'v> {
-    fn open(folder: &PolicyFolder, voice: &'v Voice, cache: Option<&Path>) -> Result<Self, CliError> {
-        let (model, adapter) = folder.open()?;
-        let identity = reference_identity(&model, adapter.as_ref(), &tokenizer_digest(&voice.tokenizer));
+    fn open(folder: &PolicyFolder, renderer: &'v Renderer, cache: Option<&Path>) -> Result<Self, CliError> {
         let cache = cache.map_or_else(|| Ok(ReferenceCache::in_memory()), ReferenceCache::open).or_input()?;
-        Ok(Self { format: voice.format()?, model, adapter, identity, cache })
+        Ok(Self { format: renderer.format()?, worker: folder.worker()?, tokenizer: renderer.tokenizer.digest(), cache })
     }
 
     /// The margins of the pairs of every example: the log-probability of the whole gold answer minus
@@ -201,12 +195,12 @@ impl<'v> Scorer<'v> {
             let tokenised =
                 self.format.example(&record.id, &record.source, (&record.chosen).into(), &rejected, usize::MAX);
             let tokenised = tokenised.or_input()?;
-            tokenised.check(self.model.config.vocabulary).or_input()?;
+            tokenised.check(self.worker.config().vocabulary).or_input()?;
             Ok(tokenised)
         };
         let examples: Vec<TokenisedExample> = examples.iter().map(tokenised).collect::<Result<_, CliError>>()?;
-        let scored = (&self.model, self.adapter.as_ref(), &self.identity);
-        let (found, computed) = cached_log_probs(scored, &examples, PASS, &mut self.cache).or_failed()?;
+        let scored = log_probs(&mut self.worker, &self.tokenizer, &examples, PASS, &mut self.cache);
+        let (found, computed) = scored.or_failed()?;
         summary.scored += computed as u64;
         let margins = |scored: &ExampleLogProbs| {
             let gold: f64 = scored.chosen.iter().sum();

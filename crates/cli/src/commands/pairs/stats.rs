@@ -10,7 +10,7 @@ use crate::{error::CliError, output, tables::percent};
 
 /// Arguments of `tabpo pairs stats`.
 #[derive(clap::Args)]
-pub struct StatsArgs {
+pub(crate) struct StatsArgs {
     /// The pair file
     file: PathBuf,
     /// Error modes to compare label changes with
@@ -22,7 +22,7 @@ pub struct StatsArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &StatsArgs) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &StatsArgs) -> Result<(), CliError> {
     let errors = arguments.errors.as_deref().map(read_errors).transpose()?;
     let mut collector = StatsCollector::default();
     for record in read_pairs(&arguments.file)? {

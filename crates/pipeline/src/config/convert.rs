@@ -1,0 +1,40 @@
+//! What the sections of a configuration mean to the libraries. Every conversion names all fields of both sides, so
+//! that a new one cannot be forgotten.
+
+use tabpo_model::{LoraConfig, ModelConfig};
+use tabpo_synthetic::SyntheticConfig;
+use tabpo_train::TrainBudget;
+
+use super::{AdapterSection, ModelSection, SyntheticSection, TrainSection};
+
+impl ModelSection {
+    /// The decoder that a checked section describes, over `vocabulary` tokens.
+    pub fn shape(&self, vocabulary: usize) -> ModelConfig {
+        let &Self { kv_heads, intermediate, hidden, layers, heads, .. } = self;
+        ModelConfig { kv_heads, intermediate, ..ModelConfig::small(vocabulary, hidden, layers, heads) }
+    }
+}
+
+impl AdapterSection {
+    /// The settings of a new adapter.
+    pub fn lora(&self) -> LoraConfig {
+        let Self { folder: _, rank, alpha, dropout, rslora, targets } = self.clone();
+        LoraConfig { dropout, rslora, targets, ..LoraConfig::new(rank, alpha) }
+    }
+}
+
+impl SyntheticSection {
+    /// The built-in corpus of this size.
+    pub fn corpus(&self, seed: u64) -> SyntheticConfig {
+        let &Self { sft, curated, validation, test, label_bias } = self;
+        SyntheticConfig { seed, sft, gold: curated, validation, test, bias: label_bias }
+    }
+}
+
+impl TrainSection {
+    /// How long to train on this many examples.
+    pub fn budget(&self, examples: usize) -> TrainBudget {
+        let epochs = || (self.epochs * examples as f64 / self.batch_size as f64).ceil() as u64;
+        TrainBudget::Steps(self.steps.map_or_else(epochs, |steps| steps as u64).max(1))
+    }
+}

@@ -1,0 +1,20 @@
+//! The configuration of a run: one TOML file, every key checked, every key replaceable with
+//! `--set`.
+
+mod check;
+mod convert;
+mod file;
+mod messages;
+pub(crate) mod names;
+mod projections;
+mod read;
+mod sections;
+mod sources;
+
+pub use check::rank_within;
+pub use file::Overrides;
+pub use sections::{
+    AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
+    SystemSection, TrainSection,
+};
+pub use sources::SourceShare;

@@ -1,0 +1,414 @@
+//! The sections of a run's configuration with their defaults.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+use tabpo_corpus::Level;
+use tabpo_engine::Compute;
+use tabpo_model::{LoraConfig, Projection};
+use tabpo_pairs::Source;
+use tabpo_synthetic::SyntheticConfig;
+use tabpo_train::Decay;
+
+use super::{SourceShare, projections};
+
+/// A whole run, from documents to a comparison.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    /// Name, place and seed.
+    pub run: RunSection,
+    /// What is extracted.
+    #[serde(default)]
+    pub ontology: OntologySection,
+    /// The documents.
+    pub data: DataSection,
+    /// The model.
+    pub model: ModelSection,
+    /// LoRA; all parameters are trained without it.
+    pub adapter: Option<AdapterSection>,
+    /// Training before the run's own documents.
+    pub warmup: Option<WarmupSection>,
+    /// Supervised fine-tuning.
+    pub sft: TrainSection,
+    /// Preference pairs.
+    #[serde(default)]
+    pub pairs: PairsSection,
+    /// The systems that are compared.
+    pub preference: PreferenceSection,
+    /// Generation.
+    #[serde(default)]
+    pub predict: PredictSection,
+    /// Scores and tests.
+    #[serde(default)]
+    pub evaluate: EvaluateSection,
+}
+
+/// Name, place and seed of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSection {
+    /// The name that tables and the report show.
+    pub name: String,
+    /// The run directory; `runs/NAME` if not given.
+    pub directory: Option<PathBuf>,
+    /// The seed from which every other seed is derived.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+/// What is extracted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OntologySection {
+    /// The ontology file; the ontology of the built-in corpus if not given.
+    pub file: Option<PathBuf>,
+}
+
+/// The documents: either files or the built-in corpus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// What one prompt shows: a sentence or a document.
+    #[serde(default)]
+    pub level: Level,
+    /// Sizes of the built-in corpus; used where no files are named.
+    pub synthetic: Option<SyntheticSection>,
+    /// The folder of the files below.
+    pub dir: Option<PathBuf>,
+    /// Documents for supervised fine-tuning.
+    pub train: Option<PathBuf>,
+    /// Documents for the preference stage; the training documents if not given.
+    pub curated: Option<PathBuf>,
+    /// Documents for validation; the last `hold_out` training documents if not given.
+    pub validation: Option<PathBuf>,
+    /// How many documents to take from the end of the training file for validation.
+    #[serde(default = "fifty")]
+    pub hold_out: usize,
+    /// Documents for the comparison.
+    pub test: Option<PathBuf>,
+    /// Whether the run ends where something in a file would be left out or changed, or a document is
+    /// longer than the model is meant for; otherwise that is counted and said.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// Sizes of the built-in corpus, in sentences.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticSection {
+    /// Sentences labelled by the biased annotator, for supervised fine-tuning.
+    pub sft: usize,
+    /// Sentences with curated gold, for the preference stage.
+    pub curated: usize,
+    /// Sentences with curated gold, for validation.
+    pub validation: usize,
+    /// Sentences with curated gold, for the comparison.
+    pub test: usize,
+    /// How often the biased annotator replaces a label by its fixed confusion.
+    pub label_bias: f64,
+}
+
+impl Default for SyntheticSection {
+    fn default() -> Self {
+        let SyntheticConfig { seed: _, sft, gold, validation, test, bias } = SyntheticConfig::default();
+        Self { sft, curated: gold, validation, test, label_bias: bias }
+    }
+}
+
+/// The model: a Hugging Face folder, or a decoder of this shape from scratch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSection {
+    /// A Hugging Face folder, or a PEFT folder with an adapter, which is trained on; most keys below are for a
+    /// model from scratch.
+    pub folder: Option<PathBuf>,
+    /// The chat template of a folder that has none or another one: a Jinja file, or a built-in format (plain,
+    /// alpaca, chatml). A folder without a template gets `plain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// Size of the vocabulary, trained on sources and answers.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads.
+    pub kv_heads: usize,
+    /// Width of the feed-forward product.
+    pub intermediate: usize,
+    /// How products with weights that do not change are computed, that is under an adapter and in
+    /// generation: auto (bf16 where the weights are stored so and the machine has instructions for it),
+    /// f32 or bf16.
+    pub compute: Compute,
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            chat_template: None,
+            vocabulary: 1024,
+            hidden: 128,
+            layers: 4,
+            heads: 4,
+            kv_heads: 4,
+            intermediate: 352,
+            compute: Compute::Auto,
+        }
+    }
+}
+
+/// LoRA.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdapterSection {
+    /// A PEFT folder to start from; a new adapter if not given.
+    pub folder: Option<PathBuf>,
+    /// Rank.
+    pub rank: usize,
+    /// Scale: updates are multiplied by alpha / rank (alpha / sqrt(rank) with `rslora`).
+    pub alpha: f64,
+    /// Dropout on the adapter's input while training.
+    pub dropout: f64,
+    /// Rank-stabilised scale.
+    pub rslora: bool,
+    /// The projections that are adapted.
+    #[serde(with = "projections")]
+    pub targets: Vec<Projection>,
+}
+
+impl Default for AdapterSection {
+    fn default() -> Self {
+        let LoraConfig { rank, alpha, dropout, rslora, targets, .. } = LoraConfig::new(16, 32.0);
+        Self { folder: None, rank, alpha, dropout, rslora, targets }
+    }
+}
+
+/// Training before the run's own documents: on the built-in corpus, and on copies of the training
+/// documents in other words.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmupSection {
+    /// Sentences of the built-in corpus, with its true labels; the ontology must have its labels.
+    #[serde(default)]
+    pub sentences: usize,
+    /// Copies of the training documents with content words replaced.
+    #[serde(default)]
+    pub copies: usize,
+    /// Share of the content words that are replaced in them.
+    #[serde(default = "more_than_half")]
+    pub replaced: f64,
+    /// Share of the words inside its terms that are replaced by words of the training documents.
+    #[serde(default = "most")]
+    pub own_words: f64,
+    /// How to train.
+    #[serde(default)]
+    pub train: TrainSection,
+}
+
+/// How to train.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSection {
+    /// Passes over the examples; ignored where `steps` is given.
+    pub epochs: f64,
+    /// Number of optimiser steps.
+    pub steps: Option<usize>,
+    /// Examples a step.
+    pub batch_size: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// How the learning rate falls after the warm-up.
+    pub schedule: Decay,
+    /// Share of the steps in which the learning rate rises from 0.
+    pub warmup: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// The gradient's global norm is limited to this.
+    pub clip: f64,
+    /// Most tokens computed at once; a step with more is cut into micro-batches of equal effect.
+    pub max_tokens: usize,
+    /// Longest prompt and answer; longer examples are left out and counted.
+    pub max_length: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Memory to stay below where possible, in GB: decides what the backward pass computes again.
+    pub memory_gb: Option<f64>,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        Self {
+            epochs: 3.0,
+            steps: None,
+            batch_size: 16,
+            learning_rate: 2e-4,
+            schedule: Decay::Cosine,
+            warmup: 0.05,
+            weight_decay: 0.0,
+            clip: 1.0,
+            max_tokens: 4096,
+            max_length: 2048,
+            checkpoint_every: 200,
+            memory_gb: None,
+        }
+    }
+}
+
+/// Preference pairs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PairsSection {
+    /// Negatives for each example.
+    pub per_example: usize,
+    /// A file of ambiguity patterns.
+    pub patterns: Option<PathBuf>,
+    /// Where edits come from: `modes`, `patterns`, `random`, `on-policy`.
+    pub sources: Vec<SourceShare>,
+    /// Share of each kind of edit; the measured and curated mix where empty.
+    pub mix: BTreeMap<String, f64>,
+    /// For the source `on-policy`, where the curated documents are training documents: models that
+    /// are trained to answer them, each without the part that it answers. With 1, the SFT model
+    /// itself answers.
+    pub folds: usize,
+}
+
+impl Default for PairsSection {
+    fn default() -> Self {
+        Self {
+            per_example: 2,
+            patterns: None,
+            sources: [Source::Mode, Source::Pattern].map(SourceShare::equal).to_vec(),
+            mix: BTreeMap::new(),
+            folds: 1,
+        }
+    }
+}
+
+/// The systems that are compared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferenceSection {
+    /// Objectives by name, or names of `[preference.system.NAME]` tables. The controls
+    /// (continued SFT at equal steps and at equal FLOPs, gated SFT) are always added.
+    pub objectives: Vec<String>,
+    /// One training run for each seed and system.
+    #[serde(default = "one_seed")]
+    pub seeds: Vec<u64>,
+    /// How to train, for every system alike.
+    #[serde(default)]
+    pub train: TrainSection,
+    /// Learning rates to choose from on validation, for each system; `train.learning_rate` where empty.
+    #[serde(default)]
+    pub learning_rates: Vec<f64>,
+    /// Systems with settings of their own.
+    #[serde(default)]
+    pub system: BTreeMap<String, SystemSection>,
+}
+
+/// A system with settings of its own.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SystemSection {
+    /// The objective; the system's name if not given.
+    pub objective: Option<String>,
+    /// Its learning rate; that of `preference.train` if not given.
+    pub learning_rate: Option<f64>,
+    /// Whether it trains until it has spent the FLOPs of the most expensive preference method instead of
+    /// for a number of steps.
+    pub equal_flops: bool,
+    /// Hyper-parameters of the objective.
+    #[serde(flatten)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Written out, because a derived one with `flatten` buffers values and loses what kind of value was expected.
+impl<'de> Deserialize<'de> for SystemSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = SystemSection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a section")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SystemSection, A::Error> {
+                let mut section = SystemSection::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "objective" => section.objective = map.next_value()?,
+                        "learning_rate" => section.learning_rate = map.next_value()?,
+                        "equal_flops" => section.equal_flops = map.next_value()?,
+                        _ => {
+                            section.parameters.insert(key, map.next_value()?);
+                        }
+                    }
+                }
+                Ok(section)
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PredictSection {
+    /// Most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Sequences decoded together.
+    pub batch_size: usize,
+    /// Whether the test split is decoded a second time under the ontology's grammar.
+    pub constrained: bool,
+    /// Hosted models that answer the test split too, by the name that tables show.
+    pub remote: BTreeMap<String, tabpo_remote::Settings>,
+}
+
+impl Default for PredictSection {
+    fn default() -> Self {
+        Self { max_new_tokens: 512, batch_size: 32, constrained: false, remote: BTreeMap::new() }
+    }
+}
+
+/// Scores and tests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateSection {
+    /// Bootstrap resamples.
+    pub resamples: usize,
+}
+
+impl Default for EvaluateSection {
+    fn default() -> Self {
+        Self { resamples: 10_000 }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn fifty() -> usize {
+    50
+}
+
+fn one_seed() -> Vec<u64> {
+    vec![1]
+}
+
+fn most() -> f64 {
+    0.8
+}
+
+fn more_than_half() -> f64 {
+    0.6
+}

@@ -1,0 +1,137 @@
+//! The one error type of a run, and how library errors become it.
+
+use std::error;
+
+use tabpo_files::WriteRefusal;
+
+/// Why work did not succeed.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    /// What went wrong, from the general to the particular.
+    pub(crate) messages: Vec<String>,
+    pub(crate) hint: Option<String>,
+}
+
+/// What an error means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The input or its use is at fault.
+    Input,
+    /// The work failed.
+    Failed,
+    /// The work was asked to stop.
+    Interrupted,
+    /// The reader of the standard output went away (`tabpo ... | head`): there is nothing to report.
+    ClosedPipe,
+}
+
+impl Error {
+    /// Wrong usage or input.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Input, messages: vec![message.into()], hint: None }
+    }
+
+    /// The run failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Failed, messages: vec![message.into()], hint: None }
+    }
+
+    /// The user asked to stop; `message` says what was saved.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Interrupted, messages: vec![message.into()], hint: None }
+    }
+
+    /// A write to the standard output that failed.
+    pub fn stdout(error: &std::io::Error) -> Self {
+        let kind =
+            if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ClosedPipe } else { ErrorKind::Failed };
+        Self { kind, messages: vec![format!("cannot write to standard output: {error}")], hint: None }
+    }
+
+    /// What is at fault.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What went wrong, from the general to the particular.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
+    /// What would help, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Adds what would be right.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts a more general message before the others.
+    #[must_use]
+    pub fn context(mut self, message: impl Into<String>) -> Self {
+        self.messages.insert(0, message.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.messages.join(": "))
+    }
+}
+
+impl error::Error for Error {}
+
+/// Turns library errors into [`Error`]s: `read(path).or_input()?`.
+pub trait ResultExt<T> {
+    /// The error is the user's input or usage.
+    fn or_input(self) -> Result<T, Error>;
+    /// The error is a failed run.
+    fn or_failed(self) -> Result<T, Error>;
+}
+
+impl<T, E: error::Error + 'static> ResultExt<T> for Result<T, E> {
+    fn or_input(self) -> Result<T, Error> {
+        self.map_err(|error| from_chain(ErrorKind::Input, &error))
+    }
+
+    fn or_failed(self) -> Result<T, Error> {
+        self.map_err(|error| from_chain(ErrorKind::Failed, &error))
+    }
+}
+
+/// Keeps the messages of an error and of its sources, leaving out a source whose text its parent
+/// already shows.
+fn from_chain(kind: ErrorKind, error: &(dyn error::Error + 'static)) -> Error {
+    let mut messages = vec![error.to_string()];
+    let mut refusal = refusal(error);
+    let mut source = error.source();
+    while let Some(cause) = source {
+        refusal = refusal.or(self::refusal(cause));
+        let text = cause.to_string();
+        if !messages.iter().any(|message| message.contains(&text)) {
+            messages.push(text);
+        }
+        source = cause.source();
+    }
+    let Some(refusal) = refusal else { return Error { kind, messages, hint: None } };
+    let hint = match refusal {
+        WriteRefusal::ClosedOutput => return Error { kind: ErrorKind::ClosedPipe, messages, hint: None },
+        WriteRefusal::Busy => "wait until it is done, or write to another file",
+        WriteRefusal::Folder | WriteRefusal::Nameless => "name a file, or `-` for standard output",
+        WriteRefusal::NoFolder => "name a folder, or remove the file",
+        WriteRefusal::FolderToOutput => "name a folder",
+        WriteRefusal::EndlessLink => "remove the link, or write to another file",
+    };
+    Error { kind: ErrorKind::Input, messages, hint: Some(hint.to_owned()) }
+}
+
+/// Why a file is not written, where that is what an error is about.
+fn refusal(error: &(dyn error::Error + 'static)) -> Option<WriteRefusal> {
+    error.downcast_ref::<std::io::Error>().and_then(WriteRefusal::within)
+}

@@ -1,0 +1,145 @@
+//! What a run takes of the machine's memory: compared with what is free before anything is made, said
+//! before it trains, and read after.
+
+mod machine;
+
+use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
+
+use self::machine::{Free, free};
+
+use crate::{error::Error, observer::Observer};
+
+/// What the memory of a training run depends on, beside its policy: rows of the largest micro-batch, bytes of
+/// logits that may be kept, whether the objective compares distributions with those of the start, bytes of a guide
+/// model, and what the process held before the run's models were read ([`held`]).
+pub fn request(rows: usize, logit_bytes: usize, divergence: bool, guide: usize, held: usize) -> MemoryRequest {
+    let threads = rayon::current_num_threads();
+    MemoryRequest { rows, target_rows: rows, logit_bytes, divergence, guide, held, threads }
+}
+
+/// Bytes of a limit in GB.
+pub fn bytes(limit_gb: Option<f64>) -> Option<usize> {
+    limit_gb.map(|limit| (limit * 1e9) as usize)
+}
+
+/// Says the estimate of a training run, and warns where no setting stays within `limit_gb`.
+pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn Observer) {
+    observer.say(&format!(
+        "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
+         activations {:.0}, logits {:.0}), computed again: {}",
+        megabytes(plan.total()),
+        megabytes(plan.held + plan.working),
+        megabytes(plan.weights + plan.reference),
+        megabytes(plan.gradients + plan.optimiser),
+        megabytes(plan.activations),
+        megabytes(plan.logits),
+        name(plan.recompute),
+    ));
+    if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
+        observer.warn(&format!(
+            "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
+        ));
+    }
+}
+
+/// Compares the plan of a run that has not begun with the memory that is free: refuses it where the weights
+/// alone with their gradient and the optimiser's moments are more, and warns where its largest step would be.
+pub fn compare_with_free(stage: &str, plan: &MemoryPlan, observer: &dyn Observer) -> Result<(), Error> {
+    let Some(free) = free() else { return Ok(()) };
+    if let Some(warning) = verdict(stage, plan, &free)? {
+        observer.warn(&warning);
+    }
+    Ok(())
+}
+
+/// The warning, if there is one, about a plan on a machine with this much free memory.
+fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, Error> {
+    // What the process holds is no longer free.
+    let least = plan.least() - plan.held;
+    let most = plan.total() - plan.held;
+    if least > free.bytes {
+        return Err(Error::input(format!(
+            "{stage}: weights, gradients and optimiser take {}, but {} of memory are free ({})",
+            size(least),
+            size(free.bytes),
+            free.bound,
+        ))
+        .with_hint("take a smaller model, or train an [adapter] of low rank instead of all parameters"));
+    }
+    let tight = most > free.bytes;
+    Ok(tight.then(|| {
+        format!(
+            "{stage}: a step of max_tokens may take {}, but {} of memory are free ({}); memory_gb or fewer \
+             max_tokens keep it lower",
+            size(most),
+            size(free.bytes),
+            free.bound,
+        )
+    }))
+}
+
+/// The name of a setting.
+pub fn name(recompute: Recompute) -> &'static str {
+    match recompute {
+        Recompute::Nothing => "nothing",
+        Recompute::Cheap => "cheap",
+        Recompute::Blocks => "blocks",
+    }
+}
+
+/// Bytes in millions.
+pub fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Bytes in gigabytes, or in megabytes where they are few.
+fn size(bytes: usize) -> String {
+    if bytes >= 1_000_000_000 { format!("{:.1} GB", bytes as f64 / 1e9) } else { format!("{:.0} MB", megabytes(bytes)) }
+}
+
+/// The most memory this process has had resident, where the system tells.
+pub fn peak_resident_bytes() -> Option<u64> {
+    status("VmHWM:").map(|bytes| bytes as u64)
+}
+
+/// The memory that this process needs now, once what earlier work has freed is given back to the system; 0
+/// where the system does not tell.
+pub fn held(observer: &dyn Observer) -> usize {
+    observer.release_memory();
+    status("VmRSS:").unwrap_or(0)
+}
+
+fn status(key: &str) -> Option<usize> {
+    machine::kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use tabpo_engine::PolicyShape;
+    use tabpo_model::{LoraConfig, ModelConfig};
+
+    use super::*;
+
+    fn judged(hidden: usize, adapter: Option<usize>, rows: usize, bytes: usize) -> Result<Option<String>, Error> {
+        let config = ModelConfig::small(1024, hidden, 8, 4);
+        let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
+        let policy = PolicyShape::planned(&config, None, adapter.as_ref());
+        let request = request(rows, 64 << 20, false, 0, 60 << 20);
+        verdict("sft", &policy.plan(&request, None), &Free { bytes, bound: "the system" })
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused() {
+        let error = judged(4096, None, 64, 1 << 30).expect_err("gigabytes of weights");
+        assert!(error.messages[0].starts_with("sft: weights, gradients and optimiser take "), "{error:?}");
+        assert!(error.messages[0].contains("1.1 GB of memory are free (the system)"), "{error:?}");
+        assert!(judged(4096, Some(8), 64, 9 << 30).is_ok(), "the same model under an adapter");
+    }
+
+    #[test]
+    fn a_large_step_is_warned_about() {
+        let warning = judged(256, None, 100_000, 1 << 30).expect("weights fit").expect("a step does not");
+        assert!(warning.contains("max_tokens"), "{warning}");
+        assert_eq!(judged(256, None, 1000, 1 << 30).expect("it fits"), None);
+    }
+}

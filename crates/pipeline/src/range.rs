@@ -1,0 +1,223 @@
+//! Ranges of numbers, for the keys of a configuration and the options of commands alike: what is out of
+//! its range is refused before anything is spent on it.
+
+use std::fmt;
+
+use crate::error::Error;
+
+/// The range of a whole number, both ends included.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    least: u64,
+    most: u64,
+    /// Whether 0 is in the range too, below `least`.
+    or_none: bool,
+}
+
+impl Whole {
+    /// From `least` to `most`.
+    pub const fn new(least: u64, most: u64) -> Self {
+        Self { least, most, or_none: false }
+    }
+
+    fn contains(self, value: u64) -> bool {
+        (self.least..=self.most).contains(&value) || (self.or_none && value == 0)
+    }
+
+    /// Refuses a value outside the range; `key` is the name that the user gave it.
+    pub fn check(self, key: &str, value: u64) -> Result<(), Error> {
+        if self.contains(value) {
+            return Ok(());
+        }
+        Err(Error::input(format!("{key} is {value}, but must be {self}")))
+    }
+
+    /// Reads a command-line option.
+    pub fn parser<T: TryFrom<u64>>(self) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+        move |text| {
+            let value = text.parse().ok().filter(|&value| self.contains(value));
+            value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| format!("must be {self}"))
+        }
+    }
+}
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, most, or_none } = *self;
+        match (or_none, least) {
+            (true, 1) => write!(f, "a whole number from 0 to {most}"),
+            (true, _) => write!(f, "0 or a whole number from {least} to {most}"),
+            (false, _) => write!(f, "a whole number from {least} to {most}"),
+        }
+    }
+}
+
+/// The range of a number. No range holds NaN or infinity.
+#[derive(Clone, Copy, Debug)]
+pub struct Real {
+    lower: f64,
+    /// Whether `lower` is in the range.
+    from: bool,
+    upper: f64,
+    /// Whether `upper` is in the range.
+    to: bool,
+}
+
+impl Real {
+    /// From `lower` to `upper`, both included.
+    pub const fn new(lower: f64, upper: f64) -> Self {
+        Self { lower, from: true, upper, to: true }
+    }
+
+    /// The same range without its lower end.
+    #[must_use]
+    pub const fn above_lower(self) -> Self {
+        Self { from: false, ..self }
+    }
+
+    /// The same range without its upper end.
+    #[must_use]
+    pub const fn below_upper(self) -> Self {
+        Self { to: false, ..self }
+    }
+
+    fn contains(self, value: f64) -> bool {
+        let low = if self.from { value >= self.lower } else { value > self.lower };
+        low && if self.to { value <= self.upper } else { value < self.upper }
+    }
+
+    /// Refuses a value outside the range; `key` is the name that the user gave it.
+    pub fn check(self, key: &str, value: f64) -> Result<(), Error> {
+        if self.contains(value) {
+            return Ok(());
+        }
+        // The short form, so that a huge number is not written out in 300 digits.
+        Err(Error::input(format!("{key} is {value:?}, but must be {self}")))
+    }
+
+    /// Reads a command-line option.
+    pub fn parser(self) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
+        move |text| {
+            let value = text.parse().ok().filter(|&value| self.contains(value));
+            value.ok_or_else(|| format!("must be {self}"))
+        }
+    }
+}
+
+impl fmt::Display for Real {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lower, from, upper, to } = *self;
+        match (from, to) {
+            (true, true) => write!(f, "a number from {lower} to {upper}"),
+            (true, false) => write!(f, "a number of at least {lower} and below {upper}"),
+            (false, true) => write!(f, "a number above {lower} and at most {upper}"),
+            (false, false) => write!(f, "a number above {lower} and below {upper}"),
+        }
+    }
+}
+
+/// A share or a probability.
+pub const SHARE: Real = Real::new(0.0, 1.0);
+/// A probability of dropping: something must be left.
+pub const DROPOUT: Real = SHARE.below_upper();
+/// A peak learning rate.
+pub const LEARNING_RATE: Real = SHARE.above_lower().below_upper();
+/// Decoupled weight decay; with a learning rate below 1 no step turns a weight over.
+pub const WEIGHT_DECAY: Real = SHARE;
+/// Passes over the examples.
+pub const EPOCHS: Real = Real::new(0.0, 1e6).above_lower();
+/// The longest gradient.
+pub const CLIP: Real = Real::new(0.0, 1e12).above_lower();
+/// Gigabytes.
+pub const MEMORY: Real = Real::new(0.0, 1e6).above_lower();
+/// The numerator of an adapter's scale.
+pub const ALPHA: Real = Real::new(0.0, 1e6).above_lower();
+/// A weight among others.
+pub const WEIGHT: Real = Real::new(0.0, 1e6);
+/// The divisor of the logits in sampling.
+pub const TEMPERATURE: Real = Real::new(0.0, 100.0);
+
+/// A seed: what TOML can write.
+pub const SEED: Whole = Whole::new(0, i64::MAX as u64);
+/// Optimiser steps, or steps between two checkpoints.
+pub const STEPS: Whole = Whole::new(1, 1_000_000_000);
+/// Examples or sequences that are computed together.
+pub const BATCH: Whole = Whole::new(1, 65_536);
+/// Tokens of a batch or a sequence.
+pub const TOKENS: Whole = Whole::new(1, 16_777_216);
+/// Tokens of an answer, for which room is made from the start.
+pub const ANSWER: Whole = Whole::new(1, 131_072);
+/// Bootstrap resamples of a comparison. Of fewer, an interval can lie beside its own score.
+pub const RESAMPLES: Whole = Whole::new(10, 10_000_000);
+/// Sentences of the built-in corpus.
+pub const SENTENCES: Whole = Whole::new(1, 1_000_000);
+/// Rank of an adapter; its model's width is a bound too.
+pub const RANK: Whole = Whole::new(1, 65_536);
+/// Negatives, folds, copies: some for each example or in all.
+pub const FEW: Whole = Whole::new(1, 10_000);
+/// Things to measure or to show.
+pub const COUNT: Whole = Whole::new(1, 1_000_000);
+
+impl Whole {
+    /// The same range and 0.
+    #[must_use]
+    pub const fn or_none(self) -> Self {
+        Self { or_none: true, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_in_the_range_as_stated() {
+        for value in [0.0, 1.0, 0.5, -0.0] {
+            assert!(SHARE.check("share", value).is_ok(), "{value}");
+        }
+        for value in [-1e-300, 1.0 + f64::EPSILON, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(SHARE.check("share", value).is_err(), "{value}");
+        }
+        for value in [0.0, -0.0, 1.0, f64::NAN, 1e3] {
+            assert!(LEARNING_RATE.check("rate", value).is_err(), "{value}");
+        }
+        assert!(LEARNING_RATE.check("rate", 1e-7).is_ok());
+        assert!(DROPOUT.check("dropout", 0.0).is_ok() && DROPOUT.check("dropout", 1.0).is_err());
+        assert!(BATCH.check("batch", 1).is_ok() && BATCH.check("batch", 65_536).is_ok());
+        assert!(BATCH.check("batch", 0).is_err() && BATCH.check("batch", u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_message_names_key_value_and_range() {
+        let text = |error: Result<(), Error>| error.expect_err("out of range").messages.join("");
+        assert_eq!(
+            text(RANK.check("adapter.rank", 0)),
+            "adapter.rank is 0, but must be a whole number from 1 to 65536"
+        );
+        assert_eq!(text(DROPOUT.check("d", f64::NAN)), "d is NaN, but must be a number of at least 0 and below 1");
+        assert_eq!(text(EPOCHS.check("e", 1e300)), "e is 1e300, but must be a number above 0 and at most 1000000");
+    }
+
+    #[test]
+    fn options_are_read_in_their_range() {
+        assert_eq!(BATCH.parser::<usize>()("32"), Ok(32));
+        for text in ["0", "-1", "1.5", "65537", "18446744073709551616", "", "many"] {
+            assert_eq!(
+                BATCH.parser::<usize>()(text),
+                Err("must be a whole number from 1 to 65536".to_owned()),
+                "{text}"
+            );
+        }
+        let few = RESAMPLES.or_none().parser::<u32>();
+        assert_eq!((few("0"), few("10")), (Ok(0), Ok(10)));
+        for text in ["1", "9"] {
+            assert_eq!(few(text), Err("must be 0 or a whole number from 10 to 10000000".to_owned()));
+            assert!(RESAMPLES.parser::<u32>()("0").is_err());
+        }
+        assert_eq!(COUNT.or_none().to_string(), "a whole number from 0 to 1000000");
+        assert_eq!(TEMPERATURE.parser()("0.7"), Ok(0.7));
+        for text in ["nan", "inf", "-0.1", "1e9", "warm"] {
+            assert!(TEMPERATURE.parser()(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Digests of files and folders that a run reads.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use crate::error::Error;
+
+/// blake3 of a file's content, in hexadecimal.
+pub(crate) fn file_digest(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The digest of a file that the configuration may name; empty where it names none.
+pub(crate) fn input_digest(path: Option<&Path>) -> Result<String, Error> {
+    let Some(path) = path else { return Ok(String::new()) };
+    file_digest(path).map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))
+}
+
+/// What the files of a model folder end with that are read.
+const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
+
+/// A digest of the files of a model folder that may be read; notes beside them decide nothing.
+pub(crate) fn folder_digest(folder: &Path) -> Result<String, Error> {
+    let entries = std::fs::read_dir(folder)
+        .map_err(|error| Error::input(format!("cannot read the folder {}: {error}", folder.display())))?;
+    // Templates are the only files that are read from below the folder.
+    let templates = std::fs::read_dir(folder.join("additional_chat_templates")).into_iter().flatten();
+    let entries = entries.chain(templates);
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file() && is_read(path)).collect();
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        hasher
+            .update(file.file_name().unwrap_or_default().as_encoded_bytes())
+            .update(input_digest(Some(&file))?.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn is_read(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| MODEL_FILES.iter().any(|read| extension == *read))
+}

@@ -1,0 +1,353 @@
+//! What each kind of stage depends on.
+//!
+//! A stage runs again exactly when its inputs change, and a checkpoint or a half-written prediction
+//! file of other inputs is not gone on with: the digest of the inputs is the key of both. So they hold
+//! everything that decides the result (contents of files as digests, settings, seeds) and nothing that
+//! only decides time, memory or places: threads, memory limits, how often a checkpoint is written,
+//! where folders lie.
+
+use serde::Serialize;
+use tabpo_corpus::Level;
+use tabpo_engine::Compute;
+use tabpo_objective::Objective;
+use tabpo_pairs::{Mix, SourceShares};
+use tabpo_remote::Settings;
+use tabpo_train::{Decay, TrainBudget};
+
+use crate::config::{AdapterSection, ModelSection, TrainSection};
+
+/// The inputs of one kind of stage.
+pub(crate) trait StageInputs: Serialize {
+    /// The kind.
+    const KIND: &'static str;
+    /// Counts the changes of what the program makes of the same inputs. It goes up with a change of
+    /// results, and then the stages of this kind, and those that read what they wrote, run again.
+    const REVISION: u32;
+
+    /// The key of a stage with these inputs.
+    fn key(&self) -> Key {
+        let text = serde_json::to_vec(&(Self::KIND, Self::REVISION, self)).expect("inputs are plain data");
+        Key(blake3::hash(&text).to_hex().to_string())
+    }
+}
+
+/// The digest of a stage's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key(String);
+
+impl Key {
+    /// The digest in hexadecimal.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The beginning of the digest: enough to tell the files of one key from those of another.
+    pub(crate) fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+/// Inputs of a base model from scratch and its tokenizer.
+#[derive(Serialize)]
+pub(crate) struct BaseInputs<'a> {
+    pub shape: Shape,
+    pub seed: u64,
+    pub level: Level,
+    pub ontology: &'a str,
+    pub train: &'a str,
+    /// Sentences of the built-in corpus that the tokenizer sees too, and the share of own words in them.
+    pub built_in: Option<(usize, f64)>,
+}
+
+impl StageInputs for BaseInputs<'_> {
+    const KIND: &'static str = "base";
+    const REVISION: u32 = 1;
+}
+
+/// The shape of a model from scratch.
+#[derive(Serialize)]
+pub(crate) struct Shape {
+    vocabulary: usize,
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    intermediate: usize,
+}
+
+impl From<&ModelSection> for Shape {
+    fn from(section: &ModelSection) -> Self {
+        let ModelSection {
+            folder: _,
+            chat_template: _,
+            vocabulary,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            intermediate,
+            compute: _,
+        } = *section;
+        Self { vocabulary, hidden, layers, heads, kv_heads, intermediate }
+    }
+}
+
+/// Inputs of supervised training.
+#[derive(Serialize)]
+pub(crate) struct SupervisedInputs<'a> {
+    pub start: &'a str,
+    pub prompt: &'a str,
+    pub ontology: &'a str,
+    pub documents: &'a str,
+    pub level: Level,
+    pub training: TrainingInputs,
+}
+
+impl StageInputs for SupervisedInputs<'_> {
+    const KIND: &'static str = "supervised";
+    const REVISION: u32 = 1;
+}
+
+/// Inputs of the training of one system on pairs.
+#[derive(Serialize)]
+pub(crate) struct PreferenceInputs<'a> {
+    pub start: &'a str,
+    pub prompt: &'a str,
+    pub ontology: &'a str,
+    pub pairs: &'a str,
+    pub objective: &'a Objective,
+    pub reversed: bool,
+    /// The models that token weights and rewards come from.
+    pub scorers: [Option<&'a str>; 2],
+    pub training: TrainingInputs,
+}
+
+impl StageInputs for PreferenceInputs<'_> {
+    const KIND: &'static str = "preference";
+    const REVISION: u32 = 1;
+}
+
+/// How a policy is trained, as far as it decides the result.
+#[derive(Serialize)]
+pub(crate) struct TrainingInputs {
+    budget: TrainBudget,
+    batch_size: usize,
+    learning_rate: f64,
+    schedule: Decay,
+    warmup: f64,
+    weight_decay: f64,
+    clip: f64,
+    /// Cuts a step into micro-batches, whose gradients are added up in order: another limit rounds
+    /// differently.
+    max_tokens: usize,
+    max_length: usize,
+    seed: u64,
+    adapter: Option<Adapter>,
+    /// How products with the frozen weights under an adapter are computed.
+    compute: Option<Compute>,
+}
+
+/// LoRA, as far as it decides the result.
+#[derive(Serialize)]
+struct Adapter {
+    dropout: f64,
+    /// Shape and scale of a new adapter; one from a folder has its own.
+    new: Option<(usize, f64, bool, Vec<&'static str>)>,
+}
+
+impl TrainingInputs {
+    /// Puts together what a training stage depends on. How products are computed matters only where an
+    /// adapter is trained, on weights that stay as they are.
+    pub(crate) fn new(
+        section: &TrainSection,
+        (budget, learning_rate, seed): (TrainBudget, f64, u64),
+        adapter: Option<&AdapterSection>,
+        compute: Compute,
+    ) -> Self {
+        let &TrainSection {
+            epochs: _,
+            steps: _,
+            batch_size,
+            learning_rate: _,
+            schedule,
+            warmup,
+            weight_decay,
+            clip,
+            max_tokens,
+            max_length,
+            checkpoint_every: _,
+            memory_gb: _,
+        } = section;
+        let frozen = adapter.is_some();
+        let adapter = adapter.map(|section| {
+            let AdapterSection { folder, rank, alpha, dropout, rslora, targets } = section;
+            let targets = || targets.iter().map(|projection| projection.module()).collect();
+            let new = folder.is_none().then(|| (*rank, *alpha, *rslora, targets()));
+            Adapter { dropout: *dropout, new }
+        });
+        Self {
+            budget,
+            batch_size,
+            learning_rate,
+            schedule,
+            warmup,
+            weight_decay,
+            clip,
+            max_tokens,
+            max_length,
+            seed,
+            adapter,
+            compute: frozen.then_some(compute),
+        }
+    }
+}
+
+/// Inputs of a model's predictions.
+#[derive(Serialize)]
+pub(crate) struct PredictionInputs<'a> {
+    pub policy: &'a str,
+    pub prompt: &'a str,
+    pub compute: Compute,
+    pub documents: &'a str,
+    pub level: Level,
+    /// Under whose grammar answers are decoded, where they are.
+    pub grammar: Option<&'a str>,
+    pub max_new_tokens: usize,
+    pub batch_size: usize,
+    /// Answers to each unit, with temperature, share and seed where they are drawn.
+    pub sampling: (usize, f64, f64, u64),
+}
+
+impl StageInputs for PredictionInputs<'_> {
+    const KIND: &'static str = "prediction";
+    const REVISION: u32 = 1;
+}
+
+/// Inputs of the measured error modes.
+#[derive(Serialize)]
+pub(crate) struct ErrorInputs<'a> {
+    pub predictions: &'a str,
+    pub gold: &'a str,
+    pub ontology: &'a str,
+}
+
+impl StageInputs for ErrorInputs<'_> {
+    const KIND: &'static str = "errors";
+    const REVISION: u32 = 1;
+}
+
+/// Inputs of preference pairs.
+#[derive(Serialize)]
+pub(crate) struct PairInputs<'a> {
+    pub per_example: usize,
+    pub mix: &'a Mix,
+    pub sources: &'a SourceShares,
+    pub seed: u64,
+    pub level: Level,
+    pub patterns: &'a str,
+    pub ontology: &'a str,
+    pub documents: &'a str,
+    pub modes: &'a str,
+    pub tokenizer: String,
+    /// The model's own answers.
+    pub own: Vec<&'a str>,
+}
+
+impl StageInputs for PairInputs<'_> {
+    const KIND: &'static str = "pairs";
+    const REVISION: u32 = 1;
+}
+
+/// Inputs of a hosted model's answers. Prices, limits and the key's variable decide nothing of them.
+#[derive(Serialize)]
+pub(crate) struct RemoteInputs<'a> {
+    endpoint: &'a str,
+    model: &'a str,
+    structure: tabpo_remote::StructureKind,
+    shots: usize,
+    selection: tabpo_remote::Selection,
+    seed: u64,
+    temperature: Option<f64>,
+    max_tokens: u32,
+    no_system_role: bool,
+    unwrap: bool,
+    extra: &'a serde_json::Map<String, serde_json::Value>,
+    documents: &'a str,
+    demonstrations: &'a str,
+    ontology: &'a str,
+    level: Level,
+}
+
+impl<'a> RemoteInputs<'a> {
+    /// The inputs of one hosted model: digests of the documents, of the demonstrations and of the
+    /// ontology.
+    pub(crate) fn new(
+        settings: &'a Settings,
+        [documents, demonstrations, ontology]: [&'a str; 3],
+        level: Level,
+    ) -> Self {
+        let Settings {
+            endpoint,
+            model,
+            key_variable: _,
+            structure,
+            shots,
+            selection,
+            seed,
+            temperature,
+            max_tokens,
+            max_tokens_name: _,
+            no_system_role,
+            unwrap,
+            extra,
+            concurrency: _,
+            requests_per_minute: _,
+            tokens_per_minute: _,
+            timeout_seconds: _,
+            attempts: _,
+            backoff_seconds: _,
+            prices: _,
+            budget: _,
+            batch: _,
+            poll_seconds: _,
+        } = settings;
+        Self {
+            endpoint,
+            model,
+            structure: *structure,
+            shots: *shots,
+            selection: *selection,
+            seed: *seed,
+            temperature: *temperature,
+            max_tokens: *max_tokens,
+            no_system_role: *no_system_role,
+            unwrap: *unwrap,
+            extra,
+            documents,
+            demonstrations,
+            ontology,
+            level,
+        }
+    }
+}
+
+impl StageInputs for RemoteInputs<'_> {
+    const KIND: &'static str = "remote";
+    const REVISION: u32 = 1;
+}
+
+/// Inputs of the comparison.
+#[derive(Serialize)]
+pub(crate) struct ComparisonInputs<'a> {
+    /// Systems with the digests of their runs' predictions.
+    pub predictions: Vec<(&'a str, Vec<&'a str>)>,
+    pub gold: &'a str,
+    pub ontology: &'a str,
+    pub resamples: u32,
+    pub seed: u64,
+}
+
+impl StageInputs for ComparisonInputs<'_> {
+    const KIND: &'static str = "comparison";
+    const REVISION: u32 = 1;
+}

@@ -1,0 +1,115 @@
+//! The stages of a run in order, each skipped where it is up to date.
+
+mod answers;
+mod comparison;
+mod digests;
+mod directory;
+mod examples;
+mod inputs;
+mod ledger;
+mod own_answers;
+mod page;
+mod pipeline;
+mod policy;
+mod prediction;
+mod preflight;
+mod preparation;
+#[cfg(test)]
+mod random;
+mod remote;
+mod splits;
+mod systems;
+mod training;
+mod variants;
+
+use std::path::PathBuf;
+
+use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs};
+use crate::{error::Error, observer::Observer};
+
+pub use self::{
+    comparison::SystemScores,
+    pipeline::{Pipeline, RunResult, Until},
+    policy::{PolicyFolder, Renderer, SEPARATOR},
+    prediction::Prediction,
+};
+
+/// The stages of one run: what they read is given, what they write goes into the run directory and its ledger.
+struct Stages<'a> {
+    inputs: &'a Inputs,
+    observer: &'a dyn Observer,
+    directory: RunDirectory,
+    ledger: Ledger,
+    /// The digest of the model that all training starts from, which of a model from scratch is known when it has
+    /// been made.
+    base_digest: String,
+}
+
+impl Stages<'_> {
+    fn run(&mut self, until: Until) -> Result<RunResult, Error> {
+        let config = &self.inputs.config;
+        let systems = &self.inputs.systems;
+        let base = self.base_stage()?;
+        self.base_digest.clone_from(&base.digest);
+        let template = config.model.chat_template.as_deref();
+        let renderer = Renderer::open(&base.path, &self.inputs.ontology, template, self.observer)?;
+        let start = self.warmup_stage(&base, &renderer)?;
+        let sft = self.sft_stage(&start, &renderer)?;
+        let directory = self.directory.root().to_owned();
+        let ended = |output, scores| RunResult { directory, output, scores };
+        if until == Until::Sft {
+            return Ok(ended(self.stage_folder("sft"), None));
+        }
+        let modes = self.error_stage(&sft, &renderer)?;
+        let pairs = self.pair_stage(&start, &sft, &renderer, &modes)?;
+        if until == Until::Pairs {
+            return Ok(ended(pairs.path, None));
+        }
+        let trained = self.system_stages(systems, &sft, &pairs, &renderer)?;
+        if until == Until::Train {
+            return Ok(ended(self.stage_folder("systems"), None));
+        }
+        let compared = self.comparison_stage(systems, &sft, &trained, &renderer)?;
+        let page = self.write_page(systems, &trained, &pairs, &compared)?;
+        Ok(ended(page, Some(compared.scores)))
+    }
+
+    fn stage_folder(&self, name: &str) -> PathBuf {
+        self.directory.root().join(name)
+    }
+
+    /// The run's log of training steps.
+    fn log(&self) -> PathBuf {
+        self.directory.root().join("metrics.jsonl")
+    }
+
+    /// The cache of reference log-probs that all systems share.
+    fn cache(&self) -> Result<PathBuf, Error> {
+        self.directory.path("reference/log-probs.bin")
+    }
+}
+
+/// Documents that are predicted, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The validation documents.
+    Validation,
+    /// The curated documents, for on-policy negatives.
+    Curated,
+    /// Those of them that one fold holds out.
+    CuratedFold(Fold),
+    /// The test documents.
+    Test,
+    /// The test documents under the ontology's grammar.
+    TestConstrained,
+}
+
+/// A stage's result: where it is and a digest of what it says.
+#[derive(Clone)]
+struct Artefact<T> {
+    path: T,
+    digest: String,
+}
+
+/// A policy that a stage made.
+type Trained = Artefact<PolicyFolder>;

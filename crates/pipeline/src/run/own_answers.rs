@@ -1,0 +1,82 @@
+//! A model's own answers to the curated documents: what on-policy pairs are made of.
+//!
+//! A model hardly errs on documents that it was trained on, so where the curated documents are
+//! training documents, its answers to them say little about its mistakes. Cross-fitting asks models
+//! that differ from it only in what they have not seen: the documents are cut into folds, and each fold
+//! is answered by a model that was trained like the SFT model, but without the fold.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use tabpo_corpus::Document;
+
+use super::{Artefact, Part, Stages, Trained, policy::Renderer};
+use crate::{config::Configuration, error::Error};
+
+/// One part of the documents, by their position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fold {
+    index: usize,
+    count: usize,
+}
+
+impl Fold {
+    /// The documents of this fold.
+    pub(super) fn held_out(self, documents: &[Document]) -> impl Iterator<Item = &Document> {
+        documents.iter().skip(self.index).step_by(self.count)
+    }
+
+    /// The training documents that are not among the `curated` ones of this fold.
+    fn seen<'t>(self, curated: &[Document], train: &'t [Document]) -> Vec<&'t Document> {
+        let held_out: BTreeSet<&str> = self.held_out(curated).map(|document| document.key.as_str()).collect();
+        train.iter().filter(|document| !held_out.contains(document.key.as_str())).collect()
+    }
+}
+
+/// Checks `pairs.folds` against the documents.
+pub(super) fn check(config: &Configuration, train: &[Document], curated: &[Document]) -> Result<(), Error> {
+    let count = config.pairs.folds;
+    if count == 0 || count > curated.len() {
+        return Err(Error::input(format!("pairs.folds is {count}, with {} curated documents", curated.len()))
+            .with_hint("1 takes the SFT model's own answers; 2 to 10 are usual for cross-fitting"));
+    }
+    if count == 1 {
+        return Ok(());
+    }
+    let seen = (0..count).map(|index| Fold { index, count }.seen(curated, train).len());
+    let (fewest, most) = (seen.clone().min(), seen.max());
+    if most == Some(train.len()) && fewest == most {
+        return Err(Error::input("pairs.folds: no curated document is a training document to be held out")
+            .with_hint("leave it at 1: the SFT model has not seen the curated documents"));
+    }
+    if fewest == Some(0) {
+        return Err(Error::input("pairs.folds: a fold holds out every training document")
+            .with_hint("more folds hold out fewer documents each"));
+    }
+    Ok(())
+}
+
+impl Stages<'_> {
+    /// Answers to the curated documents, each by a model that was trained without the document where
+    /// the configuration asks for folds. `start` is what SFT started from.
+    pub(super) fn own_answers(
+        &mut self,
+        start: &Trained,
+        sft: &Trained,
+        renderer: &Renderer,
+    ) -> Result<Vec<Artefact<PathBuf>>, Error> {
+        let count = self.inputs.config.pairs.folds;
+        if count == 1 {
+            return Ok(vec![self.predict("pairs/own-answers.jsonl", sft, Part::Curated, renderer)?]);
+        }
+        let mut answers = Vec::with_capacity(count);
+        for index in 0..count {
+            let fold = Fold { index, count };
+            let seen: Vec<Document> =
+                fold.seen(&self.inputs.splits.curated, &self.inputs.splits.train).into_iter().cloned().collect();
+            let name = format!("pairs/fold-{}", index + 1);
+            let trained = self.supervised(&name, &seen, &self.inputs.config.sft, start, renderer)?;
+            answers.push(self.predict(format!("{name}/answers.jsonl"), &trained, Part::CuratedFold(fold), renderer)?);
+        }
+        Ok(answers)
+    }
+}

@@ -1,0 +1,164 @@
+//! A run from its configuration to its result.
+
+use std::path::{Path, PathBuf};
+
+use tabpo_model::{ChatTemplate, check_model_folder};
+use tabpo_ontology::Ontology;
+use tabpo_pairs::Patterns;
+
+use super::{
+    PolicyFolder, Stages,
+    comparison::SystemScores,
+    digests::{folder_digest, input_digest},
+    directory::{RunDirectory, write_atomically},
+    ledger::Ledger,
+    own_answers, policy, preflight, preparation, remote,
+    splits::{self, Splits},
+    systems::{self, System},
+};
+use crate::{
+    config::Configuration,
+    error::{Error, ResultExt},
+    observer::Observer,
+};
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Until {
+    /// Through supervised fine-tuning.
+    Sft,
+    /// Through the preference pairs.
+    Pairs,
+    /// Through the training of every system.
+    Train,
+    /// To the report.
+    Report,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct RunResult {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// What the last stage wrote: a folder, the pair file, or the report page.
+    pub output: PathBuf,
+    /// The scores of all systems, where the run goes to the report.
+    pub scores: Option<SystemScores>,
+}
+
+/// A run that is ready: its configuration is checked and what it reads is read.
+pub struct Pipeline {
+    inputs: Inputs,
+}
+
+/// What the stages of one run read. Nothing of it changes while they run.
+pub(super) struct Inputs {
+    /// The configuration as resolved.
+    pub(super) config: Configuration,
+    pub(super) systems: Vec<System>,
+    pub(super) ontology: Ontology,
+    pub(super) patterns: Patterns,
+    pub(super) splits: Splits,
+    pub(super) digests: Digests,
+}
+
+/// Digests of what the run reads.
+pub(super) struct Digests {
+    pub(super) ontology: String,
+    pub(super) patterns: String,
+    /// The model that is trained and the adapter on it; that of a model from scratch is known when it
+    /// has been made.
+    pub(super) base: String,
+    pub(super) train: String,
+    pub(super) curated: String,
+    pub(super) validation: String,
+    pub(super) test: String,
+}
+
+impl Pipeline {
+    /// Finds everything that can be wrong with the input of a run, and reads it. Nothing is written.
+    pub fn new(config: Configuration, observer: &dyn Observer) -> Result<Self, Error> {
+        config.check()?;
+        let config = with_base(config, observer)?;
+        let (systems, base) = check(&config, observer)?;
+        let ontology = match &config.ontology.file {
+            Some(path) => Ontology::read(path).or_input()?,
+            None => tabpo_synthetic::ontology().clone(),
+        };
+        let patterns = match &config.pairs.patterns {
+            Some(path) => Patterns::read(path, &ontology).or_input()?,
+            None => Patterns::default(),
+        };
+        let splits = Splits::load(&config, &ontology, observer)?;
+        own_answers::check(&config, &splits.train, &splits.curated)?;
+        remote::check(&config, &splits.curated)?;
+        preflight::copies(&config, splits.train.len())?;
+        let digests = Digests {
+            ontology: blake3::hash(ontology.to_toml().as_bytes()).to_hex().to_string(),
+            patterns: input_digest(config.pairs.patterns.as_deref())?,
+            base,
+            train: splits::digest(&splits.train),
+            curated: splits::digest(&splits.curated),
+            validation: splits::digest(&splits.validation),
+            test: splits::digest(&splits.test),
+        };
+        Ok(Self { inputs: Inputs { config, systems, ontology, patterns, splits, digests } })
+    }
+
+    /// Runs the stages up to `until` in the run directory, which is locked meanwhile. What is up to date is not
+    /// done again, and work that was interrupted is resumed.
+    pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
+        let inputs = &self.inputs;
+        let config = &inputs.config;
+        let root = config.run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
+        let directory = RunDirectory::open(&root)?;
+        write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
+        let ledger = Ledger::open(&directory, observer)?;
+        let base_digest = inputs.digests.base.clone();
+        Stages { inputs, observer, directory, ledger, base_digest }.run(until)
+    }
+}
+
+/// What can be checked before a document is read: systems, pairs, the model's shape and its memory. Returns
+/// the systems and the digest of the model to start from.
+pub(super) fn check(config: &Configuration, observer: &dyn Observer) -> Result<(Vec<System>, String), Error> {
+    let systems = systems::resolve(&config.preference)?;
+    preparation::pair_settings(config)?;
+    let base = base_digest(config)?;
+    preflight::check(config, &systems, observer)?;
+    Ok((systems, base))
+}
+
+/// The configuration with the base model in the place of an adapter that it names as the model, and that
+/// adapter on it.
+fn with_base(mut config: Configuration, observer: &dyn Observer) -> Result<Configuration, Error> {
+    if let Some(folder) = &config.model.folder {
+        let on_top = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
+        let policy = PolicyFolder::resolve(folder, on_top, config.model.compute, observer)?;
+        if policy.model != *folder {
+            config.model.folder = Some(policy.model);
+            config.adapter.get_or_insert_default().folder = policy.adapter;
+        }
+    }
+    Ok(config)
+}
+
+/// The digest of the model to start from, of the adapter on it and of the chat template in the place of its own;
+/// empty for a model from scratch.
+fn base_digest(config: &Configuration) -> Result<String, Error> {
+    let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
+    let template = match config.model.chat_template.as_deref() {
+        Some(name) if ChatTemplate::BUILT_IN.contains(&name) => name.to_owned(),
+        file => input_digest(file.map(Path::new)).map_err(|error| error.with_hint(policy::TEMPLATE_HINT))?,
+    };
+    match (config.model.folder.as_deref(), adapter) {
+        (None, None) => Ok(String::new()),
+        (Some(model), adapter) => {
+            check_model_folder(model).or_input()?;
+            let adapter = adapter.map(folder_digest).transpose()?.unwrap_or_default();
+            Ok(folder_digest(model)? + &adapter + &template)
+        }
+        (None, Some(_)) => Err(Error::input("adapter.folder is an adapter of a model that is not there")
+            .with_hint("model.folder names the model that the adapter was trained on")),
+    }
+}

@@ -1,0 +1,268 @@
+//! Policies on disk: a model folder, with or without an adapter, and how text becomes its prompt.
+
+use std::path::{Path, PathBuf};
+
+use jiff::civil::DateTime;
+use serde::Serialize;
+use tabpo_engine::{Compute, HostWorker, Lora, Model, Policy, verify_export};
+use tabpo_model::{
+    ChatTemplate, ModelConfig, SaveOptions, StoredType, Tokenizer, check_model_folder, find_base, is_adapter_folder,
+};
+use tabpo_ontology::Ontology;
+use tabpo_train::{ExampleFormat, PromptFormat};
+
+use crate::{
+    error::{Error, ResultExt},
+    observer::Observer,
+};
+
+/// The special token between source and answer of a model from scratch.
+pub const SEPARATOR: &str = "<|assistant|>";
+/// The date that templates show which print one: that of Llama 3.1's own default, and always the
+/// same, because a prompt must not depend on the day on which it is made.
+const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
+/// A policy on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyFolder {
+    /// A Hugging Face folder.
+    pub model: PathBuf,
+    /// A PEFT folder on top of it.
+    pub adapter: Option<PathBuf>,
+    /// How products with weights that do not change are computed.
+    pub compute: Compute,
+}
+
+impl PolicyFolder {
+    /// A model without an adapter.
+    pub fn model(folder: impl Into<PathBuf>, compute: Compute) -> Self {
+        Self { model: folder.into(), adapter: None, compute }
+    }
+
+    /// The policy ready to compute log-probabilities and answers; nothing of it is trained.
+    pub fn worker(&self) -> Result<HostWorker<f32>, Error> {
+        let (model, adapter) = self.open()?;
+        Ok(HostWorker::frozen(model, adapter))
+    }
+
+    /// Reads the weights of a model that is not trained, but perhaps an adapter on top of it.
+    pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
+        let (mut model, adapter) = self.open_trainable()?;
+        model.freeze(self.compute);
+        Ok((model, adapter))
+    }
+
+    /// Reads the weights of a model whose own parameters are trained or copied.
+    pub fn open_trainable(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
+        let mut model = Model::open(&self.model).or_input()?;
+        let Some(folder) = &self.adapter else { return Ok((model, None)) };
+        let mut adapter = Lora::open(folder, &model.config).or_input()?;
+        model.take_saved(&mut adapter, folder).or_input()?;
+        Ok((model, Some(adapter)))
+    }
+
+    /// The folder that training on top of this policy fills, described as a policy: a model folder,
+    /// or an adapter of the same base model.
+    #[must_use]
+    pub fn trained_at(&self, folder: &Path, adapter: bool) -> Self {
+        if adapter {
+            Self { adapter: Some(folder.to_owned()), ..self.clone() }
+        } else {
+            Self::model(folder, self.compute)
+        }
+    }
+}
+
+/// How a model reads and writes text.
+pub struct Renderer {
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    prompt: PromptFormat,
+    /// The chat template, where it is not the base folder's own.
+    template: Option<String>,
+}
+
+impl Renderer {
+    /// Reads the tokenizer of a policy and its chat template: that of `template`, a file or the name of a
+    /// built-in format, or else the folder's own. What an adapter's folder has of both comes first.
+    ///
+    /// Without any template, models from scratch get the plain prompt, which needs the separator among the
+    /// tokens, and others the first of the built-in formats, which is said.
+    pub fn open(
+        policy: &PolicyFolder,
+        ontology: &Ontology,
+        template: Option<&str>,
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
+        let plain = template.is_none() && tokenizer.token_id(SEPARATOR).is_some() && !policy.has_template();
+        let renderer = if plain {
+            Self { tokenizer, prompt: PromptFormat::Plain { separator: SEPARATOR.to_owned() }, template: None }
+        } else {
+            let found = policy.template(&tokenizer, (template, None, false), observer)?;
+            let own = policy.adapter.is_none() && template.is_none() && policy.has_template();
+            let source = (!own).then(|| found.source().to_owned());
+            let (system, template) = (Some(ontology.prompt()), Box::new(found));
+            Self { tokenizer, prompt: PromptFormat::Chat { template, system, date: PROMPT_DATE }, template: source }
+        };
+        renderer.format()?;
+        Ok(renderer)
+    }
+
+    /// What a prompt says besides the source text: the instructions of the system turn, or the
+    /// separator of a plain prompt, and the chat template where it is not the base folder's own.
+    pub fn frame(&self) -> String {
+        let instructions = match &self.prompt {
+            PromptFormat::Plain { separator } => separator,
+            PromptFormat::Chat { system, .. } => system.as_deref().unwrap_or_default(),
+        };
+        [self.template.as_deref().unwrap_or_default(), instructions].join("\0")
+    }
+
+    /// The one path from text to tokens, for training and for generation.
+    pub fn format(&self) -> Result<ExampleFormat<'_>, Error> {
+        ExampleFormat::new(&self.tokenizer, self.prompt.clone()).or_input().map_err(|error| match &self.prompt {
+            PromptFormat::Chat { .. } if error.hint.is_none() => error.with_hint(TEMPLATE_HINT),
+            _ => error,
+        })
+    }
+}
+
+/// What to do about a template that cannot be used.
+pub(crate) const TEMPLATE_HINT: &str = "model.chat_template (--chat-template) names another one: a Jinja file, or a built-in \
+                                 format (plain, alpaca, chatml)";
+
+impl PolicyFolder {
+    /// The policy that `--model` and `--adapter` (or `model.folder` and `adapter.folder`) name. A model that is
+    /// itself an adapter's folder stands for its base with the adapter on it.
+    pub fn resolve(
+        model: &Path,
+        adapter: Option<&Path>,
+        compute: Compute,
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
+        if !is_adapter_folder(model) {
+            // A tokenizer alone is enough for some commands; the others find out what is missing.
+            if !model.join("tokenizer.json").exists() {
+                check_model_folder(model).or_input()?;
+            }
+            return Ok(Self { model: model.to_owned(), adapter: adapter.map(Path::to_owned), compute });
+        }
+        if let Some(adapter) = adapter {
+            return Err(Error::input(format!(
+                "{} is an adapter, and {} is another one to put on top of it",
+                model.display(),
+                adapter.display()
+            ))
+            .with_hint("merge the first into its base model with `tabpo merge`, or name its base as the model"));
+        }
+        let base = find_base(model).or_input()?;
+        observer.say(&format!("{}: an adapter of {}", model.display(), base.display()));
+        Ok(Self { model: base, adapter: Some(model.to_owned()), compute })
+    }
+
+    /// The folder whose tokenizer counts: the adapter's, where it has one (with tokens of its own).
+    pub fn tokenizer_folder(&self) -> &Path {
+        match &self.adapter {
+            Some(adapter) if adapter.join("tokenizer.json").exists() => adapter,
+            _ => &self.model,
+        }
+    }
+
+    /// The folders that may have a chat template, the first that has one counts.
+    fn template_folders(&self) -> impl Iterator<Item = &Path> {
+        self.adapter.as_deref().into_iter().chain([self.model.as_path()])
+    }
+
+    fn has_template(&self) -> bool {
+        self.template_folders().any(has_template)
+    }
+
+    /// The chat template named by a setting (a file or a built-in format), or that of the policy's folders (by its
+    /// name there, or for tools), or else a built-in format, which is said.
+    pub fn template(
+        &self,
+        tokenizer: &Tokenizer,
+        (named, name, tools): (Option<&str>, Option<&str>, bool),
+        observer: &dyn Observer,
+    ) -> Result<ChatTemplate, Error> {
+        if let Some(named) = named {
+            return named_template(named, tokenizer);
+        }
+        if let Some(folder) = self.template_folders().find(|folder| has_template(folder)) {
+            return ChatTemplate::open_named(folder, tokenizer, name, tools)
+                .or_input()
+                .map_err(|error| error.with_hint(TEMPLATE_HINT));
+        }
+        let name = ChatTemplate::BUILT_IN[0];
+        observer.say(&format!(
+            "{} has no chat template: the built-in format `{name}` is used (model.chat_template or --chat-template \
+             names another one)",
+            self.model.display()
+        ));
+        named_template(name, tokenizer)
+    }
+
+    /// The longest sequence that the model is meant for, in tokens.
+    pub fn longest(&self) -> Result<usize, Error> {
+        Ok(ModelConfig::open(&self.model).or_input()?.longest())
+    }
+}
+
+/// A built-in format, or the template of a file.
+fn named_template(named: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
+    if let Some(built_in) = ChatTemplate::built_in(named, tokenizer) {
+        return built_in.or_input();
+    }
+    let path = Path::new(named);
+    let source = std::fs::read_to_string(path).map_err(|error| {
+        Error::input(format!("cannot read the chat template {named}: {error}"))
+            .with_hint(format!("a Jinja file, or a built-in format: {}", ChatTemplate::BUILT_IN.join(", ")))
+    })?;
+    ChatTemplate::new(source, tokenizer.special(), path).or_input()
+}
+
+fn has_template(folder: &Path) -> bool {
+    let in_config = |name: &str| {
+        let text = std::fs::read(folder.join(name)).unwrap_or_default();
+        let config = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
+        config.get("chat_template").is_some_and(|template| !template.is_null())
+    };
+    folder.join("chat_template.jinja").exists()
+        || folder.join("additional_chat_templates").is_dir()
+        || in_config("tokenizer_config.json")
+        || in_config("chat_template.json")
+}
+
+/// Writes what was trained, a model folder with its tokenizer or a PEFT folder, reads it again and
+/// compares logits.
+///
+/// A chat template that is not the base folder's own is written beside it, so that whatever reads the folder asks
+/// as the model was trained.
+pub(crate) fn save(
+    policy: &Policy<f32>,
+    start: &PolicyFolder,
+    renderer: &Renderer,
+    folder: &Path,
+) -> Result<(), Error> {
+    let stored = StoredType::F32;
+    let compared = match policy {
+        Policy::Full(model) => {
+            model.save_like(&start.model, folder, &SaveOptions::new(stored)).or_failed()?;
+            let written = Model::open(folder).or_failed()?;
+            verify_export((policy.model(), None), (&written, None), stored)
+        }
+        Policy::Adapter { base, adapter } => {
+            adapter.save(folder, &base.config, &start.model.display().to_string()).or_failed()?;
+            let written = Lora::open(folder, &base.config).or_failed()?;
+            verify_export((policy.model(), Some(adapter)), (policy.model(), Some(&written)), stored)
+        }
+        Policy::Frozen(_) => unreachable!("what was trained has parameters"),
+    };
+    if let Some(template) = &renderer.template {
+        super::directory::write_atomically(&folder.join("chat_template.jinja"), template.as_bytes())?;
+    }
+    if start.tokenizer_folder() != start.model {
+        renderer.tokenizer.save(folder).or_failed()?;
+    }
+    compared.map(|_| ()).or_failed()
+}

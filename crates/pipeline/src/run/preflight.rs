@@ -1,0 +1,64 @@
+//! What can be known of a run before it begins: that its systems have names of their own, that the adapter
+//! fits the model, and that the machine has the memory.
+
+use std::path::Path;
+
+use tabpo_engine::{ForwardOptions, PolicyShape};
+use tabpo_model::ModelConfig;
+
+use super::{comparison::CHECKPOINT, systems::System};
+use crate::{
+    config::{AdapterSection, Configuration, TrainSection, names, rank_within},
+    error::{Error, ResultExt},
+    memory,
+    observer::Observer,
+    range,
+};
+
+/// Checks the systems of a comparison, and the model that they start from.
+pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
+    distinct_names(config, systems)?;
+    let adapter = config.adapter.as_ref();
+    let (shape, weights) = match &config.model.folder {
+        Some(folder) => (ModelConfig::open(folder).or_input()?, Some(weight_files(folder))),
+        None => (config.model.shape(config.model.vocabulary), None),
+    };
+    if let Some(section) = adapter.filter(|section| section.folder.is_none()) {
+        rank_within("adapter.rank", section.rank, shape.hidden)?;
+    }
+    let lora = adapter.map(AdapterSection::lora);
+    let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
+    let compare = |name: &str, section: &TrainSection, divergence: bool| {
+        let logit_bytes = ForwardOptions::default().logit_bytes;
+        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, memory::held(observer));
+        memory::compare_with_free(name, &policy.plan(&request, memory::bytes(section.memory_gb)), observer)
+    };
+    if let Some(warmup) = &config.warmup {
+        compare("warmup.train", &warmup.train, false)?;
+    }
+    compare("sft", &config.sft, false)?;
+    let divergence = systems.iter().any(|system| system.objective.needs().kl);
+    compare("preference.train", &config.preference.train, divergence)
+}
+
+/// Checks how many documents the warm-up copies; all of them are in memory at once.
+pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Error> {
+    let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
+    let key = format!("warmup.copies: {copies} copies of {documents} documents");
+    range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
+}
+
+/// Every system is a row of the comparison and a folder of the run.
+fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Error> {
+    let checkpoint = ("the SFT checkpoint".to_owned(), CHECKPOINT);
+    let systems = systems.iter().map(|system| ("the system".to_owned(), system.name.as_str()));
+    let remote = config.predict.remote.keys().map(|name| ("[predict.remote]:".to_owned(), name.as_str()));
+    names::distinct([checkpoint].into_iter().chain(systems).chain(remote))
+}
+
+/// Bytes of the weight files of a model folder.
+fn weight_files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let weights = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "safetensors"));
+    weights.filter_map(|entry| std::fs::metadata(entry.path()).ok()).map(|file| file.len() as usize).sum()
+}

@@ -1,0 +1,329 @@
+//! One training stage: settings from the configuration, progress and log while it runs, the policy
+//! written at the end.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde::{Deserialize, Serialize};
+use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
+use tabpo_objective::Objective;
+use tabpo_report::MetricsLog;
+use tabpo_train::{
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainBudget, TrainSettings,
+    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
+};
+
+use super::{
+    directory::{remove_if_there, write_atomically},
+    policy::{self, PolicyFolder, Renderer},
+};
+use crate::{
+    config::{AdapterSection, TrainSection},
+    error::{Error, ResultExt},
+    memory,
+    observer::{Observer as RunObserver, Progress},
+};
+
+/// What one training stage does.
+pub(crate) struct Job<'a> {
+    /// The stage's name.
+    pub name: &'a str,
+    /// The digest of the stage's inputs: a checkpoint made under another one is not gone on from.
+    pub identity: &'a str,
+    /// Where the policy starts; also its reference.
+    pub start: &'a PolicyFolder,
+    /// LoRA settings; all parameters are trained without.
+    pub adapter: Option<&'a AdapterSection>,
+    /// What is minimised.
+    pub objective: &'a Objective,
+    /// Batches, schedule, optimiser.
+    pub section: &'a TrainSection,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// How long.
+    pub budget: TrainBudget,
+    /// Seed of data order, dropout and new adapters.
+    pub seed: u64,
+    /// A guide model, for objectives that need its log-probs.
+    pub guide: Option<&'a PolicyFolder>,
+    /// Whether the log compares log-probs with those at the start.
+    pub track_reference: bool,
+    /// The folder for the trained policy, its summary and its checkpoint.
+    pub out: &'a Path,
+    /// The run's log.
+    pub log: &'a Path,
+    /// The run's cache of reference log-probs.
+    pub cache: &'a Path,
+}
+
+/// What a finished training stage leaves beside its policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TrainingReport {
+    /// Objective with every hyper-parameter.
+    pub objective: Objective,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps, tokens, seconds.
+    pub summary: TrainSummary,
+}
+
+/// The file of the [`TrainingReport`] in a stage's folder.
+pub(crate) const REPORT_FILE: &str = "training.json";
+/// The folder of the trained policy in a stage's folder.
+pub(crate) const POLICY_FOLDER: &str = "policy";
+
+impl Job<'_> {
+    /// Trains, or goes on from the checkpoint of an interrupted try.
+    pub(crate) fn run(
+        &self,
+        source: &dyn ExampleSource,
+        renderer: &Renderer,
+        observer: &dyn RunObserver,
+    ) -> Result<(), Error> {
+        let held = memory::held(observer);
+        let frozen = self.adapter.is_some() || self.start.adapter.is_some();
+        let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
+        // An adapter that is there is trained on, whatever the configuration says of new ones: without
+        // it policy and reference would be another model.
+        let policy = match (adapter, self.adapter) {
+            (Some(mut adapter), section) => {
+                if let Some(section) = section {
+                    adapter.config.dropout = section.dropout;
+                }
+                Policy::adapter(model.into(), adapter)
+            }
+            (None, Some(section)) => {
+                let adapter = Lora::initialise(&model.config, section.lora(), self.seed);
+                Policy::adapter(model.into(), adapter)
+            }
+            (None, None) => Policy::full(model),
+        };
+        let mut worker = HostWorker::new(policy);
+        let mut guide = match self.guide {
+            None => None,
+            Some(guide) if guide.adapter.is_some() => Some(guide.worker()?),
+            Some(guide) => Some(HostWorker::new(Policy::full(guide.open_trainable()?.0))),
+        };
+        let mut settings = self.settings();
+        let needs = self.objective.needs();
+        let request = memory::request(
+            largest_micro_batch(source, &settings.plan, needs.rejected, worker.config().vocabulary),
+            settings.logit_bytes,
+            needs.kl,
+            guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
+            held,
+        );
+        let plan = worker.memory(&request, memory::bytes(self.section.memory_gb));
+        memory::say(self.name, &plan, self.section.memory_gb, observer);
+        settings.recompute = plan.recompute;
+        std::fs::create_dir_all(self.out).or_failed()?;
+        let checkpoint = self.out.join("checkpoint");
+        let mut cache = ReferenceCache::open(self.cache).or_failed()?;
+        if cache.damaged_bytes() > 0 {
+            observer.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
+        }
+        let mut watch = Watch::new(self, source.len() as u64, observer);
+        let session = Session {
+            identity: self.identity,
+            cache: &mut cache,
+            tokenizer: renderer.tokenizer.digest(),
+            checkpoint: Some(&checkpoint),
+            guide: guide.as_mut().map(|guide| guide as &mut dyn Worker),
+        };
+        let outcome = train(&mut worker, source, &settings, session, &mut watch).or_failed()?;
+        watch.finish()?;
+        if let Some(bytes) = memory::peak_resident_bytes() {
+            observer.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
+        }
+        if !outcome.finished {
+            let steps = outcome.summary.steps;
+            return Err(Error::interrupted(format!("stopped after step {steps}, which is saved"))
+                .with_hint("the same command goes on from here"));
+        }
+        if outcome.summary.skipped > 0 {
+            let count = outcome.summary.skipped;
+            observer.warn(&format!(
+                "{}: {count} times an example was left out that is longer than max_length or than the model is meant for",
+                self.name
+            ));
+        }
+        // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
+        let folder = self.out.join(POLICY_FOLDER);
+        remove_if_there(&folder)?;
+        policy::save(worker.policy(), self.start, renderer, &folder)?;
+        let report = TrainingReport {
+            objective: self.objective.clone(),
+            learning_rate: self.learning_rate,
+            summary: outcome.summary,
+        };
+        let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
+        write_atomically(&self.out.join(REPORT_FILE), &text)?;
+        // The policy is whole: the checkpoint has served, and so has one that was set aside.
+        remove_if_there(&self.out.join("checkpoint.damaged"))?;
+        remove_if_there(&checkpoint)
+    }
+
+    fn settings(&self) -> TrainSettings {
+        let section = self.section;
+        let plan = BatchPlan {
+            batch_size: section.batch_size,
+            max_tokens: section.max_tokens,
+            seed: self.seed,
+            budget: self.budget,
+        };
+        let (warmup, decay) = (section.warmup, section.schedule);
+        let schedule = Schedule { peak: self.learning_rate, warmup, decay, floor: 0.0 };
+        TrainSettings {
+            optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
+            clip: Some(section.clip),
+            checkpoint_every: Some(section.checkpoint_every as u64),
+            track_reference: self.track_reference,
+            ..TrainSettings::new(self.objective.clone(), plan, schedule)
+        }
+    }
+}
+
+/// Shows and logs a training run.
+struct Watch<'a> {
+    stage: &'a str,
+    log_path: &'a Path,
+    log: Option<MetricsLog>,
+    error: Option<Error>,
+    observer: &'a dyn RunObserver,
+    reference: Option<Box<dyn Progress>>,
+    examples: u64,
+    progress: Option<Box<dyn Progress>>,
+    resumed: u64,
+    /// The examples that were named as too long, by number.
+    too_long: BTreeSet<usize>,
+}
+
+/// Examples that are named as too long, at most; their count is said in any case.
+const NAMED: usize = 20;
+
+/// One step in the run's log.
+#[derive(Serialize)]
+struct LoggedStep<'a> {
+    stage: &'a str,
+    #[serde(flatten)]
+    record: &'a StepRecord,
+}
+
+impl<'a> Watch<'a> {
+    fn new(job: &Job<'a>, examples: u64, observer: &'a dyn RunObserver) -> Self {
+        Self {
+            stage: job.name,
+            log_path: job.log,
+            log: None,
+            error: None,
+            observer,
+            reference: None,
+            examples,
+            progress: None,
+            resumed: 0,
+            too_long: BTreeSet::new(),
+        }
+    }
+
+    fn log(&mut self, record: &StepRecord) -> Result<(), Error> {
+        if self.log.is_none() {
+            // A run that goes on drops what it logged after its checkpoint; a new one, all of it.
+            let (stage, resumed) = (self.stage, self.resumed);
+            let keep = |record: &tabpo_report::Record| {
+                record.fields.get("stage").and_then(|name| name.as_str()) != Some(stage)
+                    || record.step().is_some_and(|step| step <= resumed)
+            };
+            let log = MetricsLog::resume(self.log_path, keep).or_failed()?;
+            if !log.damaged().is_empty() {
+                let moved_to = tabpo_report::damaged_path(self.log_path);
+                self.observer.warn(&format!(
+                    "{}, moved to {}",
+                    damaged_lines(self.log_path, log.damaged()),
+                    moved_to.display()
+                ));
+            }
+            self.log = Some(log);
+        }
+        let log = self.log.as_mut().expect("opened above");
+        log.append("step", &LoggedStep { stage: self.stage, record }).or_failed()?;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        for progress in [self.reference, self.progress].into_iter().flatten() {
+            drop(progress);
+        }
+        if let Some(log) = self.log {
+            log.sync().or_failed()?;
+        }
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+/// A bar counts in thousandths of the budget, which may be steps or tokens.
+const PARTS: u64 = 1000;
+
+impl Observer for Watch<'_> {
+    fn resumed(&mut self, step: u64) {
+        self.resumed = step;
+        self.observer.say(&format!("{}: goes on after step {step}", self.stage));
+    }
+
+    fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
+        match checkpoint {
+            UnusedCheckpoint::OtherRun => self.observer.say(&format!(
+                "{}: starts anew: the checkpoint there was made from other data or under other settings",
+                self.stage
+            )),
+            UnusedCheckpoint::Damaged { problem, moved_to } => self.observer.warn(&format!(
+                "{}: starts anew: the checkpoint is damaged ({problem}) and was moved to {}",
+                self.stage,
+                moved_to.display()
+            )),
+        }
+    }
+
+    fn reference(&mut self, done: u64) {
+        let (observer, stage, examples) = (self.observer, self.stage, self.examples);
+        let bar = self.reference.get_or_insert_with(|| observer.progress(&format!("{stage}: reference"), examples));
+        bar.update(done, "");
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        if let Some(bar) = self.reference.take() {
+            drop(bar);
+        }
+        let (observer, stage) = (self.observer, self.stage);
+        for (id, tokens, number) in &record.skipped {
+            if self.too_long.len() < NAMED && self.too_long.insert(*number) {
+                observer.warn(&format!(
+                    "{stage}: example {number} (`{id}`) has {tokens} tokens with its answer, more than max_length or \
+                     than the model is meant for: left out"
+                ));
+            }
+        }
+        let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
+        let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
+        bar.update((record.progress * PARTS as f64) as u64, &note);
+        if self.error.is_none() {
+            self.error = self.log(record).err();
+        }
+    }
+
+    fn should_stop(&self) -> bool {
+        self.error.is_some() || self.observer.interrupted()
+    }
+}
+
+/// Says which lines of a log are no records.
+pub(crate) fn damaged_lines(path: &Path, lines: &[usize]) -> String {
+    let numbers = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (lines, are) = if lines.len() == 1 { ("line", "is damaged and") } else { ("lines", "are damaged and") };
+    format!("{}: {lines} {numbers} {are} left out", path.display())
+}
+
+/// A seed for one purpose, derived from the run's seed: what one stage draws never depends on what
+/// another one drew.
+pub(crate) fn derived_seed(seed: u64, purpose: &str) -> u64 {
+    let digest = blake3::hash(format!("{seed} {purpose}").as_bytes());
+    u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
+}

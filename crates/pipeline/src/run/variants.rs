@@ -1,0 +1,250 @@
+//! Training of the compared systems: every seed, the choice of the learning rate on validation, and
+//! the auxiliary models that some objectives need.
+
+use std::{fs, path::PathBuf};
+
+use tabpo_metrics::Profile;
+use tabpo_objective::{Objective, WeightSource};
+use tabpo_train::{
+    ExampleError, ExampleRecord, ExampleSource, ReferenceCache, ScoreTransform, TextSource, TokenisedExample,
+    TrainBudget, log_probs, set_importance_weights,
+};
+
+use super::{
+    Artefact, Part, Stages, Trained,
+    comparison::score,
+    examples::pair_records,
+    inputs::{PreferenceInputs, StageInputs, TrainingInputs},
+    policy::Renderer,
+    systems::System,
+    training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
+};
+use crate::error::{Error, ResultExt};
+
+/// The trained policies of one system.
+pub(crate) struct SystemRuns {
+    /// The learning rate that was chosen.
+    pub learning_rate: f64,
+    /// One run for each seed.
+    pub runs: Vec<SystemRun>,
+}
+
+/// One trained policy of a system.
+pub(crate) struct SystemRun {
+    /// Its folder, relative to the run directory.
+    pub folder: PathBuf,
+    /// The policy.
+    pub policy: Trained,
+    /// What training took.
+    pub report: TrainingReport,
+}
+
+/// What the runs of all systems share.
+struct Common<'a> {
+    sft: &'a Trained,
+    pairs: &'a Artefact<PathBuf>,
+    renderer: &'a Renderer,
+    records: Vec<ExampleRecord>,
+}
+
+/// One training run of a system.
+struct Variant<'a> {
+    name: String,
+    objective: &'a Objective,
+    learning_rate: f64,
+    budget: TrainBudget,
+    seed: u64,
+    /// Whether chosen and rejected answers change places.
+    reversed: bool,
+}
+
+impl Stages<'_> {
+    /// Trains every system with every seed.
+    pub(super) fn system_stages(
+        &mut self,
+        systems: &[System],
+        sft: &Trained,
+        pairs: &Artefact<PathBuf>,
+        renderer: &Renderer,
+    ) -> Result<Vec<SystemRuns>, Error> {
+        let records = pair_records(&pairs.path, &self.inputs.ontology)?;
+        let common = Common { sft, pairs, renderer, records };
+        let section = &self.inputs.config.preference;
+        let mut trained: Vec<SystemRuns> = Vec::new();
+        for system in systems {
+            let budget = if system.equal_flops {
+                TrainBudget::Tokens(dearest(systems, &trained))
+            } else {
+                section.train.budget(common.records.len())
+            };
+            let variant = |learning_rate: f64, seed: u64| Variant {
+                name: format!("systems/{}/lr-{learning_rate:e}/seed-{seed}", system.name),
+                objective: &system.objective,
+                learning_rate,
+                budget,
+                seed: derived_seed(seed, "preference"),
+                reversed: false,
+            };
+            let learning_rate = match system.learning_rates[..] {
+                [rate] => rate,
+                ref rates => {
+                    let tries: Vec<_> = rates.iter().map(|&rate| variant(rate, section.seeds[0])).collect();
+                    self.choose(&system.name, &tries, &common)?
+                }
+            };
+            let mut runs = Vec::new();
+            for &seed in &section.seeds {
+                runs.push(self.variant(&variant(learning_rate, seed), &common)?);
+            }
+            trained.push(SystemRuns { learning_rate, runs });
+        }
+        Ok(trained)
+    }
+
+    /// The learning rate with the highest sum of NER and Rel F1 on the validation documents.
+    fn choose(&mut self, system: &str, tries: &[Variant<'_>], common: &Common<'_>) -> Result<f64, Error> {
+        let mut best: Option<(f64, f64)> = None;
+        for variant in tries {
+            let run = self.variant(variant, common)?;
+            let place = run.folder.join("validation.jsonl");
+            let predictions = self.predict(&place, &run.policy, Part::Validation, common.renderer)?;
+            let counts = score(&predictions.path, &self.inputs.splits.validation, &self.inputs.ontology)?;
+            let row = counts.table.pooled();
+            let metrics = Profile::Default.metrics(&counts.layout, true);
+            let wanted = metrics.iter().filter(|metric| ["ner_f1", "rel_f1"].contains(&metric.key));
+            // A rate over nothing speaks for no learning rate.
+            let value = |metric: &tabpo_metrics::Metric| metric.measure.value(&counts.layout, &row).unwrap_or(0.0);
+            let sum: f64 = wanted.map(value).sum();
+            if best.is_none_or(|(highest, _)| sum > highest) {
+                best = Some((sum, variant.learning_rate));
+            }
+        }
+        let (_, learning_rate) = best.expect("a choice has at least two learning rates");
+        self.observer.say(&format!("{system}: learning rate {learning_rate:e} chosen on validation"));
+        Ok(learning_rate)
+    }
+
+    /// Trains one variant.
+    fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, Error> {
+        let needs = variant.objective.needs();
+        let contrastive = needs.weights == WeightSource::Contrastive;
+        let positive = if needs.guide || contrastive { Some(self.scorer(false, common)?) } else { None };
+        let negative = if contrastive { Some(self.scorer(true, common)?) } else { None };
+        let (config, observer) = (&self.inputs.config, self.observer);
+        let section = &config.preference.train;
+        let name = &variant.name;
+        let numbers = (variant.budget, variant.learning_rate, variant.seed);
+        let key = PreferenceInputs {
+            start: &common.sft.digest,
+            prompt: &self.prompt(common.renderer),
+            ontology: &self.inputs.digests.ontology,
+            pairs: &common.pairs.digest,
+            objective: variant.objective,
+            reversed: variant.reversed,
+            scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
+            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+        }
+        .key();
+        let folder = PathBuf::from(name);
+        let out = self.stage_folder(name);
+        let (log, cache) = (self.log(), self.cache()?);
+        let policy = folder.join(POLICY_FOLDER);
+        let outputs = [policy.clone(), folder.join(REPORT_FILE)];
+        let done = self.ledger.stage(observer, name, &key, &outputs, || {
+            let format = common.renderer.format()?;
+            let limit = section.max_length.min(common.sft.path.longest()?);
+            let text = TextSource::new(&format, &common.records, limit);
+            let loaded;
+            let source: &dyn ExampleSource = if variant.reversed {
+                loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();
+                &loaded
+            } else if contrastive || needs.weights == WeightSource::External {
+                loaded = weighted(load(&text)?, positive.as_ref(), negative.as_ref(), section.max_tokens)?;
+                &loaded
+            } else {
+                &text
+            };
+            let job = Job {
+                name,
+                identity: key.as_str(),
+                start: &common.sft.path,
+                adapter: config.adapter.as_ref(),
+                objective: variant.objective,
+                section,
+                learning_rate: variant.learning_rate,
+                budget: variant.budget,
+                seed: variant.seed,
+                guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
+                track_reference: true,
+                out: &out,
+                log: &log,
+                cache: &cache,
+            };
+            job.run(source, common.renderer, observer)
+        })?;
+        let text = fs::read(out.join(REPORT_FILE)).or_failed()?;
+        let report = serde_json::from_slice(&text).or_failed()?;
+        let path = common.sft.path.trained_at(&out.join(POLICY_FOLDER), config.adapter.is_some());
+        let digest = self.policy_digest(&done, &policy);
+        Ok(SystemRun { folder, policy: Artefact { path, digest }, report })
+    }
+
+    /// A DPO model of the pairs, or of the pairs with chosen and rejected answers exchanged: what
+    /// TIS-DPO's token weights and TGDPO's token rewards come from.
+    fn scorer(&mut self, reversed: bool, common: &Common<'_>) -> Result<Trained, Error> {
+        let section = &self.inputs.config.preference;
+        let objective = Objective::new("dpo").or_failed()?;
+        let variant = Variant {
+            name: format!("scorers/{}", if reversed { "negative" } else { "positive" }),
+            objective: &objective,
+            learning_rate: section.train.learning_rate,
+            budget: section.train.budget(common.records.len()),
+            seed: derived_seed(self.inputs.config.run.seed, "scorers"),
+            reversed,
+        };
+        Ok(self.variant(&variant, common)?.policy)
+    }
+}
+
+/// FLOPs of the dearest preference method so far, in tokens through forward and backward.
+fn dearest(systems: &[System], trained: &[SystemRuns]) -> u64 {
+    let done = systems.iter().zip(trained).filter(|(system, _)| system.objective.needs().pairs());
+    let runs = done.flat_map(|(_, runs)| &runs.runs);
+    runs.map(|run| run.report.summary.tokens.equivalent()).max().unwrap_or(1)
+}
+
+/// All examples of a source but those that are too long.
+fn load(source: &dyn ExampleSource) -> Result<Vec<TokenisedExample>, Error> {
+    let loaded = (0..source.len()).map(|index| source.load(index));
+    loaded.filter(|example| !matches!(example, Err(ExampleError::TooLong { .. }))).collect::<Result<_, _>>().or_failed()
+}
+
+/// Token weights for the objectives that take them from the data: from two scorers (TIS-DPO), or
+/// the correct tokens of the chosen and the wrong ones of the rejected answer (Mask-DPO).
+fn weighted(
+    mut examples: Vec<TokenisedExample>,
+    positive: Option<&Trained>,
+    negative: Option<&Trained>,
+    max_tokens: usize,
+) -> Result<Vec<TokenisedExample>, Error> {
+    if let (Some(positive), Some(negative)) = (positive, negative) {
+        let scores = |scorer: &Trained| -> Result<_, Error> {
+            let mut cache = ReferenceCache::in_memory();
+            let scored = log_probs(&mut scorer.path.worker()?, &[0; 32], &examples, max_tokens, &mut cache);
+            Ok(scored.or_failed()?.0)
+        };
+        let (positive, negative) = (scores(positive)?, scores(negative)?);
+        for ((example, positive), negative) in examples.iter_mut().zip(&positive).zip(&negative) {
+            set_importance_weights(example, positive, negative, ScoreTransform::default());
+        }
+        return Ok(examples);
+    }
+    for example in &mut examples {
+        example.chosen.weights = Some(vec![1.0; example.chosen.tokens.len()]);
+        for rejected in &mut example.rejected {
+            let (_, wrong) = tabpo_objective::diff::differs(&example.chosen.tokens, &rejected.answer.tokens);
+            rejected.answer.weights = Some(wrong.into_iter().map(|wrong| f64::from(u8::from(wrong))).collect());
+        }
+    }
+    Ok(examples)
+}

@@ -1,0 +1,230 @@
+//! A whole run through the library, without the program: what is reported, what comes back, what is on the page.
+
+use std::{
+    cell::RefCell,
+    fs,
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tabpo_pipeline::{
+    Configuration, ErrorKind, Observer, Overrides, Pipeline, RunResult, Until,
+    observer::{Progress, StageState},
+};
+use tempfile::TempDir;
+
+/// The quick start in a few seconds.
+const TINY: &str = r#"
+[run]
+name = "a tiny run"
+[data.synthetic]
+sft = 48
+curated = 16
+validation = 8
+test = 8
+[model]
+vocabulary = 400
+hidden = 32
+layers = 1
+heads = 2
+kv_heads = 2
+intermediate = 64
+[sft]
+steps = 6
+checkpoint_every = 2
+[preference]
+objectives = ["dpo", "tab-po"]
+[preference.train]
+steps = 2
+[predict]
+max_new_tokens = 24
+[evaluate]
+resamples = 50
+"#;
+
+/// Remembers what it hears.
+#[derive(Default)]
+struct Recorder {
+    stages: RefCell<Vec<(String, StageState)>>,
+    said: RefCell<Vec<String>>,
+    stop: AtomicBool,
+    /// The stage at whose beginning the run is asked to stop.
+    stop_at: Option<&'static str>,
+}
+
+impl Observer for Recorder {
+    fn stage(&self, name: &str, state: StageState) {
+        self.stages.borrow_mut().push((name.to_owned(), state));
+        if self.stop_at == Some(name) {
+            self.stop.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.said.borrow_mut().push(text.to_owned());
+    }
+
+    fn progress(&self, label: &str, total: u64) -> Box<dyn Progress> {
+        assert!(total > 0, "{label}");
+        Box::new(())
+    }
+
+    fn stop_flag(&self) -> &AtomicBool {
+        &self.stop
+    }
+}
+
+impl Recorder {
+    /// The stages that were run.
+    fn finished(&self) -> Vec<String> {
+        let stages = self.stages.borrow();
+        let finished = stages.iter().filter(|(_, state)| matches!(state, StageState::Finished { .. }));
+        finished.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+fn configuration(folder: &Path) -> Configuration {
+    let file = folder.join("tiny.toml");
+    fs::write(&file, TINY).expect("writable");
+    let directory = format!("run.directory={}", folder.join("run").display());
+    Configuration::read(&file, &Overrides { set: vec![directory], memory_gb: None }).expect("a sound configuration")
+}
+
+/// A finished run, which all tests of its results share.
+fn finished() -> &'static (TempDir, RunResult) {
+    static RUN: OnceLock<(TempDir, RunResult)> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipeline = Pipeline::new(configuration(folder.path()), &()).expect("sound input");
+        let result = pipeline.run(Until::Report, &()).expect("the run succeeds");
+        (folder, result)
+    })
+}
+
+fn page() -> String {
+    fs::read_to_string(&finished().1.output).expect("the page was written")
+}
+
+#[test]
+fn a_run_can_be_stopped_and_resumed_and_does_nothing_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = configuration(folder.path());
+
+    let stopping = Recorder { stop_at: Some("pairs"), ..Recorder::default() };
+    let pipeline = Pipeline::new(config.clone(), &stopping).expect("sound input");
+    let error = pipeline.run(Until::Report, &stopping).expect_err("it was asked to stop");
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(error.hint().is_some_and(|hint| hint.contains("goes on")), "an interrupted run says how it goes on");
+    let before = stopping.finished();
+    assert_eq!(before, ["base", "sft", "errors/validation", "errors", "pairs"]);
+
+    let resuming = Recorder::default();
+    let result = pipeline.run(Until::Report, &resuming).expect("the run succeeds");
+    assert!(resuming.finished().iter().all(|name| !before.contains(name)), "{:?}", resuming.finished());
+    assert!(resuming.finished().iter().any(|name| name == "comparison"));
+    let text = fs::read(result.directory.join("comparison.json")).expect("the comparison was written");
+
+    let again = Recorder::default();
+    Pipeline::new(config, &again).expect("sound input").run(Until::Report, &again).expect("the run succeeds");
+    assert_eq!(again.finished(), [""; 0], "everything is up to date");
+    assert_eq!(fs::read(result.directory.join("comparison.json")).expect("it is still there"), text);
+
+    // Stopping decides nothing.
+    let whole = fs::read(finished().1.directory.join("comparison.json")).expect("the comparison was written");
+    assert!(text == whole, "an interrupted run comes to the same scores");
+}
+
+#[test]
+fn the_result_has_every_system_with_its_scores() {
+    let (_, result) = finished();
+    let scores = result.scores.as_ref().expect("a run to the report has scores");
+    let names: Vec<&str> = scores.comparison.systems.iter().map(|system| system.name.as_str()).collect();
+    let expected = ["sft", "continued-sft", "gated-sft", "dpo", "tab-po", "continued-sft-equal-flops"];
+    assert_eq!(names, expected);
+    assert_eq!(scores.evaluations.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected);
+    // One evaluation in two forms: the table of the comparison and all scores of a system.
+    let ner = scores.comparison.metrics.iter().position(|metric| metric.key == "ner_f1").expect("NER is compared");
+    for (system, (name, evaluation)) in scores.comparison.systems.iter().zip(&scores.evaluations) {
+        assert_eq!(system.scores[ner].value, evaluation.set.ner.micro.f1, "{name}");
+    }
+    assert!(result.directory.join("systems/dpo").is_dir());
+}
+
+#[test]
+fn the_page_has_every_section_and_links_to_it() {
+    let page = page();
+    for (anchor, heading) in [
+        ("comparison", "Comparison"),
+        ("labels", "Scores by label"),
+        ("errors", "Error modes"),
+        ("curves", "Training curves"),
+        ("gradient", "Gradient by token role"),
+        ("erosion", "Likelihood by token role"),
+        ("pairs", "Preference pairs"),
+        ("run", "How it was made"),
+    ] {
+        assert!(page.contains(&format!("<section id=\"{anchor}\"><h2>{heading}</h2>")), "{heading}");
+        assert!(page.contains(&format!("<a href=\"#{anchor}\">{heading}</a>")), "{heading}");
+    }
+    assert!(!page.contains("id=\"remote\""), "there is no hosted model");
+}
+
+#[test]
+fn the_page_shows_the_numbers_of_the_comparison() {
+    let page = page();
+    let scores = finished().1.scores.as_ref().expect("a run to the report has scores");
+    let start = page.find("<section id=\"comparison\">").expect("the section is there");
+    let section = &page[start..start + page[start..].find("</section>").expect("it ends")];
+    // The table, row by row.
+    for system in &scores.comparison.systems {
+        let row = section
+            .split("<tr")
+            .find(|row| row.contains(&format!(">{}<", system.name)))
+            .unwrap_or_else(|| panic!("{} has a row", system.name));
+        for (metric, score) in scores.comparison.metrics.iter().zip(&system.scores) {
+            if let Some(value) = score.value {
+                let shown = format!("{:.1}", 100.0 * value);
+                assert!(row.contains(&shown), "{}, {}: {shown} in {row}", system.name, metric.title);
+            }
+        }
+    }
+    let counted = scores.evaluations[0].1.set.ner.per_label.values().map(|label| label.gold).max().unwrap_or(0);
+    let start = page.find("<section id=\"labels\">").expect("the section is there");
+    assert!(page[start..].contains(&format!(">{counted}<")), "the support of the commonest label");
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let page = page();
+    for reference in ["http://", "https://", "src=", "<link", "<script src", "@import", "url("] {
+        // The namespace of drawings is a name, not an address that is asked for.
+        let found = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(reference), "{reference}");
+    }
+}
+
+#[test]
+fn the_page_shows_the_configuration_as_it_was_resolved() {
+    let (_, result) = finished();
+    let resolved = fs::read_to_string(result.directory.join("run.toml")).expect("the configuration was written");
+    let line = resolved.lines().find(|line| line.starts_with("max_new_tokens")).expect("the key was given");
+    assert!(page().contains(line), "{line}");
+}
+
+#[test]
+fn wrong_input_is_found_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = configuration(folder.path());
+    config.sft.batch_size = 0;
+    let error = Pipeline::new(config.clone(), &()).err().expect("a batch of nothing");
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert_eq!(error.to_string(), "sft.batch_size is 0, but must be a whole number from 1 to 65536");
+    config.sft.batch_size = 16;
+    config.preference.objectives.push("tab-pro".to_owned());
+    let error = Pipeline::new(config, &()).err().expect("there is no such objective");
+    assert!(error.hint().is_some_and(|hint| hint.contains("`tab-po`")));
+    assert!(!folder.path().join("run").exists());
+}
