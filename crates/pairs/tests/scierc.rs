@@ -5,7 +5,6 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     path::{Path, PathBuf},
 };
 
@@ -64,16 +63,7 @@ fn tokenize(text: &str) -> Vec<u32> {
 fn build(data: &SciErc, settings: BuildSettings) -> (Vec<PairRecord>, BuildSummary) {
     let rates = ModeRates::new(&data.errors, &data.ontology, ModeRates::SMOOTHING).expect("the labels are known");
     let mut builder = PairBuilder::new(&data.ontology, &data.patterns, &rates, settings, Some(&tokenize));
-    let mut records = Vec::new();
-    let documents = data.train.iter().cloned().map(Ok::<Document, Infallible>);
-    let Ok(()) = builder.build(
-        documents,
-        |_| Vec::new(),
-        |record| {
-            records.push(record);
-            Ok(())
-        },
-    );
+    let records = support::build(&mut builder, &data.train, |_| Vec::new());
     let summary = builder.summary();
     (records, summary)
 }
