@@ -1,5 +1,5 @@
-//! What a run takes of the machine's memory: compared with what is free before anything is made, said
-//! before it trains, and read after.
+//! The memory of a run: compared with what is free before anything is written, reported before a training starts, and
+//! measured after it.
 
 mod machine;
 
@@ -10,18 +10,18 @@ use self::machine::{Free, free};
 
 use crate::{error::Error, observer::Observer};
 
-/// What the memory of a training run depends on, beside its policy.
+/// What the memory of a training run depends on, apart from its policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Rows of the largest micro-batch.
     pub rows: usize,
-    /// Bytes of logits that may be kept.
+    /// Most bytes of logits to keep.
     pub logit_bytes: usize,
-    /// Whether the objective compares distributions with those of the start.
+    /// Whether the objective needs the KL divergence from the reference.
     pub divergence: bool,
     /// Bytes of a third model.
     pub third: usize,
-    /// What the process held before the run's models were read ([`held`]).
+    /// Bytes that the process held before the models were read (see [`held`]).
     pub held: usize,
 }
 
@@ -37,8 +37,8 @@ impl Sizes {
     }
 }
 
-/// The plan of a training run, within `limit_gb` where that is given. Says the estimate, and warns where no
-/// setting fits.
+/// Plans the memory of a training run, within `limit_gb` if there is a limit. Reports the estimate, and warns if no
+/// setting stays within the limit.
 pub fn plan(
     stage: &str,
     policy: &PolicyShape,
@@ -49,7 +49,7 @@ pub fn plan(
     let plan = sizes.plan(policy, limit_gb);
     observer.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
-         activations {:.0}, logits {:.0}), computed again: {}",
+         activations {:.0}, logits {:.0}), recomputed: {}",
         megabytes(plan.total()),
         megabytes(plan.held + plan.working),
         megabytes(plan.weights + plan.reference),
@@ -66,8 +66,8 @@ pub fn plan(
     plan
 }
 
-/// Compares the plan of a run that has not begun with the memory that is free: refuses it where the weights
-/// alone with their gradient and the optimiser's moments are more, and warns where its largest step would be.
+/// Compares the plan of a training run with the free memory. It is an error if weights, gradients and the optimiser's
+/// state alone are more than that, and a warning if its largest step would be.
 pub fn compare_with_free(
     stage: &str,
     policy: &PolicyShape,
@@ -82,9 +82,9 @@ pub fn compare_with_free(
     Ok(())
 }
 
-/// The warning, if there is one, about a plan on a machine with this much free memory.
+/// The error or the warning, if any, about a plan with this much free memory.
 fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, Error> {
-    // What the process holds is no longer free.
+    // What the process already holds does not count as free.
     let least = plan.least() - plan.held;
     let most = plan.total() - plan.held;
     if least > free.bytes {
@@ -117,23 +117,23 @@ pub fn name(recompute: Recompute) -> &'static str {
     }
 }
 
-/// Bytes in millions.
+/// Bytes as megabytes.
 pub fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Bytes in gigabytes, or in megabytes where they are few.
+/// Bytes with a unit: gigabytes, or megabytes if it is less than one.
 fn size(bytes: usize) -> String {
     if bytes >= 1_000_000_000 { format!("{:.1} GB", bytes as f64 / 1e9) } else { format!("{:.0} MB", megabytes(bytes)) }
 }
 
-/// The most memory this process has had resident, where the system tells.
+/// The peak resident memory of this process; `None` where the operating system does not report it.
 pub fn peak_resident_bytes() -> Option<u64> {
     status("VmHWM:").map(|bytes| bytes as u64)
 }
 
-/// The memory that this process needs now, once what earlier work has freed is given back to the system; 0
-/// where the system does not tell.
+/// The memory in use by this process, after freed memory has been released; 0 where the operating system does not
+/// report it.
 pub fn held(observer: &dyn Observer) -> usize {
     observer.release_memory();
     status("VmRSS:").unwrap_or(0)

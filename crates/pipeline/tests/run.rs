@@ -117,7 +117,7 @@ fn a_run_can_be_stopped_and_resumed_and_does_nothing_twice() {
     let pipeline = Pipeline::new(config.clone(), &stopping).expect("sound input");
     let error = pipeline.run(Until::Report, &stopping).expect_err("it was asked to stop");
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert!(error.hint().is_some_and(|hint| hint.contains("goes on")), "an interrupted run says how it goes on");
+    assert!(error.hint().is_some_and(|hint| hint.contains("resume")), "an interrupted run says how to resume it");
     let before = stopping.finished();
     assert_eq!(before, ["base", "sft", "errors/validation", "errors", "pairs"]);
 

@@ -1,5 +1,4 @@
-//! The configuration of a run: one TOML file, every key checked, every key replaceable with
-//! `--set`.
+//! The configuration of a run: one TOML file whose keys are all checked and can all be overridden.
 
 mod check;
 mod convert;

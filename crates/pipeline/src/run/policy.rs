@@ -1,4 +1,4 @@
-//! Policies on disk: a model folder, with or without an adapter, and how text becomes its prompt.
+//! Policies on disk (a model folder, with or without an adapter), and how they turn text into prompts.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,11 @@ use crate::{
     observer::Observer,
 };
 
-/// The special token between source and answer of a model from scratch.
+/// The special token between source and answer in the prompts of a model from scratch.
 pub const SEPARATOR: &str = "<|assistant|>";
-/// The date that templates show which print one: that of Llama 3.1's own default, and always the
-/// same, because a prompt must not depend on the day on which it is made.
+/// The date for templates that print one, which is the default in Llama 3.1's. It is fixed because a prompt must not
+/// depend on the day.
+
 const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
 /// A policy on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,7 +29,7 @@ pub struct PolicyFolder {
     pub model: PathBuf,
     /// A PEFT folder on top of it.
     pub adapter: Option<PathBuf>,
-    /// How products with weights that do not change are computed.
+    /// How products with frozen weights are computed.
     pub compute: Compute,
 }
 
@@ -38,7 +39,7 @@ impl PolicyFolder {
         Self { model: folder.into(), adapter: None, compute }
     }
 
-    /// Reads the weights of a model that is not trained, but perhaps an adapter on top of it.
+    /// Reads the weights of a model that stays frozen, and the adapter on top of it.
     pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let (mut model, adapter) = self.open_trainable()?;
         if model.freeze(self.compute) == Compute::F32 && self.compute == Compute::Bf16 {
@@ -48,7 +49,7 @@ impl PolicyFolder {
         Ok((model, adapter))
     }
 
-    /// Reads the weights of a model whose own parameters are trained or copied.
+    /// Reads the weights of a model whose own parameters are trained or copied, and the adapter on top of it.
     pub fn open_trainable(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let mut model = Model::open(&self.model).or_input()?;
         let Some(folder) = &self.adapter else { return Ok((model, None)) };
@@ -57,8 +58,7 @@ impl PolicyFolder {
         Ok((model, Some(adapter)))
     }
 
-    /// The folder that training on top of this policy fills, described as a policy: a model folder,
-    /// or an adapter of the same base model.
+    /// The policy that training this one writes to `folder`: a model, or an adapter of the same base model.
     #[must_use]
     pub fn trained_at(&self, folder: &Path, adapter: bool) -> Self {
         if adapter {
@@ -69,21 +69,21 @@ impl PolicyFolder {
     }
 }
 
-/// How a model reads and writes text.
+/// Turns text into the prompts of a model.
 pub struct Renderer {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     prompt: PromptFormat,
-    /// The chat template, where it is not the base folder's own.
+    /// The chat template, if it is not the base folder's own.
     template: Option<String>,
 }
 
 impl Renderer {
-    /// Reads the tokenizer of a policy and its chat template: that of `template`, a file or the name of a
-    /// built-in format, or else the folder's own. What an adapter's folder has of both comes first.
+    /// Reads the tokenizer of a policy and its chat template: `template` (a file or the name of a built-in format), or
+    /// else the folder's own. Those in an adapter's folder take precedence.
     ///
-    /// Without any template, models from scratch get the plain prompt, which needs the separator among the
-    /// tokens, and others the first of the built-in formats, which is said.
+    /// Without any template, a model whose tokenizer has the separator token gets the plain prompt. Others get the
+    /// first of the built-in formats, which is reported.
     pub fn open(
         policy: &PolicyFolder,
         ontology: &Ontology,
@@ -105,8 +105,8 @@ impl Renderer {
         Ok(renderer)
     }
 
-    /// What a prompt says besides the source text: the instructions of the system turn, or the
-    /// separator of a plain prompt, and the chat template where it is not the base folder's own.
+    /// Everything in a prompt but the source text: the instructions of the system turn or the separator of a plain
+    /// prompt, and the chat template if it is not the base folder's own.
     pub fn frame(&self) -> String {
         let instructions = match &self.prompt {
             PromptFormat::Plain { separator } => separator,
@@ -115,7 +115,7 @@ impl Renderer {
         [self.template.as_deref().unwrap_or_default(), instructions].join("\0")
     }
 
-    /// The one path from text to tokens, for training and for generation.
+    /// The conversion of text to tokens, for both training and generation.
     pub fn format(&self) -> Result<ExampleFormat<'_>, Error> {
         ExampleFormat::new(&self.tokenizer, self.prompt.clone()).or_input().map_err(|error| match &self.prompt {
             PromptFormat::Chat { .. } if error.hint.is_none() => error.with_hint(TEMPLATE_HINT),
@@ -124,13 +124,13 @@ impl Renderer {
     }
 }
 
-/// What to do about a template that cannot be used.
+/// The hint for a template that cannot be used.
 pub(crate) const TEMPLATE_HINT: &str = "model.chat_template (--chat-template) names another one: a Jinja file, or a built-in \
                                  format (plain, alpaca, chatml)";
 
 impl PolicyFolder {
-    /// The policy that `--model` and `--adapter` (or `model.folder` and `adapter.folder`) name. A model that is
-    /// itself an adapter's folder stands for its base with the adapter on it.
+    /// The policy that `--model` and `--adapter` (or `model.folder` and `adapter.folder`) name. If the model is itself
+    /// an adapter's folder, the policy is its base model with that adapter.
     pub fn resolve(
         model: &Path,
         adapter: Option<&Path>,
@@ -138,7 +138,7 @@ impl PolicyFolder {
         observer: &dyn Observer,
     ) -> Result<Self, Error> {
         if !is_adapter_folder(model) {
-            // A tokenizer alone is enough for some commands; the others find out what is missing.
+            // A tokenizer alone is enough for some commands; others report what is missing.
             if !model.join("tokenizer.json").exists() {
                 check_model_folder(model).or_input()?;
             }
@@ -157,7 +157,7 @@ impl PolicyFolder {
         Ok(Self { model: base, adapter: Some(model.to_owned()), compute })
     }
 
-    /// The folder whose tokenizer counts: the adapter's, where it has one (with tokens of its own).
+    /// The folder with the tokenizer: the adapter's if it has one (which may have more tokens), or else the model's.
     pub fn tokenizer_folder(&self) -> &Path {
         match &self.adapter {
             Some(adapter) if adapter.join("tokenizer.json").exists() => adapter,
@@ -165,7 +165,7 @@ impl PolicyFolder {
         }
     }
 
-    /// The folders that may have a chat template, the first that has one counts.
+    /// The folders that may have a chat template, in order of precedence.
     fn template_folders(&self) -> impl Iterator<Item = &Path> {
         self.adapter.as_deref().into_iter().chain([self.model.as_path()])
     }
@@ -174,8 +174,8 @@ impl PolicyFolder {
         self.template_folders().any(has_template)
     }
 
-    /// The chat template named by a setting (a file or a built-in format), or that of the policy's folders (by its
-    /// name there, or for tools), or else a built-in format, which is said.
+    /// The chat template that a setting names (a file or a built-in format), or one of the policy's folders (by its name
+    /// there, or the one for tools), or else a built-in format, which is reported.
     pub fn template(
         &self,
         tokenizer: &Tokenizer,
@@ -199,7 +199,7 @@ impl PolicyFolder {
         named_template(name, tokenizer)
     }
 
-    /// The longest sequence that the model is meant for, in tokens.
+    /// The model's context length, in tokens.
     pub fn longest(&self) -> Result<usize, Error> {
         Ok(ModelConfig::open(&self.model).or_input()?.longest())
     }
@@ -230,11 +230,9 @@ fn has_template(folder: &Path) -> bool {
         || in_config("chat_template.json")
 }
 
-/// Writes what was trained, a model folder with its tokenizer or a PEFT folder, reads it again and
-/// compares logits.
+/// Writes a trained policy (a model folder with its tokenizer, or a PEFT folder), reads it back and compares logits.
 ///
-/// A chat template that is not the base folder's own is written beside it, so that whatever reads the folder asks
-/// as the model was trained.
+/// A chat template that is not the base folder's own is written too, so that others prompt the model as it was trained.
 pub(crate) fn save(
     policy: &Policy<'_, f32>,
     start: &PolicyFolder,
