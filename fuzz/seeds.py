@@ -112,6 +112,8 @@ def of_file(path):
         put("chat_template", data)
     elif suffix == ".safetensors":
         put("model_weights", data)
+    elif suffix == ".gguf":
+        put("gguf", data)
     elif suffix == ".conf":
         put("ontology_brat", data)
     elif suffix == ".ann":
@@ -174,6 +176,26 @@ def safetensors(tensors, kind="F32"):
     return struct.pack("<Q", len(text)) + text + bytes(offset)
 
 
+def gguf(pairs, tensors):
+    """A GGUF file with metadata of these keys, types and values, and tensors of one type's code, length and bytes."""
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    def value(kind, content):
+        if isinstance(kind, list):
+            return struct.pack("<IQ", kind[0], len(content)) + b"".join(value(kind[0], part) for part in content)
+        return text(content) if kind == 8 else struct.pack({4: "<I", 5: "<i", 6: "<f", 7: "<?"}[kind], content)
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs))
+    for key, (kind, content) in pairs.items():
+        head += text(key) + struct.pack("<I", 9 if isinstance(kind, list) else kind) + value(kind, content)
+    data = b""
+    for name, (kind, length, content) in tensors.items():
+        head += text(name) + struct.pack("<IQIQ", 1, length, kind, len(data))
+        data += content.ljust(-(-len(content) // 32) * 32, b"\0")
+    return head.ljust(-(-len(head) // 32) * 32, b"\0") + data
+
+
 def written():
     """Seeds for what is in no file: small models, and what runs leave behind."""
     layer = "model.layers.0."
@@ -188,6 +210,21 @@ def written():
     put("model_weights", safetensors(tensors[:5]))
     bare = [(name.removeprefix("model."), shape) for name, shape in tensors]
     put("model_weights", safetensors(bare + [("lm_head.weight", [8, 4])]))
+
+    numbers = {f"llama.{key}": (4, 2) for key in
+               ["block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"]}
+    numbers["llama.attention.layer_norm_rms_epsilon"] = (6, 1e-5)
+    scaling = {"llama.rope.scaling.type": (8, "yarn"), "llama.rope.scaling.factor": (6, 2.0),
+               "llama.rope.scaling.original_context_length": (4, 8)}
+    tokens = {"tokenizer.ggml.tokens": ([8], ["a", "b", "ab"]), "tokenizer.ggml.token_type": ([5], [1, 1, 3]),
+              "tokenizer.ggml.eos_token_id": (4, 2), "tokenizer.ggml.add_bos_token": (7, True)}
+    merges = {"tokenizer.ggml.model": (8, "gpt2"), "tokenizer.ggml.merges": ([8], ["a b"])}
+    scores = {"tokenizer.ggml.model": (8, "llama"), "tokenizer.ggml.scores": ([6], [0.0, -1.0, -2.0])}
+    tensors = {"token_embd.weight": (8, 32, bytes(34)), "blk.0.attn_norm.weight": (0, 2, bytes(8))}
+    architecture = {"general.architecture": (8, "llama")}
+    put("gguf", gguf(architecture | numbers | merges | tokens, tensors))
+    put("gguf", gguf(architecture | numbers | scaling | scores | tokens, {}))
+    put("gguf", gguf({"general.alignment": (4, 8), "nested": ([9], [])}, tensors))
 
     record = b"RLP2" + bytes(range(32)) + struct.pack("<I", 2) + struct.pack("<2d", -0.5, -1.5) + bytes(16)
     put("reference_cache", record)

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use tabpo_engine::Tokenizer;
+use tabpo_model::Tokenizer;
 use tabpo_fuzz::{check_template, fixture, quiet_guards};
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {

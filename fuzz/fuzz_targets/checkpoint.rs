@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use tabpo_engine::{Lora, LoraConfig, Model};
+use tabpo_engine::{Lora, Model};
+use tabpo_model::LoraConfig;
 use tabpo_fuzz::{Scratch, fixture};
 use tabpo_train::Policy;
 use tabpo_train::fuzzing::{read_checkpoint, write_checkpoint};

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use tabpo_engine::find_base;
+use tabpo_model::find_base;
 use tabpo_fuzz::{Folder, Scratch, check_model, parts};
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::new("llama"));

@@ -5,7 +5,8 @@ use std::panic;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
-use tabpo_engine::{Batch, ChatTemplate, Lora, Message, Model, Segment, Tokenizer, Workspace, logits};
+use tabpo_engine::{Batch, Lora, Model, Segment, Workspace, logits};
+use tabpo_model::{ChatTemplate, Message, Tokenizer};
 
 use crate::Scratch;
 

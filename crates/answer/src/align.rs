@@ -1,16 +1,14 @@
-//! From emitted texts to places in the source.
+//! Finding emitted texts in the source.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
 use crate::finder::Finder;
-use crate::first_map::FirstMap;
 use crate::nearest_pairs::NearestPairs;
 use crate::occurrences::{Source, comparable, normalise};
 use crate::{
@@ -20,13 +18,13 @@ use crate::{
 /// How well a text is supported by the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grounding {
-    /// Not in the source, in whatever letter case.
+    /// Not in the source, not even in another letter case.
     Absent,
     /// In the source in another letter case only.
     CaseDiffers,
     /// In the source, but not at token boundaries.
     InsideTokens,
-    /// At token boundaries, but every occurrence is taken, or the one asked for does not exist.
+    /// At token boundaries, but every occurrence is taken, or the given one does not exist.
     Surplus,
     /// Placed.
     Placed,
@@ -47,11 +45,11 @@ pub struct Aligned<'a> {
 /// An emitted entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlignedEntity<'a> {
-    /// Its text, runs of blanks turned into one space; `None` for a malformed item.
+    /// Its text with single spaces between words; `None` for a malformed item.
     pub text: Option<Cow<'a, str>>,
     /// How well the source supports the text; `None` for a malformed item.
     pub grounding: Option<Grounding>,
-    /// Where it stands, in document tokens; `None` unless it was placed.
+    /// Its place in document tokens; `None` unless it was placed.
     pub span: Option<Span>,
     /// Its label; `None` if that is unknown or the item is malformed.
     pub label: Option<EntityLabelId>,
@@ -143,7 +141,7 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
             Grounding::CaseDiffers => Some(FaultKind::CaseDiffers),
             Grounding::Absent => Some(FaultKind::NotInSource),
         };
-        // What is placed comes out as the source has it.
+        // A placed text comes out as the source writes it.
         let text = match span.map(|span| unit.document.span_text(span)) {
             Some(text) if !text.is_ascii() => Cow::Owned(normalise(text).into_owned()),
             _ => normal(written),
@@ -165,7 +163,7 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
     Aligned { entities, relations, faults }
 }
 
-/// A text as it is shown, borrowed from the output where it stands there as it is.
+/// A text as it is shown, borrowed from the output where possible.
 fn normal<'a>(text: &Cow<'a, str>) -> Cow<'a, str> {
     match text {
         Cow::Borrowed(text) => normalise(text),
@@ -178,18 +176,15 @@ fn parts<'p>(relation: &'p ParsedRelation) -> Option<(&'p str, &'p str, Relation
     Some((relation.head.as_deref()?, relation.tail.as_deref()?, relation.label?))
 }
 
-/// What becomes of a relation without its three parts.
+/// A relation without its three parts.
 const MALFORMED: AlignedRelation = AlignedRelation { arguments: None, label: None };
 
 fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
     // The first placed entity with the id of each entity, kept for the first one that has it.
-    let mut placed: SmallVec<[Option<u32>; 32]> = SmallVec::new();
-    if !parsed.relations.is_empty() {
-        placed.resize(entities.len(), None);
-        for (index, (entity, aligned)) in (0..).zip(parsed.entities.iter().zip(entities)) {
-            if aligned.span.is_some() {
-                placed[entity.first_with_id as usize].get_or_insert(index);
-            }
+    let mut placed: Vec<Option<u32>> = vec![None; entities.len()];
+    for (index, (entity, aligned)) in (0..).zip(parsed.entities.iter().zip(entities)) {
+        if aligned.span.is_some() {
+            placed[entity.first_with_id as usize].get_or_insert(index);
         }
     }
     let resolve = |relation: &ParsedRelation| {
@@ -201,13 +196,13 @@ fn link_by_id(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelatio
 }
 
 fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelation> {
-    // The placed entities, one for each span, those of a text side by side and from left to right.
+    // The placed entities, one for each span, sorted by text and then from left to right.
     let mut bearers: Vec<(Cow<str>, Span, u32)> = Vec::new();
     if !parsed.relations.is_empty() {
-        let mut seen = FirstMap::default();
+        let mut seen = FxHashSet::default();
         for (index, entity) in entities.iter().enumerate() {
             if let (Some(text), Some(span)) = (&entity.text, entity.span)
-                && seen.first(span, index) == index
+                && seen.insert(span)
             {
                 bearers.push((comparable(&**text), span, index as u32));
             }
@@ -224,7 +219,7 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
         let bearers = &bearers[range];
         bearers[bearers.partition_point(|&(_, other, _)| other < span)].2
     };
-    // The free pairs of every two texts for each type: what is given out is taken.
+    // The free pairs of every two texts for each type: a pair that was given out is taken.
     let mut free: FxHashMap<(usize, usize, RelationLabelId), NearestPairs> = FxHashMap::default();
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;

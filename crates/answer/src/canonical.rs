@@ -34,8 +34,8 @@ pub fn gold(unit: &Unit) -> Answer {
 
 /// The canonical form of an answer for a unit.
 ///
-/// - Grounded entities are sorted by (start, end, label, subtype); an entity without span stays
-///   directly behind the entity that precedes it in the given list, so that replacing a text in
+/// - Grounded entities are sorted by (start, end, label, subtype); an entity without a span stays
+///   directly after the entity that precedes it in the given list, so that replacing a text in
 ///   place keeps all ids.
 /// - Equal entities (same text, span, label and subtype) are merged.
 /// - The text of a grounded entity becomes the source text of its span.

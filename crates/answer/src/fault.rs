@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
-    /// It is JSON (RFC 8259), outer blanks aside.
+    /// It is JSON (RFC 8259).
     Json,
     /// Exactly the keys of the format, non-empty texts, known labels, ids for all or for none.
     Schema,
-    /// Ids are unique, arguments name entities, and two different ones.
+    /// Ids are unique, and the two arguments of a relation name different entities.
     References,
-    /// Every text stands in the source, at token boundaries, as often as it is used.
+    /// Every text occurs in the source, at token boundaries, as often as it is used.
     Grounding,
-    /// Odd, but part of no tier: JSON readers disagree or do not care.
+    /// Odd, but not a fault at any tier: JSON readers differ on it.
     Note,
 }
 
@@ -23,27 +23,27 @@ pub enum Tier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// Nothing but blanks.
+    /// Nothing but whitespace.
     EmptyOutput,
     /// The text ends before the JSON does.
     Truncated,
     /// JSON wrapped in a Markdown code fence.
     CodeFence,
-    /// Text behind a complete JSON value.
+    /// Text after a complete JSON value.
     TrailingText,
     /// Any other breach of the JSON grammar.
     Syntax,
     /// The top level is not an object, a list is not a list, or an item is not an object.
     WrongType,
-    /// A key that the format demands is missing.
+    /// A required key is missing.
     MissingKey,
-    /// A key that the format does not know.
+    /// A key that is not part of the format.
     UnknownKey,
-    /// The text of an entity is no string or holds only blanks.
+    /// The text of an entity is not a string, or is blank.
     BlankText,
     /// The entity label is not in the ontology.
     UnknownEntityLabel,
-    /// The label has sub-labels and none is given.
+    /// The label has sub-labels, but none is given.
     MissingSubtype,
     /// The sub-label does not belong to the label.
     UnknownSubtype,
@@ -51,25 +51,25 @@ pub enum FaultKind {
     UnknownRelationLabel,
     /// The occurrence is not an integer of at least 1.
     BadOccurrence,
-    /// An id is no string or is empty.
+    /// An id is not a string, or is empty.
     BadId,
     /// Some entities have ids and others have none.
     MixedIds,
-    /// An argument of a relation is no string or is empty.
+    /// An argument of a relation is not a string, or is empty.
     BadArgument,
     /// Two entities have the same id.
     DuplicateId,
-    /// An argument names no entity.
+    /// An argument does not name an entity.
     UnresolvedArgument,
     /// Both arguments name the same entity.
     SelfRelation,
-    /// The text is not in the source, in whatever letter case.
+    /// The text is not in the source, not even in another letter case.
     NotInSource,
     /// The text is in the source in another letter case only.
     CaseDiffers,
     /// The text is in the source, but not at token boundaries.
     NotTokenAligned,
-    /// The text is in the source, but not that often, or the occurrence does not exist.
+    /// The text is in the source, but fewer times than it is used, or not at the given occurrence.
     SurplusOccurrence,
     /// An object holds a key twice; the last value counts.
     DuplicateKey,

@@ -2,40 +2,45 @@
 
 use std::borrow::Cow;
 
+use rustc_hash::FxHashMap;
 use tabpo_corpus::Span;
 
 use crate::Grounding;
-use crate::first_map::{FirstMap, Name};
-use crate::occurrences::{Places, Source, comparable};
+use crate::occurrences::{Source, comparable};
 
-/// Places texts in a source, one after the other. Work does not grow with the texts times the tokens: what
-/// is looked for again is known, and many different texts are found by an index.
+/// Places texts in a source, one after the other. The work does not grow with texts times tokens: every
+/// different text is looked up once, in an index of the tokens.
 pub(crate) struct Finder<'s, 'a> {
     source: &'s mut Source<'a>,
-    known: FirstMap<Name<'s>, u32>,
+    /// The number of each text that was looked for.
+    known: FxHashMap<Cow<'s, str>, u32>,
     texts: Vec<Text>,
-    /// How many texts were looked for without an index.
-    scans: usize,
-    /// Tokens in the order of the texts that begin with them, once there are many texts.
+    /// Tokens in the order of the texts that begin with them.
     index: Vec<u32>,
-    /// How many texts without a place were looked for inside of tokens.
+    /// How many texts without a place were searched for inside tokens.
     unplaced: usize,
-    /// The letters that stand side by side in the source, once there are many such texts.
+    /// The sequences of letters in the source, once there are many such texts.
     grams: Option<Grams>,
-    /// Start of the entity that was placed last.
+    /// Where the last placed entity starts.
     position: u32,
 }
 
-/// Different texts up to which going through all tokens is faster than sorting them.
-const SCANS: usize = 64;
+/// How many texts without a place are searched for letter by letter before [`Grams`] are made.
+const SEARCHES: usize = 64;
 
 /// How many bytes of a text tokens are sorted by.
 const SORTED: usize = 64;
 
+/// The part of a text by which the index sorts it.
+fn sort_key(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(SORTED)]
+}
+
 /// A text and its places.
 pub(crate) struct Text {
-    pub(crate) places: Places,
-    /// For each place the next one, itself included, that may be free; made when one is taken.
+    pub(crate) places: Vec<Span>,
+    /// For each place the next one, itself included, that may be free (a union-find forest); empty until a
+    /// place is taken.
     free: Vec<u32>,
     /// How well the source supports the text where it has no place; looked up once.
     grounding: Option<Grounding>,
@@ -51,7 +56,7 @@ impl Text {
         while self.free[found] as usize != found {
             found = self.free[found] as usize;
         }
-        // What was gone through leads there at once the next time.
+        // Path compression: the next search takes one step.
         let mut place = place;
         while place != found {
             place = std::mem::replace(&mut self.free[place], found as u32) as usize;
@@ -70,14 +75,14 @@ impl Text {
     }
 }
 
-/// Every four bytes of a text that follow each other, as bits of a table: some that it lacks may be taken
-/// for held, none that it holds for lacking.
+/// The sequences of four bytes in a text, as a Bloom filter with one hash: it may report a sequence that is
+/// not there, but never misses one that is.
 struct Grams {
     bits: Vec<u64>,
 }
 
 impl Grams {
-    /// The logarithm of the table's size.
+    /// The binary logarithm of the table's size.
     const SIZE: u32 = 20;
 
     fn of(text: &str) -> Self {
@@ -104,55 +109,36 @@ impl Grams {
 
 impl<'s, 'a> Finder<'s, 'a> {
     pub(crate) fn new(source: &'s mut Source<'a>) -> Self {
-        Self {
-            source,
-            known: FirstMap::default(),
-            texts: Vec::new(),
-            scans: 0,
-            index: Vec::new(),
-            unplaced: 0,
-            grams: None,
-            position: 0,
-        }
+        let mut index: Vec<u32> = (0..source.token_count() as u32).collect();
+        index.sort_by_key(|&token| sort_key(source.rest(token as usize)));
+        Self { source, known: FxHashMap::default(), texts: Vec::new(), index, unplaced: 0, grams: None, position: 0 }
     }
 
-    /// The number of a text, in whatever form it is written.
+    /// The number of a text, however it is written.
     pub(crate) fn find(&mut self, written: &'s str) -> u32 {
-        let name = Name::new(comparable(written));
-        if let Some(known) = self.known.get(&name) {
+        let text = comparable(written);
+        if let Some(&known) = self.known.get(&text) {
             return known;
         }
-        let mut places = Places::new();
-        if self.scans < SCANS {
-            self.scans += 1;
-            self.source.occurrences(name.text(), &mut places);
-        } else {
-            self.search(name.text(), &mut places);
-        }
         let number = self.texts.len() as u32;
-        self.texts.push(Text { places, free: Vec::new(), grounding: None });
-        self.known.first(name, number)
+        self.texts.push(Text { places: self.search(&text), free: Vec::new(), grounding: None });
+        self.known.insert(text, number);
+        number
     }
 
-    /// As [`Source::occurrences`], by the index.
-    fn search(&mut self, text: &str, found: &mut Places) {
-        let source = &*self.source;
-        let key = |index: u32| {
-            let rest = source.rest(index as usize);
-            &rest[..rest.len().min(SORTED)]
-        };
-        if self.index.is_empty() {
-            self.index.extend(0..source.token_count() as u32);
-            self.index.sort_by_key(|&index| key(index));
-        }
-        let wanted = &text.as_bytes()[..text.len().min(SORTED)];
+    /// Every token-aligned occurrence of a text in the form in which texts are compared, from left to right;
+    /// they may overlap. The 1-based position in this list is what the occurrence key of an answer means.
+    fn search(&self, text: &str) -> Vec<Span> {
+        let wanted = sort_key(text.as_bytes());
         if wanted.is_empty() {
-            return;
+            return Vec::new();
         }
-        let first = self.index.partition_point(|&index| key(index) < wanted);
-        let alike = self.index[first..].iter().take_while(|&&index| key(index).starts_with(wanted));
-        found.extend(alike.filter_map(|&index| source.occurrence_at(index as usize, text)));
+        let key = |token: u32| sort_key(self.source.rest(token as usize));
+        let first = self.index.partition_point(|&token| key(token) < wanted);
+        let alike = self.index[first..].iter().take_while(|&&token| key(token).starts_with(wanted));
+        let mut found: Vec<Span> = alike.filter_map(|&token| self.source.occurrence_at(token as usize, text)).collect();
         found.sort_unstable();
+        found
     }
 
     /// How well the source supports a text that was not placed.
@@ -164,14 +150,14 @@ impl<'s, 'a> Finder<'s, 'a> {
         *grounding.get_or_insert_with(|| {
             let text: Cow<str> = comparable(written);
             self.unplaced += 1;
-            if self.unplaced > SCANS {
-                // Most of what a source lacks has letters side by side that it lacks.
+            if self.unplaced > SEARCHES {
+                // Most texts that a source lacks have a sequence of letters that it lacks.
                 let grams = self.grams.get_or_insert_with(|| {
                     let mut grams = Grams::of(self.source.text());
                     grams.add(self.source.lowercase());
                     grams
                 });
-                // What case a letter has may change the letters beside it, so both forms are looked at.
+                // The case of a letter may change how others are lower-cased, so both forms are checked.
                 if !grams.may_hold(&text) && !grams.may_hold(&text.to_lowercase()) {
                     return Grounding::Absent;
                 }
@@ -258,12 +244,12 @@ mod tests {
         let texts: Vec<String> = stretches.into_iter().flatten().chain(["bcde ab".to_owned()]).collect();
         let (mut source, scanned) = (Source::new(&unit), Source::new(&unit));
         let mut finder = Finder::new(&mut source);
-        finder.scans = SCANS;
-        let mut expected = Places::new();
         for text in &texts {
-            scanned.occurrences(&comparable(text.as_str()), &mut expected);
+            let wanted = comparable(text.as_str());
+            let expected: Vec<Span> =
+                (0..tokens.len()).filter_map(|token| scanned.occurrence_at(token, &wanted)).collect();
             let number = finder.find(text);
-            assert_eq!(finder.places(number), &expected[..], "{text}");
+            assert_eq!(finder.places(number), expected, "{text}");
             assert_eq!(expected.is_empty(), text == "bcde ab", "{text}");
         }
     }
@@ -275,7 +261,7 @@ mod tests {
         let texts = ["arse", "Parse", "PHRASES", "lexers", "cafe\u{301}s", "AFE\u{301}", "e ca", "xy", ""];
         let (mut source, mut other) = (Source::new(&unit), Source::new(&unit));
         let (mut few, mut many) = (Finder::new(&mut source), Finder::new(&mut other));
-        many.unplaced = SCANS;
+        many.unplaced = SEARCHES;
         let mut found = Vec::new();
         for text in texts {
             let [first, second] = [&mut few, &mut many].map(|finder| {
@@ -306,6 +292,6 @@ mod tests {
                 finder.place(text, span);
             }
         }
-        assert_eq!((finder.scans, finder.texts.len()), (1, 1));
+        assert_eq!(finder.texts.len(), 1);
     }
 }

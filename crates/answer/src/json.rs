@@ -1,16 +1,14 @@
 //! A JSON reader for text that a model wrote.
 //!
-//! It differs from a general library in three ways that scoring needs: it keeps the byte of every
-//! value, nesting is bounded by memory and not by the call stack, and the grammar of RFC 8259 alone
-//! decides (numbers of any size and unpaired surrogates are grammatical). It makes one pass.
+//! It differs from a general library in three ways that scoring needs: it keeps the position of every value,
+//! the depth of nesting is limited by memory and not by the call stack, and it accepts exactly the grammar of
+//! RFC 8259 (numbers of any size and unpaired surrogates included).
 
 use std::borrow::Cow;
 
-use tabpo_files::plain_length;
-
 use crate::FaultKind;
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Null,
@@ -72,7 +70,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// Reads a text that holds exactly one value, blanks around it aside.
+    /// Reads a text that holds exactly one value, with whitespace around it.
     pub(crate) fn read(text: &'a str) -> Result<Self, JsonFault> {
         // Answers have a node every eight bytes or so.
         let nodes = Vec::with_capacity((text.len() / 8).min(1024));
@@ -180,7 +178,7 @@ impl Reader<'_> {
         self.position += 1;
     }
 
-    /// Ends the innermost container, if it has this shape.
+    /// Closes the innermost container, if it has this shape.
     fn close(&mut self, shape: Shape) -> bool {
         let Some(&container) = self.open.last().filter(|&&container| self.nodes[container].shape == shape) else {
             return false;
@@ -257,7 +255,6 @@ impl Reader<'_> {
         let mut escaped = false;
         let mut end = start + 1;
         loop {
-            end += plain_length(&bytes[end..]);
             match bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -266,6 +263,7 @@ impl Reader<'_> {
                     self.escape()?;
                     end = self.position;
                 }
+                Some(b' '..) => end += 1,
                 _ => {
                     self.position = end;
                     return self.unexpected();

@@ -1,23 +1,17 @@
-//! The canonical JSON answer: written with the role of every byte, parsed tolerantly, aligned to
-//! the source.
-//!
-//! [`gold`] and [`canonical`] make an [`Answer`] for a unit, [`render`] writes it, [`parse`] reads
-//! whatever a model wrote and lists every fault, and [`align()`] finds the emitted items in the
-//! source. For every unit, rendering the gold answer, parsing it and aligning it gives the gold
-//! annotation back.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod align;
 mod canonical;
 mod fault;
 mod finder;
-mod first_map;
 mod json;
 mod model;
 mod nearest_pairs;
 mod occurrences;
 mod parse;
+mod part;
 mod render;
-mod role;
 mod token_roles;
 
 pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
@@ -25,7 +19,7 @@ pub use canonical::{canonical, gold};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
 pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
 pub use occurrences::{comparable, normalise};
-pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse, parse_quoted};
+pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};
+pub use part::{Item, Part};
 pub use render::render;
-pub use role::{Item, Part, Role};
 pub use token_roles::token_roles;

@@ -5,14 +5,13 @@ use std::collections::BinaryHeap;
 
 use tabpo_corpus::Span;
 
-/// By what pairs are ordered: distance, the earlier place, head, tail.
+/// The sort key of a pair: distance, the earlier place, head, tail.
 type Key = (u32, Span, Span, Span);
 
-/// Gives the pairs of two different places, one of each list, in order: nearest first, then from left to
-/// right. What it has not given yet it has not gone through either: all pairs may be too many.
+/// Iterates over the pairs of two different places, one from each list, nearest first and then from left to
+/// right. It is lazy, because there may be too many pairs to list.
 ///
-/// The places of a list bear the same text, so that none lies inside another: their starts and ends both
-/// ascend.
+/// The places of a list have the same text, so none lies inside another: starts and ends both ascend.
 pub(crate) struct NearestPairs {
     heads: Vec<Span>,
     tails: Vec<Span>,
@@ -27,24 +26,24 @@ type Candidate = (u32, u32, Side);
 enum Side {
     /// To the next place before this one.
     Before,
-    /// To the next place behind this one.
-    Behind,
-    /// Nowhere: the places overlap, and all of those were candidates from the start.
+    /// To the next place after this one.
+    After,
+    /// Nowhere: the places overlap, and all overlapping pairs are candidates from the start.
     Overlapping,
 }
 
 impl NearestPairs {
-    /// With lists in the order of their places.
+    /// Both lists must be sorted.
     pub(crate) fn new(heads: Vec<Span>, tails: Vec<Span>) -> Self {
         let mut pairs = Self { heads, tails, candidates: BinaryHeap::new() };
         let (few, many) = pairs.lists();
         let mut first = Vec::new();
         for (index, place) in (0..).zip(few) {
             let before = many.partition_point(|other| other.end <= place.start);
-            let behind = many.partition_point(|other| other.start < place.end);
+            let after = many.partition_point(|other| other.start < place.end);
             first.extend(before.checked_sub(1).map(|other| (index, other as u32, Side::Before)));
-            first.extend((before..behind).map(|other| (index, other as u32, Side::Overlapping)));
-            first.extend((behind < many.len()).then_some((index, behind as u32, Side::Behind)));
+            first.extend((before..after).map(|other| (index, other as u32, Side::Overlapping)));
+            first.extend((after < many.len()).then_some((index, after as u32, Side::After)));
         }
         for candidate in first {
             pairs.push(candidate);
@@ -80,7 +79,7 @@ impl Iterator for NearestPairs {
         let length = self.lists().1.len() as u32;
         let next = match side {
             Side::Before => many.checked_sub(1),
-            Side::Behind => Some(many + 1).filter(|&next| next < length),
+            Side::After => Some(many + 1).filter(|&next| next < length),
             Side::Overlapping => None,
         };
         if let Some(next) = next {

@@ -1,15 +1,10 @@
-//! Where a text stands in a unit.
+//! Where a text occurs in a unit.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use smallvec::SmallVec;
 use tabpo_corpus::{Span, Unit};
 use unicode_normalization::UnicodeNormalization;
-use wide::u8x16;
-
-/// Where a text stands: mostly at few places.
-pub(crate) type Places = SmallVec<[Span; 16]>;
 
 /// The source of a unit prepared for look-ups: its text in the form in which texts are compared, and the
 /// token boundaries in it.
@@ -20,8 +15,6 @@ pub(crate) struct Source<'a> {
     /// Byte ranges of the tokens, counted so that `text` starts at `base`.
     tokens: Cow<'a, [Range<u32>]>,
     base: u32,
-    /// The first bytes of every token, blanks behind it included: most differ from a text there already.
-    heads: SmallVec<[Head; 64]>,
     lowercase: Option<String>,
 }
 
@@ -50,9 +43,7 @@ impl<'a> Source<'a> {
     /// A source with a text in normal form that starts where the first token does.
     fn of(text: Cow<'a, str>, tokens: Cow<'a, [Range<u32>]>, first_token: u32) -> Self {
         let base = tokens.first().map_or(0, |token| token.start);
-        let head = |token: &Range<u32>| head(&text.as_bytes()[(token.start - base) as usize..]).0;
-        let heads = tokens.iter().map(head).collect();
-        Self { text, first_token, tokens, base, heads, lowercase: None }
+        Self { text, first_token, tokens, base, lowercase: None }
     }
 
     /// Whether the text (in the form in which texts are compared) occurs anywhere, inside tokens too.
@@ -73,19 +64,6 @@ impl<'a> Source<'a> {
     /// The text in lower case.
     pub(crate) fn lowercase(&mut self) -> &str {
         self.lowercase.get_or_insert_with(|| self.text.to_lowercase())
-    }
-
-    /// Lists every token-aligned occurrence of a text in the form in which texts are compared, from left to
-    /// right; they may overlap. The 1-based position in this list is what the occurrence key of an answer
-    /// means.
-    pub(crate) fn occurrences(&self, text: &str, found: &mut Places) {
-        found.clear();
-        let (wanted, mask) = head(text.as_bytes());
-        if mask == 0 {
-            return;
-        }
-        let alike = self.heads.iter().enumerate().filter(|&(_, head)| head & mask == wanted);
-        found.extend(alike.filter_map(|(index, _)| self.occurrence_at(index, text)));
     }
 
     /// The occurrence of a text that begins with a token of the unit, if there is one.
@@ -109,19 +87,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The first bytes of a text in one number.
-type Head = u32;
-
-/// The first bytes of a text, and which bits of the number they are: all, or fewer for a short text.
-fn head(text: &[u8]) -> (Head, Head) {
-    if let Some(bytes) = text.first_chunk() {
-        return (Head::from_le_bytes(*bytes), Head::MAX);
-    }
-    let number = text.iter().rev().fold(0, |number, &byte| number << 8 | Head::from(byte));
-    (number, (1 << (8 * text.len())) - 1)
-}
-
-/// A text with every run of blanks turned into one space and none at the ends: how texts are shown.
+/// A text with single spaces between words and none at the ends: how texts are shown.
 pub fn normalise(text: &str) -> Cow<'_, str> {
     if is_normal(text) {
         return Cow::Borrowed(text);
@@ -136,8 +102,8 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// A text in the form in which texts are compared: blanks as in [`normalise`], characters decomposed, so
-/// that texts that Unicode calls canonically equivalent are equal.
+/// A text in the form in which texts are compared: spaces as in [`normalise`], and characters decomposed, so
+/// that canonically equivalent texts are equal.
 pub fn comparable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     let text = text.into();
     if is_normal(&text) {
@@ -148,38 +114,15 @@ pub fn comparable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     Cow::Owned(form)
 }
 
-/// Whether a text is plain ASCII in normal form already: the common case, told without copying.
+/// Whether a text is printable ASCII with single spaces between words: the common case, in which nothing has
+/// to be copied.
 fn is_normal(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let (Some(b'!'..=b'~'), Some(b'!'..=b'~')) = (bytes.first(), bytes.last()) else { return false };
-    let Some(last) = bytes.last_chunk() else {
-        let mut few = [b'x'; STEP];
-        few[..bytes.len()].copy_from_slice(bytes);
-        return is_normal_within(few);
-    };
-    // Neighbouring steps share a byte, so that two blanks are always found in one of them.
-    let mut start = 0;
-    while let Some(step) = bytes[start..].first_chunk() {
-        if !is_normal_within(*step) {
-            return false;
-        }
-        start += STEP - 1;
-    }
-    is_normal_within(*last)
-}
-
-/// How many bytes are looked at in one step.
-const STEP: usize = 16;
-
-/// Whether some bytes are plain ASCII without two blanks side by side.
-#[inline]
-fn is_normal_within(bytes: [u8; STEP]) -> bool {
-    let bytes = u8x16::new(bytes);
-    let is = |byte| bytes.simd_eq(u8x16::splat(byte));
-    let controls = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
-    let blanks = is(b' ').to_bitmask();
-    // The highest bit of a byte is set outside of ASCII.
-    (bytes | controls | is(0x7f)).to_bitmask() == 0 && blanks & (blanks << 1) == 0
+    let is_printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    is_printable
+        && bytes.first().is_some_and(|&byte| byte != b' ')
+        && bytes.last() != Some(&b' ')
+        && !text.contains("  ")
 }
 
 fn push_comparable(form: &mut String, text: &str) {

@@ -1,15 +1,11 @@
 //! The tolerant parser.
 
-mod plain;
-
 use std::borrow::Cow;
 
-use rustc_hash::FxHashSet;
-use tabpo_files::PlainJson;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
-use crate::first_map::{FirstMap, Name};
 use crate::json::{Json, Shape, Value};
 use crate::occurrences::comparable;
 use crate::{Fault, FaultItem, FaultKind, Tier};
@@ -17,7 +13,7 @@ use crate::{Fault, FaultItem, FaultKind, Tier};
 /// How the relations of an answer name their arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// By the ids of entities: the canonical form. Any id at all makes an answer one of this kind.
+    /// By the ids of entities: the canonical form. An answer in which any entity has an id is of this kind.
     Ids,
     /// By the texts of entities.
     Texts,
@@ -82,25 +78,11 @@ impl Parsed<'_> {
 
 /// Reads whatever a model wrote.
 ///
-/// Text that is not JSON gives no item at all. In JSON, every element of the two lists gives one
-/// entry, however broken, so that every emitted item counts as a prediction. Where an object holds
-/// a key twice, the last value counts. Both argument dialects are accepted. Takes time linear in
-/// the length of `raw` (times the number of labels), needs no call stack for nesting, and never
-/// fails.
+/// Text that is not JSON has no items. In JSON, every element of the two lists becomes one entry, however
+/// broken, so that every emitted item counts as a prediction. Where an object holds a key twice, the last
+/// value counts. Both argument dialects are accepted. Takes time linear in the length of `raw`, does not
+/// recurse, and never fails.
 pub fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
-    let mut json = PlainJson::new(raw);
-    let plain = Parser::new(ontology).plain_answer(&mut json).filter(|_| json.is_at_end());
-    plain.unwrap_or_else(|| parse_any(raw, ontology))
-}
-
-/// As [`parse`], for an answer of the usual form that is the next string of a JSON text: it is read
-/// as it stands there. `None`, and nothing is read, for any other string.
-pub fn parse_quoted<'a>(json: &mut PlainJson<'a>, ontology: &Ontology) -> Option<Parsed<'a>> {
-    json.quoted(|answer| Parser::new(ontology).plain_answer(answer))
-}
-
-/// As [`parse`], without the short cut for answers of the usual form.
-fn parse_any<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
     let mut parser = Parser::new(ontology);
     match Json::read(raw) {
         Err(fault) => parser.fault(fault.kind, fault.byte, FaultItem::Answer),
@@ -209,7 +191,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         Some(self.known(object, known, item)?.map(|value| value.map(Field::from)))
     }
 
-    /// A list that the format demands.
+    /// A required list.
     fn list<'b>(&mut self, value: Option<Value<'a, 'b>>, byte: usize) -> Option<Value<'a, 'b>> {
         match value {
             None => self.fault(FaultKind::MissingKey, byte, FaultItem::Answer),
@@ -242,7 +224,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         self.references();
     }
 
-    /// Adds an entity that starts at `byte`; without fields it is no object.
+    /// Adds an entity that starts at `byte`; without fields it is not an object.
     fn entity(&mut self, byte: usize, fields: Option<Fields<'a, 5>>) {
         let index = self.parsed.entities.len() as u32;
         let item = FaultItem::Entity(index);
@@ -314,7 +296,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         self.parsed.entities.push(entity);
     }
 
-    /// Ids are for all entities or for none.
+    /// Either all entities have ids or none has.
     fn end_entities(&mut self) {
         if self.parsed.dialect == Dialect::Ids {
             for (index, byte) in std::mem::take(&mut self.without_id) {
@@ -323,7 +305,7 @@ impl<'o, 'a> Parser<'o, 'a> {
         }
     }
 
-    /// Adds a relation that starts at `byte`; without fields it is no object.
+    /// Adds a relation that starts at `byte`; without fields it is not an object.
     fn relation(&mut self, byte: usize, fields: Option<Fields<'a, 3>>) {
         let item = FaultItem::Relation(self.parsed.relations.len() as u32);
         let mut relation = ParsedRelation { byte, head: None, label: None, tail: None, holders: [None; 2] };
@@ -357,17 +339,17 @@ impl<'o, 'a> Parser<'o, 'a> {
         argument
     }
 
-    /// Brings ids and arguments together with the entity list, and checks them.
+    /// Resolves ids and arguments against the entity list, and checks them.
     fn references(&mut self) {
         let Parsed { entities, relations, dialect, faults } = &mut self.parsed;
         let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });
-        let mut names = FirstMap::default();
+        let mut names: FxHashMap<Cow<str>, u32> = FxHashMap::default();
         for (index, entity) in (0..).zip(entities.iter_mut()) {
             let name = match dialect {
                 Dialect::Texts => entity.text.as_deref().map(comparable),
                 Dialect::Ids => entity.id.as_deref().map(Cow::Borrowed),
             };
-            let Some(first) = name.map(|name| names.first(Name::new(name), index)) else { continue };
+            let Some(first) = name.map(|name| *names.entry(name).or_insert(index)) else { continue };
             if first != index && *dialect == Dialect::Ids {
                 fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index));
                 entity.first_with_id = first;
@@ -381,7 +363,7 @@ impl<'o, 'a> Parser<'o, 'a> {
                     Dialect::Ids => Cow::Borrowed(argument),
                     Dialect::Texts => comparable(argument),
                 };
-                *holder = names.get(&Name::new(name));
+                *holder = names.get(&name).copied();
                 if holder.is_none() {
                     fault(FaultKind::UnresolvedArgument, relation.byte, item);
                 }

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use tabpo_ontology::Ontology;
+use tabpo_roles::Role;
 
-use crate::{Answer, Item, Part, Rendered, Role};
+use crate::{Answer, Item, Part, Rendered};
 
 /// Writes an answer as compact JSON with the role of every byte.
 ///
@@ -87,7 +88,7 @@ impl Writer {
         self.close(role, start);
     }
 
-    /// Gives the bytes from `start` to the end a role; neighbours of one role and item are one part.
+    /// Gives the bytes from `start` to the end a role; adjacent bytes of one role and item form one part.
     fn close(&mut self, role: Role, start: usize) {
         let end = self.text.len();
         match self.parts.last_mut() {

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::{Part, Role};
+use tabpo_roles::Role;
+
+use crate::Part;
 
 /// The role of every tokenizer token, from its byte range of the rendered text.
 ///

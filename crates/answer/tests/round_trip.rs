@@ -3,9 +3,10 @@
 mod common;
 
 use proptest::prelude::*;
-use tabpo_answer::{Answer, Item, Role, Tier, align, canonical, gold, parse, render};
+use tabpo_answer::{Answer, Item, Tier, align, canonical, gold, parse, render};
 use tabpo_corpus::{Document, Level, Mention, Relation, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_roles::Role;
 
 /// Renders, parses and aligns the gold answer and compares what comes back.
 fn assert_round_trip(unit: &Unit, ontology: &Ontology) -> Answer {
@@ -56,6 +57,7 @@ fn written_occurrences(answer: &Answer) -> usize {
 }
 
 #[test]
+#[ignore = "needs SciERC in the shared folder"]
 fn scierc_survives() {
     let ontology = common::ontology();
     // Mentions that need an occurrence, from the statistics of the format.
@@ -66,7 +68,7 @@ fn scierc_survives() {
         ("dev", Level::Document, 811, 6),
     ];
     for (split, level, mentions, occurrences) in expected {
-        let Some(documents) = common::scierc(split) else { return };
+        let documents = common::scierc(split);
         let answers: Vec<Answer> = documents
             .iter()
             .flat_map(|document| Unit::all(document, level))

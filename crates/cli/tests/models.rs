@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::Place;
-use tabpo_engine::{
-    ChatTemplate, GenerationTokens, Lora, LoraConfig, Model, ModelConfig, SaveOptions, StoredType, Tokenizer,
-};
+use tabpo_engine::{Lora, Model};
+use tabpo_model::{ChatTemplate, GenerationTokens, LoraConfig, ModelConfig, SaveOptions, StoredType, Tokenizer};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures").join(name)

@@ -6,14 +6,6 @@ use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::{Document, Mention, Note, Notes, Problem, Relation};
 
-/// A relation between mentions named by their position in the file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FileRelation {
-    pub(crate) head: usize,
-    pub(crate) tail: usize,
-    pub(crate) label: RelationLabelId,
-}
-
 /// The label and sub-label that a file's single name means.
 pub(crate) fn mention_label<'t>(
     ontology: &Ontology,
@@ -53,58 +45,67 @@ pub(crate) fn relation_label(ontology: &Ontology, name: &str) -> Result<Relation
     })
 }
 
-/// Sorts, removes duplicates (counted) and checks mentions and relations, and puts them into the
-/// document. Spans are known to be inside the document.
-pub(crate) fn annotate(
-    document: &mut Document,
-    mentions: Vec<Mention>,
-    relations: &[FileRelation],
-    ontology: &Ontology,
-    notes: &mut Notes,
-) -> Result<(), Problem> {
-    document.mentions = mentions;
-    // Most files are in order, and a mention then keeps its position.
-    let mut positions = None;
-    if !document.mentions.is_sorted_by(|a, b| a < b) {
-        let written = document.mentions.clone();
-        document.mentions.sort_unstable();
-        document.mentions.dedup();
-        for _ in document.mentions.len()..written.len() {
-            notes.add(Note::DuplicateMention);
+impl Document {
+    /// Replaces the annotation by mentions and relations in any order; relations name their arguments by
+    /// position in `mentions`. Both are sorted. Duplicates are merged and counted in `notes`, and so are
+    /// relations of a mention to itself, which are left out.
+    ///
+    /// Spans must lie inside the document and positions inside `mentions`.
+    ///
+    /// # Errors
+    /// A relation that breaks a hard constraint of the ontology.
+    pub fn annotate(
+        &mut self,
+        mentions: Vec<Mention>,
+        relations: &[Relation],
+        ontology: &Ontology,
+        notes: &mut Notes,
+    ) -> Result<(), Problem> {
+        self.mentions = mentions;
+        // Most files are in order, and a mention then keeps its position.
+        let mut positions = None;
+        if !self.mentions.is_sorted_by(|a, b| a < b) {
+            let written = self.mentions.clone();
+            self.mentions.sort_unstable();
+            self.mentions.dedup();
+            for _ in self.mentions.len()..written.len() {
+                notes.add(Note::DuplicateMention);
+            }
+            let position = |mention| self.mentions.binary_search(mention);
+            let every =
+                written.iter().map(|mention| position(mention).expect("every mention of the file is in the list"));
+            positions = Some(every.map(|position| position as u32).collect::<Vec<_>>());
         }
-        let position = |mention| document.mentions.binary_search(mention);
-        let every = written.iter().map(|mention| position(mention).expect("every mention of the file is in the list"));
-        positions = Some(every.map(|position| position as u32).collect::<Vec<_>>());
-    }
-    let position = |index: usize| positions.as_ref().map_or(index as u32, |positions| positions[index]);
+        let position = |index: u32| positions.as_ref().map_or(index, |positions| positions[index as usize]);
 
-    let mut sorted = Vec::with_capacity(relations.len());
-    for relation in relations {
-        let (head, tail) = (position(relation.head), position(relation.tail));
-        let [head_mention, tail_mention] = [head, tail].map(|index| document.mentions[index as usize]);
-        if head == tail {
-            notes.add(Note::SelfRelation);
-            continue;
+        let mut sorted = Vec::with_capacity(relations.len());
+        for relation in relations {
+            let (head, tail) = (position(relation.head), position(relation.tail));
+            let [head_mention, tail_mention] = [head, tail].map(|index| self.mentions[index as usize]);
+            if head == tail {
+                notes.add(Note::SelfRelation);
+                continue;
+            }
+            if !ontology.signature_allowed(relation.label, head_mention.label, tail_mention.label) {
+                return Err(forbidden(ontology, relation.label, head_mention.label, tail_mention.label));
+            }
+            sorted.push(Relation { head, tail, label: relation.label });
         }
-        if !ontology.signature_allowed(relation.label, head_mention.label, tail_mention.label) {
-            return Err(forbidden(ontology, relation.label, head_mention.label, tail_mention.label));
-        }
-        sorted.push(Relation { head, tail, label: relation.label });
+        sorted.sort_unstable();
+        self.repeated_relations.clear();
+        let (mut kept, mut last) = (0, None);
+        sorted.retain(|&relation| {
+            let is_new = last.replace(relation) != Some(relation);
+            kept += u32::from(is_new);
+            if !is_new {
+                notes.add(Note::DuplicateRelation);
+                self.repeated_relations.push(kept - 1);
+            }
+            is_new
+        });
+        self.relations = sorted;
+        Ok(())
     }
-    sorted.sort_unstable();
-    document.repeated_relations.clear();
-    let (mut kept, mut last) = (0, None);
-    sorted.retain(|&relation| {
-        let is_new = last.replace(relation) != Some(relation);
-        kept += u32::from(is_new);
-        if !is_new {
-            notes.add(Note::DuplicateRelation);
-            document.repeated_relations.push(kept - 1);
-        }
-        is_new
-    });
-    document.relations = sorted;
-    Ok(())
 }
 
 /// The mentions of a document by the ids that its file gives them.
@@ -113,17 +114,17 @@ pub(crate) struct Ids {
     known: FxHashMap<String, Holder>,
 }
 
-/// What bears an id.
+/// What has an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A mention, by its position in the file.
-    Mention(usize),
+    Mention(u32),
     /// Something that is not read.
     LeftOut,
 }
 
 impl Ids {
-    /// Takes in an id. The first mention that bears it keeps it.
+    /// Adds an id. The first mention that has it keeps it.
     pub(crate) fn add(&mut self, id: impl Into<String>, holder: Holder) {
         let known = self.known.entry(id.into()).or_insert(holder);
         if *known == Holder::LeftOut {
@@ -131,7 +132,7 @@ impl Ids {
         }
     }
 
-    /// What bears an id.
+    /// What has an id.
     pub(crate) fn get(&self, id: &str) -> Option<Holder> {
         self.known.get(id).copied()
     }

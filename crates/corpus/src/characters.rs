@@ -1,4 +1,4 @@
-//! Character offsets of a text, and what files say that stands there.
+//! Character offsets of a text, checked against the words that a file repeats.
 
 use std::ops::Range;
 
@@ -7,18 +7,18 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::Problem;
 
-/// Offsets, half-open, as a file gives them: of characters (code points) unless something else is said.
+/// Half-open offsets as a file gives them: in characters (code points) unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Characters {
     pub(crate) start: i64,
     pub(crate) end: i64,
 }
 
-/// The way between offsets and bytes of a text. Made once for a document: it takes linear time.
+/// Translates between offsets and bytes of a text. Made once for a document: it takes linear time.
 pub(crate) struct CharacterMap<'a> {
     pub(crate) text: &'a str,
-    /// Byte where each offset is, and the length of the text: in order, and on no boundary of characters where
-    /// the offset is on none.
+    /// The byte of each offset, and the length of the text last. An offset inside a character (a low surrogate)
+    /// has a byte inside that character.
     bytes: Vec<u32>,
 }
 
@@ -28,7 +28,7 @@ impl<'a> CharacterMap<'a> {
         Self { text, bytes }
     }
 
-    /// By UTF-16 units: what `JavaScript` counts.
+    /// In UTF-16 units: what `JavaScript` counts.
     fn utf16(text: &'a str) -> Self {
         let mut bytes = Vec::with_capacity(text.len() + 1);
         for (byte, character) in text.char_indices() {
@@ -55,7 +55,7 @@ impl<'a> CharacterMap<'a> {
         }
         let [start, end] = [at.start, at.end].map(|offset| self.bytes[offset as usize] as usize);
         if !self.text.is_char_boundary(start) || !self.text.is_char_boundary(end) {
-            return Err(Problem::malformed(format!("{what} {} begins or ends inside of a character", found(at))));
+            return Err(Problem::malformed(format!("{what} {} begins or ends inside a character", found(at))));
         }
         Ok(start..end)
     }
@@ -79,7 +79,7 @@ pub(crate) fn found(at: Characters) -> String {
     format!("[{}, {}]", at.start, at.end)
 }
 
-/// What a file says that stands at some offsets.
+/// The offsets of a mention, and the words that the file repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct Stated<'f> {
     /// The pieces of a mention; one for most.
@@ -97,8 +97,8 @@ pub(crate) struct Offsets {
 }
 
 impl Offsets {
-    /// Believes the offsets where the text holds the words there: as characters or, where only that fits
-    /// all mentions, as UTF-16 units. Fails with the position of the first mention that does not fit.
+    /// Accepts the offsets if the text has the words there: as characters or, if only that fits all mentions,
+    /// as UTF-16 units. Fails with the position of the first mention that does not fit.
     pub(crate) fn check(map: &CharacterMap, mentions: &[Stated]) -> Result<Self, (usize, Problem)> {
         let fault = match first_fault(map, mentions) {
             Ok(spans) => return Ok(Self { spans, utf16: false }),
@@ -154,9 +154,9 @@ fn span(map: &CharacterMap, mention: &Stated) -> Result<Characters, Problem> {
     Ok(at)
 }
 
-/// Whether the words that a file states are those of the text but for the kind of blanks, for blanks at the
-/// ends, and for how characters are composed: tools write line breaks as blanks, or (Label Studio does) as
-/// a backslash and an `n`, and Windows line ends as one character.
+/// Whether the words that a file states are those of the text, apart from the kind of whitespace, whitespace
+/// at the ends, and how characters are composed. Tools write line breaks as spaces or (Label Studio does) as
+/// a backslash and an `n`, and Windows line breaks as one character.
 fn same_words(stated: &str, actual: &str) -> bool {
     let alike = |stated: &str| {
         same_but_blanks(stated, actual)
@@ -176,10 +176,10 @@ fn same_but_blanks(a: &str, b: &str) -> bool {
     !a.is_empty() && (same(a, b) || a.nfd().map(blanks).eq(b.nfd().map(blanks)))
 }
 
-/// Occurrences that are looked at to explain a shift.
+/// How many occurrences are considered to explain a shift.
 const OCCURRENCES: usize = 100;
 
-/// Why the words of a mention may stand elsewhere, or where they stand, if they stand anywhere.
+/// Why the words of a mention may be elsewhere, or where they are, if they occur at all.
 fn explain_shift(map: &CharacterMap, at: Characters, words: &str) -> Option<String> {
     let places = map.text.match_indices(words).take(OCCURRENCES);
     let mut places: Vec<(usize, i64)> = places
@@ -193,11 +193,11 @@ fn explain_shift(map: &CharacterMap, at: Characters, words: &str) -> Option<Stri
         let (lines, windows_lines) = (count("\n"), count("\r\n"));
         let wide = before.chars().filter(|c| c.len_utf16() == 2).count() as i64;
         if windows_lines > 0 && shift == windows_lines || lines > 0 && windows_lines == 0 && shift == -lines {
-            Some("shifted by one a line: Windows line ends?")
+            Some("shifted by one for each line: Windows line breaks?")
         } else if wide > 0 && shift == -wide {
             Some("shifted by one for every character beyond U+FFFF: offsets in UTF-16 units?")
         } else if at.start == byte as i64 {
-            Some("that is where it stands if bytes are counted; offsets count characters")
+            Some("that would fit if bytes were counted; offsets count characters")
         } else if shift.abs() == 1 && before.starts_with(BYTE_ORDER_MARK) {
             Some("shifted by one: the text begins with a byte order mark")
         } else {
@@ -208,9 +208,9 @@ fn explain_shift(map: &CharacterMap, at: Characters, words: &str) -> Option<Stri
         return Some(reason.to_owned());
     }
     let &(_, place) = places.first()?;
-    let (distance, direction) = (place.abs_diff(at.start), if place > at.start { "further on" } else { "before" });
+    let (distance, direction) = (place.abs_diff(at.start), if place > at.start { "further on" } else { "earlier" });
     let end = place + words.chars().count() as i64;
-    Some(format!("it stands {distance} characters {direction}, at {place} to {end}"))
+    Some(format!("it is {distance} characters {direction}, at {place} to {end}"))
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_believed_where_the_words_stand() {
+    fn offsets_are_accepted_where_the_words_are() {
         let words = |words: &[&str], utf16| Ok((words.iter().map(|&word| word.to_owned()).collect(), utf16));
         assert_eq!(check("a 🔧 drill", &[(4, 9, "drill")]), words(&["drill"], false));
         assert_eq!(check("a 🔧 drill 🔧 saw", &[(5, 10, "drill"), (14, 17, "saw")]), words(&["drill", "saw"], true));
@@ -260,12 +260,12 @@ mod tests {
     #[test]
     fn shifts_are_explained() {
         let cases = [
-            ("one\r\ntwo saws", (4, 7, "two"), "shifted by one a line: Windows line ends?"),
-            ("one\ntwo\nsaw", (10, 11, "saw"), "shifted by one a line: Windows line ends?"),
-            ("é saw", (3, 5, "saw"), "if bytes are counted"),
+            ("one\r\ntwo saws", (4, 7, "two"), "shifted by one for each line: Windows line breaks?"),
+            ("one\ntwo\nsaw", (10, 11, "saw"), "shifted by one for each line: Windows line breaks?"),
+            ("é saw", (3, 5, "saw"), "if bytes were counted"),
             ("\u{feff}a saw", (2, 5, "saw"), "a byte order mark"),
-            ("the old saw", (3, 6, "saw"), "it stands 5 characters further on, at 8 to 11"),
-            ("saw the old", (4, 7, "saw"), "it stands 4 characters before, at 0 to 3"),
+            ("the old saw", (3, 6, "saw"), "it is 5 characters further on, at 8 to 11"),
+            ("saw the old", (4, 7, "saw"), "it is 4 characters earlier, at 0 to 3"),
         ];
         for (text, mention, expected) in cases {
             let error = check(text, &[mention]).unwrap_err();

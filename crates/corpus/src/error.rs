@@ -11,7 +11,7 @@ use thiserror::Error;
 /// A corpus that cannot be read or written.
 #[derive(Debug, Error)]
 pub enum CorpusError {
-    /// A file or directory cannot be opened, read or written.
+    /// A file or folder cannot be opened, read or written.
     #[error("cannot {doing} {path}: {source}")]
     Io {
         /// `read` or `write`.
@@ -37,7 +37,7 @@ pub enum CorpusError {
     #[error("{place}: {problem}")]
     Invalid {
         /// Where.
-        place: Place,
+        place: FilePlace,
         /// What.
         problem: Box<Problem>,
     },
@@ -49,8 +49,8 @@ pub enum CorpusError {
         /// What it holds instead and what would be right.
         reason: String,
     },
-    /// A file in a format that is known but not read.
-    #[error("{path} looks like {name}, which is not read: {remedy}")]
+    /// A file in a format that is recognised but not supported.
+    #[error("{path} looks like {name}, which is not supported: {remedy}")]
     OtherFormat {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ impl CorpusError {
 
     /// A problem of the document `key`, in a line of a file.
     pub(crate) fn invalid(path: &Path, line: usize, key: Option<String>, problem: Problem) -> Self {
-        let place = Place { path: path.to_path_buf(), line, key };
+        let place = FilePlace { path: path.to_path_buf(), line, key };
         Self::Invalid { place, problem: Box::new(problem) }
     }
 
@@ -85,9 +85,9 @@ impl CorpusError {
     }
 }
 
-/// Where a problem stands.
+/// Where a problem is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePlace {
     /// The file.
     pub path: PathBuf,
     /// Line, counted from 1.
@@ -96,7 +96,7 @@ pub struct Place {
     pub key: Option<String>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.path.display(), self.line)?;
         self.key.as_ref().map_or(Ok(()), |key| write!(f, " (document `{key}`)"))
@@ -128,7 +128,7 @@ pub enum Problem {
         /// Sub-labels of the label.
         valid: Vec<String>,
     },
-    /// An offset that points outside the text or sentence.
+    /// Offsets outside the text or the sentence.
     #[error("{what} {found} is outside {bounds}")]
     OutOfRange {
         /// What has the offset, `ner span` for example.
@@ -138,7 +138,7 @@ pub enum Problem {
         /// What they should be inside of.
         bounds: String,
     },
-    /// A span that holds nothing, or nothing but blanks.
+    /// A span without text, or with nothing but whitespace.
     #[error("{what} {found} is empty")]
     EmptySpan {
         /// What has the span.
@@ -146,8 +146,8 @@ pub enum Problem {
         /// The offsets as the file gives them.
         found: String,
     },
-    /// A relation that names something that is no mention.
-    #[error("the relation {relation} names {argument}, which is no entity of the document")]
+    /// A relation whose argument is not a mention.
+    #[error("the relation {relation} names {argument}, but the document has no such entity")]
     NoSuchEntity {
         /// The relation as the file gives it.
         relation: String,
@@ -166,7 +166,7 @@ pub enum Problem {
         /// What the ontology allows.
         allowed: String,
     },
-    /// A document name that was used before.
+    /// A document name that is already used.
     #[error("the document name is already used in line {first_line}")]
     DuplicateKey {
         /// Where it was used first.
@@ -197,12 +197,12 @@ pub enum Problem {
         actual: String,
         /// What the file says.
         stated: String,
-        /// Why the text may stand elsewhere, or where it stands.
+        /// Why the text may be elsewhere, or where it is.
         shift: Option<String>,
     },
     /// A document without a name.
     #[error(
-        "`{field}` is missing: every document has a name of its own, whatever it is; a line looks like \
+        "`{field}` is missing: every document needs a unique name; a line looks like \
          {{\"{field}\": \"a\", \"text\": \"...\"}}"
     )]
     MissingName {
@@ -231,7 +231,7 @@ impl Problem {
 fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
     match nearest {
         Some(name) => format!("; did you mean `{name}`?"),
-        None if valid.is_empty() => "; there is none".to_owned(),
+        None if valid.is_empty() => "; the ontology has none".to_owned(),
         None => format!("; valid: {}", valid.join(", ")),
     }
 }

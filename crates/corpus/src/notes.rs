@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::Place;
+use crate::FilePlace;
 
 /// One kind of loss or change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +86,7 @@ pub struct Notes {
 struct Count {
     count: u64,
     /// Where the first one was, as far as that is known.
-    first: Option<Place>,
+    first: Option<FilePlace>,
 }
 
 impl Notes {
@@ -95,14 +95,14 @@ impl Notes {
         self.add_many(note, 1);
     }
 
-    /// Counts some more.
+    /// Counts several more.
     pub fn add_many(&mut self, note: Note, count: u64) {
         if count > 0 {
             self.counts.entry(note).or_default().count += count;
         }
     }
 
-    /// Counts one more of what is not read.
+    /// Counts one more item that is not read.
     pub(crate) fn ignore(&mut self, kind: impl Into<String>) {
         self.add(Note::IgnoredAnnotation(kind.into()));
     }
@@ -117,7 +117,7 @@ impl Notes {
     }
 
     /// Adds all counts of what was noticed at a place.
-    pub(crate) fn merge_at(&mut self, other: Notes, place: impl FnOnce() -> Place) {
+    pub(crate) fn merge_at(&mut self, other: Notes, place: impl FnOnce() -> FilePlace) {
         if other.is_empty() {
             return;
         }
@@ -137,7 +137,7 @@ impl Notes {
     }
 
     /// Where a note was counted first, if that is known.
-    pub fn first_place(&self, note: &Note) -> Option<&Place> {
+    pub fn first_place(&self, note: &Note) -> Option<&FilePlace> {
         self.counts.get(note)?.first.as_ref()
     }
 

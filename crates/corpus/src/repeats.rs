@@ -1,9 +1,9 @@
-//! Which stretches of a text occur again in it.
+//! Which stretches of a text are repeated in it.
 
 use rustc_hash::FxHashMap;
 
-/// The suffixes of a sequence in order: equal stretches stand side by side. Looking up a stretch takes
-/// logarithmic time however often it occurs, so that work does not grow with mentions times tokens.
+/// A suffix array with longest common prefixes. Looking up a stretch takes logarithmic time however often it
+/// occurs, so the work does not grow with mentions times tokens.
 pub(crate) struct Repeats {
     /// Starts of the suffixes in their order, and the place of each start in it.
     order: Vec<u32>,

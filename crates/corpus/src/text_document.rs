@@ -1,4 +1,4 @@
-//! A document as formats with character offsets say it, and the way to a [`Document`] and back.
+//! A document in terms of character offsets, and the conversion to a [`Document`] and back.
 //!
 //! # Tokens and sentences
 //!
@@ -15,8 +15,7 @@ use tabpo_ontology::{EntityLabelId, Ontology, SubtypeId};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{
-    Document, Mention, Note, Notes, Problem, Span,
-    annotate::{FileRelation, annotate},
+    Document, Mention, Note, Notes, Problem, Relation, Span,
     characters::{CharacterMap, Characters, found},
 };
 
@@ -31,7 +30,7 @@ pub(crate) struct TextDocument {
     pub(crate) sentences: Option<Vec<Characters>>,
     pub(crate) entities: Vec<TextEntity>,
     /// Arguments are positions in `entities`.
-    pub(crate) relations: Vec<FileRelation>,
+    pub(crate) relations: Vec<Relation>,
     pub(crate) clusters: Vec<Vec<Characters>>,
 }
 
@@ -100,7 +99,7 @@ impl TextDocument {
         document.sentences = sentence_spans(&tokens, &sentence_bytes, stated)?;
         join_crossed(&mut document.sentences, &mentions, notes);
         document.text = self.text;
-        annotate(&mut document, mentions, &self.relations, ontology, notes)?;
+        document.annotate(mentions, &self.relations, ontology, notes)?;
         Ok(document)
     }
 
@@ -117,7 +116,6 @@ impl TextDocument {
             characters
         });
         let entities = document.mentions.iter();
-        let relations = document.listed_relations();
         Self {
             key: document.key.clone(),
             text: document.text.clone(),
@@ -126,13 +124,7 @@ impl TextDocument {
             entities: entities
                 .map(|mention| TextEntity { at: at(mention.span), label: mention.label, subtype: mention.subtype })
                 .collect(),
-            relations: relations
-                .map(|relation| FileRelation {
-                    head: relation.head as usize,
-                    tail: relation.tail as usize,
-                    label: relation.label,
-                })
-                .collect(),
+            relations: document.listed_relations().copied().collect(),
             clusters: document.clusters.iter().map(|cluster| cluster.iter().map(|&span| at(span)).collect()).collect(),
         }
     }
@@ -161,7 +153,7 @@ pub(crate) fn note_losses(document: &Document, ontology: &Ontology, notes: &mut 
     }
 }
 
-/// The range without blanks at its edges. A byte order mark is one: it is no part of any token.
+/// The range without whitespace at its ends. A byte order mark counts as whitespace: it is not part of a token.
 fn trim(text: &str, range: Range<usize>) -> Range<usize> {
     let is_blank = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
     let content = &text[range.clone()];

@@ -1,4 +1,4 @@
-//! The piece of a document that one prompt is made of.
+//! The piece of a document that one prompt shows.
 
 use std::ops::Range;
 

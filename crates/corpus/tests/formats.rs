@@ -3,14 +3,14 @@
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
-use tabpo_corpus::{Document, Format, Note, Notes, Span, read, synthetic, write};
+use tabpo_corpus::{Document, Format, Note, Notes, Span, read, write};
 use tabpo_ontology::Ontology;
 
 /// A hierarchy, names with blanks, aliases and a symmetric relation.
 fn ontology() -> Ontology {
     let text = r#"
         [[entity]]
-        name = "Place"
+        name = "FilePlace"
         aliases = ["LOC"]
         subtypes = ["city", "river bank"]
         [[entity]]
@@ -191,13 +191,13 @@ proptest! {
 
 #[test]
 fn the_synthetic_corpus_survives_every_format() {
-    let config = synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: 60, ..Default::default() };
-    let documents = synthetic::generate(&config).test;
+    let config = tabpo_synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: 60, ..Default::default() };
+    let documents = tabpo_synthetic::generate(&config).test;
     for format in Format::ALL {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("corpus");
-        write(&path, format, &documents, synthetic::ontology()).unwrap();
-        let back = read(&path, None, synthetic::ontology()).unwrap();
+        write(&path, format, &documents, tabpo_synthetic::ontology()).unwrap();
+        let back = read(&path, None, tabpo_synthetic::ontology()).unwrap();
         assert_eq!(back.documents.len(), documents.len());
         for (back, document) in back.documents.iter().zip(&documents) {
             let texts = |document: &Document| -> Vec<String> {
@@ -311,15 +311,23 @@ fn errors_name_file_line_document_and_remedy() {
         (
             Format::Dygie,
             dygie("\"ner\": [[[0, 0, \"Thing\"]], []], \"relations\": [[[0, 0, 1, 1, \"lives in\"]], []]"),
-            "f:2 (document `d`): the relation [0, 0, 1, 1, \"lives in\"] names [1, 1] `b`, which is no entity of the document",
+            "f:2 (document `d`): the relation [0, 0, 1, 1, \"lives in\"] names [1, 1] `b`, but the document has no such entity",
         ),
         (
             Format::Dygie,
-            dygie("\"ner\": [[[0, 0, \"Place\"]], []]"),
-            "f:2 (document `d`): the mention `a` has the label `Place` without a subtype; valid: city, river bank",
+            dygie("\"ner\": [[[0, 0, \"FilePlace\"]], []]"),
+            "f:2 (document `d`): the mention `a` has the label `FilePlace` without a subtype; valid: city, river bank",
         ),
-        (Format::Dygie, "{\"sentences\": []}".to_owned(), "f:1: `doc_key` is missing: every document has a name"),
-        (Format::Jsonl, "{\"text\": \"a\"}".to_owned(), "f:1: `doc_key` is missing: every document has a name"),
+        (
+            Format::Dygie,
+            "{\"sentences\": []}".to_owned(),
+            "f:1: `doc_key` is missing: every document needs a unique name",
+        ),
+        (
+            Format::Jsonl,
+            "{\"text\": \"a\"}".to_owned(),
+            "f:1: `doc_key` is missing: every document needs a unique name",
+        ),
         (Format::Jsonl, "{\"doc_key\": [1], \"text\": \"a\"}".to_owned(), "f:1:13: `doc_key`: invalid type"),
         (
             Format::Jsonl,
@@ -336,7 +344,7 @@ fn errors_name_file_line_document_and_remedy() {
             Format::Jsonl,
             "{\"doc_key\": \"d\", \"text\": \"a\", \"relations\": [{\"head\": 0, \"tail\": 1, \"type\": \"next to\"}]}"
                 .to_owned(),
-            "f:1 (document `d`): the relation 0 -> 1 `next to` names entity 0, which is no entity of the document",
+            "f:1 (document `d`): the relation 0 -> 1 `next to` names entity 0, but the document has no such entity",
         ),
         (
             Format::LabelStudio,
@@ -361,7 +369,7 @@ fn brat_errors_name_the_annotation_line() {
     };
     assert_eq!(
         error("\nT1\tThing 0 3\ttwo"),
-        "a.ann:2 (document `a`): the text at 0 to 3 is `one`, not `two`; it stands 4 characters further on, at 4 to 7"
+        "a.ann:2 (document `a`): the text at 0 to 3 is `one`, not `two`; it is 4 characters further on, at 4 to 7"
     );
     assert_eq!(error("T1\tThing 0 9\tone"), "a.ann:1 (document `a`): the mention [0, 9] is outside the text (0 to 7)");
     assert!(error("T1 Thing").contains("is not `T1<tab>Label START END<tab>text`"));

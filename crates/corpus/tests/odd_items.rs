@@ -60,12 +60,12 @@ fn doccano_costs_the_span_that_says_nothing() {
         ], "relations": [{"from_id": 1, "to_id": 3, "type": "near"}], "spans": [[0, 1, "Tree"]], "cats": []}}),
     ];
     let expected: [&[&str]; 2] = [
-        &["2 spans that hold nothing but blanks not read", "1 spans without a label not read"],
+        &["2 spans of nothing but whitespace not read", "1 spans without a label not read"],
         &[
             "1 fields `label.cats` not read",
             "1 fields `label.spans` not read",
-            "1 relations of spans that are not there not read",
-            "1 spans that hold nothing but blanks not read",
+            "1 relations with missing spans not read",
+            "1 spans of nothing but whitespace not read",
             "1 spans without a label not read",
         ],
     ];
@@ -110,7 +110,7 @@ fn label_studio_reads_one_of_several_texts() {
     assert_eq!((documents[0].text.as_str(), words(&documents[0])), ("A robin in an oak.", vec!["robin"]));
     let expected = [
         "1 fields `data.title` not read",
-        "2 labels that are no strings not read",
+        "2 labels that are not strings not read",
         "1 regions of another field not read",
         "1 relations with an unread region not read",
     ];
@@ -150,14 +150,14 @@ fn label_studio_counts_what_it_cannot_read() {
     assert_eq!((words(&documents[0]), links(&documents[0])), (vec!["robin", "oak"], vec![(0, 1, 0)]));
     let expected = [
         "1 duplicate mentions dropped",
-        "3 regions whose `start` or `end` is no whole number not read",
+        "3 regions whose `start` or `end` is not a whole number not read",
         "1 regions with `globalOffsets` instead of `start` and `end` not read",
         "1 relations with the direction `both` not read",
         "2 results without a type not read",
     ];
     assert_eq!(shown(&notes), expected);
     let error = load_text("a.json", &task(&json!({"text": ["A robin."]}), &json!([]))).unwrap_err();
-    assert!(error.contains("of which none is a text"), "{error}");
+    assert!(error.contains("none of which is a string"), "{error}");
 }
 
 #[test]

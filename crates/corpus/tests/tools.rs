@@ -105,12 +105,18 @@ fn brat_words_are_checked_and_shifts_named() {
     let (documents, _) = load(&files(windows, "T1\tTree 13 16\toak\n")).unwrap();
     assert_eq!(words(&documents[0]), ["oak"]);
     let error = load(&files(windows, "T1\tBird 2 7\trobin\nT2\tTree 12 15\toak\n")).unwrap_err();
-    assert!(error.contains("a.ann:2") && error.contains("shifted by one a line: Windows line ends?"), "{error}");
+    assert!(
+        error.contains("a.ann:2") && error.contains("shifted by one for each line: Windows line breaks?"),
+        "{error}"
+    );
     let (documents, notes) = load(&files("🌳 oak, 🌳 elm", "T1\tTree 3 6\toak\nT2\tTree 11 14\telm\n")).unwrap();
     assert_eq!(words(&documents[0]), ["oak", "elm"]);
     assert_eq!(notes.count(&Note::Utf16Offsets), 1);
     let error = load(&[("a.txt", b"Ein S\xe4ger.\n"), ("a.ann", b"")]).unwrap_err();
-    assert!(error.contains("a.txt: line 1: the byte 0xe4 at offset 5 is not UTF-8; `iconv -f latin1"), "{error}");
+    assert!(
+        error.contains("a.txt: line 1: the byte 0xe4 at offset 5 is not UTF-8; convert Latin-1 with `iconv -f latin1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -208,6 +214,22 @@ fn label_studio_keys_are_read_or_counted() {
 }
 
 #[test]
+fn label_studio_fields_that_come_twice_are_errors() {
+    let twice = [
+        (r#"[{"id": 1, "data": {"text": "a", "text": "b"}}]"#, "duplicate field `text`"),
+        (
+            r#"[{"id": 1, "data": {"text": "a"}, "annotations": [{"result": [{"type": "labels", "value": {"start": 0, "start": 0}}]}]}]"#,
+            "duplicate field `start`",
+        ),
+        (r#"[{"id": 1, "id": 2, "data": {"text": "a"}}]"#, "duplicate field `id`"),
+    ];
+    for (text, expected) in twice {
+        let error = load_text("a.json", text).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn label_studio_words_decide_what_offsets_count() {
     let text = "🦉 robin, 🦉 owl";
     let utf16 = serde_json::json!([region("a", 3, 8, "robin", &["Bird"]), region("b", 13, 16, "owl", &["Bird"])]);
@@ -243,7 +265,7 @@ fn doccano_of_every_version() {
         "1 fields `meta` not read",
         "1 fields `Comments` not read",
         "1 fields `entities.colour` not read",
-        "1 relations of spans that are not there not read",
+        "1 relations with missing spans not read",
     ];
     assert_eq!(notes, expected);
     let refused = [
@@ -296,7 +318,7 @@ fn dygie_holds_relations_across_sentences_and_scores() {
     assert_eq!((documents[0].key.as_str(), links(&documents[0])), ("7", vec![(0, 1, 0)]));
     let expected = [
         "1 fields `predicted_ner` not read",
-        "2 numbers behind labels not read",
+        "2 numbers after labels not read",
         "1 relations of a mention with itself left out",
     ];
     assert_eq!(shown(&notes), expected);
@@ -338,7 +360,10 @@ fn formats_that_are_not_read_are_named_with_a_remedy() {
     ];
     for (name, content, expected) in files {
         let error = load_text(name, content).unwrap_err();
-        assert!(error.contains("looks like") && error.contains(expected) && error.contains("is not read: "), "{error}");
+        assert!(
+            error.contains("looks like") && error.contains(expected) && error.contains("is not supported: "),
+            "{error}"
+        );
     }
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a.txt"), "A robin.").unwrap();

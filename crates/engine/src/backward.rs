@@ -2,47 +2,39 @@
 
 use crate::batch::Batch;
 use crate::block::{Block, BlockGradients, Pass};
-use crate::forward::{Recompute, ReferenceHidden};
+use crate::embedding;
 use crate::gradients::Gradients;
-use crate::head;
-use crate::lora::Lora;
+use crate::head::{HeadPass, OutputGradient};
+use crate::lora::{Lora, groups};
 use crate::model::Model;
-use crate::ops::{embedding, on_pool};
+use crate::ops::on_pool;
+use crate::options::Recompute;
 use crate::real::Real;
-use crate::workspace::{Workspace, fit, groups};
-
-/// The derivative of a loss with respect to what the forward pass returned.
-#[derive(Clone, Copy, Debug)]
-pub struct Seed<'a, R> {
-    /// dL/d(log-probability) of every target.
-    pub log_probabilities: &'a [f64],
-    /// dL/d(divergence) of every target, with the reference that the forward pass was given, for
-    /// objectives that use one.
-    pub divergences: Option<(&'a [f64], ReferenceHidden<'a, R>)>,
-}
+use crate::scratch::fit;
+use crate::workspace::Workspace;
 
 /// Adds the gradient of the loss to `gradients`. `model`, `lora` and `batch` are those of the last
 /// forward pass in `workspace`, whose targets and options are remembered there. What that pass kept is
 /// used up: each backward pass needs a forward pass of its own.
 ///
 /// # Panics
-/// If the forward pass kept nothing, or a seed does not have one value per target.
+/// If the forward pass kept nothing, or the output gradient does not have one value a target.
 pub fn backward<R: Real>(
     model: &Model<R>,
     lora: Option<&Lora<R>>,
     batch: &Batch,
-    seed: &Seed<'_, R>,
+    output: &OutputGradient<'_, R>,
     workspace: &mut Workspace<R>,
     gradients: &mut Gradients<R>,
 ) {
-    on_pool(|| backward_on_pool(model, lora, batch, seed, workspace, gradients));
+    on_pool(|| backward_on_pool(model, lora, batch, output, workspace, gradients));
 }
 
 fn backward_on_pool<R: Real>(
     model: &Model<R>,
     lora: Option<&Lora<R>>,
     batch: &Batch,
-    seed: &Seed<'_, R>,
+    output: &OutputGradient<'_, R>,
     workspace: &mut Workspace<R>,
     gradients: &mut Gradients<R>,
 ) {
@@ -56,7 +48,7 @@ fn backward_on_pool<R: Real>(
         Gradients::Lora(_) => None,
     };
     let stream_gradient = fit(&mut shared.stream_gradient, width);
-    head::backward(model, plan, &options, seed, (head, scratch), stream_gradient, full);
+    HeadPass { model, plan, options: &options, scratch }.backward(output, head, stream_gradient, full);
     let dropout = lora.map_or(0.0, |lora| lora.config.dropout);
     let pass = Pass { config, batch, plan, rope, scratch, options: &options, dropout };
     for (index, layer) in model.layers.iter().enumerate().rev() {

@@ -1,20 +1,22 @@
 //! One decoder block, forward and backward.
 
+use tabpo_model::{ModelConfig, Projection};
+
 use crate::batch::Batch;
-use crate::config::ModelConfig;
-use crate::forward::{ForwardOptions, Recompute};
+use crate::linear::{self, Adapter, AdapterScratch, Dropout, Operand};
 use crate::lora::LoraGroup;
-use crate::model::{Layer, Projection};
+use crate::model::Layer;
 use crate::ops::attention::{Inputs, sum_groups};
 use crate::ops::bf16::Rows;
-use crate::ops::linear::{self, Adapter, AdapterRoom, Dropout, Operand};
 use crate::ops::rope::RopeTable;
 use crate::ops::{norm, swiglu};
+use crate::options::{ForwardOptions, Recompute};
 use crate::real::Real;
+use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
-use crate::workspace::{LayerBuffers, LowRoom, Plan, SharedBuffers, ThreadScratch, fit};
+use crate::workspace::{LayerBuffers, LowScratch, Plan, SharedBuffers};
 
-/// Places of the adapter groups in [`crate::INPUT_GROUPS`].
+/// Places of the adapter groups in [`tabpo_model::INPUT_GROUPS`].
 const ATTENTION: usize = 0;
 const OUTPUT: usize = 1;
 const FEED_FORWARD: usize = 2;
@@ -51,11 +53,18 @@ impl<'a, R: Real> Block<'a, R> {
         self.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty())
     }
 
-    fn adapter(&self, group: usize, projection: Projection, low: &'a [R], rows: usize) -> Option<Adapter<'a, R>> {
-        let group = self.group(group)?;
+    fn adapter(&self, projection: Projection, low: &'a [R], rows: usize) -> Option<Adapter<'a, R>> {
+        let group = self.group(projection.input_group())?;
         let member = group.members.iter().find(|member| member.projection == projection)?;
         Some(Adapter::of_group(member, View::new(low, rows, group.ranks())))
     }
+}
+
+/// What the projections of a group read: the input, and with an adapter its low-rank input `x A^T`.
+#[derive(Clone, Copy)]
+struct Input<'a, R> {
+    x: Operand<'a, R>,
+    low: &'a [R],
 }
 
 /// Where a block's parameter gradients go.
@@ -79,9 +88,9 @@ impl<R: Real> Pass<'_, R> {
         Some(Dropout::new(seed, layer, group, self.dropout))
     }
 
-    /// What the projections of a group read; `room` is for the rounded copy.
-    fn operand<'x>(&self, block: Block<'_, R>, x: &'x [R], room: &'x mut Rows) -> Operand<'x, R> {
-        Operand::new(View::new(x, self.rows(), x.len() / self.rows()), block.packed(), room)
+    /// What the projections of a group read; the rounded copy is made in `copy`.
+    fn operand<'x>(&self, block: Block<'_, R>, x: &'x [R], copy: &'x mut Rows) -> Operand<'x, R> {
+        Operand::new(View::new(x, self.rows(), x.len() / self.rows()), block.packed(), copy)
     }
 
     /// `x A^T` of a group, after dropout.
@@ -89,44 +98,46 @@ impl<R: Real> Pass<'_, R> {
         &self,
         block: Block<'_, R>,
         group: usize,
-        (x, operand): (&[R], Operand<'_, R>),
+        x: &[R],
+        operand: Operand<'_, R>,
         low: &mut Vec<R>,
-        room: &mut LowRoom<R>,
+        scratch: &mut LowScratch<R>,
     ) {
         let Some(adapters) = block.group(group) else { return };
         let (rows, ranks) = (self.rows(), adapters.ranks());
         let low = ViewMut::new(fit(low, rows * ranks), rows, ranks);
         let operand = match self.mask(block.index, group) {
             Some(mask) => {
-                let dropped = fit(&mut room.dropped, x.len());
+                let dropped = fit(&mut scratch.dropped, x.len());
                 mask.apply(x, dropped, false);
-                self.operand(block, dropped, &mut room.dropped_rounded)
+                self.operand(block, dropped, &mut scratch.dropped_rounded)
             }
             None => operand,
         };
-        linear::forward_low(adapters, operand, low, &mut room.adapters);
+        linear::forward_low(adapters, operand, low, &mut scratch.adapters);
     }
 
     /// One projection of the block: `y = x W^T + b + s low B^T`, plus `residual` where given.
     fn project(
         &self,
         block: Block<'_, R>,
-        (group, projection): (usize, Projection),
-        (x, low): (Operand<'_, R>, &[R]),
+        projection: Projection,
+        input: Input<'_, R>,
         residual: Option<&[R]>,
         y: &mut [R],
-        room: &mut AdapterRoom,
+        scratch: &mut AdapterScratch,
     ) {
         let rows = self.rows();
         let linear = block.layer.projection(projection);
         let outputs = linear.weight.rows();
         linear::forward(
             linear,
-            block.adapter(group, projection, low, rows),
-            x,
+            block.adapter(projection, input.low, rows),
+            input.x,
             residual.map(|residual| View::new(residual, rows, outputs)),
             ViewMut::new(y, rows, outputs),
-            (self.scratch, room),
+            self.scratch,
+            scratch,
         );
     }
 
@@ -151,8 +162,8 @@ impl<R: Real> Pass<'_, R> {
         let inverse = fit(&mut buffers.inverse[0], rows);
         norm::forward(input, &layer.input_norm, config.rms_epsilon, inverse, normed);
         let x = self.operand(block, normed, &mut shared.rounded[0]);
-        self.low(block, ATTENTION, (normed, x), &mut buffers.low[ATTENTION], &mut shared.low);
-        let (low, room) = (&buffers.low[ATTENTION], &mut shared.low.adapters);
+        self.low(block, ATTENTION, normed, x, &mut buffers.low[ATTENTION], &mut shared.low);
+        let (low, scratch) = (&buffers.low[ATTENTION], &mut shared.low.adapters);
         let query = fit(&mut buffers.query, rows * config.query_width());
         let key = fit(&mut buffers.key, rows * config.key_width());
         let value = fit(&mut buffers.value, rows * config.key_width());
@@ -161,15 +172,15 @@ impl<R: Real> Pass<'_, R> {
         for (((state, raw), inverse), (scale, projection)) in states.zip(scales) {
             if let Some(scale) = scale {
                 let raw = fit(raw, state.len());
-                self.project(block, (ATTENTION, projection), (x, low), None, raw, room);
+                self.project(block, projection, Input { x, low }, None, raw, scratch);
                 let inverse = fit(inverse, raw.len() / config.head_dim);
                 norm::forward(raw, scale, config.rms_epsilon, inverse, state);
             } else {
-                self.project(block, (ATTENTION, projection), (x, low), None, state, room);
+                self.project(block, projection, Input { x, low }, None, state, scratch);
             }
             self.rope.forward(state, &self.batch.positions, config.head_dim);
         }
-        self.project(block, (ATTENTION, Projection::Value), (x, low), None, value, room);
+        self.project(block, Projection::Value, Input { x, low }, None, value, scratch);
 
         let attention = fit(&mut buffers.attention, rows * config.query_width());
         let log_sums = fit(&mut buffers.log_sums, rows * config.heads);
@@ -184,30 +195,30 @@ impl<R: Real> Pass<'_, R> {
             self.scratch,
         );
         let x = self.operand(block, attention, &mut shared.rounded[0]);
-        self.low(block, OUTPUT, (attention, x), &mut buffers.low[OUTPUT], &mut shared.low);
+        self.low(block, OUTPUT, attention, x, &mut buffers.low[OUTPUT], &mut shared.low);
         let middle = fit(&mut buffers.middle, width);
-        let (low, room) = (&buffers.low[OUTPUT], &mut shared.low.adapters);
-        self.project(block, (OUTPUT, Projection::Output), (x, low), Some(input), middle, room);
+        let (low, scratch) = (&buffers.low[OUTPUT], &mut shared.low.adapters);
+        self.project(block, Projection::Output, Input { x, low }, Some(input), middle, scratch);
 
         let normed = fit(if keeps { second_normed } else { &mut shared.normed }, width);
         let inverse = fit(&mut buffers.inverse[1], rows);
         norm::forward(middle, &layer.post_attention_norm, config.rms_epsilon, inverse, normed);
         let x = self.operand(block, normed, &mut shared.rounded[0]);
-        self.low(block, FEED_FORWARD, (normed, x), &mut buffers.low[FEED_FORWARD], &mut shared.low);
-        let (low, room) = (&buffers.low[FEED_FORWARD], &mut shared.low.adapters);
+        self.low(block, FEED_FORWARD, normed, x, &mut buffers.low[FEED_FORWARD], &mut shared.low);
+        let (low, scratch) = (&buffers.low[FEED_FORWARD], &mut shared.low.adapters);
         let gate = fit(&mut buffers.gate, rows * config.intermediate);
-        self.project(block, (FEED_FORWARD, Projection::Gate), (x, low), None, gate, room);
+        self.project(block, Projection::Gate, Input { x, low }, None, gate, scratch);
         let up = fit(&mut buffers.up, rows * config.intermediate);
-        self.project(block, (FEED_FORWARD, Projection::Up), (x, low), None, up, room);
+        self.project(block, Projection::Up, Input { x, low }, None, up, scratch);
         // The down projection's low-rank input is needed by the backward pass even without an output.
         if output.is_some() || block.group(DOWN).is_some() {
             let product = fit(&mut shared.product, rows * config.intermediate);
             swiglu::forward(gate, up, product);
             let x = self.operand(block, product, &mut shared.rounded[0]);
-            self.low(block, DOWN, (product, x), &mut buffers.low[DOWN], &mut shared.low);
+            self.low(block, DOWN, product, x, &mut buffers.low[DOWN], &mut shared.low);
             if let Some(output) = output {
-                let (low, room) = (&buffers.low[DOWN], &mut shared.low.adapters);
-                self.project(block, (DOWN, Projection::Down), (x, low), Some(middle), output, room);
+                let (low, scratch) = (&buffers.low[DOWN], &mut shared.low.adapters);
+                self.project(block, Projection::Down, Input { x, low }, Some(middle), output, scratch);
             }
         }
     }
@@ -229,16 +240,16 @@ impl<R: Real> Pass<'_, R> {
         let layer = block.layer;
         let width = rows * config.hidden;
         let stream_gradient = fit(&mut shared.stream_gradient, width);
-        let mut room = GradientRoom { rounded: &mut shared.rounded, low: &mut shared.low };
+        let mut scratch = GradientScratch { rounded: &mut shared.rounded, low: &mut shared.low };
 
         // Feed-forward part.
         let product = fit(&mut shared.product, rows * config.intermediate);
         let gate = fit(&mut buffers.gate, rows * config.intermediate);
         let up = fit(&mut buffers.up, rows * config.intermediate);
-        self.input_gradient(block, DOWN, [(Projection::Down, stream_gradient)], Some(product), &mut room);
+        self.input_gradient(block, DOWN, [(Projection::Down, stream_gradient)], Some(product), &mut scratch);
         swiglu::backward(gate, up, product);
         let inputs = (&*product, &buffers.low[DOWN][..]);
-        self.parameter_gradients(block, DOWN, [(Projection::Down, stream_gradient)], inputs, &mut room, gradients);
+        self.parameter_gradients(block, DOWN, [(Projection::Down, stream_gradient)], inputs, &mut scratch, gradients);
         let middle = fit(&mut buffers.middle, width);
         let keeps = self.keeps_norms();
         let [first_normed, second_normed] = &mut buffers.normed;
@@ -249,9 +260,9 @@ impl<R: Real> Pass<'_, R> {
         }
         let normed_gradient = fit(&mut shared.normed_gradient, width);
         let outputs = [(Projection::Gate, &*gate), (Projection::Up, &*up)];
-        self.input_gradient(block, FEED_FORWARD, outputs, Some(normed_gradient), &mut room);
+        self.input_gradient(block, FEED_FORWARD, outputs, Some(normed_gradient), &mut scratch);
         let inputs = (&*normed, &buffers.low[FEED_FORWARD][..]);
-        self.parameter_gradients(block, FEED_FORWARD, outputs, inputs, &mut room, gradients);
+        self.parameter_gradients(block, FEED_FORWARD, outputs, inputs, &mut scratch, gradients);
         if let BlockGradients::Full(gradient) = gradients {
             norm::backward_scale(middle, inverse, normed_gradient, &mut gradient.post_attention_norm);
         }
@@ -260,10 +271,10 @@ impl<R: Real> Pass<'_, R> {
         // Attention.
         let attention_gradient = fit(&mut shared.attention_gradient, rows * config.query_width());
         let outputs = [(Projection::Output, &*stream_gradient)];
-        self.input_gradient(block, OUTPUT, outputs, Some(attention_gradient), &mut room);
+        self.input_gradient(block, OUTPUT, outputs, Some(attention_gradient), &mut scratch);
         let attention = fit(&mut buffers.attention, rows * config.query_width());
         let inputs = (&*attention, &buffers.low[OUTPUT][..]);
-        self.parameter_gradients(block, OUTPUT, outputs, inputs, &mut room, gradients);
+        self.parameter_gradients(block, OUTPUT, outputs, inputs, &mut scratch, gradients);
         let query_gradient = fit(&mut shared.query_gradient, rows * config.query_width());
         let key_gradient = fit(&mut shared.key_gradient, rows * config.key_width());
         let value_gradient = fit(&mut shared.value_gradient, rows * config.key_width());
@@ -322,9 +333,9 @@ impl<R: Real> Pass<'_, R> {
             (Projection::Value, &*value_gradient),
         ];
         let target = input_gradient.then_some(&mut *normed_gradient);
-        self.input_gradient(block, ATTENTION, outputs, target, &mut room);
+        self.input_gradient(block, ATTENTION, outputs, target, &mut scratch);
         let inputs = (&*normed, &buffers.low[ATTENTION][..]);
-        self.parameter_gradients(block, ATTENTION, outputs, inputs, &mut room, gradients);
+        self.parameter_gradients(block, ATTENTION, outputs, inputs, &mut scratch, gradients);
         if input_gradient {
             if let BlockGradients::Full(gradient) = gradients {
                 norm::backward_scale(input, inverse, normed_gradient, &mut gradient.input_norm);
@@ -338,33 +349,33 @@ impl<R: Real> Pass<'_, R> {
         &self,
         block: Block<'_, R>,
         outputs: [(Projection, &'x [R]); N],
-        room: &'x mut [Rows; 3],
+        copies: &'x mut [Rows; 3],
     ) -> [(Projection, Operand<'x, R>); N] {
-        let mut rounded = room.iter_mut();
+        let mut copies = copies.iter_mut();
         outputs.map(|(projection, dy)| {
-            let room = rounded.next().expect("at most three projections read one input");
-            (projection, self.operand(block, dy, room))
+            let copy = copies.next().expect("at most three projections read one input");
+            (projection, self.operand(block, dy, copy))
         })
     }
 
-    /// The gradient of a group's low-rank inputs, into `room.gradient`.
+    /// The gradient of a group's low-rank inputs, into `scratch.gradient`.
     fn low_gradient<const N: usize>(
         &self,
         block: Block<'_, R>,
         group: usize,
         outputs: &[(Projection, Operand<'_, R>); N],
-        room: &mut LowRoom<R>,
+        scratch: &mut LowScratch<R>,
     ) {
         let Some(adapters) = block.group(group) else { return };
         let (rows, ranks) = (self.rows(), adapters.ranks());
-        let low = fit(&mut room.gradient, rows * ranks);
+        let low = fit(&mut scratch.gradient, rows * ranks);
         for member in &adapters.members {
             let (_, dy) = outputs
                 .iter()
                 .find(|(projection, _)| *projection == member.projection)
                 .expect("a group holds the adapters of its own projections");
             let target = ViewMut::new(low, rows, ranks).columns(member.offset..member.offset + member.rank);
-            linear::backward_low(member, *dy, target, &mut room.adapters);
+            linear::backward_low(member, *dy, target, &mut scratch.adapters);
         }
     }
 
@@ -376,37 +387,37 @@ impl<R: Real> Pass<'_, R> {
         group: usize,
         outputs: [(Projection, &[R]); N],
         target: Option<&mut [R]>,
-        room: &mut GradientRoom<'_, R>,
+        scratch: &mut GradientScratch<'_, R>,
     ) {
         let rows = self.rows();
-        let outputs = self.operands(block, outputs, room.rounded);
-        let room = &mut *room.low;
-        self.low_gradient(block, group, &outputs, room);
+        let outputs = self.operands(block, outputs, scratch.rounded);
+        let scratch = &mut *scratch.low;
+        self.low_gradient(block, group, &outputs, scratch);
         let Some(target) = target else { return };
         let width = target.len() / rows;
         let linears = outputs.map(|(projection, dy)| (block.layer.projection(projection), dy));
         let adapters = block.group(group);
-        let low = adapters.map(|adapters| (adapters, View::new(&room.gradient, rows, adapters.ranks())));
+        let low = adapters.map(|adapters| (adapters, View::new(&scratch.gradient, rows, adapters.ranks())));
         let mask = self.mask(block.index, group);
         let direct = if mask.is_some() { None } else { low };
         let view = ViewMut::new(target, rows, width);
-        linear::backward_input(linears, direct, view, (self.scratch, &mut room.adapters));
+        linear::backward_input(linears, direct, view, self.scratch, &mut scratch.adapters);
         if let (Some(mask), Some((adapters, low))) = (mask, low) {
-            let dropped = fit(&mut room.dropped, target.len());
+            let dropped = fit(&mut scratch.dropped, target.len());
             linear::backward_low_input(adapters, low, ViewMut::new(dropped, rows, width));
             mask.apply(dropped, target, true);
         }
     }
 
     /// The gradients of the parameters of a group of projections that read `x`, with low-rank inputs
-    /// `low` whose gradient is in `room.low`.
+    /// `low` whose gradient is in `scratch.low`.
     fn parameter_gradients<const N: usize>(
         &self,
         block: Block<'_, R>,
         group: usize,
         outputs: [(Projection, &[R]); N],
         (x, low): (&[R], &[R]),
-        room: &mut GradientRoom<'_, R>,
+        scratch: &mut GradientScratch<'_, R>,
         gradients: &mut BlockGradients<'_, R>,
     ) {
         let rows = self.rows();
@@ -433,21 +444,21 @@ impl<R: Real> Pass<'_, R> {
                 }
                 let x = match self.mask(block.index, group) {
                     Some(mask) => {
-                        let dropped = fit(&mut room.low.dropped, x.len());
+                        let dropped = fit(&mut scratch.low.dropped, x.len());
                         mask.apply(x, dropped, false);
                         &*dropped
                     }
                     None => x,
                 };
-                let low_gradient = View::new(&room.low.gradient, rows, ranks);
+                let low_gradient = View::new(&scratch.low.gradient, rows, ranks);
                 linear::backward_a(low_gradient, view(x, x.len()), &mut gradient[group].a);
             }
         }
     }
 }
 
-/// Room for the operands and the low-rank inputs of gradients.
-struct GradientRoom<'a, R> {
+/// Scratch for the operands and the low-rank inputs of gradients.
+struct GradientScratch<'a, R> {
     rounded: &'a mut [Rows; 3],
-    low: &'a mut LowRoom<R>,
+    low: &'a mut LowScratch<R>,
 }

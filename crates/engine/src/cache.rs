@@ -1,8 +1,8 @@
 //! Keys and values of the tokens generated so far.
 
-use crate::config::ModelConfig;
 use crate::ops::reduce::LANES;
 use crate::real::Real;
+use tabpo_model::ModelConfig;
 
 /// The keys and values of one sequence: for every layer the keys as
 /// `[kv_heads, capacity / LANES, head_dim, LANES]`, so that the scores of neighbouring keys are computed at

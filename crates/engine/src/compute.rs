@@ -1,10 +1,11 @@
 //! In which type products with frozen weights are computed.
 
 use serde::{Deserialize, Serialize};
+use tabpo_model::StoredType;
 
 use crate::model::Model;
 use crate::ops::bf16;
-use crate::weights::{Matrix, StoredType};
+use crate::weights::Matrix;
 
 /// How products with weights that do not change are computed. Parameters that are trained, their gradients
 /// and everything that is no product with weights are in single precision in any case.
@@ -17,7 +18,7 @@ pub enum Compute {
     Auto,
     /// In single precision.
     F32,
-    /// In bf16, which rounds weights of other types, where the machine has instructions for it.
+    /// In bf16, which rounds weights of other types; slowly where the machine has no instructions for it.
     Bf16,
 }
 
@@ -33,7 +34,7 @@ impl Compute {
 
     /// What this machine has for products in bf16: `amx`, `avx512-bf16` or nothing.
     pub fn bf16_instructions() -> Option<&'static str> {
-        bf16::kernel().map(bf16::Kernel::name)
+        bf16::kernel().instructions()
     }
 }
 
@@ -44,11 +45,13 @@ impl Model<f32> {
     pub fn freeze(&mut self, compute: Compute) -> Compute {
         let in_bf16 = |matrix: &Matrix<f32>| matches!(matrix.as_stored(), Some((StoredType::Bf16, _)));
         let wanted = match compute {
-            Compute::Auto => self.matrices_mut().all(|matrix| in_bf16(matrix)),
+            Compute::Auto => {
+                Compute::bf16_instructions().is_some() && self.matrices_mut().all(|matrix| in_bf16(matrix))
+            }
             Compute::F32 => false,
             Compute::Bf16 => true,
         };
-        if !wanted || bf16::kernel().is_none() {
+        if !wanted {
             return Compute::F32;
         }
         self.matrices_mut().for_each(Matrix::pack);

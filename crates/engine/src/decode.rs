@@ -4,21 +4,23 @@ use rayon::prelude::*;
 
 use crate::batch::{Batch, Segment};
 use crate::cache::{CacheShape, KvCache, Sequence};
-use crate::config::ModelConfig;
-use crate::forward::{ForwardOptions, blocks};
+use crate::forward::blocks;
 use crate::head;
-use crate::lora::{Lora, LoraGroup};
-use crate::model::{Layer, Model, Projection};
+use crate::linear::{self, Adapter, AdapterScratch, Operand};
+use crate::lora::{Lora, LoraGroup, groups};
+use crate::model::{Layer, Model};
 use crate::ops::bf16::Rows;
 use crate::ops::decode::{Panels, attend};
 use crate::ops::gemm::add_product;
-use crate::ops::linear::{self, Adapter, AdapterRoom, Operand};
 use crate::ops::rope::RopeTable;
 use crate::ops::{norm, on_pool, swiglu};
+use crate::options::ForwardOptions;
 use crate::real::Real;
+use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
-use crate::workspace::{ThreadScratch, Workspace, fit, groups};
+use crate::workspace::Workspace;
+use tabpo_model::{ModelConfig, Projection};
 
 /// Parameters up to which a model is copied into the layout that decodes fastest.
 const PACKED_PARAMETERS: usize = 64 << 20;
@@ -81,19 +83,19 @@ struct StepBuffers<R> {
     up: Vec<R>,
     product: Vec<R>,
     low: Vec<R>,
-    room: DecodeRoom<R>,
+    scratch: DecodeScratch<R>,
     scores: Vec<R>,
     positions: Vec<u32>,
 }
 
-/// Room for copies of the rows that products read.
+/// Scratch for copies of the rows that products read.
 #[derive(Debug, Default)]
-struct DecodeRoom<R> {
+struct DecodeScratch<R> {
     /// For products with panels.
     panels: Vec<R>,
     /// Rounded, for products in bf16.
     rounded: Rows,
-    adapters: AdapterRoom,
+    adapters: AdapterScratch,
 }
 
 /// A matrix with an adapter added, packed.
@@ -112,20 +114,10 @@ fn pack<R: Real>(matrix: &Matrix<R>, adapter: Option<(&LoraGroup<R>, usize)>) ->
     Panels::new(&values, inputs)
 }
 
-/// The group in [`crate::INPUT_GROUPS`] that a projection belongs to.
-fn group_of(projection: Projection) -> usize {
-    match projection {
-        Projection::Query | Projection::Key | Projection::Value => 0,
-        Projection::Output => 1,
-        Projection::Gate | Projection::Up => 2,
-        Projection::Down => 3,
-    }
-}
-
 fn pack_layer<'m, R: Real>(layer: &'m Layer<R>, adapters: Option<&'m [LoraGroup<R>; 4]>) -> DecodeLayer<'m, R> {
     let packed = Projection::ALL.map(|projection| {
         let adapter = adapters.and_then(|groups| {
-            let group = &groups[group_of(projection)];
+            let group = &groups[projection.input_group()];
             let index = group.members.iter().position(|member| member.projection == projection)?;
             Some((group, index))
         });
@@ -157,11 +149,16 @@ impl<'m, R: Real> Decoder<'m, R> {
         }
     }
 
+    /// The logits of the last pass, `[sequences, vocabulary]`, with whatever lies behind them.
+    pub fn logits(&self) -> &[R] {
+        &self.logits
+    }
+
     /// Appends one sequence per prompt to the cache and returns the logits after each prompt's last
     /// token, `[prompts, vocabulary]`.
     ///
     /// # Panics
-    /// If a prompt is empty or longer than the cache's capacity, or the cache has no room for all.
+    /// If a prompt is empty or longer than the cache's capacity, or the cache cannot hold all.
     pub fn prefill(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) -> &[R] {
         on_pool(|| self.prefill_on_pool(prompts, cache));
         &self.logits[..prompts.len() * self.model.config.vocabulary]
@@ -211,7 +208,8 @@ impl<'m, R: Real> Decoder<'m, R> {
         let last = Workspace::<R>::stream(&ForwardOptions::inference(), config.layers);
         let Workspace { streams, head, scratch, .. } = &mut self.workspace;
         head::gather(self.model, &last_rows, &streams[last], head);
-        head::logits(self.model, &head.hidden[..prompts.len() * config.hidden], logits, (scratch, &mut head.rounded));
+        let hidden = &head.hidden[..prompts.len() * config.hidden];
+        head::logits(self.model, hidden, logits, scratch, &mut head.rounded);
     }
 
     /// Appends one token to every live sequence and returns the logits after it,
@@ -276,13 +274,13 @@ impl<R: Real> Step<'_, R> {
         projection: Projection,
         (x, low): (&[R], &[R]),
         y: &mut [R],
-        room: &mut DecodeRoom<R>,
+        scratch: &mut DecodeScratch<R>,
     ) {
         let linear = layer.layer.projection(projection);
         let (outputs, inputs) = (linear.weight.rows(), linear.weight.columns());
         let rows = x.len() / inputs;
         if let Some(packed) = layer.packed.get(projection as usize) {
-            packed.product(x, y, &mut room.panels);
+            packed.product(x, y, &mut scratch.panels);
             if let Some(bias) = &linear.bias {
                 for row in y.chunks_exact_mut(outputs) {
                     add(row, bias);
@@ -290,13 +288,13 @@ impl<R: Real> Step<'_, R> {
             }
             return;
         }
-        let adapter = layer.adapters.map(|groups| &groups[group_of(projection)]).and_then(|group| {
+        let adapter = layer.adapters.map(|groups| &groups[projection.input_group()]).and_then(|group| {
             let member = group.members.iter().find(|member| member.projection == projection)?;
             Some(Adapter::of_group(member, View::new(low, rows, group.ranks())))
         });
-        let x = Operand::new(View::new(x, rows, inputs), linear.weight.is_packed(), &mut room.rounded);
-        let room = (self.scratch, &mut room.adapters);
-        linear::forward(linear, adapter, x, None, ViewMut::new(y, rows, outputs), room);
+        let x = Operand::new(View::new(x, rows, inputs), linear.weight.is_packed(), &mut scratch.rounded);
+        let y = ViewMut::new(y, rows, outputs);
+        linear::forward(linear, adapter, x, None, y, self.scratch, &mut scratch.adapters);
     }
 
     /// One token for each of a group of sequences.
@@ -307,7 +305,7 @@ impl<R: Real> Step<'_, R> {
         let positions = &mut buffers.positions;
         positions.clear();
         positions.extend(sequences.iter().map(|sequence| {
-            assert!(sequence.length < shape.capacity, "a sequence has room for one more token");
+            assert!(sequence.length < shape.capacity, "the cache can hold one more token");
             sequence.length as u32
         }));
         let stream = fit(&mut buffers.stream, rows * hidden);
@@ -325,14 +323,14 @@ impl<R: Real> Step<'_, R> {
         // Wide enough for the raw queries of models that normalise them.
         let inverse = fit(&mut buffers.inverse, rows * heads.max(1));
         let scores = fit(&mut buffers.scores, shape.capacity);
-        let room = &mut buffers.room;
+        let scratch = &mut buffers.scratch;
         for (index, layer) in self.layers.iter().enumerate() {
             let parameters = layer.layer;
             norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 0, normed, rows, (&mut buffers.low, room));
-            self.project(layer, Projection::Query, (normed, low), query, room);
-            self.project(layer, Projection::Key, (normed, low), key, room);
-            self.project(layer, Projection::Value, (normed, low), value, room);
+            let low = low_inputs(layer, 0, normed, rows, (&mut buffers.low, scratch));
+            self.project(layer, Projection::Query, (normed, low), query, scratch);
+            self.project(layer, Projection::Key, (normed, low), key, scratch);
+            self.project(layer, Projection::Value, (normed, low), value, scratch);
             for (state, scale, heads) in
                 [(&mut *query, &parameters.query_norm, heads), (&mut *key, &parameters.key_norm, kv_heads)]
             {
@@ -356,17 +354,17 @@ impl<R: Real> Step<'_, R> {
                     attend(&query[at.clone()], cached, (first, position + 1), scores, &mut attention[at]);
                 }
             }
-            let low = low_inputs(layer, 1, attention, rows, (&mut buffers.low, room));
-            self.project(layer, Projection::Output, (attention, low), normed, room);
+            let low = low_inputs(layer, 1, attention, rows, (&mut buffers.low, scratch));
+            self.project(layer, Projection::Output, (attention, low), normed, scratch);
             add(stream, normed);
 
             norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 2, normed, rows, (&mut buffers.low, room));
-            self.project(layer, Projection::Gate, (normed, low), gate, room);
-            self.project(layer, Projection::Up, (normed, low), up, room);
+            let low = low_inputs(layer, 2, normed, rows, (&mut buffers.low, scratch));
+            self.project(layer, Projection::Gate, (normed, low), gate, scratch);
+            self.project(layer, Projection::Up, (normed, low), up, scratch);
             swiglu::forward(gate, up, gated);
-            let low = low_inputs(layer, 3, gated, rows, (&mut buffers.low, room));
-            self.project(layer, Projection::Down, (gated, low), normed, room);
+            let low = low_inputs(layer, 3, gated, rows, (&mut buffers.low, scratch));
+            self.project(layer, Projection::Down, (gated, low), normed, scratch);
             add(stream, normed);
         }
         for sequence in sequences {
@@ -375,10 +373,10 @@ impl<R: Real> Step<'_, R> {
         norm::forward(stream, &self.model.norm, rms_epsilon, &mut inverse[..rows], normed);
         let vocabulary = self.model.config.vocabulary;
         match self.head {
-            Head::Packed(panels) => panels.product(normed, logits, &mut room.panels),
+            Head::Packed(panels) => panels.product(normed, logits, &mut scratch.panels),
             Head::Plain(matrix) => {
                 let (states, logits) = (View::new(normed, rows, hidden), ViewMut::new(logits, rows, vocabulary));
-                linear::forward_matrix(matrix, states, logits, (self.scratch, &mut room.rounded));
+                linear::forward_matrix(matrix, states, logits, self.scratch, &mut scratch.rounded);
             }
         }
     }
@@ -390,7 +388,7 @@ fn low_inputs<'l, R: Real>(
     group: usize,
     x: &[R],
     rows: usize,
-    (low, room): (&'l mut Vec<R>, &mut DecodeRoom<R>),
+    (low, scratch): (&'l mut Vec<R>, &mut DecodeScratch<R>),
 ) -> &'l [R] {
     let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
         return &[];
@@ -398,8 +396,8 @@ fn low_inputs<'l, R: Real>(
     let ranks = group.ranks();
     let low = fit(low, rows * ranks);
     let packed = layer.layer.projections[0].weight.is_packed();
-    let x = Operand::new(View::new(x, rows, x.len() / rows), packed, &mut room.rounded);
-    linear::forward_low(group, x, ViewMut::new(low, rows, ranks), &mut room.adapters);
+    let x = Operand::new(View::new(x, rows, x.len() / rows), packed, &mut scratch.rounded);
+    linear::forward_low(group, x, ViewMut::new(low, rows, ranks), &mut scratch.adapters);
     low
 }
 

@@ -2,63 +2,14 @@
 
 use crate::batch::{Batch, Target};
 use crate::block::{Block, Pass};
-use crate::head;
-use crate::lora::Lora;
+use crate::embedding;
+use crate::head::{self, HeadPass, ReferenceHidden};
+use crate::lora::{Lora, groups};
 use crate::model::Model;
-use crate::ops::{embedding, on_pool};
+use crate::ops::on_pool;
+use crate::options::ForwardOptions;
 use crate::real::Real;
-use crate::workspace::{Workspace, groups};
-
-/// What the forward pass keeps for the backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Recompute {
-    /// Everything is stored.
-    Nothing,
-    /// Normalised inputs are computed again, for a percent of the time.
-    #[default]
-    Cheap,
-    /// Only the inputs of the blocks are stored: a block's forward pass runs again before its
-    /// backward pass.
-    Blocks,
-}
-
-/// Settings of a forward pass.
-#[derive(Clone, Copy, Debug)]
-pub struct ForwardOptions {
-    /// Whether a backward pass follows. Without one, memory does not grow with the number of layers.
-    pub gradient: bool,
-    /// What is kept for the backward pass.
-    pub recompute: Recompute,
-    /// Seed of the adapter's dropout masks, a different one every step; `None` switches dropout off,
-    /// as for reference log-probabilities and evaluation.
-    pub dropout_seed: Option<u64>,
-    /// Bytes of logits that may be in memory at once. If the logits of all target rows fit, they are kept
-    /// for the backward pass; otherwise they are computed in chunks, and again in the backward pass.
-    pub logit_bytes: usize,
-}
-
-impl Default for ForwardOptions {
-    fn default() -> Self {
-        Self { gradient: true, recompute: Recompute::default(), dropout_seed: None, logit_bytes: 64 << 20 }
-    }
-}
-
-impl ForwardOptions {
-    /// Settings for evaluation and reference log-probabilities: no backward pass, no dropout.
-    pub fn inference() -> Self {
-        Self { gradient: false, ..Self::default() }
-    }
-}
-
-/// The reference side of a per-token divergence.
-#[derive(Clone, Copy, Debug)]
-pub struct ReferenceHidden<'a, R> {
-    /// The reference's final hidden states at the target rows, as [`target_hidden`] returned them for
-    /// the same targets: `[distinct target rows, hidden]`.
-    pub hidden: &'a [R],
-    /// The reference's model, for its head; the policy's own where only an adapter is trained.
-    pub model: &'a Model<R>,
-}
+use crate::workspace::Workspace;
 
 /// Computes the log-probability of every target, in the order of `targets`, and keeps in `workspace`
 /// what [`crate::backward`] needs.
@@ -108,7 +59,7 @@ fn through_head<R: Real>(
         let last = Workspace::<R>::stream(options, model.config.layers);
         let Workspace { plan, streams, head, scratch, .. } = workspace;
         head::gather(model, &plan.target_rows, &streams[last], head);
-        head::forward(model, plan, options, reference, head, scratch)
+        HeadPass { model, plan, options, scratch }.forward(reference, head)
     })
 }
 
@@ -139,7 +90,8 @@ pub fn logits<R: Real>(
         let Workspace { streams, head, scratch, .. } = workspace;
         head::gather(model, rows, &streams[last], head);
         let mut out = vec![R::ZERO; rows.len() * model.config.vocabulary];
-        head::logits(model, &head.hidden[..rows.len() * model.config.hidden], &mut out, (scratch, &mut head.rounded));
+        let hidden = &head.hidden[..rows.len() * model.config.hidden];
+        head::logits(model, hidden, &mut out, scratch, &mut head.rounded);
         out
     })
 }

@@ -1,55 +1,54 @@
 //! A Llama/Qwen decoder with explicit forward and backward passes, low-rank adapters and generation.
 
-mod adapter;
 mod backward;
 mod batch;
 mod bench;
 mod block;
 mod cache;
-mod chat;
 mod compute;
-mod config;
 mod decode;
-mod folder;
+mod embedding;
+mod files;
 mod forward;
 mod generate;
 mod gradients;
 mod head;
-mod induction;
 mod initialise;
+mod linear;
 mod lora;
 mod model;
 mod ops;
 mod optimiser;
+mod options;
 mod real;
-mod tokenizer;
+mod scratch;
+mod verify;
 mod view;
 mod weights;
+mod worker;
 mod workspace;
 
-pub use adapter::{SavedModules, find_base, is_adapter_folder};
-pub use backward::{Seed, backward};
+pub use backward::backward;
 pub use batch::{Batch, Segment, Target};
 pub use bench::{PeakBench, StepBench, StepShape, StepTime};
 pub use cache::KvCache;
-pub use chat::{ChatError, ChatTemplate, EncodedExchange, Exchange, Message};
 pub use compute::Compute;
-pub use config::{Architecture, ModelConfig, RopeScaling};
 pub use decode::Decoder;
-pub use folder::{
-    ExportError, FolderError, GenerationTokens, LogitDifference, SaveOptions, check_model_folder, config_from_json,
-    config_to_json, verify_export, write_atomically, write_json, write_logits,
-};
-pub use forward::{ForwardOptions, Recompute, ReferenceHidden, forward, forward_with_reference, logits, target_hidden};
-pub use generate::{
-    Completion, Constraint, FinishReason, GenerateError, GenerateOptions, GrammarCompiler, Guide, NextStage, Request,
-    Sampling, generate, generate_until,
-};
+pub use files::write_logits;
+pub use forward::{forward, forward_with_reference, logits, target_hidden};
+pub use generate::{Completion, FinishReason, GenerateError, GenerateOptions, Request, Sampling, generate};
 pub use gradients::Gradients;
-pub use lora::{INPUT_GROUPS, Lora, LoraConfig, LoraGroup, LoraMember};
-pub use model::{Layer, Linear, Model, Projection, TensorRef};
+pub use head::{OutputGradient, ReferenceHidden};
+pub use initialise::{embedding_spread, standard_normal};
+pub use lora::{Lora, LoraGroup, LoraMember, SavedModules};
+pub use model::{Layer, Linear, Model, TensorRef};
 pub use optimiser::{AdamW, AdamWConfig, Moments};
+pub use options::{ForwardOptions, Recompute};
 pub use real::Real;
-pub use tokenizer::{BpeOptions, Encoding, SpecialTokens, Tokenizer};
-pub use weights::{Matrix, SharedBytes, StoredType};
+pub use verify::{ExportError, LogitDifference, verify_export};
+pub use weights::Matrix;
+pub use worker::{
+    Generator, GeneratorSize, HostWorker, Job, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf, Pick, Picked,
+    Policy, PolicyShape, Spent, TargetValues, TrainingSetup, Worker, WorkerError,
+};
 pub use workspace::Workspace;

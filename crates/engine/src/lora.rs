@@ -1,68 +1,14 @@
 //! Low-rank adapters (`LoRA`, arXiv 2106.09685): `y = x W^T + s (x A^T) B^T`.
 
-use std::collections::BTreeMap;
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig, Projection};
 
-use crate::adapter::SavedModules;
-use crate::config::ModelConfig;
-use crate::model::{Model, Projection};
+use crate::model::Model;
+use crate::ops::gemm::add_product;
 use crate::real::Real;
-
-/// The settings of an adapter, with the meanings of PEFT's `LoraConfig`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoraConfig {
-    /// Rank of the update.
-    pub rank: usize,
-    /// Numerator of the scale: `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA.
-    pub alpha: f64,
-    /// Probability with which an input of A is dropped during training. All adapters that read the
-    /// same input (query, key and value; gate and up) share one mask.
-    pub dropout: f64,
-    /// Rank-stabilised scale (arXiv 2312.03732).
-    pub rslora: bool,
-    /// The projections that are adapted.
-    pub targets: Vec<Projection>,
-    /// Ranks of single modules, by a suffix of the module's path (`layers.0.self_attn.q_proj`,
-    /// `q_proj`); the longest suffix wins.
-    pub rank_pattern: BTreeMap<String, usize>,
-    /// Alphas of single modules, by a suffix of the module's path.
-    pub alpha_pattern: BTreeMap<String, f64>,
-}
-
-impl LoraConfig {
-    /// An adapter on all seven projections without dropout.
-    pub fn new(rank: usize, alpha: f64) -> Self {
-        Self {
-            rank,
-            alpha,
-            dropout: 0.0,
-            rslora: false,
-            targets: Projection::ALL.to_vec(),
-            rank_pattern: BTreeMap::new(),
-            alpha_pattern: BTreeMap::new(),
-        }
-    }
-
-    /// The rank and the scale of one module.
-    pub fn rank_and_scale(&self, projection: Projection, layer: usize) -> (usize, f64) {
-        let path = projection.path(layer);
-        let rank = longest_suffix(&self.rank_pattern, &path).copied().unwrap_or(self.rank);
-        let alpha = longest_suffix(&self.alpha_pattern, &path).copied().unwrap_or(self.alpha);
-        let divisor = if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
-        (rank, alpha / divisor)
-    }
-}
-
-/// The value of the longest key that is the path itself or ends it after a dot.
-fn longest_suffix<'a, T>(pattern: &'a BTreeMap<String, T>, path: &str) -> Option<&'a T> {
-    pattern
-        .iter()
-        .filter(|(key, _)| path.strip_suffix(key.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-        .max_by_key(|(key, _)| key.len())
-        .map(|(_, value)| value)
-}
+use crate::view::{View, ViewMut};
+use crate::weights::Matrix;
 
 /// The adapter of one projection within its group.
 #[derive(Clone, Debug)]
@@ -96,13 +42,20 @@ impl<R> LoraGroup<R> {
     }
 }
 
-/// The groups of projections that read the same input.
-pub const INPUT_GROUPS: [&[Projection]; 4] = [
-    &[Projection::Query, Projection::Key, Projection::Value],
-    &[Projection::Output],
-    &[Projection::Gate, Projection::Up],
-    &[Projection::Down],
-];
+/// Matrices that take the place of those of the model under an adapter.
+#[derive(Clone, Debug)]
+pub struct SavedModules<R> {
+    /// Token embeddings, `[vocabulary, hidden]`.
+    pub embedding: Option<Matrix<R>>,
+    /// The head, `[vocabulary, hidden]`.
+    pub head: Option<Matrix<R>>,
+}
+
+impl<R> Default for SavedModules<R> {
+    fn default() -> Self {
+        Self { embedding: None, head: None }
+    }
+}
 
 /// A low-rank adapter of a model.
 #[derive(Clone, Debug)]
@@ -113,6 +66,11 @@ pub struct Lora<R> {
     pub layers: Vec<[LoraGroup<R>; 4]>,
     /// Embedding and head that the adapter's folder has in the place of the model's.
     pub saved: Box<SavedModules<R>>,
+}
+
+/// The adapter groups of a layer; `None` without an adapter.
+pub(crate) fn groups<R>(lora: Option<&Lora<R>>, layer: usize) -> Option<&[LoraGroup<R>; 4]> {
+    lora.map(|lora| &lora.layers[layer])
 }
 
 impl<R: Real> Lora<R> {
@@ -204,32 +162,13 @@ impl<R: Real> Lora<R> {
                 for member in &group.members {
                     let weight = &mut layer.projections[member.projection as usize].weight;
                     let outputs = weight.rows();
-                    let mut target = crate::view::ViewMut::new(weight.make_owned(), outputs, inputs);
-                    let a = crate::view::View::new(&group.a, group.ranks(), inputs)
-                        .rows(member.offset..member.offset + member.rank);
-                    let b = crate::view::View::new(&member.b, outputs, member.rank);
-                    crate::ops::gemm::add_product(target.reborrow(), member.scale, b, a);
+                    let mut target = ViewMut::new(weight.make_owned(), outputs, inputs);
+                    let a = View::new(&group.a, group.ranks(), inputs).rows(member.offset..member.offset + member.rank);
+                    let b = View::new(&member.b, outputs, member.rank);
+                    add_product(target.reborrow(), member.scale, b, a);
                 }
             }
         }
         merged
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_take_the_longest_suffix_at_a_dot() {
-        let mut config = LoraConfig::new(8, 16.0);
-        config.rank_pattern.insert("q_proj".into(), 4);
-        config.rank_pattern.insert("layers.1.self_attn.q_proj".into(), 2);
-        config.alpha_pattern.insert("proj".into(), 1.0);
-        assert_eq!(config.rank_and_scale(Projection::Query, 0), (4, 4.0));
-        assert_eq!(config.rank_and_scale(Projection::Query, 1), (2, 8.0));
-        assert_eq!(config.rank_and_scale(Projection::Up, 1), (8, 2.0));
-        config.rslora = true;
-        assert_eq!(config.rank_and_scale(Projection::Query, 0).1, 8.0);
     }
 }

@@ -1,81 +1,9 @@
 //! The parameters of a decoder, under their Hugging Face names.
 
-use crate::config::ModelConfig;
+use tabpo_model::{ModelConfig, Projection};
+
 use crate::real::Real;
 use crate::weights::Matrix;
-
-/// The seven linear projections of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Projection {
-    /// `self_attn.q_proj`
-    Query,
-    /// `self_attn.k_proj`
-    Key,
-    /// `self_attn.v_proj`
-    Value,
-    /// `self_attn.o_proj`
-    Output,
-    /// `mlp.gate_proj`
-    Gate,
-    /// `mlp.up_proj`
-    Up,
-    /// `mlp.down_proj`
-    Down,
-}
-
-impl Projection {
-    /// All projections, in the order of a block.
-    pub const ALL: [Projection; 7] = [
-        Projection::Query,
-        Projection::Key,
-        Projection::Value,
-        Projection::Output,
-        Projection::Gate,
-        Projection::Up,
-        Projection::Down,
-    ];
-
-    /// The module's own name, as in PEFT's `target_modules`: `q_proj`.
-    pub fn module(self) -> &'static str {
-        match self {
-            Projection::Query => "q_proj",
-            Projection::Key => "k_proj",
-            Projection::Value => "v_proj",
-            Projection::Output => "o_proj",
-            Projection::Gate => "gate_proj",
-            Projection::Up => "up_proj",
-            Projection::Down => "down_proj",
-        }
-    }
-
-    /// The module's path in the model: `model.layers.3.self_attn.q_proj`.
-    pub fn path(self, layer: usize) -> String {
-        let parent = match self {
-            Projection::Query | Projection::Key | Projection::Value | Projection::Output => "self_attn",
-            Projection::Gate | Projection::Up | Projection::Down => "mlp",
-        };
-        format!("model.layers.{layer}.{parent}.{}", self.module())
-    }
-
-    /// `[outputs, inputs]` of the projection.
-    pub fn shape(self, config: &ModelConfig) -> [usize; 2] {
-        match self {
-            Projection::Query => [config.query_width(), config.hidden],
-            Projection::Key | Projection::Value => [config.key_width(), config.hidden],
-            Projection::Output => [config.hidden, config.query_width()],
-            Projection::Gate | Projection::Up => [config.intermediate, config.hidden],
-            Projection::Down => [config.hidden, config.intermediate],
-        }
-    }
-
-    fn has_bias(self, config: &ModelConfig) -> bool {
-        match self {
-            Projection::Query | Projection::Key | Projection::Value => config.query_key_value_bias,
-            Projection::Output => config.output_bias,
-            Projection::Gate | Projection::Up | Projection::Down => config.mlp_bias,
-        }
-    }
-}
 
 /// `y = x W^T + b`.
 #[derive(Clone, Debug)]
@@ -133,34 +61,7 @@ pub enum TensorRef<'a, R> {
 }
 
 impl<R: Real> Model<R> {
-    /// The names and shapes of all tensors, in the order of [`Model::tensors`].
-    pub fn shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocabulary, config.hidden])];
-        for layer in 0..config.layers {
-            let prefix = format!("model.layers.{layer}");
-            shapes.push((format!("{prefix}.input_layernorm.weight"), vec![config.hidden]));
-            shapes.push((format!("{prefix}.post_attention_layernorm.weight"), vec![config.hidden]));
-            if config.query_key_norm {
-                shapes.push((format!("{prefix}.self_attn.q_norm.weight"), vec![config.head_dim]));
-                shapes.push((format!("{prefix}.self_attn.k_norm.weight"), vec![config.head_dim]));
-            }
-            for projection in Projection::ALL {
-                let shape = projection.shape(config);
-                let path = projection.path(layer);
-                shapes.push((format!("{path}.weight"), shape.to_vec()));
-                if projection.has_bias(config) {
-                    shapes.push((format!("{path}.bias"), vec![shape[0]]));
-                }
-            }
-        }
-        shapes.push(("model.norm.weight".to_owned(), vec![config.hidden]));
-        if !config.tied_head {
-            shapes.push(("lm_head.weight".to_owned(), vec![config.vocabulary, config.hidden]));
-        }
-        shapes
-    }
-
-    /// Builds a model from its tensors. `tensor` is asked for every name of [`Model::shapes`], in
+    /// Builds a model from its tensors. `tensor` is asked for every name of [`ModelConfig::tensors`], in
     /// that order, with `[rows, columns]`; a vector is asked for with one row and must be owned.
     ///
     /// # Errors
@@ -233,10 +134,10 @@ impl<R: Real> Model<R> {
         }
         tensors.push(TensorRef::Vector(&self.norm));
         tensors.extend(self.head.as_ref().map(TensorRef::Matrix));
-        Self::shapes(&self.config).into_iter().map(|(name, _)| name).zip(tensors).collect()
+        self.config.tensors().into_iter().map(|(name, _)| name).zip(tensors).collect()
     }
 
-    /// The elements of all parameters, in the order of [`Model::shapes`].
+    /// The elements of all parameters, in the order of [`ModelConfig::tensors`].
     ///
     /// # Panics
     /// If a matrix is kept in its stored type; see [`Model::make_trainable`].

@@ -50,7 +50,7 @@ pub struct AdamW {
 impl AdamW {
     /// Fresh state for all parameters of a model.
     pub fn for_model<R: Real>(model: &Model<R>, config: AdamWConfig) -> Self {
-        Self::new(Model::<R>::shapes(&model.config), config)
+        Self::new(model.config.tensors(), config)
     }
 
     /// Fresh state for the parameters of an adapter.
@@ -71,8 +71,8 @@ impl AdamW {
 
     /// Takes up state that [`AdamW::moments`] gave out, after `steps` steps. `moments` are in the
     /// order they were given out.
-    pub fn restore(config: AdamWConfig, steps: u64, moments: Vec<Moments>) -> Self {
-        Self { config, steps, moments }
+    pub fn restore(&mut self, steps: u64, moments: Vec<Moments>) {
+        (self.steps, self.moments) = (steps, moments);
     }
 
     /// Steps taken.

@@ -5,61 +5,36 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tabpo_model::{SharedBytes, StoredMatrix, StoredType};
+
 use crate::ops::bf16::Columns;
 use crate::real::Real;
 use crate::view::View;
 
-/// The element type of a tensor as it is stored, little-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StoredType {
-    /// 32-bit float.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// bfloat16.
-    Bf16,
+/// Widens little-endian elements.
+fn widen<R: Real>(stored: StoredType, bytes: &[u8], out: &mut [R]) {
+    assert_eq!(bytes.len(), out.len() * stored.bytes());
+    crate::ops::simd(
+        #[inline(always)]
+        || match stored {
+            StoredType::F32 => {
+                for (value, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *value = R::from_f32(f32::from_le_bytes(*b));
+                }
+            }
+            StoredType::F16 => {
+                for (value, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *value = R::from_f32(half::f16::from_le_bytes(*b).to_f32());
+                }
+            }
+            StoredType::Bf16 => {
+                for (value, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *value = R::from_f32(f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16));
+                }
+            }
+        },
+    );
 }
-
-impl StoredType {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
-        match self {
-            StoredType::F32 => 4,
-            StoredType::F16 | StoredType::Bf16 => 2,
-        }
-    }
-
-    /// Widens little-endian elements.
-    ///
-    /// # Panics
-    /// If `bytes` does not hold exactly `out.len()` elements.
-    pub fn widen<R: Real>(self, bytes: &[u8], out: &mut [R]) {
-        assert_eq!(bytes.len(), out.len() * self.bytes());
-        crate::ops::simd(
-            #[inline(always)]
-            || match self {
-                StoredType::F32 => {
-                    for (value, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                        *value = R::from_f32(f32::from_le_bytes(*b));
-                    }
-                }
-                StoredType::F16 => {
-                    for (value, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                        *value = R::from_f32(half::f16::from_le_bytes(*b).to_f32());
-                    }
-                }
-                StoredType::Bf16 => {
-                    for (value, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                        *value = R::from_f32(f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16));
-                    }
-                }
-            },
-        );
-    }
-}
-
-/// Bytes that several tensors share: a memory map or an owned buffer.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// Where the elements of a [`Matrix`] are.
 #[derive(Clone)]
@@ -116,8 +91,20 @@ impl<R: Real> Matrix<R> {
     /// If `bytes` ends before the last element.
     pub fn stored(rows: usize, columns: usize, stored: StoredType, bytes: SharedBytes, offset: usize) -> Self {
         let end = offset + rows * columns * stored.bytes();
-        assert!((*bytes).as_ref().len() >= end, "a [{rows}, {columns}] matrix ends at byte {end}");
+        assert!(bytes.bytes().len() >= end, "a [{rows}, {columns}] matrix ends at byte {end}");
         Self { rows, columns, storage: Storage::Stored { bytes, offset, stored } }
+    }
+
+    /// A matrix from a file: one in bf16 or f16 stays there, one in f32 is copied.
+    pub fn from_file(matrix: StoredMatrix) -> Self {
+        if matrix.stored == StoredType::F32 {
+            let mut values = vec![R::ZERO; matrix.rows * matrix.columns];
+            widen(matrix.stored, matrix.elements(), &mut values);
+            matrix.release();
+            return Self::owned(matrix.rows, matrix.columns, values);
+        }
+        let StoredMatrix { rows, columns, stored, bytes, offset } = matrix;
+        Self::stored(rows, columns, stored, bytes, offset)
     }
 
     /// Number of rows (outputs of a projection).
@@ -152,7 +139,7 @@ impl<R: Real> Matrix<R> {
             Storage::Owned(_) | Storage::Packed(_) => None,
             Storage::Stored { bytes, offset, stored } => {
                 let length = self.rows * self.columns * stored.bytes();
-                Some((*stored, &(**bytes).as_ref()[*offset..*offset + length]))
+                Some((*stored, &bytes.bytes()[*offset..*offset + length]))
             }
         }
     }
@@ -190,7 +177,7 @@ impl<R: Real> Matrix<R> {
         }
         if let Some((stored, bytes)) = self.as_stored() {
             let mut values = vec![R::ZERO; self.rows * self.columns];
-            stored.widen(bytes, &mut values);
+            widen(stored, bytes, &mut values);
             self.storage = Storage::Owned(values);
         }
         self.as_owned_mut().expect("the storage was just made owned")
@@ -203,7 +190,7 @@ impl<R: Real> Matrix<R> {
             Storage::Owned(values) => out.copy_from_slice(&values[range]),
             Storage::Stored { .. } => {
                 let (stored, bytes) = self.as_stored().expect("the storage is not owned");
-                stored.widen(&bytes[range.start * stored.bytes()..range.end * stored.bytes()], out);
+                widen(stored, &bytes[range.start * stored.bytes()..range.end * stored.bytes()], out);
             }
             Storage::Packed(columns) => columns.copy_column(row, out),
         }
@@ -229,7 +216,7 @@ impl<R: Real> Matrix<R> {
                 }
                 for (row, out) in rows.zip(scratch.chunks_exact_mut(width)) {
                     let start = (row * self.columns + columns.start) * size;
-                    stored.widen(&bytes[start..start + width * size], out);
+                    widen(stored, &bytes[start..start + width * size], out);
                 }
                 View::new(&scratch[..height * width], height, width)
             }
@@ -240,7 +227,7 @@ impl<R: Real> Matrix<R> {
 
 impl Matrix<f32> {
     /// Rounds the elements to bf16 and packs them for products; they take two bytes each from then on, and
-    /// no gradient. The machine has a kernel for such products.
+    /// no gradient.
     pub(crate) fn pack(&mut self) {
         if !self.is_packed() {
             let columns = Columns::of_weights(self.rows, self.columns, |row, out| self.copy_row(row, out));

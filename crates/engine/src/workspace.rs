@@ -1,64 +1,14 @@
 //! The buffers of the forward and backward passes.
 
-use std::sync::Mutex;
-
 use crate::batch::{Batch, Target};
-use crate::config::ModelConfig;
-use crate::forward::{ForwardOptions, Recompute};
-use crate::lora::{Lora, LoraGroup};
+use crate::linear::AdapterScratch;
 use crate::ops::attention::Attention;
 use crate::ops::bf16::Rows;
-use crate::ops::linear::AdapterRoom;
 use crate::ops::rope::RopeTable;
+use crate::options::{ForwardOptions, Recompute};
 use crate::real::Real;
-
-/// The first `length` elements of a buffer that grows to the largest length asked for.
-pub(crate) fn fit<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
-    if buffer.len() < length {
-        // Freed first, so that old and new never exist together.
-        *buffer = Vec::new();
-        *buffer = vec![R::ZERO; length];
-    }
-    &mut buffer[..length]
-}
-
-/// One growing buffer per thread for temporary values within a task.
-#[derive(Debug)]
-pub(crate) struct ThreadScratch<R>(Vec<Mutex<Vec<R>>>);
-
-impl<R: Real> ThreadScratch<R> {
-    pub(crate) fn new() -> Self {
-        Self((0..rayon::current_num_threads()).map(|_| Mutex::new(Vec::new())).collect())
-    }
-
-    /// Lends this thread's buffer. Tasks do not wait for other tasks, so a thread never asks twice.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Vec<R>) -> T) -> T {
-        let thread = rayon::current_thread_index().unwrap_or(0) % self.0.len();
-        let mut buffer = self.0[thread].lock().expect("no task panics while it holds a scratch buffer");
-        work(&mut buffer)
-    }
-
-    /// Lends parts of this thread's buffer of the given lengths, with whatever was in them.
-    pub(crate) fn with_sizes<T, const N: usize>(
-        &self,
-        lengths: [usize; N],
-        work: impl FnOnce([&mut [R]; N]) -> T,
-    ) -> T {
-        self.with(|buffer| {
-            let mut rest = fit(buffer, lengths.iter().sum());
-            work(lengths.map(|length| {
-                let (part, tail) = std::mem::take(&mut rest).split_at_mut(length);
-                rest = tail;
-                part
-            }))
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        let length = |buffer: &Mutex<Vec<R>>| buffer.lock().map_or(0, |buffer| buffer.len());
-        self.0.iter().map(length).sum::<usize>() * size_of::<R>()
-    }
-}
+use crate::scratch::{ThreadScratch, fit};
+use tabpo_model::ModelConfig;
 
 /// What a batch and its targets mean for the passes.
 #[derive(Debug, Default)]
@@ -158,13 +108,13 @@ pub(crate) struct LayerBuffers<R> {
     pub(crate) up: Vec<R>,
 }
 
-/// Room for the low-rank inputs of an adapter group and what they are computed from.
+/// Scratch for the low-rank inputs of an adapter group and what they are computed from.
 #[derive(Debug, Default)]
-pub(crate) struct LowRoom<R> {
+pub(crate) struct LowScratch<R> {
     /// An input after dropout, and the same rounded.
     pub(crate) dropped: Vec<R>,
     pub(crate) dropped_rounded: Rows,
-    pub(crate) adapters: AdapterRoom,
+    pub(crate) adapters: AdapterScratch,
     pub(crate) gradient: Vec<R>,
 }
 
@@ -173,7 +123,7 @@ pub(crate) struct LowRoom<R> {
 pub(crate) struct SharedBuffers<R> {
     pub(crate) normed: Vec<R>,
     pub(crate) product: Vec<R>,
-    pub(crate) low: LowRoom<R>,
+    pub(crate) low: LowScratch<R>,
     /// Rounded operands of packed weights: an input, or the gradients of up to three outputs.
     pub(crate) rounded: [Rows; 3],
     /// Gradient of the residual stream.
@@ -205,8 +155,8 @@ pub(crate) struct HeadBuffers<R> {
     pub(crate) log_sums: Vec<f64>,
     pub(crate) reference_log_sums: Vec<f64>,
     pub(crate) divergences: Vec<f64>,
-    /// Sums of the seeds over the targets of a row: of log-probabilities, of divergences.
-    pub(crate) seeds: [Vec<f64>; 2],
+    /// Output gradients summed over the targets of a row: of log-probabilities, of divergences.
+    pub(crate) output_gradients: [Vec<f64>; 2],
 }
 
 /// Buffers of the forward and backward pass, allocated for the largest batch seen and reused, so that
@@ -304,9 +254,4 @@ impl<R: Real> Workspace<R> {
             fit(stream, self.plan.rows * config.hidden);
         }
     }
-}
-
-/// The adapter groups of a layer; `None` without an adapter.
-pub(crate) fn groups<R>(lora: Option<&Lora<R>>, layer: usize) -> Option<&[LoraGroup<R>; 4]> {
-    lora.map(|lora| &lora.layers[layer])
 }

@@ -8,9 +8,9 @@ mod small;
 
 use small::{Random, plain, random_lora, random_model};
 use tabpo_engine::{
-    AdamW, AdamWConfig, Batch, Compute, ForwardOptions, Gradients, LoraConfig, ModelConfig, Seed, Target, Workspace,
-    backward, forward,
+    AdamW, AdamWConfig, Batch, Compute, ForwardOptions, Gradients, OutputGradient, Target, Workspace, backward, forward,
 };
+use tabpo_model::{LoraConfig, ModelConfig};
 
 /// The system's allocator, watched.
 struct Watched;
@@ -70,8 +70,8 @@ fn steady_steps_allocate_no_buffers() {
                     let options = ForwardOptions { dropout_seed: Some(seed), ..ForwardOptions::default() };
                     let model = frozen.unwrap_or(&model);
                     let values = forward(model, lora, batch, targets, &options, &mut workspace);
-                    let seed = Seed { log_probabilities: &values, divergences: None };
-                    backward(model, lora, batch, &seed, &mut workspace, &mut gradients);
+                    let output = OutputGradient { log_probabilities: &values, divergences: None };
+                    backward(model, lora, batch, &output, &mut workspace, &mut gradients);
                 }
                 gradients.clip(1.0);
                 if lora.is_none() {

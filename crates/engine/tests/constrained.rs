@@ -5,11 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tabpo_answer::{Tier, align, parse};
-use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_engine::{
-    BpeOptions, Completion, Constraint, FinishReason, GenerateOptions, GrammarCompiler, Model, ModelConfig, Request,
-    Sampling, Tokenizer, generate,
-};
+use tabpo_corpus::{Level, Unit};
+use tabpo_engine::{Completion, FinishReason, GenerateOptions, HostWorker, Model, Request, Sampling, generate};
+use tabpo_model::{BpeOptions, Constraint, GrammarCompiler, ModelConfig, Tokenizer};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 fn constraint(ontology: &Ontology, source: &str, words: &[Range<usize>], limits: AnswerLimits) -> Constraint {
@@ -40,13 +38,14 @@ fn complete(setup: &Setup, requests: &[Request], seed: u64, batch: usize) -> Vec
         batch,
         log_probs: true,
     };
-    generate(&setup.model, None, Some(&setup.compiler), requests, &options, |_| {}).expect("generation")
+    let mut worker = HostWorker::frozen(setup.model.clone(), None);
+    generate(&mut worker, Some(&setup.compiler), requests, &options, |_| {}, || false).expect("generation")
 }
 
 #[test]
 fn a_random_model_writes_valid_grounded_answers() {
-    let ontology = synthetic::ontology();
-    let corpus = synthetic::generate(&synthetic::SyntheticConfig {
+    let ontology = tabpo_synthetic::ontology();
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig {
         sft: 60,
         gold: 0,
         validation: 12,
@@ -91,8 +90,8 @@ fn a_random_model_writes_valid_grounded_answers() {
 /// Gold answers are inside the grammar, stage by stage: their own tokens are always allowed.
 #[test]
 fn every_gold_answer_is_allowed() {
-    let ontology = synthetic::ontology();
-    let corpus = synthetic::generate(&synthetic::SyntheticConfig {
+    let ontology = tabpo_synthetic::ontology();
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig {
         sft: 80,
         gold: 0,
         validation: 0,

@@ -4,9 +4,10 @@ mod small;
 
 use small::{Random, assert_close, plain, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
-    AdamW, AdamWConfig, Decoder, ForwardOptions, Gradients, KvCache, LoraConfig, Model, ModelConfig, Seed, Target,
-    Workspace, backward, forward, logits,
+    AdamW, AdamWConfig, Decoder, ForwardOptions, Gradients, KvCache, Model, OutputGradient, Target, Workspace,
+    backward, forward, logits,
 };
+use tabpo_model::{LoraConfig, ModelConfig};
 
 #[test]
 fn steps_equal_the_whole_forward_pass() {
@@ -97,9 +98,9 @@ fn a_tiny_model_learns_eight_sequences_by_heart() {
     for _ in 0..250 {
         let values = forward(&model, None, &batch, &targets, &ForwardOptions::default(), &mut workspace);
         losses.push(-values.iter().sum::<f64>() / targets.len() as f64);
-        let seed = Seed { log_probabilities: &seeds, divergences: None };
+        let output = OutputGradient { log_probabilities: &seeds, divergences: None };
         gradients.clear();
-        backward(&model, None, &batch, &seed, &mut workspace, &mut gradients);
+        backward(&model, None, &batch, &output, &mut workspace, &mut gradients);
         gradients.clip(1.0);
         optimiser.step_model(&mut model, &mut gradients, 5e-3);
     }

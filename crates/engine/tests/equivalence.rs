@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use small::{Random, assert_close, flat, forest, plain, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
-    Batch, ForwardOptions, Gradients, Lora, LoraConfig, Matrix, Model, ModelConfig, Real, Recompute, Seed, StoredType,
-    Target, Workspace, backward, forward, logits,
+    Batch, ForwardOptions, Gradients, Lora, Matrix, Model, OutputGradient, Real, Recompute, Target, Workspace,
+    backward, forward, logits,
 };
+use tabpo_model::{LoraConfig, ModelConfig, StoredType};
 
 /// A batch, its targets, and the seeds of its backward pass.
 type Case = (Batch, Vec<Target>, Vec<f64>);
@@ -31,8 +32,8 @@ fn run<R: Real>(model: &Model<R>, lora: Option<&Lora<R>>, batches: &[Case], opti
     let mut log_probabilities = Vec::new();
     for (batch, targets, seeds) in batches {
         log_probabilities.extend(forward(model, lora, batch, targets, options, &mut workspace));
-        let seed = Seed { log_probabilities: seeds, divergences: None };
-        backward(model, lora, batch, &seed, &mut workspace, &mut gradients);
+        let output = OutputGradient { log_probabilities: seeds, divergences: None };
+        backward(model, lora, batch, &output, &mut workspace, &mut gradients);
     }
     Outcome { log_probabilities, gradient: flat(&mut gradients) }
 }
@@ -198,7 +199,7 @@ fn an_adapter_with_zero_b_equals_the_base_model() {
 #[test]
 fn a_merged_adapter_equals_the_adapter_beside_the_model() {
     let model = random_model::<f64>(tiny(), 1);
-    let settings = LoraConfig { targets: tabpo_engine::Projection::ALL[1..].to_vec(), ..LoraConfig::new(3, 5.0) };
+    let settings = LoraConfig { targets: tabpo_model::Projection::ALL[1..].to_vec(), ..LoraConfig::new(3, 5.0) };
     let lora = random_lora(&model.config, settings, 5);
     let merged = lora.merge(&model);
     let (batch, _) = forest(13, 1);

@@ -4,9 +4,9 @@ mod common;
 
 use common::{FAMILIES, all_logits, change, copy, expected, fixture, json_file, refusal};
 use serde_json::{Value, json};
-use tabpo_engine::{
-    FolderError, GenerationTokens, Lora, LoraConfig, Model, ModelConfig, SaveOptions, StoredType, config_from_json,
-    config_to_json, verify_export,
+use tabpo_engine::{Lora, Model, verify_export};
+use tabpo_model::{
+    FolderError, GenerationTokens, LoraConfig, ModelConfig, SaveOptions, StoredType, config_from_json, config_to_json,
 };
 use tempfile::TempDir;
 

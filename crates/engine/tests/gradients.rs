@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use small::{Random, forest, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
-    Batch, ForwardOptions, Gradients, Lora, LoraConfig, Model, Projection, Recompute, ReferenceHidden, Seed, Target,
-    Workspace, backward, forward, forward_with_reference, target_hidden,
+    Batch, ForwardOptions, Gradients, Lora, Model, OutputGradient, Recompute, ReferenceHidden, Target, Workspace,
+    backward, forward, forward_with_reference, target_hidden,
 };
+use tabpo_model::{LoraConfig, Projection};
 
 /// A loss that is linear in log-probabilities and divergences, with random coefficients.
 struct Loss {
@@ -69,11 +70,11 @@ impl Loss {
     fn gradient(&self, model: &Model<f64>, lora: Option<&Lora<f64>>, gradients: &mut Gradients<f64>) {
         let mut workspace = Workspace::new();
         self.value(model, lora, &mut workspace);
-        let seed = Seed {
+        let output = OutputGradient {
             log_probabilities: &self.log_probability_weights,
             divergences: self.divergence_weights.as_deref().map(|weights| (weights, self.reference())),
         };
-        backward(model, lora, &self.batch, &seed, &mut workspace, gradients);
+        backward(model, lora, &self.batch, &output, &mut workspace, gradients);
     }
 }
 
@@ -97,7 +98,7 @@ fn assert_derivative(analytic: f64, numeric: f64, what: &str) {
 fn check_full(name: &str, mut model: Model<f64>, lora: Option<&Lora<f64>>, loss: &Loss) {
     let mut gradients = Gradients::full(&model);
     loss.gradient(&model, lora, &mut gradients);
-    let names: Vec<String> = Model::<f64>::shapes(&model.config).into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = model.config.tensors().into_iter().map(|(name, _)| name).collect();
     let mut workspace = Workspace::new();
     for (part, gradient) in gradients.parts_mut().into_iter().enumerate() {
         for (index, &analytic) in gradient.iter().enumerate() {

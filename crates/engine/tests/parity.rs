@@ -4,8 +4,8 @@ mod common;
 
 use common::{FAMILIES, all_logits, assert_close, batch, expected, fixture, tensors};
 use tabpo_engine::{
-    ForwardOptions, GenerateOptions, Gradients, Lora, Model, Request, Sampling, Seed, Target, Workspace, backward,
-    forward, generate, logits,
+    ForwardOptions, GenerateOptions, Gradients, HostWorker, Lora, Model, OutputGradient, Request, Sampling, Target,
+    Workspace, backward, forward, generate, logits,
 };
 
 /// Largest absolute difference of a logit; logits of the fixtures have a standard deviation of about 1.
@@ -97,7 +97,8 @@ fn dynamic_scaling_follows_each_sequence() {
             batch: 3,
             log_probs: false,
         };
-        let found = generate(&model, None, None, &requests, &options, |_| {}).expect("generation");
+        let found = generate(&mut HostWorker::frozen(model.clone(), None), None, &requests, &options, |_| {}, || false)
+            .expect("generation");
         assert_eq!(found[0].tokens, record.greedy);
     }
 }
@@ -141,8 +142,8 @@ fn gradients_of_every_lora_matrix() {
         assert!((mean - expected.mean_log_prob).abs() < 1e-4, "{family}: {mean} and {}", expected.mean_log_prob);
         let mut gradients = Gradients::lora(&model, &lora);
         let seed = vec![1.0 / targets.len() as f64; targets.len()];
-        let seed = Seed { log_probabilities: &seed, divergences: None };
-        backward(&model, Some(&lora), &batch, &seed, &mut workspace, &mut gradients);
+        let output = OutputGradient { log_probabilities: &seed, divergences: None };
+        backward(&model, Some(&lora), &batch, &output, &mut workspace, &mut gradients);
         let names = lora.shapes(&model.config);
         for ((name, _), found) in names.iter().zip(gradients.parts_mut()) {
             let reference = &reference[&format!("gradient.base_model.model.{name}")];
@@ -173,7 +174,15 @@ fn greedy_continuations() {
                     batch: size,
                     log_probs: false,
                 };
-                let found = generate(&model, lora, None, &requests, &options, |_| {}).expect("generation");
+                let found = generate(
+                    &mut HostWorker::frozen(model.clone(), lora.cloned()),
+                    None,
+                    &requests,
+                    &options,
+                    |_| {},
+                    || false,
+                )
+                .expect("generation");
                 for (i, completion) in found.iter().enumerate() {
                     assert_eq!(completion.tokens, reference[i], "{family}, prompt {i}, batch {size}");
                 }

@@ -7,10 +7,8 @@ use std::path::Path;
 
 use common::{all_logits, change, copy, fixture, refusal};
 use serde_json::{Value, json};
-use tabpo_engine::{
-    FolderError, Lora, Matrix, Model, ModelConfig, SaveOptions, StoredType, check_model_folder, find_base,
-    verify_export,
-};
+use tabpo_engine::{Lora, Matrix, Model, verify_export};
+use tabpo_model::{FolderError, ModelConfig, SaveOptions, StoredType, check_model_folder, find_base};
 use tempfile::TempDir;
 
 /// Sizes and numbers of config.json are compared with what they can be before anything is made of them.
@@ -271,23 +269,4 @@ fn what_is_no_model_folder_says_what_it_is() {
     assert!(
         refusal("llama", &json!({"architectures": ["LLamaForCausalLM"]})).contains("did you mean LlamaForCausalLM")
     );
-}
-
-/// Normalizers are checked before the library reserves or writes what they ask for.
-#[test]
-fn normalizers_that_take_all_memory_are_refused() {
-    let charsmap = json!({"type": "Precompiled", "precompiled_charsmap": "//////////8="});
-    let replace = json!({"type": "Replace", "pattern": {"String": "e"}, "content": "e".repeat(1000)});
-    let prepend = json!({"type": "Prepend", "prepend": "x".repeat(2000)});
-    for (normalizer, part) in [
-        (charsmap.clone(), "precompiled_charsmap"),
-        (json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, charsmap]}), "precompiled_charsmap"),
-        (json!({"type": "Sequence", "normalizers": vec![replace; 5]}), "grow"),
-        (prepend, "grow"),
-    ] {
-        let folder = copy("tokenizer");
-        change(&folder.path().join("tokenizer.json"), &json!({"normalizer": normalizer}));
-        let message = tabpo_engine::Tokenizer::open(folder.path()).map(|_| ()).expect_err(part).to_string();
-        assert!(message.contains(part) && message.contains("tokenizer.json"), "{message}");
-    }
 }

@@ -9,31 +9,31 @@ use std::time::Duration;
 use crate::WriteRefusal;
 use crate::target::folder;
 
-/// Before the name of the file that will stand in the place of the rest of the name.
+/// Precedes the name of the file that is being written.
 pub(crate) const FILE: &str = ".tmp-tabpo.";
-/// The same for the folder in which a writer that wants a path works.
+/// The same for the working folder of a writer that needs a path.
 pub(crate) const WORK: &str = ".tmp-tabpo-work.";
 
-/// Longest name that a temporary file takes over; systems allow names of 255 bytes.
+/// The longest name that a temporary file repeats; systems allow names of 255 bytes.
 const LONGEST_NAME: usize = 200;
-/// How often a claim is tried while others look whether a file was left behind, which takes them a
-/// moment.
+/// How often a claim is tried: another process holds the lock for a moment while it checks whether the file
+/// was abandoned.
 const ATTEMPTS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The right to write a file: a locked file beside it. The lock ends with the process, so that a file
-/// whose lock is free was left by a killed one, and the next claim takes its place.
+/// The right to write a file: a locked temporary file beside it. The lock ends with the process, so a temporary
+/// file that is not locked was left by a killed process, and the next claim replaces it.
 pub struct Claim {
     file: File,
     path: PathBuf,
 }
 
 impl Claim {
-    /// Claims a file, which need not exist. Missing folders are made. What a killed process left of the
-    /// same file is removed.
+    /// Claims a file, which need not exist. Missing folders are created, and the temporary file of a killed
+    /// process is removed.
     ///
-    /// Fails with [`WriteRefusal::Busy`] inside the error while another claim of the file lives. On a
-    /// file system without locks every claim is granted.
+    /// Fails with [`WriteRefusal::Busy`] inside the error while the file is claimed. On a file system without
+    /// locks every claim is granted.
     pub fn of(target: &Path) -> io::Result<Self> {
         let name = target.file_name().ok_or(WriteRefusal::Nameless)?;
         let folder = folder(target);
@@ -58,13 +58,12 @@ impl Claim {
         Err(WriteRefusal::Busy.into())
     }
 
-    /// One try to make the file and to lock it. The file is always a new one of this process: one that
-    /// is there may be someone else's.
+    /// Tries once to create and lock the file. It must be new: an existing one may belong to another process.
     fn attempt(path: &Path) -> io::Result<Attempt> {
         match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
             Ok(file) => Ok(match file.try_lock() {
                 Ok(()) if is_at(&file, path) => Attempt::Claimed(file),
-                // Another process took it for one that was left behind, before it was locked.
+                // Another process took it for an abandoned one before it was locked.
                 Ok(()) | Err(TryLockError::WouldBlock) => Attempt::Again,
                 Err(TryLockError::Error(_)) => {
                     fs::remove_file(path)?;
@@ -80,8 +79,8 @@ impl Claim {
         }
     }
 
-    /// A claim under a name of its own, where the usual one cannot be had: without a lock, but nobody
-    /// else writes to it.
+    /// A claim under a random name, where the usual one is not available: without a lock, but no one else
+    /// writes to it.
     fn unlocked(folder: &Path, name: &OsStr) -> io::Result<Self> {
         let mut prefix = temporary(FILE, name);
         prefix.push(".");
@@ -90,12 +89,12 @@ impl Claim {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let (file, path) = builder.tempfile_in(folder)?.keep()?;
-        // It may be that only the name was taken.
+        // Locking may work here: perhaps only the name was taken.
         let _ = file.try_lock();
         Ok(Self { file, path })
     }
 
-    /// The file of the claim, empty at first, which may be written and get the name of the claimed one.
+    /// The temporary file, empty at first, to be written and renamed to the claimed one.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -105,10 +104,10 @@ impl Claim {
         &self.path
     }
 
-    /// A folder beside it, which does not exist yet. Whoever makes it removes it.
+    /// A folder beside it, which does not exist yet. Whoever creates it removes it.
     pub(crate) fn work_folder(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().as_encoded_bytes();
-        // The name was put together from the constant and a name, at this very place.
+        // The name was made from this prefix.
         let rest = unprefixed(name, FILE).unwrap_or_default();
         folder(&self.path).join(temporary(WORK, &rest))
     }
@@ -116,7 +115,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // The file may have got its final name by now; then this name is free, or another claim's.
+        // If the file already has its final name, this name is free or belongs to another claim.
         if is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -128,21 +127,21 @@ enum Attempt {
     /// The file that was in the way is gone.
     Again,
     Busy,
-    /// There are no locks here, or what is in the way is nothing of ours.
+    /// There are no locks here, or what is in the way is not ours.
     Impossible,
 }
 
-/// What became of a temporary file that may have been left behind.
+/// What became of a temporary file that may be abandoned.
 pub(crate) enum Discarded {
     /// It is no longer there.
     Gone,
-    /// It belongs to a living process.
+    /// It belongs to a running process.
     InUse,
-    /// It cannot be removed, or is no file.
+    /// It cannot be removed, or is not a file.
     Kept,
 }
 
-/// Removes a temporary file unless a living process holds it.
+/// Removes a temporary file unless a running process holds it.
 pub(crate) fn discard(path: &Path) -> Discarded {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
@@ -170,7 +169,7 @@ pub(crate) fn discard_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an open file still stands at a path itself, not behind a link.
+/// Whether a path still names an open file itself, not a link to it.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -5,11 +5,13 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file that says that a replacement is being written; locked for as long as it is.
+use crate::WriteRefusal;
+
+/// Locked for as long as a replacement is being written.
 const LOCK: &str = ".lock";
 
-/// A folder on its way: what is written to [`FolderReplacement::path`] appears under its name with
-/// [`FolderReplacement::finish`], all of it or nothing. Dropped before, it leaves nothing behind.
+/// A folder that is being replaced: what is written to [`FolderReplacement::path`] gets the final name with
+/// [`FolderReplacement::finish`], all of it or nothing. If it is dropped before, it leaves nothing behind.
 #[derive(Debug)]
 pub struct FolderReplacement {
     target: PathBuf,
@@ -19,13 +21,13 @@ pub struct FolderReplacement {
 }
 
 impl FolderReplacement {
-    /// Starts a folder that will stand at `target`. Folders above it are made, and what a killed process left
-    /// is cleared away.
+    /// Starts to replace the folder `target`, which need not exist. Missing parents are created, and what a
+    /// killed process left is removed.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process is writing this folder.
     pub fn create(target: &Path) -> io::Result<Self> {
-        // The folder itself, where the name is a link to it.
+        // Where the name is a link, the folder behind it.
         let target = target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
         let (temporary, replaced) = (beside(&target, "new")?, beside(&target, "old")?);
         fs::create_dir_all(&temporary)?;
@@ -41,7 +43,7 @@ impl FolderReplacement {
                 remove(&entry.path())?;
             }
         }
-        // A process that was killed between the two names had its folder whole, and the old one too.
+        // A process that was killed between the two renames left the old folder under its hidden name.
         match (target.exists(), replaced.exists()) {
             (false, true) => fs::rename(&replaced, &target)?,
             (true, true) => remove(&replaced)?,
@@ -55,7 +57,7 @@ impl FolderReplacement {
         &self.temporary
     }
 
-    /// Gives the folder its name. The one that had it is gone afterwards.
+    /// Gives the folder its name and removes the one that had it.
     pub fn finish(mut self) -> io::Result<()> {
         fs::remove_file(self.temporary.join(LOCK))?;
         let replaced = beside(&self.target, "old")?;
@@ -81,15 +83,15 @@ impl FolderReplacement {
 impl Drop for FolderReplacement {
     fn drop(&mut self) {
         if !self.finished {
-            // Nothing is lost if it stays: the next one clears it away.
+            // Nothing is lost if it stays: the next replacement removes it.
             let _ = fs::remove_dir_all(&self.temporary);
         }
     }
 }
 
-/// A hidden name beside a folder, which belongs to it.
+/// A hidden name beside a folder.
 fn beside(target: &Path, what: &str) -> io::Result<PathBuf> {
-    let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no name of a folder"))?;
+    let name = target.file_name().ok_or(WriteRefusal::Nameless)?;
     let mut hidden = OsString::from(".tmp-");
     hidden.push(name);
     hidden.push(format!("-{what}"));
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_writer_is_told() {
+    fn a_second_writer_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let target = place.path().join("model");
         let first = FolderReplacement::create(&target).unwrap();

@@ -1,4 +1,4 @@
-//! What killed processes left.
+//! Temporary files of killed processes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use crate::claim::{Discarded, FILE, WORK, discard, discard_folder, unprefixed};
 
-/// Removes the temporary files that killed processes left in a folder and the folders in it, and says
-/// which. Files of living processes stay, and so does everything whose name is not one of ours: those
-/// begin with `.tmp-tabpo` (or, of earlier versions, are `.tmp-` and six letters or digits).
+/// Removes the temporary files that killed processes left in a folder and its subfolders, and returns their
+/// paths. Files of running processes stay, and so does everything with another name: ours begin with
+/// `.tmp-tabpo` (those of earlier versions are `.tmp-` and six letters or digits).
 ///
-/// To be called by whoever holds the lock of the folder. Links are not followed. What cannot be removed
-/// is left; a folder that cannot be read is an error.
+/// The caller must hold the lock of the folder. Links are not followed. What cannot be removed stays; a folder
+/// that cannot be read is an error.
 pub fn collect_leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(folder) = open.pop() {
-        // Work folders come first: whether one is in use is told by the file beside it.
+        // Working folders come first: the file beside one shows whether it is in use.
         let (mut works, mut files) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -47,7 +47,7 @@ pub fn collect_leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-/// The file that belongs to the work folder of this name.
+/// The name of the file that belongs to a working folder.
 fn file_for(rest: &OsStr) -> std::ffi::OsString {
     let mut name = std::ffi::OsString::from(FILE);
     name.push(rest);

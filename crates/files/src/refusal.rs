@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 
-/// What is wrong with a place to write to. Comes inside the [`std::io::Error`] that a writer returns.
+/// Why a path cannot be written. Comes inside the [`std::io::Error`] that a writer returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteRefusal {
     /// Another process, or another part of this one, is writing the same file.
@@ -11,17 +11,17 @@ pub enum WriteRefusal {
     /// A folder stands where a file should be.
     #[error("it is a folder, not a file")]
     Folder,
-    /// Something that is no folder stands where a folder should be.
-    #[error("it is not a folder, and what is written is a folder of files")]
+    /// Something other than a folder stands where a folder should be.
+    #[error("it is not a folder, and the output is a folder of files")]
     NoFolder,
     /// Standard output was named, where a folder is written.
     #[error("a folder of files cannot go to standard output")]
     FolderToOutput,
-    /// The path has no name of a file.
-    #[error("it names no file")]
+    /// The path ends without a file name.
+    #[error("it does not name a file")]
     Nameless,
-    /// Links that lead to each other.
-    #[error("it is a link that leads nowhere but to itself")]
+    /// Links that point to each other.
+    #[error("it is a symbolic link that leads back to itself")]
     EndlessLink,
     /// The reader of standard output went away (`tabpo ... | head`).
     #[error("the reader of standard output is gone")]

@@ -1,4 +1,4 @@
-//! Files that appear under their name when they are complete.
+//! Files that get their name when they are complete.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::claim::{Claim, discard_folder};
 use crate::{Target, WriteRefusal};
 
-/// Bytes that are gathered before they are handed to the system.
+/// Bytes that are buffered between writes to the system.
 const BUFFER: usize = 1 << 20;
 
-/// A file on its way: what is written to it appears under its name with [`Replacement::finish`].
+/// A file that is being replaced: what is written to it gets the final name with [`Replacement::finish`].
 ///
 /// Where the path leads to a pipe, a terminal or another device, or is `-`, what is written goes there
-/// as it comes.
+/// directly.
 pub struct Replacement(Sink);
 
 enum Sink {
@@ -22,7 +22,7 @@ enum Sink {
 }
 
 impl Replacement {
-    /// Starts a file that will stand at `path`. Missing folders are made.
+    /// Starts to replace the file `path`, which need not exist. Missing folders are created.
     ///
     /// Fails for a folder, and while another process writes the same file ([`WriteRefusal`] inside the
     /// error).
@@ -68,15 +68,14 @@ impl Write for Replacement {
     }
 }
 
-/// Writes a file whole. Missing folders are made.
+/// Writes a file whole or not at all. Missing folders are created.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut file = Replacement::create(path)?;
     write(&mut file)?;
     file.finish()
 }
 
-/// As [`replace`], for writers that want a path: `write` makes the file at the path that it is given,
-/// in whatever way.
+/// As [`replace`], for writers that need a path: `write` creates the file at the path that it is given.
 pub fn replace_by_path(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let path = match Target::of(path)? {
         Target::File(path) => path,
@@ -90,7 +89,7 @@ pub fn replace_by_path(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>)
         }
     };
     let claim = Claim::of(&path)?;
-    // In a folder of its own, because some writers put temporary files beside what they make.
+    // In its own folder, because some writers put temporary files beside their output.
     let work = WorkFolder::create(claim.work_folder())?;
     let made = work.0.join(path.file_name().ok_or(WriteRefusal::Nameless)?);
     write(&made)?;
@@ -118,7 +117,7 @@ impl Drop for WorkFolder {
     }
 }
 
-/// The permissions of the file that is replaced, which the new one keeps.
+/// The permissions of the file that is replaced, which the new one inherits.
 fn permissions(path: &Path) -> Option<Permissions> {
     fs::metadata(path).ok().map(|metadata| metadata.permissions())
 }
@@ -126,7 +125,7 @@ fn permissions(path: &Path) -> Option<Permissions> {
 /// Gives a complete file its name.
 fn put_in_place(made: &Path, path: &Path) -> io::Result<()> {
     match fs::rename(made, path) {
-        // A file that is mounted on its own, as containers do, can be written but not replaced.
+        // A single file that is mounted, as containers do, can be written but not replaced.
         Err(error) if matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) => {
             let mut out = OpenOptions::new().write(true).truncate(true).open(path)?;
             io::copy(&mut File::open(made)?, &mut out)?;
@@ -140,26 +139,26 @@ fn open_stream(target: &Target) -> io::Result<Box<dyn Write + Send>> {
     Ok(match target {
         Target::Output => Box::new(Output),
         Target::Errors => Box::new(io::stderr()),
-        // Appended where the system makes a difference: others may have written there before.
+        // Append, where the system distinguishes it: others may have written there before.
         Target::File(path) | Target::Stream(path) => Box::new(OpenOptions::new().append(true).open(path)?),
     })
 }
 
-/// Standard output, telling the case that its reader went away.
+/// Standard output, with an error of its own for a reader that went away.
 struct Output;
 
 impl Output {
-    fn told(error: io::Error) -> io::Error {
+    fn named(error: io::Error) -> io::Error {
         if error.kind() == ErrorKind::BrokenPipe { WriteRefusal::ClosedOutput.into() } else { error }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::stdout().write(bytes).map_err(Self::told)
+        io::stdout().write(bytes).map_err(Self::named)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush().map_err(Self::told)
+        io::stdout().flush().map_err(Self::named)
     }
 }

@@ -1,4 +1,4 @@
-//! Where that goes which is written to a path.
+//! What a path to be written stands for.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::WriteRefusal;
 
-/// As many links as systems follow.
+/// How many links systems follow.
 const MOST_LINKS: usize = 40;
 
-/// What stands behind a path that is to be written.
+/// What a path to be written stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A file, or none yet, at the end of all links: to be replaced whole.
+    /// A file at the end of all links, which need not exist: to be replaced.
     File(PathBuf),
-    /// A pipe, a terminal or another device: to be opened and written into.
+    /// A pipe, a terminal or another device: to be opened and written to.
     Stream(PathBuf),
     /// Standard output: `-`, `/dev/stdout`.
     Output,
@@ -23,13 +23,13 @@ pub enum Target {
 }
 
 impl Target {
-    /// Follows the links of a path. Fails for a folder, for a path without a name and for links that
-    /// lead to each other.
+    /// Follows the links of a path. Fails for a folder, for a path without a file name and for links that
+    /// point to each other.
     pub fn of(path: &Path) -> io::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Output);
         }
-        // `Path` drops a final separator, by which a folder is meant.
+        // `Path` drops a final separator, which means a folder.
         if path.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes()) {
             return Err(WriteRefusal::Folder.into());
         }
@@ -71,20 +71,19 @@ impl Target {
         }
     }
 
-    /// Whether what is written to this path comes out of standard output, where it must not mix with
-    /// anything else.
+    /// Whether this path is standard output, where what is written must not mix with anything else.
     pub fn is_output(path: &Path) -> bool {
         matches!(Self::of(path), Ok(Self::Output))
     }
 }
 
-/// The folder that a path stands in.
+/// The folder that contains a path.
 pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The number of the open file of this process that a path in `/dev/fd` or `/proc/self/fd` stands for.
-/// Such a path looks like a link to the file, but who opened the file wants it written, not replaced.
+/// The descriptor of this process that a path in `/dev/fd` or `/proc/self/fd` stands for. Such a path looks
+/// like a link to a file, but whoever opened that file wants it written, not replaced.
 fn descriptor(path: &Path) -> Option<u32> {
     let number = path.file_name()?.to_str()?.parse().ok()?;
     let folder = folder(path).canonicalize().ok()?;

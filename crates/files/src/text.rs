@@ -1,15 +1,46 @@
-//! Reading whole text files as people's programs write them.
+//! Reading whole text files, whatever program wrote them.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use memchr::memchr_iter;
 
-/// The mark that some editors put at the start of a text in UTF-8.
+/// The mark that some editors put at the start of a UTF-8 text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a text file without the byte order mark that it may begin with. A file that is not UTF-8 is
-/// an error of the kind [`io::ErrorKind::InvalidData`] that says where and what would help.
+/// Most bytes that are read from a device: what gives more, as `/dev/zero` does, never ends.
+const DEVICE_LIMIT: u64 = 64 << 20;
+
+/// Reads a file, a pipe or a device to its end. A device that gives more than 64 MiB is an error.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !is_device(path) {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(DEVICE_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > DEVICE_LIMIT {
+        let message = "it is a device and gave more than 64 MiB, so it may never end; pass a file or a pipe";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device())
+}
+
+#[cfg(not(unix))]
+fn is_device(_path: &Path) -> bool {
+    false
+}
+
+/// Reads a text file and drops its byte order mark, if it has one. A file that is not UTF-8 is an error of the
+/// kind [`io::ErrorKind::InvalidData`] that says where and what would help.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let mut text = read_text_with_mark(path)?;
     if text.starts_with(BYTE_ORDER_MARK) {
@@ -18,24 +49,24 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// As [`read_text`], with the mark: for formats whose offsets count it.
+/// As [`read_text`], but keeps the mark, for formats whose offsets count it.
 pub fn read_text_with_mark(path: &Path) -> io::Result<String> {
-    let bytes = std::fs::read(path)?;
+    let bytes = read_bytes(path)?;
     String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to(), 1, 0))
 }
 
-/// A text without the byte order mark that it may begin with.
+/// A text without its byte order mark, if it has one.
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// Bytes of a file as text; they begin at the byte `offset` of the file, in the line `line` (counted
-/// from 1). Fails as [`read_text`] does.
+/// A part of a file as text; it begins at the byte `offset` of the file, in line `line` (counted from 1).
+/// Fails as [`read_text`] does.
 pub fn utf8(bytes: &[u8], line: usize, offset: u64) -> io::Result<&str> {
     str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to(), line, offset))
 }
 
-/// What to say of bytes that are no UTF-8 from `at` on.
+/// The error for bytes that are not UTF-8 from `at` on.
 fn not_utf8(bytes: &[u8], at: usize, first_line: usize, offset: u64) -> io::Error {
     let wide = match bytes {
         _ if offset > 0 => None,
@@ -44,13 +75,13 @@ fn not_utf8(bytes: &[u8], at: usize, first_line: usize, offset: u64) -> io::Erro
         _ => None,
     };
     let message = match wide {
-        Some(name) => format!("not UTF-8 but {name}; `iconv -f {name} -t utf-8` turns it into UTF-8"),
+        Some(name) => format!("not UTF-8 but {name}; convert it with `iconv -f {name} -t utf-8`"),
         None => {
             let line = first_line + memchr_iter(b'\n', &bytes[..at]).count();
             let place = offset + at as u64;
             format!(
-                "line {line}: the byte 0x{:02x} at offset {place} is not UTF-8; `iconv -f latin1 -t utf-8` turns \
-                 Latin-1 into UTF-8 (-f cp1252 what Windows wrote)",
+                "line {line}: the byte 0x{:02x} at offset {place} is not UTF-8; convert Latin-1 with \
+                 `iconv -f latin1 -t utf-8` (from Windows: `-f cp1252`)",
                 bytes[at]
             )
         }
@@ -71,17 +102,28 @@ mod tests {
     }
 
     #[test]
-    fn one_mark_at_the_start_is_no_text() {
+    fn one_mark_at_the_start_is_dropped() {
         assert_eq!(read(b"\xef\xbb\xbfa\xef\xbb\xbf").unwrap(), "a\u{feff}");
         assert_eq!(read(b"\xef\xbb\xbf").unwrap(), "");
         assert_eq!(read("é".as_bytes()).unwrap(), "é");
         assert_eq!(without_mark("\u{feff}b"), "b");
     }
 
+    #[cfg(unix)]
     #[test]
-    fn what_is_no_utf8_is_shown_its_place_and_its_cure() {
+    fn a_device_without_end_is_refused() {
+        let error = read_bytes(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("may never end"), "{error}");
+        assert_eq!(read_bytes(Path::new("/dev/null")).unwrap(), b"");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_named_with_their_place_and_remedy() {
         let error = read(b"one\ntwo caf\xe9\n").unwrap_err();
-        assert!(error.starts_with("line 2: the byte 0xe9 at offset 11 is not UTF-8; `iconv -f latin1"), "{error}");
+        assert!(
+            error.starts_with("line 2: the byte 0xe9 at offset 11 is not UTF-8; convert Latin-1 with `iconv -f latin1"),
+            "{error}"
+        );
         let error = read(b"\xff\xfeo\0k\0").unwrap_err();
         assert!(error.contains("UTF-16LE"), "{error}");
         let error = read(b"\xfe\xff\0o\0k").unwrap_err();

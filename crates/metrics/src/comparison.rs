@@ -10,7 +10,7 @@ use crate::prediction::PredictionKind;
 use crate::significance::{Resampling, bootstrap, holm, percentile_interval, randomisation};
 use crate::table::CountTable;
 
-/// A comparison as data: what tables, reports and machine output are made of.
+/// A comparison of systems as data, for tables, reports and machine output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The way of counting.
@@ -47,19 +47,19 @@ pub struct SystemScores {
     pub name: String,
     /// How many runs (training seeds) it has.
     pub runs: u32,
-    /// Whether it extracted anything at all. One that did not is never the best, whatever its figures.
+    /// Whether it extracted anything at all. A system that did not is never the best, whatever its figures.
     #[serde(default = "yes")]
     pub extracts: bool,
     /// One estimate a metric, in the order of [`Comparison::metrics`].
     pub scores: Vec<Estimate>,
 }
 
-/// Comparisons that do not say it are of systems that extract something.
+/// Older files do not say it; their systems extract something.
 fn yes() -> bool {
     true
 }
 
-/// A figure with its uncertainty. What is a rate over nothing is none.
+/// A figure with its uncertainty; none for a rate over nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The metric's key.
@@ -111,12 +111,12 @@ pub struct Difference {
 }
 
 impl Comparison {
-    /// Why there are neither intervals nor p-values, in words; none where there are.
+    /// Why there are no intervals and p-values; none if there are.
     pub fn without_intervals(&self) -> Option<&'static str> {
         if self.documents < 2 {
-            return Some("there is one document, and intervals and p-values come from the spread over several");
+            return Some("there is one document, but intervals and p-values need several");
         }
-        (self.resamples == 0).then_some("there are no resamples, from which intervals and p-values come")
+        (self.resamples == 0).then_some("there are no resamples, which intervals and p-values are made from")
     }
 
     /// The estimate of a system for a metric, by their names.
@@ -129,9 +129,9 @@ impl Comparison {
 /// Compares systems, each given by name with the counts of one or several runs.
 ///
 /// All counts must come from the same gold documents. Runs of a system are pooled: counts are
-/// summed over runs within each document, so that a document with all its runs is what is
-/// resampled. Reproducible from the seed, whatever the number of threads. A single document says
-/// nothing about the spread over documents, so that it has no interval and no test.
+/// summed over runs within each document, and documents with all their runs are resampled.
+/// Reproducible from the seed, whatever the number of threads. A single document has no spread, so there
+/// is neither an interval nor a test.
 pub fn compare(
     systems: &[(String, Vec<Counts>)],
     profile: Profile,

@@ -5,46 +5,28 @@ mod relations;
 mod side;
 mod subtypes;
 
-use std::collections::BTreeMap;
-
-use rustc_hash::FxHashMap;
 use tabpo_answer::{FaultKind, Grounding};
 
-use crate::items::{Items, Place};
+use crate::items::Items;
 use crate::layout::{Family, Layout, Tally};
-use crate::relaxed::{Texts, greedy_matches, strict_matches};
+use crate::relaxed::{Texts, WordedItem, greedy_matches, strict_matches};
 use crate::scan::DocumentUnits;
 use side::{Labels, Side};
 
-/// Counts one document after the other. What is needed on the way is kept and filled again, so that
-/// a document costs few allocations.
-pub(crate) struct Counter<'l> {
-    layout: &'l Layout,
-    /// What was counted so far.
-    pub(crate) counted: Counted,
-    texts: Texts,
-    gold: Side,
-    predicted: Side,
-    relations: relations::Scratch,
-    /// Places with a label that gold and prediction share.
-    typed: Vec<Place>,
-}
-
-/// The counts of a run of documents.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counted {
-    /// The rows of counts, one behind the other.
-    pub(crate) rows: Vec<u32>,
-    /// Labels at spans that both sides have: (gold slot, predicted slot) and how often.
-    pub(crate) confusion: FxHashMap<(u32, u32), u64>,
+/// The counts of one document.
+pub(crate) struct DocumentCounts {
+    /// Its row, in the order of the [`Layout`].
+    pub(crate) row: Vec<u32>,
+    /// Gold slot and predicted slot of the labels at spans that both sides have.
+    pub(crate) confusion: Vec<(u32, u32)>,
     /// Faults of raw output.
-    pub(crate) faults: BTreeMap<FaultKind, u64>,
+    pub(crate) faults: Vec<FaultKind>,
 }
 
 /// The row of counts of one document.
 struct Row<'a> {
     layout: &'a Layout,
-    cells: &'a mut [u32],
+    cells: Vec<u32>,
 }
 
 impl Row<'_> {
@@ -60,30 +42,27 @@ impl Row<'_> {
         self.cells[tally as usize] += count as u32;
     }
 
-    /// Compares two sorted sets, label by label; returns how many items match.
-    fn sets<T: Ord + Copy>(&mut self, family: Family, gold: &[T], predicted: &[T], slot: impl Fn(&T) -> u32) -> u32 {
-        self.sets_where(family, gold, predicted, slot, |_| true)
+    /// Compares two sorted sets, label by label.
+    fn sets<T: Ord>(&mut self, family: Family, gold: &[T], predicted: &[T], slot: impl Fn(&T) -> u32) {
+        self.sets_where(family, gold, predicted, slot, |_| true);
     }
 
     /// As [`Row::sets`], but only items that `counts` accepts match.
-    fn sets_where<T: Ord + Copy>(
+    fn sets_where<T: Ord>(
         &mut self,
         family: Family,
         gold: &[T],
         predicted: &[T],
         slot: impl Fn(&T) -> u32,
         counts: impl Fn(&T) -> bool,
-    ) -> u32 {
+    ) {
         for item in gold {
             self.add(family, slot(item), 0, 0, 1);
         }
-        let mut matches = 0;
         for item in predicted {
-            let matched = u32::from(gold.binary_search(item).is_ok() && counts(item));
-            self.add(family, slot(item), matched, 1, 0);
-            matches += matched;
+            let matched = gold.binary_search(item).is_ok() && counts(item);
+            self.add(family, slot(item), u32::from(matched), 1, 0);
         }
-        matches
     }
 
     /// The slot of entities whose label the ontology lacks.
@@ -97,62 +76,62 @@ impl Row<'_> {
     }
 }
 
-impl<'l> Counter<'l> {
-    pub(crate) fn new(layout: &'l Layout) -> Self {
-        Self {
-            layout,
-            counted: Counted::default(),
-            texts: Texts::default(),
-            gold: Side::new(layout),
-            predicted: Side::new(layout),
-            relations: relations::Scratch::default(),
-            typed: Vec::new(),
+/// Counts one document.
+pub(crate) fn count_document(layout: &Layout, document: &DocumentUnits) -> DocumentCounts {
+    let mut row = Row { layout, cells: vec![0; layout.columns()] };
+    let (mut confusion, mut faults) = (Vec::new(), Vec::new());
+    let mut texts = Texts::default();
+    let mut whole = [Whole::new(layout), Whole::new(layout)];
+    for (_, gold_items, predicted_items) in &document.units {
+        let items = [gold_items, predicted_items];
+        let sides = items.map(|items| Side::new(&items.entities, &mut texts, &row));
+        let typed = entities::count(&mut row, &sides, items, &mut confusion);
+        if layout.has_subtypes() {
+            subtypes::count(&mut row, gold_items, predicted_items);
+        }
+        if layout.has_relations() {
+            relations::count(&mut row, document.document, &mut texts, &sides[1], items, &typed);
+        }
+        raw_facts(&mut row, predicted_items, &mut faults);
+        let [gold, predicted] = &sides;
+        label_set(&mut row, Family::LabelSetUnit, &gold.labels, &predicted.labels);
+        let sizes = (predicted.worded.len(), gold.worded.len());
+        let strict = strict_matches(&texts, &gold.worded, &predicted.worded);
+        row.add(Family::RelaxedStrict, 0, strict, sizes.0, sizes.1);
+        let relaxed = greedy_matches(&texts, &gold.worded, &predicted.worded);
+        row.add(Family::RelaxedUnit, 0, relaxed, sizes.0, sizes.1);
+        for (whole, side) in whole.iter_mut().zip(sides) {
+            whole.add(side);
         }
     }
+    let [gold, predicted] = &whole;
+    label_set(&mut row, Family::LabelSetDocument, &gold.labels, &predicted.labels);
+    label_multiset(&mut row, &gold.labels, &predicted.labels);
+    let relaxed = greedy_matches(&texts, &gold.worded, &predicted.worded);
+    row.add(Family::RelaxedDocument, 0, relaxed, predicted.worded.len(), gold.worded.len());
+    DocumentCounts { row: row.cells, confusion, faults }
+}
 
-    /// Counts one document.
-    pub(crate) fn add(&mut self, document: &DocumentUnits) {
-        let Self { layout, counted, texts, gold, predicted, relations, typed } = self;
-        let start = counted.rows.len();
-        counted.rows.resize(start + layout.columns(), 0);
-        let row = &mut Row { layout, cells: &mut counted.rows[start..] };
-        texts.clear();
-        gold.start_document();
-        predicted.start_document();
-        let mut relaxed = 0;
-        for (_, gold_items, predicted_items) in &document.units {
-            gold.start_unit(&gold_items.entities, &[], texts, row);
-            predicted.start_unit(&predicted_items.entities, &gold.placed_texts, texts, row);
-            let (sides, items) = ([&*gold, &*predicted], [gold_items, predicted_items]);
-            entities::count(row, sides, items, &mut counted.confusion, typed);
-            if layout.has_subtypes() {
-                subtypes::count(row, gold_items, predicted_items);
-            }
-            if layout.has_relations() {
-                relations.count(row, document.document, texts, sides, items, typed);
-            }
-            raw_facts(row, predicted_items, &mut counted.faults);
-            label_set(row, Family::LabelSetUnit, &gold.labels, &predicted.labels);
-            let (gold_words, predicted_words) = (&gold.worded, &predicted.worded);
-            let strict = strict_matches(texts, gold_words, predicted_words);
-            row.add(Family::RelaxedStrict, 0, strict, predicted_words.len(), gold_words.len());
-            relaxed = greedy_matches(texts, gold_words, predicted_words);
-            row.add(Family::RelaxedUnit, 0, relaxed, predicted_words.len(), gold_words.len());
-            gold.end_unit();
-            predicted.end_unit();
+/// The labels and texts of all units of a document, on one side.
+struct Whole {
+    labels: Labels,
+    worded: Vec<WordedItem>,
+}
+
+impl Whole {
+    fn new(layout: &Layout) -> Self {
+        Self { labels: vec![0; layout.slots(Family::Ner)], worded: Vec::new() }
+    }
+
+    fn add(&mut self, unit: Side) {
+        self.worded.extend(unit.worded);
+        for (sum, count) in self.labels.iter_mut().zip(unit.labels) {
+            *sum += count;
         }
-        relations::share_directed(row);
-        label_set(row, Family::LabelSetDocument, &gold.document_labels, &predicted.document_labels);
-        label_multiset(row, &gold.document_labels, &predicted.document_labels);
-        let (gold_words, predicted_words) = (&gold.document_worded, &predicted.document_worded);
-        if document.units.len() != 1 {
-            relaxed = greedy_matches(texts, gold_words, predicted_words);
-        }
-        row.add(Family::RelaxedDocument, 0, relaxed, predicted_words.len(), gold_words.len());
     }
 }
 
-fn raw_facts(row: &mut Row, predicted: &Items, faults: &mut BTreeMap<FaultKind, u64>) {
+fn raw_facts(row: &mut Row, predicted: &Items, faults: &mut Vec<FaultKind>) {
     row.tally(Tally::Units, 1);
     row.tally(Tally::EntityItems, predicted.entities.len());
     row.tally(Tally::RelationItems, predicted.relations.len());
@@ -174,12 +153,10 @@ fn raw_facts(row: &mut Row, predicted: &Items, faults: &mut BTreeMap<FaultKind, 
     }
     row.tally(Tally::RelationMalformed, facts.relations_malformed as usize);
     row.tally(Tally::RelationUnresolved, facts.relations_unresolved as usize);
-    for fault in &facts.faults {
-        *faults.entry(fault.kind).or_default() += 1;
-    }
+    faults.extend(facts.faults.iter().map(|fault| fault.kind));
 }
 
-/// Compares the sets of labels; an unknown predicted label is none.
+/// Compares the sets of labels; an unknown predicted label does not count.
 fn label_set(row: &mut Row, family: Family, gold: &Labels, predicted: &Labels) {
     let different = |labels: &[u32]| labels.iter().filter(|&&count| count > 0).count();
     let invalid = row.invalid_entity() as usize;

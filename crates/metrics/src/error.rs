@@ -22,17 +22,13 @@ pub enum EvaluationError {
         /// The file.
         path: PathBuf,
         /// Line, counted from 1.
-        line: u32,
+        line: usize,
         /// What was found and what would be right.
         found: String,
     },
     /// The gold corpus cannot be read.
     #[error(transparent)]
     Gold(Box<CorpusError>),
-    /// Predictions that were [opened in the order of gold](crate::Predictions::open_in_order) have another
-    /// order, lack a document or have a fault.
-    #[error("the predictions cannot be read in the order of gold")]
-    NotInOrder,
     /// The systems to be compared do not fit together.
     #[error("{0}")]
     Comparison(String),
@@ -48,7 +44,7 @@ impl EvaluationError {
         Self::Gold(Box::new(error))
     }
 
-    pub(crate) fn invalid(path: &Path, line: u32, found: String) -> Self {
+    pub(crate) fn invalid(path: &Path, line: usize, found: String) -> Self {
         Self::Invalid { path: path.to_path_buf(), line, found }
     }
 }

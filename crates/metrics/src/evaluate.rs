@@ -1,13 +1,14 @@
 //! Counting a whole set of predictions.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use tabpo_answer::FaultKind;
+use tabpo_corpus::{CorpusError, Document};
 use tabpo_ontology::Ontology;
 
-use crate::count::Counter;
+use crate::count::count_document;
 use crate::error::EvaluationError;
-use crate::gold::Gold;
 use crate::layout::{Family, Layout};
 use crate::prediction::{PredictionKind, Predictions};
 use crate::scan::scan;
@@ -34,15 +35,12 @@ pub struct Counts {
 
 /// Counts predictions against gold.
 ///
-/// `gold` gives out documents a few at a time; only rows of counts are kept.
-/// With `keep_keys`, document keys are kept too. A gold document without prediction counts as an
-/// empty prediction and is named in [`Counts::notes`]. The result does not depend on the number of
-/// threads.
-///
-/// Fails with [`EvaluationError::NotInOrder`] only for predictions [opened in
-/// order](Predictions::open_in_order).
-pub fn count(
-    gold: impl Gold,
+/// `gold` gives out documents one at a time ([`tabpo_corpus::stream`], or a slice's `iter().map(Ok)`); only
+/// rows of counts are kept. With `keep_keys`, document keys are kept too. A gold document without prediction
+/// counts as an empty prediction and is named in [`Counts::notes`]. The result does not depend on the number
+/// of threads.
+pub fn count<D: Borrow<Document> + Sync>(
+    gold: impl IntoIterator<Item = Result<D, CorpusError>>,
     predictions: &mut Predictions,
     ontology: &Ontology,
     keep_keys: bool,
@@ -56,20 +54,15 @@ pub fn count(
         gold,
         predictions,
         ontology,
-        || (Vec::new(), Counter::new(&layout)),
-        |(keys, counter), document| {
-            keys.extend(keep_keys.then(|| document.document.key.clone()));
-            counter.add(document);
-        },
-        |(run_keys, Counter { counted, .. })| {
-            keys.append(run_keys);
-            counted.rows.chunks_exact(layout.columns()).for_each(|row| builder.push(row));
-            counted.rows.clear();
-            for (pair, count) in counted.confusion.drain() {
-                *confusion.entry(pair).or_default() += count;
+        |document| (keep_keys.then(|| document.document.key.clone()), count_document(&layout, document)),
+        |(key, counted)| {
+            keys.extend(key);
+            builder.push(&counted.row);
+            for pair in counted.confusion {
+                *confusion.entry(pair).or_default() += 1;
             }
-            for (kind, count) in std::mem::take(&mut counted.faults) {
-                *faults.entry(kind).or_default() += count;
+            for kind in counted.faults {
+                *faults.entry(kind).or_default() += 1;
             }
         },
     )?;

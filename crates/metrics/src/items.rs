@@ -9,35 +9,29 @@ use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::prediction::{Content, Item, Offsets};
 
-/// Where an item stands, as far as counting is concerned: at tokens of the document, or nowhere in
-/// the source. Places are in the order of their first tokens, then of their last; nowhere is last.
-///
-/// One number, so that comparing places is cheap: the first token above one past the last one.
+/// Where an item stands, as far as counting is concerned. Places are in the order of their first tokens, then
+/// of their last; those that are not in the source come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place(u64);
+pub(crate) enum ItemPlace {
+    /// At these tokens of the document.
+    At(Span),
+    /// Not in the source. Items with the same number say the same thing.
+    Nowhere(u32),
+}
 
-impl Place {
-    /// At these tokens; none of them has the number `u32::MAX`.
-    pub(crate) fn at(span: Span) -> Self {
-        debug_assert!(span.start < u32::MAX);
-        Self(u64::from(span.start) << 32 | u64::from(span.end))
-    }
-
-    /// Nowhere in the source. Items with the same number say the same thing.
-    pub(crate) fn nowhere(number: u32) -> Self {
-        Self(u64::from(u32::MAX) << 32 | u64::from(number))
-    }
-
+impl ItemPlace {
     pub(crate) fn span(self) -> Option<Span> {
-        let start = (self.0 >> 32) as u32;
-        (start < u32::MAX).then_some(Span { start, end: self.0 as u32 })
+        match self {
+            Self::At(span) => Some(span),
+            Self::Nowhere(_) => None,
+        }
     }
 }
 
 /// An entity, gold or predicted.
 #[derive(Clone, Debug)]
 pub(crate) struct EntityItem<'a> {
-    pub(crate) place: Place,
+    pub(crate) place: ItemPlace,
     /// `None` for a label that the ontology lacks.
     pub(crate) label: Option<EntityLabelId>,
     pub(crate) subtype: Option<SubtypeId>,
@@ -50,8 +44,8 @@ pub(crate) struct EntityItem<'a> {
 /// A relation, gold or predicted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RelationItem {
-    pub(crate) head: Place,
-    pub(crate) tail: Place,
+    pub(crate) head: ItemPlace,
+    pub(crate) tail: ItemPlace,
     /// `None` for a type that the ontology lacks.
     pub(crate) label: Option<RelationLabelId>,
 }
@@ -78,7 +72,7 @@ pub(crate) struct Items<'a> {
 
 /// The text of a place: all that an item there can say, gold or predicted. `None` if it is not inside
 /// the document.
-pub(crate) fn place_text(document: &Document, place: Place) -> Option<Cow<'_, str>> {
+pub(crate) fn place_text(document: &Document, place: ItemPlace) -> Option<Cow<'_, str>> {
     span_text(document, place.span()?)
 }
 
@@ -96,13 +90,13 @@ impl<'a> Items<'a> {
         let mentions = &document.mentions;
         let inside = |index: u32| span.contains(mentions[index as usize].span);
         let entities = unit.mentions().map(|(_, mention)| EntityItem {
-            place: Place::at(mention.span),
+            place: ItemPlace::At(mention.span),
             label: Some(mention.label),
             subtype: mention.subtype,
             text: span_text(document, mention.span),
             grounding: None,
         });
-        let place = |index: u32| Place::at(mentions[index as usize].span);
+        let place = |index: u32| ItemPlace::At(mentions[index as usize].span);
         let from = unit.relations_from();
         let relations =
             document.relations[from.clone()].iter().filter(|relation| inside(relation.head)).map(|relation| {
@@ -120,25 +114,24 @@ impl<'a> Items<'a> {
     pub(crate) fn predicted(
         document: &'a Document,
         sentence: Option<u32>,
-        content: &'a Content<'a>,
+        content: &'a Content,
         ontology: &Ontology,
     ) -> Self {
         let unit = Unit { document, sentence };
         match content {
             Content::Offsets(offsets) => Self::from_offsets(document, offsets, ontology),
             Content::Raw(output) => Self::from_aligned(align(&parse(output, ontology), &unit, ontology)),
-            Content::Answer(parsed) => Self::from_aligned(align(parsed, &unit, ontology)),
         }
     }
 
-    fn from_offsets(document: &'a Document, offsets: &Offsets<'a>, ontology: &Ontology) -> Self {
+    fn from_offsets(document: &'a Document, offsets: &Offsets, ontology: &Ontology) -> Self {
         let mut nowhere = FxHashMap::default();
         // Offsets that are no span are kept as false positives, equal ones as one.
         let mut place = |start: i64, end: i64| match (u32::try_from(start), u32::try_from(end)) {
-            (Ok(start), Ok(end)) if start <= end && end < u32::MAX => Place::at(Span::new(start, end + 1)),
+            (Ok(start), Ok(end)) if start <= end && end < u32::MAX => ItemPlace::At(Span::new(start, end + 1)),
             _ => {
                 let count = nowhere.len() as u32;
-                Place::nowhere(*nowhere.entry((start, end)).or_insert(count))
+                ItemPlace::Nowhere(*nowhere.entry((start, end)).or_insert(count))
             }
         };
         let entities = offsets.entities.iter().map(|Item { tokens: [start, end], name }| {
@@ -163,9 +156,9 @@ impl<'a> Items<'a> {
         let entities = aligned.entities.into_iter().enumerate().map(|(index, entity)| {
             let index = index as u32;
             let place = match (entity.span, &entity.text) {
-                (Some(span), _) => Place::at(span),
-                (None, Some(text)) => Place::nowhere(*first_with.entry(comparable(text.clone())).or_insert(index)),
-                (None, None) => Place::nowhere(index),
+                (Some(span), _) => ItemPlace::At(span),
+                (None, Some(text)) => ItemPlace::Nowhere(*first_with.entry(comparable(text.clone())).or_insert(index)),
+                (None, None) => ItemPlace::Nowhere(index),
             };
             let AlignedEntity { text, label, subtype, grounding, .. } = entity;
             EntityItem { place, label, subtype, text, grounding }
@@ -173,7 +166,7 @@ impl<'a> Items<'a> {
         let entities: Vec<EntityItem> = entities.collect();
         let mut raw = RawFacts { valid, relations_malformed: 0, relations_unresolved: 0, faults: aligned.faults };
         let relations = (0..).zip(&aligned.relations).map(|(index, relation)| {
-            let nowhere = Place::nowhere(index);
+            let nowhere = ItemPlace::Nowhere(index);
             let (head, tail) = match relation.arguments {
                 Some((head, tail)) => (entities[head as usize].place, entities[tail as usize].place),
                 None => (nowhere, nowhere),

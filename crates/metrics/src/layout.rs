@@ -85,34 +85,6 @@ impl Family {
         Family::RelaxedUnit,
         Family::RelaxedStrict,
     ];
-
-    /// The name used in machine output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Ner => "ner",
-            Family::NerSubtype => "ner_subtype",
-            Family::NerBoth => "ner_both",
-            Family::Span => "span",
-            Family::TextNer => "text_identity_ner",
-            Family::Rel => "rel",
-            Family::RelPlus => "rel_plus",
-            Family::RelSymmetric => "rel_symmetric",
-            Family::RelPlusSymmetric => "rel_plus_symmetric",
-            Family::RelDoubled => "rel_symmetric_doubled",
-            Family::RelPlusDoubled => "rel_plus_symmetric_doubled",
-            Family::TextRel => "text_identity_rel",
-            Family::Pair => "undirected_unlabelled_pair",
-            Family::ListNer => "list_ner",
-            Family::ListRel => "list_rel",
-            Family::ListRelPlus => "list_rel_plus",
-            Family::LabelSetDocument => "label_set_per_document",
-            Family::LabelSetUnit => "label_set_per_unit",
-            Family::LabelMultiset => "label_multiset_per_document",
-            Family::RelaxedDocument => "relaxed_span_per_document",
-            Family::RelaxedUnit => "relaxed_span_per_unit",
-            Family::RelaxedStrict => "relaxed_strict",
-        }
-    }
 }
 
 /// A count that stands alone.

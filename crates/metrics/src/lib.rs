@@ -1,16 +1,18 @@
-//! Extraction metrics, significance tests and typed error modes.
+#![doc = include_str!("../README.md")]
+//!
+//! # Orientation
 //!
 //! [`count()`] compares predictions with gold and keeps one row of integer counts a document; every
 //! score ([`Evaluation`], [`Metric`]) is a function of pooled rows, and [`compare`] resamples them.
 //! [`modes`] says in which ways predictions are wrong.
+
+#![forbid(unsafe_code)]
 
 pub mod comparison;
 mod count;
 mod error;
 mod evaluate;
 mod evaluation;
-mod gold;
-mod interner;
 mod items;
 mod layout;
 mod metric;
@@ -28,7 +30,6 @@ pub use evaluation::{
     Accuracy, Evaluation, GroundingScores, LabelledScores, ListScores, RawScores, Reference, ReferenceScores, Scores,
     SetScores, Validity,
 };
-pub use gold::Gold;
 pub use layout::{Family, INVALID, Layout, Tally, Triple};
 pub use metric::{Measure, Metric, Prf, Profile};
 pub use modes::ErrorModes;

@@ -14,7 +14,7 @@ pub use measure::{EXAMPLES, measure, measure_with_examples};
 /// One way of being wrong. Every gold entity and every predicted entity that is not an exact match
 /// falls into exactly one mode. A predicted argument that was paired with a gold mention (its
 /// boundary or its label is wrong) stands for that mention, so that an entity error is not counted
-/// again as a relation error; with that, the same holds of relations.
+/// again as a relation error. In that sense the same holds for relations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeKind {

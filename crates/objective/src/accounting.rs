@@ -1,11 +1,11 @@
-//! Where an objective's gradient goes and what training did to each kind of token.
+//! Which token roles an objective's gradient falls on, and how training changed their log-probs.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
-use crate::{Completion, Gradient, Pair, PairLoss, SCHEMA_ROLES};
+use crate::{Completion, Gradient, Pair, PairLoss};
 
 /// Sums over pairs, by token role. Sums of several accounts (micro-batches, ranks, steps) are
 /// [merged](Accounting::merge).
@@ -26,7 +26,7 @@ pub struct RoleAccount {
     pub rejected: SideAccount,
     /// Chosen tokens on which the barrier acts.
     pub gated: u64,
-    /// Chosen tokens in which the reference has less confidence than
+    /// Chosen tokens to which the reference gives a lower probability than
     /// [`Accounting::UNDER_CONFIDENT`].
     pub under_confident: u64,
     /// Those of them whose probability is below the reference's: token erosion.
@@ -40,8 +40,8 @@ pub struct SideAccount {
     pub tokens: u64,
     /// Σ |dL/dp|; the gradient on a KL is not counted.
     pub gradient: f64,
-    /// Σ |dL/dp| after the shared prefix, where the two sides act on the same token in the same
-    /// context, is added up over both sides; what remains there is counted half on each side.
+    /// Σ |dL/dp| after cancellation: in the shared prefix, where both sides act on the same token in the
+    /// same context, their derivatives are added, and half of the sum is counted on each side.
     pub net_gradient: f64,
     /// Number of tokens with a reference log-prob.
     pub compared: u64,
@@ -56,7 +56,7 @@ pub struct RoleSummary {
     pub chosen_gradient_share: f64,
     /// Share of this role's rejected tokens, 0 to 1.
     pub rejected_gradient_share: f64,
-    /// Share of this role (both sides) with the shared prefix added up first, 0 to 1.
+    /// Share of this role (both sides) after cancellation in the shared prefix, 0 to 1.
     pub net_gradient_share: f64,
     /// Share of this role's chosen tokens on which the barrier acts, 0 to 1.
     pub gate_activity: f64,
@@ -149,10 +149,10 @@ impl Accounting {
         self.roles.iter().map(|(role, account)| (*role, summary(account))).collect()
     }
 
-    /// The erosion count: under-confident chosen tokens of the [`SCHEMA_ROLES`] that lost
+    /// The erosion count: under-confident chosen tokens of the [`Role::DECISIONS`] that lost
     /// probability since the reference.
     pub fn erosion(&self) -> u64 {
-        SCHEMA_ROLES.iter().filter_map(|role| self.roles.get(role)).map(|account| account.eroded).sum()
+        Role::DECISIONS.iter().filter_map(|role| self.roles.get(role)).map(|account| account.eroded).sum()
     }
 }
 

@@ -39,19 +39,19 @@ pub struct Barrier {
 
 /// A barrier's value and gradient on one completion.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BarrierTerm {
+pub(crate) struct BarrierTerm {
     /// The value, at least 0.
-    pub value: f64,
+    pub(crate) value: f64,
     /// Derivative with respect to each log-prob.
-    pub gradient: Vec<f64>,
+    pub(crate) gradient: Vec<f64>,
     /// Which tokens are gated.
-    pub gate: Vec<bool>,
+    pub(crate) gate: Vec<bool>,
 }
 
 impl Barrier {
     /// The barrier on log-probs `policy` with token weights `weights` (`v`, at least 0; a token of
     /// weight 0 is out of scope).
-    pub fn evaluate(&self, policy: &[f64], weights: &[f64]) -> BarrierTerm {
+    pub(crate) fn evaluate(&self, policy: &[f64], weights: &[f64]) -> BarrierTerm {
         let limit = self.threshold.ln();
         let gate: Vec<bool> = policy.iter().zip(weights).map(|(p, v)| *v > 0.0 && *p < limit).collect();
         let gated = || gate.iter().zip(weights).filter_map(|(active, v)| active.then_some(*v));

@@ -24,7 +24,7 @@ impl Dual {
     /// Index of the summed KL on the rejected completion.
     pub const REJECTED_KL: usize = 3;
 
-    /// `exp` saturates here, far above any sane loss, so that a product with it stays finite.
+    /// `exp` saturates here, far above any realistic loss, so that products with it stay finite.
     const LARGEST_EXPONENT: f64 = 300.0;
 
     /// A number that does not depend on the policy.

@@ -1,8 +1,11 @@
-//! What can be wrong with the choice of an objective.
+//! Why a choice of objective is refused.
 
 use thiserror::Error;
 
-/// A faulty choice of objective or hyper-parameters.
+use crate::RangeViolation;
+
+/// A faulty choice of objective or hyper-parameters. It is always the input that is at fault, and the
+/// message says what would be valid.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ObjectiveError {
@@ -37,20 +40,27 @@ pub enum ObjectiveError {
         message: String,
     },
     /// The hyper-parameter is outside its range.
-    #[error("objective `{objective}`, hyper-parameter `{parameter}`: {value} should be {expected}")]
+    #[error(
+        "objective `{objective}`, hyper-parameter `{}`: {} should be {}",
+        violation.parameter, violation.value, violation.expected
+    )]
     OutOfRange {
         /// The objective.
         objective: String,
-        /// The hyper-parameter.
-        parameter: &'static str,
-        /// The value that was given.
-        value: f64,
-        /// What it should be.
-        expected: &'static str,
+        /// Which value is out of which range.
+        violation: RangeViolation,
     },
-    /// An objective was given as something else than a name or a table with a name.
+    /// An objective was given as something other than a name or a table with a name.
     #[error("an objective is a name or a table with the key `name`, such as {{name = \"dpo\", beta = 0.1}}")]
     NoName,
+}
+
+/// The candidate that is most like `name`, if any is alike enough to be worth suggesting.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let similar = candidates.map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
+    let (_, nearest) = similar.filter(|(similarity, _)| *similarity >= 0.7).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    Some(nearest)
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

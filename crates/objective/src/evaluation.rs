@@ -1,4 +1,4 @@
-//! The sheet on which a formula adds up its terms for one pair.
+//! The evaluation of one pair: a formula adds its terms to it, and their gradients follow.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,21 @@ impl<'a> Evaluation<'a> {
         add_scaled(&mut result.rejected.logp, slope(Dual::REJECTED), scores.rejected_coefficients());
         add_constant(&mut result.chosen.kl, slope(Dual::CHOSEN_KL));
         add_constant(&mut result.rejected.kl, slope(Dual::REJECTED_KL));
+    }
+
+    /// Adds a term whose gradient you computed yourself: the pair's `loss` with its derivative with
+    /// respect to each chosen and each rejected log-prob, averaged over pairs. It counts as preference
+    /// in the [`PairLoss`].
+    ///
+    /// # Panics
+    /// If a gradient has another length than its completion.
+    pub fn term(&mut self, loss: f64, chosen: &[f64], rejected: &[f64]) {
+        assert_eq!(chosen.len(), self.pair.chosen.len(), "one derivative for each chosen token");
+        assert_eq!(rejected.len(), self.pair.rejected.len(), "one derivative for each rejected token");
+        self.result.loss += self.per_pair * loss;
+        self.result.preference += self.per_pair * loss;
+        add_scaled(&mut self.result.chosen.logp, self.per_pair, chosen);
+        add_scaled(&mut self.result.rejected.logp, self.per_pair, rejected);
     }
 
     /// Adds `weight` times the negative log-likelihood of the chosen completion.

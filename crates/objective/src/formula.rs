@@ -1,4 +1,4 @@
-//! What every objective implements.
+//! What a formula is, and what it needs to know.
 
 use std::fmt::Debug;
 
@@ -14,7 +14,10 @@ pub enum WeightSource {
     None,
     /// The weights of the public TAB-PO script, [`crate::weights::released`].
     Released,
-    /// Weights that come with the data: scores of other models, masks.
+    /// Scores of two models that were trained on the pairs and on the reversed pairs,
+    /// [`crate::weights::contrast`], mapped to weights.
+    Contrastive,
+    /// Weights that come with the data, such as a mask.
     External,
 }
 
@@ -24,14 +27,15 @@ pub enum WeightSource {
 pub enum Reach {
     /// Nothing: the objective uses none.
     Nothing,
-    /// Up to the first token that differs from the chosen completion. All of it is predicted from
-    /// rows that the chosen completion has anyway, so such a pair costs no computation of its own.
-    Parting,
+    /// Up to and including its first token that differs from the chosen completion: the divergence
+    /// point. All of it is predicted from hidden states that the chosen completion needs anyway, so
+    /// such a pair costs no computation of its own.
+    Divergence,
     /// All of it.
     Whole,
 }
 
-/// What an objective needs beside the policy's log-probs of the chosen completion, token roles and
+/// What an objective needs besides the policy's log-probs of the chosen completion, token roles and
 /// the difference mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
@@ -43,14 +47,14 @@ pub struct Needs {
     pub kl: bool,
     /// External token weights.
     pub weights: WeightSource,
-    /// Log-probs of a third model.
-    pub third: bool,
+    /// Log-probs of a guide model: a further model whose judgement of each token weighs it.
+    pub guide: bool,
 }
 
 impl Needs {
     /// Only the policy's log-probs of the chosen completion.
     pub const CHOSEN: Needs =
-        Needs { rejected: Reach::Nothing, reference: false, kl: false, weights: WeightSource::None, third: false };
+        Needs { rejected: Reach::Nothing, reference: false, kl: false, weights: WeightSource::None, guide: false };
     /// The policy's log-probs of both completions.
     pub const PAIR: Needs = Needs { rejected: Reach::Whole, ..Needs::CHOSEN };
     /// Policy and reference log-probs of both completions.
@@ -62,25 +66,38 @@ impl Needs {
     }
 }
 
-/// An objective with its hyper-parameters.
+/// The formula of an objective: a struct of its hyper-parameters.
 pub trait Formula: Debug + Send + Sync {
     /// What the inputs must hold.
     fn needs(&self) -> Needs;
 
     /// States the range of every hyper-parameter that has one.
-    fn ranges(&self, ranges: &mut Ranges);
+    fn ranges(&self, ranges: &mut Ranges) {
+        let _ = ranges;
+    }
 
     /// Adds the objective's terms for one pair.
-    fn evaluate(&self, sheet: &mut Evaluation<'_>);
+    fn evaluate(&self, terms: &mut Evaluation<'_>);
 }
 
 /// Collects the first hyper-parameter that is out of its range.
 #[derive(Debug, Default)]
 pub struct Ranges {
-    pub(crate) violation: Option<(&'static str, f64, &'static str)>,
+    pub(crate) violation: Option<RangeViolation>,
 }
 
-/// The largest hyper-parameter: beyond it losses leave the range of their numbers.
+/// A hyper-parameter that is out of its range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeViolation {
+    /// The hyper-parameter.
+    pub parameter: &'static str,
+    /// The value that was given.
+    pub value: f64,
+    /// What it should be.
+    pub expected: &'static str,
+}
+
+/// The largest hyper-parameter: beyond it losses may overflow.
 const LARGEST: f64 = 1e6;
 
 impl Ranges {
@@ -99,10 +116,10 @@ impl Ranges {
         self.require(name, value, value > 0.0 && value <= 1.0, "a probability in (0, 1]")
     }
 
-    /// The parameter must be accepted; `expected` says what would be.
+    /// The parameter must satisfy `accepted`; `expected` says what is accepted.
     pub fn require(&mut self, name: &'static str, value: f64, accepted: bool, expected: &'static str) -> &mut Self {
         if !accepted && self.violation.is_none() {
-            self.violation = Some((name, value, expected));
+            self.violation = Some(RangeViolation { parameter: name, value, expected });
         }
         self
     }

@@ -1,26 +1,31 @@
-//! An objective chosen by name.
+//! An objective, chosen from the catalogue or written by the user.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use tabpo_ontology::nearest;
 
-use crate::{Completion, Evaluation, Formula, Needs, Normaliser, ObjectiveError, Pair, PairLoss, Ranges, WeightSource};
-use crate::{Entry, catalogue};
+use crate::entry::{Configured, Entry};
+use crate::error::nearest;
+use crate::{
+    Completion, Evaluation, Formula, Needs, Normaliser, ObjectiveError, Pair, PairLoss, WeightSource, catalogue,
+};
 
 /// An objective with its hyper-parameters, ready to evaluate pairs.
 ///
 /// In configuration files and on the command line it is a name, `"dpo"`, or a table,
-/// `{name = "dpo", beta = 0.5}`; hyper-parameters that are not given keep their defaults.
+/// `{name = "dpo", beta = 0.5}`; hyper-parameters that are not given keep their defaults. A program
+/// can also define its own, see [`Objective::custom`].
 #[derive(Clone, Debug)]
 pub struct Objective {
-    name: &'static str,
-    parameters: Map<String, Value>,
-    formula: Arc<dyn Formula>,
+    name: Cow<'static, str>,
+    configured: Configured,
+    is_custom: bool,
 }
 
 impl Objective {
@@ -43,22 +48,50 @@ impl Objective {
                 found: name.to_owned(),
                 nearest: nearest(name, catalogue().iter().map(|entry| entry.name)).map(str::to_owned),
             })?;
-        (entry.build)(entry, given)
+        Ok(Self { name: entry.name.into(), configured: (entry.build)(entry.name, given)?, is_custom: false })
     }
 
-    /// The name in the catalogue.
-    pub fn name(&self) -> &'static str {
-        self.name
+    /// An objective of your own. `evaluate` adds its terms for one pair to the [`Evaluation`], from
+    /// inputs that `needs` asks for. Terms that are written with [`Dual`](crate::Dual) numbers come
+    /// with their gradient.
+    ///
+    /// `name` appears in logs and errors. A custom objective has no hyper-parameters of its own (the
+    /// closure captures them) and is equal only to its clones. It is written as its name, which
+    /// cannot be read back.
+    ///
+    /// ```
+    /// use tabpo_objective::{Baseline, Form, Needs, Objective};
+    ///
+    /// // The squared hinge, max(0, 1 − β(P_c − P_r))².
+    /// let beta = 0.2;
+    /// let squared_hinge = Objective::custom("squared-hinge", Needs::PAIR, move |pair| {
+    ///     let scores = pair.scores(Form::Sum, Baseline::Zero);
+    ///     pair.preference(&scores, (-(beta * scores.margin()) + 1.0).positive_part().square());
+    /// });
+    /// assert_eq!(squared_hinge.name(), "squared-hinge");
+    /// ```
+    pub fn custom(
+        name: impl Into<String>,
+        needs: Needs,
+        evaluate: impl Fn(&mut Evaluation<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let formula = Arc::new(Custom { needs, evaluate });
+        Self { name: name.into().into(), configured: Configured { parameters: Map::new(), formula }, is_custom: true }
+    }
+
+    /// The name in the catalogue, or of the custom objective.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Every hyper-parameter with the value in force.
     pub fn parameters(&self) -> &Map<String, Value> {
-        &self.parameters
+        &self.configured.parameters
     }
 
     /// What the inputs must hold.
     pub fn needs(&self) -> Needs {
-        self.formula.needs()
+        self.configured.formula.needs()
     }
 
     /// The pair's share of the batch loss and its gradient. `normaliser` holds the totals of the
@@ -71,9 +104,31 @@ impl Objective {
         let needs = self.needs();
         assert_lengths(&pair.chosen, needs);
         assert_lengths(&pair.rejected, needs);
-        let mut sheet = Evaluation::new(pair, normaliser, needs.kl);
-        self.formula.evaluate(&mut sheet);
-        sheet.finish()
+        let mut terms = Evaluation::new(pair, normaliser, needs.kl);
+        self.configured.formula.evaluate(&mut terms);
+        terms.finish()
+    }
+}
+
+/// A formula from a closure.
+struct Custom<F> {
+    needs: Needs,
+    evaluate: F,
+}
+
+impl<F> fmt::Debug for Custom<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custom").field("needs", &self.needs).finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&mut Evaluation<'_>) + Send + Sync> Formula for Custom<F> {
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    fn evaluate(&self, terms: &mut Evaluation<'_>) {
+        (self.evaluate)(terms);
     }
 }
 
@@ -87,104 +142,29 @@ fn assert_lengths(completion: &Completion, needs: Needs) {
     require(needs.weights != WeightSource::None, completion.weights.len(), "weights");
     require(needs.reference, completion.reference.len(), "reference log-probs");
     require(needs.kl, completion.kl.len(), "KL values");
-    require(needs.third, completion.third.len(), "third-model log-probs");
+    require(needs.guide, completion.guide.len(), "log-probs of the guide model");
 }
 
-/// Builds an objective from its formula with default values and the values that were given.
-pub(crate) fn configure<F>(entry: &Entry, defaults: &F, given: &Map<String, Value>) -> Result<Objective, ObjectiveError>
-where
-    F: Formula + Serialize + DeserializeOwned + 'static,
-{
-    let name = entry.name;
-    let Ok(Value::Object(mut parameters)) = serde_json::to_value(defaults) else {
-        unreachable!("a formula is a struct of named hyper-parameters");
-    };
-    let mut formula: F = read(&parameters).expect("a formula reads back what it wrote");
-    for (key, value) in given {
-        replace(name, key, &mut parameters, key, value)?;
-        // Read after each key, so that an error names the key at fault.
-        formula = read(&parameters).map_err(|error| ObjectiveError::WrongType {
-            objective: name.to_owned(),
-            parameter: key.clone(),
-            message: message(value, &error.to_string()),
-        })?;
+/// With the default hyper-parameters.
+impl From<&Entry> for Objective {
+    fn from(entry: &Entry) -> Self {
+        Self { name: entry.name.into(), configured: entry.configured(), is_custom: false }
     }
-    let mut ranges = Ranges::default();
-    formula.ranges(&mut ranges);
-    if let Some((parameter, value, expected)) = ranges.violation {
-        return Err(ObjectiveError::OutOfRange { objective: name.to_owned(), parameter, value, expected });
-    }
-    Ok(Objective { name, parameters, formula: Arc::new(formula) })
-}
-
-/// A reader's message about a value, without the words of the program's language.
-fn message(value: &Value, message: &str) -> String {
-    let (problem, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
-    if let Some(found) = problem.strip_prefix("unknown variant ") {
-        return format!("{found} is given, expected {expected}");
-    }
-    let expected = match expected {
-        "f64" | "f32" => "a number",
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
-        "a boolean" => "true or false",
-        "a string" | "string" | "string or map" => "text in quotes",
-        "" => return message.to_owned(),
-        object if object.starts_with("struct ") => "a table",
-        other => other,
-    };
-    let found = match value {
-        Value::Null => "nothing".to_owned(),
-        Value::String(text) => format!("the text \"{}\"", text.escape_debug()),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a table".to_owned(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-    };
-    format!("{found} is given, expected {expected}")
-}
-
-fn read<F: DeserializeOwned>(parameters: &Map<String, Value>) -> Result<F, serde_json::Error> {
-    serde_json::from_value(Value::Object(parameters.clone()))
-}
-
-/// Puts `value` in the place of the known parameter `key`; tables are merged. `path` is the full
-/// name for messages.
-fn replace(
-    objective: &str,
-    path: &str,
-    parameters: &mut Map<String, Value>,
-    key: &str,
-    value: &Value,
-) -> Result<(), ObjectiveError> {
-    if !parameters.contains_key(key) {
-        let names = || parameters.keys().map(String::as_str);
-        return Err(ObjectiveError::UnknownParameter {
-            objective: objective.to_owned(),
-            found: path.to_owned(),
-            nearest: nearest(key, names()).map(str::to_owned),
-            known: names().collect::<Vec<_>>().join(", "),
-        });
-    }
-    match (&mut parameters[key], value) {
-        (Value::Object(inner), Value::Object(given)) => {
-            for (key, value) in given {
-                replace(objective, &format!("{path}.{key}"), inner, key, value)?;
-            }
-        }
-        (place, value) => *place = value.clone(),
-    }
-    Ok(())
 }
 
 /// The first of the catalogue, `tab-po`.
 impl Default for Objective {
     fn default() -> Self {
-        catalogue()[0].objective()
+        Self::from(&catalogue()[0])
     }
 }
 
 impl PartialEq for Objective {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.parameters == other.parameters
+        if self.is_custom || other.is_custom {
+            return Arc::ptr_eq(&self.configured.formula, &other.configured.formula);
+        }
+        self.name == other.name && self.parameters() == other.parameters()
     }
 }
 
@@ -198,10 +178,10 @@ impl FromStr for Objective {
 
 impl Serialize for Objective {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.parameters.len() + 1))?;
-        map.serialize_entry("name", self.name)?;
+        let mut map = serializer.serialize_map(Some(self.parameters().len() + 1))?;
+        map.serialize_entry("name", &self.name)?;
         // An unset optional hyper-parameter is left out: not every format can write null.
-        for (key, value) in self.parameters.iter().filter(|(_, value)| !value.is_null()) {
+        for (key, value) in self.parameters().iter().filter(|(_, value)| !value.is_null()) {
             map.serialize_entry(key, value)?;
         }
         map.end()

@@ -1,7 +1,7 @@
 //! What an objective sees and what it returns.
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
 /// One completion of a prompt, token by token: only the tokens after the prompt, the end-of-turn
 /// token included. Every vector that is not empty has one entry per token.
@@ -14,16 +14,16 @@ pub struct Completion {
     pub reference: Vec<f64>,
     /// What each token is for.
     pub roles: Vec<Role>,
-    /// Whether the token differs from the other completion (see [`crate::diff`]).
+    /// Whether the token differs from the other completion ([`differs`](crate::diff::differs)).
     pub differs: Vec<bool>,
     /// External weight of each token, at least 0; 1 where nothing says otherwise.
     pub weights: Vec<f64>,
     /// KL(reference ‖ policy) over the whole vocabulary at each position, in nats, at least 0;
     /// empty unless [`Needs::kl`](crate::Needs::kl).
     pub kl: Vec<f64>,
-    /// Log-prob of each token under a third model; empty unless
-    /// [`Needs::third`](crate::Needs::third).
-    pub third: Vec<f64>,
+    /// Log-prob of each token under the guide model; empty unless
+    /// [`Needs::guide`](crate::Needs::guide).
+    pub guide: Vec<f64>,
 }
 
 impl Completion {
@@ -37,7 +37,7 @@ impl Completion {
             differs: vec![false; n],
             weights: vec![1.0; n],
             kl: Vec::new(),
-            third: Vec::new(),
+            guide: Vec::new(),
         }
     }
 
@@ -57,15 +57,15 @@ impl Completion {
 pub struct Pair {
     /// The preferred completion.
     pub chosen: Completion,
-    /// The dispreferred completion; empty for objectives that use none.
+    /// The dispreferred completion; empty where [`Needs::rejected`](crate::Needs::rejected) asks for nothing.
     pub rejected: Completion,
     /// Weight of the pair in the mean over pairs, at least 0; usually 1.
     pub weight: f64,
 }
 
 impl Pair {
-    /// Number of leading tokens that both completions share: up to here every token is the same and
-    /// has the same context. At this position the completions part (or end).
+    /// Number of leading tokens that both completions share: each is the same token in the same
+    /// context. The token at this position, if there is one, is the divergence point.
     pub fn shared_prefix(&self) -> usize {
         let run = |side: &Completion| side.differs.iter().take_while(|differs| !**differs).count();
         run(&self.chosen).min(run(&self.rejected))
@@ -118,15 +118,15 @@ pub struct PairLoss {
     pub chosen: Gradient,
     /// Gradient on the rejected completion.
     pub rejected: Gradient,
-    /// Share of the preference term.
+    /// Share of the preference term, or of a custom [`term`](crate::Evaluation::term).
     pub preference: f64,
-    /// Share of the decision term of [`crate::tab_po`], its weight included.
+    /// Share of the decision term of [`TabPo`](crate::formulas::tab_po::TabPo), its weight included.
     pub decision: f64,
     /// Share of the likelihood term on the chosen completion, its weight included.
     pub likelihood: f64,
     /// Share of the barrier term, its weight included.
     pub barrier: f64,
-    /// Chosen score minus rejected score, before any scaling; 0 without a preference term.
+    /// Chosen score minus rejected score, before any scaling; 0 without a term of [`Scores`](crate::Scores).
     pub margin: f64,
     /// Which chosen tokens the barrier acts on; empty without a barrier.
     pub gate: Vec<bool>,

@@ -1,5 +1,5 @@
-//! The published figures' objectives, under the names and with the hyper-parameters of the file of
-//! golden numbers (`tests/fixtures`), for acceptance against other figures of the same layout.
+//! The objectives behind published figures, under the names and with the hyper-parameters of the
+//! file of golden numbers (`tests/fixtures`): the same inputs in the same layout give figures to compare.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ pub struct Figures {
     pub grad_kl_rejected: Option<Vec<Vec<f64>>>,
 }
 
-/// Inputs whose quantities do not belong together.
+/// Lists of one pair that differ in length.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("`{quantity}` has {found} values for pair {pair}, where the policy has {expected} tokens")]
 pub struct ShapeError {
@@ -55,7 +55,7 @@ pub struct ShapeError {
     pub expected: usize,
 }
 
-/// One published figure: which objective it is and how its inputs are prepared.
+/// One published figure: its objective and how its inputs are prepared.
 struct Published {
     name: &'static str,
     objective: &'static str,
@@ -241,8 +241,8 @@ impl Side<'_> {
         Ok(Completion {
             differs: self.list(&self.differs)?.iter().map(|flag| *flag != 0).collect(),
             kl: self.list(&self.kl)?.to_vec(),
-            // The third model of the published figure lies half way from reference to policy.
-            third: policy.iter().zip(reference).map(|(p, q)| q + 0.5 * (p - q)).collect(),
+            // The guide model of the published figure lies half way between reference and policy.
+            guide: policy.iter().zip(reference).map(|(p, q)| q + 0.5 * (p - q)).collect(),
             weights,
             ..Completion::new(policy.to_vec(), reference.to_vec())
         })

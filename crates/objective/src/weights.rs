@@ -1,7 +1,7 @@
 //! Token weights made before training: importance weights of TIS-DPO, and the weights of the
 //! public TAB-PO script.
 
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
 /// Lowest and highest importance weight of TIS-DPO.
 const LOW: f64 = 0.7;
@@ -13,7 +13,7 @@ const CLAMP: f64 = 1.5;
 /// code. `positive` is the model trained with DPO, `negative` the one trained on reversed pairs; a
 /// chosen completion takes its weights from the negated scores, a rejected one from the scores. (The
 /// released code leaves the last token, the end of the turn, out of training by weight 0; here it is
-/// a token like any other.)
+/// treated like any other token.)
 pub fn contrast(positive: &[f64], negative: &[f64]) -> Vec<f64> {
     positive.iter().zip(negative).map(|(p, n)| ((n - p) * 100.0).round_ties_even() / 100.0).collect()
 }
@@ -60,8 +60,8 @@ pub fn binary(scores: &[f64], share: f64) -> Vec<f64> {
 /// The weights of the public TAB-PO script for a completion's tokens: 1.1 on labels and spans, 1.2
 /// on sub-labels, 1 elsewhere, times 1.2 where the two completions have different tokens *at the
 /// same position*. (That comparison falls out of step after an insertion; it is kept here because
-/// the published numbers were made with it.) Relation types and links, which that script's task
-/// has none of, count as labels.
+/// the published numbers were made with it.) Relation types and links, which do not occur in
+/// that script's task, count as labels.
 pub fn released(roles: &[Role], tokens: &[u32], other: &[u32]) -> Vec<f64> {
     let by_role = roles.iter().map(|role| match role {
         Role::EntityLabel | Role::RelationLabel | Role::Link | Role::Span => 1.1,

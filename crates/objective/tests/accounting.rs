@@ -3,9 +3,9 @@
 mod support;
 
 use proptest::prelude::*;
-use tabpo_answer::Role;
 use tabpo_objective::accounting::Accounting;
 use tabpo_objective::{Completion, Normaliser, Objective, Pair};
+use tabpo_roles::Role;
 
 use support::{objectives, pair};
 

@@ -70,7 +70,7 @@ fn the_catalogue_holds_every_objective_of_the_comparison_once() {
 #[test]
 fn defaults_read_back_as_the_same_objective() {
     for entry in catalogue() {
-        let objective = entry.objective();
+        let objective = Objective::from(entry);
         let written = serde_json::to_value(&objective).expect("an objective is data");
         assert_eq!(written["name"], entry.name);
         assert_eq!(Objective::deserialize(written).expect("what was written"), objective);
@@ -122,7 +122,7 @@ fn values_of_the_wrong_kind_or_out_of_range_are_named() {
     );
     assert!(matches!(
         Objective::try_from(json!({"name": "robust", "epsilon": 0.5})),
-        Err(ObjectiveError::OutOfRange { parameter: "epsilon", .. })
+        Err(ObjectiveError::OutOfRange { violation, .. }) if violation.parameter == "epsilon"
     ));
     let wrong = error(json!({"name": "ipo", "form": "median"}));
     assert!(wrong.starts_with("objective `ipo`, hyper-parameter `form`: `median` is given, expected "), "{wrong}");
@@ -133,6 +133,10 @@ fn values_of_the_wrong_kind_or_out_of_range_are_named() {
         let wrong = error(json!({"name": "dpo", "beta": value}));
         assert_eq!(wrong, format!("{start}{found} is given, expected a number"));
     }
+    assert_eq!(
+        error(json!({"name": "tab-po", "role_weights": {"span": "high"}})),
+        "objective `tab-po`, hyper-parameter `role_weights.span`: the text \"high\" is given, expected a number",
+    );
     assert_eq!(error(json!({"beta": 0.1})), error(json!(3)));
 }
 
@@ -144,6 +148,6 @@ fn needs_tell_the_families_apart() {
     assert_eq!(needs("dpo"), Needs::PAIR_AND_REFERENCE);
     let with_kl: Vec<_> = catalogue().iter().filter(|entry| entry.needs().kl).map(|entry| entry.name).collect();
     assert_eq!(with_kl, ["tdpo1", "tdpo2"]);
-    let with_third: Vec<_> = catalogue().iter().filter(|entry| entry.needs().third).map(|entry| entry.name).collect();
-    assert_eq!(with_third, ["tgdpo"]);
+    let with_guide: Vec<_> = catalogue().iter().filter(|entry| entry.needs().guide).map(|entry| entry.name).collect();
+    assert_eq!(with_guide, ["tgdpo"]);
 }

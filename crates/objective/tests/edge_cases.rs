@@ -2,8 +2,8 @@
 
 mod support;
 
-use tabpo_answer::Role;
 use tabpo_objective::{Completion, Normaliser, Objective, Pair, PairLoss, WeightSource};
+use tabpo_roles::Role;
 
 use support::objectives;
 
@@ -14,7 +14,7 @@ fn filled(policy: &[f64], reference: &[f64]) -> Completion {
         roles: (0..n).map(|t| Role::ALL[(t + 1) % Role::ALL.len()]).collect(),
         differs: (0..n).map(|t| t % 2 == 1).collect(),
         kl: vec![0.2; n],
-        third: reference.to_vec(),
+        guide: reference.to_vec(),
         ..Completion::new(policy.to_vec(), reference.to_vec())
     }
 }
@@ -84,7 +84,7 @@ fn every_objective_is_finite_when_all_tokens_of_a_side_are_masked() {
 fn chosen_only_objectives_take_a_pair_without_rejected_and_reference() {
     for objective in objectives().iter().filter(|objective| !objective.needs().pairs()) {
         let mut chosen = filled(&[-1.0, -0.2], &[]);
-        chosen.third.clear();
+        chosen.guide.clear();
         let loss = evaluate(objective, &pair(chosen, Completion::default()));
         assert!(loss.chosen.logp.iter().any(|gradient| *gradient < 0.0), "{}", objective.name());
         assert!(loss.rejected.logp.is_empty());

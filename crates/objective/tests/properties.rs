@@ -1,9 +1,10 @@
-//! What holds for every objective of the catalogue on random inputs.
+//! What holds for every objective of the catalogue, and for custom ones, on random inputs.
 
 mod support;
 
 use proptest::prelude::*;
-use tabpo_objective::{Normaliser, Objective, Pair, PairLoss};
+use tabpo_objective::formulas::sequence::Dpo;
+use tabpo_objective::{Baseline, Form, Formula, Needs, Normaliser, Objective, Pair, PairLoss};
 
 use support::{objectives, pair};
 
@@ -118,4 +119,51 @@ proptest! {
             prop_assert!((one - three).abs() <= 1e-12 * (1.0 + one.abs()), "{}", objective.name());
         }
     }
+}
+
+/// The loss of one pair in a batch of three.
+fn evaluate_share(objective: &Objective, pair: &Pair) -> PairLoss {
+    objective.evaluate(pair, &Normaliser { pairs: 3.0, chosen_tokens: 20.0 })
+}
+
+proptest! {
+    #[test]
+    fn a_custom_dpo_is_dpo_to_the_bit(pair in pair(6)) {
+        let custom = Objective::custom("mine", Needs::PAIR_AND_REFERENCE, |terms| {
+            let scores = terms.scores(Form::Sum, Baseline::Reference);
+            terms.preference(&scores, -(0.1 * scores.margin()).log_sigmoid());
+        });
+        let dpo = Objective::new("dpo").expect("a name of the catalogue");
+        prop_assert_eq!(evaluate_share(&custom, &pair), evaluate_share(&dpo, &pair));
+        let composed = Objective::custom("composed", Needs::PAIR_AND_REFERENCE, |terms| Dpo { beta: 0.1 }.evaluate(terms));
+        prop_assert_eq!(evaluate_share(&composed, &pair), evaluate_share(&dpo, &pair));
+    }
+
+    #[test]
+    fn a_term_with_its_own_gradient_is_averaged_over_pairs(pair in pair(6)) {
+        // Σ p² over both completions.
+        let squares = Objective::custom("squares", Needs::PAIR, |terms| {
+            let pair = terms.pair();
+            let (chosen, rejected) = (&pair.chosen.policy, &pair.rejected.policy);
+            let loss = chosen.iter().chain(rejected).map(|p| p * p).sum();
+            let slope = |side: &[f64]| side.iter().map(|p| 2.0 * p).collect::<Vec<_>>();
+            terms.term(loss, &slope(chosen), &slope(rejected));
+        });
+        let loss = evaluate_share(&squares, &pair);
+        let share = pair.weight / 3.0;
+        let sum: f64 = pair.chosen.policy.iter().chain(&pair.rejected.policy).map(|p| p * p).sum();
+        prop_assert!((loss.loss - share * sum).abs() < 1e-12);
+        for (gradient, p) in loss.rejected.logp.iter().zip(&pair.rejected.policy) {
+            prop_assert!((gradient - share * 2.0 * p).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn custom_objectives_are_equal_to_their_clones_only() {
+    let custom = |name: &str| Objective::custom(name, Needs::CHOSEN, |_| {});
+    let (first, second) = (custom("dpo"), custom("dpo"));
+    assert_eq!(first, first.clone());
+    assert_ne!(first, second);
+    assert_ne!(first, Objective::new("dpo").expect("a name of the catalogue"));
 }

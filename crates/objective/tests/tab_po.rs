@@ -1,9 +1,9 @@
 //! The statements of our own form about itself.
 
 use serde_json::{Value, json};
-use tabpo_answer::Role;
 use tabpo_objective::diff::differs;
 use tabpo_objective::{Completion, Normaliser, Objective, Pair, PairLoss, Reach};
+use tabpo_roles::Role;
 
 /// A pair from token ids: every token has the given log-probs and role by its id.
 fn pair(chosen: &[u32], rejected: &[u32], policy: fn(u32) -> f64) -> Pair {
@@ -52,7 +52,7 @@ fn only_differing_tokens_move_in_the_margin_and_by_the_weight_of_their_role() {
 }
 
 #[test]
-fn stopping_too_early_is_pushed_down_where_the_answers_part() {
+fn stopping_too_early_is_pushed_down_at_the_divergence_point() {
     // The rejected answer ends where the chosen one goes on with a second record.
     let pair = pair(&[1, 10, 4, 1, 11, 5, 99], &[1, 10, 5, 99], |_| -0.5);
     assert_eq!(pair.rejected.differs, [false; 4]);
@@ -105,10 +105,10 @@ fn the_decision_rests_once_the_right_token_leads_by_the_target() {
 }
 
 #[test]
-fn without_a_margin_a_pair_is_read_up_to_where_its_answers_part() {
+fn without_a_margin_a_pair_is_read_up_to_its_divergence_point() {
     let reach = |weights: Value| only(&weights).needs().rejected;
     assert_eq!(reach(json!({"preference": 1.0, "decision": 1.0})), Reach::Whole);
-    assert_eq!(reach(json!({"decision": 1.0})), Reach::Parting);
+    assert_eq!(reach(json!({"decision": 1.0})), Reach::Divergence);
     assert_eq!(reach(json!({"barrier": 1.0, "anchor": 1.0})), Reach::Nothing);
     // What lies beyond changes nothing.
     let whole = pair(&[1, 10, 2, 99], &[1, 11, 3, 99], |_| -0.7);

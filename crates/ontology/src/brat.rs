@@ -2,17 +2,17 @@
 //!
 //! A top-level entity type becomes a label. Types nested under it, at any depth, become its
 //! sub-labels; a top-level type that may itself be annotated (its line does not start with `!`) is
-//! also a sub-label of itself, so that nothing that brat can annotate is lost. Relations get the
-//! union of the types of their first role (mostly `Arg1`) as domain and of their second one's as range, as
-//! a hard constraint, because brat refuses anything else. What a role names that is no entity type, an
-//! event for example, is left out.
+//! also a sub-label of itself, so that nothing is lost that brat can annotate. The domain
+//! of a relation is the union of the types of its first role (usually `Arg1`), its range that of the
+//! second; both are hard constraints, because brat refuses anything else. Types of a role that are not
+//! entities, such as events, are left out.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
     brat_project::{Argument, arguments, lines},
-    error::Problem,
+    error::OntologyProblem,
     nearest,
     read::is_plain_name,
 };
@@ -22,12 +22,12 @@ use crate::{
 pub struct BratImport {
     /// The ontology.
     pub ontology: Ontology,
-    /// What the configuration holds that an ontology cannot say, one sentence each.
+    /// What the configuration says that an ontology cannot express, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Ontology {
-    /// Reads brat's `annotation.conf`; `origin` is what errors call it.
+    /// Reads brat's `annotation.conf`; errors call it `origin`.
     pub fn from_brat(text: &str, origin: &str) -> Result<BratImport, OntologyError> {
         Import::default().run(text).map_err(|(line, problem)| OntologyError::Invalid {
             origin: origin.to_owned(),
@@ -37,9 +37,10 @@ impl Ontology {
     }
 }
 
-type Fault = (usize, Problem);
+/// A line, counted from 1, and what is wrong with it.
+type ProblemOnLine = (usize, OntologyProblem);
 
-/// More macro expansions than this in one argument mean that a macro contains itself.
+/// More macro expansions than this in one argument can only mean that a macro contains itself.
 const MOST_EXPANSIONS: usize = 1000;
 
 #[derive(Default)]
@@ -50,12 +51,12 @@ struct Import {
     relations: Vec<RelationLabel>,
     macros: HashMap<String, String>,
     ignored: BTreeMap<String, usize>,
-    /// What a reader should know besides.
+    /// What was left out, besides the ignored sections.
     notes: Vec<String>,
 }
 
 impl Import {
-    fn run(mut self, text: &str) -> Result<BratImport, Fault> {
+    fn run(mut self, text: &str) -> Result<BratImport, ProblemOnLine> {
         let mut relation_lines = Vec::new();
         for line in lines(text) {
             if let Some((name, value)) = line.content.split_once('=').filter(|_| line.content.starts_with('<')) {
@@ -67,20 +68,21 @@ impl Import {
                 // Relations may name types and macros that are defined further down.
                 "relations" => relation_lines.push(line),
                 "" => {
-                    let message = format!("`{}` stands before the first section; expected `[entities]`", line.content);
-                    return Err((line.number, Problem::Syntax { message }));
+                    let message = format!("`{}` comes before the first section; expected `[entities]`", line.content);
+                    return Err((line.number, OntologyProblem::Syntax { message }));
                 }
                 _ => *self.ignored.entry(line.section).or_default() += 1,
             }
         }
         if self.entities.is_empty() {
-            return Err((1, Problem::NoEntities));
+            return Err((1, OntologyProblem::NoEntities));
         }
         for line in relation_lines {
             self.relation(line.content, line.number)?;
         }
-        let sections =
-            self.ignored.iter().map(|(section, count)| format!("{count} lines of [{section}] are not imported"));
+        let sections = self.ignored.iter().map(|(section, count)| {
+            format!("{count} {} of [{section}] not imported", if *count == 1 { "line" } else { "lines" })
+        });
         self.notes.splice(0..0, sections);
         // A label that is its own only sub-label has no hierarchy.
         for label in &mut self.entities {
@@ -98,19 +100,19 @@ impl Import {
         Ok(BratImport { ontology, notes: self.notes })
     }
 
-    fn entity(&mut self, raw: &str, number: usize) -> Result<(), Fault> {
+    fn entity(&mut self, raw: &str, number: usize) -> Result<(), ProblemOnLine> {
         let nested = raw.starts_with(char::is_whitespace);
         let (name, is_abstract) = type_name(raw, "entity label", number)?;
         let label = if nested {
-            let message = format!("`{name}` is indented, but no type stands above it");
-            let last = self.entities.len().checked_sub(1).ok_or((number, Problem::Syntax { message }))?;
+            let message = format!("`{name}` is indented, but there is no type above it");
+            let last = self.entities.len().checked_sub(1).ok_or((number, OntologyProblem::Syntax { message }))?;
             EntityLabelId(last as u16)
         } else {
             let id = u16::try_from(self.entities.len());
-            EntityLabelId(id.map_err(|_| (number, Problem::TooMany { what: "entity labels" }))?)
+            EntityLabelId(id.map_err(|_| (number, OntologyProblem::TooMany { what: "entity labels" }))?)
         };
         if let Some((_, first_line)) = self.types.insert(name.clone(), (label, number)) {
-            return Err((number, Problem::Duplicate { what: "entity label", found: name, first_line }));
+            return Err((number, OntologyProblem::Duplicate { what: "entity label", found: name, first_line }));
         }
         if !nested {
             let own = Subtype { name: name.clone(), description: String::new() };
@@ -122,7 +124,7 @@ impl Import {
         Ok(())
     }
 
-    fn relation(&mut self, content: &str, number: usize) -> Result<(), Fault> {
+    fn relation(&mut self, content: &str, number: usize) -> Result<(), ProblemOnLine> {
         let (name, is_abstract) = type_name(content, "relation type", number)?;
         if is_abstract || name == "<OVERLAP>" {
             *self.ignored.entry("relations".to_owned()).or_default() += 1;
@@ -146,9 +148,9 @@ impl Import {
         let mut roles: Vec<Argument> = arguments(content).filter(|argument| !argument.role.starts_with('<')).collect();
         if let Some(argument) = roles.iter().find(|argument| argument.role.is_empty()) {
             let message = format!("`{}` is not `Arg1:type`, `Arg2:type` or `<REL-TYPE>:symmetric`", argument.types);
-            return Err((number, Problem::Syntax { message }));
+            return Err((number, OntologyProblem::Syntax { message }));
         }
-        // The configuration names the roles, the first one being the head; the usual names may come in any order.
+        // The first role is the head, whatever its name; only `Arg1` and `Arg2` may come in either order.
         roles.sort_by_key(|argument| argument.role == "Arg2");
         for (index, argument) in roles.iter().enumerate() {
             let Some(side) = [&mut label.domain, &mut label.range].into_iter().nth(index) else {
@@ -162,7 +164,7 @@ impl Import {
                 known.sort_unstable();
                 let hint = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
                 self.notes.push(format!(
-                    "line {number}: `{name}`, in `{}` of `{}`, is no entity type and is left out{hint}",
+                    "line {number}: `{name}`, in `{}` of `{}`, is not an entity type and is left out{hint}",
                     argument.role, label.name
                 ));
             }
@@ -177,10 +179,10 @@ impl Import {
                 types => *side = types.unwrap_or_default(),
             }
         }
-        self.add_relation(label).map_err(|()| (number, Problem::TooMany { what: "relation types" }))
+        self.add_relation(label).map_err(|()| (number, OntologyProblem::TooMany { what: "relation types" }))
     }
 
-    /// Adds a relation type; brat may list one several times, with other arguments each time.
+    /// Adds a relation type. brat may list the same type several times, each time with other arguments.
     fn add_relation(&mut self, label: RelationLabel) -> Result<(), ()> {
         let Some(known) = self.relations.iter_mut().find(|known| known.name == label.name) else {
             self.relations.push(label);
@@ -199,8 +201,12 @@ impl Import {
         Ok(())
     }
 
-    /// The labels of `A|B|<MACRO>`, `None` for any entity, and the names that are no entity types.
-    fn argument_types(&self, value: &str, number: usize) -> Result<(Option<Vec<EntityLabelId>>, Vec<String>), Fault> {
+    /// The labels of `A|B|<MACRO>`, `None` for any entity, and the names that are not entity types.
+    fn argument_types(
+        &self,
+        value: &str,
+        number: usize,
+    ) -> Result<(Option<Vec<EntityLabelId>>, Vec<String>), ProblemOnLine> {
         let (mut ids, mut unknown) = (Vec::new(), Vec::new());
         let names = |value: &str| value.split('|').map(|name| name.trim().to_owned()).rev().collect::<Vec<_>>();
         let mut pending = names(value);
@@ -212,7 +218,10 @@ impl Import {
             if let Some(expansion) = self.macros.get(&name) {
                 expansions += 1;
                 if expansions > MOST_EXPANSIONS {
-                    return Err((number, Problem::Syntax { message: format!("the macro {name} expands to itself") }));
+                    return Err((
+                        number,
+                        OntologyProblem::Syntax { message: format!("the macro {name} expands to itself") },
+                    ));
                 }
                 pending.extend(names(expansion));
                 continue;
@@ -228,13 +237,13 @@ impl Import {
     }
 }
 
-/// The type that a line starts with, and whether `!` marks it as not to be annotated.
-fn type_name(line: &str, what: &'static str, number: usize) -> Result<(String, bool), Fault> {
+/// The type at the start of a line, and whether `!` marks it as abstract: not to be annotated itself.
+fn type_name(line: &str, what: &'static str, number: usize) -> Result<(String, bool), ProblemOnLine> {
     let word = line.split_whitespace().next().unwrap_or_default();
     let (name, is_abstract) = word.strip_prefix('!').map_or((word, false), |name| (name, true));
     if is_plain_name(name) {
         Ok((name.to_owned(), is_abstract))
     } else {
-        Err((number, Problem::InvalidName { what, found: name.to_owned() }))
+        Err((number, OntologyProblem::InvalidName { what, found: name.to_owned() }))
     }
 }

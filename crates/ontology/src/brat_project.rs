@@ -1,4 +1,4 @@
-//! What brat's `annotation.conf` says about the annotation of a project beyond its labels.
+//! What brat's `annotation.conf` says about a project's annotation files besides its labels.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ pub struct BratProject {
 }
 
 impl BratProject {
-    /// Reads brat's `annotation.conf`. What is no relation or event is not looked at.
+    /// Reads brat's `annotation.conf`; only relations and events matter here.
     pub fn parse(text: &str) -> Self {
         let mut project = Self::default();
         for line in lines(text) {
@@ -31,31 +31,31 @@ impl BratProject {
         project
     }
 
-    /// The pairs of roles, head and tail, that a relation type may have.
+    /// The role names of a relation type, head and tail; several pairs where it is listed several times.
     pub fn roles(&self, relation: &str) -> &[[String; 2]] {
         self.roles.get(relation).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a type is one of events.
+    /// Whether a type is an event type.
     pub fn is_event(&self, name: &str) -> bool {
         self.events.contains(name)
     }
 }
 
-/// A line that says something.
-pub(crate) struct Line<'a> {
+/// A line with content.
+pub(crate) struct ConfigLine<'a> {
     /// Counted from 1.
     pub(crate) number: usize,
     /// The section in lower case; empty before the first one.
     pub(crate) section: String,
     /// The line with its indentation.
     pub(crate) raw: &'a str,
-    /// The line without blanks at its ends.
+    /// The line, trimmed.
     pub(crate) content: &'a str,
 }
 
-/// The lines of a configuration but for its sections' heads, comments and rules.
-pub(crate) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+/// The lines of a configuration except section headers, comments and separators.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = ConfigLine<'_>> {
     let mut section = String::new();
     (1..).zip(without_mark(text).lines()).filter_map(move |(number, raw)| {
         let content = raw.trim();
@@ -66,19 +66,19 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
             section = name.to_lowercase();
             return None;
         }
-        Some(Line { number, section: section.clone(), raw, content })
+        Some(ConfigLine { number, section: section.clone(), raw, content })
     })
 }
 
 /// A part of a relation's line: `Arg1:A|B`, or `<REL-TYPE>:symmetric`.
 pub(crate) struct Argument<'a> {
-    /// Empty for a part without one.
+    /// Empty for a part without a role.
     pub(crate) role: &'a str,
     /// The rest, or the whole of a part without a role.
     pub(crate) types: &'a str,
 }
 
-/// The parts of a relation's line behind its type.
+/// The parts of a relation's line after its type.
 pub(crate) fn arguments(content: &str) -> impl Iterator<Item = Argument<'_>> {
     let rest = content.split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
     rest.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| match part.split_once(':') {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{Constraint, EntityLabelId, Ontology};
 
-/// A name as brat can hold it: letters, digits, `-` and `_`; anything else becomes `_`.
+/// A name that brat accepts: letters, digits, `-` and `_`; anything else becomes `_`.
 pub fn brat_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
@@ -14,7 +14,7 @@ impl Ontology {
     ///
     /// A label with sub-labels is a type that cannot be annotated itself (unless it is one of its own
     /// sub-labels) and has them nested below it. Domain and range are written only where they are
-    /// hard constraints, because brat refuses anything else. Descriptions are left out.
+    /// hard constraints, because brat enforces them. Descriptions are left out.
     pub fn to_brat(&self) -> String {
         let mut text = String::from("[entities]\n");
         for label in self.entity_ids() {
@@ -40,12 +40,12 @@ impl Ontology {
                 (brat_name(self.relation_data_name(id)), types(&label.domain), types(&label.range));
             line(&mut text, format_args!("{name}\tArg1:{head}, Arg2:{tail}{symmetric}"));
         }
-        // Mentions may stand inside each other and at the same place, which brat asks to be told.
+        // brat has to be told that mentions may overlap.
         text.push_str("<OVERLAP>\tArg1:<ENTITY>, Arg2:<ENTITY>, <OVL-TYPE>:<ANY>\n\n[events]\n\n[attributes]\n");
         text
     }
 }
 
 fn line(text: &mut String, content: std::fmt::Arguments) {
-    writeln!(text, "{content}").expect("writing to a string cannot fail");
+    writeln!(text, "{content}").expect("writing to a string succeeds");
 }

@@ -1,14 +1,14 @@
-//! What data files call labels.
+//! The names of labels in data files.
 //!
-//! Most annotation formats know one name per mention. A label with sub-labels is then written as its
-//! sub-label's name where that is unmistakable, and as `Label/sub-label` where it is not.
+//! Most annotation formats have one name per mention. A label with sub-labels is then written as its
+//! sub-label's name where that is unambiguous, and as `Label/sub-label` where it is not.
 
 use crate::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 impl Ontology {
-    /// The label and sub-label that a data file's single name means: a label or alias, a sub-label's
-    /// name that only one label has, or `Label/sub-label`. The sub-label is `None` for a label
-    /// without sub-labels, and for a label with them whose sub-label the name leaves open.
+    /// The label and sub-label that the single name of a data file stands for: a label or alias, a
+    /// sub-label's name that only one label has, or `Label/sub-label`. The sub-label is `None` for a label
+    /// without sub-labels, and for a label with them where the name leaves the sub-label open.
     pub fn mention_in_data(&self, name: &str) -> Option<(EntityLabelId, Option<SubtypeId>)> {
         if let Some(label) = self.entity_in_data(name) {
             return Some((label, self.subtype_named(label, name)));

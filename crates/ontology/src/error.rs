@@ -1,52 +1,53 @@
-//! What can be wrong with an ontology file.
+//! Why an ontology is refused. Every error but [`OntologyError::Io`] is a fault of the input, and its
+//! message says what would be valid.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::Alternatives;
+
 /// An ontology that cannot be read.
 #[derive(Debug, Error)]
 pub enum OntologyError {
     /// The file cannot be opened or is not UTF-8.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The content is wrong.
+    /// The content is invalid.
     #[error("{origin}:{line}: {problem}")]
     Invalid {
-        /// The file, or whatever the text came from.
+        /// The file, or another name for the source of the text.
         origin: String,
         /// Line, counted from 1.
         line: usize,
         /// What is wrong there.
-        problem: Box<Problem>,
+        problem: Box<OntologyProblem>,
     },
 }
 
-/// What is wrong with a line of an ontology.
+/// What is wrong with a line of an ontology file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Problem {
+pub enum OntologyProblem {
     /// Not TOML, or not brat's configuration format.
     #[error("{message}")]
     Syntax {
         /// What the parser said.
         message: String,
     },
-    /// A key that means nothing here.
-    #[error("unknown key `{found}` in {place}{}", suggestion(.nearest.as_deref(), .valid))]
+    /// A key that does not belong here.
+    #[error("unknown key `{found}` in {place}{alternatives}")]
     UnknownKey {
         /// The key.
         found: String,
-        /// The table it stands in, `[[entity]]` for example.
+        /// The table, `[[entity]]` for example.
         place: &'static str,
-        /// The valid key most like it.
-        nearest: Option<String>,
-        /// All valid keys.
-        valid: Vec<String>,
+        /// The valid keys.
+        alternatives: Alternatives,
     },
     /// A required key is missing.
     #[error("{place} has no `{key}`")]
@@ -69,44 +70,40 @@ pub enum Problem {
         found: String,
     },
     /// A value outside a fixed list.
-    #[error("`{key}` is `{found}`{}", suggestion(.nearest.as_deref(), .valid))]
+    #[error("`{key}` is `{found}`{alternatives}")]
     UnknownValue {
         /// The key.
         key: &'static str,
         /// The value.
         found: String,
-        /// The valid value most like it.
-        nearest: Option<String>,
-        /// All valid values.
-        valid: Vec<String>,
+        /// The valid values.
+        alternatives: Alternatives,
     },
     /// A domain or range names an entity label that does not exist.
-    #[error("unknown entity label `{found}` in `{key}`{}", suggestion(.nearest.as_deref(), .valid))]
+    #[error("unknown entity label `{found}` in `{key}`{alternatives}")]
     UnknownLabel {
         /// The name.
         found: String,
         /// `domain`, `range`, `Arg1`, ...
         key: String,
-        /// The label most like it.
-        nearest: Option<String>,
-        /// All labels.
-        valid: Vec<String>,
+        /// The labels of the ontology.
+        alternatives: Alternatives,
     },
-    /// A name that an answer could not hold as it stands.
+    /// A name that an answer could not contain unescaped.
     #[error(
-        "`{}` is not a valid {what}: a name is not empty, has no blank at either end, and holds no quote, backslash or control character",
+        "`{}` is not a valid {what}: a name must not be empty, start or end with a space, or contain a quote, a backslash or a control character",
         .found.escape_debug()
     )]
     InvalidName {
-        /// What it names.
+        /// The kind of thing it names.
         what: &'static str,
         /// The name.
         found: String,
     },
-    /// A name or alias that is taken.
-    #[error("{what} `{found}` is already used in line {first_line}")]
+    /// A name or alias that is already in use.
+    #[error("{what} `{found}` is already used on line {first_line}")]
     Duplicate {
-        /// What it names.
+        /// The kind of thing it names.
         what: &'static str,
         /// The name.
         found: String,
@@ -114,7 +111,7 @@ pub enum Problem {
         first_line: usize,
     },
     /// Two keys of the same object of an answer have the same name.
-    #[error("the keys `{first}` and `{second}` are both called `{name}`, but stand in the same object of an answer")]
+    #[error("the keys `{first}` and `{second}` are both named `{name}`, but belong to the same object of an answer")]
     KeysCollide {
         /// One key, by its default name.
         first: &'static str,
@@ -129,27 +126,7 @@ pub enum Problem {
     /// More labels than ids.
     #[error("more than {} {what}", u16::MAX)]
     TooMany {
-        /// What there are too many of.
+        /// The kind of label.
         what: &'static str,
     },
-}
-
-/// "; did you mean ...?" or the list of what would be right.
-fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
-    match nearest {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None if valid.is_empty() => "; there is none".to_owned(),
-        None => format!("; valid: {}", valid.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_nothing_is_valid_that_is_said() {
-        assert_eq!(suggestion(None, &[]), "; there is none");
-        assert_eq!(suggestion(None, &["a".to_owned(), "b".to_owned()]), "; valid: a, b");
-    }
 }

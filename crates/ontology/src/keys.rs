@@ -21,7 +21,7 @@ pub struct Keys {
     pub subtype: String,
     /// Which occurrence of the text is meant, where the default alignment would be wrong.
     pub occ: String,
-    /// The list of relations; not written by an ontology without relation types.
+    /// The list of relations; absent from answers where the ontology has no relation types.
     pub relations: String,
     /// The id of a relation's first argument.
     pub head: String,

@@ -1,10 +1,15 @@
-//! What an extraction task may say: entity labels (with sub-labels), relation types with their
-//! signatures, and the JSON keys that an answer uses.
+#![doc = include_str!("../README.md")]
 //!
-//! An [`Ontology`] is read from a TOML file and never changes afterwards. Every other crate refers
-//! to labels by the small ids defined here, so that an unknown label is an error at the border
-//! (where file and line are known) and impossible inside.
+//! # Modules
+//! An [`Ontology`] never changes after it is read. Other crates refer to labels by small ids
+//! ([`EntityLabelId`]), so that an unknown label is an error where data is read, with file and line,
+//! and cannot occur anywhere else. `read` and `write` are the TOML format, `brat*` brat's
+//! configuration, `schema`, `lark` and `prompt` what is made from an ontology, and `alternatives` is
+//! the "did you mean" of every crate's errors.
 
+#![forbid(unsafe_code)]
+
+mod alternatives;
 mod brat;
 mod brat_project;
 mod brat_write;
@@ -14,20 +19,19 @@ mod ids;
 mod keys;
 mod lark;
 mod model;
-mod nearest;
+mod names;
 mod prompt;
 mod read;
-mod same_name;
 mod schema;
 mod write;
 
+pub use alternatives::{Alternatives, nearest};
 pub use brat::BratImport;
 pub use brat_project::BratProject;
 pub use brat_write::brat_name;
-pub use error::{OntologyError, Problem};
+pub use error::{OntologyError, OntologyProblem};
 pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};
 pub use keys::Keys;
 pub use lark::{AnswerGrammar, AnswerLimits};
 pub use model::{Constraint, EntityLabel, Ontology, RelationLabel, Subtype};
-pub use nearest::nearest;
-pub use same_name::canonical_name;
+pub use names::canonical_name;

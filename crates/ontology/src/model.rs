@@ -1,6 +1,6 @@
 //! The ontology itself.
 
-use crate::{EntityLabelId, Keys, RelationLabelId, SubtypeId, same_name::named};
+use crate::{EntityLabelId, Keys, RelationLabelId, SubtypeId, names::find_named};
 
 /// The labels of an extraction task. Read it with [`Ontology::read`] or [`Ontology::parse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Ontology {
 pub struct EntityLabel {
     /// The name that answers use.
     pub name: String,
-    /// Other names for the same label in data files (`USED-FOR` for `Used-for`); the first one is
-    /// what writers of data files use, if there is one.
+    /// Other names for the same label in data files (`USED-FOR` for `Used-for`). Writers of data files
+    /// use the first one if there is one.
     pub aliases: Vec<String>,
     /// What the label means, for the prompt.
     pub description: String,
@@ -49,20 +49,20 @@ pub struct RelationLabel {
     pub aliases: Vec<String>,
     /// What it means and which argument is the head, for the prompt.
     pub description: String,
-    /// Whether (a, b) and (b, a) say the same.
+    /// Whether (a, b) and (b, a) mean the same.
     pub symmetric: bool,
     /// Labels that the head may have; empty means any.
     pub domain: Vec<EntityLabelId>,
     /// Labels that the tail may have; empty means any.
     pub range: Vec<EntityLabelId>,
-    /// What a relation outside domain and range is.
+    /// How a relation outside domain and range is treated.
     pub constraint: Constraint,
 }
 
-/// How strictly domain and range are meant.
+/// How strict domain and range are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Constraint {
-    /// A relation outside domain and range is unusual; it only ranks candidates.
+    /// A relation outside domain and range is unusual, which matters only for ranking candidates.
     #[default]
     Soft,
     /// A relation outside domain and range is invalid: never generated, an error in data.
@@ -106,7 +106,7 @@ impl Ontology {
     /// The entity label with this answer name, in any Unicode composition (no aliases: this is what a model
     /// must write).
     pub fn entity_named(&self, name: &str) -> Option<EntityLabelId> {
-        named(self.entity_ids(), |id| [self.entity(id).name.as_str()], name)
+        find_named(self.entity_ids(), |id| [self.entity(id).name.as_str()], name)
     }
 
     /// The entity label that a data file calls `name`: its answer name or one of its aliases.
@@ -115,17 +115,17 @@ impl Ontology {
             let label = self.entity(id);
             [&label.name].into_iter().chain(&label.aliases).map(String::as_str)
         };
-        named(self.entity_ids(), names, name)
+        find_named(self.entity_ids(), names, name)
     }
 
     /// The sub-label of `label` with this name, in any Unicode composition.
     pub fn subtype_named(&self, label: EntityLabelId, name: &str) -> Option<SubtypeId> {
-        named(self.subtype_ids(label), |id| [self.subtype(label, id).name.as_str()], name)
+        find_named(self.subtype_ids(label), |id| [self.subtype(label, id).name.as_str()], name)
     }
 
     /// The relation type with this answer name, in any Unicode composition.
     pub fn relation_named(&self, name: &str) -> Option<RelationLabelId> {
-        named(self.relation_ids(), |id| [self.relation(id).name.as_str()], name)
+        find_named(self.relation_ids(), |id| [self.relation(id).name.as_str()], name)
     }
 
     /// The relation type that a data file calls `name`: its answer name or one of its aliases.
@@ -134,7 +134,7 @@ impl Ontology {
             let label = self.relation(id);
             [&label.name].into_iter().chain(&label.aliases).map(String::as_str)
         };
-        named(self.relation_ids(), names, name)
+        find_named(self.relation_ids(), names, name)
     }
 
     /// Whether the type signature of a relation is inside its domain and range. Symmetric types

@@ -48,7 +48,7 @@ impl Ontology {
         }
     }
 
-    /// Domain and range in words, empty where both are open.
+    /// Domain and range in words; empty where both are unrestricted.
     fn signature(&self, label: &RelationLabel) -> String {
         let strength = match label.constraint {
             Constraint::Soft => "usually",
@@ -135,5 +135,5 @@ fn described(name: &str, description: &str) -> String {
 }
 
 fn line(text: &mut String, content: &str) {
-    writeln!(text, "{content}").expect("writing to a string cannot fail");
+    writeln!(text, "{content}").expect("writing to a string succeeds");
 }

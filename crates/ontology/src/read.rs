@@ -1,7 +1,7 @@
 //! Reading an ontology from TOML.
 //!
-//! The file is walked by hand over a table that knows where every key and value stands, so that
-//! every error can name its line.
+//! The reader walks over tables that know the position of every key and value, so that every error can
+//! name its line.
 
 use std::{collections::HashMap, path::Path};
 
@@ -11,10 +11,9 @@ use toml::{
 };
 
 use crate::{
-    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
-    error::Problem,
-    nearest,
-    same_name::{canonical_name, named},
+    Alternatives, Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
+    error::OntologyProblem,
+    names::{canonical_name, find_named},
 };
 
 impl Ontology {
@@ -25,9 +24,9 @@ impl Ontology {
         Self::parse(&text, &path.display().to_string())
     }
 
-    /// Reads an ontology from text; `origin` is what errors call it.
+    /// Reads an ontology from text; errors call it `origin`.
     pub fn parse(text: &str, origin: &str) -> Result<Self, OntologyError> {
-        parse(text).map_err(|Fault { at, problem }| OntologyError::Invalid {
+        parse(text).map_err(|ProblemAt { at, problem }| OntologyError::Invalid {
             origin: origin.to_owned(),
             line: line_of(text, at),
             problem: Box::new(problem),
@@ -35,14 +34,14 @@ impl Ontology {
     }
 }
 
-/// A problem and the byte where it stands.
-struct Fault {
+/// A problem and its byte offset.
+struct ProblemAt {
     at: usize,
-    problem: Problem,
+    problem: OntologyProblem,
 }
 
-impl Fault {
-    fn new(at: usize, problem: Problem) -> Self {
+impl ProblemAt {
+    fn new(at: usize, problem: OntologyProblem) -> Self {
         Self { at, problem }
     }
 }
@@ -52,10 +51,10 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].split(|&byte| byte == b'\n').count()
 }
 
-fn parse(text: &str) -> Result<Ontology, Fault> {
+fn parse(text: &str) -> Result<Ontology, ProblemAt> {
     let document = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        Fault::new(at, Problem::Syntax { message: error.message().to_owned() })
+        ProblemAt::new(at, OntologyProblem::Syntax { message: error.message().to_owned() })
     })?;
     let root = Table::new(document.get_ref(), 0, "the file", &["ontology", "keys", "entity", "relation"])?;
 
@@ -82,11 +81,11 @@ fn parse(text: &str) -> Result<Ontology, Fault> {
         }
         entities.push(EntityLabel { name, aliases, description: table.optional_string("description")?, subtypes });
         if entities.len() > usize::from(u16::MAX) {
-            return Err(Fault::new(table.at, Problem::TooMany { what: "entity labels" }));
+            return Err(ProblemAt::new(table.at, OntologyProblem::TooMany { what: "entity labels" }));
         }
     }
     if entities.is_empty() {
-        return Err(Fault::new(0, Problem::NoEntities));
+        return Err(ProblemAt::new(0, OntologyProblem::NoEntities));
     }
 
     let mut relation_names = Taken { what: "relation type", lines: HashMap::new(), text };
@@ -104,14 +103,14 @@ fn parse(text: &str) -> Result<Ontology, Fault> {
             constraint: read_constraint(&table)?,
         });
         if relations.len() > usize::from(u16::MAX) {
-            return Err(Fault::new(table.at, Problem::TooMany { what: "relation types" }));
+            return Err(ProblemAt::new(table.at, OntologyProblem::TooMany { what: "relation types" }));
         }
     }
     Ok(Ontology { name, description, keys, entities, relations })
 }
 
-/// `name` and `aliases` of a label, none of which may be taken.
-fn read_names(table: &Table, what: &'static str, taken: &mut Taken) -> Result<(String, Vec<String>), Fault> {
+/// `name` and `aliases` of a label, none of which may be in use already.
+fn read_names(table: &Table, what: &'static str, taken: &mut Taken) -> Result<(String, Vec<String>), ProblemAt> {
     let value = table.required("name")?;
     let name = table.name(value, "name", what)?;
     taken.claim(&name, value.span().start)?;
@@ -125,7 +124,7 @@ fn read_names(table: &Table, what: &'static str, taken: &mut Taken) -> Result<(S
 }
 
 /// A subtype: a plain string, or a table with a description.
-fn read_subtype(table: &Table, entry: &Spanned<DeValue>, taken: &mut Taken) -> Result<Subtype, Fault> {
+fn read_subtype(table: &Table, entry: &Spanned<DeValue>, taken: &mut Taken) -> Result<Subtype, ProblemAt> {
     if let Some(inner) = entry.get_ref().as_table() {
         let inner = Table::new(inner, entry.span().start, "`subtypes` of [[entity]]", &["name", "description"])?;
         let value = inner.required("name")?;
@@ -139,7 +138,7 @@ fn read_subtype(table: &Table, entry: &Spanned<DeValue>, taken: &mut Taken) -> R
 }
 
 /// The entity labels that `domain` or `range` lists, by name or alias.
-fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Result<Vec<EntityLabelId>, Fault> {
+fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Result<Vec<EntityLabelId>, ProblemAt> {
     let mut ids = Vec::new();
     for entry in table.array(key)? {
         let found = table.string(entry, key)?;
@@ -147,11 +146,10 @@ fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Re
             let label: &EntityLabel = &entities[position];
             [&label.name].into_iter().chain(&label.aliases).map(String::as_str)
         };
-        let position = named(0..entities.len(), names, found).ok_or_else(|| {
-            let valid: Vec<String> = entities.iter().map(|label| label.name.clone()).collect();
-            let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
-            let problem = Problem::UnknownLabel { found: found.to_owned(), key: key.to_owned(), nearest, valid };
-            Fault::new(entry.span().start, problem)
+        let position = find_named(0..entities.len(), names, found).ok_or_else(|| {
+            let alternatives = Alternatives::to(found, entities.iter().map(|label| label.name.as_str()));
+            let problem = OntologyProblem::UnknownLabel { found: found.to_owned(), key: key.to_owned(), alternatives };
+            ProblemAt::new(entry.span().start, problem)
         })?;
         let id = EntityLabelId(position as u16);
         if !ids.contains(&id) {
@@ -161,23 +159,19 @@ fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Re
     Ok(ids)
 }
 
-fn read_constraint(table: &Table) -> Result<Constraint, Fault> {
+fn read_constraint(table: &Table) -> Result<Constraint, ProblemAt> {
     let Some(value) = table.get("constraint") else { return Ok(Constraint::Soft) };
     match table.string(value, "constraint")? {
         "soft" => Ok(Constraint::Soft),
         "hard" => Ok(Constraint::Hard),
-        found => {
-            let valid = ["soft", "hard"];
-            Err(Fault::new(
-                value.span().start,
-                Problem::UnknownValue {
-                    key: "constraint",
-                    found: found.to_owned(),
-                    nearest: nearest(found, valid).map(str::to_owned),
-                    valid: valid.map(str::to_owned).to_vec(),
-                },
-            ))
-        }
+        found => Err(ProblemAt::new(
+            value.span().start,
+            OntologyProblem::UnknownValue {
+                key: "constraint",
+                found: found.to_owned(),
+                alternatives: Alternatives::to(found, ["soft", "hard"]),
+            },
+        )),
     }
 }
 
@@ -185,7 +179,7 @@ fn read_constraint(table: &Table) -> Result<Constraint, Fault> {
 const KEY_NAMES: &[&str] =
     &["entities", "id", "text", "type", "subtype", "occ", "relations", "head", "relation_type", "tail"];
 
-fn read_keys(table: &Table) -> Result<Keys, Fault> {
+fn read_keys(table: &Table) -> Result<Keys, ProblemAt> {
     let mut keys = Keys::default();
     let mut at = HashMap::new();
     for (key, value) in table.entries {
@@ -220,14 +214,14 @@ fn read_keys(table: &Table) -> Result<Keys, Fault> {
         for (index, &(second, name)) in object.iter().enumerate() {
             if let Some(&(first, _)) = object[..index].iter().find(|(_, other)| *other == name) {
                 let line = at.get(second).or_else(|| at.get(first)).copied().unwrap_or(table.at);
-                return Err(Fault::new(line, Problem::KeysCollide { first, second, name: name.clone() }));
+                return Err(ProblemAt::new(line, OntologyProblem::KeysCollide { first, second, name: name.clone() }));
             }
         }
     }
     Ok(keys)
 }
 
-/// Names in use, with the byte where each was first used.
+/// Names in use, with the byte offset of their first use.
 struct Taken<'a> {
     what: &'static str,
     lines: HashMap<String, usize>,
@@ -235,13 +229,17 @@ struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    fn claim(&mut self, name: &str, at: usize) -> Result<(), Fault> {
-        // Names that differ in their composition alone would be taken for each other.
+    fn claim(&mut self, name: &str, at: usize) -> Result<(), ProblemAt> {
+        // Names that differ only in their composition would be confused.
         match self.lines.insert(canonical_name(name).into_owned(), at) {
             None => Ok(()),
-            Some(first) => Err(Fault::new(
+            Some(first) => Err(ProblemAt::new(
                 at,
-                Problem::Duplicate { what: self.what, found: name.to_owned(), first_line: line_of(self.text, first) },
+                OntologyProblem::Duplicate {
+                    what: self.what,
+                    found: name.to_owned(),
+                    first_line: line_of(self.text, first),
+                },
             )),
         }
     }
@@ -255,17 +253,16 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(entries: &'a DeTable<'a>, at: usize, place: &'static str, valid: &[&str]) -> Result<Self, Fault> {
+    fn new(entries: &'a DeTable<'a>, at: usize, place: &'static str, valid: &[&str]) -> Result<Self, ProblemAt> {
         for key in entries.keys() {
             let found = key.get_ref().as_ref();
             if !valid.contains(&found) {
-                let problem = Problem::UnknownKey {
+                let problem = OntologyProblem::UnknownKey {
                     found: found.to_owned(),
                     place,
-                    nearest: nearest(found, valid.iter().copied()).map(str::to_owned),
-                    valid: valid.iter().map(|&name| name.to_owned()).collect(),
+                    alternatives: Alternatives::to(found, valid.iter().copied()),
                 };
-                return Err(Fault::new(key.span().start, problem));
+                return Err(ProblemAt::new(key.span().start, problem));
             }
         }
         Ok(Self { entries, at, place })
@@ -275,45 +272,45 @@ impl<'a> Table<'a> {
         self.entries.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    fn required(&self, key: &'static str) -> Result<&'a Spanned<DeValue<'a>>, Fault> {
-        self.get(key).ok_or_else(|| Fault::new(self.at, Problem::MissingKey { key, place: self.place }))
+    fn required(&self, key: &'static str) -> Result<&'a Spanned<DeValue<'a>>, ProblemAt> {
+        self.get(key).ok_or_else(|| ProblemAt::new(self.at, OntologyProblem::MissingKey { key, place: self.place }))
     }
 
-    fn wrong_type(&self, key: &str, expected: &'static str, value: &Spanned<DeValue>) -> Fault {
-        let problem = Problem::WrongType {
+    fn wrong_type(&self, key: &str, expected: &'static str, value: &Spanned<DeValue>) -> ProblemAt {
+        let problem = OntologyProblem::WrongType {
             key: key.to_owned(),
             place: self.place,
             expected,
             found: value.get_ref().type_str().to_owned(),
         };
-        Fault::new(value.span().start, problem)
+        ProblemAt::new(value.span().start, problem)
     }
 
-    fn string(&self, value: &'a Spanned<DeValue<'a>>, key: &str) -> Result<&'a str, Fault> {
+    fn string(&self, value: &'a Spanned<DeValue<'a>>, key: &str) -> Result<&'a str, ProblemAt> {
         value.get_ref().as_str().ok_or_else(|| self.wrong_type(key, "a string", value))
     }
 
-    /// A string that an answer can hold as it stands.
-    fn name(&self, value: &Spanned<DeValue>, key: &str, what: &'static str) -> Result<String, Fault> {
+    /// A string that an answer can contain unescaped.
+    fn name(&self, value: &Spanned<DeValue>, key: &str, what: &'static str) -> Result<String, ProblemAt> {
         let Some(found) = value.get_ref().as_str() else { return Err(self.wrong_type(key, "a string", value)) };
         if is_plain_name(found) {
             Ok(found.to_owned())
         } else {
-            Err(Fault::new(value.span().start, Problem::InvalidName { what, found: found.to_owned() }))
+            Err(ProblemAt::new(value.span().start, OntologyProblem::InvalidName { what, found: found.to_owned() }))
         }
     }
 
-    fn optional_string(&self, key: &str) -> Result<String, Fault> {
+    fn optional_string(&self, key: &str) -> Result<String, ProblemAt> {
         self.get(key).map_or(Ok(String::new()), |value| Ok(self.string(value, key)?.trim().to_owned()))
     }
 
-    fn boolean(&self, key: &str) -> Result<bool, Fault> {
+    fn boolean(&self, key: &str) -> Result<bool, ProblemAt> {
         self.get(key).map_or(Ok(false), |value| {
             value.get_ref().as_bool().ok_or_else(|| self.wrong_type(key, "true or false", value))
         })
     }
 
-    fn array(&self, key: &str) -> Result<&'a [Spanned<DeValue<'a>>], Fault> {
+    fn array(&self, key: &str) -> Result<&'a [Spanned<DeValue<'a>>], ProblemAt> {
         let Some(value) = self.get(key) else { return Ok(&[]) };
         match value.get_ref() {
             DeValue::Array(array) => Ok(array),
@@ -321,13 +318,13 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn table(&self, key: &str, place: &'static str, valid: &[&str]) -> Result<Option<Table<'a>>, Fault> {
+    fn table(&self, key: &str, place: &'static str, valid: &[&str]) -> Result<Option<Table<'a>>, ProblemAt> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let entries = value.get_ref().as_table().ok_or_else(|| self.wrong_type(key, "a table", value))?;
         Table::new(entries, value.span().start, place, valid).map(Some)
     }
 
-    fn tables(&self, key: &str, place: &'static str, valid: &[&str]) -> Result<Vec<Table<'a>>, Fault> {
+    fn tables(&self, key: &str, place: &'static str, valid: &[&str]) -> Result<Vec<Table<'a>>, ProblemAt> {
         let mut tables = Vec::new();
         for entry in self.array(key)? {
             let entries = entry.get_ref().as_table().ok_or_else(|| self.wrong_type(key, "a list of tables", entry))?;
@@ -337,7 +334,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whether a name can stand between JSON quotes as it is and survives trimming.
+/// Whether a name needs no escapes between JSON quotes and is not changed by trimming.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.trim() == name && !name.contains(|c: char| c == '"' || c == '\\' || c.is_control())
 }

@@ -11,8 +11,8 @@ impl Ontology {
     /// keys of the ontology, non-blank texts, known labels, `occ` an integer of at least 1, and ids
     /// on all entities or on none.
     ///
-    /// What a schema cannot say is left to the parser: that ids are unique, that relations name an
-    /// entity of the answer, and that texts occur in the source.
+    /// A schema cannot say that ids are unique, that relations refer to entities of the answer, or that
+    /// texts occur in the source; the parser checks that.
     pub fn json_schema(&self) -> Value {
         let keys = &self.keys;
         let entities = json!({
@@ -32,9 +32,9 @@ impl Ontology {
         schema
     }
 
-    /// The JSON Schema for hosted structured output, in the subset that the providers share: every
-    /// property is required, what is optional may be null, no other properties, no limits on
-    /// lengths or numbers. Remove nulls before checking an answer against [`Ontology::json_schema`].
+    /// The JSON Schema for hosted structured output, in the subset that providers have in common: every
+    /// property is required, optional ones may be null, no other properties, no limits on lengths or
+    /// numbers. Remove nulls before checking an answer against [`Ontology::json_schema`].
     pub fn json_schema_strict(&self) -> Value {
         let entities = json!({"type": "array", "items": self.entity_schema(Dialect::Hosted)});
         self.answer_schema(entities, Dialect::Hosted)

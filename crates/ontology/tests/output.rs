@@ -217,9 +217,9 @@ fn brat_errors_name_the_line() {
         error("[entities]\nPerson\n[relations]\nKnows Arg1:Person, Person"),
         "annotation.conf:4: `Person` is not `Arg1:type`, `Arg2:type` or `<REL-TYPE>:symmetric`"
     );
-    assert!(error("[entities]\nA\nA").starts_with("annotation.conf:3: entity label `A` is already used in line 2"));
+    assert!(error("[entities]\nA\nA").starts_with("annotation.conf:3: entity label `A` is already used on line 2"));
     assert!(error("[entities]\n\tA").starts_with("annotation.conf:2: `A` is indented"));
-    assert!(error("Person").starts_with("annotation.conf:1: `Person` stands before the first section"));
+    assert!(error("Person").starts_with("annotation.conf:1: `Person` comes before the first section"));
     assert!(
         error("[entities]\nA\n<X>=<X>\n[relations]\nR Arg1:<X>, Arg2:A").contains("the macro <X> expands to itself")
     );
@@ -239,7 +239,8 @@ fn roles_have_the_names_that_the_configuration_gives_them() {
     let expected = [("born-in", vec![0], vec![1]), ("left", vec![0], vec![1]), ("knows", vec![0], vec![0])];
     assert_eq!(relations, expected);
     let notes = import.notes.join("\n");
-    for part in ["`Animal`, in `Who` of `knows`, is no entity type", "the relation `feeds` is not imported", "[events]"]
+    for part in
+        ["`Animal`, in `Who` of `knows`, is not an entity type", "the relation `feeds` is not imported", "[events]"]
     {
         assert!(notes.contains(part), "{notes}");
     }

@@ -1,4 +1,4 @@
-//! Reading ontologies: what is accepted, what is refused and with which words.
+//! Reading ontologies: what is accepted, what is refused, and the messages.
 
 use std::path::{Path, PathBuf};
 
@@ -65,11 +65,11 @@ fn every_error_names_line_offence_and_remedy() {
         ("\n\n[ontology]\nname = \"x\"", "o.toml:1: the ontology has no entity label: add `[[entity]]` with a `name`"),
         (
             "[[entity]]\nname = \"A\"\n[[entity]]\nname = \"B\"\naliases = [\n\"A\"]",
-            "o.toml:6: entity label `A` is already used in line 2",
+            "o.toml:6: entity label `A` is already used on line 2",
         ),
         (
             "[[entity]]\nname = \"A\"\nsubtypes = [\"x\", { name = \"x\" }]",
-            "o.toml:3: subtype `x` is already used in line 3",
+            "o.toml:3: subtype `x` is already used on line 3",
         ),
         (
             "[[entity]]\nname = \"Task\"\n[[relation]]\nname = \"R\"\ndomain = [\"Taks\"]",
@@ -84,7 +84,7 @@ fn every_error_names_line_offence_and_remedy() {
         ("[[entity]]\nname = \"\"", "o.toml:2: `` is not a valid entity label: "),
         (
             "[[entity]]\nname = \"A\"\n[keys]\ntype = \"text\"",
-            "o.toml:4: the keys `text` and `type` are both called `text`, but stand in the same object of an answer",
+            "o.toml:4: the keys `text` and `type` are both named `text`, but belong to the same object of an answer",
         ),
     ];
     for (text, expected) in cases {

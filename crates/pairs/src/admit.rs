@@ -1,14 +1,14 @@
-//! Which edits a gold answer admits: what makes a negative valid is decided here, before it is made.
+//! Which edits a gold answer admits. Whether a negative will be valid is decided here, before it is made.
 
 use tabpo_corpus::Span;
 use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
 
-use crate::{Edit, Side, scene::Scene};
+use crate::{Edit, Side, example::Example};
 
-impl Scene<'_> {
+impl Example<'_> {
     /// Whether the edit makes a valid negative: within schema and hard constraints, on tokens of
     /// one sentence, not gold and not a restatement of gold.
-    pub fn admits(&self, edit: &Edit) -> bool {
+    pub(crate) fn admits(&self, edit: &Edit) -> bool {
         match *edit {
             Edit::Label { entity, label, subtype } => {
                 label != self.entity(entity).label && self.admits_label(entity, label, subtype)
@@ -59,27 +59,27 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether a sub-label is there exactly if the label has sub-labels, and is one of them.
-    pub fn subtype_fits(&self, label: EntityLabelId, subtype: Option<SubtypeId>) -> bool {
+    /// Whether the label has no sub-labels and none is given, or the given one belongs to the label.
+    pub(crate) fn subtype_fits(&self, label: EntityLabelId, subtype: Option<SubtypeId>) -> bool {
         let count = self.ontology.entity(label).subtypes.len();
         subtype.map_or(count == 0, |subtype| subtype.index() < count)
     }
 
-    /// Whether two entities may become the arguments of a relation: on different tokens, and their
-    /// spans not related in gold, whatever the type or direction.
-    pub fn may_connect(&self, head: u32, tail: u32) -> bool {
+    /// Whether two entities may become the arguments of a relation: they share no token, and gold does
+    /// not relate their spans in any way.
+    pub(crate) fn may_connect(&self, head: u32, tail: u32) -> bool {
         let (head, tail) = (self.place(head), self.place(tail));
         let stated = &self.index().stated;
         !head.overlaps(tail) && !stated.contains_key(&(head, tail)) && !stated.contains_key(&(tail, head))
     }
 
-    /// Whether a mention other than the gold ones may stand here: inside one sentence of the unit,
-    /// not on a gold mention's span, and not across the edge of a gold mention other than `moved`.
+    /// Whether a mention that gold lacks may have this span: within one sentence of the unit, not the
+    /// span of a gold mention, and not crossing the edge of any gold mention but `moved`.
     fn admits_place(&self, span: Span, moved: Option<u32>) -> bool {
         if span.is_empty() || !self.span.contains(span) || !self.sentence_of(span.start).contains(span) {
             return false;
         }
-        // What shares no token with the span is no hindrance.
+        // Only mentions that share a token with the span can be in the way.
         (span.start..span.end).flat_map(|token| self.on_token(token)).all(|&index| {
             let other = self.place(index);
             let nested = other.contains(span) || span.contains(other);

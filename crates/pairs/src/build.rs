@@ -12,14 +12,15 @@ use crate::{
     Edit, Mix, ModeRates, PairRecord, Patterns, Source, SourceShares, character_distance,
     choose::{Choice, Quota, choose},
     describe::describe,
-    edit_distance, on_policy,
-    plan::Plan,
+    edit_distance,
+    example::Example,
+    on_policy,
     propose::{Candidate, TextPool, propose},
-    scene::Scene,
     summary::BuildSummary,
+    targets::Targets,
 };
 
-/// Documents that are worked on at a time: bounds the memory.
+/// Documents processed at a time, which bounds the memory.
 const CHUNK: usize = 64;
 
 /// How a model's tokenizer splits an answer, as token ids.
@@ -38,7 +39,7 @@ pub struct BuildSettings {
     pub mix: Mix,
     /// The share of every source.
     pub sources: SourceShares,
-    /// Edits in each negative: 1 for minimal pairs; fewer than asked for where an example has no
+    /// Edits in each negative: 1 for minimal pairs; a negative has fewer where an example admits no
     /// further independent edit.
     pub edits: usize,
     /// How pairs of one example are weighted against each other.
@@ -46,7 +47,7 @@ pub struct BuildSettings {
 }
 
 /// How the pairs of an example are weighted. Either way the weights of an example's pairs sum to
-/// the number of negatives asked for, so that examples count equally.
+/// [`BuildSettings::per_example`], so that examples count equally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
@@ -57,9 +58,9 @@ pub enum Weighting {
     Share,
 }
 
-/// Makes pairs; the realised shares carry on from one call of [`PairBuilder::build`] to the next.
+/// Builds pairs. Realised shares are carried over from one call of [`PairBuilder::build`] to the next.
 pub struct PairBuilder<'a> {
-    plan: Plan<'a>,
+    targets: Targets<'a>,
     settings: BuildSettings,
     tokenize: Option<Tokenize<'a>>,
     quota: Quota,
@@ -93,17 +94,17 @@ impl<'a> PairBuilder<'a> {
         settings: BuildSettings,
         tokenize: Option<Tokenize<'a>>,
     ) -> Self {
-        let plan = Plan::new(ontology, patterns, rates, &settings.mix, &settings.sources);
-        let quota = Quota::new(&plan);
+        let targets = Targets::new(ontology, patterns, rates, &settings.mix, &settings.sources);
+        let quota = Quota::new(&targets);
         let pool = TextPool::new(ontology, settings.seed);
-        Self { plan, settings, tokenize, quota, pool, next_unit: 0, examples: 0, short: 0, pairs: 0 }
+        Self { targets, settings, tokenize, quota, pool, next_unit: 0, examples: 0, short: 0, pairs: 0 }
     }
 
-    /// Makes the pairs of documents and hands them to `sink` in order.
+    /// Builds the pairs of documents and passes them to `sink` in order.
     ///
     /// `outputs` gives a model's raw answers for an example, for on-policy negatives; it is called
-    /// once for every example, in order. The result depends on the settings, the documents and
-    /// these answers alone, not on the number of threads. Memory does not grow with the number of
+    /// once for every example, in order. The result depends only on the settings, the documents and
+    /// these answers, not on the number of threads. Memory does not grow with the number of
     /// documents. Stops at the first error of the documents or of the sink.
     pub fn build<E>(
         &mut self,
@@ -123,9 +124,9 @@ impl<'a> PairBuilder<'a> {
         }
     }
 
-    /// What was built so far, against what was asked for.
+    /// What has been built so far, compared with the targets.
     pub fn summary(&self) -> BuildSummary {
-        BuildSummary::new(&self.plan, &self.quota, self.examples, self.short, self.pairs)
+        BuildSummary::new(&self.targets, &self.quota, self.examples, self.short, self.pairs)
     }
 
     fn chunk(&mut self, documents: &[Document], outputs: &mut impl FnMut(&Unit) -> Vec<String>) -> Vec<PairRecord> {
@@ -135,77 +136,77 @@ impl<'a> PairBuilder<'a> {
         let units: Vec<Unit> = documents.iter().flat_map(|document| Unit::all(document, self.settings.level)).collect();
         let outputs: Vec<Vec<String>> = units.iter().map(outputs).collect();
         let golds: Vec<Answer> = units.par_iter().map(gold).collect();
-        let scenes: Vec<Scene> =
-            units.par_iter().zip(&golds).map(|(unit, gold)| Scene::new(self.plan.ontology, *unit, gold)).collect();
+        let examples: Vec<Example> =
+            units.par_iter().zip(&golds).map(|(unit, gold)| Example::new(self.targets.ontology, *unit, gold)).collect();
         let first = self.next_unit;
         self.next_unit += units.len() as u64;
 
-        let candidates: Vec<Vec<Candidate>> = scenes
+        let candidates: Vec<Vec<Candidate>> = examples
             .par_iter()
             .zip(outputs)
             .enumerate()
-            .map(|(index, (scene, outputs))| {
-                let own = outputs.iter().flat_map(|output| own_steps(scene, output)).collect();
+            .map(|(index, (example, outputs))| {
+                let own = outputs.iter().flat_map(|output| own_edits(example, output)).collect();
                 let random = self.random(first + index as u64, 0);
-                propose(scene, &self.plan, &self.pool, own, self.settings.per_example, random)
+                propose(example, &self.targets, &self.pool, own, self.settings.per_example, random)
             })
             .collect();
 
-        // Targets are met over the corpus, so the choice goes example by example.
-        let mut chosen: Vec<Vec<Choice>> = Vec::with_capacity(scenes.len());
-        for ((scene, candidates), number) in scenes.iter().zip(candidates).zip(first..) {
+        // Targets are met over the corpus, so each choice depends on all earlier ones.
+        let mut chosen: Vec<Vec<Choice>> = Vec::with_capacity(examples.len());
+        for ((example, candidates), number) in examples.iter().zip(candidates).zip(first..) {
             let mut random = self.random(number, 1);
             let (count, edits) = (self.settings.per_example, self.settings.edits);
-            let choices = choose(scene, &self.plan, &mut self.quota, candidates, count, edits, &mut random);
+            let choices = choose(example, &self.targets, &mut self.quota, candidates, count, edits, &mut random);
             self.examples += 1;
             self.short += u64::from(choices.len() < count);
             self.pairs += choices.len() as u64;
             chosen.push(choices);
         }
-        scenes.par_iter().zip(&chosen).flat_map_iter(|(scene, choices)| self.records(scene, choices)).collect()
+        examples.par_iter().zip(&chosen).flat_map_iter(|(example, choices)| self.records(example, choices)).collect()
     }
 
-    /// The random numbers of one example, separate for proposing and choosing.
+    /// The random generator of one example, one for proposing and one for choosing.
     fn random(&self, unit: u64, purpose: u64) -> ChaCha8Rng {
         let mut random = ChaCha8Rng::seed_from_u64(self.settings.seed);
         random.set_stream(2 * unit + purpose + 1);
         random
     }
 
-    fn records(&self, scene: &Scene, choices: &[Choice]) -> Vec<PairRecord> {
-        let document = scene.unit.document;
-        let chosen = render(scene.gold, self.plan.ontology).text;
+    fn records(&self, example: &Example, choices: &[Choice]) -> Vec<PairRecord> {
+        let document = example.unit.document;
+        let chosen = render(example.gold, self.targets.ontology).text;
         let chosen_tokens = self.tokenize.map(|tokenize| tokenize(&chosen));
-        let example = match scene.unit.sentence {
+        let id = match example.unit.sentence {
             Some(sentence) => format!("{}:{sentence}", document.key),
             None => document.key.clone(),
         };
         let share = |choice: &Choice| match self.settings.weighting {
             Weighting::Equal => 1.0,
             Weighting::Share => {
-                let way = &self.plan.ways[choice.edits[0].0 as usize];
-                self.plan.kinds[way.kind.index()] * way.share
+                let way = &self.targets.ways[choice.edits[0].0 as usize];
+                self.targets.kinds[way.kind.index()] * way.share
             }
         };
         let total: f64 = choices.iter().map(share).sum();
         let record = |(number, choice): (usize, &Choice)| {
-            let rejected = render(&choice.negative, self.plan.ontology).text;
+            let rejected = render(&choice.negative, self.targets.ontology).text;
             let distance = match (self.tokenize, &chosen_tokens) {
                 (Some(tokenize), Some(tokens)) => edit_distance(tokens, &tokenize(&rejected)),
                 _ => character_distance(&chosen, &rejected),
             };
             let mut edits = choice.edits.iter().map(|(way, edit)| {
-                let way = &self.plan.ways[*way as usize];
-                let pattern = way.pattern.map(|index| self.plan.patterns.patterns[index as usize].id.clone());
-                describe(scene, edit, &choice.negative, way.source, pattern)
+                let way = &self.targets.ways[*way as usize];
+                let pattern = way.pattern.map(|index| self.targets.patterns.patterns[index as usize].id.clone());
+                describe(example, edit, &choice.negative, way.source, pattern)
             });
             let mut edit = edits.next().expect("a choice has at least one edit");
             edit.further = edits.collect();
             PairRecord {
-                id: format!("{example}:{number}"),
+                id: format!("{id}:{number}"),
                 doc_key: document.key.clone(),
-                sent: scene.unit.sentence,
-                prompt: scene.unit.text().to_owned(),
+                sent: example.unit.sentence,
+                prompt: example.unit.text().to_owned(),
                 chosen: chosen.clone(),
                 rejected,
                 edit,
@@ -218,8 +219,8 @@ impl<'a> PairBuilder<'a> {
 }
 
 /// The edits between gold and what a model wrote.
-fn own_steps(scene: &Scene, output: &str) -> Vec<Edit> {
-    let parsed = parse(output, scene.ontology);
-    let aligned = align(&parsed, &scene.unit, scene.ontology);
-    on_policy::steps(scene.gold, &aligned, scene.ontology)
+fn own_edits(example: &Example, output: &str) -> Vec<Edit> {
+    let parsed = parse(output, example.ontology);
+    let aligned = align(&parsed, &example.unit, example.ontology);
+    on_policy::edits(example.gold, &aligned, example.ontology)
 }

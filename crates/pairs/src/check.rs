@@ -1,129 +1,79 @@
-//! Proof that a negative is what it claims to be.
+//! The last check of a negative before it is used.
 
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation};
 use tabpo_corpus::Span;
 use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
-use thiserror::Error;
 
-use crate::{Edit, Kind, scene::Scene};
+use crate::{Edit, Kind, example::Example};
 
-/// A guarantee that a negative breaks.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Violation {
-    /// A label, sub-label or text that the schema does not allow.
-    #[error("entity e{} is not schema-valid", .0 + 1)]
-    Schema(u32),
-    /// A span outside the unit, or a text that is not the text of its span.
-    #[error("entity e{} is not grounded", .0 + 1)]
-    Ungrounded(u32),
-    /// A text that should be invented but stands in the source.
-    #[error("the invented text of e{} occurs in the source", .0 + 1)]
-    NotInvented(u32),
-    /// More or fewer invented texts than grounding edits.
-    #[error("{found} invented texts, {expected} expected")]
-    Invented {
-        /// Invented texts in the negative.
-        found: usize,
-        /// Grounding edits.
-        expected: usize,
-    },
-    /// An argument that names no entity, or a relation of an entity with itself.
-    #[error("relation {} does not resolve", .0 + 1)]
-    Unresolved(u32),
-    /// A relation that a hard constraint forbids.
-    #[error("relation {} breaks a hard constraint", .0 + 1)]
-    Forbidden(u32),
-    /// The same item twice, in either argument order for a symmetric type.
-    #[error("an item is written twice")]
-    Repeated,
-    /// The negative says what gold says.
-    #[error("the negative restates gold")]
-    Restated,
-    /// The number of items that left or joined the answer does not belong to the edits.
-    #[error("the negative differs from gold by more or less than its edits")]
-    NotMinimal,
-}
-
-/// Where an entity stands, for comparison between answers: its span, or its text if that is invented.
+/// The position of an entity, for comparing answers: its span, or its text where that is invented.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Position {
     Span(Span),
     Invented(String),
 }
 
-type EntityItem = (Place, EntityLabelId, Option<SubtypeId>);
+type EntityItem = (Position, EntityLabelId, Option<SubtypeId>);
 type RelationItem = (EntityItem, EntityItem, RelationLabelId);
 
-/// Proves a negative, or names the first guarantee that it breaks.
-pub(crate) fn prove(scene: &Scene, edits: &[Edit], negative: &Answer) -> Result<(), Violation> {
-    let mut invented = 0;
-    for (index, entity) in (0..).zip(&negative.entities) {
-        if entity.label.index() >= scene.ontology.entities.len()
-            || !scene.subtype_fits(entity.label, entity.subtype)
-            || entity.text.is_empty()
-        {
-            return Err(Violation::Schema(index));
-        }
-        match entity.span {
-            Some(span) => {
-                let inside = !span.is_empty() && scene.span.contains(span);
-                if !inside || scene.unit.document.span_text(span) != entity.text {
-                    return Err(Violation::Ungrounded(index));
-                }
-            }
-            None if scene.holds(&entity.text) => return Err(Violation::NotInvented(index)),
-            None => invented += 1,
-        }
-    }
-    let expected = edits.iter().filter(|edit| edit.kind() == Kind::Grounding).count();
-    if invented != expected {
-        return Err(Violation::Invented { found: invented, expected });
-    }
-    for (index, relation) in (0..).zip(&negative.relations) {
-        let argument = |position: u32| negative.entities.get(position as usize);
-        let (Some(head), Some(tail)) = (argument(relation.head), argument(relation.tail)) else {
-            return Err(Violation::Unresolved(index));
-        };
-        if relation.head == relation.tail || relation.label.index() >= scene.ontology.relations.len() {
-            return Err(Violation::Unresolved(index));
-        }
-        if !scene.ontology.signature_allowed(relation.label, head.label, tail.label) {
-            return Err(Violation::Forbidden(index));
-        }
-    }
-    compare(scene, edits, negative)
+/// Whether a negative keeps every guarantee: schema-valid, grounded except for the texts that edits
+/// invent, within hard constraints, and different from gold by exactly its edits.
+pub(crate) fn is_sound(example: &Example, edits: &[Edit], negative: &Answer) -> bool {
+    let invented = negative.entities.iter().filter(|entity| entity.span.is_none()).count();
+    invented == edits.iter().filter(|edit| edit.kind() == Kind::Grounding).count()
+        && negative.entities.iter().all(|entity| is_sound_entity(example, entity))
+        && negative.relations.iter().all(|relation| is_sound_relation(example, relation, negative))
+        && differs_by(example, edits, negative)
 }
 
-/// Compares gold and negative as sets of items.
-fn compare(scene: &Scene, edits: &[Edit], negative: &Answer) -> Result<(), Violation> {
-    let gold_entities = entity_items(scene.gold);
+/// Whether the schema allows the label and sub-label, and the text is that of its span inside the
+/// unit or, without a span, does not occur in the source.
+fn is_sound_entity(example: &Example, entity: &AnswerEntity) -> bool {
+    let known = entity.label.index() < example.ontology.entities.len();
+    let grounded = match entity.span {
+        Some(span) => {
+            !span.is_empty() && example.span.contains(span) && example.unit.document.span_text(span) == entity.text
+        }
+        None => !example.holds(&entity.text),
+    };
+    known && example.subtype_fits(entity.label, entity.subtype) && !entity.text.is_empty() && grounded
+}
+
+/// Whether the relation connects two different entities of the answer and no hard constraint forbids it.
+fn is_sound_relation(example: &Example, relation: &AnswerRelation, negative: &Answer) -> bool {
+    let argument = |position: u32| negative.entities.get(position as usize);
+    let (Some(head), Some(tail)) = (argument(relation.head), argument(relation.tail)) else { return false };
+    relation.head != relation.tail
+        && relation.label.index() < example.ontology.relations.len()
+        && example.ontology.signature_allowed(relation.label, head.label, tail.label)
+}
+
+/// Whether gold and negative, as sets of items, differ by exactly the edits, and no item occurs twice.
+fn differs_by(example: &Example, edits: &[Edit], negative: &Answer) -> bool {
+    let gold_entities = entity_items(example.gold);
     let negative_entities = entity_items(negative);
-    let gold_relations = relation_items(scene, scene.gold);
-    let negative_relations = relation_items(scene, negative);
+    let gold_relations = relation_items(example, example.gold);
+    let negative_relations = relation_items(example, negative);
     if has_repetition(&negative_entities) || has_repetition(&negative_relations) {
-        return Err(Violation::Repeated);
+        return false;
     }
-    let entities_gone = missing(&gold_entities, &negative_entities);
-    let entities_new = missing(&negative_entities, &gold_entities);
-    let relations_gone = missing(&gold_relations, &negative_relations);
-    let relations_new = missing(&negative_relations, &gold_relations);
-    if entities_gone + entities_new + relations_gone + relations_new == 0 {
-        return Err(Violation::Restated);
-    }
+    let changed = [
+        missing(&gold_entities, &negative_entities),
+        missing(&negative_entities, &gold_entities),
+        missing(&gold_relations, &negative_relations),
+        missing(&negative_relations, &gold_relations),
+    ];
     let mut expected = [0; 4];
     for edit in edits {
-        for (sum, part) in expected.iter_mut().zip(footprint(scene.gold, edit)) {
+        for (sum, part) in expected.iter_mut().zip(footprint(example.gold, edit)) {
             *sum += part;
         }
     }
-    if [entities_gone, entities_new, relations_gone, relations_new] != expected {
-        return Err(Violation::NotMinimal);
-    }
-    Ok(())
+    changed == expected && changed != [0; 4]
 }
 
-/// How many entities leave and join, and how many relations leave and join, when an edit is made.
-/// The relations of a changed entity leave and come back as relations of the changed one.
+/// How many entities an edit removes and adds, and how many relations it removes and adds. The
+/// relations of a changed entity count as removed and added again.
 fn footprint(gold: &Answer, edit: &Edit) -> [usize; 4] {
     let incident = |entity: u32| gold.relations.iter().filter(|r| r.head == entity || r.tail == entity).count();
     match *edit {
@@ -147,15 +97,15 @@ fn entity_items(answer: &Answer) -> Vec<EntityItem> {
 }
 
 fn entity_item(entity: &AnswerEntity) -> EntityItem {
-    let place = entity.span.map_or_else(|| Place::Invented(entity.text.clone()), Place::Span);
-    (place, entity.label, entity.subtype)
+    let position = entity.span.map_or_else(|| Position::Invented(entity.text.clone()), Position::Span);
+    (position, entity.label, entity.subtype)
 }
 
-fn relation_items(scene: &Scene, answer: &Answer) -> Vec<RelationItem> {
+fn relation_items(example: &Example, answer: &Answer) -> Vec<RelationItem> {
     let item = |relation: &AnswerRelation| {
         let mut head = entity_item(&answer.entities[relation.head as usize]);
         let mut tail = entity_item(&answer.entities[relation.tail as usize]);
-        if scene.ontology.relation(relation.label).symmetric && tail < head {
+        if example.ontology.relation(relation.label).symmetric && tail < head {
             std::mem::swap(&mut head, &mut tail);
         }
         (head, tail, relation.label)

@@ -4,18 +4,18 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tabpo_answer::Answer;
 
-use crate::{Edit, Kind, apply, check::prove, plan::Plan, propose::Candidate, scene::Scene};
+use crate::{Edit, Kind, apply, check::is_sound, example::Example, propose::Candidate, targets::Targets};
 
-/// How much more the lag of a kind counts than that of a way within it.
+/// The power of a kind's lag against that of a way within it.
 const KIND_PRIORITY: i32 = 3;
 
-/// How often every kind and way was used so far.
+/// How often every kind and way has been used.
 ///
-/// A unit can host only some ways, so targets are met over the corpus: of the ways at hand, the one
-/// that lags furthest behind is used next. The lag is the share realised so far over the share
-/// wanted (with half a negative added, as in Webster's method of apportionment), of the way within
-/// its kind times a power of that of the kind: a rare way is taken when it can be had, and kinds
-/// stay in proportion even where some of their ways can hardly be had.
+/// An example admits only some ways, so targets are met over the corpus: of the ways available, the
+/// one furthest behind its target is used next. What is compared is the realised share over the wanted
+/// share (with half a negative added, as in Webster's method of apportionment): that of the way within
+/// its kind times a power of that of the kind. So a rare way is used wherever it is possible, and kinds
+/// stay in proportion even where some of their ways hardly ever are.
 pub(crate) struct Quota {
     pub(crate) kinds: [u64; Kind::ALL.len()],
     pub(crate) ways: Vec<u64>,
@@ -23,7 +23,7 @@ pub(crate) struct Quota {
 
 /// A chosen negative.
 pub(crate) struct Choice {
-    /// Its edits with the way of each; exactly one unless more are asked for.
+    /// Its edits, each with its way; exactly one unless more were requested.
     pub(crate) edits: Vec<(u32, Edit)>,
     /// The answer.
     pub(crate) negative: Answer,
@@ -36,31 +36,30 @@ struct Group {
 }
 
 impl Quota {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        Self { kinds: [0; Kind::ALL.len()], ways: vec![0; plan.ways.len()] }
+    pub(crate) fn new(targets: &Targets) -> Self {
+        Self { kinds: [0; Kind::ALL.len()], ways: vec![0; targets.ways.len()] }
     }
 
-    /// Below 1 for a way that is behind its target, above 1 for one ahead of it, up to a factor
-    /// that is the same for all ways.
-    fn lag(&self, plan: &Plan, way: u32) -> f64 {
-        let target = &plan.ways[way as usize];
+    /// The lower, the further a way is behind its target.
+    fn lag(&self, targets: &Targets, way: u32) -> f64 {
+        let target = &targets.ways[way as usize];
         let of_kind = self.kinds[target.kind.index()] as f64;
-        let kind = (of_kind + 0.5) / plan.kinds[target.kind.index()];
+        let kind = (of_kind + 0.5) / targets.kinds[target.kind.index()];
         let within = (self.ways[way as usize] as f64 + 0.5) / (target.share * (of_kind + 1.0));
         kind.powi(KIND_PRIORITY) * within
     }
 
-    fn count(&mut self, plan: &Plan, way: u32) {
-        self.kinds[plan.ways[way as usize].kind.index()] += 1;
+    fn count(&mut self, targets: &Targets, way: u32) {
+        self.kinds[targets.ways[way as usize].kind.index()] += 1;
         self.ways[way as usize] += 1;
     }
 }
 
-/// Picks up to `count` proven negatives of `edits` edits each, no two with the same edit or the
+/// Picks up to `count` checked negatives of `edits` edits each, no two with the same edit or the
 /// same answer.
 pub(crate) fn choose(
-    scene: &Scene,
-    plan: &Plan,
+    example: &Example,
+    targets: &Targets,
     quota: &mut Quota,
     candidates: Vec<Candidate>,
     count: usize,
@@ -70,13 +69,13 @@ pub(crate) fn choose(
     let mut groups = group(candidates);
     let mut chosen: Vec<Choice> = Vec::with_capacity(count);
     while chosen.len() < count {
-        let Some(candidate) = draw(&mut groups, plan, quota, &chosen, random) else { break };
+        let Some(candidate) = draw(&mut groups, targets, quota, &chosen, random) else { break };
         if chosen.iter().any(|choice| choice.edits.iter().any(|(_, edit)| *edit == candidate.edit)) {
             continue;
         }
         let mut made = vec![(candidate.way, candidate.edit)];
         while made.len() < edits {
-            let independent = |edit: &Edit| made.iter().all(|(_, other)| edit.is_independent_of(other, scene.gold));
+            let independent = |edit: &Edit| made.iter().all(|(_, other)| edit.is_independent_of(other, example.gold));
             let mut fitting: Vec<Group> = groups
                 .iter()
                 .map(|group| Group {
@@ -85,23 +84,23 @@ pub(crate) fn choose(
                 })
                 .filter(|group| !group.candidates.is_empty())
                 .collect();
-            let Some(further) = draw(&mut fitting, plan, quota, &chosen, random) else { break };
+            let Some(further) = draw(&mut fitting, targets, quota, &chosen, random) else { break };
             made.push((further.way, further.edit));
         }
         let plain: Vec<Edit> = made.iter().map(|(_, edit)| edit.clone()).collect();
-        let negative = apply(&plain, scene.gold, &scene.unit);
-        if prove(scene, &plain, &negative).is_err() || chosen.iter().any(|choice| choice.negative == negative) {
+        let negative = apply(&plain, example.gold, &example.unit);
+        if !is_sound(example, &plain, &negative) || chosen.iter().any(|choice| choice.negative == negative) {
             continue;
         }
         for &(way, _) in &made {
-            quota.count(plan, way);
+            quota.count(targets, way);
         }
         chosen.push(Choice { edits: made, negative });
     }
     chosen
 }
 
-/// Candidates by way; they come sorted.
+/// Groups candidates by way; they are sorted by it.
 fn group(candidates: Vec<Candidate>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for candidate in candidates {
@@ -113,17 +112,17 @@ fn group(candidates: Vec<Candidate>) -> Vec<Group> {
     groups
 }
 
-/// Takes a candidate of the way that lags most, at random by weight. Items that other negatives of
-/// the unit edit already are less likely.
+/// Draws a candidate of the way that is furthest behind, at random by weight. Items that another
+/// negative of the example already edits are less likely.
 fn draw(
     groups: &mut Vec<Group>,
-    plan: &Plan,
+    targets: &Targets,
     quota: &Quota,
     chosen: &[Choice],
     random: &mut ChaCha8Rng,
 ) -> Option<Candidate> {
-    let lagging =
-        (0..groups.len()).min_by(|&a, &b| quota.lag(plan, groups[a].way).total_cmp(&quota.lag(plan, groups[b].way)))?;
+    let lagging = (0..groups.len())
+        .min_by(|&a, &b| quota.lag(targets, groups[a].way).total_cmp(&quota.lag(targets, groups[b].way)))?;
     let candidates = &mut groups[lagging].candidates;
     let weight = |candidate: &Candidate| {
         let item = (candidate.edit.entity(), candidate.edit.relation());

@@ -1,8 +1,8 @@
-//! Where two answers differ, for people and for statistics.
+//! Where two answers differ, for display and statistics.
 
 use std::ops::Range;
 
-/// The bytes of either answer that the other does not have. Ranges are in order, apart, and end at
+/// The bytes of each answer that the other lacks. Ranges are in order, do not touch, and end at
 /// character boundaries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -12,11 +12,11 @@ pub struct Difference {
     pub rejected: Vec<Range<usize>>,
 }
 
-/// Cells of the alignment table up to which answers are aligned word by word; beyond, everything
-/// between the common beginning and the common end counts as different.
+/// Largest table for aligning answers word by word; beyond it, everything between the common prefix and
+/// the common suffix counts as different.
 const LARGEST_TABLE: usize = 4_000_000;
 
-/// Aligns two answers word by word (longest common subsequence of words and signs).
+/// Aligns two answers word by word (longest common subsequence of words and punctuation).
 pub fn difference(chosen: &str, rejected: &str) -> Difference {
     let (left, right) = (lexemes(chosen), lexemes(rejected));
     let same = |a: &Range<usize>, b: &Range<usize>| chosen[a.clone()] == rejected[b.clone()];
@@ -69,7 +69,7 @@ fn extend(ranges: &mut Vec<Range<usize>>, next: &Range<usize>) {
     }
 }
 
-/// Runs of letters and digits, and every other character by itself.
+/// Runs of letters and digits; every other character is a lexeme of its own.
 fn lexemes(text: &str) -> Vec<Range<usize>> {
     let mut lexemes: Vec<Range<usize>> = Vec::new();
     let mut in_word = false;
@@ -84,15 +84,15 @@ fn lexemes(text: &str) -> Vec<Range<usize>> {
     lexemes
 }
 
-/// The number of bytes that both answers begin with.
+/// The length of the common prefix, in bytes.
 pub(crate) fn shared_prefix(chosen: &str, rejected: &str) -> usize {
     chosen.bytes().zip(rejected.bytes()).take_while(|(a, b)| a == b).count()
 }
 
-/// Whether the first byte of `chosen` that differs from `rejected` is scaffolding: not the content
-/// of a string or number that carries information (keys and the consecutive ids of entities do not).
-/// Both have to be canonical answers.
-pub fn starts_in_scaffold(chosen: &str, rejected: &str) -> bool {
+/// Whether the first byte of `chosen` that differs from `rejected` is scaffold, and not part of a string
+/// or number that carries information (keys and the consecutive ids of entities carry none). Both must
+/// be canonical answers.
+pub(crate) fn starts_in_scaffold(chosen: &str, rejected: &str) -> bool {
     let first = shared_prefix(chosen, rejected);
     !values(chosen).iter().any(|range| range.contains(&first))
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_entities_are_scaffolding_and_links_are_not() {
+    fn ids_of_entities_are_scaffold_and_links_are_not() {
         let gold =
             r#"{"entities":[{"id":"e1","text":"e1","type":"A"}],"relations":[{"head":"e1","type":"R","tail":"e2"}]}"#;
         let informative: Vec<&str> = values(gold).into_iter().map(|range| &gold[range]).collect();

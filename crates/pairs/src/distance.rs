@@ -1,14 +1,14 @@
 //! Edit distance between two answers.
 
-/// The row of a diagonal that was not reached yet: so low that it never wins.
+/// The row of a diagonal that has not been reached: so low that it never wins.
 const UNREACHED: isize = isize::MIN / 2;
 
 /// The least number of insertions, deletions and substitutions that turn `from` into `to`
-/// (Levenshtein distance), over tokens, characters or anything that compares.
+/// (Levenshtein distance), over tokens, characters or anything comparable.
 ///
 /// Works along diagonals (Ukkonen 1985): O(n + d²) for distance `d`, so two answers that differ in
 /// one place cost little more than a comparison.
-pub fn edit_distance<T: PartialEq>(from: &[T], to: &[T]) -> usize {
+pub(crate) fn edit_distance<T: PartialEq>(from: &[T], to: &[T]) -> usize {
     let prefix = from.iter().zip(to).take_while(|(a, b)| a == b).count();
     let (from, to) = (&from[prefix..], &to[prefix..]);
     let suffix = from.iter().rev().zip(to.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -55,7 +55,7 @@ pub fn edit_distance<T: PartialEq>(from: &[T], to: &[T]) -> usize {
 }
 
 /// [`edit_distance`] in characters.
-pub fn character_distance(from: &str, to: &str) -> usize {
+pub(crate) fn character_distance(from: &str, to: &str) -> usize {
     if from.is_ascii() && to.is_ascii() {
         return edit_distance(from.as_bytes(), to.as_bytes());
     }

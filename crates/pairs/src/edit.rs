@@ -18,7 +18,7 @@ pub enum Side {
 /// One edit. Entities and relations are named by their positions in the *gold* answer, spans are
 /// token offsets of the document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// Another label, with a sub-label where the new label has any.
     Label {
         /// The entity.
@@ -53,7 +53,7 @@ pub enum Edit {
         relation: u32,
         /// Which of its arguments.
         side: Side,
-        /// The entity that it points to now.
+        /// The new argument.
         entity: u32,
     },
     /// Another span with at least one token in common.
@@ -70,7 +70,7 @@ pub enum Edit {
     },
     /// A new entity without relations.
     AddEntity {
-        /// Where it stands.
+        /// Its span.
         span: Span,
         /// Its label.
         label: EntityLabelId,
@@ -91,7 +91,7 @@ pub enum Edit {
         /// Its type.
         label: RelationLabelId,
     },
-    /// A text that the source does not hold.
+    /// A text that does not occur in the source.
     Grounding {
         /// The entity.
         entity: u32,
@@ -102,14 +102,14 @@ pub enum Edit {
     Occurrence {
         /// The entity.
         entity: u32,
-        /// Where the other occurrence stands.
+        /// The other occurrence.
         span: Span,
     },
 }
 
 impl Edit {
     /// What the edit changes.
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Edit::Label { .. } => Kind::Label,
             Edit::Subtype { .. } => Kind::Subtype,
@@ -127,7 +127,7 @@ impl Edit {
     }
 
     /// The gold entity whose label, span or text the edit changes or removes.
-    pub fn entity(&self) -> Option<u32> {
+    pub(crate) fn entity(&self) -> Option<u32> {
         match *self {
             Edit::Label { entity, .. }
             | Edit::Subtype { entity, .. }
@@ -140,7 +140,7 @@ impl Edit {
     }
 
     /// The gold relation that the edit changes or removes.
-    pub fn relation(&self) -> Option<u32> {
+    pub(crate) fn relation(&self) -> Option<u32> {
         match *self {
             Edit::RelationLabel { relation, .. }
             | Edit::Direction { relation }
@@ -151,7 +151,7 @@ impl Edit {
     }
 
     /// The span that the edit puts an entity on.
-    pub fn place(&self) -> Option<Span> {
+    pub(crate) fn place(&self) -> Option<Span> {
         match *self {
             Edit::Boundary { span, .. } | Edit::AddEntity { span, .. } | Edit::Occurrence { span, .. } => Some(span),
             _ => None,
@@ -159,9 +159,9 @@ impl Edit {
     }
 
     /// Whether both edits may be made in one negative: they touch different entities (a relation
-    /// counts with its arguments), change no two arguments of one relation, and put nothing on the
-    /// same tokens.
-    pub fn is_independent_of(&self, other: &Edit, gold: &Answer) -> bool {
+    /// touches its arguments), do not change both arguments of one relation, and do not place two
+    /// mentions on the same tokens.
+    pub(crate) fn is_independent_of(&self, other: &Edit, gold: &Answer) -> bool {
         let touched = self.touched(gold);
         let apart = other.touched(gold).iter().flatten().all(|entity| !touched.contains(&Some(*entity)));
         let related = gold.relations.iter().any(|relation| {
@@ -187,9 +187,9 @@ impl Edit {
     }
 }
 
-/// The canonical answer that the edits make of a gold answer; `gold` itself is not touched. The
-/// edits have to be valid for it and independent of each other.
-pub fn apply(edits: &[Edit], gold: &Answer, unit: &Unit) -> Answer {
+/// The canonical answer that results from editing a gold answer. The edits must be valid for it and
+/// independent of each other.
+pub(crate) fn apply(edits: &[Edit], gold: &Answer, unit: &Unit) -> Answer {
     let mut entities: Vec<Option<AnswerEntity>> = gold.entities.iter().cloned().map(Some).collect();
     let mut relations: Vec<Option<AnswerRelation>> = gold.relations.iter().copied().map(Some).collect();
     for edit in edits {

@@ -1,10 +1,10 @@
-//! Pairs for other trainers.
+//! Pairs in the formats of other trainers.
 
 use serde_json::{Value, json};
 
 use crate::PairRecord;
 
-/// The form of TRL's preference data sets.
+/// A format of TRL's preference data sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
     /// `prompt`, `chosen` and `rejected` as text.
@@ -13,8 +13,8 @@ pub enum ExportFormat {
     TrlChat,
 }
 
-/// A pair in another form. `instruction` is what a prompt says before the source: the system
-/// message of a chat, a paragraph before the source in plain text.
+/// A pair in another format. `instruction` precedes the source in the prompt: as the system message of a
+/// chat, or as a paragraph in plain text.
 pub fn export(record: &PairRecord, format: ExportFormat, instruction: Option<&str>) -> Value {
     match format {
         ExportFormat::Trl => {

@@ -1,4 +1,4 @@
-//! What a negative changes, and who proposed it.
+//! Kinds and sources of edits.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ macro_rules! named_enum {
 }
 
 named_enum! {
-    /// What one edit changes. Deleting an entity takes its relations along and counts as one edit.
+    /// What one edit changes. Deleting an entity deletes its relations too and counts as one edit.
     Kind {
         /// An entity gets another label (and, where that label has sub-labels, one of them).
         Label = "label",
@@ -46,29 +46,29 @@ named_enum! {
         Subtype = "subtype",
         /// A relation gets another type.
         RelationLabel = "relation-label",
-        /// Head and tail of a directed relation change places.
+        /// Head and tail of a directed relation are exchanged.
         Direction = "direction",
-        /// A relation points to another entity at one end.
+        /// A relation has another entity as its head or tail.
         Argument = "argument",
         /// An entity's span loses or gains words at an edge.
         Boundary = "boundary",
         /// An entity is missing, with its relations.
         DropEntity = "drop-entity",
-        /// An entity too many, on text of the source.
+        /// There is an additional entity, on text of the source.
         AddEntity = "add-entity",
         /// A relation is missing.
         DropRelation = "drop-relation",
-        /// A relation too many.
+        /// There is an additional relation.
         AddRelation = "add-relation",
         /// An entity's text is invented: it does not occur in the source.
         Grounding = "grounding",
-        /// The same text, but another occurrence of it.
+        /// An entity stands for another occurrence of its text.
         Occurrence = "occurrence",
     }
 }
 
 named_enum! {
-    /// Who proposed an edit.
+    /// Where an edit comes from.
     Source {
         /// An ambiguity pattern that an expert wrote.
         Pattern = "pattern",
@@ -76,7 +76,7 @@ named_enum! {
         Mode = "mode",
         /// A wrong answer of the model itself on the same example.
         OnPolicy = "on-policy",
-        /// Any valid edit, drawn uniformly: a control to compare the others with.
+        /// Any valid edit, drawn uniformly: the control for the other sources.
         Random = "random",
     }
 }

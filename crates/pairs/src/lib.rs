@@ -1,10 +1,12 @@
-//! Confusion-aware preference construction: minimal, schema-valid, grounded negatives.
+#![doc = include_str!("../README.md")]
 //!
-//! A negative is gold with one typed [`Edit`], written canonically. Edits are proposed by
-//! [`Patterns`] that an expert wrote, by error modes that validation predictions showed
-//! ([`ModeRates`]), by the model's own wrong answers ([`on_policy`]), or at random as a control.
-//! [`PairBuilder`] chooses among them so that the corpus as a whole has the [`Mix`] of kinds and the
-//! [`SourceShares`] that were asked for, and proves every negative before it is used.
+//! # Modules
+//! An `example` is a unit with its gold answer; `admit` says which edits it admits, `propose` lists
+//! them, `targets` holds the share that each way of making a negative should have, `choose` selects so
+//! that the shares are met, and `check` examines each negative before it is used. [`patterns`] reads
+//! pattern files, `modes` turns error modes into shares, and `on_policy` a model's answer into edits.
+
+#![forbid(unsafe_code)]
 
 mod admit;
 mod build;
@@ -14,26 +16,24 @@ mod describe;
 mod difference;
 mod distance;
 mod edit;
+mod example;
 mod export;
 mod kind;
 mod margin;
 mod matcher;
 mod mix;
 mod modes;
-pub mod on_policy;
+mod on_policy;
 pub mod patterns;
-mod plan;
 mod propose;
 mod record;
-mod scene;
 mod stats;
 mod summary;
+mod targets;
 
 pub use build::{BuildSettings, PairBuilder, Tokenize, Weighting};
-pub use check::Violation;
-pub use difference::{Difference, difference, starts_in_scaffold};
-pub use distance::{character_distance, edit_distance};
-pub use edit::{Edit, Side, apply};
+pub use difference::{Difference, difference};
+pub use edit::Side;
 pub use export::{ExportFormat, export};
 pub use kind::{Kind, Source};
 pub use margin::hardest;
@@ -42,6 +42,8 @@ pub use mix::{Mix, ShareError, SourceShares};
 pub use modes::{Mode, ModeRates, Shift, UnknownModeLabel};
 pub use patterns::{LabelChoice, Pattern, PatternError, Patterns, Rule};
 pub use record::{EditRecord, PairRecord, RecordError};
-pub use scene::Scene;
-pub use stats::{Distances, PairStats, StatsCollector};
+pub use stats::{ChangeStats, Counted, Distances, KindStats, PairStats, StatsCollector};
 pub use summary::{BuildSummary, Share, WayShare};
+
+pub(crate) use distance::{character_distance, edit_distance};
+pub(crate) use edit::{Edit, apply};

@@ -1,10 +1,10 @@
-//! Selection by the current margin.
+//! Selection by margin.
 
 /// The positions of the `count` hardest of an example's negatives, hardest first.
 ///
-/// `margins` are the current log-probability margins of the pairs (chosen minus rejected, policy
-/// against reference or policy alone): the lower, the more the model prefers the negative. Equal
-/// margins keep their order; a margin that is not a number comes last.
+/// `margins` are the current log-probability margins of the pairs (chosen minus rejected, relative to a
+/// reference or of the policy alone): the lower, the more the model prefers the negative. Equal margins
+/// keep their order; NaN comes last.
 pub fn hardest(margins: &[f64], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..margins.len()).collect();
     order.sort_by(|&a, &b| {

@@ -1,4 +1,4 @@
-//! Where patterns fire.
+//! The edits that patterns propose for a document.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,14 +10,14 @@ use tabpo_ontology::Ontology;
 use crate::{
     EditRecord, Kind, Mix, ModeRates, Patterns, Source, SourceShares, apply,
     describe::describe,
-    plan::Plan,
+    example::Example,
     propose::{TextPool, propose},
-    scene::Scene,
+    targets::Targets,
 };
 
-/// Finds the edits that patterns propose, without choosing among them.
+/// Finds the edits that patterns propose, without selecting any.
 pub struct PatternMatcher<'a> {
-    plan: Plan<'a>,
+    targets: Targets<'a>,
     pool: TextPool,
     seed: u64,
     next_unit: u64,
@@ -35,12 +35,12 @@ pub struct PatternMatch {
 }
 
 impl<'a> PatternMatcher<'a> {
-    /// A matcher. The seed decides which phrases insertions look at and which texts are invented.
+    /// A matcher. The seed decides which phrases insertions consider and which texts are invented.
     pub fn new(ontology: &'a Ontology, patterns: &'a Patterns, seed: u64) -> Self {
         let mix = Mix::new([1.0; Kind::ALL.len()]).expect("the shares are not 0");
         let sources = SourceShares::equal(&[Source::Pattern]).expect("one source has a share");
-        let plan = Plan::new(ontology, patterns, &ModeRates::default(), &mix, &sources);
-        Self { plan, pool: TextPool::new(ontology, seed), seed, next_unit: 0 }
+        let targets = Targets::new(ontology, patterns, &ModeRates::default(), &mix, &sources);
+        Self { targets, pool: TextPool::new(ontology, seed), seed, next_unit: 0 }
     }
 
     /// All edits that patterns propose for a document, by example and pattern.
@@ -49,15 +49,15 @@ impl<'a> PatternMatcher<'a> {
         let mut matches = Vec::new();
         for unit in Unit::all(document, level) {
             let gold = gold(&unit);
-            let scene = Scene::new(self.plan.ontology, unit, &gold);
+            let example = Example::new(self.targets.ontology, unit, &gold);
             let mut random = ChaCha8Rng::seed_from_u64(self.seed);
             random.set_stream(self.next_unit);
             self.next_unit += 1;
-            for candidate in propose(&scene, &self.plan, &self.pool, Vec::new(), 1, random) {
-                let way = &self.plan.ways[candidate.way as usize];
-                let pattern = way.pattern.map(|index| self.plan.patterns.patterns[index as usize].id.clone());
+            for candidate in propose(&example, &self.targets, &self.pool, Vec::new(), 1, random) {
+                let way = &self.targets.ways[candidate.way as usize];
+                let pattern = way.pattern.map(|index| self.targets.patterns.patterns[index as usize].id.clone());
                 let negative = apply(std::slice::from_ref(&candidate.edit), &gold, &unit);
-                let edit = describe(&scene, &candidate.edit, &negative, way.source, pattern);
+                let edit = describe(&example, &candidate.edit, &negative, way.source, pattern);
                 matches.push(PatternMatch { doc_key: document.key.clone(), sent: unit.sentence, edit });
             }
         }

@@ -1,7 +1,7 @@
-//! Which kinds of edits, and from which sources, in which proportion.
+//! The proportions of kinds and sources of edits.
 
 use serde::Serialize;
-use tabpo_ontology::nearest;
+use tabpo_ontology::Alternatives;
 use thiserror::Error;
 
 use crate::{Kind, ModeRates, Source};
@@ -17,19 +17,17 @@ pub struct SourceShares([f64; Source::ALL.len()]);
 /// A list of shares that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShareError {
-    /// A name that is none.
-    #[error("unknown {what} `{found}`{}", .nearest.map_or_else(|| format!("; valid: {valid}"), |name| format!("; did you mean `{name}`?")))]
+    /// An unknown kind or source.
+    #[error("unknown {what} `{found}`{alternatives}")]
     Unknown {
         /// `kind` or `source`.
         what: &'static str,
         /// The name.
         found: String,
-        /// The valid name most like it.
-        nearest: Option<&'static str>,
-        /// All valid names.
-        valid: String,
+        /// The valid names.
+        alternatives: Alternatives,
     },
-    /// A share that is no number from 0 up.
+    /// A share that is not a number of at least 0.
     #[error("the share of `{name}` must be a number of at least 0, found `{found}`")]
     NotAShare {
         /// What it is the share of.
@@ -37,13 +35,13 @@ pub enum ShareError {
         /// The text.
         found: String,
     },
-    /// Nothing has a share.
+    /// Every share is 0.
     #[error("all shares are 0")]
     Nothing,
 }
 
 impl Default for Mix {
-    /// A third labels, a third relations, the rest spans and items too many or too few.
+    /// Label 0.30, direction and subtype 0.12, and so on down to occurrence 0.01.
     fn default() -> Self {
         let share = |kind| match kind {
             Kind::Label => 0.30,
@@ -59,12 +57,12 @@ impl Default for Mix {
 }
 
 impl Mix {
-    /// Shares in the order of [`Kind::ALL`], which are divided by their sum.
+    /// Shares in the order of [`Kind::ALL`]; they are divided by their sum.
     pub fn new(shares: [f64; Kind::ALL.len()]) -> Result<Self, ShareError> {
         normalise(shares).map(Self).ok_or(ShareError::Nothing)
     }
 
-    /// Reads `label=0.5,direction=0.2,...`; kinds that are not named get no share.
+    /// Reads `label=0.5,direction=0.2,...`; kinds that are not listed get no share.
     pub fn parse(text: &str) -> Result<Self, ShareError> {
         let mut shares = [0.0; Kind::ALL.len()];
         for (name, share) in entries(text) {
@@ -74,7 +72,7 @@ impl Mix {
         Self::new(shares)
     }
 
-    /// The kinds in the proportion in which validation showed them.
+    /// The proportions of kinds among the errors on validation.
     pub fn of_modes(rates: &ModeRates) -> Result<Self, ShareError> {
         Self::new(rates.counts.map(|count| count as f64))
     }
@@ -92,7 +90,7 @@ impl SourceShares {
         normalise(Source::ALL.map(share)).map(Self).ok_or(ShareError::Nothing)
     }
 
-    /// Reads `pattern,mode` (equal shares) or `pattern=0.6,mode=0.4`. The plural is understood.
+    /// Reads `pattern,mode` (equal shares) or `pattern=0.6,mode=0.4`; plurals are accepted.
     pub fn parse(text: &str) -> Result<Self, ShareError> {
         let mut shares = [0.0; Source::ALL.len()];
         for (name, share) in entries(text) {
@@ -130,7 +128,7 @@ fn number(name: &'static str, text: &str) -> Result<f64, ShareError> {
 }
 
 fn unknown<const N: usize>(what: &'static str, found: &str, valid: [&'static str; N]) -> ShareError {
-    ShareError::Unknown { what, found: found.to_owned(), nearest: nearest(found, valid), valid: valid.join(", ") }
+    ShareError::Unknown { what, found: found.to_owned(), alternatives: Alternatives::to(found, valid) }
 }
 
 #[cfg(test)]

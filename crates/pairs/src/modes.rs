@@ -1,21 +1,21 @@
-//! Error modes as shares: which single-edit mistakes validation predictions showed, and how often.
+//! Error modes as shares: which single-edit mistakes occur in validation predictions, and how often.
 
 use std::collections::BTreeMap;
 
 use tabpo_metrics::modes::{ErrorMode, ErrorModes, ModeKind};
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId, nearest};
+use tabpo_ontology::{Alternatives, EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 use thiserror::Error;
 
 use crate::Kind;
 
-/// One mistake that a single edit can make again.
+/// One mistake that a single edit can reproduce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// An entity of the first label is called the second.
+    /// An entity of the first label gets the second.
     Label(EntityLabelId, EntityLabelId),
     /// An entity of this label has the second sub-label instead of the first.
     Subtype(EntityLabelId, SubtypeId, SubtypeId),
-    /// A relation of the first type is called the second.
+    /// A relation of the first type gets the second.
     RelationLabel(RelationLabelId, RelationLabelId),
     /// A relation of this type is reversed.
     Direction(RelationLabelId),
@@ -25,17 +25,17 @@ pub enum Mode {
     Boundary(EntityLabelId, Shift),
     /// An entity of this label is missing.
     DropEntity(EntityLabelId),
-    /// An entity too many has this label.
+    /// An additional entity has this label.
     AddEntity(EntityLabelId),
     /// A relation of this type is missing.
     DropRelation(RelationLabelId),
-    /// A relation too many has this type.
+    /// An additional relation has this type.
     AddRelation(RelationLabelId),
-    /// An entity of this label stands on another occurrence of its text.
+    /// An entity of this label is placed on another occurrence of its text.
     Occurrence(EntityLabelId),
 }
 
-/// How a predicted span lies to the gold span.
+/// How a predicted span relates to the gold span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shift {
     /// Inside it.
@@ -57,29 +57,29 @@ impl Shift {
     }
 }
 
-/// An error file that does not belong to the ontology.
+/// A label of an error file that the ontology does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the error modes name the {what} `{found}`, which the ontology does not have{}", .nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
+#[error("the error modes name the {what} `{found}`, which the ontology does not have{alternatives}")]
 pub struct UnknownModeLabel {
     /// What the name should be.
     pub what: &'static str,
     /// The name.
     pub found: String,
-    /// The label most like it.
-    pub nearest: Option<String>,
+    /// The names of the ontology.
+    pub alternatives: Alternatives,
 }
 
-/// The modes that validation showed, with smoothed shares.
+/// The modes that occurred on validation, with smoothed shares.
 ///
 /// Within one kind of edit, a mode seen `c` times gets the share `(c + α m) / (Σ c + α)`, where `m`
 /// is the share of its wrong label among the modes of the kind (spread evenly over the modes with
-/// that label): a rare mode borrows from how often its wrong label is given at all. Modes that were
-/// never seen are not here, so their share is exactly 0.
+/// that label): a rare mode borrows strength from the frequency of its wrong label. Modes that were
+/// never seen are absent: their share is exactly 0.
 ///
-/// Insertions take their label from spurious predictions. Where validation showed none, they take it
-/// from the wrong labels of confusions, as these are the labels that the model gives too freely, and
-/// where it showed none of these either, from mentions with wrong boundaries, which are mentions too
-/// many as well. Examples without entities admit no other edit.
+/// Insertions take their label from spurious predictions. Where there are none, they take it from the
+/// wrong labels of confusions, which are the labels that the model gives too freely, or else from
+/// mentions with wrong boundaries, which are also spurious. Examples without entities admit no other
+/// edit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModeRates {
     /// Modes of all kinds with their share within the kind; the shares of a kind sum to 1.
@@ -89,7 +89,7 @@ pub struct ModeRates {
 }
 
 impl Mode {
-    /// The kind of edit that makes the mistake again.
+    /// The kind of edit that reproduces the mistake.
     pub fn kind(self) -> Kind {
         match self {
             Mode::Label(..) => Kind::Label,
@@ -106,7 +106,7 @@ impl Mode {
         }
     }
 
-    /// What the wrong answer has, as far as modes share it: the wrong label, or the label itself.
+    /// The label by which modes are smoothed together: the wrong one, or the only one.
     fn outcome(self) -> (u16, u16) {
         match self {
             Mode::Label(_, to) => (to.0, 0),
@@ -122,7 +122,7 @@ impl Mode {
 }
 
 impl ModeRates {
-    /// The strength α of the smoothing that commands use, in observations.
+    /// The default strength α of the smoothing, in observations.
     pub const SMOOTHING: f64 = 1.0;
 
     /// Shares from counted modes. `smoothing` is α, at least 0.
@@ -164,7 +164,7 @@ impl ModeRates {
     }
 }
 
-/// The insertions that other mistakes imply, for predictions in which no mention was spurious.
+/// The insertions that other mistakes imply, for predictions without a spurious mention.
 fn implied_insertions(counted: &[(Mode, u64)]) -> Vec<(Mode, u64)> {
     let collect = |label_of: fn(Mode) -> Option<EntityLabelId>| {
         let mut counts: BTreeMap<EntityLabelId, u64> = BTreeMap::new();
@@ -182,7 +182,7 @@ fn implied_insertions(counted: &[(Mode, u64)]) -> Vec<(Mode, u64)> {
     collect(|mode| if let Mode::Boundary(label, _) = mode { Some(label) } else { None })
 }
 
-/// The edit-sized mode of an entry; `None` where no edit makes it (a label outside the ontology).
+/// The mode of an entry; `None` where no single edit reproduces it (a label outside the ontology).
 fn read(entry: &ErrorMode, ontology: &Ontology) -> Result<Option<Mode>, UnknownModeLabel> {
     let entity = |name: &Option<String>| {
         let find = |name: &String| {
@@ -231,7 +231,7 @@ fn read(entry: &ErrorMode, ontology: &Ontology) -> Result<Option<Mode>, UnknownM
 }
 
 fn unknown<'a>(what: &'static str, name: &str, valid: impl Iterator<Item = &'a str>) -> UnknownModeLabel {
-    UnknownModeLabel { what, found: name.to_owned(), nearest: nearest(name, valid).map(str::to_owned) }
+    UnknownModeLabel { what, found: name.to_owned(), alternatives: Alternatives::to(name, valid) }
 }
 
 #[cfg(test)]

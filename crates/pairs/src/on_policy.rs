@@ -11,29 +11,29 @@ use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::{Edit, Side};
 
-/// The single-edit steps between a gold answer and a wrong answer of a model: made all together,
-/// they turn one into the other as far as edits can; each alone is a negative that the model is
-/// known to be drawn to. Steps that gold does not admit are left to the caller to refuse.
+/// The single edits between a gold answer and a wrong answer of a model: all of them together turn one
+/// into the other, as far as edits can; each alone is a negative that the model is known to be prone
+/// to. The caller refuses those that gold does not admit.
 ///
-/// Mentions are paired by span, then by overlap (a boundary step, and a label step where the label
-/// differs too), then by text (an occurrence step); an unplaced text is paired with a missed mention
-/// of the same label (a grounding step). What remains was dropped or added. Relations are compared
-/// through these pairs.
-pub fn steps(gold: &Answer, predicted: &Aligned, ontology: &Ontology) -> Vec<Edit> {
+/// Mentions are paired by span, then by overlap (a boundary edit, and a label edit where the label
+/// differs too), then by text (an occurrence edit); a text that does not occur in the source is paired
+/// with a missed mention of the same label (a grounding edit). The rest was dropped or added. Relations
+/// are compared through these pairs.
+pub(crate) fn edits(gold: &Answer, predicted: &Aligned, ontology: &Ontology) -> Vec<Edit> {
     let mut matching = Matching {
         gold,
         predicted,
         ontology,
         of_gold: vec![None; gold.entities.len()],
         of_predicted: vec![None; predicted.entities.len()],
-        steps: Vec::new(),
+        edits: Vec::new(),
     };
     matching.entities();
     matching.relations();
-    matching.steps
+    matching.edits
 }
 
-/// Numbers by what they have in common, so that the first of a kind is found without a look at the others.
+/// Numbers by key, each key's in ascending order.
 struct ByKey<K>(HashMap<K, VecDeque<u32>>);
 
 impl<K> Default for ByKey<K> {
@@ -47,12 +47,12 @@ impl<K: Eq + Hash> ByKey<K> {
         self.0.is_empty()
     }
 
-    /// Adds a number, which is above those that the key has already.
+    /// Adds a number, which must be greater than those the key already has.
     fn add(&mut self, key: K, number: u32) {
         self.0.entry(key).or_default().push_back(number);
     }
 
-    /// The first number of a key that is free. One that is not will never be free again.
+    /// The first free number of a key. A number that is not free never becomes free again.
     fn first(&mut self, key: &K, is_free: impl Fn(u32) -> bool) -> Option<u32> {
         let numbers = self.0.get_mut(key)?;
         while numbers.front().is_some_and(|&number| !is_free(number)) {
@@ -68,7 +68,7 @@ struct Matching<'a> {
     ontology: &'a Ontology,
     of_gold: Vec<Option<u32>>,
     of_predicted: Vec<Option<u32>>,
-    steps: Vec<Edit>,
+    edits: Vec<Edit>,
 }
 
 impl<'a> Matching<'a> {
@@ -79,7 +79,6 @@ impl<'a> Matching<'a> {
             |_, _| None,
         );
         self.pair(|entity| vec![entity.span], |other| vec![other.span], |_, _| None);
-        // What shares a token overlaps.
         let tokens = |span: Option<Span>| span.map_or(Vec::new(), |span| (span.start..span.end).collect());
         self.pair(
             |entity| tokens(entity.span),
@@ -99,23 +98,23 @@ impl<'a> Matching<'a> {
         );
         for (entity, partner) in (0..).zip(self.of_gold.clone()) {
             match partner {
-                None => self.steps.push(Edit::DropEntity { entity }),
+                None => self.edits.push(Edit::DropEntity { entity }),
                 Some(partner) => self.relabel(entity, partner),
             }
         }
         for (index, other) in self.predicted.entities.iter().enumerate() {
             if let (None, Some(span), Some(label)) = (self.of_predicted[index], other.span, other.label) {
-                self.steps.push(Edit::AddEntity { span, label, subtype: other.subtype });
+                self.edits.push(Edit::AddEntity { span, label, subtype: other.subtype });
             }
         }
     }
 
-    /// Pairs what is not paired yet and has a key in common, in order, with the step that it takes.
+    /// Pairs, in order, unpaired mentions that have a key in common, and records the edit between them.
     fn pair<K: Eq + Hash>(
         &mut self,
         keys_of_gold: impl Fn(&'a AnswerEntity) -> Vec<K>,
         keys_of_predicted: impl Fn(&'a AlignedEntity<'a>) -> Vec<K>,
-        step: impl Fn(u32, &AlignedEntity) -> Option<Edit>,
+        edit: impl Fn(u32, &AlignedEntity) -> Option<Edit>,
     ) {
         let (gold, predicted) = (self.gold, self.predicted);
         let mut by_key = ByKey::default();
@@ -134,20 +133,20 @@ impl<'a> Matching<'a> {
             if let Some(p) = keys_of_gold(entity).iter().filter_map(|key| by_key.first(key, free)).min() {
                 self.of_gold[g as usize] = Some(p);
                 self.of_predicted[p as usize] = Some(g);
-                self.steps.extend(step(g, &predicted.entities[p as usize]));
+                self.edits.extend(edit(g, &predicted.entities[p as usize]));
             }
         }
     }
 
-    /// The label step of a pair, if the labels differ.
+    /// Records the label edit of a pair, if the labels differ.
     fn relabel(&mut self, entity: u32, partner: u32) {
         let (before, after) = (&self.gold.entities[entity as usize], &self.predicted.entities[partner as usize]);
         let Some(label) = after.label else { return };
         if label != before.label {
             let subtype = after.subtype.or_else(|| self.first_subtype(label));
-            self.steps.push(Edit::Label { entity, label, subtype });
+            self.edits.push(Edit::Label { entity, label, subtype });
         } else if let Some(subtype) = after.subtype.filter(|&subtype| Some(subtype) != before.subtype) {
-            self.steps.push(Edit::Subtype { entity, subtype });
+            self.edits.push(Edit::Subtype { entity, subtype });
         }
     }
 
@@ -192,7 +191,7 @@ impl<'a> Matching<'a> {
             let reversed = of_all.first(&(tail, head, label), open);
             let same_tail = of_tail.first(&(tail, label), open);
             let same_head = of_head.first(&(head, label), open);
-            let (step, used) = if let Some(relation) = same_pair {
+            let (edit, used) = if let Some(relation) = same_pair {
                 (Edit::RelationLabel { relation, label }, Some(relation))
             } else if let Some(relation) = reversed {
                 (Edit::Direction { relation }, Some(relation))
@@ -203,7 +202,7 @@ impl<'a> Matching<'a> {
             } else {
                 (Edit::AddRelation { head, tail, label }, None)
             };
-            self.steps.push(step);
+            self.edits.push(edit);
             if let Some(used) = used {
                 is_open[used as usize] = false;
             }
@@ -213,27 +212,9 @@ impl<'a> Matching<'a> {
             let relation = gold.relations[index as usize];
             is_open[index as usize] && kept(relation.head) && kept(relation.tail)
         });
-        self.steps.extend(missed.map(|relation| Edit::DropRelation { relation }));
+        self.edits.extend(missed.map(|relation| Edit::DropRelation { relation }));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_free_number_of_a_key_is_found() {
-        let mut by_key = ByKey::default();
-        for number in 0..6 {
-            by_key.add(number % 2, number);
-        }
-        let mut free = [true; 6];
-        for expected in [1, 3, 5] {
-            assert_eq!(by_key.first(&1, |number| free[number as usize]), Some(expected));
-            free[expected as usize] = false;
-        }
-        assert_eq!(by_key.first(&1, |number| free[number as usize]), None);
-        assert_eq!(by_key.first(&0, |number| free[number as usize]), Some(0));
-        assert_eq!(by_key.first(&2, |_| true), None);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Pairs on disk: one JSON object a line.
+//! Pairs on disk: one JSON object per line.
 
 use std::{
     io::{BufRead, Write},
@@ -28,8 +28,8 @@ pub struct PairRecord {
     pub rejected: String,
     /// What differs.
     pub edit: EditRecord,
-    /// Edit distance between the answers, in tokens of the model's tokenizer (in characters where
-    /// the pairs were made without one).
+    /// Edit distance between the answers, in tokens of the model's tokenizer, or in characters if there
+    /// was none.
     pub distance_tokens: u32,
     /// The weight of the pair in training; 1 on average over the corpus where every example has all
     /// its negatives.
@@ -42,7 +42,7 @@ pub struct PairRecord {
 pub struct EditRecord {
     /// The kind of edit.
     pub kind: Kind,
-    /// Who proposed it.
+    /// Where it comes from.
     pub source: Source,
     /// The id of the pattern, for edits that a pattern proposed.
     pub pattern: Option<String>,
@@ -54,7 +54,7 @@ pub struct EditRecord {
     /// Which item: an entity id (`e2`) or a relation (`e1 Used-for e2`) with the ids of the gold
     /// answer; for an added entity its id in the negative.
     pub item: String,
-    /// Further edits, where a negative was asked to have several.
+    /// Further edits, where several were requested for each negative.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<EditRecord>,
 }
@@ -63,7 +63,7 @@ pub struct EditRecord {
 #[derive(Debug, Error)]
 pub enum RecordError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -89,8 +89,8 @@ impl PairRecord {
         out.write_all(b"\n")
     }
 
-    /// Reads the pairs of a file one after the other; empty lines are passed over. `path` is what
-    /// errors call it.
+    /// Reads the pairs of a file one after the other; empty lines are skipped. Errors
+    /// name `path`.
     pub fn read<R: BufRead>(reader: R, path: &Path) -> impl Iterator<Item = Result<PairRecord, RecordError>> {
         let lines = (1..).zip(reader.lines());
         lines.filter_map(move |(line, content)| match content {

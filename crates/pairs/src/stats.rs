@@ -11,7 +11,7 @@ use crate::{
     difference::{shared_prefix, starts_in_scaffold},
 };
 
-/// Collects statistics pair by pair; memory grows with the number of examples' names only.
+/// Collects statistics pair by pair; memory grows only with the number of examples.
 #[derive(Default)]
 pub struct StatsCollector {
     pairs: u64,
@@ -42,7 +42,7 @@ struct Change {
 pub struct PairStats {
     /// Pairs.
     pub pairs: u64,
-    /// Examples that have any.
+    /// Examples with at least one pair.
     pub examples: u64,
     /// Mean weight.
     pub mean_weight: f64,
@@ -52,10 +52,10 @@ pub struct PairStats {
     pub sources: Vec<Counted>,
     /// Edits by pattern, most frequent first.
     pub patterns: Vec<Counted>,
-    /// What labels and relation types were changed, dropped and added, most frequent first.
+    /// Labels and relation types that were changed, dropped and added, most frequent first.
     pub changes: Vec<ChangeStats>,
-    /// Total variation, in [0, 1], between the label changes that error modes proposed and the
-    /// confusions that validation showed; `None` without error modes or without such edits.
+    /// Total variation distance, in [0, 1], between the label changes that error modes proposed and the
+    /// confusions on validation; `None` without error modes or without such edits.
     pub label_distance: Option<f64>,
     /// The same for relation types.
     pub relation_distance: Option<f64>,
@@ -63,8 +63,8 @@ pub struct PairStats {
     pub distances: Distances,
     /// The mean share of the gold answer (in bytes) before the first difference.
     pub prefix_shared: f64,
-    /// The share of pairs whose first difference is scaffolding on the gold side: the number of
-    /// items differs there, or a text goes on or ends.
+    /// The share of pairs whose first difference is scaffold on the gold side: the number of items
+    /// differs there, or one text ends earlier than the other.
     pub scaffold_first: f64,
 }
 
@@ -90,7 +90,7 @@ pub struct KindStats {
     pub share: f64,
     /// The edit distances of its pairs.
     pub distances: Distances,
-    /// The share of its pairs whose first difference is scaffolding, as in
+    /// The share of its pairs whose first difference is scaffold, as in
     /// [`PairStats::scaffold_first`].
     pub scaffold_first: f64,
 }
@@ -108,28 +108,28 @@ pub struct ChangeStats {
     pub count: u64,
     /// Its share of the edits of its kind.
     pub share: f64,
-    /// Its share of the confusions of its kind that validation showed; `None` for kinds that are no
-    /// confusion, or without error modes.
+    /// Its share of the confusions of its kind on validation; `None` for kinds that are not confusions,
+    /// or without error modes.
     pub error_share: Option<f64>,
 }
 
 /// A distribution of edit distances.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distances {
-    /// The least.
+    /// The smallest.
     pub least: u32,
     /// The median (the lower of the two in the middle).
     pub median: u32,
     /// The mean.
     pub mean: f64,
-    /// The distance that nine tenths of the pairs do not exceed.
+    /// The 90th percentile.
     pub ninth_decile: u32,
     /// The largest.
     pub largest: u32,
 }
 
 impl StatsCollector {
-    /// Takes in a pair.
+    /// Adds a pair.
     pub fn add(&mut self, record: &PairRecord) {
         self.pairs += 1;
         self.weight += record.weight;
@@ -153,7 +153,7 @@ impl StatsCollector {
         }
     }
 
-    /// The statistics, with label changes beside those of validation where error modes are given.
+    /// The statistics; with error modes, label changes are compared with those on validation.
     pub fn finish(&self, errors: Option<&ErrorModes>) -> PairStats {
         let share = |count: u64| if self.pairs == 0 { 0.0 } else { count as f64 / self.pairs as f64 };
         let mean = |sum: f64| if self.pairs == 0 { 0.0 } else { sum / self.pairs as f64 };
@@ -208,7 +208,7 @@ impl StatsCollector {
         }
     }
 
-    /// Total variation between the changes of a kind that modes proposed and those of validation.
+    /// Total variation distance between the changes of a kind that modes proposed and those on validation.
     fn variation(&self, errors: &ErrorModes, kind: Kind) -> Option<f64> {
         let confusion = confusion_kind(kind)?;
         let mut shares: BTreeMap<(&str, &str), f64> = BTreeMap::new();

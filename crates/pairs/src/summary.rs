@@ -1,34 +1,34 @@
-//! What a build made, against what was asked for.
+//! What was built, compared with the targets.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Mode, Source, choose::Quota, plan::Plan};
+use crate::{Kind, Mode, Source, choose::Quota, targets::Targets};
 
-/// Counts of a build and how they compare with their targets.
+/// Counts of a build, compared with their targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BuildSummary {
     /// Examples seen.
     pub examples: u64,
-    /// Examples that have fewer negatives than asked for.
+    /// Examples with fewer negatives than requested.
     pub short: u64,
-    /// Pairs made.
+    /// Number of pairs.
     pub pairs: u64,
-    /// Kinds of edits. A kind that no source can make is left out and its share goes to the others.
+    /// Kinds of edits. A kind that no source can produce is left out, and the others take over its share.
     pub kinds: Vec<Share>,
-    /// Total variation between the wanted and the realised shares of the kinds, in [0, 1].
+    /// Total variation distance between the target and realised shares of the kinds, in [0, 1].
     pub kind_distance: f64,
     /// Patterns and modes, within their kinds.
     pub ways: Vec<WayShare>,
 }
 
-/// A share wanted and realised.
+/// A target share and the realised one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// The kind.
     pub kind: Kind,
-    /// The share asked for, in [0, 1].
+    /// The target share, in [0, 1].
     pub wanted: f64,
-    /// The share realised, in [0, 1].
+    /// The realised share, in [0, 1].
     pub realised: f64,
     /// Edits.
     pub count: u64,
@@ -39,40 +39,40 @@ pub struct Share {
 pub struct WayShare {
     /// The kind.
     pub kind: Kind,
-    /// Who proposes it.
+    /// Where the edits come from.
     pub source: Source,
     /// The pattern's id, or the mode in words (`Method > Generic`).
     pub name: String,
-    /// The share asked for within the kind, in [0, 1].
+    /// The target share within the kind, in [0, 1].
     pub wanted: f64,
-    /// The share realised within the kind, in [0, 1].
+    /// The realised share within the kind, in [0, 1].
     pub realised: f64,
     /// Edits.
     pub count: u64,
 }
 
 impl BuildSummary {
-    pub(crate) fn new(plan: &Plan, quota: &Quota, examples: u64, short: u64, pairs: u64) -> Self {
+    pub(crate) fn new(targets: &Targets, quota: &Quota, examples: u64, short: u64, pairs: u64) -> Self {
         let total: u64 = quota.kinds.iter().sum();
         let ratio = |count: u64, of: u64| if of == 0 { 0.0 } else { count as f64 / of as f64 };
         let kinds: Vec<Share> = Kind::ALL
             .into_iter()
-            .filter(|&kind| plan.has(kind))
+            .filter(|&kind| targets.has(kind))
             .map(|kind| {
                 let count = quota.kinds[kind.index()];
-                Share { kind, wanted: plan.kinds[kind.index()], realised: ratio(count, total), count }
+                Share { kind, wanted: targets.kinds[kind.index()], realised: ratio(count, total), count }
             })
             .collect();
         let kind_distance = kinds.iter().map(|share| (share.wanted - share.realised).abs()).sum::<f64>() / 2.0;
         let mut ways: Vec<WayShare> = Vec::new();
-        for (way, &count) in plan.ways.iter().zip(&quota.ways) {
+        for (way, &count) in targets.ways.iter().zip(&quota.ways) {
             let name = match (way.pattern, way.mode) {
-                (Some(pattern), _) => plan.patterns.patterns[pattern as usize].id.clone(),
-                (None, Some(mode)) => mode_name(plan, mode),
+                (Some(pattern), _) => targets.patterns.patterns[pattern as usize].id.clone(),
+                (None, Some(mode)) => mode_name(targets, mode),
                 (None, None) => "any".to_owned(),
             };
             let realised = ratio(count, quota.kinds[way.kind.index()]);
-            // The changes that one pattern lists are one entry.
+            // All changes of one pattern are one entry.
             match ways.last_mut().filter(|last| way.pattern.is_some() && last.name == name && last.kind == way.kind) {
                 Some(last) => {
                     last.wanted += way.share;
@@ -95,8 +95,8 @@ impl BuildSummary {
     }
 }
 
-fn mode_name(plan: &Plan, mode: Mode) -> String {
-    let ontology = plan.ontology;
+fn mode_name(targets: &Targets, mode: Mode) -> String {
+    let ontology = targets.ontology;
     let entity = |label| ontology.entity(label).name.as_str();
     let relation = |label| ontology.relation(label).name.as_str();
     match mode {

@@ -126,11 +126,11 @@ fn mistakes_are_named_with_line_and_nearest_name() {
     );
     assert_eq!(
         message(&format!("{pattern}change = \"acronym\"\n")),
-        "p.toml:4: `change` means nothing in a pattern of kind `label`"
+        "p.toml:4: `change` is not used by patterns of kind `label`"
     );
     assert_eq!(
         message("[[pattern]]\nid = \"a\"\nkind = \"boundary\"\nchange = \"acronym\"\nwords = \"x\"\n"),
-        "p.toml:5: `words` means nothing with the change `acronym`"
+        "p.toml:5: `words` is not used by the change `acronym`"
     );
     assert_eq!(message(&format!("{pattern}{pattern}")), "p.toml:4: pattern `a` is defined twice, first on line 1");
     assert_eq!(

@@ -3,50 +3,27 @@
 
 mod machine;
 
-use tabpo_engine::Recompute;
-use tabpo_train::{MemoryPlan, MemoryRequest, PolicyShape};
+use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
 
 use self::machine::{Free, free};
 
 use crate::{error::Error, observer::Observer};
 
-/// What the memory of a training run depends on, apart from its policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Rows of the largest micro-batch.
-    pub rows: usize,
-    /// Most bytes of logits to keep.
-    pub logit_bytes: usize,
-    /// Whether the objective needs the KL divergence from the reference.
-    pub divergence: bool,
-    /// Bytes of a third model.
-    pub third: usize,
-    /// Bytes that the process held before the models were read (see [`held`]).
-    pub held: usize,
+/// What the memory of a training run depends on, apart from its policy: rows of the largest micro-batch, most bytes of
+/// logits to keep, whether the objective needs the KL divergence from the reference, bytes of a guide model, and bytes
+/// that the process held before the models were read (see [`held`]).
+pub fn request(rows: usize, logit_bytes: usize, divergence: bool, guide: usize, held: usize) -> MemoryRequest {
+    let threads = rayon::current_num_threads();
+    MemoryRequest { rows, target_rows: rows, logit_bytes, divergence, guide, held, threads }
 }
 
-impl Sizes {
-    fn plan(self, policy: &PolicyShape, limit_gb: Option<f64>) -> MemoryPlan {
-        let Self { rows, logit_bytes, divergence, third, held } = self;
-        let threads = rayon::current_num_threads();
-        let request = MemoryRequest { policy, rows, target_rows: rows, logit_bytes, divergence, third, held, threads };
-        match limit_gb {
-            Some(limit) => MemoryPlan::within(&request, (limit * 1e9) as usize),
-            None => MemoryPlan::new(&request, Recompute::default()),
-        }
-    }
+/// Bytes of a limit in GB.
+pub fn bytes(limit_gb: Option<f64>) -> Option<usize> {
+    limit_gb.map(|limit| (limit * 1e9) as usize)
 }
 
-/// Plans the memory of a training run, within `limit_gb` if there is a limit. Reports the estimate, and warns if no
-/// setting stays within the limit.
-pub fn plan(
-    stage: &str,
-    policy: &PolicyShape,
-    sizes: Sizes,
-    limit_gb: Option<f64>,
-    observer: &dyn Observer,
-) -> MemoryPlan {
-    let plan = sizes.plan(policy, limit_gb);
+/// Reports the estimate for a training run, and warns if no setting stays within `limit_gb`.
+pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn Observer) {
     observer.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
          activations {:.0}, logits {:.0}), recomputed: {}",
@@ -63,20 +40,13 @@ pub fn plan(
             "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
         ));
     }
-    plan
 }
 
 /// Compares the plan of a training run with the free memory. It is an error if weights, gradients and the optimiser's
 /// state alone are more than that, and a warning if its largest step would be.
-pub fn compare_with_free(
-    stage: &str,
-    policy: &PolicyShape,
-    sizes: Sizes,
-    limit_gb: Option<f64>,
-    observer: &dyn Observer,
-) -> Result<(), Error> {
+pub fn compare_with_free(stage: &str, plan: &MemoryPlan, observer: &dyn Observer) -> Result<(), Error> {
     let Some(free) = free() else { return Ok(()) };
-    if let Some(warning) = verdict(stage, &sizes.plan(policy, limit_gb), &free)? {
+    if let Some(warning) = verdict(stage, plan, &free)? {
         observer.warn(&warning);
     }
     Ok(())
@@ -145,7 +115,8 @@ fn status(key: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use tabpo_engine::{LoraConfig, ModelConfig};
+    use tabpo_engine::PolicyShape;
+    use tabpo_model::{LoraConfig, ModelConfig};
 
     use super::*;
 
@@ -153,8 +124,8 @@ mod tests {
         let config = ModelConfig::small(1024, hidden, 8, 4);
         let adapter = adapter.map(|rank| LoraConfig::new(rank, 16.0));
         let policy = PolicyShape::planned(&config, None, adapter.as_ref());
-        let sizes = Sizes { rows, logit_bytes: 64 << 20, divergence: false, third: 0, held: 60 << 20 };
-        verdict("sft", &sizes.plan(&policy, None), &Free { bytes, bound: "the system" })
+        let request = request(rows, 64 << 20, false, 0, 60 << 20);
+        verdict("sft", &policy.plan(&request, None), &Free { bytes, bound: "the system" })
     }
 
     #[test]

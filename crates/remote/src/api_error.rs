@@ -1,30 +1,30 @@
-//! The error of a reply; servers write it in different forms.
+//! The error in a reply, in the many forms that servers use.
 
 use serde_json::Value;
 
-/// Longer messages are cut.
+/// Longest message, in characters; longer ones are cut.
 const LONGEST: usize = 400;
-/// How deep errors are looked for in errors that gateways pass on as text.
+/// How many levels of errors inside errors, passed on as text by gateways, are read.
 const DEPTH: usize = 3;
-/// Longer texts are not searched for words.
+/// Bytes of text that are searched for words.
 const SEARCHED: usize = 16 << 10;
 
-/// What an endpoint says about an error.
+/// An error as an endpoint describes it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ApiError {
-    /// What to show.
+    /// The message to show.
     pub(crate) message: String,
-    /// What machines are meant to read (`code`, `type`, `status`, `reason`), in lower case, numbers aside.
+    /// Machine-readable codes (`code`, `type`, `status`, `reason`) in lower case, without numbers.
     codes: Vec<String>,
-    /// The HTTP status that the body names, 400 to 599.
+    /// The HTTP status given in the body, 400 to 599.
     pub(crate) status: Option<u16>,
-    /// The field of the request that is wrong.
+    /// The field of the request at fault.
     pub(crate) param: Option<String>,
     /// The wait in seconds that the body asks for.
     pub(crate) seconds: Option<f64>,
-    /// What the model wrote, where the endpoint counts as an error that it does not have the form asked for.
+    /// The model's text, if the endpoint reports an answer without the requested form as an error.
     pub(crate) failed_generation: Option<String>,
-    /// All texts in lower case, to search in.
+    /// All texts in lower case, for searching.
     words: String,
 }
 
@@ -45,28 +45,28 @@ impl ApiError {
         error.finished()
     }
 
-    /// Takes a body that is not JSON: a page of a proxy, or a line of text.
+    /// From a body that is not JSON: a proxy's page, or a line of text.
     pub(crate) fn of_text(text: &str) -> Self {
         let mut error = Self { message: text.trim().to_owned(), ..Self::default() };
         error.add_words(text);
         error.finished()
     }
 
-    /// Whether a body without an answer says what went wrong.
+    /// Whether a body contains an error message.
     pub(crate) fn is_in(body: &Value) -> bool {
         let mut error = Self::default();
         error.collect(body, 0);
         !error.message.is_empty()
     }
 
-    /// Whether a code is one of these, or one of their parts where words are parted by dots or colons.
+    /// Whether a code, or a part of one between dots, colons and the like, is one of these.
     pub(crate) fn has(&self, codes: &[&str]) -> bool {
         self.codes.iter().any(|own| {
             codes.contains(&own.as_str()) || own.split(['.', ':', '#', '/']).any(|part| codes.contains(&part))
         })
     }
 
-    /// Whether the endpoint says anything that machines are meant to read.
+    /// Whether there are any machine-readable codes.
     pub(crate) fn has_codes(&self) -> bool {
         !self.codes.is_empty()
     }
@@ -85,7 +85,7 @@ impl ApiError {
         match body {
             Value::Array(items) => items.iter().take(1).for_each(|item| self.collect(item, depth)),
             Value::Object(_) => {
-                // What is inside names the cause more exactly than what is around it.
+                // The innermost error is the most specific.
                 for name in
                     ["error", "errors", "innererror", "metadata", "base_resp", "details", "detail", "violations"]
                 {
@@ -124,7 +124,7 @@ impl ApiError {
         if let Some(text) = body.get("failed_generation").and_then(Value::as_str) {
             self.failed_generation.get_or_insert_with(|| text.to_owned());
         }
-        // Google writes how long to wait as `34.07s`.
+        // Google writes waits as `34.07s`.
         let delay = body.get("retryDelay").and_then(Value::as_str).and_then(|text| text.strip_suffix('s'));
         self.seconds = self.seconds.or_else(|| delay.and_then(|text| text.parse().ok()));
         for name in ["quotaId", "quotaMetric", "param"] {
@@ -132,7 +132,7 @@ impl ApiError {
                 self.add_words(text);
             }
         }
-        // Gateways pass on what the server behind them said, mostly as JSON in a text.
+        // Gateways pass on the error of the server behind them, mostly as JSON in a string.
         if let Some(raw) = body.get("raw").filter(|_| depth < DEPTH) {
             let inner = raw.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
             match inner.as_ref().unwrap_or(raw) {
@@ -152,7 +152,7 @@ impl ApiError {
         self.status = self.status.or(status);
     }
 
-    /// The first message is the one to show; all are searched.
+    /// The first message is shown; all are searched.
     fn take_message(&mut self, text: &str) {
         if self.message.is_empty() {
             text.trim().clone_into(&mut self.message);
@@ -177,7 +177,7 @@ impl ApiError {
     }
 }
 
-/// The place that FastAPI names: `["body", "messages", 0, "role"]` is `body.messages.0.role`.
+/// A location as FastAPI gives it: `["body", "messages", 0, "role"]` becomes `body.messages.0.role`.
 fn path(parts: &[Value]) -> String {
     let parts = parts.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
     parts.collect::<Vec<_>>().join(".").to_lowercase()

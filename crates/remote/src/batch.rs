@@ -1,7 +1,7 @@
-//! The batch API behind the same interface: upload, create, poll, download.
+//! The batch API: upload, create, poll, download.
 //!
-//! A batch is noted in the cache directory as soon as it exists, so that a job that was stopped while
-//! it waited goes on waiting for the same batch and never pays for a second one.
+//! A batch is noted in the cache directory as soon as it exists. A job that was stopped while waiting
+//! resumes waiting for the same batch and never pays for a second one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,75 +17,49 @@ use crate::body::Digest;
 use crate::call::{Caller, Reply};
 use crate::classify::Attempt;
 use crate::estimate::most_usage;
-use crate::extract::runtime;
-use crate::job::{Job, stored};
+use crate::extract::{Asked, runtime};
 use crate::records::RecordFile;
-use crate::{
-    Channel, Ending, Endpoint, Extraction, ModelPrice, Progress, Prompt, RemoteError, ResponseCache, Settings,
-    StructureKind,
-};
+use crate::requests::{Requests, stored};
+use crate::{Channel, Progress, RemoteError, ResponseCache, StructureKind};
 
-/// Providers accept this many requests in one batch.
+/// Most requests that providers accept in one batch.
 const MOST_REQUESTS: usize = 50_000;
-/// And this many bytes.
+/// Most bytes that they accept.
 const MOST_BYTES: usize = 90 << 20;
 
-/// As [`extract`](crate::extract()), over the batch API. When `stop` becomes true, batches go on at the
-/// endpoint; calling again collects them.
-pub fn extract_in_batches(
-    endpoint: &Endpoint,
-    prompts: &[Prompt],
-    settings: &Settings,
-    price: Option<ModelPrice>,
+/// Collects the batches under way and creates new ones for the other requests.
+pub(crate) fn run(
+    requests: &Requests,
+    reused: usize,
     cache: &mut ResponseCache,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Extraction, RemoteError> {
-    let started = Instant::now();
-    let job = Job::new(endpoint, prompts, settings);
-    let reused = job.unique.iter().filter(|&&index| cache.contains(&job.digests[index])).count();
-    let caller = Caller::new(endpoint, settings, stop)?;
+) -> Result<Asked, RemoteError> {
+    let caller = Caller::new(requests.endpoint, requests.settings, stop)?;
     let notes = RecordFile::open(&cache.directory().join("batches.jsonl"))?;
     let mut batches =
-        Batches { job: &job, caller: &caller, cache, notes, stop, progress, reused, last_failure: String::new() };
-    let within = runtime()?.block_on(batches.run(price));
-    let last = std::mem::take(&mut batches.last_failure);
-    cache.sync()?;
-    let within = match within {
+        Batches { requests, caller: &caller, cache, notes, stop, progress, reused, last_failure: String::new() };
+    let within_budget = match runtime()?.block_on(batches.run()) {
         Err(RemoteError::Stopped) => true,
         other => other?,
     };
-
-    let answers = job.collect(cache)?;
-    let missing = answers.iter().filter(|answer| answer.is_none()).count();
-    let ending = match missing {
-        0 => Ending::Complete,
-        _ if !within => Ending::BudgetReached,
-        _ if stop.load(Ordering::SeqCst) => Ending::Interrupted,
-        prompts => Ending::Unanswered { prompts, last },
-    };
-    let mut statistics = job.statistics(&answers, price, cache);
-    let answered = job.unique.iter().filter(|&&index| cache.contains(&job.digests[index])).count();
-    statistics.calls = answered - reused;
-    statistics.reused = reused;
-    statistics.seconds = started.elapsed().as_secs_f64();
-    Ok(Extraction { answers, statistics, ending })
+    Ok(Asked { retries: 0, budget_reached: !within_budget, last_failure: batches.last_failure })
 }
 
-/// A line of the file that names the batches at the endpoint.
+/// A record of the file of batches.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Note {
     base: String,
     id: String,
-    /// The requests in it; empty once its results were collected.
+    /// The requests in it; empty once its results have been collected.
     digests: Vec<String>,
 }
 
-/// What a note starts with.
+/// The beginning of every note.
 const NOTE_START: &[u8] = b"{\"base\":";
 
 struct Batches<'a> {
-    job: &'a Job<'a>,
+    requests: &'a Requests<'a>,
     caller: &'a Caller<'a>,
     cache: &'a mut ResponseCache,
     notes: RecordFile,
@@ -96,14 +70,14 @@ struct Batches<'a> {
 }
 
 impl Batches<'_> {
-    /// Collects what is under way and asks for the rest; false if that could pass the budget.
-    async fn run(&mut self, price: Option<ModelPrice>) -> Result<bool, RemoteError> {
+    /// Collects batches under way and creates new ones; false if those could exceed the budget.
+    async fn run(&mut self) -> Result<bool, RemoteError> {
         self.report();
         let mut pending = self.pending()?;
         let under_way: HashSet<String> = pending.iter().flat_map(|note| note.digests.clone()).collect();
         let open: Vec<usize> =
-            self.job.unique.iter().copied().filter(|&index| self.is_open(index, &under_way)).collect();
-        let within = self.affordable(&open, price)?;
+            self.requests.unique.iter().copied().filter(|&index| self.is_open(index, &under_way)).collect();
+        let within = self.affordable(&open)?;
         if within {
             for chunk in self.chunks(&open) {
                 if self.stop.load(Ordering::SeqCst) {
@@ -122,23 +96,24 @@ impl Batches<'_> {
     }
 
     fn is_open(&self, index: usize, under_way: &HashSet<String>) -> bool {
-        let digest = &self.job.digests[index];
+        let digest = &self.requests.digests[index];
         !self.cache.contains(digest) && !under_way.contains(digest.to_hex().as_str())
     }
 
-    fn affordable(&mut self, open: &[usize], price: Option<ModelPrice>) -> Result<bool, RemoteError> {
-        let (Some(price), Some(limit)) = (price, self.job.settings.budget) else { return Ok(true) };
-        let most = |&index: &usize| price.cost(most_usage(&self.job.body(index), self.job.settings), Channel::Batch);
+    fn affordable(&mut self, open: &[usize]) -> Result<bool, RemoteError> {
+        let (Some(price), Some(limit)) = (self.requests.price, self.requests.settings.budget) else { return Ok(true) };
+        let most =
+            |&index: &usize| price.cost(most_usage(&self.requests.body(index), self.requests.settings), Channel::Batch);
         let most: f64 = open.iter().map(most).sum();
-        Ok(open.is_empty() || self.job.spent(Some(price), Channel::Batch, self.cache)? + most <= limit)
+        Ok(open.is_empty() || self.requests.spent(Channel::Batch, self.cache)? + most <= limit)
     }
 
-    /// Requests as files of a size that providers accept.
+    /// The requests as files of a size that providers accept.
     fn chunks(&self, open: &[usize]) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for &index in open {
-            let digest = self.job.digests[index].to_hex().to_string();
-            let request = json!({"custom_id": digest, "method": "POST", "url": "/v1/chat/completions", "body": self.job.body(index)});
+            let digest = self.requests.digests[index].to_hex().to_string();
+            let request = json!({"custom_id": digest, "method": "POST", "url": "/v1/chat/completions", "body": self.requests.body(index)});
             let line = format!("{request}\n");
             match chunks.last_mut() {
                 Some(chunk) if chunk.digests.len() < MOST_REQUESTS && chunk.lines.len() + line.len() <= MOST_BYTES => {
@@ -167,7 +142,7 @@ impl Batches<'_> {
             .reliable("create", || self.caller.post("batches").header("idempotency-key", key.as_str()).json(&body))
             .await?;
         let note = Note {
-            base: self.job.endpoint.base().to_owned(),
+            base: self.requests.endpoint.base().to_owned(),
             id: id_of(&created, "the batch")?,
             digests: chunk.digests.clone(),
         };
@@ -175,7 +150,7 @@ impl Batches<'_> {
         Ok(note)
     }
 
-    /// Waits for a batch and keeps its answers; false if the user asked to stop.
+    /// Waits for a batch and stores its answers; false if the user asked to stop.
     async fn collect(&mut self, note: &Note) -> Result<bool, RemoteError> {
         let waiting_since = Instant::now();
         let batch = loop {
@@ -209,18 +184,22 @@ impl Batches<'_> {
         Ok(true)
     }
 
-    /// Keeps the results of a file; what is no answer is left open.
+    /// Stores the results of a file; requests without an answer stay open.
     fn keep(&mut self, reply: &Reply, note: &Note, latency: Duration) -> Result<(), RemoteError> {
         let known: HashSet<&str> = note.digests.iter().map(String::as_str).collect();
-        let job = self.job;
-        let places: HashMap<Digest, usize> = job.unique.iter().map(|&index| (job.digests[index], index)).collect();
+        let requests = self.requests;
+        let places: HashMap<Digest, usize> =
+            requests.unique.iter().map(|&index| (requests.digests[index], index)).collect();
         for result in self.caller.json_lines(reply) {
             let Some(name) = result["custom_id"].as_str().filter(|name| known.contains(name)) else { continue };
             let Ok(digest) = Digest::from_hex(name) else { continue };
             let status = result.pointer("/response/status_code").and_then(Value::as_u64).unwrap_or(0) as u16;
             let body = result.pointer("/response/body").unwrap_or(&result["error"]);
-            // A batch may hold requests of another job too, whose bodies are not known here.
-            let most = places.get(&digest).map(|&index| most_usage(&job.body(index), job.settings)).unwrap_or_default();
+            // A batch may also contain requests of another job, whose bodies are not known here.
+            let most = places
+                .get(&digest)
+                .map(|&index| most_usage(&requests.body(index), requests.settings))
+                .unwrap_or_default();
             let attempt = match self.caller.read(status, &HeaderMap::new(), body, StructureKind::None, most) {
                 Ok(Attempt::Done(completion)) => Ok(completion),
                 Ok(Attempt::Again { why, .. }) | Err(why) => Err(why),
@@ -228,7 +207,7 @@ impl Batches<'_> {
             };
             match attempt {
                 Ok(completion) => {
-                    let answer = stored(job.endpoint, &digest, completion, most, Channel::Batch, latency, 1);
+                    let answer = stored(requests.endpoint, &digest, completion, most, Channel::Batch, latency, 1);
                     self.cache.put(digest, &answer)?;
                 }
                 Err(why) => self.last_failure = why,
@@ -238,11 +217,11 @@ impl Batches<'_> {
     }
 
     async fn sleep(&self) -> bool {
-        self.caller.sleep_until(Instant::now() + Duration::from_secs_f64(self.job.settings.poll_seconds)).await
+        self.caller.sleep_until(Instant::now() + Duration::from_secs_f64(self.requests.settings.poll_seconds)).await
     }
 
-    /// Batches of this endpoint that hold requests of this job and were not collected yet. A damaged
-    /// note costs that note: its requests are asked for again.
+    /// Batches of this endpoint with requests of this job that have not been collected. The requests of a
+    /// damaged note are sent again.
     fn pending(&mut self) -> Result<Vec<Note>, RemoteError> {
         let mut notes: Vec<Note> = Vec::new();
         self.notes.read_all(NOTE_START, |note: Note, _| {
@@ -250,8 +229,8 @@ impl Batches<'_> {
             notes.push(note);
         })?;
         self.cache.note_damage(self.notes.damage().cloned());
-        let own: HashSet<String> = self.job.digests.iter().map(|digest| digest.to_hex().to_string()).collect();
-        let base = self.job.endpoint.base();
+        let own: HashSet<String> = self.requests.digests.iter().map(|digest| digest.to_hex().to_string()).collect();
+        let base = self.requests.endpoint.base();
         notes.retain(|note| note.base == base && note.digests.iter().any(|digest| own.contains(digest)));
         Ok(notes)
     }
@@ -262,8 +241,8 @@ impl Batches<'_> {
     }
 
     fn report(&mut self) {
-        let done = self.job.unique.iter().filter(|&&index| self.cache.contains(&self.job.digests[index])).count();
-        let total = self.job.unique.len();
+        let done = self.requests.answered(self.cache);
+        let total = self.requests.unique.len();
         (self.progress)(Progress { done, total, reused: self.reused, retries: 0, cost: None, pause: None });
     }
 }
@@ -274,6 +253,6 @@ struct Chunk {
 }
 
 fn id_of(reply: &Reply, of: &str) -> Result<String, RemoteError> {
-    let message = || RemoteError::Rejected { status: 200, message: format!("the reply names no id of {of}") };
+    let message = || RemoteError::Rejected { status: 200, message: format!("the reply has no id for {of}") };
     reply.value()["id"].as_str().map(str::to_owned).ok_or_else(message)
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{Endpoint, Prompt, Settings, Structure};
 
-/// The digest of endpoint and body: the name of the answer in the cache.
+/// The digest of endpoint and body: the key of the answer in the cache.
 pub(crate) type Digest = blake3::Hash;
 
 /// The request body of a prompt.

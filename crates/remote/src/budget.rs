@@ -1,11 +1,11 @@
-//! A limit on cost that is never passed.
+//! A limit on cost that is never exceeded.
 
 use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// Before a request is sent, the most that it can cost is set aside; afterwards it is replaced by
-/// what it did cost. A request is sent only if everything spent and set aside stays within the limit.
+/// The most that a request can cost is reserved before it is sent, and replaced by its actual cost
+/// afterwards. A request is sent only if everything spent and reserved stays within the limit.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Option<f64>,
@@ -16,7 +16,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// A budget of which `spent` is gone already; `None` is no limit.
+    /// A budget of which `spent` is already used; `None` means no limit.
     pub(crate) fn new(limit: Option<f64>, spent: f64) -> Self {
         Self {
             limit,
@@ -27,12 +27,11 @@ impl Budget {
         }
     }
 
-    /// Sets `most` aside. Waits while requests in flight could still leave room; false if there will
-    /// be none.
+    /// Reserves `most`. Waits while requests in flight could still free enough; false if they cannot.
     pub(crate) async fn reserve(&self, most: f64) -> bool {
         loop {
             let Some(limit) = self.limit else { return true };
-            // What is no number is never within a limit.
+            // NaN is never within a limit.
             let within = |cost: f64| cost <= limit;
             if !within(self.spent.get() + most) {
                 return false;
@@ -46,11 +45,11 @@ impl Budget {
         }
     }
 
-    /// Replaces what was set aside by what was spent.
+    /// Replaces a reservation by what was spent.
     pub(crate) fn settle(&self, most: f64, spent: f64) {
         if self.limit.is_some() {
             self.in_flight.set(self.in_flight.get().saturating_sub(1));
-            // Sums and differences leave a rest, which must not keep the last request waiting for ever.
+            // Rounding errors must not keep the last request waiting for ever.
             let rest = if self.in_flight.get() == 0 { 0.0 } else { (self.reserved.get() - most).max(0.0) };
             self.reserved.set(rest);
         }
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_limit_is_never_passed_and_room_that_becomes_free_is_used() {
+    async fn the_limit_is_never_exceeded_and_what_becomes_free_is_used() {
         let budget = Budget::new(Some(10.0), 1.0);
         assert!(budget.reserve(6.0).await);
         let waiting = async {
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rests_of_sums_and_what_is_no_number_let_nobody_wait_for_ever() {
+    async fn rounding_errors_and_nan_make_no_request_wait_for_ever() {
         let budget = Budget::new(Some(0.1), 0.0);
         assert!(budget.reserve(0.01).await && budget.reserve(0.07).await);
         budget.settle(0.01, 0.0);

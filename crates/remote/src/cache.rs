@@ -1,7 +1,7 @@
-//! Answers that were paid for, by the digest of what was asked.
+//! Answers that were paid for, by the digest of their request.
 //!
-//! The cache is one file of records (see [`RecordFile`]). An exclusive lock keeps a second process out.
-//! Only positions are held in memory.
+//! The cache is one file of records ([`RecordFile`]), locked by the process that uses it. Only positions
+//! are kept in memory.
 
 use std::collections::HashMap;
 use std::fs::{self, TryLockError};
@@ -10,45 +10,45 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Digest;
-use crate::records::{Place as Position, RecordFile};
-use crate::{Damage, Outcome, Place, RemoteError, Usage};
+use crate::records::{RecordFile, RecordPosition};
+use crate::{Damage, RemoteError, ReplyField, ReplyOutcome, Usage};
 
-/// An answer as it is kept.
+/// An answer as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredAnswer {
     /// Digest of endpoint and request body, in hexadecimal.
     pub digest: String,
-    /// The model that was asked for.
+    /// The requested model.
     pub model: String,
-    /// The model that the endpoint says answered.
+    /// The model that answered, according to the endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
-    /// How the endpoint dealt with the prompt.
-    pub outcome: Outcome,
-    /// The answer as it came.
+    /// How the endpoint handled the prompt.
+    pub outcome: ReplyOutcome,
+    /// The answer, unchanged.
     pub text: String,
-    /// Where in the reply it stood.
-    #[serde(default, skip_serializing_if = "Place::is_content")]
-    pub place: Place,
+    /// Where in the reply it was found.
+    #[serde(default, skip_serializing_if = "ReplyField::is_content")]
+    pub place: ReplyField,
     /// What the model or the endpoint said instead of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// Tokens charged for; nothing where the reply does not say it.
+    /// Tokens charged; zero if the reply does not say.
     pub usage: Usage,
-    /// The most that the request can have used, where the reply does not say what it used.
+    /// The most that the request can have used, if the reply does not say what it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_at_most: Option<Usage>,
-    /// How it was asked, which decides the price.
+    /// How it was requested, which decides the price.
     pub channel: Channel,
-    /// Milliseconds from sending to the last byte; for batches from creation to collection.
+    /// Milliseconds from sending to the last byte; of batches, from the first poll to the download.
     pub latency_ms: u64,
-    /// Attempts that it took.
+    /// Attempts it took.
     pub attempts: u32,
-    /// When it came, in seconds since 1970.
+    /// When it arrived, in seconds since 1970.
     pub unix_time: u64,
 }
 
-/// The way on which an answer was asked for.
+/// How an answer is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -59,40 +59,40 @@ pub enum Channel {
     Batch,
 }
 
-/// A line of the file.
+/// A record of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-enum Line {
+enum CacheRecord {
     Answer(StoredAnswer),
-    /// A request that was sent and whose reply never came whole: it may have been charged for.
+    /// A request that was sent and whose reply never arrived in full: it may have been charged.
     Unsettled {
         digest: String,
         why: String,
     },
 }
 
-/// What a record starts with.
+/// The beginning of every record.
 const START: &[u8] = b"{\"kind\":\"";
 
 impl StoredAnswer {
-    /// Tokens that count as paid for: those that the reply names, or the most that it can have used.
-    pub fn charged(&self) -> Usage {
+    /// Tokens that count as paid: those that the reply states, or else the most it can have used.
+    pub(crate) fn charged(&self) -> Usage {
         self.usage_at_most.unwrap_or(self.usage)
     }
 }
 
-/// The cache of a directory, open for this process alone.
+/// The cache in a directory, open in this process only.
 #[derive(Debug)]
 pub struct ResponseCache {
     file: RecordFile,
-    places: HashMap<Digest, Position>,
+    places: HashMap<Digest, RecordPosition>,
     unsettled: HashMap<Digest, u32>,
-    /// Damage of the file of batches.
+    /// Damage to the file of batches.
     damage: Option<Damage>,
 }
 
 impl ResponseCache {
-    /// Opens the cache in a directory, which is created if it is missing.
+    /// Opens the cache in a directory and creates the directory if it is missing.
     pub fn open(directory: &Path) -> Result<Self, RemoteError> {
         fs::create_dir_all(directory).map_err(RemoteError::io(directory, "create"))?;
         let path = directory.join("responses.jsonl");
@@ -104,14 +104,14 @@ impl ResponseCache {
         }
         let mut places = HashMap::new();
         let mut unsettled: HashMap<Digest, u32> = HashMap::new();
-        // A record under a name that is no digest answers nothing.
+        // A record without a valid digest cannot be looked up.
         file.read_all(START, |line, place| match line {
-            Line::Answer(answer) => {
+            CacheRecord::Answer(answer) => {
                 if let Ok(digest) = Digest::from_hex(&answer.digest) {
                     places.insert(digest, place);
                 }
             }
-            Line::Unsettled { digest, .. } => {
+            CacheRecord::Unsettled { digest, .. } => {
                 if let Ok(digest) = Digest::from_hex(&digest) {
                     *unsettled.entry(digest).or_default() += 1;
                 }
@@ -125,22 +125,22 @@ impl ResponseCache {
         self.file.path().parent().expect("the file was opened inside a directory")
     }
 
-    /// Damage that was found and set aside, of the answers and of the notes on batches.
+    /// Damage to the answers and to the notes on batches that was found and set aside.
     pub fn damage(&self) -> impl Iterator<Item = &Damage> {
         self.file.damage().into_iter().chain(&self.damage)
     }
 
-    /// Remembers damage of another file of the directory.
+    /// Records damage to another file of the directory.
     pub(crate) fn note_damage(&mut self, damage: Option<Damage>) {
         self.damage = damage.or(self.damage.take());
     }
 
-    /// Number of answers kept.
+    /// Number of answers.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether it holds no answer.
+    /// Whether there are no answers.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -150,7 +150,7 @@ impl ResponseCache {
         self.places.contains_key(digest)
     }
 
-    /// How often this request was sent without a whole reply.
+    /// How often this request was sent without a complete reply.
     pub(crate) fn unsettled(&self, digest: &Digest) -> u32 {
         self.unsettled.get(digest).copied().unwrap_or(0)
     }
@@ -159,26 +159,26 @@ impl ResponseCache {
     pub(crate) fn get(&mut self, digest: &Digest) -> Result<Option<StoredAnswer>, RemoteError> {
         let Some(&place) = self.places.get(digest) else { return Ok(None) };
         match self.file.get(place)? {
-            Line::Answer(answer) => Ok(Some(answer)),
-            Line::Unsettled { .. } => Ok(None),
+            CacheRecord::Answer(answer) => Ok(Some(answer)),
+            CacheRecord::Unsettled { .. } => Ok(None),
         }
     }
 
-    /// Keeps an answer. When this returns, a kill of the process does not lose it.
+    /// Stores an answer. After this returns, killing the process does not lose it.
     pub(crate) fn put(&mut self, digest: Digest, answer: &StoredAnswer) -> Result<(), RemoteError> {
-        let place = self.file.append(&Line::Answer(answer.clone()))?;
+        let place = self.file.append(&CacheRecord::Answer(answer.clone()))?;
         self.places.insert(digest, place);
         Ok(())
     }
 
-    /// Remembers that a request may have been charged for without a reply.
+    /// Records that a request may have been charged without a reply.
     pub(crate) fn put_unsettled(&mut self, digest: Digest, why: &str) -> Result<(), RemoteError> {
-        self.file.append(&Line::Unsettled { digest: digest.to_hex().to_string(), why: why.to_owned() })?;
+        self.file.append(&CacheRecord::Unsettled { digest: digest.to_hex().to_string(), why: why.to_owned() })?;
         *self.unsettled.entry(digest).or_default() += 1;
         Ok(())
     }
 
-    /// Waits until everything kept is on the disk.
+    /// Waits until everything is on disk.
     pub(crate) fn sync(&self) -> Result<(), RemoteError> {
         self.file.sync()
     }
@@ -193,9 +193,9 @@ mod tests {
             digest: digest.to_hex().to_string(),
             model: "m".into(),
             served_model: None,
-            outcome: Outcome::Answered,
+            outcome: ReplyOutcome::Answered,
             text: text.into(),
-            place: Place::Content,
+            place: ReplyField::Content,
             refusal: None,
             usage_at_most: None,
             usage: Usage { prompt: 3, cached: 0, completion: 2 },

@@ -1,4 +1,4 @@
-//! One HTTP exchange, and what its result means.
+//! HTTP exchanges, and what their results mean.
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -21,17 +21,16 @@ use crate::completion::Reading;
 use crate::retry::Backoff;
 use crate::{Endpoint, RemoteError, Settings, StructureKind, Usage, received};
 
-/// No results of a batch are longer than this.
+/// Largest results of a batch, in bytes.
 const LONGEST_RESULTS: usize = 256 << 20;
-/// Any other reply has this many bytes at most, ...
+/// Largest other reply, in bytes, ...
 const LONGEST_REPLY: usize = 4 << 20;
-/// ... and this many more for each token that its answer may have: a stream of events names much
-/// beside every token.
+/// ... plus this many for each token of the answer: a stream of events repeats much for every token.
 const BYTES_OF_TOKEN: usize = 1 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests in flight get this long to end once the user has asked to stop: they may be paid for.
+/// How long requests in flight may continue once the user has asked to stop: they may be charged anyway.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-/// How often whatever waits looks whether the user asked to stop.
+/// Interval at which waits check whether the user has asked to stop.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// Sends requests to one endpoint.
@@ -43,14 +42,14 @@ pub(crate) struct Caller<'a> {
     stop: &'a AtomicBool,
 }
 
-/// A reply as it came.
+/// A reply.
 #[derive(Debug)]
 pub(crate) struct Reply {
     status: u16,
     headers: HeaderMap,
-    /// The body; it may hold the key.
+    /// The body; it may contain the key.
     raw: String,
-    /// The body as JSON, without the key; the error says why it is none.
+    /// The body as JSON, with the key redacted; the error says why it is not JSON.
     json: Result<Value, String>,
 }
 
@@ -63,14 +62,14 @@ impl<'a> Caller<'a> {
         static PROVIDER: Once = Once::new();
         settings.check_numbers()?;
         PROVIDER.call_once(|| {
-            // An error means that the program has installed another provider, which serves as well.
+            // An error means that another provider is installed already, which is just as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let mut headers = HeaderMap::new();
         if let Some(key) = &endpoint.key {
             headers.insert(AUTHORIZATION, key.header());
         }
-        // Redirects could carry the key elsewhere, and hidden retries could be charged for.
+        // Redirects could leak the key, and hidden retries could be charged.
         let mut builder = Client::builder()
             .default_headers(headers)
             .redirect(redirect::Policy::none())
@@ -86,9 +85,9 @@ impl<'a> Caller<'a> {
         Ok(Self { client, endpoint, settings, stop })
     }
 
-    /// Asks for one chat completion, once. The digest goes along as idempotency key, so that an
-    /// endpoint that knows such keys charges once for a request that is repeated. `most` is the most
-    /// that the request can use.
+    /// Asks for one chat completion, once. The digest is sent as idempotency key, so that an endpoint
+    /// that supports such keys charges a repeated request only once. `most` is the most that the request
+    /// can use.
     pub(crate) async fn complete(&self, body: &Value, digest: &Digest, asked: StructureKind, most: Usage) -> Attempt {
         let request = self
             .client
@@ -115,8 +114,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// What a body means that came with a status; the error says what is missing in a reply with status
-    /// 200 that is no answer and no error.
+    /// What a body with a status means; the error says what is missing in a reply with status 200 that is
+    /// neither an answer nor an error.
     pub(crate) fn read(
         &self,
         status: u16,
@@ -146,7 +145,7 @@ impl<'a> Caller<'a> {
             Err(_) => ApiError::of_text(&self.endpoint.redact(reply.raw.clone())),
         };
         if let (300..=399, Some(place)) = (reply.status, reply.headers.get(LOCATION)) {
-            // Redirects are not followed, because they would take the key along.
+            // Redirects are not followed, because the key would be sent along.
             let place = self.endpoint.redact(String::from_utf8_lossy(place.as_bytes()).into_owned());
             return Attempt::Fatal(RemoteError::Rejected {
                 status: reply.status,
@@ -156,8 +155,8 @@ impl<'a> Caller<'a> {
         classify(self.asked(structure), reply.status, &reply.headers, &error)
     }
 
-    /// Adds what only the endpoint can tell: the structured output that it does accept, found by
-    /// asking for a word in each form, or the models that it lists.
+    /// Adds what only the endpoint knows: the kinds of structured output that it accepts, found by trying
+    /// each, or the models that it lists.
     pub(crate) async fn explain(&self, error: RemoteError) -> RemoteError {
         match error {
             RemoteError::UnsupportedStructure { asked, message, .. } => {
@@ -206,13 +205,13 @@ impl<'a> Caller<'a> {
         ids.filter_map(|model| model.get("id").and_then(Value::as_str)).map(str::to_owned).take(20).collect()
     }
 
-    /// Sends the request that `build` makes until it succeeds, for the calls that cost nothing.
+    /// Sends the request that `build` makes until it succeeds, for calls that cost nothing.
     pub(crate) async fn reliable(&self, name: &str, build: impl Fn() -> RequestBuilder) -> Result<Reply, RemoteError> {
         let base = Duration::from_secs_f64(self.settings.backoff_seconds);
         let mut backoff = Backoff::new(base, self.settings.seed, &blake3::hash(name.as_bytes()));
         let mut attempt = 0;
         loop {
-            // Results of a batch come as one file.
+            // The results of a batch are one file.
             let result = match self.exchange(build(), LONGEST_RESULTS).await {
                 Ok(reply) if matches!(reply.status, 200 | 201) => return Ok(reply),
                 Ok(reply) => self.classified(&reply, StructureKind::None),
@@ -239,18 +238,18 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The values of a reply of JSON lines, without the key.
+    /// The values of a reply in JSON lines, with the key redacted.
     pub(crate) fn json_lines(&self, reply: &Reply) -> impl Iterator<Item = Value> {
         let lines = reply.raw.lines().filter(|line| !line.trim().is_empty());
         lines.map(|line| self.endpoint.redact_value(received::value(line).unwrap_or_default()))
     }
 
-    /// Whether the user asked to stop.
+    /// Whether the user has asked to stop.
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Sleeps; false if the user asks to stop before.
+    /// Sleeps until `end`; false if the user asks to stop earlier.
     pub(crate) async fn sleep_until(&self, end: Instant) -> bool {
         while Instant::now() < end && !self.stopped() {
             tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
@@ -268,7 +267,7 @@ impl<'a> Caller<'a> {
         self.client.post(self.url(path))
     }
 
-    /// The most bytes of a reply to a request for a completion.
+    /// Largest reply to a request for a completion, in bytes.
     fn longest_reply(&self) -> usize {
         let tokens = usize::try_from(self.settings.max_tokens).unwrap_or(usize::MAX);
         tokens.saturating_mul(BYTES_OF_TOKEN).saturating_add(LONGEST_REPLY).min(LONGEST_RESULTS)
@@ -278,8 +277,8 @@ impl<'a> Caller<'a> {
         format!("{}/{path}", self.endpoint.base())
     }
 
-    /// Sends a request and waits for the whole reply of at most `longest` bytes; a failure is one to repeat. Once the user has
-    /// asked to stop, the reply is waited for a little longer and then given up.
+    /// Sends a request and waits for its reply of at most `longest` bytes; failures are worth repeating.
+    /// Once the user has asked to stop, it waits for the reply a little longer and then gives up.
     async fn exchange(&self, request: RequestBuilder, longest: usize) -> Result<Reply, Attempt> {
         let given_up = async {
             while !self.stopped() {
@@ -301,11 +300,11 @@ impl<'a> Caller<'a> {
         let mut response = request.send().await.map_err(|error| self.broken(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = self.whole(&mut response, longest).await?;
-        Ok(self.understood(status, headers, bytes))
+        Ok(self.reply_of(status, headers, bytes))
     }
 
-    /// A reply from what came.
-    fn understood(&self, status: u16, headers: HeaderMap, bytes: Vec<u8>) -> Reply {
+    /// A reply from its parts.
+    fn reply_of(&self, status: u16, headers: HeaderMap, bytes: Vec<u8>) -> Reply {
         let raw =
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let json =
@@ -325,7 +324,7 @@ impl<'a> Caller<'a> {
         Ok(bytes)
     }
 
-    /// A connection that never came about cost nothing; any other failure may have.
+    /// A failure to connect costs nothing; any other failure may have been charged.
     fn broken(&self, error: &reqwest::Error) -> Attempt {
         let mut why = error.to_string();
         let mut source = std::error::Error::source(error);
@@ -338,7 +337,7 @@ impl<'a> Caller<'a> {
 }
 
 impl Reply {
-    /// The body as JSON, without the key; null where it is none.
+    /// The body as JSON, with the key redacted; null if it is not JSON.
     pub(crate) fn value(&self) -> &Value {
         self.json.as_ref().unwrap_or(&Value::Null)
     }

@@ -1,4 +1,4 @@
-//! What a reply that is no answer means: by status, codes and headers first, by words last.
+//! What a reply without an answer means: judged by status, codes and headers first, and by words last.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,27 +7,27 @@ use reqwest::header::HeaderMap;
 use crate::api_error::ApiError;
 use crate::completion::Completion;
 use crate::retry::{LONGEST_WAIT, retry_after, should_retry};
-use crate::{Cure, Outcome, RemoteError, Settings, StructureKind, words};
+use crate::{RemoteError, ReplyOutcome, SettingFix, Settings, StructureKind, words};
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// An answer, or an outcome that asking again would not change.
+    /// An answer, or an outcome that another attempt would not change.
     Done(Completion),
     /// Ask again.
     Again {
         /// Why there is no answer.
         why: String,
-        /// What the endpoint asks to wait.
+        /// How long the endpoint asks to wait.
         after: Option<Duration>,
-        /// Whether the request may have been charged for.
+        /// Whether the request may have been charged.
         unsettled: bool,
     },
-    /// No request of this job can succeed, or not for a long time.
+    /// No request of this job can succeed, at least not for a long time.
     Fatal(RemoteError),
 }
 
-/// What was asked.
+/// What was requested.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) model: &'a str,
@@ -57,7 +57,7 @@ const FILTER_CODES: [&str; 8] = [
     "datainspectionfailed",
     "prompt_blocked",
 ];
-/// The model's answer does not have the form asked for.
+/// The model's answer does not have the requested form.
 const FORM_CODES: [&str; 2] = ["json_validate_failed", "tool_use_failed"];
 const QUOTA_CODES: [&str; 13] = [
     "insufficient_quota",
@@ -111,7 +111,7 @@ const SERVER_CODES: [&str; 9] = [
     "serviceunavailableerror",
 ];
 
-/// What a reply with this status means; 200 where the error came with that status.
+/// What an error means; the status may be 200 if the error is inside the reply.
 pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, error: &ApiError) -> Attempt {
     let status = if http_status >= 300 { http_status } else { error.status.unwrap_or_else(|| by_codes(error)) };
     let message = error.message.clone();
@@ -126,47 +126,47 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
         after => Attempt::Again {
             why: format!("the endpoint answered {status_shown}: {message_shown}"),
             after,
-            // An error inside a reply with status 200 that names no status of its own may stand for
-            // an answer that was made and lost.
+            // An error without a status of its own, inside a reply with status 200, may mean that an answer
+            // was generated and lost.
             unsettled: http_status < 300 && error.status.is_none(),
         },
     };
     if status == 413 || error.has(&CONTEXT_CODES) || status == 429 && words::larger_than_a_minute(error) {
-        return done(Outcome::TooLong);
+        return done(ReplyOutcome::TooLong);
     }
     if error.has(&FORM_CODES) || error.failed_generation.is_some() {
         return Attempt::Done(without_the_form(error));
     }
     if error.has(&FILTER_CODES) || status == 451 {
-        return done(Outcome::Filtered);
+        return done(ReplyOutcome::Filtered);
     }
     if status == 402 || error.has(&QUOTA_CODES) {
         return quota();
     }
     match status {
         429 if should_retry(headers) == Some(false) => quota(),
-        // Google's limits on a minute speak of plan and billing: words count only where nothing else does.
+        // Google's per-minute limits mention plan and billing, so words count only if nothing else is given.
         429 if !error.has_codes() && wait.is_none() && words::out_of_credit(error) => quota(),
         429 if wait.is_none() && should_retry(headers).is_none() && words::used_up_for_today(error) => quota(),
         408 | 409 | 425 | 429 => again(),
         _ if status != 401 && error.has(&RATE_CODES) || should_retry(headers) == Some(true) => again(),
-        403 if words::filtered(error) => done(Outcome::Filtered),
+        403 if words::filtered(error) => done(ReplyOutcome::Filtered),
         403 if wait.is_some() => again(),
         401 | 403 => key(),
         404 => unknown_model(asked, message),
         501 => rejected(),
-        // Text Generation Inference answers 424 where its model server fails.
+        // Text Generation Inference answers 424 if its model server fails.
         424 | 500..=599 => match refused(asked, status, (status_shown, message_shown.clone()), error) {
             Some(attempt) => attempt,
-            None if words::too_long(error) => done(Outcome::TooLong),
+            None if words::too_long(error) => done(ReplyOutcome::TooLong),
             None => again(),
         },
         400 | 405 | 406 | 415 | 422 => {
             if words::filtered(error) {
-                return done(Outcome::Filtered);
+                return done(ReplyOutcome::Filtered);
             }
             if words::too_long(error) {
-                return done(Outcome::TooLong);
+                return done(ReplyOutcome::TooLong);
             }
             if error.has(&KEY_CODES) || words::unauthorised(error) {
                 return key();
@@ -190,8 +190,8 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
     }
 }
 
-/// The status that came and what to say of the error; a batch names no status where a request has no
-/// reply, which leaves what its error means.
+/// The status and message to show. A batch gives no status for a request without a reply; then the
+/// status that the error means is shown.
 fn shown(http_status: u16, meant: u16, error: &ApiError) -> (u16, String) {
     match (http_status, error.status) {
         (0, _) => (meant, error.message.clone()),
@@ -201,19 +201,19 @@ fn shown(http_status: u16, meant: u16, error: &ApiError) -> (u16, String) {
     }
 }
 
-/// What the model wrote instead of the form asked for: an answer like others, and paid for like them.
+/// What the model wrote instead of the requested form: an answer like any other, and charged like it.
 fn without_the_form(error: &ApiError) -> Completion {
     let text = error.failed_generation.clone().unwrap_or_default();
     let at_limit = ["max completion tokens", "max_completion_tokens", "max tokens", "max_tokens"];
     let outcome = match () {
-        () if error.says(&at_limit) => Outcome::Truncated,
-        () if text.trim().is_empty() => Outcome::Empty,
-        () => Outcome::Answered,
+        () if error.says(&at_limit) => ReplyOutcome::Truncated,
+        () if text.trim().is_empty() => ReplyOutcome::Empty,
+        () => ReplyOutcome::Answered,
     };
     Completion { text, usage: None, refusal: None, ..Completion::without_text(outcome, String::new()) }
 }
 
-/// The status that codes stand for, of an error inside a reply with status 200.
+/// The status that the codes of an error inside a reply with status 200 stand for.
 fn by_codes(error: &ApiError) -> u16 {
     let known: [(&[&str], u16); 7] = [
         (&QUOTA_CODES, 402),
@@ -237,15 +237,15 @@ fn unknown_model(asked: Asked, message: String) -> Attempt {
     Attempt::Fatal(RemoteError::UnknownModel { model: asked.model.to_owned(), message, models: Vec::new() })
 }
 
-/// What the endpoint refuses and a setting can change.
+/// A refusal that a setting can change.
 fn refused(asked: Asked, status: u16, shown: (u16, String), error: &ApiError) -> Option<Attempt> {
-    let cure = Cure::of(asked.settings, error)?;
-    // A server that fails says many words; only a template is named by them.
-    if (status == 424 || status >= 500) && cure != Cure::NoSystemRole {
+    let fix = SettingFix::of(asked.settings, error)?;
+    // The messages of a failing server mention many things; only the chat template is a reliable cue.
+    if (status == 424 || status >= 500) && fix != SettingFix::NoSystemRole {
         return None;
     }
     let (status, message) = shown;
-    Some(Attempt::Fatal(RemoteError::Refused { status, message, cure }))
+    Some(Attempt::Fatal(RemoteError::Refused { status, message, fix }))
 }
 
 #[cfg(test)]

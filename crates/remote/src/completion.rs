@@ -1,4 +1,4 @@
-//! What came back.
+//! Completions and their outcomes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,48 +7,48 @@ use crate::Usage;
 use crate::api_error::ApiError;
 use crate::message::Answer;
 
-/// How an endpoint dealt with a prompt. All of them are scored; what is no valid answer scores as an
-/// empty or faulty one.
+/// How an endpoint handled a prompt. Every outcome is scored; without a valid answer, as an empty or
+/// faulty one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The model ended its answer by itself.
+pub enum ReplyOutcome {
+    /// The model finished its answer.
     Answered,
-    /// The answer reached the limit on its length.
+    /// The answer reached its length limit.
     Truncated,
     /// The model declined.
     Refused,
-    /// The provider's filter stopped prompt or answer.
+    /// The provider's filter blocked the prompt or the answer.
     Filtered,
     /// The model said nothing.
     Empty,
-    /// The prompt does not fit into the model's context.
+    /// The prompt exceeds the model's context.
     TooLong,
 }
 
-/// Where in a reply the answer stood.
+/// The field of a reply in which the answer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
-    /// In the message's content, where it belongs.
+pub enum ReplyField {
+    /// The content of the message, where it belongs.
     #[default]
     Content,
-    /// In the arguments of a tool call.
+    /// The arguments of a tool call.
     ToolCall,
-    /// In the field for the model's reasoning.
+    /// The model's reasoning.
     Reasoning,
-    /// Nowhere: the reply holds reasoning and no answer.
+    /// None: the reply contains reasoning but no answer.
     OnlyReasoning,
 }
 
 /// A parsed reply.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Completion {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ReplyOutcome,
     pub(crate) text: String,
-    pub(crate) place: Place,
+    pub(crate) place: ReplyField,
     pub(crate) refusal: Option<String>,
-    /// `None` where the reply does not say it.
+    /// `None` if the reply does not say.
     pub(crate) usage: Option<Usage>,
     pub(crate) served_model: Option<String>,
 }
@@ -58,16 +58,16 @@ pub(crate) struct Completion {
 pub(crate) enum Reading {
     /// A chat completion.
     Completion(Completion),
-    /// What a gateway says about an error behind it.
+    /// An error that a gateway passes on.
     Error(ApiError),
-    /// An answer that was broken off; the text says why.
+    /// An answer that was cut off by a failure; the text says why.
     BrokenOff(String),
     /// Something else; the text says what is missing.
     Unreadable(String),
 }
 
-impl Outcome {
-    /// All outcomes, the best first.
+impl ReplyOutcome {
+    /// All outcomes, best first.
     pub const ALL: [Self; 6] =
         [Self::Answered, Self::Truncated, Self::Refused, Self::Filtered, Self::Empty, Self::TooLong];
 
@@ -84,20 +84,20 @@ impl Outcome {
     }
 }
 
-impl Place {
-    /// Whether this is the usual place.
+impl ReplyField {
+    /// Whether this is the usual field.
     pub fn is_content(&self) -> bool {
         *self == Self::Content
     }
 }
 
 impl Completion {
-    /// An outcome without text that the endpoint reported as an error, and did not charge for.
-    pub(crate) fn without_text(outcome: Outcome, message: String) -> Self {
+    /// An outcome without text that the endpoint reported as an error and did not charge.
+    pub(crate) fn without_text(outcome: ReplyOutcome, message: String) -> Self {
         Self {
             outcome,
             text: String::new(),
-            place: Place::Content,
+            place: ReplyField::Content,
             refusal: Some(message),
             usage: Some(Usage::default()),
             served_model: None,
@@ -112,13 +112,13 @@ impl Reading {
         let message = choice.and_then(|choice| choice.get("message")).filter(|message| message.is_object());
         let reason = choice.map(finish_reason).unwrap_or_default();
         let answer = message.map(Answer::of).or_else(|| choice.and_then(Answer::of_text)).unwrap_or_default();
-        let reported = choice.and_then(|choice| told(choice.get("error"))).or_else(|| told(reply.get("error")));
+        let reported = choice.and_then(|choice| stated(choice.get("error"))).or_else(|| stated(reply.get("error")));
         if reported.is_some() && (is_broken_off(&reason) || answer.is_empty()) {
-            let of_choice = choice.filter(|choice| told(choice.get("error")).is_some());
+            let of_choice = choice.filter(|choice| stated(choice.get("error")).is_some());
             return Self::Error(ApiError::of(of_choice.unwrap_or(reply)));
         }
         if is_broken_off(&reason) {
-            return Self::BrokenOff(format!("the endpoint broke the answer off: `finish_reason` is `{reason}`"));
+            return Self::BrokenOff(format!("the endpoint cut the answer off: `finish_reason` is `{reason}`"));
         }
         if choice.is_none() && ApiError::is_in(reply) {
             return Self::Error(ApiError::of(reply));
@@ -127,18 +127,18 @@ impl Reading {
         if choice.is_none() {
             return Self::Unreadable("the reply has no `choices[0]`".to_owned());
         }
-        // Some servers leave the message out where the model said nothing, or where a filter or the limit
-        // left nothing of it.
+        // Some servers omit the message if the model said nothing, or if a filter or the limit left
+        // nothing of it.
         if message.is_none() && answer.is_empty() && reason.is_empty() {
             return Self::Unreadable("the reply has no `choices[0].message`".to_owned());
         }
         let outcome = match ended {
-            _ if answer.refusal.is_some() => Outcome::Refused,
-            Ended::ByFilter => Outcome::Filtered,
-            Ended::ByModel => Outcome::Refused,
-            Ended::AtLimit => Outcome::Truncated,
-            Ended::ByItself if answer.text.trim().is_empty() => Outcome::Empty,
-            Ended::ByItself => Outcome::Answered,
+            _ if answer.refusal.is_some() => ReplyOutcome::Refused,
+            Ended::ByFilter => ReplyOutcome::Filtered,
+            Ended::ByModel => ReplyOutcome::Refused,
+            Ended::AtLimit => ReplyOutcome::Truncated,
+            Ended::ByItself if answer.text.trim().is_empty() => ReplyOutcome::Empty,
+            Ended::ByItself => ReplyOutcome::Answered,
         };
         let usage = Usage::of(reply, !answer.text.trim().is_empty(), most);
         let served_model = reply.get("model").and_then(Value::as_str).map(str::to_owned);
@@ -147,7 +147,7 @@ impl Reading {
     }
 }
 
-/// How an answer ended, from the words of many servers.
+/// How an answer ended, in the vocabulary of many servers.
 enum Ended {
     ByItself,
     AtLimit,
@@ -182,12 +182,12 @@ impl Ended {
     }
 }
 
-/// Why a choice ended, in lower case; empty where nothing is said.
+/// The `finish_reason` in lower case; empty if there is none.
 fn finish_reason(choice: &Value) -> String {
     choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default().to_lowercase()
 }
 
-/// Whether an answer ended because something went wrong at the endpoint.
+/// Whether an answer ended because of a failure at the endpoint.
 fn is_broken_off(reason: &str) -> bool {
     const REASONS: [&str; 10] = [
         "error",
@@ -204,8 +204,8 @@ fn is_broken_off(reason: &str) -> bool {
     REASONS.contains(&reason)
 }
 
-/// A field that says something: neither null nor false nor empty.
-fn told(field: Option<&Value>) -> Option<&Value> {
+/// The field, unless it is null, false or empty.
+fn stated(field: Option<&Value>) -> Option<&Value> {
     field.filter(|field| match field {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.trim().is_empty(),
@@ -214,8 +214,8 @@ fn told(field: Option<&Value>) -> Option<&Value> {
     })
 }
 
-/// An answer without its null fields. Strict schemas have no optional fields, so models write null
-/// where the answer format leaves a key out. What is not a JSON object stays as it is.
+/// An answer without its null fields. Strict schemas have no optional fields, so models write null where
+/// the answer format omits a key. Text that is not a JSON object is returned unchanged.
 pub fn without_nulls(answer: &str) -> String {
     match serde_json::from_str::<Value>(answer) {
         Ok(mut value @ Value::Object(_)) if answer.contains("null") => {

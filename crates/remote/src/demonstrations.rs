@@ -1,4 +1,4 @@
-//! Demonstrations: training units with their gold answers, shown before the text.
+//! Demonstrations: training units with their gold answers, shown before the source text.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,7 +31,7 @@ pub struct Demonstrations {
 
 #[derive(Clone, Debug)]
 enum Rule {
-    /// These for every prompt; one more than asked for, in case the prompt is among them.
+    /// These for every prompt; one more than requested, in case the prompt is among them.
     Same(Vec<usize>),
     Nearest(Index),
 }
@@ -44,7 +44,7 @@ struct Index {
 }
 
 impl Demonstrations {
-    /// Prepares `shots` demonstrations a prompt from training units by a rule; see [`Selection`].
+    /// Prepares `shots` demonstrations per prompt from training units, chosen by [`Selection`].
     pub fn new(units: &[Unit], ontology: &Ontology, shots: usize, selection: Selection, seed: u64) -> Self {
         let pool: Vec<Demonstration> = units
             .iter()
@@ -83,8 +83,8 @@ impl Demonstrations {
     }
 }
 
-/// Again and again the first unit that shows the most labels not shown yet; labels count as not
-/// shown again once no unit adds any.
+/// Units chosen greedily: each time the first one with the most labels not shown yet. Once no unit adds
+/// a label, all count as not shown again.
 fn covering(units: &[Unit], wanted: usize) -> Vec<usize> {
     let labels: Vec<BTreeSet<(bool, u16)>> = units
         .iter()
@@ -97,7 +97,7 @@ fn covering(units: &[Unit], wanted: usize) -> Vec<usize> {
     while chosen.len() < wanted {
         let left = (0..units.len()).filter(|place| !chosen.contains(place));
         let new = |place: &usize| labels[*place].difference(&shown).count();
-        // `max_by_key` takes the last of equals; reversed, the first.
+        // `max_by_key` takes the last of equals, so the order is reversed.
         let Some(best) = left.rev().max_by_key(new) else { break };
         if new(&best) == 0 && !shown.is_empty() {
             shown.clear();
@@ -129,8 +129,8 @@ impl Index {
         Self { postings, idf }
     }
 
-    /// All texts that share a word, the most similar first, equals in their order. The query's own
-    /// length does not change the order.
+    /// All texts that share a word, most similar first, ties in order. The query's norm does not matter
+    /// for the order.
     fn ranked(&self, text: &str) -> Vec<usize> {
         let mut similarity: HashMap<u32, f64> = HashMap::new();
         for (word, count) in words(text) {
@@ -144,8 +144,7 @@ impl Index {
     }
 }
 
-/// Lower-cased runs of letters and digits with their counts, in the order of the words so that sums
-/// do not depend on hashing.
+/// Lower-cased words with their counts, sorted so that sums do not depend on hashing.
 fn words(text: &str) -> BTreeMap<String, f64> {
     let mut counts = BTreeMap::new();
     for word in text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()) {

@@ -1,4 +1,4 @@
-//! Where to ask, and with which key.
+//! Endpoints and keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,37 +6,37 @@ use std::sync::Arc;
 use reqwest::Url;
 use serde_json::Value;
 
-use crate::secret::Blotter;
+use crate::secret::Redactor;
 use crate::{RemoteError, Settings};
 
-/// An API and the model to ask there.
+/// An API and a model there.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     base: Url,
     /// The model's name at the endpoint.
     pub model: String,
-    /// The key, for endpoints that want one.
+    /// The key, for endpoints that require one.
     pub key: Option<ApiKey>,
 }
 
-/// A key. It can be sent, but neither printed nor serialised.
+/// An API key. It can be sent, but neither printed nor serialised.
 #[derive(Clone)]
 pub struct ApiKey {
     text: String,
-    blotter: Arc<Blotter>,
+    redactor: Arc<Redactor>,
 }
 
 impl Endpoint {
-    /// The endpoint, model and key that settings name. A missing key is an error of its own only
-    /// once the endpoint asks for one.
+    /// The endpoint, model and key of these settings. A missing key is an error only once the endpoint
+    /// asks for one.
     pub fn of(settings: &Settings) -> Result<Self, RemoteError> {
         Self::new(&settings.endpoint, &settings.model, ApiKey::from_variable(&settings.key_variable)?)
     }
 
     /// The endpoint at a base address such as `https://host/v1`; a trailing `/chat/completions` is
-    /// taken off. Credentials and queries in the address are refused, because addresses are logged.
+    /// removed. Credentials and queries in the address are refused, because addresses are logged.
     pub fn new(url: &str, model: &str, key: Option<ApiKey>) -> Result<Self, RemoteError> {
-        // What cannot be read as an address may still hold a password.
+        // Text that is not a URL may still contain a password.
         let shown = || url.rsplit('@').next().and_then(|rest| rest.split('?').next()).unwrap_or_default().to_owned();
         let mut base = Url::parse(url.trim())
             .map_err(|error| RemoteError::Address { url: shown(), problem: error.to_string() })?;
@@ -62,7 +62,7 @@ impl Endpoint {
         Ok(Self { base, model: model.to_owned(), key })
     }
 
-    /// The base address, without a slash at its end.
+    /// The base address without a trailing slash.
     pub fn base(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
@@ -73,10 +73,10 @@ impl Endpoint {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// Text from the endpoint with the key blotted out: some endpoints repeat what they were sent.
+    /// Text from the endpoint with the key redacted: some endpoints repeat what they were sent.
     pub(crate) fn redact(&self, text: String) -> String {
         match &self.key {
-            Some(key) => key.blotter.blot(text),
+            Some(key) => key.redactor.redact(text),
             None => text,
         }
     }
@@ -84,36 +84,36 @@ impl Endpoint {
     /// JSON from the endpoint, likewise.
     pub(crate) fn redact_value(&self, value: Value) -> Value {
         match &self.key {
-            Some(key) => key.blotter.blot_value(value),
+            Some(key) => key.redactor.redact_value(value),
             None => value,
         }
     }
 }
 
 impl ApiKey {
-    /// The key in an environment variable; `None` where the variable is not set.
-    pub fn from_variable(variable: &str) -> Result<Option<Self>, RemoteError> {
+    /// The key in an environment variable; `None` if the variable is not set.
+    pub(crate) fn from_variable(variable: &str) -> Result<Option<Self>, RemoteError> {
         let refuse = |problem| Err(RemoteError::Key { variable: variable.to_owned(), problem });
         match std::env::var(variable) {
             Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => refuse("does not hold text"),
+            Err(std::env::VarError::NotUnicode(_)) => refuse("is not valid Unicode"),
             Ok(value) => match Self::new(value.trim()) {
                 Some(key) => Ok(Some(key)),
-                None => refuse("is empty or holds characters that cannot be sent in a header"),
+                None => refuse("is empty or contains characters that cannot be sent in a header"),
             },
         }
     }
 
-    /// A key of visible ASCII characters, `None` if it is empty or holds others.
+    /// A key of visible ASCII characters; `None` if it is empty or has others.
     pub fn new(key: &str) -> Option<Self> {
         let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-        visible.then(|| Self { text: key.to_owned(), blotter: Arc::new(Blotter::new(key)) })
+        visible.then(|| Self { text: key.to_owned(), redactor: Arc::new(Redactor::new(key)) })
     }
 
-    /// The value of the `Authorization` header, marked so that HTTP libraries do not log it.
+    /// The value of the `Authorization` header, marked so that the HTTP library does not log it.
     pub(crate) fn header(&self) -> reqwest::header::HeaderValue {
         let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", self.text))
-            .expect("a key holds visible ASCII characters only");
+            .expect("a key has only visible ASCII characters");
         value.set_sensitive(true);
         value
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_shows_nowhere() {
+    fn a_key_is_shown_nowhere() {
         let key = ApiKey::new("sk-secret").unwrap();
         let endpoint = Endpoint::new("http://[::1]:1/v1", "m", Some(key)).unwrap();
         assert!(endpoint.is_loopback());

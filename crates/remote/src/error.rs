@@ -1,17 +1,19 @@
-//! What can go wrong between a job and its endpoint.
+//! Errors of a job. [`RemoteError::is_input`] says whether the input is at fault.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::retry::in_words;
-use crate::{Cure, StructureKind};
+use tabpo_ontology::Alternatives;
 
-/// An error of this crate. No message ever holds the key: text from the endpoint is searched for it
-/// before it is stored or shown.
+use crate::retry::in_words;
+use crate::{SettingFix, StructureKind};
+
+/// An error of this crate. No message contains the key: it is redacted in text from the endpoint before
+/// that is stored or shown.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The address is no base address of an API.
+    /// The address is not the base address of an API.
     #[error("endpoint `{url}`: {problem}; expected something like `https://host/v1` or `http://127.0.0.1:8000/v1`")]
     Address {
         /// The address as given, without credentials.
@@ -19,7 +21,7 @@ pub enum RemoteError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The environment variable that should hold the key is missing or unusable.
+    /// The environment variable for the key is unusable.
     #[error("environment variable `{variable}` {problem}")]
     Key {
         /// Its name.
@@ -27,7 +29,7 @@ pub enum RemoteError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The endpoint does not accept the key, or wants one.
+    /// The endpoint rejects the key, or requires one.
     #[error("the endpoint answered {status}: {message}")]
     Unauthorised {
         /// HTTP status: 401 or 403.
@@ -38,24 +40,24 @@ pub enum RemoteError {
     /// The endpoint does not know the model or the path.
     #[error("the endpoint does not know `{model}`: {message}{}", known(models))]
     UnknownModel {
-        /// The model that was asked for.
+        /// The requested model.
         model: String,
         /// What the endpoint said.
         message: String,
         /// The models that it lists.
         models: Vec<String>,
     },
-    /// The endpoint does not support the structured output that was asked for.
+    /// The endpoint does not support the requested structured output.
     #[error("the endpoint refuses structured output `{}`: {message}; it accepts: {}", asked.name(), names(accepted))]
     UnsupportedStructure {
-        /// What was asked for.
+        /// What was requested.
         asked: StructureKind,
         /// What the endpoint said.
         message: String,
-        /// What it accepted when it was tried.
+        /// What it accepted in a trial.
         accepted: Vec<StructureKind>,
     },
-    /// The endpoint refuses the request for another reason that asking again does not change.
+    /// The endpoint refuses the request for another reason, which a retry does not change.
     #[error("the endpoint answered {status}: {message}")]
     Rejected {
         /// HTTP status.
@@ -71,7 +73,7 @@ pub enum RemoteError {
         /// What the endpoint said.
         message: String,
         /// What can be changed.
-        cure: Cure,
+        fix: SettingFix,
     },
     /// The account has no quota or credit left.
     #[error("the endpoint answered {status}: {message}")]
@@ -81,10 +83,10 @@ pub enum RemoteError {
         /// What the endpoint said.
         message: String,
     },
-    /// The endpoint asks to wait for longer than any job waits.
+    /// The endpoint asks for a longer wait than any job waits.
     #[error("the endpoint asks to wait {}: giving up", in_words(*asked))]
     LongWait {
-        /// What it asks for.
+        /// The requested wait.
         asked: Duration,
         /// HTTP status of the reply.
         status: u16,
@@ -92,17 +94,17 @@ pub enum RemoteError {
     /// The user asked to stop.
     #[error("stopped while the endpoint was being asked")]
     Stopped,
-    /// A setting has a value that makes no sense.
+    /// A setting has an invalid value.
     #[error("`{key}` is {value}: expected {expected}")]
     Setting {
         /// The setting's key in `[predict.remote.NAME]`.
         key: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The valid values.
         expected: String,
     },
-    /// Many prompts in a row got no answer although each was retried.
+    /// Many prompts in a row got no answer despite retries.
     #[error("{prompts} prompts in a row got no answer; the last failure: {last}")]
     EndpointDown {
         /// How many.
@@ -110,25 +112,25 @@ pub enum RemoteError {
         /// Why the last one failed.
         last: String,
     },
-    /// A batch ended without result.
+    /// A batch ended without results.
     #[error("batch {id} ended as `{status}`: {message}")]
     Batch {
         /// Its id at the endpoint.
         id: String,
-        /// Its last state.
+        /// Its final status.
         status: String,
         /// What the endpoint said.
         message: String,
     },
-    /// The model has no price, but a budget was given.
-    #[error("{}: no price for model `{model}`{}", path.display(), nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    /// The model is not in the price table.
+    #[error("{}: no price for model `{model}`{alternatives}", path.display())]
     NoPrice {
         /// The price table.
         path: PathBuf,
         /// The model.
         model: String,
-        /// The model in the table with the nearest name.
-        nearest: Option<String>,
+        /// The models of the table.
+        alternatives: Alternatives,
     },
     /// A price table that cannot be read.
     #[error("{}: {problem}", path.display())]
@@ -138,30 +140,30 @@ pub enum RemoteError {
         /// What is wrong, with the line.
         problem: String,
     },
-    /// Another process writes to the same response cache.
+    /// Another process uses the same response cache.
     #[error("{}: in use by another process", path.display())]
     CacheInUse {
         /// The cache directory.
         path: PathBuf,
     },
-    /// A record of the response cache that was damaged while the cache was open.
-    #[error("{}: the answer at byte {offset} was damaged: {found}; the same command asks for it again", path.display())]
+    /// A record of the response cache was damaged while the cache was open.
+    #[error("{}: the answer at byte {offset} is damaged: {found}; the same command asks for it again", path.display())]
     Record {
         /// The file.
         path: PathBuf,
-        /// Where the record starts.
+        /// The first byte of the record.
         offset: u64,
         /// What is wrong with it.
         found: String,
     },
-    /// The file system refused.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    /// A file operation failed.
+    #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// What was attempted, as a verb.
         action: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// The HTTP client or the runtime could not be set up.
@@ -170,12 +172,12 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Wraps an I/O error with the file and what was tried.
+    /// Wraps an I/O error with the file and the attempted action.
     pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + use<'a> {
         move |source| Self::Io { path: path.to_path_buf(), action, source }
     }
 
-    /// Whether the user's input is at fault rather than the endpoint or the network.
+    /// Whether the user's input is at fault, rather than the endpoint or the network.
     pub fn is_input(&self) -> bool {
         matches!(
             self,
@@ -199,7 +201,7 @@ fn known(models: &[String]) -> String {
 
 fn names(kinds: &[StructureKind]) -> String {
     if kinds.is_empty() {
-        return "none of the others either".to_owned();
+        return "none of the other kinds".to_owned();
     }
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }

@@ -1,11 +1,13 @@
-//! Extraction with any OpenAI-compatible endpoint: hosted models, and servers such as vLLM.
+#![doc = include_str!("../README.md")]
 //!
-//! [`Endpoint`] says where to ask, [`Prompt`] what, [`Settings`] how. [`extract`] asks within limits
-//! on concurrency, rate and cost and keeps every answer in a [`ResponseCache`], so that a job that
-//! was stopped goes on without asking again. [`extract_in_batches`] does the same over the batch
-//! API. A refusal or a truncated answer is an [`Outcome`] to be scored, not an error.
-//!
-//! The crate owns its asynchronous runtime; all public functions are synchronous.
+//! # Modules
+//! [`PromptBuilder`] makes prompts from units, [`Endpoint`] says where to send them and [`Settings`] how;
+//! [`extract`] runs a [`Job`], with single requests (`live`) or the batch API (`batch`). A reply passes
+//! through `call` (HTTP), `received` and `stream` (JSON), `completion` and `message` (the answer), or
+//! `api_error`, `classify`, `words` and `fix` (what an error means). `records` and `cache` store answers,
+//! `secret` redacts the key, `budget`, `limits` and `retry` pace the requests.
+
+#![forbid(unsafe_code)]
 
 mod api_error;
 mod batch;
@@ -15,21 +17,21 @@ mod cache;
 mod call;
 mod classify;
 mod completion;
-mod cure;
 mod demonstrations;
 mod endpoint;
 mod error;
 mod estimate;
 mod extract;
-mod grammar;
-mod job;
+mod fix;
 mod limits;
+mod live;
 mod message;
 mod prices;
 mod prompt;
 mod ranges;
 mod received;
 mod records;
+mod requests;
 mod retry;
 mod secret;
 mod serve;
@@ -40,23 +42,21 @@ mod usage;
 mod words;
 mod wrapped;
 
-pub use batch::extract_in_batches;
 pub use cache::{Channel, ResponseCache, StoredAnswer};
 #[cfg(fuzzing)]
 pub use call::fuzzing;
-pub use completion::{Outcome, Place, without_nulls};
-pub use cure::Cure;
+pub use completion::{ReplyField, ReplyOutcome, without_nulls};
 pub use demonstrations::{Demonstration, Demonstrations};
 pub use endpoint::{ApiKey, Endpoint};
 pub use error::RemoteError;
 pub use estimate::{JobEstimate, estimate};
-pub use extract::{Ending, Extraction, Progress, extract};
-pub use grammar::answer_grammar;
+pub use extract::{Ending, Extraction, Job, Progress, extract};
+pub use fix::SettingFix;
 pub use prices::{ModelPrice, PriceTable};
-pub use prompt::{Message, Prompt, PromptBuilder, Speaker, Structure};
+pub use prompt::{ChatRole, Message, Prompt, PromptBuilder, Structure};
 pub use records::Damage;
 pub use retry::in_words;
-pub use serve::{ServeCommand, Served, plain_template, serve_commands};
+pub use serve::{ServeCommand, Served, serve_commands};
 pub use settings::{Selection, Settings, StructureKind};
 pub use statistics::Statistics;
 pub use usage::Usage;

@@ -1,17 +1,16 @@
-//! Limits on requests and tokens a minute.
+//! Limits on requests and tokens per minute.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A bucket that fills at a steady rate and holds what one second fills in. What is taken beyond its
-/// content delays whoever comes next, so that any minute sees at most the rate of a minute and one
-/// second.
+/// A token bucket with the capacity of one second. Taking more than it contains delays the next request,
+/// so that no minute sees more than the rate of a minute and a second.
 #[derive(Debug)]
 struct Bucket {
     per_second: f64,
-    /// When the bucket is level with everything taken so far.
+    /// When everything taken so far has been refilled.
     level_at: Instant,
 }
 
@@ -25,11 +24,11 @@ pub(crate) struct Limits {
 struct State {
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
-    /// The endpoint asked everybody to wait until then.
+    /// The endpoint asked to wait until then.
     paused_until: Instant,
 }
 
-/// A duration that can be added to any time of a job: no wait is longer than ten years.
+/// A duration that can safely be added to an instant: at most ten years.
 fn seconds(seconds: f64) -> Duration {
     const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
     Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
@@ -40,7 +39,7 @@ impl Bucket {
         Self { per_second: per_minute / 60.0, level_at: now }
     }
 
-    /// Takes `amount` and says when it may be used.
+    /// Takes `amount` and returns when it may be used.
     fn take(&mut self, amount: f64, now: Instant) -> Instant {
         let full_since = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let start = self.level_at.max(full_since);
@@ -58,7 +57,7 @@ impl Bucket {
 }
 
 impl Limits {
-    /// Limits by the minute; `None` is no limit.
+    /// Limits per minute; `None` means no limit.
     pub(crate) fn new(requests_per_minute: Option<f64>, tokens_per_minute: Option<f64>) -> Self {
         let now = Instant::now();
         let bucket = |rate: Option<f64>| rate.filter(|&rate| rate > 0.0).map(|rate| Bucket::new(rate, now));
@@ -66,7 +65,7 @@ impl Limits {
         Self { state: RefCell::new(State { requests, tokens, paused_until: now }) }
     }
 
-    /// Takes one request with about this many tokens, and says when it may be sent.
+    /// Takes one request of about this many tokens and returns when it may be sent.
     pub(crate) fn take(&self, tokens: u64) -> Instant {
         let now = Instant::now();
         let mut state = self.state.borrow_mut();
@@ -80,14 +79,14 @@ impl Limits {
         start
     }
 
-    /// Replaces the estimate of a finished request by what it really took.
+    /// Replaces the estimate for a finished request by its actual tokens.
     pub(crate) fn correct(&self, estimated: u64, real: u64) {
         if let Some(bucket) = &mut self.state.borrow_mut().tokens {
             bucket.correct(estimated as f64, real as f64);
         }
     }
 
-    /// Nobody sends for this long. Whether a pause begins, rather than goes on a little longer.
+    /// Pauses all requests. Returns whether this begins a pause, rather than extends one.
     pub(crate) fn pause(&self, duration: Duration) -> bool {
         let mut state = self.state.borrow_mut();
         let now = Instant::now();
@@ -96,7 +95,7 @@ impl Limits {
         begins
     }
 
-    /// Until when the endpoint asked everybody to wait.
+    /// The end of the pause that the endpoint asked for.
     pub(crate) fn paused_until(&self) -> Instant {
         self.state.borrow().paused_until
     }
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everybody() {
+    async fn a_pause_delays_every_request() {
         let limits = Limits::new(None, None);
         assert!(limits.pause(Duration::from_secs(7)));
         assert_eq!(limits.take(5), Instant::now() + Duration::from_secs(7));
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_smallest_rates_and_the_longest_pauses_can_be_reckoned_with() {
+    async fn the_smallest_rates_and_the_longest_pauses_do_not_overflow() {
         let limits = Limits::new(Some(1e-300), Some(1e-300));
         for _ in 0..3 {
             limits.take(u64::MAX);

@@ -1,20 +1,20 @@
-//! What a message of a reply says, and where in it.
+//! The answer in a message of a reply.
 
 use serde_json::Value;
 
-use crate::{Place, unwrap_json};
+use crate::{ReplyField, unwrap_json};
 
-/// What a message says, and where.
+/// The answer in a message, and the field it was found in.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) text: String,
-    pub(crate) place: Place,
-    /// What the model said instead, where it said something.
+    pub(crate) place: ReplyField,
+    /// What the model said instead of an answer.
     pub(crate) refusal: Option<String>,
 }
 
 impl Answer {
-    /// Reads a message: the answer is its content, or what else in it is one.
+    /// Reads a message: the answer is its content, or another field that contains one.
     pub(crate) fn of(message: &Value) -> Self {
         let content = message.get("content").map(content_text).unwrap_or_default();
         let refusal = message.get("refusal").and_then(Value::as_str).map(str::to_owned);
@@ -22,21 +22,21 @@ impl Answer {
         let refusal = refusal.filter(|refusal| !refusal.trim().is_empty());
         let blank = content.trim().is_empty();
         if blank || !is_object(&content) {
-            // A call with an answer in it goes before talk about the call.
+            // The arguments of a call take precedence over prose about the call.
             if let Some(arguments) = arguments(message).filter(|arguments| blank || is_object(arguments)) {
-                return Self { text: arguments, place: Place::ToolCall, refusal };
+                return Self { text: arguments, place: ReplyField::ToolCall, refusal };
             }
         }
         if !blank {
-            return Self { text: content, place: Place::Content, refusal };
+            return Self { text: content, place: ReplyField::Content, refusal };
         }
         let Some(reasoning) = reasoning(message) else {
-            return Self { text: content, place: Place::Content, refusal };
+            return Self { text: content, place: ReplyField::Content, refusal };
         };
         if is_object(&reasoning) || unwrap_json(&reasoning, "").is_some() {
-            return Self { text: reasoning, place: Place::Reasoning, refusal };
+            return Self { text: reasoning, place: ReplyField::Reasoning, refusal };
         }
-        Self { text: content, place: Place::OnlyReasoning, refusal }
+        Self { text: content, place: ReplyField::OnlyReasoning, refusal }
     }
 
     /// The text of a choice in the older form, without a message.
@@ -45,7 +45,7 @@ impl Answer {
         Some(Self { text, ..Self::default() })
     }
 
-    /// Whether nothing is said.
+    /// Whether there is neither text nor a refusal.
     pub(crate) fn is_empty(&self) -> bool {
         self.text.trim().is_empty() && self.refusal.is_none()
     }
@@ -55,7 +55,7 @@ fn is_object(text: &str) -> bool {
     matches!(serde_json::from_str(text), Ok(Value::Object(_)))
 }
 
-/// Content is a string, or a list of parts with texts. Some servers give it as the JSON that it is.
+/// Content is a string or a list of parts. Some servers send JSON content as an object.
 fn content_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -66,7 +66,7 @@ fn content_text(content: &Value) -> String {
     }
 }
 
-/// The text of a part that is no thought and no refusal.
+/// The text of a part that is neither reasoning nor a refusal.
 fn part_text(part: &Value) -> String {
     let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
     let text = part.as_str().or_else(|| part.get("text").and_then(Value::as_str));
@@ -91,7 +91,7 @@ fn arguments(message: &Value) -> Option<String> {
     all.iter().find(|text| is_object(text)).or(all.first()).cloned()
 }
 
-/// What the model thought, by the names that servers have for it.
+/// The model's reasoning, under any of the names that servers use.
 fn reasoning(message: &Value) -> Option<String> {
     let named = ["reasoning_content", "reasoning", "thinking", "thought"];
     let mut found = named.iter().filter_map(|name| message.get(name)).map(|field| match field {

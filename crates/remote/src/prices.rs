@@ -1,16 +1,17 @@
-//! What tokens cost, from a file that users keep.
+//! Prices of tokens, from a file that the user maintains.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tabpo_ontology::Alternatives;
 
 use crate::{Channel, RemoteError, Usage};
 
-/// No price of a million tokens is higher, in whatever currency.
+/// Highest price of a million tokens, in any currency.
 const HIGHEST: f64 = 1e12;
 
-/// A price table with its date.
+/// A dated price table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriceTable {
     path: PathBuf,
@@ -21,17 +22,17 @@ pub struct PriceTable {
     models: BTreeMap<String, ModelPrice>,
 }
 
-/// Prices of one model, for a million tokens.
+/// Prices of one model per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPrice {
     /// Prompt tokens.
     pub prompt: f64,
-    /// Prompt tokens that the provider had cached; as other prompt tokens where it is missing.
+    /// Prompt tokens that the provider had cached; the price of other prompt tokens if missing.
     pub cached: Option<f64>,
     /// Completion tokens.
     pub completion: f64,
-    /// Factor on all prices for the batch API; 1 where it is missing.
+    /// Factor on all prices for the batch API; 1 if missing.
     pub batch: Option<f64>,
 }
 
@@ -62,18 +63,18 @@ impl PriceTable {
         for (model, price) in &file.models {
             let all = [Some(price.prompt), price.cached, Some(price.completion), price.batch];
             if all.into_iter().flatten().any(|price| !(0.0..=HIGHEST).contains(&price)) {
-                return Err(refuse(format!("model `{model}`: prices are numbers of at least 0 and at most {HIGHEST}")));
+                return Err(refuse(format!("model `{model}`: prices are numbers from 0 to {HIGHEST}")));
             }
         }
         Ok(Self { path: path.to_path_buf(), date: file.date, currency: file.currency, models: file.models })
     }
 
-    /// The price of a model; the error names the nearest model of the table.
+    /// The price of a model; the error suggests models of the table.
     pub fn price(&self, model: &str) -> Result<ModelPrice, RemoteError> {
         self.models.get(model).copied().ok_or_else(|| RemoteError::NoPrice {
             path: self.path.clone(),
             model: model.to_owned(),
-            nearest: tabpo_ontology::nearest(model, self.models.keys().map(String::as_str)).map(str::to_owned),
+            alternatives: Alternatives::to(model, self.models.keys()),
         })
     }
 }
@@ -120,6 +121,6 @@ mod tests {
         let unknown = read("date = \"d\"\ncurrency = \"USD\"\n[models.m]\nprompt = 1\ncompletion = 1\nreasoning = 2\n");
         assert!(unknown.unwrap_err().to_string().contains("reasoning"));
         let negative = read("date = \"d\"\ncurrency = \"USD\"\n[models.m]\nprompt = -1.0\ncompletion = 1.0\n");
-        assert!(negative.unwrap_err().to_string().contains("at least 0"));
+        assert!(negative.unwrap_err().to_string().contains("from 0 to"));
     }
 }

@@ -1,16 +1,16 @@
-//! What is asked.
+//! Prompts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tabpo_corpus::Unit;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerGrammar, Ontology};
 
-use crate::{Demonstrations, StructureKind, answer_grammar};
+use crate::{Demonstrations, StructureKind};
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Speaker {
+pub enum ChatRole {
     /// The instructions.
     System,
     /// The text to extract from.
@@ -22,13 +22,13 @@ pub enum Speaker {
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who says it.
-    pub role: Speaker,
-    /// What is said.
+    /// Its author.
+    pub role: ChatRole,
+    /// The text.
     pub content: String,
 }
 
-/// The form of the answer that the endpoint is asked to enforce.
+/// The form of the answer that the endpoint enforces.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Structure {
     /// None.
@@ -44,7 +44,7 @@ pub enum Structure {
 /// One prompt of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
-    /// The document that it shows.
+    /// The document it shows.
     pub doc_key: String,
     /// The sentence, or `None` for the whole document.
     pub sentence: Option<u32>,
@@ -54,7 +54,7 @@ pub struct Prompt {
     pub structure: Structure,
 }
 
-/// Makes prompts: instructions, demonstrations as earlier turns, the text.
+/// Builds prompts: instructions, demonstrations as earlier turns, and the source text.
 #[derive(Clone, Debug)]
 pub struct PromptBuilder<'a> {
     ontology: &'a Ontology,
@@ -78,26 +78,26 @@ impl Structure {
 
 impl Message {
     /// A message.
-    pub fn new(role: Speaker, content: impl Into<String>) -> Self {
+    pub fn new(role: ChatRole, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
     }
 }
 
 impl<'a> PromptBuilder<'a> {
-    /// Prompts with the instructions of an ontology as system message, for answers in this form.
+    /// A builder of prompts with the instructions of an ontology as system message.
     pub fn new(ontology: &'a Ontology, kind: StructureKind) -> Self {
         Self { ontology, instructions: ontology.prompt(), demonstrations: None, kind, system_role: true }
     }
 
-    /// With demonstrations before the text.
+    /// Adds demonstrations before the source text.
     #[must_use]
     pub fn with_demonstrations(mut self, demonstrations: &'a Demonstrations) -> Self {
         self.demonstrations = Some(demonstrations);
         self
     }
 
-    /// With the instructions before the first message of the user instead of in one of their own, for
-    /// models whose template has no system role.
+    /// Puts the instructions into the first user message instead of a system message, for models whose
+    /// chat template has no system role.
     #[must_use]
     pub fn without_system_role(mut self) -> Self {
         self.system_role = false;
@@ -106,12 +106,12 @@ impl<'a> PromptBuilder<'a> {
 
     /// The prompt for a unit.
     pub fn build(&self, unit: &Unit) -> Prompt {
-        let mut messages = vec![Message::new(Speaker::System, self.instructions.as_str())];
+        let mut messages = vec![Message::new(ChatRole::System, self.instructions.as_str())];
         for demonstration in self.demonstrations.iter().flat_map(|all| all.choose(unit)) {
-            messages.push(Message::new(Speaker::User, demonstration.text.as_str()));
-            messages.push(Message::new(Speaker::Assistant, demonstration.answer.as_str()));
+            messages.push(Message::new(ChatRole::User, demonstration.text.as_str()));
+            messages.push(Message::new(ChatRole::Assistant, demonstration.answer.as_str()));
         }
-        messages.push(Message::new(Speaker::User, unit.text()));
+        messages.push(Message::new(ChatRole::User, unit.text()));
         if !self.system_role {
             let instructions = messages.remove(0).content;
             messages[0].content = format!("{instructions}\n\n{}", messages[0].content);
@@ -120,7 +120,9 @@ impl<'a> PromptBuilder<'a> {
             StructureKind::None => Structure::None,
             StructureKind::JsonObject => Structure::JsonObject,
             StructureKind::JsonSchema => Structure::JsonSchema(self.ontology.json_schema_strict()),
-            StructureKind::Grammar => Structure::Grammar(answer_grammar(unit, self.ontology)),
+            StructureKind::Grammar => {
+                Structure::Grammar(AnswerGrammar::whole(self.ontology, unit.text(), &unit.words()))
+            }
         };
         Prompt { doc_key: unit.document.key.clone(), sentence: unit.sentence, messages, structure }
     }

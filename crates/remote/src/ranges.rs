@@ -1,10 +1,10 @@
-//! What the numbers and names of settings may be; checked before anything is asked.
+//! Valid values of settings, checked before anything is sent.
 
 use serde_json::Value;
 
 use crate::{RemoteError, Settings};
 
-/// The range of a number of the settings.
+/// The range of a numeric setting.
 struct Range {
     key: &'static str,
     what: &'static str,
@@ -28,11 +28,11 @@ const BACKOFF: Range = range("backoff_seconds", "a number of seconds", 0.0, 3600
 const BUDGET: Range = range("budget", "an amount", 0.0, 1e12);
 const POLL: Range = range("poll_seconds", "a number of seconds", 0.001, 86_400.0);
 
-/// Fields of the request that have a setting of their own, with its key.
+/// Fields of the request that have their own setting, with its key.
 const FIELDS: [(&str, &str); 7] = [
     ("model", "model"),
     ("messages", "no_system_role and shots"),
-    ("stream", "none: replies are read whole"),
+    ("stream", "none, because replies are read as a whole"),
     ("max_tokens", "max_tokens"),
     ("max_completion_tokens", "max_tokens and max_tokens_name"),
     ("max_output_tokens", "max_tokens and max_tokens_name"),
@@ -47,7 +47,7 @@ impl Range {
     }
 }
 
-/// Digits as people write them: `1e-300`, not three hundred zeros.
+/// A number in its usual notation: `1e-300` rather than three hundred zeros.
 fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || !value.is_finite() || (1e-4..1e13).contains(&size) {
@@ -58,8 +58,7 @@ fn number(value: f64) -> String {
 }
 
 impl Settings {
-    /// Checks every number and name that the types leave open. The error names the key, the value
-    /// and what is expected.
+    /// Checks every number and name. The error names the key, its value and what is expected.
     pub fn check(&self) -> Result<(), RemoteError> {
         self.check_numbers()?;
         self.check_names()?;
@@ -115,7 +114,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Fields that would make replies unreadable, or dearer than the budget reckons with.
+    /// Refuses fields that would make replies unreadable, or costlier than the budget assumes.
     fn check_extra(&self) -> Result<(), RemoteError> {
         let refuse = |field: &str, expected: String| {
             Err(RemoteError::Setting { key: "extra", value: format!("about `{field}`"), expected })

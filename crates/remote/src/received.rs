@@ -1,22 +1,22 @@
-//! What came as the body of a reply, read as JSON.
+//! The body of a reply, read as JSON.
 
 use serde_json::Value;
 use tabpo_corpus::mend_surrogates;
 
 use crate::stream;
 
-/// Longer beginnings of what is no JSON are cut, in characters.
+/// Characters shown of a body that is not JSON.
 const SHOWN: usize = 120;
 
-/// Reads a body. A byte order mark before it is skipped, half of a surrogate pair becomes U+FFFD, and a
-/// stream of events becomes the completion whose pieces it holds. The error says why it is none, and
-/// shows the beginning of the text as `redact` leaves it.
+/// Reads a body. A byte order mark is skipped, unpaired surrogates become U+FFFD, and a stream of events
+/// becomes the completion that it is made of. The error says why the body is not JSON and shows its
+/// beginning, as `redact` leaves it.
 pub(crate) fn body(text: &str, redact: impl Fn(String) -> String) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
     value(text).or_else(|problem| match text.trim_start() {
         _ if stream::is_stream(text) => stream::joined(text, value),
         page if page.starts_with('<') => Err(format!(
-            "a web page came instead of JSON, `{}`: is the address right? Most end in `/v1`",
+            "the reply is a web page instead of JSON, `{}`: is the address right? Most end in `/v1`",
             beginning(page, redact)
         )),
         "" => Err("the reply is empty".to_owned()),
@@ -24,13 +24,14 @@ pub(crate) fn body(text: &str, redact: impl Fn(String) -> String) -> Result<Valu
     })
 }
 
-/// Reads one JSON value; half of a surrogate pair becomes U+FFFD, as in corpora.
+/// Reads one JSON value; unpaired surrogates become U+FFFD, as in corpora.
 pub(crate) fn value(text: &str) -> Result<Value, String> {
     let read = |text: &str| serde_json::from_str(text).map_err(|error| error.to_string());
     read(text).or_else(|problem| mend_surrogates(text).ok_or(problem).and_then(|(mended, _)| read(&mended)))
 }
 
-/// The beginning of a text in one line. More than is shown is searched for the key, which could be cut.
+/// The beginning of a text on one line. The key is redacted in more than is shown, because it could be
+/// cut in half.
 fn beginning(text: &str, redact: impl Fn(String) -> String) -> String {
     let start = redact(text.chars().take(8 * SHOWN).collect());
     let line = start.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,8 +1,8 @@
-//! A file of records, one JSON object a line, only ever appended to, each with a single write.
+//! An append-only file of records, one JSON object per line, each written at once.
 //!
-//! A kill leaves at most one torn record, the last, which is cut off on opening. Every record carries a
-//! digest of itself, so that damage is found also where the JSON is still valid. It costs the record that
-//! it hits: the damaged bytes are copied to a file beside this one and blanked out in place.
+//! A killed process leaves at most one torn record, the last, which is cut off on opening. Every record
+//! carries a digest of itself, so that damage is detected even where the JSON is still valid. Damage costs
+//! only the records it hits: the damaged bytes are copied to a file next to this one and blanked out.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::RemoteError;
 
-/// What stands before the digest of a record, its last field.
+/// The bytes before the digest of a record, its last field.
 const SEAL: &[u8] = b",\"sum\":\"";
 /// Hexadecimal digits of the digest.
 const DIGITS: usize = 16;
@@ -30,12 +30,12 @@ pub struct Damage {
     pub lines: usize,
     /// The first of them, counted from 1.
     pub first: usize,
-    /// What is wrong with it.
+    /// What is wrong with the first.
     pub found: String,
 }
 
-/// Where a record is: its first byte and its length.
-pub(crate) type Place = (u64, usize);
+/// The position of a record: its first byte and its length.
+pub(crate) type RecordPosition = (u64, usize);
 
 /// A file of records, open for reading and appending.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ pub(crate) struct RecordFile {
     damage: Option<Damage>,
 }
 
-/// What one line holds.
-struct Line<T> {
-    /// The sound records with their bytes.
+/// The content of one line.
+struct ParsedLine<T> {
+    /// The intact records with their bytes.
     records: Vec<(Range<usize>, T)>,
     /// The damaged stretches.
     damaged: Vec<Range<usize>>,
@@ -57,20 +57,19 @@ struct Line<T> {
 }
 
 impl RecordFile {
-    /// Opens the file, which is created if it is missing. Nothing is read before
-    /// [`read_all`](Self::read_all).
+    /// Opens the file and creates it if it is missing. [`read_all`](Self::read_all) reads it.
     pub(crate) fn open(path: &Path) -> Result<Self, RemoteError> {
         let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let file = options.map_err(RemoteError::io(path, "open"))?;
         Ok(Self { path: path.to_path_buf(), file, end: 0, damage: None })
     }
 
-    /// The file, to be locked.
+    /// The file, for locking.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -81,11 +80,11 @@ impl RecordFile {
     }
 
     /// Reads the file from its beginning, sets damage aside and cuts off a torn last record. Records
-    /// start with `start`, so that one whose line end is damaged is found in the line of the other.
+    /// start with `start`, so that two of them are told apart where the line end between them is damaged.
     pub(crate) fn read_all<T: DeserializeOwned>(
         &mut self,
         start: &[u8],
-        mut each: impl FnMut(T, Place),
+        mut each: impl FnMut(T, RecordPosition),
     ) -> Result<(), RemoteError> {
         let io = |action| RemoteError::io(&self.path, action);
         self.file.rewind().map_err(io("read"))?;
@@ -100,7 +99,7 @@ impl RecordFile {
             let length = reader.read_until(b'\n', &mut bytes).map_err(io("read"))?;
             let ended = bytes.last() == Some(&b'\n');
             bytes.truncate(length - usize::from(ended));
-            let line = Line::<T>::read(&bytes, start);
+            let line = ParsedLine::<T>::read(&bytes, start);
             if !ended && line.records.is_empty() {
                 break;
             }
@@ -129,8 +128,8 @@ impl RecordFile {
         Ok(())
     }
 
-    /// Appends a record. When this returns, a kill of the process does not lose it.
-    pub(crate) fn append(&mut self, record: &impl Serialize) -> Result<Place, RemoteError> {
+    /// Appends a record. After this returns, killing the process does not lose it.
+    pub(crate) fn append(&mut self, record: &impl Serialize) -> Result<RecordPosition, RemoteError> {
         let mut bytes = sealed(record);
         let place = (self.end, bytes.len());
         bytes.push(b'\n');
@@ -138,15 +137,15 @@ impl RecordFile {
         Ok(place)
     }
 
-    /// The record at a place.
-    pub(crate) fn get<T: DeserializeOwned>(&mut self, (offset, length): Place) -> Result<T, RemoteError> {
+    /// The record at a position.
+    pub(crate) fn get<T: DeserializeOwned>(&mut self, (offset, length): RecordPosition) -> Result<T, RemoteError> {
         let mut bytes = vec![0; length];
         self.file.seek(SeekFrom::Start(offset)).map_err(RemoteError::io(&self.path, "read"))?;
         self.file.read_exact(&mut bytes).map_err(RemoteError::io(&self.path, "read"))?;
         opened(&bytes).map_err(|found| RemoteError::Record { path: self.path.clone(), offset, found })
     }
 
-    /// Waits until everything is on the disk.
+    /// Waits until everything is on disk.
     pub(crate) fn sync(&self) -> Result<(), RemoteError> {
         self.file.sync_data().map_err(RemoteError::io(&self.path, "sync"))
     }
@@ -158,8 +157,8 @@ impl RecordFile {
         Ok(())
     }
 
-    /// Copies damaged bytes to the file for them and blanks them out, in this order, so that a kill
-    /// in between loses nothing.
+    /// Copies damaged bytes to the file for them and then blanks them out, so that a kill in between
+    /// loses nothing.
     fn set_aside(&mut self, damaged: &[(u64, Vec<u8>)]) -> Result<PathBuf, RemoteError> {
         let aside = self.path.with_extension("damaged.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&aside);
@@ -176,7 +175,7 @@ impl RecordFile {
     }
 }
 
-impl<T: DeserializeOwned> Line<T> {
+impl<T: DeserializeOwned> ParsedLine<T> {
     fn read(line: &[u8], start: &[u8]) -> Self {
         let mut read = Self { records: Vec::new(), damaged: Vec::new(), found: String::new() };
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -228,17 +227,16 @@ fn sealed(record: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// The record that bytes stand for; the error says what is wrong. Records of older versions carry no
-/// digest.
+/// The record in these bytes; the error says what is wrong. Records of older versions have no digest.
 fn opened<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     if let Some(before) = bytes.len().checked_sub(SEAL.len() + DIGITS + 2) {
         let (body, seal) = bytes.split_at(before);
         if let Some(digest) = seal.strip_prefix(SEAL).and_then(|rest| rest.strip_suffix(b"\"}")) {
             let mut hasher = blake3::Hasher::new();
             hasher.update(body).update(b"}");
-            // Fuzzing could not get past it, and what is behind it has to hold by itself.
+            // A fuzzer would never get past the digest, and the code behind it must be robust on its own.
             if !cfg!(fuzzing) && &hasher.finalize().to_hex().as_bytes()[..DIGITS] != digest {
-                return Err("its digest is not that of its content".to_owned());
+                return Err("its digest does not match its content".to_owned());
             }
         }
     }

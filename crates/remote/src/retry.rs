@@ -1,4 +1,4 @@
-//! When to ask again.
+//! When to retry.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,14 +8,14 @@ use reqwest::header::HeaderMap;
 
 use crate::body::Digest;
 
-/// What an endpoint asks to wait is waited up to this; a job that would have to wait longer ends.
+/// Longest wait that an endpoint may ask for; beyond it, the job ends.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// Delays never grow beyond this by doubling; what the endpoint asks for is honoured beyond it.
+/// Longest delay by doubling; a longer wait that the endpoint asks for is honoured.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Exponential back-off with full jitter: the delay before attempt n + 1 is uniform between nothing
-/// and `base * 2^n`, and never below what the endpoint asked for. The jitter comes from a seed, so
-/// that a run can be repeated.
+/// Exponential back-off with full jitter: the delay before attempt n + 1 is uniform between 0 and
+/// `base * 2^n`, and never shorter than the endpoint asked for. The jitter is seeded, so that runs can be
+/// reproduced.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     base: Duration,
@@ -23,7 +23,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// For one prompt of a job.
+    /// The back-off of one request.
     pub(crate) fn new(base: Duration, seed: u64, digest: &Digest) -> Self {
         let mut bytes = *digest.as_bytes();
         for (byte, salt) in bytes.iter_mut().zip(seed.to_le_bytes()) {
@@ -43,9 +43,9 @@ impl Backoff {
     }
 }
 
-/// What a reply asks for: `retry-after-ms`, or `Retry-After` in seconds or as a date, or the seconds
-/// that its body names. What is longer than any date is [`Duration::MAX`]; a negative number, or what
-/// is no number, asks for nothing.
+/// The wait that a reply asks for: `retry-after-ms`, or `Retry-After` in seconds or as a date, or the
+/// seconds in its body. Waits too long to represent become [`Duration::MAX`]; negative and invalid numbers
+/// are ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, in_body: Option<f64>, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds = |value: f64| {
@@ -68,12 +68,12 @@ pub(crate) fn retry_after(headers: &HeaderMap, in_body: Option<f64>, now: System
     in_header.or_else(|| in_body.and_then(seconds))
 }
 
-/// Whether the endpoint says that asking again makes sense.
+/// Whether the endpoint says that a retry makes sense.
 pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     headers.get("x-should-retry")?.to_str().ok()?.trim().parse().ok()
 }
 
-/// A duration as people say it: `45 seconds`, `31 years`.
+/// A duration in words: `45 seconds`, `31 years`.
 pub fn in_words(duration: Duration) -> String {
     const UNITS: [(&str, u64); 5] =
         [("year", 31_557_600), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
@@ -81,7 +81,7 @@ pub fn in_words(duration: Duration) -> String {
     if seconds / UNITS[0].1 > 10_000 {
         return "for ever".to_owned();
     }
-    // From the largest unit of which there are two; below that the figure would say too little.
+    // The largest unit of which there are at least two; a single one would be too coarse.
     let (name, size) = UNITS.into_iter().find(|(_, size)| seconds >= 2 * size).unwrap_or(UNITS[4]);
     let count = seconds / size;
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_any_wait_is_read_as_such() {
+    fn waits_too_long_to_represent_are_read() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_said_in_words() {
+    fn durations_are_put_in_words() {
         let words = |seconds: f64| in_words(Duration::from_secs_f64(seconds));
         assert_eq!(
             (words(1.0), words(45.0), words(90.0)),

@@ -1,26 +1,25 @@
-//! Blotting out a key in text from outside, in whatever form it stands there.
+//! Redacting the key in text from outside, in whatever form it appears.
 //!
-//! Endpoints and the gateways before them repeat what they were sent: as it was, in the escapes of JSON,
-//! of addresses or of HTML, cut over two header lines, in the base64 of a header, in hexadecimal, or only
-//! a part of it. Text is therefore searched twice, as it stands and with its escapes taken back, for
-//! every stretch of at least half the key.
+//! Endpoints and gateways repeat what they were sent: literally, with the escapes of JSON, URLs or HTML,
+//! split over two header lines, in base64 or hexadecimal, or only in part. So text is searched twice, as
+//! it is and with its escapes undone, for every stretch of at least half the key.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-/// What stands for the key wherever text from outside contained it.
+/// Replacement for the key in text from outside.
 const REDACTED: &str = "[key]";
-/// A key shorter than this is no secret but a word such as `EMPTY`: only the whole of it is blotted out.
+/// A key shorter than this is not a secret but a word such as `EMPTY`: it is redacted only as a whole.
 const SHORT: usize = 8;
-/// A stretch of this many bytes is blotted out, however long the key is.
+/// A stretch of this many bytes is redacted, however long the key is.
 const LONGEST_STRETCH: usize = 24;
 /// Text is searched in pieces of this many bytes, which overlap by [`OVERLAP`].
 const PIECE: usize = 1 << 20;
 const OVERLAP: usize = 16 << 10;
 
 /// Finds one key.
-pub(crate) struct Blotter {
+pub(crate) struct Redactor {
     needles: Vec<Needle>,
 }
 
@@ -30,19 +29,19 @@ struct Needle {
     stretches: HashSet<Vec<u8>>,
     /// Which bytes a stretch can start with.
     first: [bool; 256],
-    /// Letters of either case are the same.
+    /// Whether case is ignored.
     fold: bool,
-    /// What is found grows to the whole run of base64 characters around it.
+    /// Whether a match is extended to the whole run of base64 characters around it.
     base64: bool,
 }
 
-/// Bytes with the place that each has in the text.
+/// Decoded bytes, each with its range in the text.
 struct Decoded {
     bytes: Vec<u8>,
     places: Vec<(usize, usize)>,
 }
 
-impl Blotter {
+impl Redactor {
     /// For a key of visible ASCII characters.
     pub(crate) fn new(key: &str) -> Self {
         let key = key.as_bytes();
@@ -55,7 +54,7 @@ impl Blotter {
         let hexadecimal: Vec<u8> = key.iter().flat_map(digits).collect();
         needles.push(Needle::new(&hexadecimal, hexadecimal.len(), true, false));
         for before in 0..3 {
-            for alphabet in [STANDARD, FOR_ADDRESSES] {
+            for alphabet in [STANDARD, URL_SAFE] {
                 let inner = base64_inside(key, before, alphabet);
                 if inner.len() >= SHORT {
                     needles.push(Needle::new(&inner, width(inner.len()), false, true));
@@ -65,8 +64,8 @@ impl Blotter {
         Self { needles }
     }
 
-    /// The text without the key.
-    pub(crate) fn blot(&self, text: String) -> String {
+    /// The text with the key redacted.
+    pub(crate) fn redact(&self, text: String) -> String {
         let bytes = text.as_bytes();
         let mut marks = Vec::new();
         let mut start = 0;
@@ -97,14 +96,14 @@ impl Blotter {
         if marks.is_empty() { text } else { replaced(bytes, marks) }
     }
 
-    /// The value with every text in it, the names of fields too, without the key.
-    pub(crate) fn blot_value(&self, value: Value) -> Value {
+    /// The value with the key redacted in every string, names of fields included.
+    pub(crate) fn redact_value(&self, value: Value) -> Value {
         match value {
-            Value::String(text) => Value::String(self.blot(text)),
-            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.blot_value(item)).collect()),
+            Value::String(text) => Value::String(self.redact(text)),
+            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.redact_value(item)).collect()),
             Value::Object(fields) => {
                 let fields = fields.into_iter();
-                Value::Object(fields.map(|(name, value)| (self.blot(name), self.blot_value(value))).collect())
+                Value::Object(fields.map(|(name, value)| (self.redact(name), self.redact_value(value))).collect())
             }
             other => other,
         }
@@ -123,7 +122,7 @@ impl Needle {
         Self { width, stretches, first, fold, base64 }
     }
 
-    /// Where stretches of the key are, by `place` from an index of `bytes` to a place in the text.
+    /// The ranges of stretches of the key; `place` maps an index of `bytes` to a range of the text.
     fn find(&self, bytes: &[u8], place: impl Fn(usize) -> (usize, usize)) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
         let mut lower = Vec::with_capacity(self.width);
@@ -147,8 +146,8 @@ impl Needle {
 }
 
 impl Decoded {
-    /// Takes back the escapes of JSON (also of JSON inside JSON), of addresses and of HTML, and line
-    /// ends with the blanks after them.
+    /// Undoes the escapes of JSON (also of JSON inside JSON), URLs and HTML, and line breaks with the
+    /// indentation after them.
     fn of(text: &[u8]) -> Self {
         let mut decoded = Self { bytes: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len()) };
         let mut at = 0;
@@ -167,7 +166,7 @@ impl Decoded {
     }
 }
 
-/// The byte that a text starts with, and how many bytes it is written in.
+/// The first byte of a text, decoded, and the length of its encoding.
 fn unit(text: &[u8]) -> (u8, usize) {
     let coded = match text[0] {
         b'\\' => {
@@ -182,7 +181,7 @@ fn unit(text: &[u8]) -> (u8, usize) {
             }
         }
         b'%' => {
-            // `%252F` is `%2F` in an address inside an address.
+            // `%252F` is `%2F` in a URL inside a URL.
             let again = text[1..].chunks(2).take_while(|pair| *pair == b"25").count();
             hexadecimal(text, 1 + 2 * again, 2)
         }
@@ -200,7 +199,7 @@ fn hexadecimal(text: &[u8], at: usize, digits: usize) -> Option<(u8, usize)> {
     Some((byte, at + digits.len()))
 }
 
-/// An ASCII character written as an entity of HTML.
+/// An ASCII character written as an HTML entity.
 fn entity(text: &[u8]) -> Option<(u8, usize)> {
     const NAMED: [(&[u8], u8); 9] = [
         (b"amp", b'&'),
@@ -227,10 +226,10 @@ fn entity(text: &[u8]) -> Option<(u8, usize)> {
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const FOR_ADDRESSES: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The characters of base64 that are the same whatever surrounds a key with `before` bytes (mod 3) in
-/// front of it, as in the `user:key` of basic authentication.
+/// The base64 characters of a key that do not depend on what surrounds it, if `before` bytes (mod 3)
+/// precede it, as in the `user:key` of basic authentication.
 fn base64_inside(key: &[u8], before: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let bit = |index: usize| {
         let (byte, place) = (index / 8, 7 - index % 8);
@@ -242,14 +241,14 @@ fn base64_inside(key: &[u8], before: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     (first..end).map(|character| alphabet[six(character)]).collect()
 }
 
-/// Grows a mark to the whole run of base64 characters.
+/// Extends a match to the whole run of base64 characters.
 fn grow(text: &[u8], mark: &mut (usize, usize)) {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
     mark.0 -= text[..mark.0].iter().rev().take_while(|&&byte| inside(byte)).count();
     mark.1 += text[mark.1..].iter().take_while(|&&byte| inside(byte)).count();
 }
 
-/// The text with each stretch of marks replaced.
+/// The text with each run of matches replaced.
 fn replaced(text: &[u8], mut marks: Vec<(usize, usize)>) -> String {
     marks.sort_unstable();
     let mut result = Vec::with_capacity(text.len());
@@ -275,12 +274,12 @@ mod tests {
 
     const KEY: &str = "sk-Ab7/invented+Xy=93_Qz";
 
-    fn blot(text: &str) -> String {
-        Blotter::new(KEY).blot(text.to_owned())
+    fn redact(text: &str) -> String {
+        Redactor::new(KEY).redact(text.to_owned())
     }
 
     #[test]
-    fn the_key_goes_in_every_form() {
+    fn the_key_is_redacted_in_every_form() {
         for form in [
             KEY.to_owned(),
             KEY.to_uppercase(),
@@ -294,12 +293,12 @@ mod tests {
             r"sk-Ab7/inven\r\n\tted+Xy=93_Qz".replace(r"\t", "  "),
             "[key]".to_owned(),
         ] {
-            assert_eq!(blot(&format!("sent „{form}“ now")), "sent „[key]“ now", "{form}");
+            assert_eq!(redact(&format!("sent „{form}“ now")), "sent „[key]“ now", "{form}");
         }
     }
 
     #[test]
-    fn basic_authentication_is_found_whatever_the_user_is_called() {
+    fn basic_authentication_is_found_for_any_user_name() {
         // base64 of `:KEY`, `me:KEY`, `user:KEY` and of `KEY:`.
         for form in [
             "OnNrLUFiNy9pbnZlbnRlZCtYeT05M19Reg==",
@@ -307,25 +306,25 @@ mod tests {
             "dXNlcjpzay1BYjcvaW52ZW50ZWQrWHk9OTNfUXo=",
             "c2stQWI3L2ludmVudGVkK1h5PTkzX1F6Og==",
         ] {
-            assert_eq!(blot(&format!("Basic {form}, no")), "Basic [key], no");
+            assert_eq!(redact(&format!("Basic {form}, no")), "Basic [key], no");
         }
     }
 
     #[test]
-    fn a_part_of_the_key_goes_and_a_few_letters_stay() {
-        assert_eq!(blot("wrong key: sk-Ab7/invented+X..."), "wrong key: [key]...");
-        assert_eq!(blot("invented sk-Ab7 and Qz"), "invented sk-Ab7 and Qz");
-        let short = Blotter::new("EMPTY");
-        assert_eq!(short.blot("an empty cell, EMPTY".into()), "an empty cell, [key]");
-        let halves = Blotter::new("0123456789abcdef").blot_value(json!({"a": ["01234567", "89abcdef"]}));
+    fn a_part_of_the_key_is_redacted_and_a_few_letters_are_not() {
+        assert_eq!(redact("wrong key: sk-Ab7/invented+X..."), "wrong key: [key]...");
+        assert_eq!(redact("invented sk-Ab7 and Qz"), "invented sk-Ab7 and Qz");
+        let short = Redactor::new("EMPTY");
+        assert_eq!(short.redact("an empty cell, EMPTY".into()), "an empty cell, [key]");
+        let halves = Redactor::new("0123456789abcdef").redact_value(json!({"a": ["01234567", "89abcdef"]}));
         assert_eq!(halves, json!({"a": ["[key]", "[key]"]}));
     }
 
     #[test]
-    fn long_texts_are_searched_over_the_ends_of_pieces() {
+    fn long_texts_are_searched_across_pieces() {
         let before = "é".repeat(PIECE / 2 - 5);
-        assert_eq!(blot(&format!("{before}{KEY}{before}")), format!("{before}[key]{before}"));
-        let value = Blotter::new(KEY).blot_value(json!({KEY: [1, {"b": format!("x{KEY}")}]}));
+        assert_eq!(redact(&format!("{before}{KEY}{before}")), format!("{before}[key]{before}"));
+        let value = Redactor::new(KEY).redact_value(json!({KEY: [1, {"b": format!("x{KEY}")}]}));
         assert_eq!(value, json!({"[key]": [1, {"b": "x[key]"}]}));
     }
 }

@@ -1,10 +1,10 @@
-//! How to serve what a run has trained.
+//! Commands that serve a trained model.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// What is to be served.
+/// The model to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     /// The Hugging Face folder (or name) of the model, or of the adapter's base model.
@@ -13,7 +13,7 @@ pub struct Served {
     pub adapter: Option<(PathBuf, usize)>,
     /// The special token between source and answer of a model without a chat template.
     pub separator: Option<String>,
-    /// The name under which it is served.
+    /// The name it is served under.
     pub name: String,
     /// The longest prompt and answer in tokens.
     pub max_length: usize,
@@ -24,19 +24,19 @@ pub struct Served {
 pub struct ServeCommand {
     /// The server.
     pub server: &'static str,
-    /// What starts it; the lines of a shell command.
+    /// The shell command that starts it, by line.
     pub command: Vec<String>,
-    /// What asks it; the lines of a shell command.
+    /// The shell command that queries it, by line.
     pub predict: Vec<String>,
 }
 
-/// Ranks for which vLLM has kernels; an adapter of another rank runs at the next one.
+/// Ranks for which vLLM has kernels; an adapter of another rank runs at the next higher one.
 const VLLM_RANKS: [usize; 8] = [8, 16, 32, 64, 128, 256, 320, 512];
 
 /// Command lines for vLLM (0.12 or newer) and `SGLang`.
 ///
-/// `--generation-config vllm` keeps vLLM from sampling as the folder's `generation_config.json` says;
-/// `guidance` and `llguidance` are the backends that read Lark grammars.
+/// `--generation-config vllm` keeps vLLM from applying the folder's `generation_config.json`; `guidance`
+/// and `llguidance` are the backends for Lark grammars.
 pub fn serve_commands(served: &Served) -> [ServeCommand; 2] {
     let model = quoted(&served.model);
     let name = quoted(&served.name);
@@ -56,7 +56,7 @@ pub fn serve_commands(served: &Served) -> [ServeCommand; 2] {
     }
     vllm.push(format!("--host 127.0.0.1 --port 8000 --max-model-len {length}"));
     sglang.push(format!("--host 127.0.0.1 --port 8000 --context-length {length}"));
-    // What an adapter was trained with, where its base has no chat template or another one.
+    // An adapter's own chat template, if its base has none or a different one.
     let own_template = served.adapter.as_ref().map(|(folder, _)| folder.join("chat_template.jinja"));
     if let Some(template) = own_template.filter(|template| template.exists()) {
         let option = format!("--chat-template {}", quoted(&template.display().to_string()));
@@ -82,9 +82,9 @@ pub fn serve_commands(served: &Served) -> [ServeCommand; 2] {
     ]
 }
 
-/// The chat template that gives a model without one the prompt that it was trained with: the text
-/// and the separator. The instructions are left out, as they were in training.
-pub fn plain_template(separator: &str) -> String {
+/// A chat template for a model without one, with the prompt it was trained on: the text and the
+/// separator, without instructions.
+fn plain_template(separator: &str) -> String {
     format!("{{{{ messages[-1]['content'] }}}}{separator}")
 }
 

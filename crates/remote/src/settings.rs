@@ -1,11 +1,11 @@
-//! How to ask.
+//! The settings of a job.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// How a job asks; also the section of a configuration file that describes a remote system.
+/// How a job asks, which is also the section of a remote system in a configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -23,26 +23,26 @@ pub struct Settings {
     pub selection: Selection,
     /// Seed of the demonstrations chosen at random, and of the jitter between retries.
     pub seed: u64,
-    /// Sampling temperature; not sent where `None`, in a file `"none"` (some models refuse it).
+    /// Sampling temperature; not sent if `None`, in a file `"none"` (some models refuse it).
     #[serde(with = "number_or_none")]
     pub temperature: Option<f64>,
-    /// Most tokens of an answer.
+    /// Largest number of tokens of an answer.
     pub max_tokens: u32,
-    /// The name under which `max_tokens` is sent; newer models want `max_completion_tokens`.
+    /// The name under which `max_tokens` is sent; newer models require `max_completion_tokens`.
     pub max_tokens_name: String,
-    /// Put the instructions into the first message of the user, for models without a system role.
+    /// Put the instructions into the first user message, for models without a system role.
     pub no_system_role: bool,
-    /// Take answers out of the text around their JSON object (code fences, talk, thinking).
+    /// Extract the JSON object of an answer from surrounding text (code fences, prose, reasoning).
     pub unwrap: bool,
-    /// Further fields of the request body, sent as they are.
+    /// Additional fields of the request body, sent unchanged.
     pub extra: Map<String, Value>,
-    /// Requests in flight at the same time.
+    /// Number of concurrent requests.
     pub concurrency: usize,
-    /// Most requests a minute; unlimited where `None`.
+    /// Most requests per minute; unlimited if `None`.
     pub requests_per_minute: Option<f64>,
-    /// Most tokens a minute, prompt and answer; unlimited where `None`.
+    /// Most tokens per minute, prompt and answer together; unlimited if `None`.
     pub tokens_per_minute: Option<f64>,
-    /// Seconds after which a request is given up and retried.
+    /// Seconds after which a request is abandoned and retried.
     pub timeout_seconds: f64,
     /// Attempts for each prompt.
     pub attempts: u32,
@@ -50,22 +50,22 @@ pub struct Settings {
     pub backoff_seconds: f64,
     /// The price table.
     pub prices: Option<PathBuf>,
-    /// The answers of the job may cost this much, in the currency of the price table.
+    /// The most that the answers of the job may cost, in the currency of the price table.
     pub budget: Option<f64>,
     /// Use the batch API.
     pub batch: bool,
-    /// Seconds between two looks at a batch.
+    /// Seconds between polls of a batch.
     pub poll_seconds: f64,
 }
 
-/// How the form of an answer is enforced by the endpoint.
+/// How the endpoint enforces the form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StructureKind {
     /// `response_format` with a strict JSON Schema.
     #[default]
     JsonSchema,
-    /// `response_format` that asks for any JSON object.
+    /// `response_format` for any JSON object.
     JsonObject,
     /// A Lark grammar through vLLM's `structured_outputs`.
     Grammar,
@@ -77,8 +77,8 @@ pub enum StructureKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
-    /// The same for every prompt: again and again the first unit that shows the most labels that
-    /// were not shown yet.
+    /// The same for every prompt, chosen greedily: each time the first unit with the most labels not
+    /// shown yet.
     #[default]
     Fixed,
     /// The same for every prompt: drawn without replacement with the seed.
@@ -89,7 +89,7 @@ pub enum Selection {
 }
 
 impl StructureKind {
-    /// All kinds, the strictest first.
+    /// All kinds, strictest first.
     pub const ALL: [Self; 4] = [Self::JsonSchema, Self::Grammar, Self::JsonObject, Self::None];
 
     /// The name in configuration files and on the command line.
@@ -133,7 +133,7 @@ impl Default for Settings {
     }
 }
 
-/// A number, or `"none"`: TOML has no null, and a key that is left out stands for the default.
+/// A number or `"none"`: TOML has no null, and a missing key means the default.
 mod number_or_none {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -145,7 +145,7 @@ mod number_or_none {
         Word(String),
     }
 
-    #[expect(clippy::ref_option, reason = "serde gives the field as it is")]
+    #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
     pub(super) fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map_or_else(|| Written::Word("none".into()), Written::Number).serialize(serializer)
     }

@@ -1,53 +1,53 @@
-//! What a job took.
+//! Tokens, cost, time and outcomes of a job.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelPrice, Outcome, Place, StoredAnswer, Usage};
+use crate::{ModelPrice, ReplyField, ReplyOutcome, StoredAnswer, Usage};
 
-/// What a job took: tokens and cost of all its answers, whenever they were paid for.
+/// Tokens, cost, time and outcomes of a job, counting all its answers whenever they were paid.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Statistics {
     /// Prompts with an answer.
     pub prompts: usize,
-    /// Answers asked for by this call.
+    /// Answers requested by this call.
     pub calls: usize,
-    /// Different answers that the cache had.
+    /// Distinct answers from the cache.
     pub reused: usize,
     /// Attempts of this call that failed and were repeated.
     pub retries: usize,
-    /// Requests that were sent without a whole reply, and may have been charged for.
+    /// Requests without a complete reply, which may have been charged.
     pub unsettled: u64,
-    /// Tokens of all different answers that say how many they used.
+    /// Tokens of all distinct answers whose replies state them.
     pub usage: Usage,
-    /// Different answers that do not say it; each costs the most that it can have cost.
+    /// Distinct answers whose replies do not; each is counted at the most it can have cost.
     pub without_usage: usize,
-    /// The cost of all, where the model has a price.
+    /// Total cost, if the model has a price.
     pub cost: Option<f64>,
-    /// Median latency of all different answers in milliseconds.
+    /// Median latency of all distinct answers in milliseconds.
     pub latency_median_ms: Option<f64>,
     /// 95th percentile of the latency in milliseconds.
     pub latency_p95_ms: Option<f64>,
     /// Number of prompts by outcome.
-    pub outcomes: BTreeMap<Outcome, u64>,
-    /// Prompts whose answer stood in the arguments of a tool call.
+    pub outcomes: BTreeMap<ReplyOutcome, u64>,
+    /// Prompts whose answer was in the arguments of a tool call.
     pub in_tool_call: u64,
-    /// Prompts whose answer stood in the field for the model's reasoning.
+    /// Prompts whose answer was in the model's reasoning.
     pub in_reasoning: u64,
-    /// Prompts whose reply holds reasoning and no answer.
+    /// Prompts whose reply has reasoning but no answer.
     pub only_reasoning: u64,
-    /// Prompts whose answer holds one JSON object inside other text, and was left so.
+    /// Prompts whose answer is a JSON object inside other text, and was left as it is.
     pub wrapped: u64,
-    /// Prompts whose answer was taken out of such text.
+    /// Prompts whose answer was extracted from such text.
     pub unwrapped: u64,
     /// Wall-clock seconds of this call.
     pub seconds: f64,
 }
 
 impl Statistics {
-    /// Adds up the answers of a job; equal requests share an answer, which counts once.
+    /// Sums over the answers of a job; equal requests share an answer, which counts once.
     pub(crate) fn of<'a>(answers: impl Iterator<Item = &'a StoredAnswer>, price: Option<ModelPrice>) -> Self {
         let mut all = Self { cost: price.map(|_| 0.0), ..Self::default() };
         let mut seen = HashSet::new();
@@ -56,10 +56,10 @@ impl Statistics {
             all.prompts += 1;
             *all.outcomes.entry(answer.outcome).or_default() += 1;
             match answer.place {
-                Place::Content => {}
-                Place::ToolCall => all.in_tool_call += 1,
-                Place::Reasoning => all.in_reasoning += 1,
-                Place::OnlyReasoning => all.only_reasoning += 1,
+                ReplyField::Content => {}
+                ReplyField::ToolCall => all.in_tool_call += 1,
+                ReplyField::Reasoning => all.in_reasoning += 1,
+                ReplyField::OnlyReasoning => all.only_reasoning += 1,
             }
             if !seen.insert(answer.digest.as_str()) {
                 continue;

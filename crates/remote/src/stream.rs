@@ -1,4 +1,4 @@
-//! Replies that come as a stream of events although none was asked for.
+//! Replies that arrive as a stream of events although none was requested.
 
 use serde_json::{Map, Value, json};
 
@@ -8,8 +8,8 @@ pub(crate) fn is_stream(text: &str) -> bool {
     first.is_some_and(|line| ["data:", "event:", "id:", "retry:"].iter().any(|field| line.starts_with(field)))
 }
 
-/// The chat completion whose pieces a stream of events holds, or the error that it ends with. Fails
-/// where the stream ends before the answer does. `parse` reads the JSON of an event.
+/// The chat completion that a stream of events adds up to, or the error that it ends with. Fails if the
+/// stream ends before the answer does. `parse` reads the JSON of an event.
 pub(crate) fn joined(text: &str, parse: impl Fn(&str) -> Result<Value, String>) -> Result<Value, String> {
     let mut whole = Whole::default();
     for line in text.lines() {
@@ -33,7 +33,7 @@ pub(crate) fn joined(text: &str, parse: impl Fn(&str) -> Result<Value, String>) 
     Ok(whole.completion())
 }
 
-/// What the events so far say.
+/// The completion so far.
 #[derive(Default)]
 struct Whole {
     message: Map<String, Value>,
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_in_a_stream_and_streams_cut_short_are_told() {
+    fn errors_in_a_stream_and_truncated_streams_are_reported() {
         let error = "data: {\"error\":{\"message\":\"late\",\"code\":429}}\n\n";
         assert_eq!(read(error).unwrap()["error"]["message"], "late");
         let cut = "data: {\"choices\":[{\"delta\":{\"content\":\"{\"}}]}\n\n";

@@ -1,4 +1,4 @@
-//! Tokens that an endpoint charges for.
+//! Tokens that an endpoint charges.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,24 +6,23 @@ use serde_json::Value;
 /// Tokens of one call or of many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Prompt tokens, the cached ones among them.
+    /// Prompt tokens, including cached ones.
     pub prompt: u64,
     /// Prompt tokens that the provider had cached.
     pub cached: u64,
-    /// Completion tokens, hidden reasoning among them.
+    /// Completion tokens, including hidden reasoning.
     pub completion: u64,
 }
 
-/// Endpoints add to prompts (their own instructions, what they looked up), but nothing in a reply can use
-/// more tokens than this unless it is also in proportion to the request.
+/// Endpoints add to prompts (their own instructions, search results), but a plausible number of tokens is
+/// at most this, or in proportion to the request.
 const PLAUSIBLE: u64 = 1_000_000;
-/// The proportion.
+/// The largest plausible proportion.
 const MANY_TIMES: u64 = 100;
 
 impl Usage {
-    /// What a reply says that it used; `None` where it says nothing, or what cannot be: nothing used
-    /// for a request, no token for a text, a negative number, a number far beyond the `most` that the
-    /// request can use.
+    /// The usage stated in a reply; `None` if there is none or it is impossible: no prompt tokens, no
+    /// tokens for a text, a negative number, or far more than the `most` that the request can use.
     pub(crate) fn of(reply: &Value, has_text: bool, most: Self) -> Option<Self> {
         let usage = reply.get("usage")?;
         let tokens = |names: &[&str]| names.iter().find_map(|name| usage.get(name)).and_then(whole);
@@ -42,7 +41,7 @@ impl Usage {
     }
 }
 
-/// A number of tokens, also where it is written as `12.0` or `"12"`.
+/// A number of tokens, which may be written as `12.0` or `"12"`.
 fn whole(value: &Value) -> Option<u64> {
     let float = || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number));
     let text = || value.as_str().and_then(|text| text.trim().parse().ok());
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_of_saying_it_is_read() {
+    fn every_notation_is_read() {
         assert_eq!(of(&json!({"prompt_tokens": 9, "completion_tokens": 2})), Some((9, 0, 2)));
         assert_eq!(of(&json!({"input_tokens": 9, "output_tokens": "2"})), Some((9, 0, 2)));
         assert_eq!(of(&json!({"prompt_tokens": 9.0, "total_tokens": 15})), Some((9, 0, 6)));
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_unknown() {
+    fn impossible_usage_is_ignored() {
         for usage in [
             json!(null),
             json!({}),

@@ -1,11 +1,11 @@
-//! What errors say in words, for endpoints whose status and codes leave it open.
+//! What errors mean by their words, for endpoints whose status and codes do not say.
 //!
-//! The words are those of vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio and TensorRT-LLM, of OpenAI,
+//! The phrases are those of vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio and TensorRT-LLM, of OpenAI,
 //! Azure, Anthropic, Google, Mistral, Cohere, xAI, Moonshot, Alibaba and Bedrock, and of gateways.
 
 use crate::api_error::ApiError;
 
-/// The prompt does not fit into the model's context.
+/// The prompt exceeds the model's context.
 pub(crate) fn too_long(error: &ApiError) -> bool {
     if error.says(&OTHER_LIMITS) {
         return false;
@@ -15,14 +15,13 @@ pub(crate) fn too_long(error: &ApiError) -> bool {
     error.says(&WHOLE_PHRASES) || context || prompt || nothing_left(error)
 }
 
-/// The server found a negative number of tokens left for the answer. Nobody asks for one: the prompt
-/// takes up more than the context.
+/// The server computed a negative number of tokens for the answer: the prompt alone exceeds the context.
 fn nothing_left(error: &ApiError) -> bool {
     error.says(&["max_tokens", "max_completion_tokens", "max_new_tokens"])
         && error.says(&["got -", "got: -", "given: -", "received -", "received: -", "but is -"])
 }
 
-/// Phrases that mean nothing else.
+/// Phrases with no other meaning.
 const WHOLE_PHRASES: [&str; 22] = [
     "context_length_exceeded",
     "maximum context",
@@ -77,7 +76,7 @@ const EXCESS: [&str; 16] = [
     "fit",
     "overflow",
 ];
-/// What can be too long, ...
+/// What is too long, ...
 const SUBJECT: [&str; 11] = [
     "prompt",
     "input",
@@ -91,7 +90,7 @@ const SUBJECT: [&str; 11] = [
     "tokens",
     "sequence",
 ];
-/// ... that it is, ...
+/// ... that it is too long, ...
 const MORE: [&str; 19] = [
     "too long",
     "exceed",
@@ -113,9 +112,9 @@ const MORE: [&str; 19] = [
     "over the limit",
     "beyond the",
 ];
-/// ... and in what.
+/// ... and by which measure.
 const MEASURE: [&str; 6] = ["token", "context", "length", "too long", "too large", "window"];
-/// Limits on something else than the length of one request.
+/// Limits on other things than the length of one request.
 const OTHER_LIMITS: [&str; 27] = [
     "rate limit",
     "rate_limit",
@@ -157,12 +156,12 @@ const ANSWER_LIMITS: [&str; 8] = [
     "top_p",
 ];
 
-/// One request is more than an endpoint lets through in a minute: waiting never helps.
+/// One request exceeds what the endpoint allows in a minute, so waiting never helps.
 pub(crate) fn larger_than_a_minute(error: &ApiError) -> bool {
     error.says(&["request too large", "request is too large", "reduce your message size"])
 }
 
-/// The provider's filter stopped the prompt.
+/// The provider's filter blocked the prompt.
 pub(crate) fn filtered(error: &ApiError) -> bool {
     error.says(&[
         "content_filter",
@@ -180,7 +179,7 @@ pub(crate) fn filtered(error: &ApiError) -> bool {
     ])
 }
 
-/// The account has nothing left.
+/// The account has no credit left.
 pub(crate) fn out_of_credit(error: &ApiError) -> bool {
     error.says(&[
         "insufficient_quota",
@@ -198,11 +197,11 @@ pub(crate) fn out_of_credit(error: &ApiError) -> bool {
     ])
 }
 
-/// A limit on a day is used up, and nothing says when it is no more.
+/// A daily limit is used up, and nothing says when it resets.
 pub(crate) fn used_up_for_today(error: &ApiError) -> bool {
     let day = error.says(&["per day", "per-day", "per_day", "daily", "(rpd)", "(tpd)"]);
     let minute = error.says(&["per minute", "per-min", "per_min", "per min"]);
-    // Google's names of limits list those that are used up.
+    // The names of Google's limits are listed once they are used up.
     error.says(&["perday"]) || day && !minute && !error.says(&["try again in", "retry in", "retry after"])
 }
 
@@ -223,7 +222,7 @@ pub(crate) fn unauthorised(error: &ApiError) -> bool {
     ])
 }
 
-/// There is no such model.
+/// The model does not exist.
 pub(crate) fn unknown_model(error: &ApiError) -> bool {
     let missing =
         ["does not exist", "not found", "not a valid model", "unknown model", "invalid model", "no such model"];

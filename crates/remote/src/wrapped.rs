@@ -1,20 +1,20 @@
-//! One JSON object inside other text: code fences, talk, thinking.
+//! A JSON object inside other text: code fences, prose, reasoning.
 
 use serde_json::Value;
 
-/// What ends a model's thinking, in the words of the families of models that write it into the answer.
+/// Marks that end a model's reasoning, by the families of models that write it into the answer.
 const ENDS_OF_THINKING: [&str; 6] =
     ["</think>", "</thinking>", "</reasoning>", "</thought>", "[/THINK]", "<|channel|>final<|message|>"];
-/// What begins it.
+/// Marks that begin it.
 const STARTS_OF_THINKING: [&str; 6] =
     ["<think>", "<thinking>", "<reasoning>", "<thought>", "[THINK]", "<|channel|>analysis<|message|>"];
 
-/// The JSON object that an answer holds inside other text: a code fence, sentences around it, what the
-/// model thought before, a byte order mark, or the quotes of a JSON string.
+/// The JSON object that an answer contains inside other text: in a code fence, between sentences, after
+/// reasoning or a byte order mark, or in the quotes of a JSON string.
 ///
-/// `None` where the answer is JSON as it stands, and where it holds no object or several different
-/// ones. Objects with the field `key` go before others, so that an example in the talk does no harm.
-/// What a model thought before its answer is no part of it. Takes time linear in the length.
+/// `None` if the answer is already JSON, and if it contains no object or several different ones. Objects
+/// with the field `key` take precedence, so that an example in the prose does no harm. Reasoning before
+/// the answer is ignored. Takes time linear in the length.
 pub fn unwrap_json(answer: &str, key: &str) -> Option<String> {
     match serde_json::from_str::<Value>(answer) {
         Ok(Value::String(inner)) => {
@@ -31,16 +31,16 @@ pub fn unwrap_json(answer: &str, key: &str) -> Option<String> {
     others.iter().all(|other| other.1 == first.1).then(|| first.0.to_owned())
 }
 
-/// What comes after the thinking; `None` if the thinking does not end.
+/// The text after the reasoning; `None` if the reasoning does not end.
 fn after_thinking(answer: &str) -> Option<&str> {
     let end = ENDS_OF_THINKING.iter().filter_map(|mark| answer.rfind(mark).map(|at| at + mark.len())).max();
     let rest = &answer[end.unwrap_or(0)..];
     let start = rest.trim_start();
-    // Without an end, an answer that starts with thinking is nothing but that.
+    // Reasoning without an end leaves no answer.
     (!STARTS_OF_THINKING.iter().any(|mark| start.starts_with(mark))).then_some(rest)
 }
 
-/// The JSON objects that stand in a text, none inside another.
+/// The outermost JSON objects of a text.
 fn objects(text: &str) -> Vec<(&str, Value)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -50,7 +50,7 @@ fn objects(text: &str) -> Vec<(&str, Value)> {
         if !matches!(text[at..].trim_start().as_bytes().first(), Some(b'"' | b'}')) {
             continue;
         }
-        // An object that does not end takes the rest of the text with it: what is inside it is no answer.
+        // The rest of the text belongs to an object without an end; what is inside it is not an answer.
         let Some(length) = length_of_object(&text[start..]) else { break };
         at = start + length;
         if let Ok(value) = serde_json::from_str(&text[start..at]) {
@@ -60,7 +60,7 @@ fn objects(text: &str) -> Vec<(&str, Value)> {
     found
 }
 
-/// Up to the brace that closes the first one, strings left out of account.
+/// The length up to the brace that closes the first one, ignoring braces in strings.
 fn length_of_object(text: &str) -> Option<usize> {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     for (index, byte) in text.bytes().enumerate() {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use support::{Reply, Request, Server, completion};
 use tabpo_remote::{
-    Channel, Ending, Endpoint, Message, ModelPrice, Outcome, Prompt, RemoteError, ResponseCache, Settings, Speaker,
-    Structure, extract_in_batches,
+    Channel, ChatRole, Ending, Endpoint, Job, Message, ModelPrice, Prompt, RemoteError, ReplyOutcome, ResponseCache,
+    Settings, Structure, extract,
 };
 
 /// What the provider remembers.
@@ -85,7 +85,7 @@ fn prompts(texts: &[&str]) -> Vec<Prompt> {
     let prompt = |text: &&str| Prompt {
         doc_key: "d".into(),
         sentence: None,
-        messages: vec![Message::new(Speaker::User, *text)],
+        messages: vec![Message::new(ChatRole::User, *text)],
         structure: Structure::None,
     };
     texts.iter().map(prompt).collect()
@@ -105,20 +105,32 @@ fn a_batch_is_uploaded_polled_and_downloaded() {
     let price = ModelPrice { prompt: 1000.0, cached: None, completion: 0.0, batch: Some(0.5) };
     let all = prompts(&["text 0", "text 1", "text 2", "text 3", "text 1"]);
     let stop = AtomicBool::new(false);
-    let done = extract_in_batches(&endpoint, &all, &settings(), Some(price), &mut cache, &stop, &mut |_| {}).unwrap();
+    let done = extract(
+        &Job { endpoint: &endpoint, prompts: &all, settings: &settings(), price: Some(price) },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
 
     let Ending::Unanswered { prompts: 1, last } = &done.ending else { panic!("{:?}", done.ending) };
     assert!(last.contains("500"), "{last}");
     let texts: Vec<Option<&str>> =
         done.answers.iter().map(|answer| answer.as_ref().map(|answer| answer.text.as_str())).collect();
     assert_eq!(texts, [Some("answer to text 0"), Some("answer to text 1"), Some(""), None, Some("answer to text 1")]);
-    assert_eq!(done.answers[2].as_ref().unwrap().outcome, Outcome::Filtered);
+    assert_eq!(done.answers[2].as_ref().unwrap().outcome, ReplyOutcome::Filtered);
     assert_eq!(done.answers[0].as_ref().unwrap().channel, Channel::Batch);
     assert_eq!(done.statistics.cost, Some(0.1));
     assert_eq!(provider.inputs.lock().unwrap()[0].len(), 4);
 
     // The second time only what is missing is asked for, in a batch of its own.
-    let again = extract_in_batches(&endpoint, &all, &settings(), Some(price), &mut cache, &stop, &mut |_| {}).unwrap();
+    let again = extract(
+        &Job { endpoint: &endpoint, prompts: &all, settings: &settings(), price: Some(price) },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!(again.statistics.reused, 3);
     assert_eq!(provider.inputs.lock().unwrap()[1].len(), 1);
 }
@@ -139,7 +151,13 @@ fn a_job_that_was_stopped_waits_on_for_the_same_batch() {
         flag.store(true, Ordering::SeqCst);
     });
     let mut cache = ResponseCache::open(directory.path()).unwrap();
-    let stopped = extract_in_batches(&endpoint, &all, &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    let stopped = extract(
+        &Job { endpoint: &endpoint, prompts: &all, settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     watcher.join().unwrap();
     assert_eq!(stopped.ending, Ending::Interrupted);
     drop(cache);
@@ -147,10 +165,22 @@ fn a_job_that_was_stopped_waits_on_for_the_same_batch() {
     provider.ready_after.store(0, Ordering::SeqCst);
     let mut cache = ResponseCache::open(directory.path()).unwrap();
     let stop = AtomicBool::new(false);
-    let done = extract_in_batches(&endpoint, &all, &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    let done = extract(
+        &Job { endpoint: &endpoint, prompts: &all, settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!((done.ending, done.statistics.calls), (Ending::Complete, 2));
     assert_eq!(provider.created.load(Ordering::SeqCst), 1);
-    let again = extract_in_batches(&endpoint, &all, &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    let again = extract(
+        &Job { endpoint: &endpoint, prompts: &all, settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!((again.statistics.reused, provider.created.load(Ordering::SeqCst)), (2, 1));
 }
 
@@ -164,7 +194,13 @@ fn a_batch_beyond_the_budget_is_not_sent() {
     let settings = Settings { budget: Some(0.01), ..settings() };
     let stop = AtomicBool::new(false);
     let all = prompts(&["text 0"]);
-    let done = extract_in_batches(&endpoint, &all, &settings, Some(price), &mut cache, &stop, &mut |_| {}).unwrap();
+    let done = extract(
+        &Job { endpoint: &endpoint, prompts: &all, settings: &settings, price: Some(price) },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!((done.ending, provider.created.load(Ordering::SeqCst)), (Ending::BudgetReached, 0));
 }
 
@@ -182,7 +218,12 @@ fn a_failed_batch_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
     let stop = AtomicBool::new(false);
-    let error = extract_in_batches(&endpoint, &prompts(&["a"]), &settings(), None, &mut cache, &stop, &mut |_| {});
+    let error = extract(
+        &Job { endpoint: &endpoint, prompts: &prompts(&["a"]), settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    );
     let error = error.unwrap_err();
     assert!(
         matches!(&error, RemoteError::Batch { .. })

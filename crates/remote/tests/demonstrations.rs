@@ -2,7 +2,7 @@
 
 use tabpo_corpus::{Document, Mention, Relation, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
-use tabpo_remote::{Demonstrations, PromptBuilder, Selection, Speaker, Structure, StructureKind};
+use tabpo_remote::{ChatRole, Demonstrations, PromptBuilder, Selection, Structure, StructureKind};
 
 const ONTOLOGY: &str = "
 [ontology]
@@ -103,8 +103,8 @@ fn prompts_are_instructions_turns_and_the_text() {
     let demonstrations = Demonstrations::new(&all, &ontology, 1, Selection::Fixed, 1);
     let builder = PromptBuilder::new(&ontology, StructureKind::JsonSchema).with_demonstrations(&demonstrations);
     let prompt = builder.build(&all[0]);
-    let roles: Vec<Speaker> = prompt.messages.iter().map(|message| message.role).collect();
-    assert_eq!(roles, [Speaker::System, Speaker::User, Speaker::Assistant, Speaker::User]);
+    let roles: Vec<ChatRole> = prompt.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [ChatRole::System, ChatRole::User, ChatRole::Assistant, ChatRole::User]);
     assert_eq!(
         prompt.messages[2].content,
         r#"{"entities":[{"id":"e1","text":"transformers","type":"Method"},{"id":"e2","text":"parsing","type":"Task"}],"relations":[{"head":"e1","type":"Used-for","tail":"e2"}]}"#
@@ -145,8 +145,8 @@ fn without_a_system_role_the_instructions_come_before_the_first_text() {
     let with_role = PromptBuilder::new(&ontology, StructureKind::None).with_demonstrations(&demonstrations);
     let (with_role, without) = (with_role.build(&all[0]), with_role.clone().without_system_role().build(&all[0]));
     assert_eq!(without.messages.len(), with_role.messages.len() - 1);
-    let roles: Vec<Speaker> = without.messages.iter().map(|message| message.role).collect();
-    assert_eq!(roles, [Speaker::User, Speaker::Assistant, Speaker::User]);
+    let roles: Vec<ChatRole> = without.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [ChatRole::User, ChatRole::Assistant, ChatRole::User]);
     let first = format!("{}\n\n{}", with_role.messages[0].content, with_role.messages[1].content);
     assert_eq!(without.messages[0].content, first);
     assert_eq!(without.messages[2], with_role.messages[3]);

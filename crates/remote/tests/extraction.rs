@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{Reply, Request, Server, answer, completion, error};
 use tabpo_remote::{
-    ApiKey, Ending, Endpoint, Extraction, Message, ModelPrice, Outcome, Prompt, RemoteError, ResponseCache, Settings,
-    Speaker, Structure, StructureKind, estimate, extract,
+    ApiKey, ChatRole, Ending, Endpoint, Extraction, Job, Message, ModelPrice, Prompt, RemoteError, ReplyOutcome,
+    ResponseCache, Settings, Structure, StructureKind, estimate, extract,
 };
 
 const KEY: &str = "sk-test-0123456789-do-not-print";
@@ -22,7 +22,7 @@ fn prompts(count: usize) -> Vec<Prompt> {
 }
 
 fn prompt(text: &str, structure: Structure) -> Prompt {
-    let messages = vec![Message::new(Speaker::System, "extract"), Message::new(Speaker::User, text)];
+    let messages = vec![Message::new(ChatRole::System, "extract"), Message::new(ChatRole::User, text)];
     Prompt { doc_key: "d".into(), sentence: None, messages, structure }
 }
 
@@ -36,7 +36,12 @@ fn endpoint(server: &Server) -> Endpoint {
 
 fn run(server: &Server, prompts: &[Prompt], settings: &Settings, directory: &Path) -> Result<Extraction, RemoteError> {
     let mut cache = ResponseCache::open(directory)?;
-    extract(&endpoint(server), prompts, settings, Some(PRICE), &mut cache, &AtomicBool::new(false), &mut |_| {})
+    extract(
+        &Job { endpoint: &endpoint(server), prompts, settings, price: Some(PRICE) },
+        &mut cache,
+        &AtomicBool::new(false),
+        &mut |_| {},
+    )
 }
 
 fn run_once(server: &Server, count: usize, settings: &Settings) -> Extraction {
@@ -44,7 +49,7 @@ fn run_once(server: &Server, count: usize, settings: &Settings) -> Extraction {
     run(server, &prompts(count), settings, directory.path()).unwrap()
 }
 
-fn outcomes(extraction: &Extraction) -> Vec<Outcome> {
+fn outcomes(extraction: &Extraction) -> Vec<ReplyOutcome> {
     extraction.answers.iter().flatten().map(|answer| answer.outcome).collect()
 }
 
@@ -149,7 +154,7 @@ fn a_time_out_is_repeated() {
 
 #[test]
 fn refusals_truncation_and_nonsense_are_outcomes() {
-    use Outcome::{Answered, Empty, Filtered, Refused, TooLong, Truncated};
+    use ReplyOutcome::{Answered, Empty, Filtered, Refused, TooLong, Truncated};
 
     let server = Server::start(|request: &Request| {
         let mut reply = completion("partial");
@@ -234,7 +239,13 @@ fn an_endpoint_that_is_down_ends_the_job_and_loses_nothing() {
     let nobody = Endpoint::new("http://127.0.0.1:9/v1", "m", None).unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
     let stop = AtomicBool::new(false);
-    let error = extract(&nobody, &prompts(20), &settings, None, &mut cache, &stop, &mut |_| {}).unwrap_err();
+    let error = extract(
+        &Job { endpoint: &nobody, prompts: &prompts(20), settings: &settings, price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("10 prompts in a row"), "{error}");
 }
 
@@ -265,7 +276,7 @@ fn equal_prompts_are_asked_once_and_different_settings_again() {
     let same: Vec<Prompt> = (0..6).map(|_| prompt("the same", Structure::None)).collect();
     let done = run(&server, &same, &settings(), directory.path()).unwrap();
     assert_eq!((done.answers.iter().flatten().count(), done.statistics.calls, server.total()), (6, 1, 1));
-    assert_eq!((done.statistics.usage.prompt, done.statistics.outcomes[&Outcome::Answered]), (100, 6));
+    assert_eq!((done.statistics.usage.prompt, done.statistics.outcomes[&ReplyOutcome::Answered]), (100, 6));
     run(&server, &same, &Settings { temperature: Some(1.0), ..settings() }, directory.path()).unwrap();
     assert_eq!(server.total(), 2);
     run(&server, &same, &Settings { concurrency: 1, attempts: 1, ..settings() }, directory.path()).unwrap();
@@ -300,7 +311,13 @@ fn an_interrupt_waits_for_what_is_in_flight_and_keeps_it() {
     });
     let directory = tempfile::tempdir().unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
-    let done = extract(&endpoint(&server), &prompts(40), &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    let done = extract(
+        &Job { endpoint: &endpoint(&server), prompts: &prompts(40), settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     drop(cache);
     assert_eq!(done.ending, Ending::Interrupted);
     let asked = server.total();
@@ -320,7 +337,13 @@ fn an_interrupt_ends_a_long_wait() {
     });
     let directory = tempfile::tempdir().unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
-    let done = extract(&endpoint(&server), &prompts(3), &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    let done = extract(
+        &Job { endpoint: &endpoint(&server), prompts: &prompts(3), settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!(done.ending, Ending::Interrupted);
 }
 
@@ -360,7 +383,11 @@ fn a_dry_run_prices_the_job_without_a_call() {
     let cache = ResponseCache::open(directory.path()).unwrap();
     let mut all = prompts(10);
     all.push(prompt("text 9", Structure::None));
-    let job = estimate(&endpoint(&server), &all, &settings(), Some(PRICE), 40.0, &cache);
+    let job = estimate(
+        &Job { endpoint: &endpoint(&server), prompts: &all, settings: &settings(), price: Some(PRICE) },
+        40.0,
+        &cache,
+    );
     assert_eq!((job.prompts, job.requests, job.cached), (11, 10, 3));
     assert_eq!((job.completion_tokens, job.completion_tokens_most), (70, 448));
     let (about, most) = (job.cost.unwrap(), job.cost_most.unwrap());

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Reply, Request, Server, answer, completion, error};
 use tabpo_remote::{
-    ApiKey, Ending, Endpoint, Extraction, Message, ModelPrice, Outcome, Place, Prompt, RemoteError, ResponseCache,
-    Settings, Speaker, Structure, extract, extract_in_batches,
+    ApiKey, ChatRole, Ending, Endpoint, Extraction, Job, Message, ModelPrice, Prompt, RemoteError, ReplyField,
+    ReplyOutcome, ResponseCache, Settings, Structure, extract,
 };
 
 const KEY: &str = "sk-Qy8/invented+Key=71";
@@ -22,7 +22,7 @@ fn prompts(count: usize) -> Vec<Prompt> {
     let prompt = |index| Prompt {
         doc_key: "d".into(),
         sentence: None,
-        messages: vec![Message::new(Speaker::User, format!("text {index}"))],
+        messages: vec![Message::new(ChatRole::User, format!("text {index}"))],
         structure: Structure::None,
     };
     (0..count).map(prompt).collect()
@@ -46,7 +46,12 @@ fn run_until(
 ) -> Result<Extraction, RemoteError> {
     let endpoint = Endpoint::new(&server.url, "m", ApiKey::new(KEY)).unwrap();
     let mut cache = ResponseCache::open(directory)?;
-    extract(&endpoint, &prompts(count), settings, Some(PRICE), &mut cache, stop, &mut |_| {})
+    extract(
+        &Job { endpoint: &endpoint, prompts: &prompts(count), settings, price: Some(PRICE) },
+        &mut cache,
+        stop,
+        &mut |_| {},
+    )
 }
 
 fn run_once(server: &Server, count: usize) -> Extraction {
@@ -133,7 +138,18 @@ fn an_interrupt_ends_the_waits_of_a_batch() {
     let endpoint = Endpoint::new(&server.url, "m", None).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
-    let done = extract_in_batches(&endpoint, &prompts(2), &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    let done = extract(
+        &Job {
+            endpoint: &endpoint,
+            prompts: &prompts(2),
+            settings: &Settings { batch: true, ..settings() },
+            price: None,
+        },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!((done.ending, server.total()), (Ending::Interrupted, 1));
 }
 
@@ -178,7 +194,13 @@ fn a_key_that_a_cache_holds_from_before_does_not_come_out() {
     // Without a key of its own the job cannot know what is one.
     let endpoint = Endpoint::new(&server.url, "m", None).unwrap();
     let stop = AtomicBool::new(false);
-    extract(&endpoint, &prompts(1), &settings(), None, &mut cache, &stop, &mut |_| {}).unwrap();
+    extract(
+        &Job { endpoint: &endpoint, prompts: &prompts(1), settings: &settings(), price: None },
+        &mut cache,
+        &stop,
+        &mut |_| {},
+    )
+    .unwrap();
     drop(cache);
     let done = run(&server, 1, &settings(), directory.path()).unwrap();
     assert_eq!((done.answers[0].as_ref().unwrap().text.as_str(), server.total()), ("sent [key] here", 1));
@@ -214,7 +236,7 @@ fn prompts_that_do_not_fit_are_outcomes_and_not_asked_again() {
     });
     let done = run_once(&server, 5);
     assert_eq!((&done.ending, server.total()), (&Ending::Complete, 5));
-    assert_eq!(done.statistics.outcomes[&Outcome::TooLong], 3);
+    assert_eq!(done.statistics.outcomes[&ReplyOutcome::TooLong], 3);
     let kept = done.answers[1].as_ref().unwrap();
     assert!(kept.refusal.as_ref().unwrap().contains("context size") && kept.usage_at_most.is_none());
 }
@@ -239,14 +261,14 @@ fn answers_elsewhere_and_broken_off_are_told_apart() {
     });
     let done = run_once(&server, 5);
     assert_eq!((&done.ending, done.statistics.retries, done.statistics.unsettled), (&Ending::Complete, 3, 2));
-    let texts: Vec<(&str, Place)> =
+    let texts: Vec<(&str, ReplyField)> =
         done.answers.iter().flatten().map(|answer| (answer.text.as_str(), answer.place)).collect();
     let expected = [
-        ("{}", Place::Content),
-        ("{}", Place::Reasoning),
-        ("", Place::OnlyReasoning),
-        ("{}", Place::ToolCall),
-        ("{}", Place::Content),
+        ("{}", ReplyField::Content),
+        ("{}", ReplyField::Reasoning),
+        ("", ReplyField::OnlyReasoning),
+        ("{}", ReplyField::ToolCall),
+        ("{}", ReplyField::Content),
     ];
     assert_eq!(texts, expected);
     let counts = &done.statistics;
@@ -293,13 +315,13 @@ fn replies_in_odd_forms_are_read_at_the_first_attempt() {
     });
     let done = run_once(&server, 4);
     assert_eq!((&done.ending, server.total()), (&Ending::Complete, 4));
-    let texts: Vec<(&str, Outcome)> =
+    let texts: Vec<(&str, ReplyOutcome)> =
         done.answers.iter().flatten().map(|answer| (answer.text.as_str(), answer.outcome)).collect();
     let expected = [
-        ("half \u{fffd} of it", Outcome::Answered),
-        ("marked", Outcome::Answered),
-        ("in pieces", Outcome::Answered),
-        ("", Outcome::Empty),
+        ("half \u{fffd} of it", ReplyOutcome::Answered),
+        ("marked", ReplyOutcome::Answered),
+        ("in pieces", ReplyOutcome::Answered),
+        ("", ReplyOutcome::Empty),
     ];
     assert_eq!(texts, expected);
 }
@@ -338,6 +360,6 @@ fn an_answer_that_fails_the_form_asked_for_counts_as_one() {
     let done = run_once(&server, 2);
     assert_eq!((&done.ending, server.total()), (&Ending::Complete, 2));
     let answers: Vec<_> = done.answers.iter().flatten().map(|answer| (answer.outcome, answer.text.as_str())).collect();
-    assert_eq!(answers, [(Outcome::Answered, "{\"entities\": ["), (Outcome::Empty, "")]);
+    assert_eq!(answers, [(ReplyOutcome::Answered, "{\"entities\": ["), (ReplyOutcome::Empty, "")]);
     assert_eq!(done.statistics.without_usage, 2);
 }

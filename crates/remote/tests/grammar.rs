@@ -3,9 +3,8 @@
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities};
 use llguidance::{Matcher, ParserFactory};
-use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_ontology::Ontology;
-use tabpo_remote::answer_grammar;
+use tabpo_corpus::{Level, Unit};
+use tabpo_ontology::{AnswerGrammar, Ontology};
 
 /// Whether an answer follows a grammar to its end, byte by byte.
 fn accepts(grammar: &str, answer: &str) -> bool {
@@ -19,18 +18,18 @@ fn accepts(grammar: &str, answer: &str) -> bool {
     whole && matcher.is_accepting().unwrap()
 }
 
-fn corpus() -> synthetic::SyntheticCorpus {
-    let sizes = synthetic::SyntheticConfig { sft: 1, gold: 40, validation: 1, test: 1, ..Default::default() };
-    synthetic::generate(&sizes)
+fn corpus() -> tabpo_synthetic::SyntheticCorpus {
+    let sizes = tabpo_synthetic::SyntheticConfig { sft: 1, gold: 40, validation: 1, test: 1, ..Default::default() };
+    tabpo_synthetic::generate(&sizes)
 }
 
 #[test]
 fn gold_answers_follow_the_grammar_and_others_do_not() {
     let corpus = corpus();
-    let ontology: &Ontology = synthetic::ontology();
+    let ontology: &Ontology = tabpo_synthetic::ontology();
     let mut tried = 0;
     for unit in corpus.gold.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {
-        let grammar = answer_grammar(&unit, ontology);
+        let grammar = AnswerGrammar::whole(ontology, unit.text(), &unit.words());
         let gold = tabpo_answer::gold(&unit);
         let text = tabpo_answer::render(&gold, ontology).text;
         assert!(accepts(&grammar, &text), "{text}\n{grammar}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use support::{Reply, Request, Server, answer};
 use tabpo_remote::{
-    Ending, Endpoint, Extraction, Message, Prompt, ResponseCache, Settings, Speaker, Structure, extract,
+    ChatRole, Ending, Endpoint, Extraction, Job, Message, Prompt, ResponseCache, Settings, Structure, extract,
 };
 
 const PROMPTS: usize = 300;
@@ -20,7 +20,7 @@ fn prompts() -> Vec<Prompt> {
     let prompt = |index| Prompt {
         doc_key: format!("d{index}"),
         sentence: Some(0),
-        messages: vec![Message::new(Speaker::User, format!("text {index}"))],
+        messages: vec![Message::new(ChatRole::User, format!("text {index}"))],
         structure: Structure::None,
     };
     (0..PROMPTS).map(prompt).collect()
@@ -30,7 +30,13 @@ fn run(url: &str, directory: &Path) -> Extraction {
     let settings = Settings { concurrency: CONCURRENCY, backoff_seconds: 0.01, ..Settings::default() };
     let endpoint = Endpoint::new(url, "m", None).unwrap();
     let mut cache = ResponseCache::open(directory).unwrap();
-    extract(&endpoint, &prompts(), &settings, None, &mut cache, &AtomicBool::new(false), &mut |_| {}).unwrap()
+    extract(
+        &Job { endpoint: &endpoint, prompts: &prompts(), settings: &settings, price: None },
+        &mut cache,
+        &AtomicBool::new(false),
+        &mut |_| {},
+    )
+    .unwrap()
 }
 
 /// The job in a process of its own: this test file, started again by the test below.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{Request, Server, answer};
-use tabpo_remote::{Ending, Endpoint, Message, Prompt, ResponseCache, Settings, Speaker, Structure, extract};
+use tabpo_remote::{ChatRole, Ending, Endpoint, Job, Message, Prompt, ResponseCache, Settings, Structure, extract};
 
 const PROMPTS: usize = 10_000;
 const CONCURRENCY: usize = 256;
@@ -20,8 +20,8 @@ fn ten_thousand_prompts() {
         doc_key: format!("d{index}"),
         sentence: None,
         messages: vec![
-            Message::new(Speaker::System, instructions.as_str()),
-            Message::new(Speaker::User, format!("text {index}")),
+            Message::new(ChatRole::System, instructions.as_str()),
+            Message::new(ChatRole::User, format!("text {index}")),
         ],
         structure: Structure::None,
     };
@@ -32,7 +32,13 @@ fn ten_thousand_prompts() {
     let mut cache = ResponseCache::open(directory.path()).unwrap();
     let mut reports = 0;
     let stop = AtomicBool::new(false);
-    let done = extract(&endpoint, &prompts, &settings, None, &mut cache, &stop, &mut |_| reports += 1).unwrap();
+    let done = extract(
+        &Job { endpoint: &endpoint, prompts: &prompts, settings: &settings, price: None },
+        &mut cache,
+        &stop,
+        &mut |_| reports += 1,
+    )
+    .unwrap();
 
     assert_eq!((done.ending, done.statistics.calls, reports), (Ending::Complete, PROMPTS, PROMPTS + 1));
     for (index, stored) in done.answers.iter().enumerate() {
@@ -45,15 +51,4 @@ fn ten_thousand_prompts() {
     let digests: HashSet<&str> =
         lines.lines().filter_map(|line| line.split("\"digest\":\"").nth(1)?.get(..64)).collect();
     assert_eq!((digests.len(), cache.len()), (PROMPTS, PROMPTS));
-
-    let statistics = &done.statistics;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
-    eprintln!(
-        "{:.0} answers a second, latency median {:?} ms, 95 % {:?} ms, {} retries, {peak}",
-        PROMPTS as f64 / statistics.seconds,
-        statistics.latency_median_ms,
-        statistics.latency_p95_ms,
-        statistics.retries,
-    );
 }

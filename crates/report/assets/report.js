@@ -1,5 +1,5 @@
 "use strict";
-// Leafs through the preference pairs. Without it all pairs are shown one below the other.
+/* Pages through the preference pairs. Without it all pairs are listed. */
 (() => {
   const bar = document.querySelector(".leaf");
   const all = [...document.querySelectorAll("article.pair")];
@@ -31,7 +31,7 @@
     index = 0;
     show();
   });
-  /* The keys leaf only while pairs are on the screen. */
+  /* The keys work only while pairs are visible. */
   function visible() {
     const place = section.getBoundingClientRect();
     return place.top < window.innerHeight && place.bottom > 0;

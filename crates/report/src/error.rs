@@ -1,4 +1,4 @@
-//! What can go wrong while reading or writing a report's files.
+//! Errors of this crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The file system refused.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    /// A file operation failed.
+    #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried, as a verb: `read`, `write`.
+        /// What was attempted, as a verb: `read`, `write`.
         action: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// A value given for a log record that does not serialise to a JSON object.
+    /// The value of a log record does not serialise to a JSON object.
     #[error("a record of kind `{kind}` must be a JSON object, found {found}")]
     NotAnObject {
         /// The kind of the record.
@@ -27,7 +27,7 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    /// Wraps an I/O error with the file and what was tried.
+    /// Wraps an I/O error with the file and the attempted action.
     pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + use<'a> {
         move |source| Self::Io { path: path.to_path_buf(), action, source }
     }

@@ -1,17 +1,17 @@
-//! What a run leaves to be read: the training log, `TensorBoard` files, result tables and the HTML
-//! report.
+#![doc = include_str!("../README.md")]
 //!
-//! Nothing here computes a result. Every number comes in through plain data ([`ReportInput`],
-//! [`Table`], [`Record`]) and is only laid out.
+//! # Modules
+//! `input` is the data of the page and [`html`] its layout; `table` formats tables, `metrics_log` keeps
+//! the training log, and `text` makes text from outside safe to display.
+
+#![forbid(unsafe_code)]
 
 mod error;
 pub mod html;
 mod input;
 mod metrics_log;
 mod table;
-mod tensorboard;
 mod text;
-mod write;
 
 pub use error::ReportError;
 pub use input::{
@@ -20,7 +20,5 @@ pub use input::{
     StageTime, SystemKind, SystemRow, Verdict,
 };
 pub use metrics_log::{LoggedRecords, MetricsLog, Record, damaged_path, read_metrics};
-pub use table::{Alignment, Format, Table};
-pub use tensorboard::{EventWriter, Scalar, masked_crc32c};
+pub use table::{Alignment, Table, TableFormat};
 pub use text::{printable, printable_json};
-pub use write::write_report;

@@ -1,9 +1,8 @@
-//! `metrics.jsonl`: one JSON object a line, only ever appended to.
+//! `metrics.jsonl`: an append-only log with one JSON object per line.
 //!
-//! A record is written with a single write of the line and its end. A kill can therefore leave at
-//! most one torn line, the last, which has no line end: readers leave it out, and reopening for
-//! writing cuts it off. Any other line that is no record was damaged later: it costs itself alone, and
-//! reopening moves it to a file beside the log.
+//! A line is written at once, so a killed process leaves at most one torn line, the last, without a line
+//! break: readers skip it, and reopening cuts it off. Any other line that is not a record was damaged
+//! later: only that line is lost, and reopening moves it to a file next to the log.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,14 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ReportError;
-use crate::write::replace_file;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What the record is about: `sft-step`, `preference-step`, `evaluation`.
+    /// The kind of record: `sft-step`, `preference-step`, `evaluation`.
     pub kind: String,
-    /// Everything else, in the order in which it was written. Numbers that are not finite are null.
+    /// The other fields in order. Numbers that are not finite are null.
     #[serde(flatten)]
     pub fields: Map<String, Value>,
 }
@@ -34,23 +32,23 @@ pub struct MetricsLog {
     damaged: Vec<usize>,
 }
 
-/// What a log holds.
+/// The content of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoggedRecords {
     /// Its records in order.
     pub records: Vec<Record>,
-    /// Numbers, from 1, of the lines that are no records.
+    /// Numbers of the lines that are not records, counted from 1.
     pub damaged: Vec<usize>,
 }
 
 impl MetricsLog {
-    /// Opens the log for appending, creates it if it is missing, and cuts off a torn last line.
+    /// Opens the log for appending. It is created if it is missing, and a torn last line is cut off.
     pub fn open(path: &Path) -> Result<Self, ReportError> {
         Self::resume(path, |_| true)
     }
 
-    /// As [`MetricsLog::open`], but first drops the records that `keep` refuses: a run that resumes
-    /// from a checkpoint drops what it logged after it, so that no step appears twice.
+    /// As [`MetricsLog::open`], but first drops the records that `keep` rejects: a run that resumes from a
+    /// checkpoint drops what it logged after it, so that no step appears twice.
     pub fn resume(path: &Path, keep: impl Fn(&Record) -> bool) -> Result<Self, ReportError> {
         let mut damaged = Vec::new();
         if path.exists() {
@@ -72,15 +70,15 @@ impl MetricsLog {
                 append(&damaged_path(path), &broken)?;
             }
             if kept != bytes {
-                replace_file(path, &kept)?;
+                tabpo_files::replace(path, |out| out.write_all(&kept)).map_err(ReportError::io(path, "write"))?;
             }
         }
         let opened = OpenOptions::new().create(true).append(true).open(path);
         Ok(Self { path: path.to_path_buf(), file: opened.map_err(ReportError::io(path, "open"))?, damaged })
     }
 
-    /// Numbers, from 1, of the lines that were no records when the log was opened. They stand in
-    /// the file at [`damaged_path`] now.
+    /// Numbers of the lines that were not records when the log was opened, counted from 1. They are now in
+    /// the file at [`damaged_path`].
     pub fn damaged(&self) -> &[usize] {
         &self.damaged
     }
@@ -95,15 +93,15 @@ impl MetricsLog {
         Ok(record)
     }
 
-    /// Waits until everything appended is on the disk; to be called with every checkpoint.
+    /// Waits until everything is on disk; call it with every checkpoint.
     pub fn sync(&self) -> Result<(), ReportError> {
         self.file.sync_data().map_err(ReportError::io(&self.path, "sync"))
     }
 }
 
 impl Record {
-    /// A record from anything that serialises to a JSON object.
-    pub fn new(kind: &str, value: &impl Serialize) -> Result<Self, ReportError> {
+    /// A record from a value that serialises to a JSON object.
+    fn new(kind: &str, value: &impl Serialize) -> Result<Self, ReportError> {
         let refuse = |found: String| ReportError::NotAnObject { kind: kind.to_owned(), found };
         match serde_json::to_value(value) {
             Ok(Value::Object(fields)) if fields.contains_key("kind") => {
@@ -115,7 +113,7 @@ impl Record {
         }
     }
 
-    /// The record as a typed value, or `None` where its fields do not fit.
+    /// The record as a typed value, or `None` if its fields do not match.
     pub fn get<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_value(Value::Object(self.fields.clone())).ok()
     }
@@ -131,7 +129,7 @@ impl Record {
     }
 }
 
-/// Reads all records of a log; a torn last line is left out without a word.
+/// Reads all records of a log; a torn last line is skipped.
 pub fn read_metrics(path: &Path) -> Result<LoggedRecords, ReportError> {
     let bytes = fs::read(path).map_err(ReportError::io(path, "read"))?;
     let mut log = LoggedRecords::default();
@@ -144,7 +142,7 @@ pub fn read_metrics(path: &Path) -> Result<LoggedRecords, ReportError> {
     Ok(log)
 }
 
-/// Where the lines of a log go that are no records.
+/// The file that the damaged lines of a log are moved to.
 pub fn damaged_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".damaged");
@@ -157,7 +155,7 @@ fn append(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     file.write_all(bytes).and_then(|()| file.sync_data()).map_err(ReportError::io(path, "append to"))
 }
 
-/// The whole lines of a log with their numbers, from 1, and their records.
+/// The complete lines of a log with their numbers, counted from 1, and their records.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], Option<Record>)> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
     let numbered = bytes[..end].split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());

@@ -1,43 +1,39 @@
 //! Tables of results: plain text, Markdown, LaTeX and CSV from the same rows.
 
 use std::fmt::Write as _;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::printable;
 
-/// How the cells of a column stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// How the cells of a column are aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Alignment {
-    /// Flush left: names and sentences. The only columns that are shortened to fit a width.
+    /// Flush left: names and sentences.
     #[default]
     Left,
-    /// Flush right: counts, and numbers with the same count of decimals.
+    /// Flush right: counts, and numbers with the same number of decimals.
     Right,
-    /// Decimal points under each other: numbers with different counts of decimals.
+    /// Aligned at the decimal point: numbers with different numbers of decimals.
     Decimal,
 }
 
-/// The form in which a table is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Columns divided by blanks, a rule under the header.
+/// The format of a printed table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TableFormat {
+    /// Columns separated by spaces, with a rule under the header.
     #[default]
     Plain,
     /// A pipe table.
     Markdown,
     /// A `tabular` with the rules of the `booktabs` package.
     Latex,
-    /// Comma-separated values (RFC 4180), line ends `\n`.
+    /// Comma-separated values (RFC 4180) with `\n` as line break.
     Csv,
 }
 
 /// A header and rows of text cells.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Table {
     /// Column names.
     pub header: Vec<String>,
@@ -47,10 +43,28 @@ pub struct Table {
     pub alignment: Vec<Alignment>,
 }
 
-/// Between two columns of plain text.
+/// Separator of columns in plain text.
 const GAP: &str = "  ";
-/// A column is never shortened below this.
-const NARROWEST: usize = 8;
+
+impl TableFormat {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Markdown, Self::Latex, Self::Csv];
+
+    /// The name on the command line: `table`, `markdown`, `latex` or `csv`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "table",
+            Self::Markdown => "markdown",
+            Self::Latex => "latex",
+            Self::Csv => "csv",
+        }
+    }
+
+    /// The format with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
 
 impl Table {
     /// An empty table with these columns.
@@ -69,27 +83,22 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The table in a format, at any width, with a line end after the last row.
-    pub fn render(&self, format: Format) -> String {
+    /// The table in a format, with a line break after the last row.
+    pub fn render(&self, format: TableFormat) -> String {
         match format {
-            Format::Plain => self.plain(None),
-            Format::Markdown => self.markdown(),
-            Format::Latex => self.latex(),
-            Format::Csv => self.csv(),
+            TableFormat::Plain => self.plain(),
+            TableFormat::Markdown => self.markdown(),
+            TableFormat::Latex => self.latex(),
+            TableFormat::Csv => self.csv(),
         }
     }
 
-    /// Plain text. Where the rows are wider than `width` columns, the widest flush-left columns are
-    /// shortened (an ellipsis marks it); numbers are never cut, so that a narrow terminal may still
-    /// be exceeded.
-    pub fn plain(&self, width: Option<usize>) -> String {
+    /// The table as plain text.
+    pub fn plain(&self) -> String {
         let cells = self.aligned_cells();
-        let mut widths: Vec<usize> = (0..self.header.len())
+        let widths: Vec<usize> = (0..self.header.len())
             .map(|column| cells.iter().map(|row| row[column].width()).max().unwrap_or(0))
             .collect();
-        if let Some(width) = width {
-            self.shrink(&mut widths, width);
-        }
         let mut out = String::new();
         for (index, row) in cells.iter().enumerate() {
             let line: Vec<String> =
@@ -106,7 +115,7 @@ impl Table {
     }
 
     /// A pipe table.
-    pub fn markdown(&self) -> String {
+    fn markdown(&self) -> String {
         let escape = |cell: &String| escape_markdown(&one_line(cell));
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = line(self.header.iter().map(escape).collect());
@@ -121,8 +130,8 @@ impl Table {
         out
     }
 
-    /// A LaTeX `tabular`; needs the package `booktabs`.
-    pub fn latex(&self) -> String {
+    /// A LaTeX `tabular`, which needs the package `booktabs`.
+    fn latex(&self) -> String {
         let columns: String = (0..self.header.len())
             .map(|column| if self.align(column) == Alignment::Left { 'l' } else { 'r' })
             .collect();
@@ -139,7 +148,7 @@ impl Table {
     }
 
     /// Comma-separated values.
-    pub fn csv(&self) -> String {
+    fn csv(&self) -> String {
         let quote = |cell: &String| {
             let cell = printable(cell);
             if cell.contains(['"', ',', '\n', '\r']) {
@@ -160,8 +169,8 @@ impl Table {
         self.alignment.get(column).copied().unwrap_or_default()
     }
 
-    /// Header and rows on one line each, decimal columns padded on the right so that their points
-    /// stand under each other.
+    /// Header and rows without line breaks; decimal columns are padded on the right so that their points
+    /// align.
     fn aligned_cells(&self) -> Vec<Vec<String>> {
         let mut cells: Vec<Vec<String>> = std::iter::once(&self.header)
             .chain(&self.rows)
@@ -177,59 +186,19 @@ impl Table {
         }
         cells
     }
-
-    fn shrink(&self, widths: &mut [usize], limit: usize) {
-        let gaps = GAP.len() * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > limit {
-            let widest = (0..widths.len())
-                .filter(|&column| self.align(column) == Alignment::Left && widths[column] > NARROWEST)
-                .max_by_key(|&column| widths[column]);
-            let Some(column) = widest else { return };
-            widths[column] -= 1;
-        }
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    /// `plain`, `markdown`, `latex` or `csv`; the error names what was found.
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "plain" => Ok(Self::Plain),
-            "markdown" => Ok(Self::Markdown),
-            "latex" => Ok(Self::Latex),
-            "csv" => Ok(Self::Csv),
-            other => Err(format!("unknown table format `{other}`: expected plain, markdown, latex or csv")),
-        }
-    }
 }
 
 fn pad(cell: &str, width: usize, alignment: Alignment) -> String {
-    let own = cell.width();
-    if own > width {
-        let mut kept = String::new();
-        let mut used = 0;
-        for character in cell.chars() {
-            let next = character.width().unwrap_or(0);
-            if used + next + 1 > width {
-                break;
-            }
-            kept.push(character);
-            used += next;
-        }
-        return format!("{kept}…{}", " ".repeat(width - used - 1));
-    }
-    let blanks = " ".repeat(width - own);
-    if alignment == Alignment::Left { format!("{cell}{blanks}") } else { format!("{blanks}{cell}") }
+    let spaces = " ".repeat(width - cell.width());
+    if alignment == Alignment::Left { format!("{cell}{spaces}") } else { format!("{spaces}{cell}") }
 }
 
-/// A cell without line ends and with nothing in it that a terminal would obey.
+/// A cell without line breaks or control characters.
 fn one_line(cell: &str) -> String {
     printable(&cell.replace(['\n', '\r', '\t'], " ")).into_owned()
 }
 
-/// Text that Markdown takes as text, also where it looks like emphasis, code, a link or a tag.
+/// Escapes what Markdown would read as emphasis, code, a link or a tag.
 fn escape_markdown(cell: &str) -> String {
     let mut out = String::with_capacity(cell.len());
     let mut rest = cell.chars().peekable();
@@ -255,11 +224,11 @@ fn escape_latex(cell: &str) -> String {
     let mut before = None;
     for character in cell.chars() {
         match character {
-            // After the end of a row, these would be read as an option of it.
+            // At the start of a row, these would be read as an argument of the preceding `\\`.
             '[' | '*' if before.is_none() => {
                 let _ = write!(out, "{{{character}}}");
             }
-            // Two hyphens would become a dash.
+            // Two hyphens would become an en dash.
             '-' if before == Some('-') => out.push_str("{}-"),
             '`' => out.push_str("\\textasciigrave{}"),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => {

@@ -1,17 +1,17 @@
-//! Text from outside, made harmless to look at.
+//! Text from outside, made safe to display.
 
 use std::borrow::Cow;
 
-/// A text as a terminal or a page may show it: control characters, which could clear a screen, set a
-/// title or go back in a line, and characters that turn the direction of writing stand as `\u{1b}`. Line
-/// ends and tabs stay.
+/// A text that is safe to show in a terminal or on a page: control characters (which could clear the
+/// screen, set a title or overwrite a line) and characters that change the direction of text are escaped
+/// as `\u{1b}`. Line breaks and tabs are kept.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_treacherous) {
+    if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if is_treacherous(character) {
+        if is_unsafe(character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
@@ -20,16 +20,16 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// JSON as a terminal may show it. JSON escapes the controls of ASCII below the blank by itself; the
-/// others, which can only stand in its strings, are escaped here: it says the same.
+/// JSON that is safe to show in a terminal. JSON itself escapes ASCII control characters; the others, which
+/// can only occur in strings, are escaped here, which does not change the value.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_treacherous) {
+    if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
     }
     let mut shown = String::with_capacity(json.len() + 16);
     let mut units = [0; 2];
     for character in json.chars() {
-        if is_treacherous(character) {
+        if is_unsafe(character) {
             for unit in character.encode_utf16(&mut units) {
                 shown.push_str(&format!("\\u{unit:04x}"));
             }
@@ -40,9 +40,9 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Controls (C0, DEL, C1) but line ends and tabs; separators of lines that editors obey; marks,
-/// embeddings, overrides and isolates of direction; annotations and other controls of format.
-fn is_treacherous(character: char) -> bool {
+/// Control characters (C0, DEL, C1) except line breaks and tabs, Unicode line separators, directional
+/// formatting characters, and interlinear annotations.
+fn is_unsafe(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
         '\u{61c}'
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_are_shown_and_text_is_not_touched() {
+    fn control_characters_are_escaped_and_text_is_unchanged() {
         let harmless = "Ärzte – 漢字 👩‍⚕️ e\u{301}\tnext\nline";
         assert!(matches!(printable(harmless), Cow::Borrowed(text) if text == harmless));
         assert_eq!(printable("\u{1b}[2Jx\r\u{7f}\u{9b}m"), "\\u{1b}[2Jx\\u{d}\\u{7f}\\u{9b}m");
@@ -68,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same() {
+    fn escaped_json_has_the_same_value() {
         let value = serde_json::json!({"k\u{9b}": "\u{1b}\u{7f}\u{85}\u{202e}ü\n"});
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = printable_json(&text);
-        assert!(!shown.contains(is_treacherous) && shown.contains("\\u009b") && shown.contains('ü'), "{shown}");
+        assert!(!shown.contains(is_unsafe) && shown.contains("\\u009b") && shown.contains('ü'), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 }

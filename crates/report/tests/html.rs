@@ -5,7 +5,7 @@ mod sample;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use tabpo_report::{Comparison, Contrast, Estimate, MetricColumn, ReportInput, SystemRow, Verdict, html, write_report};
+use tabpo_report::{Comparison, Contrast, Estimate, MetricColumn, ReportInput, SystemRow, Verdict, html};
 
 /// The text of a page, one line for each run of text between tags.
 fn text(page: &str) -> String {
@@ -61,7 +61,7 @@ fn the_page_needs_nothing_from_elsewhere() {
     let page = html::page(&sample::sample());
     for outside in ["http:", "https:", "//", " src=", "@import", "url(", "<link", "<iframe"] {
         let found = page.match_indices(outside).map(|(at, _)| &page[at..(at + 60).min(page.len())]);
-        let found: Vec<&str> = found.filter(|found| !found.starts_with("// Leafs")).collect();
+        let found: Vec<&str> = found.collect();
         assert!(found.is_empty(), "{outside}: {found:?}");
     }
 }
@@ -151,13 +151,8 @@ fn verdicts_follow_the_adjusted_p_value() {
 }
 
 #[test]
-fn the_file_is_written_whole_and_the_input_survives_json() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("report.html");
+fn the_input_survives_json() {
     let input = sample::sample();
-    write_report(&path, &input).unwrap();
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), html::page(&input));
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     let json = serde_json::to_string(&input).unwrap();
     assert_eq!(serde_json::from_str::<ReportInput>(&json).unwrap(), input);
     assert_eq!(serde_json::from_str::<ReportInput>(r#"{"title":"t"}"#).unwrap().title, "t");

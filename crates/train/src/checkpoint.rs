@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use tabpo_engine::{AdamW, AdamWConfig, Moments, Real};
+use tabpo_engine::{NamedTensor, Worker, WorkerError};
 
-use crate::{Best, Cursor, Policy, TrainError, TrainSummary};
+use crate::{Cursor, TrainError, TrainSummary};
 
 /// Key of the state in the file's metadata.
 const STATE: &str = "tabpo";
@@ -25,35 +25,16 @@ pub(crate) struct State {
     pub(crate) run: String,
     pub(crate) cursor: Cursor,
     pub(crate) summary: TrainSummary,
-    pub(crate) best: Option<Best>,
 }
 
 /// Writes the state of a run. The old file stays until the new one is complete.
-pub(crate) fn write<R: Real>(
-    path: &Path,
-    state: &State,
-    policy: &Policy<'_, R>,
-    best: Option<&[Vec<R>]>,
-    optimiser: &AdamW,
-) -> Result<(), TrainError> {
+pub(crate) fn write(path: &Path, state: &State, tensors: Vec<NamedTensor<'_>>) -> Result<(), TrainError> {
     let failed = |source| TrainError::Io { path: path.to_path_buf(), source };
-
-    let mut tensors = Vec::new();
-    for ((name, shape), values) in policy.shapes().into_iter().zip(policy.parameters()) {
-        tensors.push((format!("parameter.{name}"), Tensor::of(shape, values)));
-    }
-    for ((name, shape), values) in policy.shapes().into_iter().zip(best.unwrap_or_default()) {
-        tensors.push((format!("best.{name}"), Tensor::of(shape, values)));
-    }
-    for moments in optimiser.moments() {
-        let shape = || moments.shape.clone();
-        tensors.push((format!("first.{}", moments.name), Tensor::of(shape(), &moments.first)));
-        tensors.push((format!("second.{}", moments.name), Tensor::of(shape(), &moments.second)));
-    }
     let state = serde_json::to_string(state).expect("a state of numbers and strings is JSON");
-    let digest = digest(&state, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes)));
+    let digest = digest(&state, tensors.iter().map(|tensor| (tensor.name.as_str(), &*tensor.bytes)));
     let metadata = HashMap::from([(STATE.to_owned(), state), (DIGEST.to_owned(), digest)]);
 
+    let tensors = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor));
     let mut unwritable = None;
     let written = tabpo_files::replace_by_path(path, |temporary| {
         safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(|error| match error {
@@ -67,32 +48,20 @@ pub(crate) fn write<R: Real>(
     written.map_err(|source| unwritable.map_or_else(|| failed(source), |problem| broken(path, &problem)))
 }
 
-/// What a checkpoint gives back beside the policy's parameters.
-pub(crate) struct Resumed<R> {
-    pub(crate) state: State,
-    pub(crate) optimiser: AdamW,
-    pub(crate) best: Option<Vec<Vec<R>>>,
-}
-
 /// What stands where a checkpoint would be.
-pub(crate) enum Found<R> {
+pub(crate) enum Found {
     /// No file.
     Nothing,
     /// A sound checkpoint of another run.
     OtherRun,
     /// Something else than what was written.
     Damaged(String),
-    /// The checkpoint of the run; the policy has its parameters.
-    Resumed(Box<Resumed<R>>),
+    /// The checkpoint of the run; the worker has its parameters and moments.
+    Resumed(State),
 }
 
-/// Reads a checkpoint into `policy`, which is changed only where the whole file is sound.
-pub(crate) fn read<R: Real>(
-    path: &Path,
-    run: &str,
-    policy: &mut Policy<'_, R>,
-    config: AdamWConfig,
-) -> Result<Found<R>, TrainError> {
+/// Reads a checkpoint into `worker`, which is changed only where the whole file is sound.
+pub(crate) fn read(path: &Path, run: &str, worker: &mut dyn Worker) -> Result<Found, TrainError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -105,10 +74,21 @@ pub(crate) fn read<R: Real>(
     if state.run != run {
         return Ok(Found::OtherRun);
     }
-    Ok(match restore(state, &tensors, policy, config) {
-        Ok(resumed) => Found::Resumed(Box::new(resumed)),
-        Err(problem) => Found::Damaged(problem),
-    })
+    let tensors: Vec<NamedTensor<'_>> = tensors.iter().map(|(name, tensor)| named(name, &tensor)).collect();
+    match worker.import(state.cursor.step, &tensors) {
+        Ok(()) => Ok(Found::Resumed(state)),
+        Err(WorkerError::State(problem)) => Ok(Found::Damaged(problem)),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn named<'a>(name: &str, tensor: &safetensors::tensor::TensorView<'a>) -> NamedTensor<'a> {
+    NamedTensor {
+        name: name.to_owned(),
+        shape: tensor.shape().to_vec(),
+        dtype: tensor.dtype(),
+        bytes: Cow::Borrowed(tensor.data()),
+    }
 }
 
 /// Moves a damaged checkpoint out of the way of the next one, and returns its new place.
@@ -149,83 +129,6 @@ fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -
     hasher.finalize().to_hex().to_string()
 }
 
-fn restore<R: Real>(
-    state: State,
-    tensors: &SafeTensors<'_>,
-    policy: &mut Policy<'_, R>,
-    config: AdamWConfig,
-) -> Result<Resumed<R>, String> {
-    let shapes = policy.shapes();
-    let of_policy = |kind: &str| -> Result<Vec<Vec<R>>, String> {
-        shapes.iter().map(|(name, shape)| elements(tensors, &format!("{kind}.{name}"), shape)).collect()
-    };
-    let parameters = of_policy("parameter")?;
-    let best = state.best.map(|_| of_policy("best")).transpose()?;
-    let moments = shapes
-        .iter()
-        .map(|(name, shape)| {
-            Ok(Moments {
-                first: elements(tensors, &format!("first.{name}"), shape)?,
-                second: elements(tensors, &format!("second.{name}"), shape)?,
-                name: name.clone(),
-                shape: shape.clone(),
-            })
-        })
-        .collect::<Result<_, String>>()?;
-    let optimiser = AdamW::restore(config, state.cursor.step, moments);
-    policy.restore(&parameters);
-    Ok(Resumed { state, optimiser, best })
-}
-
 fn broken(path: &Path, message: &str) -> TrainError {
     TrainError::Checkpoint { path: path.to_path_buf(), message: message.to_owned() }
-}
-
-/// The elements of a tensor that must have this shape.
-fn elements<T: bytemuck::Pod>(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<T>, String> {
-    let tensor = tensors.tensor(name).map_err(|error| error.to_string())?;
-    if tensor.shape() != shape || tensor.dtype() != dtype::<T>() {
-        let found = format!("{:?} {:?}", tensor.dtype(), tensor.shape());
-        return Err(format!("tensor {name} is {found}, not {:?} {shape:?}", dtype::<T>()));
-    }
-    // Copied as bytes: those of the file need not be aligned.
-    let mut values = vec![T::zeroed(); tensor.data().len() / size_of::<T>()];
-    bytemuck::cast_slice_mut(&mut values).copy_from_slice(tensor.data());
-    Ok(values)
-}
-
-/// The stored type of a type of the engine: it computes in 32 and 64 bits.
-fn dtype<T>() -> Dtype {
-    if size_of::<T>() == 8 { Dtype::F64 } else { Dtype::F32 }
-}
-
-/// A borrowed tensor on its way to the file.
-struct Tensor<'a> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Tensor<'a> {
-    fn of<T: bytemuck::Pod>(shape: Vec<usize>, values: &'a [T]) -> Self {
-        Self { dtype: dtype::<T>(), shape, bytes: bytemuck::cast_slice(values) }
-    }
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.bytes.into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
 }

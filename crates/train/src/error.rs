@@ -104,18 +104,13 @@ pub enum TrainError {
         /// `loss` or `gradient`.
         what: &'static str,
     },
-    /// The objective needs log-probs of a third model and none was given.
-    #[error("objective `{objective}` needs the log-probs of a third model")]
-    NoThirdModel {
+    /// The objective needs log-probs of a guide model and none was given.
+    #[error("objective `{objective}` needs the log-probs of a guide model")]
+    NoGuideModel {
         /// Name of the objective.
-        objective: &'static str,
+        objective: String,
     },
-    /// The task metric could not be found.
-    #[error("evaluation after step {step} failed: {source}")]
-    Evaluation {
-        /// Number of steps made.
-        step: u64,
-        /// What went wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// The worker could not go on.
+    #[error(transparent)]
+    Worker(#[from] tabpo_engine::WorkerError),
 }

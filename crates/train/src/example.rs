@@ -1,6 +1,6 @@
 //! A training example as tokens.
 
-use tabpo_answer::Role;
+use tabpo_roles::Role;
 
 use crate::ExampleError;
 
@@ -27,7 +27,7 @@ impl TokenisedAnswer {
     }
 
     /// Keeps the tokens shared with the start of `chosen` and the one that follows them.
-    pub(crate) fn cut_after_parting(&mut self, chosen: &[u32]) {
+    pub(crate) fn cut_after_divergence(&mut self, chosen: &[u32]) {
         let shared = self.tokens.iter().zip(chosen).take_while(|(own, other)| own == other).count();
         self.tokens.truncate(shared + 1);
         self.roles.truncate(shared + 1);

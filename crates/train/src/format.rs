@@ -1,8 +1,9 @@
 //! From text to tokens: one path for training and for generation.
 
 use jiff::civil::DateTime;
-use tabpo_answer::{Part, Role, token_roles};
-use tabpo_engine::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
+use tabpo_answer::{Part, token_roles};
+use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
+use tabpo_roles::Role;
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
 

@@ -1,5 +1,6 @@
-//! From the log-probs of a step to its loss and the seed of the backward pass.
+//! From the log-probs of a step to its loss and the gradient of the model's outputs.
 
+use tabpo_engine::TargetValues;
 use tabpo_objective::accounting::Accounting;
 use tabpo_objective::diff::differs;
 use tabpo_objective::weights::released;
@@ -11,16 +12,16 @@ use crate::{ExampleLogProbs, TokenisedAnswer, TokenisedExample};
 /// What does not depend on the policy: an example with the differences between its chosen and each
 /// rejected answer, found while the step is prepared.
 #[derive(Clone, Debug)]
-pub struct Comparison {
+pub struct Differences {
     /// For each rejected answer, which chosen and which rejected tokens differ.
-    pub differences: Vec<(Vec<bool>, Vec<bool>)>,
+    pub answers: Vec<(Vec<bool>, Vec<bool>)>,
 }
 
-impl Comparison {
+impl Differences {
     /// Aligns the answers of an example.
     pub fn new(example: &TokenisedExample) -> Self {
         let chosen = &example.chosen.tokens;
-        Self { differences: example.rejected.iter().map(|r| differs(chosen, &r.answer.tokens)).collect() }
+        Self { answers: example.rejected.iter().map(|r| differs(chosen, &r.answer.tokens)).collect() }
     }
 }
 
@@ -29,16 +30,8 @@ impl Comparison {
 pub(crate) struct Fixed {
     /// Those at the start of the run.
     pub(crate) reference: Option<ExampleLogProbs>,
-    /// Those of a third model.
-    pub(crate) third: Option<ExampleLogProbs>,
-}
-
-/// Values of a micro-batch's targets, or gradients with respect to them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TargetValues {
-    pub(crate) log_probs: Vec<f64>,
-    /// Divergences; empty where the objective uses none.
-    pub(crate) kl: Vec<f64>,
+    /// Those of a guide model.
+    pub(crate) guide: Option<ExampleLogProbs>,
 }
 
 /// Sums over the pairs of a step.
@@ -55,7 +48,8 @@ pub(crate) struct StepLoss {
 }
 
 impl StepLoss {
-    fn add(&mut self, pair: &Pair, loss: &PairLoss) {
+    /// Adds a pair's terms.
+    pub(crate) fn add(&mut self, pair: &Pair, loss: &PairLoss) {
         self.loss += loss.loss;
         self.preference += loss.preference;
         self.decision += loss.decision;
@@ -85,14 +79,14 @@ pub(crate) fn normaliser(needs: Needs, examples: &[TokenisedExample]) -> Normali
 /// One example in its micro-batch.
 pub(crate) struct Member<'a> {
     pub(crate) example: &'a TokenisedExample,
-    pub(crate) comparison: &'a Comparison,
+    pub(crate) differences: &'a Differences,
     pub(crate) targets: &'a ExampleTargets,
     pub(crate) fixed: &'a Fixed,
 }
 
 impl Member<'_> {
-    /// Evaluates the objective on every pair of the example; adds the gradient to `seed` and the
-    /// terms to `sums`.
+    /// Evaluates the objective on every pair of the example; adds the gradient to `gradient` and the
+    /// pairs with their losses to `pairs`.
     ///
     /// Pairs of an example share its chosen answer, whose gradients add up.
     pub(crate) fn evaluate(
@@ -100,31 +94,31 @@ impl Member<'_> {
         objective: &Objective,
         normaliser: &Normaliser,
         values: &TargetValues,
-        seed: &mut TargetValues,
-        sums: &mut StepLoss,
+        gradient: &mut TargetValues,
+        pairs: &mut Vec<(Pair, PairLoss)>,
     ) {
         let needs = objective.needs();
         let reference = self.fixed.reference.as_ref();
-        let third = self.fixed.third.as_ref();
+        let guide = self.fixed.guide.as_ref();
         let mut chosen = completion(&self.example.chosen, &self.targets.chosen, values);
         chosen.reference = reference.map(|known| known.chosen.clone()).unwrap_or_default();
-        chosen.third = third.map(|known| known.chosen.clone()).unwrap_or_default();
-        let mut settle = |pair: &Pair, rejected: &[u32]| {
-            let loss = objective.evaluate(pair, normaliser);
-            scatter_add(&mut seed.log_probs, &self.targets.chosen, &loss.chosen.logp);
-            scatter_add(&mut seed.log_probs, rejected, &loss.rejected.logp);
+        chosen.guide = guide.map(|known| known.chosen.clone()).unwrap_or_default();
+        let mut settle = |pair: Pair, rejected: &[u32]| {
+            let loss = objective.evaluate(&pair, normaliser);
+            scatter_add(&mut gradient.log_probs, &self.targets.chosen, &loss.chosen.logp);
+            scatter_add(&mut gradient.log_probs, rejected, &loss.rejected.logp);
             if needs.kl {
-                scatter_add(&mut seed.kl, &self.targets.chosen, &loss.chosen.kl);
-                scatter_add(&mut seed.kl, rejected, &loss.rejected.kl);
+                scatter_add(&mut gradient.divergences, &self.targets.chosen, &loss.chosen.kl);
+                scatter_add(&mut gradient.divergences, rejected, &loss.rejected.kl);
             }
-            sums.add(pair, &loss);
+            pairs.push((pair, loss));
         };
         if !needs.pairs() {
-            return settle(&Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
+            return settle(Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
         }
         for (number, rejected) in self.example.rejected.iter().enumerate() {
             let targets = &self.targets.rejected[number];
-            let (chosen_differs, rejected_differs) = &self.comparison.differences[number];
+            let (chosen_differs, rejected_differs) = &self.differences.answers[number];
             let mut pair = Pair {
                 chosen: chosen.clone(),
                 rejected: completion(&rejected.answer, targets, values),
@@ -133,20 +127,20 @@ impl Member<'_> {
             pair.chosen.differs.clone_from(chosen_differs);
             pair.rejected.differs.clone_from(rejected_differs);
             pair.rejected.reference = reference.map(|known| known.rejected[number].clone()).unwrap_or_default();
-            pair.rejected.third = third.map(|known| known.rejected[number].clone()).unwrap_or_default();
+            pair.rejected.guide = guide.map(|known| known.rejected[number].clone()).unwrap_or_default();
             if needs.weights == WeightSource::Released {
                 let (tokens, other) = (&self.example.chosen.tokens, &rejected.answer.tokens);
                 pair.chosen.weights = released(&self.example.chosen.roles, tokens, other);
                 pair.rejected.weights = released(&rejected.answer.roles, other, tokens);
             }
-            settle(&pair, targets);
+            settle(pair, targets);
         }
     }
 }
 
 /// An answer as an objective sees it, without reference.
 fn completion(answer: &TokenisedAnswer, targets: &[u32], values: &TargetValues) -> Completion {
-    let kl = if values.kl.is_empty() { Vec::new() } else { gather(&values.kl, targets) };
+    let kl = if values.divergences.is_empty() { Vec::new() } else { gather(&values.divergences, targets) };
     Completion {
         roles: answer.roles.clone(),
         weights: answer.weights.clone().unwrap_or_else(|| vec![1.0; answer.tokens.len()]),

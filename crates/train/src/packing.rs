@@ -3,6 +3,7 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use tabpo_engine::Job;
 
 use crate::TokenisedExample;
 use crate::trie::{ExampleTargets, TokenTrie, example_rows};
@@ -24,6 +25,13 @@ pub struct MicroBatch {
     pub trie: TokenTrie,
     /// For every example its position in the step and where its log-probs are.
     pub members: Vec<(usize, ExampleTargets)>,
+}
+
+impl MicroBatch {
+    /// The pass over it. Dropout is off without a seed.
+    pub fn job(&self, dropout_seed: Option<u64>) -> Job<'_> {
+        Job { batch: self.trie.batch(), targets: self.trie.targets(), dropout_seed }
+    }
 }
 
 /// Lays out the examples of a step in as few micro-batches as first-fit decreasing finds, none

@@ -1,15 +1,13 @@
 //! What a run tells about itself.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::Role;
-use tabpo_engine::Real;
 use tabpo_objective::accounting::RoleSummary;
+use tabpo_roles::Role;
 
-use crate::{Policy, TokenCount};
+use crate::TokenCount;
 
 /// Seconds by activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -104,7 +102,7 @@ pub enum UnusedCheckpoint {
 }
 
 /// Follows a run. Every method has a default that does nothing.
-pub trait Observer<R: Real> {
+pub trait Observer {
     /// The run goes on from a checkpoint made after `step` steps.
     fn resumed(&mut self, _step: u64) {}
 
@@ -121,34 +119,15 @@ pub trait Observer<R: Real> {
     fn should_stop(&self) -> bool {
         false
     }
-
-    /// The task metric of the policy after `step` steps, higher is better; `None` leaves the step
-    /// out of the search for the best.
-    fn evaluate(&mut self, _policy: &Policy<'_, R>, _step: u64) -> Result<Option<f64>, Box<dyn Error + Send + Sync>> {
-        Ok(None)
-    }
 }
 
-impl<R: Real> Observer<R> for () {}
-
-/// The best policy that an evaluation found.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Best {
-    /// Steps made at that point.
-    pub step: u64,
-    /// Its task metric.
-    pub metric: f64,
-}
+impl Observer for () {}
 
 /// What a run came to.
-#[derive(Clone, Debug)]
-pub struct TrainOutcome<'m, R> {
-    /// The policy: the best one where evaluations were made, the last one otherwise.
-    pub policy: Policy<'m, R>,
+#[derive(Clone, Copy, Debug)]
+pub struct TrainOutcome {
     /// Whether the budget was spent; otherwise the run was asked to stop.
     pub finished: bool,
-    /// The best evaluation.
-    pub best: Option<Best>,
     /// What the run took.
     pub summary: TrainSummary,
 }

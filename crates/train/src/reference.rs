@@ -17,18 +17,16 @@ const HEADER: usize = 4 + 32 + 4;
 /// Leading bytes of the BLAKE3 digest of everything before it.
 const CHECKSUM: usize = 16;
 
-/// What a reference log-prob depends on besides its tokens: digests of the model's weights, of the
-/// adapter and of the tokenizer.
+/// What a reference log-prob depends on besides its tokens: the weights as they are computed with, and the tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ReferenceIdentity([u8; 32]);
 
 impl ReferenceIdentity {
-    /// The identity of a reference. `adapter` is `None` where there is no adapter.
-    pub fn new(model: &[u8; 32], adapter: Option<&[u8; 32]>, tokenizer: &[u8; 32]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("tabpo reference identity 2");
-        hasher.update(model);
-        hasher.update(&[u8::from(adapter.is_some())]);
-        hasher.update(adapter.unwrap_or(&[0; 32]));
+    /// The identity of a reference, from that of the worker that computes it
+    /// ([`Worker::identity`](tabpo_engine::Worker::identity)) and the digest of the tokenizer.
+    pub fn new(worker: &[u8; 32], tokenizer: &[u8; 32]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("tabpo reference identity 3");
+        hasher.update(worker);
         hasher.update(tokenizer);
         Self(*hasher.finalize().as_bytes())
     }
@@ -54,7 +52,7 @@ impl ReferenceIdentity {
     }
 }
 
-/// Digest of model, adapter, tokenizer and examples.
+/// Digest of a reference and of examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReferenceKey([u8; 32]);
 
@@ -184,7 +182,7 @@ mod tests {
     use crate::{RejectedAnswer, TokenisedAnswer};
 
     fn identity(model: u8) -> ReferenceIdentity {
-        ReferenceIdentity::new(&[model; 32], None, &[2; 32])
+        ReferenceIdentity::new(&[model; 32], &[2; 32])
     }
 
     /// An example with these answers, the first of them chosen.
@@ -219,9 +217,7 @@ mod tests {
         for other in [example(&[1], &[&[2, 3]]), example(&[1, 2], &[&[3], &[4]]), example(&[1, 2], &[&[3, 4]])] {
             assert_ne!(key, identity(1).key([&other]));
         }
-        let adapter = ReferenceIdentity::new(&[1; 32], Some(&[0; 32]), &[2; 32]);
-        assert_ne!(key, adapter.key([&plain]));
-        let tokenizer = ReferenceIdentity::new(&[1; 32], None, &[3; 32]);
+        let tokenizer = ReferenceIdentity::new(&[1; 32], &[3; 32]);
         assert_ne!(key, tokenizer.key([&plain]));
     }
 

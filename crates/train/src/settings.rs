@@ -30,17 +30,14 @@ pub struct TrainSettings {
     /// Whether log-probs are compared with those at the start even where the objective needs no
     /// reference, so that the change by role and the erosion are known for every run.
     pub track_reference: bool,
-    /// Steps between evaluations by [`Observer::evaluate`](crate::Observer::evaluate); the run ends
-    /// with the best policy found. `None` never evaluates and ends with the last.
-    pub evaluate_every: Option<u64>,
     /// Steps between checkpoints; `None` makes none on the way. One is also written when the run is asked to stop.
     #[serde(skip)]
     pub checkpoint_every: Option<u64>,
 }
 
 impl TrainSettings {
-    /// Settings for an objective with what the others leave open: `AdamW`'s defaults, clipping at 1,
-    /// no evaluation, and a comparison with the start.
+    /// Settings for an objective with what the others leave open: `AdamW`'s defaults, clipping at 1
+    /// and a comparison with the start.
     pub fn new(objective: Objective, plan: BatchPlan, schedule: Schedule) -> Self {
         Self {
             objective,
@@ -51,7 +48,6 @@ impl TrainSettings {
             recompute: Recompute::default(),
             logit_bytes: 64 << 20,
             track_reference: true,
-            evaluate_every: None,
             checkpoint_every: None,
         }
     }

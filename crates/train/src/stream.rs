@@ -3,12 +3,14 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::packing::{MicroBatch, epoch_order, pack};
 use tabpo_objective::Reach;
 
-use crate::{Comparison, ExampleError, TokenisedExample, TrainBudget, TrainError};
+use crate::trie::example_rows;
+use crate::{Differences, ExampleError, TokenisedExample, TrainBudget, TrainError};
 
 /// Steps that are prepared before they are needed.
 const STEPS_AHEAD: usize = 2;
@@ -48,6 +50,24 @@ impl ExampleSource for Vec<TokenisedExample> {
     }
 }
 
+/// The most rows that a micro-batch of a run can have: those of its longest example, or of as many of the
+/// longest as make a step, up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the
+/// objective reads, `vocabulary` the model's number of tokens. Examples that cannot be read are the run's to
+/// report, and count nothing here.
+pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
+    source: &S,
+    plan: &BatchPlan,
+    rejected: Reach,
+    vocabulary: usize,
+) -> usize {
+    let source = checked(source, rejected, vocabulary);
+    let loaded = (0..source.len()).into_par_iter().filter_map(|index| source.load(index).ok());
+    let mut rows: Vec<usize> = loaded.map(|example| example_rows(&example)).collect();
+    rows.sort_unstable_by_key(|&rows| std::cmp::Reverse(rows));
+    let step = rows.iter().take(plan.batch_size).sum::<usize>().min(plan.max_tokens);
+    rows.first().copied().unwrap_or(0).max(step)
+}
+
 /// A source whose examples are fit for one run.
 pub(crate) struct Checked<'a, S: ?Sized> {
     source: &'a S,
@@ -73,9 +93,9 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
         } else if example.rejected.is_empty() {
             return Err(ExampleError::NothingRejected { id: example.id });
         }
-        if self.reach == Reach::Parting {
+        if self.reach == Reach::Divergence {
             let chosen = &example.chosen.tokens;
-            example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_parting(chosen));
+            example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_divergence(chosen));
         }
         example.check(self.vocabulary)?;
         Ok(example)
@@ -122,7 +142,7 @@ pub struct PreparedStep {
     /// Its examples in the order of the epoch.
     pub examples: Vec<TokenisedExample>,
     /// What differs between the answers of each example.
-    pub comparisons: Vec<Comparison>,
+    pub differences: Vec<Differences>,
     /// Their layout.
     pub micro_batches: Vec<MicroBatch>,
     /// Ids of the records that were passed over as too long, with their lengths in tokens and their numbers,
@@ -192,7 +212,7 @@ impl<'a, S: ExampleSource + ?Sized> StepPlanner<'a, S> {
             after: self.cursor,
             epoch,
             progress: 0.5 * (self.spent(&before) + self.spent(&self.cursor)),
-            comparisons: examples.iter().map(Comparison::new).collect(),
+            differences: examples.iter().map(Differences::new).collect(),
             examples,
             micro_batches,
             skipped,

@@ -2,13 +2,14 @@
 
 mod support;
 
-use support::{adapter, distance, examples, model, run, settings};
+use support::{adapter, adapting, distance, examples, full, model, run, settings};
 use tabpo_engine::{
-    AdamWConfig, Batch, ForwardOptions, Gradients, Model, Real, Seed, Segment, Target, Workspace, backward, forward,
+    AdamWConfig, Batch, ForwardOptions, Gradients, HostWorker, Model, OutputGradient, Real, Segment, Target, Workspace,
+    backward, forward,
 };
 use tabpo_train::{
-    ExampleLogProbs, Policy, RejectedAnswer, TokenTrie, TokenisedExample, TrainBudget, TrainSettings, gather,
-    log_probs, scatter_add,
+    ReferenceCache, RejectedAnswer, TokenTrie, TokenisedExample, TrainBudget, TrainSettings, gather, log_probs,
+    scatter_add,
 };
 
 /// Log-probs of the answers with every answer as a sequence of its own, and the gradient of
@@ -33,8 +34,8 @@ fn separately<R: Real>(
         let mut workspace = Workspace::new();
         let found = forward(model, None, &batch, &targets, &ForwardOptions::default(), &mut workspace);
         let seed: Vec<f64> = (0..answer.tokens.len()).map(|position| weight(number, position)).collect();
-        let seed = Seed { log_probabilities: &seed, divergences: None };
-        backward(model, None, &batch, &seed, &mut workspace, gradients);
+        let output = OutputGradient { log_probabilities: &seed, divergences: None };
+        backward(model, None, &batch, &output, &mut workspace, gradients);
         results.push(found);
     }
     results
@@ -65,8 +66,8 @@ fn check_trie_against_sequences<R: Real>(loss_tolerance: f64, gradient_tolerance
         }
     }
     let mut packed = Gradients::full(&model);
-    let seed = Seed { log_probabilities: &seed, divergences: None };
-    backward(&model, None, trie.batch(), &seed, &mut workspace, &mut packed);
+    let output = OutputGradient { log_probabilities: &seed, divergences: None };
+    backward(&model, None, trie.batch(), &output, &mut workspace, &mut packed);
     let norm = separate.norm();
     for (a, b) in packed.parts_mut().into_iter().zip(separate.parts_mut()) {
         for (a, b) in a.iter().zip(b) {
@@ -93,19 +94,15 @@ fn smooth(objective: &str) -> TrainSettings {
 fn difference(examples: [&[TokenisedExample]; 2], settings: [&TrainSettings; 2], with_adapter: bool) -> f64 {
     let model = model::<f64>(3);
     let [(first, records), (second, others)] = [0, 1].map(|number| {
-        let policy = if with_adapter {
-            Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) }
-        } else {
-            Policy::full(model.clone())
-        };
-        run(policy, examples[number], settings[number])
+        let worker = if with_adapter { adapting(&model, adapter(&model, 0.0)) } else { full(&model) };
+        run(worker, examples[number], settings[number])
     });
     for (a, b) in records.iter().zip(&others) {
         assert!((a.loss - b.loss).abs() < 1e-9, "losses {} and {}", a.loss, b.loss);
         assert!((a.gradient_norm / b.gradient_norm - 1.0).abs() < 1e-9, "{} and {}", a.gradient_norm, b.gradient_norm);
     }
-    assert!(distance(&first.policy, &Policy::full(model.clone())) > 1e-5 || with_adapter, "training moves the model");
-    distance(&first.policy, &second.policy)
+    assert!(with_adapter || distance(&first, full(&model).policy()) > 1e-5, "training moves the model");
+    distance(&first, &second)
 }
 
 #[test]
@@ -154,9 +151,14 @@ fn log_probs_do_not_depend_on_the_packing() {
     let model = model::<f64>(7);
     let examples = examples(6, 2, 8);
     let adapter = adapter(&model, 0.0);
-    let together: Vec<ExampleLogProbs> = log_probs(&model, Some(&adapter), &examples, 10_000);
+    let mut worker = HostWorker::frozen(model, Some(adapter));
+    let mut found = |examples: &[TokenisedExample], max_tokens| {
+        let mut cache = ReferenceCache::in_memory();
+        log_probs(&mut worker, &[0; 32], examples, max_tokens, &mut cache).expect("log-probs").0
+    };
+    let together = found(&examples, 10_000);
     for (example, together) in examples.iter().zip(together) {
-        let alone = log_probs(&model, Some(&adapter), std::slice::from_ref(example), 1);
+        let alone = found(std::slice::from_ref(example), 1);
         for (a, b) in alone[0].chosen.iter().zip(&together.chosen) {
             assert!((a - b).abs() < 1e-12);
         }

@@ -1,10 +1,11 @@
 //! Text to tokens: prompts, answers, roles and what is left out.
 
 use jiff::civil::DateTime;
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, Role, gold, render};
-use tabpo_corpus::synthetic::{SyntheticConfig, generate, ontology};
+use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
 use tabpo_corpus::{Level, Unit};
-use tabpo_engine::{BpeOptions, ChatTemplate, Tokenizer};
+use tabpo_model::{BpeOptions, ChatTemplate, Tokenizer};
+use tabpo_roles::Role;
+use tabpo_synthetic::{SyntheticConfig, generate, ontology};
 use tabpo_train::{
     AnswerText, BatchPlan, Cursor, ExampleError, ExampleFormat, ExampleRecord, FormatError, PromptFormat, StepPlanner,
     TextSource, TrainBudget, rendered,

@@ -2,12 +2,16 @@
 
 mod support;
 
-use support::{END, Recorder, VOCABULARY, adapter, distance, examples, model, run, settings};
-use tabpo_engine::{ForwardOptions, Model, ModelConfig, Workspace, forward};
+use support::{END, Recorder, VOCABULARY, adapter, adapting, distance, examples, full, model, run, settings};
+use tabpo_engine::{
+    ForwardOptions, Generator, GeneratorSize, HostWorker, Job, Lora, MemoryPlan, MemoryRequest, Model, NamedTensor,
+    OutputGradientOf, Policy, Spent, TrainingSetup, Worker, WorkerError, Workspace, forward,
+};
+use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::catalogue;
 use tabpo_train::{
-    BatchPlan, Best, Cursor, ExampleError, Policy, ReferenceCache, Session, StepPlanner, StepRecord, TokenisedAnswer,
-    TokenisedExample, TrainBudget, TrainError, UnusedCheckpoint, log_probs, train,
+    BatchPlan, Cursor, ExampleError, ReferenceCache, ReferenceIdentity, Session, StepPlanner, StepRecord,
+    TokenisedAnswer, TokenisedExample, TrainBudget, TrainError, UnusedCheckpoint, log_probs, train,
 };
 
 #[test]
@@ -18,8 +22,7 @@ fn the_margin_of_the_first_step_is_exactly_zero() {
         for objective in ["dpo", "ipo", "tab-po-released", "tdpo2"] {
             let mut settings = settings(objective, TrainBudget::Epochs(2));
             settings.plan.max_tokens = max_tokens;
-            let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
-            let (_, records) = run(policy, &examples, &settings);
+            let (_, records) = run(adapting(&model, adapter(&model, 0.0)), &examples, &settings);
             assert_eq!(records[0].margin, Some(0.0), "{objective} with {max_tokens} tokens");
             assert!(records[1].margin.is_some_and(|margin| margin != 0.0));
         }
@@ -32,9 +35,8 @@ fn every_objective_takes_steps_with_all_parameters_and_with_an_adapter() {
     let examples = examples(8, 2, 4);
     for entry in catalogue() {
         let settings = settings(entry.name, TrainBudget::Steps(2));
-        let adapted = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
-        for policy in [Policy::full(model.clone()), adapted] {
-            let (outcome, records) = run(policy, &examples, &settings);
+        for worker in [full(&model), adapting(&model, adapter(&model, 0.0))] {
+            let (policy, records) = run(worker, &examples, &settings);
             for record in &records {
                 assert!(record.loss.is_finite() && record.gradient_norm.is_finite(), "{}", entry.name);
                 let terms = record.preference + record.decision + record.likelihood + record.barrier;
@@ -42,7 +44,7 @@ fn every_objective_takes_steps_with_all_parameters_and_with_an_adapter() {
             }
             assert!(records.iter().any(|record| record.gradient_norm > 0.0), "{} learns nothing", entry.name);
             let finite = |part: &[f32]| part.iter().all(|value| value.is_finite());
-            assert!(outcome.policy.parameters().into_iter().all(finite), "{}", entry.name);
+            assert!(policy.parameters().into_iter().all(finite), "{}", entry.name);
         }
     }
 }
@@ -60,18 +62,13 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
     let model = model::<f32>(5);
     let examples = examples(10, 2, 6);
     for objective in ["tab-po", "tdpo1"] {
-        for full in [false, true] {
+        for all in [false, true] {
             let folder = tempfile::tempdir().expect("a folder");
             let mut settings = settings(objective, TrainBudget::Steps(8));
-            settings.evaluate_every = Some(1);
             settings.checkpoint_every = Some(2);
             settings.plan.max_tokens = 60;
             let session_run = |name: &str, stop_after: Option<u64>| {
-                let policy = if full {
-                    Policy::full(model.clone())
-                } else {
-                    Policy::Adapter { base: &model, adapter: adapter(&model, 0.1) }
-                };
+                let mut worker = if all { full(&model) } else { adapting(&model, adapter(&model, 0.1)) };
                 let checkpoint = folder.path().join(name);
                 let mut cache = ReferenceCache::open(&folder.path().join(format!("{name}.cache"))).expect("a cache");
                 let session = Session {
@@ -79,26 +76,24 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
                     cache: &mut cache,
                     tokenizer: [0; 32],
                     checkpoint: Some(&checkpoint),
-                    third: None,
+                    guide: None,
                 };
-                let metrics = vec![0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.9, 0.5];
-                let mut recorder = Recorder { stop_after, metrics, ..Recorder::default() };
-                let outcome = train(policy, examples.as_slice(), &settings, session, &mut recorder).expect("a run");
-                (outcome, recorder)
+                let mut recorder = Recorder { stop_after, ..Recorder::default() };
+                let outcome =
+                    train(&mut worker, examples.as_slice(), &settings, session, &mut recorder).expect("a run");
+                (outcome, worker.into_policy(), recorder)
             };
-            let (whole, whole_records) = session_run("whole", None);
-            let (stopped, first_records) = session_run("parts", Some(5));
+            let (whole, whole_policy, whole_records) = session_run("whole", None);
+            let (stopped, _, first_records) = session_run("parts", Some(5));
             assert!(whole.finished && !stopped.finished);
-            let (resumed, rest_records) = session_run("parts", None);
+            let (resumed, resumed_policy, rest_records) = session_run("parts", None);
             assert_eq!(rest_records.resumed, Some(5));
             assert!(resumed.finished);
 
-            let bits = |policy: &Policy<'_, f32>| -> Vec<u32> {
+            let bits = |policy: &Policy<f32>| -> Vec<u32> {
                 policy.parameters().into_iter().flatten().map(|value| value.to_bits()).collect()
             };
-            assert_eq!(bits(&whole.policy), bits(&resumed.policy));
-            assert_eq!(whole.best, Some(Best { step: 3, metric: 0.9 }));
-            assert_eq!(whole.best, resumed.best);
+            assert_eq!(bits(&whole_policy), bits(&resumed_policy));
             assert_eq!(whole.summary.tokens, resumed.summary.tokens);
             let parts = first_records.records.iter().chain(&rest_records.records);
             let whole_numbers: Vec<String> = whole_records.records.iter().map(numbers).collect();
@@ -118,9 +113,9 @@ fn a_checkpoint_of_other_settings_or_data_is_not_taken_up() {
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::in_memory();
         let session =
-            Session { identity, cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), third: None };
+            Session { identity, cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), guide: None };
         let mut recorder = Recorder { stop_after: Some(2), ..Recorder::default() };
-        train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run");
+        train(&mut full(&model), &examples, &settings, session, &mut recorder).expect("a run");
         (recorder.resumed, recorder.unused)
     };
     assert_eq!(attempt("one", 1), (None, None));
@@ -143,12 +138,11 @@ fn the_reference_is_computed_once_for_all_epochs_and_objectives_of_a_seed() {
         settings.plan.max_tokens = 60;
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
         let session =
-            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
+            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
         // A fresh adapter changes nothing yet: the reference is the model under it.
-        let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), seed);
-        let policy = Policy::Adapter { base: &model, adapter: fresh };
+        let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), seed);
         let mut recorder = Recorder::default();
-        let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
+        let outcome = train(&mut adapting(&model, fresh), &examples, &settings, session, &mut recorder).expect("a run");
         assert_eq!(recorder.records[0].margin, Some(0.0), "{objective} {seed}");
         assert_eq!(outcome.summary.timing.reference > 0.0, computed, "{objective} {seed}");
         counts.push(outcome.summary.tokens.reference);
@@ -165,13 +159,13 @@ fn what_a_run_costs_and_comes_to_does_not_depend_on_what_the_cache_holds() {
         let mut settings = settings(objective, TrainBudget::Steps(4));
         settings.plan.seed = seed;
         settings.plan.max_tokens = 60;
-        let fresh = tabpo_engine::Lora::initialise(&model.config, tabpo_engine::LoraConfig::new(2, 4.0), 1);
-        let policy = Policy::Adapter { base: &model, adapter: fresh };
+        let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), 1);
+        let [mut worker, mut guide] = [0, 1].map(|_| adapting(&model, fresh.clone()));
         let session =
-            Session { identity: "test", cache, tokenizer: [0; 32], checkpoint: None, third: Some(&policy.clone()) };
+            Session { identity: "test", cache, tokenizer: [0; 32], checkpoint: None, guide: Some(&mut guide) };
         let mut recorder = Recorder::default();
-        let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
-        let bits = outcome.policy.parameters().into_iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let outcome = train(&mut worker, &examples, &settings, session, &mut recorder).expect("a run");
+        let bits = worker.policy().parameters().into_iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
         let records: Vec<String> = recorder.records.iter().map(numbers).collect();
         (outcome.summary.tokens, bits, records)
     };
@@ -200,13 +194,13 @@ fn damage_anywhere_in_a_checkpoint_is_found_and_costs_no_more_than_the_checkpoin
             cache: &mut cache,
             tokenizer: [0; 32],
             checkpoint: Some(&checkpoint),
-            third: None,
+            guide: None,
         };
         let mut recorder = Recorder { stop_after, ..Recorder::default() };
-        let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
+        let mut worker = adapting(&model, adapter(&model, 0.0));
         let settings = settings("dpo", TrainBudget::Steps(3));
-        let outcome = train(policy, &examples, &settings, session, &mut recorder).expect("a run");
-        let values: Vec<f32> = outcome.policy.parameters().into_iter().flatten().copied().collect();
+        train(&mut worker, &examples, &settings, session, &mut recorder).expect("a run");
+        let values: Vec<f32> = worker.policy().parameters().into_iter().flatten().copied().collect();
         (values, recorder)
     };
     let (whole, _) = attempt(None);
@@ -240,7 +234,7 @@ fn a_reference_of_another_model_is_noticed() {
     let (start, other) = (model::<f32>(11), model::<f32>(12));
     let examples = examples(4, 1, 13);
     let settings = settings("dpo", TrainBudget::Steps(1));
-    let identity = Policy::full(start.clone()).identity(&[0; 32]);
+    let identity = ReferenceIdentity::new(&full(&start).identity(), &[0; 32]);
     let mut cache = ReferenceCache::in_memory();
     for step in StepPlanner::new(&examples, settings.plan, Cursor::default()) {
         let step = step.expect("a step");
@@ -252,8 +246,8 @@ fn a_reference_of_another_model_is_noticed() {
             cache.insert(identity.key(members), &wrong).expect("stored");
         }
     }
-    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
-    let result = train(Policy::full(start), &examples, &settings, session, &mut ());
+    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+    let result = train(&mut full(&start), &examples, &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
 }
 
@@ -278,9 +272,11 @@ fn a_tiny_model_learns_eight_sentences_by_heart() {
     let mut settings = settings("sft", TrainBudget::Steps(120));
     settings.plan = BatchPlan { batch_size: 8, ..settings.plan };
     settings.schedule.peak = 1e-2;
-    let (outcome, records) = run(Policy::full(model), &examples, &settings);
+    let (policy, records) = run(full(&model), &examples, &settings);
     assert!(records[0].loss > 2.0);
-    for (example, found) in examples.iter().zip(log_probs(outcome.policy.model(), None, &examples, 1000)) {
+    let mut cache = ReferenceCache::in_memory();
+    let found = log_probs(&mut HostWorker::new(policy), &[0; 32], &examples, 1000, &mut cache).expect("log-probs").0;
+    for (example, found) in examples.iter().zip(found) {
         // A token with more than half of the probability is the one that greedy decoding takes.
         assert!(found.chosen.iter().all(|p| *p > 0.5_f64.ln()), "{}: {:?}", example.id, found.chosen);
     }
@@ -292,34 +288,107 @@ fn preference_training_widens_the_margin() {
     let examples = examples(8, 2, 16);
     let mut settings = settings("dpo", TrainBudget::Steps(60));
     settings.schedule.peak = 3e-3;
-    let policy = Policy::Adapter { base: &model, adapter: adapter(&model, 0.0) };
-    let (_, records) = run(policy, &examples, &settings);
+    let (_, records) = run(adapting(&model, adapter(&model, 0.0)), &examples, &settings);
     let last = records.last().expect("a step");
     assert!(last.margin.expect("a margin") > 1.0, "{:?}", last.margin);
     assert_eq!(last.accuracy, Some(1.0));
     assert!(last.loss < 0.9 * records[0].loss);
 }
 
+/// A worker that takes the last micro-batch first.
+struct Backwards(HostWorker<f64>);
+
+impl Worker for Backwards {
+    fn accumulate(&mut self, jobs: &[Job<'_>], output_gradient: &OutputGradientOf<'_>) -> Result<Spent, WorkerError> {
+        let reversed: Vec<Job<'_>> = jobs.iter().rev().copied().collect();
+        self.0.accumulate(&reversed, &|job, values| output_gradient(jobs.len() - 1 - job, values))
+    }
+
+    fn config(&self) -> &ModelConfig {
+        self.0.config()
+    }
+
+    fn identity(&self) -> [u8; 32] {
+        self.0.identity()
+    }
+
+    fn tolerance(&self) -> f64 {
+        self.0.tolerance()
+    }
+
+    fn uses_dropout(&self) -> bool {
+        self.0.uses_dropout()
+    }
+
+    fn memory(&self, request: &MemoryRequest, limit: Option<usize>) -> MemoryPlan {
+        self.0.memory(request, limit)
+    }
+
+    fn begin(&mut self, setup: &TrainingSetup) -> Result<(), WorkerError> {
+        self.0.begin(setup)
+    }
+
+    fn log_probs(&mut self, job: &Job<'_>) -> Result<Vec<f64>, WorkerError> {
+        self.0.log_probs(job)
+    }
+
+    fn clear_gradient(&mut self) -> Result<(), WorkerError> {
+        self.0.clear_gradient()
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, WorkerError> {
+        self.0.gradient_norm()
+    }
+
+    fn step(&mut self, learning_rate: f64, factor: f64) -> Result<(), WorkerError> {
+        self.0.step(learning_rate, factor)
+    }
+
+    fn export(&self) -> Result<Vec<NamedTensor<'_>>, WorkerError> {
+        self.0.export()
+    }
+
+    fn import(&mut self, steps: u64, tensors: &[NamedTensor<'_>]) -> Result<(), WorkerError> {
+        self.0.import(steps, tensors)
+    }
+
+    fn generator(&mut self, size: GeneratorSize) -> Result<Box<dyn Generator + '_>, WorkerError> {
+        self.0.generator(size)
+    }
+}
+
 #[test]
-fn the_best_evaluation_decides_which_policy_is_returned() {
-    let model = model::<f32>(17);
-    let examples = examples(8, 0, 18);
-    let policies: Vec<_> = [(2, vec![]), (4, vec![0.1, 0.7, 0.3, 0.7])]
-        .into_iter()
-        .map(|(steps, metrics)| {
-            let mut settings = settings("sft", TrainBudget::Steps(steps));
-            settings.schedule.decay = tabpo_train::Decay::Constant;
-            settings.schedule.warmup = 0.0;
-            settings.evaluate_every = Some(1);
+fn a_worker_may_compute_micro_batches_in_any_order() {
+    let model = model::<f64>(17);
+    let examples = examples(12, 2, 18);
+    for objective in ["tab-po", "tdpo2", "sft"] {
+        let mut settings = settings(objective, TrainBudget::Steps(3));
+        settings.plan.max_tokens = 60;
+        let attempt = |worker: &mut dyn Worker| {
             let mut cache = ReferenceCache::in_memory();
             let session =
-                Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
-            let mut recorder = Recorder { metrics, ..Recorder::default() };
-            train(Policy::full(model.clone()), &examples, &settings, session, &mut recorder).expect("a run")
-        })
-        .collect();
-    assert_eq!(policies[1].best, Some(Best { step: 2, metric: 0.7 }));
-    assert_eq!(distance(&policies[0].policy, &policies[1].policy), 0.0);
+                Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+            let mut recorder = Recorder::default();
+            train(worker, &examples, &settings, session, &mut recorder).expect("a run");
+            recorder.records
+        };
+        let (mut forwards, mut backwards) = (full(&model), Backwards(full(&model)));
+        let (records, others) = (attempt(&mut forwards), attempt(&mut backwards));
+        // What is logged is added up in the order of the step; only gradients were added in another one.
+        assert_eq!(records[0].loss.to_bits(), others[0].loss.to_bits(), "{objective}");
+        assert_eq!(records[0].roles, others[0].roles, "{objective}");
+        assert!(distance(forwards.policy(), backwards.0.policy()) < 1e-9, "{objective}");
+    }
+}
+
+#[test]
+fn a_policy_without_parameters_is_not_trained() {
+    let model = model::<f32>(19);
+    let mut cache = ReferenceCache::in_memory();
+    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+    let settings = settings("sft", TrainBudget::Steps(1));
+    let result = train(&mut HostWorker::frozen(model, None), &examples(4, 0, 20), &settings, session, &mut ());
+    assert!(matches!(result, Err(TrainError::Worker(WorkerError::Frozen))));
 }
 
 #[test]
@@ -329,8 +398,8 @@ fn unfit_examples_are_named() {
         let settings = settings(objective, TrainBudget::Steps(1));
         let mut cache = ReferenceCache::in_memory();
         let session =
-            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: None };
-        train(Policy::full(model.clone()), examples, &settings, session, &mut ()).map(|_| ())
+            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+        train(&mut full(&model), examples, &settings, session, &mut ()).map(|_| ())
     };
     let lonely = examples(1, 0, 20);
     let result = attempt(&lonely, "dpo");
@@ -344,5 +413,5 @@ fn unfit_examples_are_named() {
         matches!(result, Err(TrainError::Example(ExampleError::Token { token, .. })) if token == VOCABULARY as u32)
     );
     assert!(matches!(attempt(&[], "sft"), Err(TrainError::NoExamples { records: 0 })));
-    assert!(matches!(attempt(&examples(1, 1, 22), "tgdpo"), Err(TrainError::NoThirdModel { .. })));
+    assert!(matches!(attempt(&examples(1, 1, 22), "tgdpo"), Err(TrainError::NoGuideModel { .. })));
 }

@@ -8,8 +8,9 @@ use std::{
 
 use serde::Serialize;
 use tabpo_answer::{gold, render};
-use tabpo_corpus::{Level, Unit, synthetic};
-use tabpo_engine::{Compute, Constraint, GenerateOptions, GrammarCompiler, Request, Sampling, Tokenizer, generate};
+use tabpo_corpus::{Level, Unit};
+use tabpo_engine::{Compute, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
+use tabpo_model::{Constraint, GrammarCompiler, Tokenizer};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 
 use crate::{
@@ -83,7 +84,8 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let (model, lora) = policy.open_trainable()?;
-    let vocabulary = model.config.vocabulary;
+    let mut worker = HostWorker::frozen(model, lora);
+    let vocabulary = worker.config().vocabulary;
     let requests: Vec<Request> = (0..arguments.prompts)
         .map(|prompt| Request {
             prompt: (0..arguments.prompt_tokens).map(|i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32).collect(),
@@ -100,7 +102,7 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
     let mut best = f64::INFINITY;
     for _ in 0..arguments.repeats {
         let start = Instant::now();
-        generate(&model, lora.as_ref(), None, &requests, &options, |_| {}).or_input()?;
+        generate(&mut worker, None, &requests, &options, |_| {}, || false).or_input()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
     let tokens = arguments.prompts * arguments.new_tokens;
@@ -142,10 +144,15 @@ fn time_grammar(arguments: &DecodeArgs, folder: &Path, vocabulary: usize) -> Res
     let start = Instant::now();
     let compiler = GrammarCompiler::new(&tokenizer, vocabulary, tokenizer.stop_ids()).or_input()?;
     let vocabulary_time = start.elapsed();
-    let ontology = Arc::new(synthetic::ontology().clone());
-    let config =
-        synthetic::SyntheticConfig { sft: 0, gold: 0, validation: 0, test: arguments.sentences, ..Default::default() };
-    let documents = synthetic::generate(&config).test;
+    let ontology = Arc::new(tabpo_synthetic::ontology().clone());
+    let config = tabpo_synthetic::SyntheticConfig {
+        sft: 0,
+        gold: 0,
+        validation: 0,
+        test: arguments.sentences,
+        ..Default::default()
+    };
+    let documents = tabpo_synthetic::generate(&config).test;
     let (mut compile, mut take, mut masks) = (Duration::ZERO, Duration::ZERO, Vec::new());
     let mut sentences = 0;
     for unit in documents.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {

@@ -1,26 +1,25 @@
 //! `tabpo bench preference`: preference training timed on a model folder and a pair file.
 
-use std::{fs::File, io::BufReader, path::PathBuf, time::Instant};
+use std::{fs::File, io::BufReader, path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
-use tabpo_corpus::synthetic;
 use tabpo_engine::{
-    Compute, ForwardOptions, Lora, LoraConfig, Model, ModelConfig, PeakBench, Projection, Recompute, Tokenizer,
+    Compute, ForwardOptions, HostWorker, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute,
 };
+use tabpo_model::{LoraConfig, ModelConfig, Projection, Tokenizer};
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 use tabpo_train::{
-    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, Observer, Policy, PolicyShape, PromptFormat,
-    ReferenceCache, Schedule, Session, StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary,
-    group_pairs, model_bytes, tokenizer_digest, train,
+    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, Observer, PromptFormat, ReferenceCache, Schedule, Session,
+    StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary, group_pairs, train,
 };
 
 use super::Products;
 use crate::{
     config::rank_within,
     error::{CliError, ResultExt},
-    memory::{self, Sizes, megabytes, peak_resident_bytes},
+    memory::{self, megabytes, peak_resident_bytes},
     output::{self, Context, Progress},
     range,
 };
@@ -119,8 +118,9 @@ struct Measurement {
 pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
     let bench = Bench::open(arguments, context)?;
     let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
-    let sizes = sizes(&bench.objective, arguments.max_tokens, bench.held);
-    let plan = memory::plan("training", &shape, sizes, arguments.memory_gb, context);
+    let request = request(&bench.objective, arguments.max_tokens, bench.held);
+    let plan = shape.plan(&request, memory::bytes(arguments.memory_gb));
+    memory::say("training", &plan, arguments.memory_gb, context);
     let recompute = memory::name(plan.recompute);
     let all = (bench.records.len(), bench.most_negatives());
     let mut peak = PeakBench::new(bench.compute);
@@ -157,7 +157,7 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
 
 /// What is measured on.
 struct Bench {
-    model: Model<f32>,
+    model: Arc<Model<f32>>,
     adapter: Lora<f32>,
     tokenizer: Tokenizer,
     records: Vec<ExampleRecord>,
@@ -169,9 +169,8 @@ struct Bench {
 }
 
 /// What the memory of the benchmark depends on.
-fn sizes(objective: &Objective, max_tokens: usize, held: usize) -> Sizes {
-    let logit_bytes = ForwardOptions::default().logit_bytes;
-    Sizes { rows: max_tokens, logit_bytes, divergence: objective.needs().kl, third: 0, held }
+fn request(objective: &Objective, max_tokens: usize, held: usize) -> MemoryRequest {
+    memory::request(max_tokens, ForwardOptions::default().logit_bytes, objective.needs().kl, 0, held)
 }
 
 impl Bench {
@@ -182,7 +181,7 @@ impl Bench {
             return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));
         }
         let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
-        let ontology = given.as_ref().unwrap_or_else(|| synthetic::ontology());
+        let ontology = given.as_ref().unwrap_or_else(|| tabpo_synthetic::ontology());
         let path = &arguments.pairs;
         let file =
             File::open(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
@@ -201,9 +200,9 @@ impl Bench {
         let rank = arguments.lora_rank;
         rank_within("--lora-rank", rank, model.config.hidden)?;
         let config = LoraConfig::new(rank, 2.0 * rank as f64);
-        let sizes = sizes(&objective, arguments.max_tokens, held);
-        let shape = PolicyShape::planned(&model.config, Some(model_bytes(&model)), Some(&config));
-        memory::compare_with_free("training", &shape, sizes, arguments.memory_gb, context)?;
+        let request = request(&objective, arguments.max_tokens, held);
+        let shape = PolicyShape::planned(&model.config, Some(model.bytes()), Some(&config));
+        memory::compare_with_free("training", &shape.plan(&request, memory::bytes(arguments.memory_gb)), context)?;
         let adapter = Lora::initialise(&model.config, config, 1);
         let plan = BatchPlan {
             batch_size: arguments.batch_size,
@@ -212,7 +211,7 @@ impl Bench {
             budget: TrainBudget::Epochs(arguments.epochs),
         };
         Ok(Self {
-            model,
+            model: model.into(),
             adapter,
             tokenizer: Tokenizer::open(&arguments.model).or_input()?,
             records,
@@ -253,14 +252,14 @@ impl Bench {
         let operations = Operations::new(&self.model.config, self.adapter.config.rank);
         let heads = head_rows(&source, self.plan)? * epochs;
 
-        let policy = Policy::Adapter { base: &self.model, adapter: self.adapter.clone() };
+        let mut worker = HostWorker::new(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()));
         let mut cache = ReferenceCache::in_memory();
-        let tokenizer = tokenizer_digest(&self.tokenizer);
-        let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, third: None };
+        let tokenizer = self.tokenizer.digest();
+        let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, guide: None };
         let progress = context.progress("training", 1000);
         let mut watch = Watch { progress, context };
         let started = Instant::now();
-        let outcome = train(policy, &source, &settings, session, &mut watch).or_failed()?;
+        let outcome = train(&mut worker, &source, &settings, session, &mut watch).or_failed()?;
         let seconds = started.elapsed().as_secs_f64();
         watch.progress.finish();
         if !outcome.finished {
@@ -348,7 +347,7 @@ struct Watch<'a> {
     context: &'a Context,
 }
 
-impl Observer<f32> for Watch<'_> {
+impl Observer for Watch<'_> {
     fn step(&mut self, record: &StepRecord) {
         self.progress.update((record.progress * 1000.0) as u64, &format!("{:.0} tokens/s", record.tokens_per_second));
     }

@@ -3,14 +3,11 @@
 use std::{collections::HashMap, convert::Infallible, io::Write, path::PathBuf};
 
 use tabpo_answer::{gold, render};
-use tabpo_corpus::{
-    Document, Level, Unit,
-    synthetic::{SyntheticConfig, generate, ontology},
-};
-use tabpo_engine::{
-    BpeOptions, GenerationTokens, Model, SaveOptions, StepShape, StoredType, Tokenizer, write_atomically,
-};
+use tabpo_corpus::{Document, Level, Unit};
+use tabpo_engine::{Model, StepShape};
+use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer, write_atomically};
 use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
+use tabpo_synthetic::{SyntheticConfig, generate, ontology};
 
 use crate::{
     error::{CliError, ResultExt},

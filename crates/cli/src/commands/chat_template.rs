@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tabpo_engine::{ChatTemplate, Compute, Message, Tokenizer};
+use tabpo_engine::Compute;
+use tabpo_model::{ChatTemplate, Message, Tokenizer};
 
 use crate::{
     error::{CliError, ResultExt},

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tabpo_metrics::{Comparison, Counts, PairDifferences, compare};
 use tabpo_ontology::Ontology;
-use tabpo_report::{Alignment, Format, Table};
+use tabpo_report::{Alignment, Table, TableFormat};
 
 use super::scoring::{GoldArgs, ScoreArgs, count_file};
 use crate::error::{CliError, ResultExt};
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliE
         let table = differences(&comparison, pair).render(score.format);
         // In the other formats, the header names the pair.
         let heading =
-            if score.format == Format::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };
+            if score.format == TableFormat::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };
         text.push(heading + &table);
     }
     output::print(&text.join("\n"))

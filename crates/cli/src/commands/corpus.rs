@@ -3,13 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tabpo_corpus::{
-    Document, Format, LabelCount, Loaded, Notes, Statistics, statistics,
-    synthetic::{self, SyntheticConfig},
-    write_file,
-};
+use tabpo_corpus::{Document, Format, LabelCount, Loaded, Notes, Statistics, statistics, write_file};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
+use tabpo_synthetic::SyntheticConfig;
 
 use tabpo_pipeline::corpora::say_notes;
 
@@ -114,7 +111,7 @@ impl OntologyOption {
     fn load(&self) -> Result<Ontology, CliError> {
         match &self.ontology {
             Some(path) => Ontology::read(path).or_input(),
-            None => Ok(synthetic::ontology().clone()),
+            None => Ok(tabpo_synthetic::ontology().clone()),
         }
     }
 
@@ -196,7 +193,7 @@ fn as_text(numbers: &Statistics) -> String {
     if !numbers.relations_by_type.is_empty() {
         tables.push(counts("Relation type", &numbers.relations_by_type));
     }
-    tables.iter().map(|table| table.plain(None)).collect::<Vec<_>>().join("\n")
+    tables.iter().map(|table| table.plain()).collect::<Vec<_>>().join("\n")
 }
 
 fn counts(title: &str, labels: &[LabelCount]) -> Table {
@@ -232,7 +229,7 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
 
 fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError> {
     writing::check_folder(&arguments.directory)?;
-    let corpus = synthetic::generate(&SyntheticConfig {
+    let corpus = tabpo_synthetic::generate(&SyntheticConfig {
         seed: arguments.seed,
         sft: arguments.sft,
         gold: arguments.gold,
@@ -244,12 +241,12 @@ fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError>
         [("sft", &corpus.sft), ("gold", &corpus.gold), ("validation", &corpus.validation), ("test", &corpus.test)];
     for (name, documents) in splits {
         let path = arguments.directory.join(format!("{name}.jsonl"));
-        let lost = tabpo_corpus::write(&path, Format::Dygie, documents, synthetic::ontology()).or_failed()?;
+        let lost = tabpo_corpus::write(&path, Format::Dygie, documents, tabpo_synthetic::ontology()).or_failed()?;
         say_notes(&path, "writing", &lost, context);
     }
-    write_file(&arguments.directory.join("ontology.toml"), synthetic::ONTOLOGY_TOML.as_bytes()).or_failed()?;
+    write_file(&arguments.directory.join("ontology.toml"), tabpo_synthetic::ONTOLOGY_TOML.as_bytes()).or_failed()?;
     if arguments.json {
-        let numbers = |documents: &[Document]| statistics(documents, synthetic::ontology());
+        let numbers = |documents: &[Document]| statistics(documents, tabpo_synthetic::ontology());
         let numbers: Map<String, Value> =
             splits.iter().map(|(name, documents)| ((*name).to_owned(), json!(numbers(documents)))).collect();
         return output::print_json(&json!({"splits": numbers, "bias": corpus.bias}));
@@ -265,5 +262,5 @@ fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError>
         "the biased annotator got {} of {} mentions and {} of {} relations of sft.jsonl wrong",
         bias.wrong_mentions, bias.mentions, bias.wrong_relations, bias.relations
     ));
-    output::print(&table.plain(None))
+    output::print(&table.plain())
 }

@@ -1,9 +1,11 @@
 //! `tabpo errors`: the ways in which predictions are wrong.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
+use tabpo_corpus::{CorpusError, Document};
 use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
-use tabpo_metrics::{EvaluationError, Gold, Predictions};
+use tabpo_metrics::{EvaluationError, Predictions};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
@@ -40,9 +42,9 @@ struct Measuring {
 impl Scoring for Measuring {
     type Output = ErrorModes;
 
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<ErrorModes, EvaluationError> {
@@ -72,7 +74,7 @@ pub(crate) fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliEr
     if arguments.json {
         return output::print_json_beside(beside, &modes);
     }
-    output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(None), commonest(&modes).plain(None)))
+    output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(), commonest(&modes).plain()))
 }
 
 /// The count of each kind.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tabpo_metrics::{Comparison, Counts, Evaluation, Family, Layout, Measure, Metric, Prf, Tally, Triple, compare};
 use tabpo_ontology::Ontology;
-use tabpo_report::{Alignment, Format, Table};
+use tabpo_report::{Alignment, Table, TableFormat};
 
 use super::scoring::{GoldArgs, ScoreArgs, count_file};
 use crate::error::{CliError, ResultExt};
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliErro
     let metrics = score.profile.metrics(&counts.layout, evaluation.raw.is_some());
     let mut tables = vec![headline(counts, &metrics, &comparison)];
     // Other formats are for papers, which need only the scores; on a terminal, details help.
-    if score.format == Format::Plain {
+    if score.format == TableFormat::Plain {
         tables.extend(metrics.iter().filter_map(|metric| per_label(counts, metric)));
         tables.extend(confusion(counts));
         tables.extend(emitted(&evaluation));

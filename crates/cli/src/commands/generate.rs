@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tabpo_engine::{Compute, FinishReason, GenerateOptions, Message, Request, Sampling, Tokenizer, generate};
+use tabpo_engine::{Compute, FinishReason, GenerateOptions, Request, Sampling, generate};
+use tabpo_model::{Message, Tokenizer};
 
 use super::chat_template::{Conversation, now};
 use crate::{
@@ -86,7 +87,7 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), Cli
         }
         (None, None) => return Err(CliError::input("either --prompt or --messages is needed")),
     };
-    let (model, lora) = policy.open()?;
+    let mut worker = policy.worker()?;
     let options = GenerateOptions {
         max_new_tokens: arguments.max_new_tokens,
         sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p, seed: arguments.seed },
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), Cli
         log_probs: arguments.log_probs,
     };
     let requests = [Request { prompt, constraint: None }];
-    let completion = generate(&model, lora.as_ref(), None, &requests, &options, |_| {})
+    let completion = generate(&mut worker, None, &requests, &options, |_| {}, || false)
         .or_input()?
         .pop()
         .expect("one request, one completion");

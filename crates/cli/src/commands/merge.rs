@@ -6,8 +6,9 @@ use std::{
 };
 
 use clap::ValueEnum;
-use tabpo_engine::{Compute, FolderError, Lora, Model, SaveOptions, StoredType, is_adapter_folder, verify_export};
+use tabpo_engine::{Compute, Lora, Model, verify_export};
 use tabpo_files::FolderReplacement;
+use tabpo_model::{FolderError, SaveOptions, StoredType, is_adapter_folder};
 
 use crate::{
     error::{CliError, ResultExt},

@@ -88,15 +88,16 @@ fn needs(needs: Needs) -> String {
     let mut words = vec!["policy"];
     words.extend(match needs.rejected {
         Reach::Nothing => None,
-        Reach::Parting => Some("rejected completions up to their first differing token"),
+        Reach::Divergence => Some("rejected completions up to their first differing token"),
         Reach::Whole => Some("rejected completions"),
     });
     words.extend(needs.reference.then_some("reference"));
     words.extend(needs.kl.then_some("vocabulary KL"));
-    words.extend(needs.third.then_some("third model"));
+    words.extend(needs.guide.then_some("guide model"));
     words.extend(match needs.weights {
         WeightSource::None => None,
         WeightSource::Released => Some("token weights of the public TAB-PO script"),
+        WeightSource::Contrastive => Some("token weights from two contrastive models"),
         WeightSource::External => Some("external token weights"),
     });
     words.join(", ")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tabpo_corpus::Unit;
-use tabpo_remote::{Endpoint, PriceTable, Selection, Settings, Statistics, StructureKind, estimate};
+use tabpo_remote::{Endpoint, Job, PriceTable, Selection, Settings, Statistics, StructureKind, estimate};
 use tabpo_report::{Alignment, Table};
 
 use crate::{
@@ -147,7 +147,7 @@ pub(crate) fn run_remote(
     if json {
         output::print_json_beside(job.out, &statistics)
     } else {
-        output::print_beside(job.out, &table(&statistics, &settings)?.plain(None))
+        output::print_beside(job.out, &table(&statistics, &settings)?.plain())
     }
 }
 
@@ -164,7 +164,8 @@ fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) 
     let price = price(settings)?;
     let cache = open_cache(job, context)?;
     warn_of_damage(&cache, context);
-    let job_estimate = estimate(&endpoint, &prompts, settings, price, answer_bytes, &cache);
+    let request = Job { endpoint: &endpoint, prompts: &prompts, settings, price };
+    let job_estimate = estimate(&request, answer_bytes, &cache);
     if json {
         return output::print_json(&job_estimate);
     }
@@ -180,7 +181,7 @@ fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) 
         let currency = currency(settings)?;
         table.push([format!("cost, {currency}"), format!("{about:.4}"), format!("{most:.4}")]);
     }
-    output::print(&table.plain(None))
+    output::print(&table.plain())
 }
 
 fn currency(settings: &Settings) -> Result<String, CliError> {

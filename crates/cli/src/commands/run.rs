@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Resul
     match result.scores {
         None => output::print_line(result.output.display().to_string()),
         Some(scores) => {
-            output::print(&tables::headline(&scores.comparison).plain(None))?;
+            output::print(&tables::headline(&scores.comparison).plain())?;
             output::print_line(format!("report: {}", result.output.display()))
         }
     }

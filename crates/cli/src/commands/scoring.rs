@@ -1,10 +1,12 @@
 //! Shared by `eval`, `compare` and `errors`: reading gold and predictions, and formats of tables.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::Format;
-use tabpo_metrics::{Counts, EvaluationError, Gold, Predictions, Profile, Resampling, count};
+use tabpo_corpus::{CorpusError, Document, Format};
+use tabpo_metrics::{Counts, EvaluationError, Predictions, Profile, Resampling, count};
 use tabpo_ontology::Ontology;
+use tabpo_report::TableFormat;
 
 use crate::corpora::ReadArgs;
 use crate::error::{CliError, ResultExt};
@@ -44,7 +46,7 @@ pub(crate) struct ScoreArgs {
     pub json: bool,
     /// How to write tables: table, markdown, latex or csv
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = table_format)]
-    pub format: tabpo_report::Format,
+    pub format: TableFormat,
 }
 
 impl ScoreArgs {
@@ -68,12 +70,8 @@ fn profile(name: &str) -> Result<Profile, String> {
     })
 }
 
-fn table_format(name: &str) -> Result<tabpo_report::Format, String> {
-    match name {
-        "table" => Ok(tabpo_report::Format::Plain),
-        "markdown" | "latex" | "csv" => name.parse(),
-        _ => Err("valid: table, markdown, latex, csv".to_owned()),
-    }
+fn table_format(name: &str) -> Result<TableFormat, String> {
+    TableFormat::named(name).ok_or_else(|| format!("valid: {}", TableFormat::ALL.map(TableFormat::name).join(", ")))
 }
 
 /// A computation over gold documents and their predictions.
@@ -82,16 +80,16 @@ pub(crate) trait Scoring {
     type Output;
 
     /// Runs the computation.
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Self::Output, EvaluationError>;
 }
 
 /// Opens gold and predictions and runs a scoring over them. Gold is streamed where its format has
-/// one document a line, and so are predictions in its order.
+/// one document a line.
 pub(crate) fn score<S: Scoring>(
     scoring: &S,
     arguments: &GoldArgs,
@@ -100,24 +98,14 @@ pub(crate) fn score<S: Scoring>(
     context: &Context,
 ) -> Result<S::Output, CliError> {
     let gold = &arguments.gold;
-    let open = |in_order: bool| {
-        let open = if in_order { Predictions::open_in_order } else { Predictions::open };
-        open(predictions).or_input()
-    };
-    // Gold that is not a regular file may be readable only once.
-    let mut in_order = gold.is_file();
-    while let Some(mut documents) = tabpo_corpus::stream(gold, arguments.gold_format, ontology).or_input()? {
-        match scoring.run(&mut documents, &mut open(in_order)?, ontology) {
-            Err(EvaluationError::NotInOrder) if in_order => in_order = false,
-            output => {
-                let output = output.or_input()?;
-                arguments.read.heed(gold, documents.notes(), context)?;
-                return Ok(output);
-            }
-        }
+    let open = || Predictions::open(predictions).or_input();
+    if let Some(mut documents) = tabpo_corpus::stream(gold, arguments.gold_format, ontology).or_input()? {
+        let output = scoring.run(&mut documents, &mut open()?, ontology).or_input()?;
+        arguments.read.heed(gold, documents.notes(), context)?;
+        return Ok(output);
     }
     let loaded = arguments.read.read(gold, arguments.gold_format, ontology, context)?;
-    scoring.run(&loaded.documents[..], &mut open(false)?, ontology).or_input()
+    scoring.run(loaded.documents.iter().map(Ok), &mut open()?, ontology).or_input()
 }
 
 struct Counting;
@@ -125,9 +113,9 @@ struct Counting;
 impl Scoring for Counting {
     type Output = Counts;
 
-    fn run(
+    fn run<D: Borrow<Document> + Sync>(
         &self,
-        gold: impl Gold,
+        gold: impl IntoIterator<Item = Result<D, CorpusError>>,
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Counts, EvaluationError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tabpo_engine::find_base;
+use tabpo_model::find_base;
 use tabpo_remote::{Served, serve_commands};
 
 use crate::{

@@ -4,10 +4,10 @@
 //! Read are text-bound annotations (`T1<tab>Label 0 5<tab>words`) and relations (`R1<tab>Type
 //! Arg1:T1 Arg2:T2`, with other roles where the project's `annotation.conf` names them). The words are
 //! checked. A mention in several pieces (`0 5;8 12`) becomes the stretch from its first to its last
-//! character. Events are counted as not read, and so is what hangs on them: their triggers, unless the
-//! ontology has their labels, and relations with them or with what is not there. Attributes, normalisations, equivalences and
-//! comments are counted as not read, and texts without annotation as such. Blanks in label names are
-//! written as `_`, because brat separates fields by blanks.
+//! character. Events are counted as not read, and so are their triggers, unless the
+//! ontology has their labels, and relations with events or with missing arguments. Attributes, normalisations,
+//! equivalences and comments are counted as not read, and texts without annotation as such. Spaces in label
+//! names are written as `_`, because brat separates fields by spaces.
 
 mod annotation;
 mod folder;
@@ -18,7 +18,7 @@ use tabpo_ontology::{Ontology, brat_name};
 
 use super::write_file;
 use crate::{
-    CorpusError, Document, Loaded, Note, Notes, Place, Problem,
+    CorpusError, Document, FilePlace, Loaded, Note, Notes, Problem,
     text_document::{TextDocument, note_losses},
 };
 use annotation::Reader;
@@ -43,7 +43,7 @@ pub(crate) fn read(directory: &Path, ontology: &Ontology) -> Result<Loaded, Corp
             notes.add(Note::WithoutAnnotation);
         }
         let document = reader.read(&key, text, &annotations, &mut notes)?;
-        loaded.notes.merge_at(notes, || Place { path, line: 1, key: Some(key) });
+        loaded.notes.merge_at(notes, || FilePlace { path, line: 1, key: Some(key) });
         loaded.documents.push(document);
     }
     Ok(loaded)
@@ -105,7 +105,7 @@ pub(crate) fn write(
     for document in documents {
         if !is_file_name(&document.key) {
             let message = format!(
-                "brat names files after documents, and this name is no file name: it may have up to {LONGEST_NAME} \
+                "brat names files after documents, and this name is not a file name: it may have up to {LONGEST_NAME} \
                  bytes, no slash and no dot in front"
             );
             return refuse(Some(document.key.clone()), message);

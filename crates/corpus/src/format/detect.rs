@@ -1,4 +1,4 @@
-//! Which format a file has, told by its content.
+//! Recognising the format of a file by its content.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -9,17 +9,16 @@ use tabpo_files::without_mark;
 use super::{Format, json::json_error, others, source::Source};
 use crate::CorpusError;
 
-/// How the documents of a JSON file stand in it.
+/// How the documents of a JSON file are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// One a line.
+    /// One on each line.
     Lines,
     /// In a list, or over several lines.
     Objects,
 }
 
-/// The first line of a file that is not blank, its number, and whether something follows it; `None` for
-/// an empty file.
+/// The first non-blank line of a file, its number, and whether anything follows it; `None` for an empty file.
 fn first_line(source: &Source) -> Result<Option<(usize, String, bool)>, CorpusError> {
     let path = source.path;
     let failed = |source| CorpusError::read(path, source);
@@ -46,7 +45,7 @@ fn first_line(source: &Source) -> Result<Option<(usize, String, bool)>, CorpusEr
     Ok(None)
 }
 
-/// How the documents of a file stand in it.
+/// How the documents of a file are laid out.
 pub(crate) fn layout(source: &Source) -> Result<Layout, CorpusError> {
     let Some((_, line, more)) = first_line(source)? else { return Ok(Layout::Lines) };
     let is_cut = || serde_json::from_str::<IgnoredAny>(&line).is_err_and(|error| error.is_eof());
@@ -86,7 +85,7 @@ pub(crate) fn detect(source: &Source) -> Result<Format, CorpusError> {
     }
     let value = match value.expect("the text is not blank") {
         Ok(value) => value,
-        // Half of a surrogate pair is no reason to know less.
+        // A lone surrogate does not hide the format.
         Err(error) => match super::json::mend_surrogates(&text).and_then(|(text, _)| first(&text)) {
             Some(Ok(value)) => value,
             _ => return Err(json_error(path, number, &text, &error)),
@@ -115,7 +114,7 @@ fn described(value: &Value) -> String {
             let names = object.keys().take(8).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             format!("its first object has neither `sentences` nor `text` but {names}")
         }
-        None => "its first entry is no object".to_owned(),
+        None => "its first entry is not an object".to_owned(),
     }
 }
 

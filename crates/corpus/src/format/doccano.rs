@@ -3,8 +3,9 @@
 //! Read are its shapes since version 1.0: the text under `"text"` or (1.3 to 1.6) `"data"`; spans under
 //! `"labels"` or `"label"` as `[[start, end, label]]`, or, for relation extraction, `"entities"`:
 //! `[{"id", "label", "start_offset", "end_offset"}]` with `"relations"`: `[{"from_id", "to_id", "type"}]`
-//! (1.5 and 1.6 put both into an object under `"label"`), which is also what is written. Null is as good
-//! as an empty list. Spans without a label or without words are counted and left out. The document's name is the metadata field `doc_key`, or else doccano's own `id`.
+//! (1.5 and 1.6 put both into an object under `"label"`), which is also what is written. Null counts
+//! as an empty list. Spans without a label or without words are counted and left out. The document's name is
+//! the metadata field `doc_key`, or else doccano's own `id`.
 //! `"annotations"`, the export of the first versions, is read where it names labels; mostly it has only
 //! their numbers, and is refused.
 
@@ -22,23 +23,23 @@ use super::{
     lines::{LineError, note_other_fields, note_unknown_fields},
 };
 use crate::{
-    Document, Note, Notes, Problem,
-    annotate::{FileRelation, Holder, Ids, mention_label, relation_label},
+    Document, Note, Notes, Problem, Relation,
+    annotate::{Holder, Ids, mention_label, relation_label},
     characters::{CharacterMap, Characters},
     text_document::{TextDocument, TextEntity, note_losses},
 };
 
 #[derive(Deserialize)]
-struct Line {
+struct RawLine {
     id: Option<Name>,
     doc_key: Option<Name>,
     text: Option<String>,
     data: Option<String>,
     label: Option<Labels>,
     labels: Option<Labels>,
-    annotations: Option<Vec<Entity>>,
-    entities: Option<Vec<Entity>>,
-    relations: Option<Vec<Relation>>,
+    annotations: Option<Vec<ListedEntity>>,
+    entities: Option<Vec<ListedEntity>>,
+    relations: Option<Vec<ListedRelation>>,
     #[serde(rename = "Comments", alias = "comments")]
     comments: Option<Vec<IgnoredAny>>,
 }
@@ -55,8 +56,8 @@ struct LabelledSpan(i64, i64, Option<String>);
 /// What is in the object under `label`.
 #[derive(Deserialize)]
 struct Both {
-    entities: Option<Vec<Entity>>,
-    relations: Option<Vec<Relation>>,
+    entities: Option<Vec<ListedEntity>>,
+    relations: Option<Vec<ListedRelation>>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -124,7 +125,7 @@ impl<'de> Deserialize<'de> for LabelledSpan {
 }
 
 #[derive(Deserialize)]
-struct Entity {
+struct ListedEntity {
     id: Option<Name>,
     #[serde(default)]
     label: Value,
@@ -135,7 +136,7 @@ struct Entity {
 }
 
 #[derive(Deserialize)]
-struct Relation {
+struct ListedRelation {
     from_id: Name,
     to_id: Name,
     r#type: String,
@@ -148,7 +149,7 @@ const BOOKKEEPING: [&str; 7] = ["id", "user", "example", "document", "prob", "cr
 
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let line: Line = serde_json::from_str(content)?;
+    let line: RawLine = serde_json::from_str(content)?;
     let known = ["id", "doc_key", "text", "data", "label", "labels", "annotations", "entities", "relations"];
     note_unknown_fields(content, &[&known[..], &["Comments", "comments"]].concat(), notes)?;
     if line.text.is_some() && line.data.is_some() {
@@ -161,7 +162,7 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
-fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
+fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let text = line.text.or(line.data).ok_or(Problem::MissingField { field: "text" })?;
     let mut listed = line.entities.unwrap_or_default();
     listed.extend(line.annotations.into_iter().flatten());
@@ -188,14 +189,14 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
             return Ok(None);
         };
         if surface.trim().is_empty() {
-            notes.ignore("spans that hold nothing but blanks");
+            notes.ignore("spans of nothing but whitespace");
             return Ok(None);
         }
         let (label, subtype) = mention_label(ontology, name, || surface)?;
         entities.push(TextEntity { at, label, subtype });
-        Ok::<_, Problem>(Some(entities.len() - 1))
+        Ok::<_, Problem>(Some(entities.len() as u32 - 1))
     };
-    for Entity { id, label, start_offset, end_offset, others } in &mut listed {
+    for ListedEntity { id, label, start_offset, end_offset, others } in &mut listed {
         others.retain(|field, _| !BOOKKEEPING.contains(&field.as_str()));
         note_other_fields("entities", others, notes);
         let name = match label {
@@ -222,15 +223,15 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
         mention(*start, *end, name.as_deref(), notes)?;
     }
     let mut relations = Vec::new();
-    for Relation { from_id: Name(from), to_id: Name(to), r#type, others } in &mut related {
+    for ListedRelation { from_id: Name(from), to_id: Name(to), r#type, others } in &mut related {
         others.retain(|field, _| !BOOKKEEPING.contains(&field.as_str()));
         note_other_fields("relations", others, notes);
         let label = relation_label(ontology, r#type)?;
         match (ids.get(from), ids.get(to)) {
             (Some(Holder::Mention(head)), Some(Holder::Mention(tail))) => {
-                relations.push(FileRelation { head, tail, label });
+                relations.push(Relation { head, tail, label });
             }
-            _ => notes.ignore("relations of spans that are not there"),
+            _ => notes.ignore("relations with missing spans"),
         }
     }
     TextDocument { key, text, entities, relations, ..TextDocument::default() }.into_document(ontology, notes)
@@ -252,8 +253,8 @@ pub fn to_line(document: &Document, number: usize, ontology: &Ontology, notes: &
     #[derive(Serialize)]
     struct WrittenRelation<'a> {
         id: u64,
-        from_id: usize,
-        to_id: usize,
+        from_id: u32,
+        to_id: u32,
         r#type: &'a str,
     }
 

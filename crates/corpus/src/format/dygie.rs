@@ -1,10 +1,10 @@
 //! `DyGIE` JSONL: tokens, inclusive token offsets counted from the document's start.
 //!
 //! `{"doc_key", "sentences": [[token]], "ner": [[[start, end, label]]], "relations":
-//! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list a sentence.
+//! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list for each sentence.
 //! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
 //! (`-LRB-` and so on) written as brackets. Relations name their arguments by span, in any sentence of
-//! the document. Numbers behind a label, as predictions have them, are counted as not read.
+//! the document. Numbers after a label, as predictions have them, are counted as not read.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, ops::Range};
 
@@ -13,13 +13,12 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::json;
-use tabpo_files::PlainJson;
 use tabpo_ontology::Ontology;
 
 use crate::{
-    Document, Mention, Note, Notes, Problem, Span,
-    annotate::{FileRelation, annotate, mention_label, relation_label},
-    format::{json::Name, lines::LineError, lists::Lists},
+    Document, Mention, Note, Notes, Problem, Relation, Span,
+    annotate::{mention_label, relation_label},
+    format::{json::Name, lines::LineError},
 };
 
 /// Penn Treebank names of brackets and the brackets; a bijection.
@@ -27,7 +26,7 @@ const BRACKETS: [(&str, &str); 6] =
     [("-LRB-", "("), ("-RRB-", ")"), ("-LSB-", "["), ("-RSB-", "]"), ("-LCB-", "{"), ("-RCB-", "}")];
 
 /// The bracket that a Penn Treebank token stands for; any other token is itself.
-pub fn bracket_from_treebank(token: &str) -> &str {
+fn bracket_from_treebank(token: &str) -> &str {
     if !token.starts_with('-') {
         return token;
     }
@@ -35,7 +34,7 @@ pub fn bracket_from_treebank(token: &str) -> &str {
 }
 
 /// The Penn Treebank's name of a bracket; any other token is itself.
-pub fn bracket_to_treebank(token: &str) -> &str {
+fn bracket_to_treebank(token: &str) -> &str {
     if token.len() != 1 || token.as_bytes()[0].is_ascii_alphanumeric() {
         return token;
     }
@@ -46,18 +45,21 @@ pub fn bracket_to_treebank(token: &str) -> &str {
 #[derive(Debug, Deserialize, PartialEq)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// A list for each sentence, or for each cluster.
+type Lists<T> = Vec<Vec<T>>;
+
 /// First and last token, label.
 type MentionEntry<'a> = Labelled<'a, 2>;
 
 /// Head start and end, tail start and end, type.
 type RelationEntry<'a> = Labelled<'a, 4>;
 
-/// An entry of a list: offsets, a label, and whatever stands behind it.
+/// An entry of a list: offsets, a label, and perhaps more after it.
 #[derive(Debug, PartialEq)]
 struct Labelled<'a, const N: usize> {
     offsets: [i64; N],
     name: Text<'a>,
-    /// Whether something stands behind the label.
+    /// Whether something follows the label.
     more: bool,
 }
 
@@ -90,11 +92,11 @@ impl<'de, const N: usize> Deserialize<'de> for Labelled<'de, N> {
     }
 }
 
-/// The sentences of a line as a document holds them.
+/// The sentences of a line in the form of a [`Document`].
 #[derive(Debug, Default, PartialEq)]
 struct Sentences {
-    /// The tokens, single blanks between them.
-    text: Vec<u8>,
+    /// The tokens with single spaces between them.
+    text: String,
     tokens: Vec<Range<u32>>,
     spans: Vec<Span>,
     /// The first token that is blank, if one is: its number and the token.
@@ -104,45 +106,19 @@ struct Sentences {
 }
 
 impl Sentences {
-    /// With room for the sentences of a line of this length.
-    fn with_capacity(line: usize) -> Self {
-        let (text, tokens) = (Vec::with_capacity(line / 3), Vec::with_capacity(line / 16));
-        Self { text, tokens, spans: Vec::with_capacity(16), ..Self::default() }
-    }
-
-    /// Adds a token to the last sentence; `chunk` may hold what stands where the token does.
-    fn push(&mut self, token: &str, chunk: Option<&[u8; 16]>) {
-        if !self.text.is_empty() {
-            self.text.push(b' ');
-        }
-        let start = self.text.len();
-        match chunk {
-            // Bytes of a fixed number are copied in one step.
-            Some(chunk) if token.len() <= chunk.len() => {
-                self.text.extend_from_slice(chunk);
-                self.text.truncate(start + token.len());
-            }
-            _ => self.text.extend_from_slice(token.as_bytes()),
-        }
-        if !token.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) {
-            self.change_last(start, token);
-        }
-        self.tokens.push(start as u32..self.text.len() as u32);
-    }
-
-    /// Looks at a token, just written at `start`, that may be more than its letters.
-    fn change_last(&mut self, start: usize, token: &str) {
-        // Only a token that begins with a blank may be blank.
-        if !token.as_bytes().first().is_some_and(u8::is_ascii_graphic) && token.trim().is_empty() {
+    /// Adds a token to the last sentence.
+    fn push(&mut self, token: &str) {
+        if token.trim().is_empty() {
             let number = self.tokens.len();
             self.blank.get_or_insert_with(|| (number, token.to_owned()));
         }
         self.literal_brackets += u64::from(bracket_to_treebank(token) != token);
-        let bracket = bracket_from_treebank(token);
-        if bracket != token {
-            self.text.truncate(start);
-            self.text.extend_from_slice(bracket.as_bytes());
+        if !self.text.is_empty() {
+            self.text.push(' ');
         }
+        let start = self.text.len() as u32;
+        self.text.push_str(bracket_from_treebank(token));
+        self.tokens.push(start..self.text.len() as u32);
     }
 
     /// Ends the last sentence.
@@ -155,9 +131,9 @@ impl Sentences {
 impl From<Lists<Text<'_>>> for Sentences {
     fn from(lists: Lists<Text>) -> Self {
         let mut sentences = Self::default();
-        for list in lists.iter() {
+        for list in lists {
             for Text(token) in list {
-                sentences.push(token, None);
+                sentences.push(&token);
             }
             sentences.end();
         }
@@ -183,7 +159,7 @@ impl<'de> Deserialize<'de> for ClusterSpan {
 }
 
 #[derive(Debug, Default, PartialEq)]
-struct Line<'a> {
+struct RawLine<'a> {
     key: Option<String>,
     sentences: Option<Sentences>,
     ner: Option<Lists<MentionEntry<'a>>>,
@@ -193,20 +169,20 @@ struct Line<'a> {
     unknown: BTreeSet<String>,
 }
 
-/// Reads known and unknown fields in one pass; large corpora are read often.
-impl<'de> Deserialize<'de> for Line<'de> {
+/// Reads known and unknown fields in one pass.
+impl<'de> Deserialize<'de> for RawLine<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
 
         impl<'de> Visitor<'de> for Fields {
-            type Value = Line<'de>;
+            type Value = RawLine<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Line<'de>, M::Error> {
-                let mut line = Line::default();
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<RawLine<'de>, M::Error> {
+                let mut line = RawLine::default();
                 let mut seen = Vec::with_capacity(FIELDS.len());
                 while let Some(Text(name)) = map.next_key()? {
                     if let Some(&field) = FIELDS.iter().find(|field| **field == name) {
@@ -235,54 +211,9 @@ impl<'de> Deserialize<'de> for Line<'de> {
     }
 }
 
-/// A line as programs write them; `None` for any other line.
-fn plain_line(text: &str) -> Option<Line<'_>> {
-    let mut line = Line::default();
-    let mut json = PlainJson::new(text);
-    json.object(|json, name| {
-        // A field that comes twice is left to the general reader.
-        let first = match name {
-            "doc_key" => line.key.replace(json.string()?.into_owned()).is_none(),
-            "sentences" => {
-                let mut sentences = Sentences::with_capacity(json.remaining());
-                json.list(|json| {
-                    json.list(|json| json.string_and_chunk().map(|(token, chunk)| sentences.push(&token, chunk)))?;
-                    sentences.end();
-                    Some(())
-                })?;
-                line.sentences.replace(sentences).is_none()
-            }
-            "ner" => {
-                let mentions = Lists::plain(json, |json| {
-                    let (offsets, name) = json.numbers_and_name()?;
-                    Some(Labelled { offsets, name: Text(name), more: false })
-                });
-                line.ner.replace(mentions?).is_none()
-            }
-            "relations" => {
-                let relations = Lists::plain(json, |json| {
-                    let (offsets, name) = json.numbers_and_name()?;
-                    Some(Labelled { offsets, name: Text(name), more: false })
-                });
-                line.relations.replace(relations?).is_none()
-            }
-            "clusters" => {
-                let spans = Lists::plain(json, |json| json.pair().map(|(start, end)| ClusterSpan(start, end)));
-                line.clusters.replace(spans?).is_none()
-            }
-            _ => false,
-        };
-        first.then_some(())
-    })?;
-    json.is_at_end().then_some(line)
-}
-
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let mut line = match plain_line(content) {
-        Some(line) => line,
-        None => serde_json::from_str(content)?,
-    };
+    let mut line: RawLine = serde_json::from_str(content)?;
     for field in std::mem::take(&mut line.unknown) {
         notes.add(Note::IgnoredField(field));
     }
@@ -292,21 +223,18 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
-fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
+fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
     if let Some((index, token)) = sentences.blank {
-        return Err(Problem::malformed(format!("token {index} is `{token}`; a token is never empty or blank")));
+        return Err(Problem::malformed(format!("token {index} is `{token}`; a token must not be blank")));
     }
     (0..sentences.literal_brackets).for_each(|_| notes.add(Note::LiteralBracket));
     let Sentences { text, tokens, spans, .. } = sentences;
-    let text = String::from_utf8(text).expect("whole strings were put one behind the other");
     let mut document = Document { key, text, tokens, sentences: spans, ..Document::default() };
-    document.text.shrink_to_fit();
-    document.tokens.shrink_to_fit();
 
     let ner = per_sentence("ner", line.ner, document.sentences.len())?;
-    let mut mentions: Vec<Mention> = Vec::with_capacity(ner.items().len());
-    for (&sentence, list) in document.sentences.iter().zip(ner.iter()) {
+    let mut mentions: Vec<Mention> = Vec::new();
+    for (&sentence, list) in document.sentences.iter().zip(&ner) {
         for Labelled { offsets: [start, end], name: Text(name), more } in list {
             let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
             let (label, subtype) = mention_label(ontology, name, || document.span_text(span))?;
@@ -316,9 +244,9 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     }
     let whole = Span::new(0, document.tokens.len() as u32);
     let per_sentence = per_sentence("relations", line.relations, document.sentences.len())?;
-    let mut relations = Vec::with_capacity(per_sentence.items().len());
-    let bearers = if per_sentence.items().is_empty() { Bearers::default() } else { Bearers::new(&mentions) };
-    for Labelled { offsets, name: Text(name), more } in per_sentence.items() {
+    let mut relations = Vec::new();
+    let bearers = Bearers::new(&mentions);
+    for Labelled { offsets, name: Text(name), more } in per_sentence.iter().flatten() {
         let [head_start, head_end, tail_start, tail_end] = *offsets;
         let mut argument = |start: i64, end: i64| {
             let span = token_span("relation argument", (start, end), whole, "the document")?;
@@ -332,24 +260,23 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
             Ok(bearer)
         };
         let (head, tail) = (argument(head_start, head_end)?, argument(tail_start, tail_end)?);
-        relations.push(FileRelation { head, tail, label: relation_label(ontology, name)? });
+        relations.push(Relation { head, tail, label: relation_label(ontology, name)? });
         more.then(|| notes.ignore(BEHIND_LABEL));
     }
-    for cluster in line.clusters.unwrap_or_default().iter() {
+    for cluster in line.clusters.unwrap_or_default() {
         let spans = cluster
             .iter()
             .map(|&ClusterSpan(start, end)| token_span("cluster span", (start, end), whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
-    annotate(&mut document, mentions, &relations, ontology, notes)?;
+    document.annotate(mentions, &relations, ontology, notes)?;
     Ok(document)
 }
 
-/// What an entry may have behind its label, as it is counted.
-const BEHIND_LABEL: &str = "numbers behind labels";
+/// How what follows a label is counted.
+const BEHIND_LABEL: &str = "numbers after labels";
 
 /// Finds mentions by their spans.
-#[derive(Default)]
 struct Bearers {
     /// Positions in the list of mentions, in the order of their spans and then of the file.
     order: Vec<u32>,
@@ -358,26 +285,24 @@ struct Bearers {
 impl Bearers {
     fn new(mentions: &[Mention]) -> Self {
         let mut order: Vec<u32> = (0..mentions.len() as u32).collect();
-        if !mentions.is_sorted_by_key(|mention| mention.span) {
-            order.sort_by_key(|&index| mentions[index as usize].span);
-        }
+        order.sort_by_key(|&index| mentions[index as usize].span);
         Self { order }
     }
 
     /// The first mention of the file with a span, and whether all with this span say the same.
-    fn of(&self, span: Span, mentions: &[Mention]) -> Option<(usize, bool)> {
+    fn of(&self, span: Span, mentions: &[Mention]) -> Option<(u32, bool)> {
         let mention = |&index: &u32| &mentions[index as usize];
         let first = self.order.partition_point(|index| mention(index).span < span);
         let bearers = self.order[first..].iter().take_while(|index| mention(index).span == span);
         let mut labels = bearers.clone().map(|index| (mention(index).label, mention(index).subtype));
         let label = labels.next()?;
-        Some((self.order[first] as usize, labels.all(|other| other == label)))
+        Some((self.order[first], labels.all(|other| other == label)))
     }
 }
 
 /// The list of each sentence; a missing field is an empty list for each.
 fn per_sentence<T>(field: &'static str, lists: Option<Lists<T>>, sentences: usize) -> Result<Lists<T>, Problem> {
-    let lists = lists.unwrap_or_else(|| Lists::empty(sentences));
+    let lists = lists.unwrap_or_else(|| (0..sentences).map(|_| Vec::new()).collect());
     if lists.len() == sentences {
         Ok(lists)
     } else {
@@ -407,7 +332,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
     }
     let inclusive = |span: Span| (span.start, span.end - 1);
     let sentence_of = |span: Span| {
-        // Of sentences without tokens at the same place the mention is in none.
+        // Empty sentences at the same place do not contain the mention.
         document.sentences.partition_point(|sentence| sentence.end <= span.start)
     };
     let bearers = |span: Span| {
@@ -438,7 +363,7 @@ pub fn to_line(document: &Document, ontology: &Ontology, notes: &mut Notes) -> S
         }
         let [(head_start, head_end), (tail_start, tail_end)] = spans.map(inclusive);
         let name = ontology.relation_data_name(relation.label);
-        // One across sentences stands with its head.
+        // A relation across sentences is listed with its head.
         relations[sentence_of(spans[0])].push(json!([head_start, head_end, tail_start, tail_end, name]));
     }
     let sentence_tokens =
@@ -457,30 +382,10 @@ mod tests {
     const LINE: &str = r#"{"clusters": [[[0, 1], [2,2]], []], "sentences": [["A", "-LRB-", "long-winded-token-of-a-kind", "(", "\u00e9"], [], [" ", "z"]], "ner": [[[0, 1, "Task"], [2, 2, "x"]], [], []], "relations": [[[0, 1, 2, 2, "Used-for"]], [], []], "doc_key": "d-1"}"#;
 
     #[test]
-    fn lines_are_read_as_the_general_reader_reads_them() {
-        assert!(plain_line(LINE).is_some() && plain_line(&LINE.replace(": ", ":")).is_some());
-        let mut plain = 0;
-        for start in 0..LINE.len() {
-            for end in start..LINE.len().min(start + 6) {
-                for piece in ["", "\"", ",", "[", "]", "-", "0", "1e2", " ", "\\n", "null", "é", "\\ud800"] {
-                    let line = format!("{}{piece}{}", &LINE[..start], &LINE[end..]);
-                    if let Some(read) = plain_line(&line) {
-                        plain += 1;
-                        let general: Line =
-                            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-                        assert_eq!(read, general, "{line}");
-                    }
-                }
-            }
-        }
-        assert!(plain > 1000, "{plain}");
-    }
-
-    #[test]
     fn tokens_are_taken_as_they_stand() {
-        let line = plain_line(LINE).expect("the line is of the usual form");
+        let line: RawLine = serde_json::from_str(LINE).expect("the line is JSON");
         let sentences = line.sentences.expect("it has sentences");
-        assert_eq!(sentences.text, "A ( long-winded-token-of-a-kind ( é   z".as_bytes());
+        assert_eq!(sentences.text, "A ( long-winded-token-of-a-kind ( é   z");
         assert_eq!(sentences.spans, [Span::new(0, 5), Span::new(5, 5), Span::new(5, 7)]);
         assert_eq!((sentences.literal_brackets, sentences.blank), (1, Some((5, " ".to_owned()))));
     }

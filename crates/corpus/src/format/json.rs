@@ -1,4 +1,4 @@
-//! JSON as tools write it: names that are numbers, characters cut in half, faults with their place.
+//! JSON as tools write it: names that are numbers, lone surrogates, and errors with their place.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, path::Path};
 
@@ -52,8 +52,8 @@ pub(crate) fn json_error(path: &Path, first_line: usize, text: &str, error: &ser
     }
 }
 
-/// What is wrong with a JSON text, and with which field of it: the parser's message without its own
-/// " at line 1 column 5" and without names of Rust.
+/// What is wrong with a JSON text, and in which field: the parser's message without its own " at line 1
+/// column 5" and without names of Rust types.
 pub fn json_message(text: &str, error: &serde_json::Error) -> String {
     let whole = error.to_string();
     let suffix = format!(" at line {} column {}", error.line(), error.column());
@@ -77,21 +77,28 @@ pub fn json_message(text: &str, error: &serde_json::Error) -> String {
     if let Some(plain) = syntax_fault(text, error, &message) {
         message = plain;
     }
-    if error.is_eof() && text.trim_start().starts_with('{') {
-        message.push_str("; each object must be whole: `jq -c . FILE` puts every object on one line");
-    }
     let field = if error.is_data() { field_at(text, offset(text, error)) } else { String::new() };
     if field.is_empty() { message } else { format!("`{field}`: {message}") }
 }
 
-/// What is wrong where the parser only says which of its rules was broken.
+/// A plain message for a syntax error, where the parser only names the rule that was broken.
 fn syntax_fault(text: &str, error: &serde_json::Error, message: &str) -> Option<String> {
+    if error.is_eof() {
+        let is_line = text.trim_start().starts_with('{') && !text.trim().contains('\n');
+        return Some(if is_line {
+            "the line ends in the middle of its object: the file was cut short, or the object spans several lines; \
+             `jq -c . FILE` puts every object on one line"
+                .to_owned()
+        } else {
+            "it ends in the middle of the JSON: was it cut short?".to_owned()
+        });
+    }
     let at = offset(text, error).saturating_sub(1);
     let is_whole = |text: &str| serde_json::from_str::<IgnoredAny>(text);
     if message.starts_with("control character") {
         let is_cut = is_whole(text.trim_end()).is_err_and(|error| error.is_eof());
-        let plain = "a line break or another control character stands in a string; JSON writes `\\n`, `\\t` and so on";
-        return Some(if is_cut { "it ends inside a string: is the line cut off?" } else { plain }.to_owned());
+        let plain = "a string contains a line break or another control character; JSON writes `\\n`, `\\t` and so on";
+        return Some(if is_cut { "the line ends inside a string: was it cut off?" } else { plain }.to_owned());
     }
     let (before, rest) = (text.get(..at)?, text.get(at..)?);
     match message {
@@ -102,14 +109,17 @@ fn syntax_fault(text: &str, error: &serde_json::Error, message: &str) -> Option<
             other => format!("`{other}` follows the value, which should end the line"),
         }),
         "expected value" | "invalid number" => {
-            let word = ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word))?;
-            Some(format!("`{word}` is no number of JSON; `null` is what says that there is none"))
+            // The parser may have read the sign.
+            let from_sign = before.strip_suffix('-').map_or(rest, |before| &text[before.len()..]);
+            let stands = |word: &&str| from_sign.starts_with(*word) || rest.starts_with(*word);
+            let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(stands)?;
+            Some(format!("`{word}` is not a number in JSON; write `null` or a number"))
         }
         _ => None,
     }
 }
 
-/// The byte that the parser had come to.
+/// The byte that the parser had reached.
 fn offset(text: &str, error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     lines.map(str::len).sum::<usize>() + error.column()
@@ -121,9 +131,9 @@ fn field_at(text: &str, offset: usize) -> String {
     let mut value = text;
     loop {
         let holds = |child: &&RawValue| {
-            // A raw value borrows from the text, so its address tells where it stands.
+            // A raw value borrows from the text, so its address gives its position.
             let start = child.get().as_ptr() as usize - text.as_ptr() as usize;
-            // The parser may have stopped before the bracket of a list or an object that should be none.
+            // The parser may have stopped before the bracket of a list or object where it expected something else.
             let unread = start == offset && child.get().starts_with(['[', '{']);
             (start < offset || unread) && offset <= start + child.get().len()
         };
@@ -146,8 +156,8 @@ fn field_at(text: &str, offset: usize) -> String {
     }
 }
 
-/// The JSON text with U+FFFD for every escape that is only half of a surrogate pair, and how many there
-/// are; `None` if there is none. Programs that cut texts at UTF-16 units write such halves.
+/// The JSON text with U+FFFD for every lone surrogate escape, and how many there are; `None` if there are
+/// none. Programs that cut texts at UTF-16 units write them.
 pub fn mend_surrogates(json: &str) -> Option<(String, u64)> {
     let unit = |at: usize| -> Option<u16> {
         let escape = json.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -167,7 +177,7 @@ pub fn mend_surrogates(json: &str) -> Option<(String, u64)> {
                 at += 6;
                 kept = at;
             }
-            // Whatever is escaped by a single character, the backslash itself for example.
+            // An escape of a single character, the backslash itself for example.
             _ => at += 2,
         }
         at = at.min(bytes.len());
@@ -178,8 +188,8 @@ pub fn mend_surrogates(json: &str) -> Option<(String, u64)> {
     })
 }
 
-/// The values of a text that holds some behind each other or all in one list, each with the line that
-/// it begins in (counted from 1). Fails with what is wrong at the first value that cannot be read.
+/// The values of a text that holds several in a row or all in one list, each with the line in which it begins
+/// (counted from 1). Fails at the first value that cannot be read.
 pub(crate) fn values<'t>(path: &Path, text: &'t str) -> Result<Vec<(usize, &'t str)>, CorpusError> {
     let all = if text.trim_start().starts_with('[') {
         serde_json::from_str::<Vec<&RawValue>>(text)
@@ -202,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_of_pairs_are_mended() {
+    fn lone_surrogates_are_replaced() {
         let mend = mend_surrogates;
         assert_eq!(mend("\"\\ud83d\\ude00 \\n \\u00e9\""), None);
         assert_eq!(mend("\"\\uD83D\""), Some(("\"\\ufffd\"".to_owned(), 1)));
@@ -229,9 +239,11 @@ mod tests {
         let faults = [
             ("{} {}", "another value follows"),
             ("{},", "`,` follows the value"),
-            ("{\"a\": NaN}", "`NaN` is no number"),
-            ("{\"a\": -Infinity}", "`Infinity` is no number"),
-            ("{\"a\": \"cut\n", "is the line cut off?"),
+            ("{\"a\": NaN}", "`NaN` is not a number in JSON"),
+            ("{\"a\": -Infinity}", "`-Infinity` is not a number"),
+            ("{\"a\": [[1", "the line ends in the middle of its object"),
+            ("[1,\n", "invalid type"),
+            ("{\"a\": \"cut\n", "was it cut off?"),
             ("{\"a\t\": 1}", "JSON writes"),
         ];
         for (text, expected) in faults {

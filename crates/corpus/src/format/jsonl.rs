@@ -1,10 +1,10 @@
-//! The plain format of this program: one JSON object a line, character (code point) offsets.
+//! The plain format of this program: one JSON object on each line, character (code point) offsets.
 //!
 //! `{"doc_key", "text", "sentences"?: [[start, end]], "tokens"?: [[start, end]], "entities":
 //! [{"start", "end", "type", "subtype"?, "text"?}], "relations": [{"head": i, "type", "tail": j}],
 //! "clusters"?: [[[start, end]]]}`. Ends are exclusive; `head` and `tail` are positions in
-//! `entities`; where `text` repeats a mention's words, they are checked. It holds all that a document says; `tokens` and `clusters` are written only where
-//! they are needed for that.
+//! `entities`; where `text` repeats a mention's words, they are checked. It holds everything that a document
+//! says; `tokens` and `clusters` are written only where that needs them.
 
 use std::collections::BTreeMap;
 
@@ -17,26 +17,26 @@ use super::{
     lines::{LineError, note_other_fields, note_unknown_fields},
 };
 use crate::{
-    Document, Note, Notes, Problem,
-    annotate::{FileRelation, relation_label, require_subtype},
+    Document, Note, Notes, Problem, Relation,
+    annotate::{relation_label, require_subtype},
     characters::{CharacterMap, Characters, Offsets, Stated},
     text_document::{TextDocument, TextEntity, note_losses},
 };
 
-/// A line as it is read; null is as good as nothing.
+/// A line as it is read; null counts as missing.
 #[derive(Deserialize)]
-struct Line {
+struct RawLine {
     doc_key: Option<Name>,
     text: Option<String>,
     sentences: Option<Vec<(i64, i64)>>,
     tokens: Option<Vec<(i64, i64)>>,
-    entities: Option<Vec<Entity>>,
-    relations: Option<Vec<Relation>>,
+    entities: Option<Vec<ListedEntity>>,
+    relations: Option<Vec<ListedRelation>>,
     clusters: Option<Vec<Vec<(i64, i64)>>>,
 }
 
 #[derive(Deserialize)]
-struct Entity {
+struct ListedEntity {
     start: i64,
     end: i64,
     r#type: String,
@@ -48,7 +48,7 @@ struct Entity {
 }
 
 #[derive(Deserialize)]
-struct Relation {
+struct ListedRelation {
     head: i64,
     r#type: String,
     tail: i64,
@@ -88,7 +88,7 @@ struct WrittenRelation<'a> {
 
 /// The document that a line describes.
 pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
-    let line: Line = serde_json::from_str(content)?;
+    let line: RawLine = serde_json::from_str(content)?;
     let known = ["doc_key", "text", "sentences", "tokens", "entities", "relations", "clusters"];
     note_unknown_fields(content, &known, notes)?;
     let Some(Name(key)) = line.doc_key.clone() else {
@@ -97,7 +97,7 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
-fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
+fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
     let text = line.text.ok_or(Problem::MissingField { field: "text" })?;
     let listed = line.entities.unwrap_or_default();
     let map = CharacterMap::new(&text);
@@ -128,14 +128,14 @@ fn document(key: String, line: Line, ontology: &Ontology, notes: &mut Notes) -> 
     for relation in &listed {
         note_other_fields("relations", &relation.others, notes);
         let argument = |index: i64| {
-            let inside = usize::try_from(index).ok().filter(|&index| index < entities.len());
+            let inside = u32::try_from(index).ok().filter(|&index| (index as usize) < entities.len());
             inside.ok_or_else(|| Problem::NoSuchEntity {
                 relation: format!("{} -> {} `{}`", relation.head, relation.tail, relation.r#type),
                 argument: format!("entity {index}"),
             })
         };
         let (head, tail) = (argument(relation.head)?, argument(relation.tail)?);
-        relations.push(FileRelation { head, tail, label: relation_label(ontology, &relation.r#type)? });
+        relations.push(Relation { head, tail, label: relation_label(ontology, &relation.r#type)? });
     }
     let characters = |list: Vec<(i64, i64)>| list.into_iter().map(|(start, end)| Characters { start, end }).collect();
     TextDocument {
@@ -176,9 +176,9 @@ pub fn to_line(document: &Document, ontology: &Ontology) -> String {
             .relations
             .iter()
             .map(|relation| WrittenRelation {
-                head: relation.head as i64,
+                head: relation.head.into(),
                 r#type: ontology.relation_data_name(relation.label),
-                tail: relation.tail as i64,
+                tail: relation.tail.into(),
             })
             .collect(),
         clusters: written.clusters.into_iter().map(pairs).collect(),

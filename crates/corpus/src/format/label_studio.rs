@@ -4,10 +4,10 @@
 //! A file is one list of tasks: `{"id", "data": {"text", "doc_key"?}, "annotations": [{"result":
 //! [{"id", "type": "labels", "value": {"start", "end", "text", "labels": [name]}}, {"type": "relation",
 //! "from_id", "to_id", "direction", "labels": [name]}]}]}`. Before version 1 the list of annotations was
-//! called `completions`. Of several labelled texts the one with most regions is read. Of several annotations of a task the first that was not cancelled is read. A
-//! relation's direction may be `right` (from, to), `left` (to, from) or `bi` (both; once for a symmetric
-//! type). `value.text` repeats the words of a region: offsets are believed where they stand there, in
-//! UTF-16 units if that is what fits.
+//! called `completions`. If a task has several labelled texts, the one with the most regions is read; if it has
+//! several annotations, the first that was not cancelled. A relation's direction may be `right` (from, to), `left` (to, from) or `bi` (both; once for a symmetric
+//! type). `value.text` repeats the words of a region: offsets are accepted where they fit, in UTF-16
+//! units if only that fits.
 
 mod task;
 
@@ -21,8 +21,8 @@ use super::{
     source::Source,
 };
 use crate::{
-    CorpusError, Document, Loaded, Note, Notes, Place, Problem,
-    annotate::{FileRelation, Holder, Ids, mention_label, relation_label},
+    CorpusError, Document, FilePlace, Loaded, Note, Notes, Problem, Relation,
+    annotate::{Holder, Ids, mention_label, relation_label},
     characters::{CharacterMap, Characters, Offsets, Stated},
     text_document::{TextDocument, TextEntity, note_losses},
 };
@@ -44,7 +44,7 @@ pub(crate) fn read(source: &Source, ontology: &Ontology) -> Result<Loaded, Corpu
         }
         tasks.push((line, task.map_err(|error| json_error(path, line, raw, &error))?, notes));
     }
-    // Of several texts that a project labels one is read.
+    // If a project labels several texts, one of them is read.
     let labelled = most_labelled(tasks.iter().flat_map(|(_, task, _)| task.labelled_names()));
     if let Some(labelled) = &labelled {
         for (_, task, _) in &mut tasks {
@@ -65,13 +65,12 @@ pub(crate) fn read(source: &Source, ontology: &Ontology) -> Result<Loaded, Corpu
             Ok(document) => loaded.documents.push(document),
             Err(problem) => return invalid(Some(key), problem),
         }
-        loaded.notes.merge_at(notes, || Place { path: path.to_path_buf(), line, key: Some(key) });
+        loaded.notes.merge_at(notes, || FilePlace { path: path.to_path_buf(), line, key: Some(key) });
     }
     Ok(loaded)
 }
 
-/// What most of the regions are about, where they are about several texts. Of equally many `text` is the
-/// one, or else the first.
+/// The text that most regions label, if they label several. Of equally many it is `text`, or else the first.
 fn most_labelled<'t>(names: impl Iterator<Item = &'t str>) -> Option<String> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for name in names {
@@ -110,7 +109,7 @@ fn document(
         let fault = match region.at {
             _ if region.labels.is_empty() => Some("regions without a label"),
             Err(fault) => Some(fault),
-            Ok(_) if is_blank => Some("regions that hold nothing but blanks"),
+            Ok(_) if is_blank => Some("regions of nothing but whitespace"),
             Ok(_) => None,
         };
         match fault {
@@ -130,7 +129,7 @@ fn document(
         let surface = map.surface(at)?;
         for name in &region.labels {
             let (label, subtype) = mention_label(ontology, name, || surface)?;
-            ids.add(region.id.as_str(), Holder::Mention(entities.len()));
+            ids.add(region.id.as_str(), Holder::Mention(entities.len() as u32));
             entities.push(TextEntity { at, label, subtype });
         }
     }
@@ -148,12 +147,12 @@ fn document(
         .into_document(ontology, notes)
 }
 
-/// Adds what an arrow says.
+/// Adds the relations of an arrow.
 fn relation(
     item: &Item,
     ids: &Ids,
     ontology: &Ontology,
-    relations: &mut Vec<FileRelation>,
+    relations: &mut Vec<Relation>,
     notes: &mut Notes,
 ) -> Result<(), Problem> {
     if item.labels.is_empty() {
@@ -167,8 +166,8 @@ fn relation(
     };
     for name in &item.labels {
         let label = relation_label(ontology, name)?;
-        let forward = FileRelation { head, tail, label };
-        let backward = FileRelation { head: tail, tail: head, label };
+        let forward = Relation { head, tail, label };
+        let backward = Relation { head: tail, tail: head, label };
         match item.direction.as_deref() {
             None | Some("right") => relations.push(forward),
             Some("left") => relations.push(backward),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, hash_map},
-    io::Read,
+    io::{BufReader, Read},
     path::Path,
     vec,
 };
@@ -10,14 +10,14 @@ use std::{
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, value::RawValue};
-use tabpo_files::{Block, Line, LineBlocks, without_mark};
+use tabpo_files::{NumberedLine, NumberedLines};
 use tabpo_ontology::Ontology;
 
 use super::{
     json::{json_error, mend_surrogates, values},
     source::Source,
 };
-use crate::{CorpusError, Document, Loaded, Note, Notes, Place, Problem};
+use crate::{CorpusError, Document, FilePlace, Loaded, Note, Notes, Problem};
 
 /// What can be wrong with a line.
 pub(crate) enum LineError {
@@ -45,29 +45,30 @@ impl From<serde_json::Error> for LineError {
 pub(crate) type LineParser = fn(&str, &Ontology, &mut Notes) -> Result<Document, LineError>;
 
 /// Bytes that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
-const BLOCK: usize = 1 << 18;
+const CHUNK: usize = 1 << 18;
 
 /// Lines that one thread takes at a time.
 const LINES: usize = 16;
 
-/// Bytes of a part of a file that one thread is given to read.
-const PART: usize = 1 << 17;
-
-/// Documents of a JSONL file, one at a time. After an error the iterator ends.
-///
-/// As an iterator it reads many documents at once, in parallel. A caller with threads of its own takes
-/// [parts](Documents::next_part) of the file instead, [reads](DocumentLines::documents) them in any
-/// thread, and [enters](Documents::enter) the documents in their order.
+/// Documents of a JSONL file, one at a time; many lines are parsed at once, in parallel. After an error the
+/// iterator ends.
 pub struct Documents<'a> {
-    blocks: LineBlocks<Box<dyn Read + Send + 'a>>,
-    part: DocumentLines<'a>,
-    /// Read and not yet given out; blank lines are `None`.
-    read: vec::IntoIter<Option<Result<LineDocument, CorpusError>>>,
+    lines: NumberedLines<BufReader<Box<dyn Read + Send + 'a>>>,
+    parser: Parser<'a>,
+    /// Parsed and not yet given out.
+    parsed: vec::IntoIter<Result<Parsed, CorpusError>>,
     known: Known,
     done: bool,
 }
 
-/// What a file has to know of all its documents.
+/// A document with what was noticed while it was read.
+struct Parsed {
+    document: Document,
+    line: usize,
+    notes: Notes,
+}
+
+/// What is known of all documents of a file.
 #[derive(Default)]
 struct Known {
     /// The line of each document.
@@ -76,71 +77,42 @@ struct Known {
 }
 
 impl Known {
-    /// Takes note of the next document; fails if its key is not its own.
-    fn enter(&mut self, path: &Path, Entry { key, line, notes }: Entry) -> Result<(), CorpusError> {
-        let place = || Place { path: path.to_path_buf(), line, key: Some(key.to_string()) };
-        self.notes.merge_at(notes, place);
-        match self.keys.entry(key) {
+    /// Takes in the next document; fails if its key is already taken.
+    fn enter(&mut self, path: &Path, parsed: Parsed) -> Result<Document, CorpusError> {
+        let Parsed { document, line, notes } = parsed;
+        self.notes.merge_at(notes, || FilePlace { path: path.to_path_buf(), line, key: Some(document.key.clone()) });
+        match self.keys.entry(document.key.as_str().into()) {
             hash_map::Entry::Vacant(entry) => {
                 entry.insert(line);
-                Ok(())
+                Ok(document)
             }
             hash_map::Entry::Occupied(entry) => {
-                let (key, problem) = (entry.key().to_string(), Problem::DuplicateKey { first_line: *entry.get() });
-                Err(CorpusError::invalid(path, line, Some(key), problem))
+                let problem = Problem::DuplicateKey { first_line: *entry.get() };
+                Err(CorpusError::invalid(path, line, Some(document.key), problem))
             }
         }
     }
 }
 
-/// Lines of a file that follow each other, to be read as documents. Made to be filled again and again.
-pub struct DocumentLines<'a> {
-    block: Block,
-    reader: LineReader<'a>,
-}
-
-/// How to read a line.
-#[derive(Clone, Copy)]
-struct LineReader<'a> {
+/// How the lines of a file are parsed.
+struct Parser<'a> {
     path: &'a Path,
     ontology: &'a Ontology,
     parse: LineParser,
 }
 
-/// A document and what its file has to know of it.
-#[derive(Debug)]
-pub struct LineDocument {
-    /// The document.
-    pub document: Document,
-    /// To be [entered](Documents::enter).
-    pub entry: Entry,
-}
-
-/// What a file has to know of a document that was read from it.
-#[derive(Debug)]
-pub struct Entry {
-    key: Box<str>,
-    line: usize,
-    notes: Notes,
-}
-
-impl LineReader<'_> {
-    /// Reads a line; `None` if it is blank.
-    fn read(&self, line: &Line) -> Option<Result<LineDocument, CorpusError>> {
-        let text = match tabpo_files::utf8(line.bytes, line.number, line.offset) {
-            // A byte order mark is not JSON, but editors write it.
-            Ok(text) => without_mark(text),
-            Err(source) => return Some(Err(CorpusError::read(self.path, source))),
-        };
-        if text.trim_start().is_empty() {
-            return None;
+impl Parser<'_> {
+    /// Parses a line; `None` if it is blank.
+    fn line(&self, line: &NumberedLine) -> Option<Result<Parsed, CorpusError>> {
+        match line.text() {
+            Ok(text) if text.trim_start().is_empty() => None,
+            Ok(text) => Some(self.object(line.number, text)),
+            Err(source) => Some(Err(CorpusError::read(self.path, source))),
         }
-        // Without the line's end, an object that stops too early is reported on its own line.
-        Some(self.read_object(line.number, text.trim_end_matches(['\n', '\r'])))
     }
 
-    /// Reads the object that begins in a line of the file.
-    fn read_object(&self, number: usize, content: &str) -> Result<LineDocument, CorpusError> {
+    /// Parses the object that begins in a line of the file.
+    fn object(&self, line: usize, content: &str) -> Result<Parsed, CorpusError> {
         let mut notes = Notes::default();
         let mut document = (self.parse)(content, self.ontology, &mut notes);
         if let Err(LineError::Json(_)) = document
@@ -151,47 +123,27 @@ impl LineReader<'_> {
             notes.add_many(Note::LoneSurrogate, count);
         }
         let document = document.map_err(|error| match error {
-            LineError::Json(error) => json_error(self.path, number, content, &error),
-            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, number, key, *problem),
+            LineError::Json(error) => json_error(self.path, line, content, &error),
+            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, line, key, *problem),
         })?;
-        let entry = Entry { key: document.key.as_str().into(), line: number, notes };
-        Ok(LineDocument { document, entry })
+        Ok(Parsed { document, line, notes })
     }
 }
 
-/// Reads documents that do not stand one a line: those of a list, or such that go over several lines.
+/// Reads documents that do not stand one a line: those of a list, or objects that span several lines.
 pub(crate) fn read_objects(source: &Source, ontology: &Ontology, parse: LineParser) -> Result<Loaded, CorpusError> {
     let (path, text) = (source.path, source.text()?);
-    let reader = LineReader { path, ontology, parse };
+    let parser = Parser { path, ontology, parse };
     let mut known = Known::default();
     let mut documents = Vec::new();
     for (line, object) in values(path, &text)? {
-        let LineDocument { document, entry } = reader.read_object(line, object)?;
-        known.enter(path, entry)?;
-        documents.push(document);
+        documents.push(known.enter(path, parser.object(line, object)?)?);
     }
     Ok(Loaded { documents, notes: known.notes })
 }
 
-impl DocumentLines<'_> {
-    /// Whether there are no lines at all.
-    pub fn is_empty(&self) -> bool {
-        self.block.is_empty()
-    }
-
-    /// How many documents there are, as far as can be said without reading them.
-    pub fn count(&self) -> usize {
-        self.block.lines().filter(|line| !line.bytes.trim_ascii_start().is_empty()).count()
-    }
-
-    /// Reads them.
-    pub fn documents(&self) -> impl Iterator<Item = Result<LineDocument, CorpusError>> {
-        self.block.lines().filter_map(|line| self.reader.read(&line))
-    }
-}
-
 impl<'a> Documents<'a> {
-    /// The documents that `source` has in its lines; `path` is what errors call it.
+    /// The documents in the lines of `source`; `path` is what errors call it.
     pub(crate) fn new(
         path: &'a Path,
         source: Box<dyn Read + Send + 'a>,
@@ -199,9 +151,9 @@ impl<'a> Documents<'a> {
         parse: LineParser,
     ) -> Self {
         Self {
-            blocks: LineBlocks::new(source),
-            part: DocumentLines { block: Block::default(), reader: LineReader { path, ontology, parse } },
-            read: Vec::new().into_iter(),
+            lines: NumberedLines::new(BufReader::with_capacity(CHUNK, source)),
+            parser: Parser { path, ontology, parse },
+            parsed: Vec::new().into_iter(),
             known: Known::default(),
             done: false,
         }
@@ -212,38 +164,18 @@ impl<'a> Documents<'a> {
         &self.known.notes
     }
 
-    /// A part without lines.
-    pub fn empty_part(&self) -> DocumentLines<'a> {
-        DocumentLines { block: Block::default(), reader: self.part.reader }
-    }
-
-    /// Replaces `part` by the next lines of the file; without any at its end. Not to be mixed with the
-    /// iterator, which reads ahead.
-    pub fn next_part(&mut self, part: &mut DocumentLines<'a>) -> Result<(), CorpusError> {
-        self.blocks.fill(&mut part.block, PART).map_err(|source| CorpusError::read(part.reader.path, source))
-    }
-
-    /// Takes note of the next document that was read; fails if its key is not its own.
-    pub fn enter(&mut self, entry: Entry) -> Result<(), CorpusError> {
-        self.known.enter(self.part.reader.path, entry)
-    }
-
-    /// The next document, not entered yet.
-    fn next_document(&mut self) -> Option<Result<LineDocument, CorpusError>> {
+    fn next_document(&mut self) -> Result<Option<Document>, CorpusError> {
+        let path = self.parser.path;
         loop {
-            if let Some(document) = self.read.by_ref().flatten().next() {
-                return Some(document);
+            if let Some(parsed) = self.parsed.next() {
+                return self.known.enter(path, parsed?).map(Some);
             }
-            let DocumentLines { block, reader } = &mut self.part;
-            if let Err(source) = self.blocks.fill(block, BLOCK) {
-                return Some(Err(CorpusError::read(reader.path, source)));
-            }
-            let lines: Vec<Line> = block.lines().collect();
+            let lines = self.lines.chunk(CHUNK).map_err(|source| CorpusError::read(path, source))?;
             if lines.is_empty() {
-                return None;
+                return Ok(None);
             }
-            let read = lines.par_iter().with_min_len(LINES).map(|line| reader.read(line));
-            self.read = read.collect::<Vec<_>>().into_iter();
+            let parsed = lines.par_iter().with_min_len(LINES).filter_map(|line| self.parser.line(line));
+            self.parsed = parsed.collect::<Vec<_>>().into_iter();
         }
     }
 }
@@ -255,14 +187,13 @@ impl Iterator for Documents<'_> {
         if self.done {
             return None;
         }
-        let next = self.next_document();
-        let next = next.map(|read| read.and_then(|read| self.enter(read.entry).map(|()| read.document)));
+        let next = self.next_document().transpose();
         self.done = !matches!(next, Some(Ok(_)));
         next
     }
 }
 
-/// Counts the fields of a JSON object that its reader does not know.
+/// Counts the fields of a JSON object that are not read.
 pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Notes) -> Result<(), serde_json::Error> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(object)?;
     for (field, _) in fields.into_iter().filter(|(field, _)| !known.contains(&field.as_str())) {
@@ -271,7 +202,7 @@ pub(crate) fn note_unknown_fields(object: &str, known: &[&str], notes: &mut Note
     Ok(())
 }
 
-/// Counts the fields of an item that its reader does not know, under the name of its list.
+/// Counts the fields of an item that are not read, under the name of its list.
 pub(crate) fn note_other_fields(list: &str, others: &BTreeMap<String, Value>, notes: &mut Notes) {
     for field in others.keys() {
         notes.add(Note::IgnoredField(format!("{list}.{field}")));

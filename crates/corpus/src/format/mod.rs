@@ -8,7 +8,6 @@ mod json;
 pub mod jsonl;
 pub mod label_studio;
 mod lines;
-mod lists;
 mod others;
 mod source;
 
@@ -19,8 +18,8 @@ use tabpo_ontology::Ontology;
 
 use detect::Layout;
 pub use json::{Name, json_message, mend_surrogates};
+pub use lines::Documents;
 use lines::LineParser;
-pub use lines::{DocumentLines, Documents, Entry, LineDocument};
 use source::Source;
 
 use crate::{CorpusError, Document, Notes};
@@ -56,11 +55,10 @@ impl Format {
         }
     }
 
-    /// Recognises the format of a file or directory by its content. A format that is known but not read is
-    /// an error that says how to get from it to one that is.
+    /// Recognises the format of a file or folder by its content. A format that is recognised but not supported
+    /// is an error that says how to convert it.
     ///
-    /// What can be read only once, a pipe for example, is used up by this; [`read`] and [`stream`] find out
-    /// the format themselves.
+    /// A pipe is consumed by this; [`read`] and [`stream`] recognise the format themselves.
     pub fn detect(path: &Path) -> Result<Format, CorpusError> {
         detect::detect(&Source::of(path)?)
     }
@@ -94,21 +92,13 @@ pub struct Loaded {
     pub notes: Notes,
 }
 
-/// Reads all documents of a file, a pipe or, for brat, a directory. Without a format it is recognised by
-/// content. One that holds no document is an error.
+/// Reads all documents of a file, a pipe or, for brat, a folder. If no format is given it is recognised by
+/// content. A file without documents is an error.
 pub fn read(path: &Path, format: Option<Format>, ontology: &Ontology) -> Result<Loaded, CorpusError> {
     let source = Source::of(path)?;
     let format = format.map_or_else(|| detect::detect(&source), Ok)?;
-    let loaded = match line_parser(format) {
-        None if format == Format::Brat => brat::read(path, ontology)?,
-        None => label_studio::read(&source, ontology)?,
-        Some(parse) if detect::layout(&source)? == Layout::Objects => lines::read_objects(&source, ontology, parse)?,
-        Some(parse) => {
-            let mut lines = Documents::new(path, source.open()?, ontology, parse);
-            let documents = lines.by_ref().collect::<Result<Vec<_>, _>>()?;
-            Loaded { documents, notes: lines.notes().clone() }
-        }
-    };
+    let loaded =
+        if format == Format::Brat { brat::read(path, ontology)? } else { read_source(&source, format, ontology)? };
     if loaded.documents.is_empty() {
         let reason = "it is empty, or an empty list".to_owned();
         return Err(CorpusError::NoDocuments { path: path.to_path_buf(), reason });
@@ -116,7 +106,29 @@ pub fn read(path: &Path, format: Option<Format>, ontology: &Ontology) -> Result<
     Ok(loaded)
 }
 
-/// The reader of a document of a format that has one document a line.
+/// Reads all documents of a text in any format but brat's, which is a folder of files. Errors call it `text`.
+pub fn read_str(text: &str, format: Format, ontology: &Ontology) -> Result<Loaded, CorpusError> {
+    if format == Format::Brat {
+        let reason = "a document in brat's format is two files in a folder".to_owned();
+        return Err(CorpusError::NoDocuments { path: "text".into(), reason });
+    }
+    read_source(&Source::held(Path::new("text"), text.as_bytes().to_vec()), format, ontology)
+}
+
+/// Reads all documents of a source in any format but brat's.
+fn read_source(source: &Source, format: Format, ontology: &Ontology) -> Result<Loaded, CorpusError> {
+    Ok(match line_parser(format) {
+        None => label_studio::read(source, ontology)?,
+        Some(parse) if detect::layout(source)? == Layout::Objects => lines::read_objects(source, ontology, parse)?,
+        Some(parse) => {
+            let mut lines = Documents::new(source.path, source.open()?, ontology, parse);
+            let documents = lines.by_ref().collect::<Result<Vec<_>, _>>()?;
+            Loaded { documents, notes: lines.notes().clone() }
+        }
+    })
+}
+
+/// The parser of a format with one document on each line.
 fn line_parser(format: Format) -> Option<LineParser> {
     match format {
         Format::Dygie => Some(dygie::parse),
@@ -126,9 +138,9 @@ fn line_parser(format: Format) -> Option<LineParser> {
     }
 }
 
-/// Reads documents one at a time, without holding the file in memory; `None` for what [`read`] has to
-/// read whole: formats that do not have one document a line, files whose documents stand in a list or over
-/// several lines, and what is no file. Without a format it is recognised by content.
+/// Reads documents one at a time, without holding the file in memory; `None` for what [`read`] must read
+/// whole: formats that do not have one document on each line, files whose documents are in a list or span
+/// several lines, and pipes. If no format is given it is recognised by content.
 pub fn stream<'a>(
     path: &'a Path,
     format: Option<Format>,
@@ -148,8 +160,8 @@ pub fn stream<'a>(
     }
 }
 
-/// Writes documents to a file or, for brat, into a directory. Returns what the format could not
-/// say. The file appears only when it is complete.
+/// Writes documents to a file or, for brat, into a folder. Returns what the format cannot express. The file
+/// appears only when it is complete.
 pub fn write(path: &Path, format: Format, documents: &[Document], ontology: &Ontology) -> Result<Notes, CorpusError> {
     let mut notes = Notes::default();
     if format == Format::Brat {
@@ -177,7 +189,7 @@ pub fn write(path: &Path, format: Format, documents: &[Document], ontology: &Ont
     Ok(notes)
 }
 
-/// Writes a file whole or not at all. Missing directories are made.
+/// Writes a file whole or not at all. Missing folders are created.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), CorpusError> {
     tabpo_files::replace(path, |out| out.write_all(content)).map_err(|source| CorpusError::write(path, source))
 }

@@ -1,4 +1,4 @@
-//! Formats that are known by sight and not read, and how to get from them to one that is.
+//! Formats that are recognised but not supported, and how to convert them.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::Format;
 use crate::CorpusError;
 
-/// What a document of one's own looks like.
-pub(crate) const WANTED: &str = "a line of one's own looks like {\"doc_key\": \"a\", \"text\": \"...\", \"entities\": \
+/// What a document in the plain format looks like.
+pub(crate) const WANTED: &str = "a line of the plain format looks like {\"doc_key\": \"a\", \"text\": \"...\", \"entities\": \
                                  [{\"start\": 0, \"end\": 3, \"type\": \"LABEL\"}]}";
 
-/// A format by sight.
+/// A recognised format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Other {
     Prodigy,
@@ -66,7 +66,7 @@ impl Other {
         match self {
             Other::Prodigy => format!(
                 "rename `spans` to `entities` and its `label` to `type`, give each line a `doc_key`, and leave out \
-                 what has not `\"answer\": \"accept\"`; {WANTED}"
+                 lines without `\"answer\": \"accept\"`; {WANTED}"
             ),
             Other::Gliner => {
                 "its `tokenized_text` and `ner` hold what DyGIE calls `sentences` and `ner`, one sentence a \
@@ -110,7 +110,7 @@ pub(crate) fn error(path: &Path, other: Other) -> CorpusError {
     CorpusError::OtherFormat { path: path.to_path_buf(), name: other.name(), remedy: other.remedy() }
 }
 
-/// A format told by a file's name.
+/// The format of a file by its name.
 pub(crate) fn of_extension(path: &Path) -> Option<Other> {
     let extension = path.extension()?.to_str()?.to_lowercase();
     Some(match extension.as_str() {
@@ -126,7 +126,7 @@ pub(crate) fn of_extension(path: &Path) -> Option<Other> {
     })
 }
 
-/// A format told by a file's first bytes.
+/// The format of a file by its first bytes.
 pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Other> {
     let starts = |magic: &[u8]| bytes.starts_with(magic);
     if starts(b"PAR1") {
@@ -140,7 +140,7 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Other> {
     }
 }
 
-/// A format told by a line that is no JSON.
+/// The format of a file by a line that is not JSON.
 pub(crate) fn of_line(line: &str) -> Option<Other> {
     let is_tag =
         |tag: &str| tag == "O" || ["B-", "I-", "E-", "S-", "L-", "U-"].iter().any(|start| tag.starts_with(start));
@@ -164,7 +164,7 @@ pub(crate) fn of_line(line: &str) -> Option<Other> {
     }
 }
 
-/// A format told by its first object, or by the first entry of its list.
+/// The format of a file by its first object, or by the first entry of its list.
 pub(crate) fn of_value(value: &Value) -> Option<Other> {
     if let Some(list) = value.as_array() {
         // `["text", {"entities": [[0, 5, "LABEL"]]}]`, and its first entry alone.
@@ -215,14 +215,14 @@ fn is_regions(value: &Value) -> bool {
         && value[0].as_object().is_some_and(|region| region.keys().any(|key| key.ends_with("labels")))
 }
 
-/// What to say of a format's name that is none of [`Format::ALL`].
+/// The error message for a name that is not in [`Format::ALL`].
 pub(crate) fn unknown_name(name: &str) -> String {
     let valid = Format::names().join(", ");
     let lower = name.to_lowercase();
     let known =
         ["conll", "iob", "bio", "prodigy", "spacy", "gliner", "csv", "tsv", "parquet", "bioc", "pubtator", "xml"];
     if known.iter().any(|other| lower.starts_with(other)) {
-        return format!("the format `{name}` is not among those that are read and written: {valid}");
+        return format!("the format `{name}` is not supported; valid: {valid}");
     }
     match tabpo_ontology::nearest(name, Format::names()) {
         Some(near) => format!("unknown format `{name}`; did you mean `{near}`?"),
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_known_by_sight() {
+    fn formats_are_recognised() {
         let values = [
             (json!({"text": "a", "spans": [{"start": 0, "end": 1, "label": "X"}]}), Other::Prodigy),
             (json!({"text": "a", "_input_hash": 1, "answer": "accept"}), Other::Prodigy),

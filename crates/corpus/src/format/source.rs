@@ -1,31 +1,31 @@
-//! A corpus file as readers open it.
+//! The bytes of a corpus file.
 
-use std::{
-    borrow::Cow,
-    fs::{self, File},
-    io::Read,
-    path::Path,
-};
+use std::{borrow::Cow, fs::File, io::Read, path::Path};
 
 use tabpo_files::without_mark;
 
 use crate::CorpusError;
 
-/// Where the bytes of a corpus come from. A file is opened whenever it is looked at; what is no file, a
-/// pipe for example, can be read only once and is held in memory.
+/// Where the bytes of a corpus come from. A file is opened each time it is read; what can be read only once, a
+/// pipe for example, is held in memory.
 pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
     held: Option<Vec<u8>>,
 }
 
 impl<'a> Source<'a> {
-    /// The source of this name. Reads it if it is no file.
+    /// The source with this path. A pipe or device is read at once.
     pub(crate) fn of(path: &'a Path) -> Result<Self, CorpusError> {
-        // What is not there fails when it is opened.
+        // What does not exist fails when it is opened.
         let is_piped = path.exists() && !path.is_file() && !path.is_dir();
-        let held =
-            if is_piped { Some(fs::read(path).map_err(|source| CorpusError::read(path, source))?) } else { None };
+        let held = is_piped.then(|| tabpo_files::read_bytes(path)).transpose();
+        let held = held.map_err(|source| CorpusError::read(path, source))?;
         Ok(Self { path, held })
+    }
+
+    /// A source that is in memory already; `path` is what errors call it.
+    pub(crate) fn held(path: &'a Path, bytes: Vec<u8>) -> Self {
+        Self { path, held: Some(bytes) }
     }
 
     /// The bytes from the first one on.
@@ -36,7 +36,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The whole text, without the byte order mark that it may begin with.
+    /// The whole text, without a byte order mark.
     pub(crate) fn text(&self) -> Result<Cow<'_, str>, CorpusError> {
         let text = match &self.held {
             Some(bytes) => tabpo_files::utf8(bytes, 1, 0).map(|text| Cow::Borrowed(without_mark(text))),

@@ -6,7 +6,7 @@ use tabpo_corpus::{Document, Notes, read};
 use tabpo_ontology::Ontology;
 
 /// Birds and trees.
-pub fn ontology() -> Ontology {
+pub(crate) fn ontology() -> Ontology {
     let text = r#"
         [[entity]]
         name = "Bird"
@@ -22,10 +22,10 @@ pub fn ontology() -> Ontology {
 }
 
 /// A name and what the file holds.
-pub type File<'f> = (&'f str, &'f [u8]);
+pub(crate) type File<'f> = (&'f str, &'f [u8]);
 
 /// Reads files of a folder: the folder itself if there are several.
-pub fn load(files: &[File]) -> Result<(Vec<Document>, Notes), String> {
+pub(crate) fn load(files: &[File]) -> Result<(Vec<Document>, Notes), String> {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = directory.path().join(name);
@@ -42,21 +42,21 @@ pub fn load(files: &[File]) -> Result<(Vec<Document>, Notes), String> {
 }
 
 /// Reads one file.
-pub fn load_text(name: &str, content: &str) -> Result<(Vec<Document>, Notes), String> {
+pub(crate) fn load_text(name: &str, content: &str) -> Result<(Vec<Document>, Notes), String> {
     load(&[(name, content.as_bytes())])
 }
 
 /// The words of the mentions.
-pub fn words(document: &Document) -> Vec<&str> {
+pub(crate) fn words(document: &Document) -> Vec<&str> {
     document.mentions.iter().map(|mention| document.span_text(mention.span)).collect()
 }
 
 /// Head, tail and type of each relation.
-pub fn links(document: &Document) -> Vec<(u32, u32, u16)> {
+pub(crate) fn links(document: &Document) -> Vec<(u32, u32, u16)> {
     document.relations.iter().map(|relation| (relation.head, relation.tail, relation.label.0)).collect()
 }
 
 /// The notes as they are shown.
-pub fn shown(notes: &Notes) -> Vec<String> {
+pub(crate) fn shown(notes: &Notes) -> Vec<String> {
     notes.iter().map(|(note, count)| format!("{count} {note}")).collect()
 }

@@ -1,23 +1,15 @@
 //! Completions: batched, greedy or sampled, free or inside a grammar.
 
-mod grammar;
-mod sample;
+pub(crate) mod sample;
 
 use std::collections::VecDeque;
 
 use rayon::prelude::*;
+use tabpo_model::{Constraint, GrammarCompiler, GrammarError, Guide, ModelConfig, TokenMask};
 use thiserror::Error;
 
-use crate::cache::KvCache;
-use crate::config::ModelConfig;
-use crate::decode::Decoder;
-use crate::lora::Lora;
-use crate::model::Model;
-use crate::real::Real;
+use crate::worker::{Generator, GeneratorSize, Pick, Worker, WorkerError};
 
-use sample::{choose, log_probability};
-
-pub use grammar::{Constraint, GrammarCompiler, Guide, NextStage};
 pub use sample::Sampling;
 
 /// What can go wrong while completing.
@@ -39,7 +31,7 @@ pub enum GenerateError {
         /// The model's number of tokens.
         vocabulary: usize,
     },
-    /// A prompt leaves no room for a completion. A completion may run past the limit.
+    /// A prompt has no tokens left for a completion. A completion may run past the limit.
     #[error("prompt {request} has {length} tokens; the model is meant for sequences of at most {limit}")]
     TooLong {
         /// The prompt's position in the list.
@@ -49,20 +41,9 @@ pub enum GenerateError {
         /// The model's longest sequence.
         limit: usize,
     },
-    /// The tokenizer cannot be used for constrained decoding.
-    #[error("constrained decoding: {0}")]
-    Tokenizer(String),
-    /// A grammar does not compile.
-    #[error("constrained decoding: {message}\nin the grammar\n{grammar}")]
-    Grammar {
-        /// What is wrong.
-        message: String,
-        /// The grammar.
-        grammar: String,
-    },
-    /// The grammar engine gave up.
-    #[error("constrained decoding: {0}")]
-    Decoding(String),
+    /// The grammar or the tokenizer cannot be used.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     /// A logit is no number: weights or settings of the model are wrong.
     #[error(
         "the model's logits after {position} tokens are no finite numbers: its weights or its settings (rotary \
@@ -72,6 +53,9 @@ pub enum GenerateError {
         /// The number of tokens before it.
         position: usize,
     },
+    /// The worker could not go on.
+    #[error(transparent)]
+    Worker(WorkerError),
     /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
@@ -147,22 +131,10 @@ struct Live {
 /// Completes prompts and returns the completions in the order of the requests.
 ///
 /// Up to `options.batch` sequences are decoded together, the longest prompts first; a sequence that
-/// ends makes room for the next one at once. `progress` hears how many are done.
-pub fn generate<R: Real>(
-    model: &Model<R>,
-    lora: Option<&Lora<R>>,
-    compiler: Option<&GrammarCompiler>,
-    requests: &[Request],
-    options: &GenerateOptions,
-    progress: impl FnMut(usize),
-) -> Result<Vec<Completion>, GenerateError> {
-    generate_until(model, lora, compiler, requests, options, progress, || false)
-}
-
-/// As [`generate`], asking `stop` before every step whether to end with [`GenerateError::Stopped`].
-pub fn generate_until<R: Real>(
-    model: &Model<R>,
-    lora: Option<&Lora<R>>,
+/// ends gives its place to the next one at once. `progress` hears how many are done; `stop` is asked before every
+/// step whether to end with [`GenerateError::Stopped`].
+pub fn generate(
+    worker: &mut dyn Worker,
     compiler: Option<&GrammarCompiler>,
     requests: &[Request],
     options: &GenerateOptions,
@@ -170,36 +142,36 @@ pub fn generate_until<R: Real>(
     stop: impl Fn() -> bool,
 ) -> Result<Vec<Completion>, GenerateError> {
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
-    let mut queue = queue(&model.config, requests)?;
+    let mut queue = queue(worker.config(), requests)?;
     let longest = queue.front().map_or(0, |&request| requests[request].prompt.len());
-    let batch = options.batch.max(1).min(requests.len());
-    let mut cache = KvCache::new(&model.config, batch, longest + options.max_new_tokens);
-    let mut decoder = Decoder::new(model, lora);
-    let mut live: Vec<Live> = Vec::with_capacity(batch);
+    let sequences = options.batch.max(1).min(requests.len());
+    let size = GeneratorSize { sequences, capacity: longest + options.max_new_tokens };
+    let mut generator = worker.generator(size).map_err(GenerateError::Worker)?;
+    let mut live: Vec<Live> = Vec::with_capacity(sequences);
     let mut done = 0;
     while !queue.is_empty() || !live.is_empty() {
         if stop() {
             return Err(GenerateError::Stopped);
         }
-        let count = (batch - live.len()).min(queue.len());
+        let count = (sequences - live.len()).min(queue.len());
         if count > 0 {
             let mut new = Vec::with_capacity(count);
             for request in queue.drain(..count) {
                 new.push(begin(request, &requests[request], compiler)?);
             }
             let prompts: Vec<&[u32]> = new.iter().map(|one| requests[one.request].prompt.as_slice()).collect();
-            let logits = decoder.prefill(&prompts, &mut cache);
-            advance(&mut new, logits, model.config.vocabulary, options)?;
+            generator.prefill(&prompts).map_err(GenerateError::Worker)?;
+            advance(&mut new, generator.as_mut(), options)?;
             live.append(&mut new);
         } else {
             let tokens: Vec<u32> =
                 live.iter().map(|one| *one.completion.tokens.last().expect("a live sequence has a token")).collect();
-            let logits = decoder.step(&tokens, &mut cache);
-            advance(&mut live, logits, model.config.vocabulary, options)?;
+            generator.step(&tokens).map_err(GenerateError::Worker)?;
+            advance(&mut live, generator.as_mut(), options)?;
         }
         if live.iter().any(|one| one.done) {
             let keep: Vec<bool> = live.iter().map(|one| !one.done).collect();
-            cache.retain(&keep);
+            generator.retain(&keep);
             for one in live.extract_if(.., |one| one.done) {
                 completions[one.request] = Some(one.completion);
                 done += 1;
@@ -243,44 +215,70 @@ fn begin(
     Ok(Live { request, prompt: prompt.len(), completion, guide, done: false })
 }
 
-/// Chooses the next token of every sequence from its row of logits.
-fn advance<R: Real>(
-    live: &mut [Live],
-    logits: &[R],
-    vocabulary: usize,
-    options: &GenerateOptions,
-) -> Result<(), GenerateError> {
-    live.par_iter_mut().zip(logits.par_chunks(vocabulary)).try_for_each(|(one, logits)| {
-        let step = one.completion.tokens.len() as u64;
-        // A logit that is no number is the least likely and not the most to a comparison, and all of them give
-        // the first token of the vocabulary: an answer that says nothing.
-        if !logits.iter().all(|logit| logit.to_f64().is_finite()) {
-            return Err(GenerateError::NotFinite { position: one.prompt + one.completion.tokens.len() });
-        }
-        let pick = |allowed: &dyn Fn(u32) -> bool| choose(logits, allowed, &options.sampling, one.request as u64, step);
-        let token = match &mut one.guide {
-            None => pick(&|_| true).expect("a vocabulary is not empty"),
-            Some(guide) => {
-                let mut mask = guide.mask()?;
-                loop {
-                    let token = pick(&|token| mask.is_allowed(token))
-                        .ok_or_else(|| GenerateError::Decoding("the grammar allows no token".into()))?;
-                    if options.stop.contains(&token) || guide.take(token)? {
-                        break token;
-                    }
-                    mask.disallow_token(token);
-                }
+/// Chooses the next token of every sequence; the sequences are the rows of the generator's last pass.
+fn advance(live: &mut [Live], generator: &mut dyn Generator, options: &GenerateOptions) -> Result<(), GenerateError> {
+    let mut masks: Vec<Option<TokenMask>> = live
+        .par_iter_mut()
+        .map(|one| one.guide.as_mut().map(Guide::mask).transpose())
+        .collect::<Result<_, GrammarError>>()?;
+    let mut waiting: Vec<usize> = (0..live.len()).collect();
+    while !waiting.is_empty() {
+        let picks: Vec<Pick<'_>> = waiting
+            .iter()
+            .map(|&row| Pick {
+                row,
+                allowed: masks[row].as_ref().map(TokenMask::words),
+                sampling: &options.sampling,
+                request: live[row].request as u64,
+                step: live[row].completion.tokens.len() as u64,
+                log_prob: options.log_probs,
+            })
+            .collect();
+        let picked = generator.choose(&picks).map_err(|error| match error {
+            WorkerError::NotFinite { row } => {
+                GenerateError::NotFinite { position: live[row].prompt + live[row].completion.tokens.len() }
             }
-        };
+            other => GenerateError::Worker(other),
+        })?;
+        let mut choices = vec![None; live.len()];
+        for (&row, picked) in waiting.iter().zip(picked) {
+            choices[row] = Some(picked);
+        }
+        let settled: Vec<bool> = live
+            .par_iter_mut()
+            .zip(&mut masks)
+            .zip(&choices)
+            .map(|((one, mask), choice)| {
+                let Some(picked) = choice else { return Ok(true) };
+                let none = || GrammarError::Decoding("the grammar allows no token".into());
+                let token = picked.token.ok_or_else(none)?;
+                if let (Some(guide), Some(mask)) = (&mut one.guide, mask)
+                    && !options.stop.contains(&token)
+                    && !guide.take(token)?
+                {
+                    mask.disallow(token);
+                    return Ok(false);
+                }
+                one.append(token, picked.log_prob, options);
+                Ok(true)
+            })
+            .collect::<Result<_, GrammarError>>()?;
+        waiting.retain(|&row| !settled[row]);
+    }
+    Ok(())
+}
+
+impl Live {
+    fn append(&mut self, token: u32, log_prob: f64, options: &GenerateOptions) {
+        let completion = &mut self.completion;
         if options.log_probs {
-            one.completion.log_probs.push(log_probability(logits, token));
+            completion.log_probs.push(log_prob);
         }
-        one.completion.tokens.push(token);
+        completion.tokens.push(token);
         if options.stop.contains(&token) {
-            one.completion.finish = FinishReason::Stop;
-            one.done = true;
+            completion.finish = FinishReason::Stop;
+            self.done = true;
         }
-        one.done |= one.completion.tokens.len() >= options.max_new_tokens;
-        Ok(())
-    })
+        self.done |= completion.tokens.len() >= options.max_new_tokens;
+    }
 }

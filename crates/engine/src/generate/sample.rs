@@ -26,7 +26,7 @@ impl Sampling {
 /// Chooses a token among those for which `allowed` is true. `None` if there is none.
 ///
 /// Among equally likely tokens the smallest id wins.
-pub(super) fn choose<R: Real>(
+pub(crate) fn choose<R: Real>(
     logits: &[R],
     allowed: impl Fn(u32) -> bool,
     sampling: &Sampling,
@@ -80,7 +80,7 @@ fn uniform(seed: u64, request: u64, step: u64) -> f64 {
 }
 
 /// The log-probability of a token under the model itself: temperature 1, no constraint.
-pub(super) fn log_probability<R: Real>(logits: &[R], token: u32) -> f64 {
+pub(crate) fn log_probability<R: Real>(logits: &[R], token: u32) -> f64 {
     let highest = logits.iter().fold(f64::NEG_INFINITY, |highest, logit| highest.max(logit.to_f64()));
     let sum: f64 = logits.iter().map(|logit| (logit.to_f64() - highest).exp()).sum();
     logits[token as usize].to_f64() - highest - sum.ln()

@@ -13,8 +13,8 @@ use super::softmax::exponentiate;
 use super::{rows_per_task, simd};
 use crate::batch::Segment;
 use crate::real::Real;
+use crate::scratch::ThreadScratch;
 use crate::view::{Bands, View, ViewMut, for_each_tile};
-use crate::workspace::ThreadScratch;
 
 /// Query rows of one block.
 const QUERY_ROWS: usize = 64;

@@ -6,8 +6,8 @@ use super::reduce::LANES;
 use super::simd;
 use super::softmax::exponentiate;
 use crate::real::Real;
+use crate::scratch::fit;
 use crate::view::ViewMut;
-use crate::workspace::fit;
 
 /// A matrix of weights `[outputs, inputs]` in panels of [`LANES`] outputs, `[panels, inputs, LANES]`: read
 /// in order by a product with few rows, where packing the weights each time would take as long as the

@@ -5,9 +5,7 @@
 pub(crate) mod attention;
 pub(crate) mod bf16;
 pub(crate) mod decode;
-pub(crate) mod embedding;
 pub(crate) mod gemm;
-pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod reduce;
 pub(crate) mod rope;

@@ -4,8 +4,8 @@
 use rayon::prelude::*;
 
 use super::{rows_per_task, simd};
-use crate::config::{ModelConfig, RopeScaling};
 use crate::real::Real;
+use tabpo_model::{ModelConfig, RopeScaling};
 
 /// Cosines and sines of positions `0..positions`, each `[positions, head_dim / 2]`.
 #[derive(Debug, Default)]

@@ -5,9 +5,8 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tabpo_engine::{
-    Architecture, Batch, Gradients, Lora, LoraConfig, Matrix, Model, ModelConfig, Real, RopeScaling, Segment, Target,
-};
+use tabpo_engine::{Batch, Gradients, Lora, Matrix, Model, Real, Segment, Target};
+use tabpo_model::{Architecture, LoraConfig, ModelConfig, RopeScaling};
 
 /// Random numbers for tests.
 pub(crate) struct Random(ChaCha8Rng);

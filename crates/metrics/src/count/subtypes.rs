@@ -3,7 +3,7 @@
 use tabpo_ontology::SubtypeId;
 
 use super::Row;
-use super::side::make_set;
+use super::side::set;
 use crate::items::{EntityItem, Items};
 use crate::layout::{Family, Tally};
 
@@ -41,10 +41,4 @@ pub(super) fn count(row: &mut Row, gold: &Items, predicted: &Items) {
             row.tally(Tally::SubtypeCorrect, usize::from(predicted_both.binary_search(&(place, slot)).is_ok()));
         }
     }
-}
-
-fn set<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut items: Vec<T> = items.collect();
-    make_set(&mut items);
-    items
 }

@@ -1,11 +1,16 @@
 //! The alignment of gold and predicted items of one unit.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_answer::comparable;
 use tabpo_corpus::{Document, Span};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use super::ModeKind;
-use crate::items::{EntityItem, Items, Place, RelationItem, place_text};
+use crate::items::{EntityItem, ItemPlace, Items, RelationItem, place_text};
 
 /// One error.
 #[derive(Clone, Debug)]
@@ -51,9 +56,9 @@ pub(super) fn align_unit(ontology: &Ontology, document: &Document, gold: &Items,
 /// The outcome of aligning entities.
 struct EntityModes {
     unit: UnitModes,
-    /// Places of predicted mentions and of the gold mentions that they were paired with, where
-    /// these differ.
-    stands_for: Vec<(Place, Place)>,
+    /// By the place of a predicted mention that of the gold mention that it was paired with first, where they
+    /// differ.
+    stands_for: FxHashMap<ItemPlace, ItemPlace>,
 }
 
 struct EntityAligner<'a> {
@@ -66,14 +71,37 @@ struct EntityAligner<'a> {
 }
 
 /// The first of equal items only.
-fn distinct<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
-    let mut kept: Vec<&T> = Vec::with_capacity(items.len());
-    for item in items {
-        if !kept.iter().any(|other| key(other) == key(item)) {
-            kept.push(item);
+fn distinct<T, K: Eq + Hash>(items: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
+    let mut seen = FxHashSet::default();
+    items.iter().filter(|item| seen.insert(key(item))).collect()
+}
+
+/// Pairs every gold item, in order, with the first predicted item that shares a key with it and is not paired
+/// yet. Both come as their positions with their keys; items without a key stay unpaired.
+fn first_pairs<K: Eq + Hash>(
+    gold: impl Iterator<Item = (usize, Vec<K>)>,
+    predicted: impl Iterator<Item = (usize, Vec<K>)>,
+) -> Vec<(usize, usize)> {
+    let mut queues: FxHashMap<K, VecDeque<usize>> = FxHashMap::default();
+    for (index, keys) in predicted {
+        for key in keys {
+            queues.entry(key).or_default().push_back(index);
         }
     }
-    kept
+    let mut paired = FxHashSet::default();
+    let pair = |(gold, keys): (usize, Vec<K>)| {
+        let first = keys.iter().filter_map(|key| {
+            let queue = queues.get_mut(key)?;
+            while queue.front().is_some_and(|index| paired.contains(index)) {
+                queue.pop_front();
+            }
+            queue.front().copied()
+        });
+        let first = first.min()?;
+        paired.insert(first);
+        Some((gold, first))
+    };
+    gold.filter_map(pair).collect()
 }
 
 impl<'a> EntityAligner<'a> {
@@ -86,75 +114,77 @@ impl<'a> EntityAligner<'a> {
             predicted_free: vec![true; predicted.len()],
             gold,
             predicted,
-            modes: EntityModes { unit: UnitModes::default(), stands_for: Vec::new() },
+            modes: EntityModes { unit: UnitModes::default(), stands_for: FxHashMap::default() },
         }
     }
 
     fn align(&mut self) {
-        let tally = |label: EntityLabelId, tallies| (label.0, tallies);
+        let places: FxHashSet<ItemPlace> = self.predicted.iter().map(|item| item.place).collect();
+        let typed: FxHashSet<_> = self.predicted.iter().map(|item| (item.place, item.label)).collect();
         for gold in &self.gold {
             let Some(label) = gold.label else { continue };
-            let located = self.predicted.iter().any(|item| item.place == gold.place);
-            let correct = self.predicted.iter().any(|item| item.place == gold.place && item.label == gold.label);
+            let located = places.contains(&gold.place);
+            let correct = typed.contains(&(gold.place, gold.label));
             let tallies = Tallies { gold: 1, predicted: 0, located: located.into(), correct: correct.into() };
-            self.modes.unit.entities.push(tally(label, tallies));
+            self.modes.unit.entities.push((label.0, tallies));
         }
         for label in self.predicted.iter().filter_map(|item| item.label) {
-            self.modes.unit.entities.push(tally(label, Tallies { predicted: 1, ..Tallies::default() }));
+            self.modes.unit.entities.push((label.0, Tallies { predicted: 1, ..Tallies::default() }));
         }
 
         // Exact matches go first, then those with a wrong sub-label, then wrong labels.
-        self.pair_first(
-            |gold, predicted| {
-                gold.place == predicted.place && gold.label == predicted.label && gold.subtype == predicted.subtype
-            },
-            None,
-        );
-        self.pair_first(
-            |gold, predicted| gold.place == predicted.place && gold.label == predicted.label,
-            Some(ModeKind::SubtypeConfusion),
-        );
-        self.pair_first(|gold, predicted| gold.place == predicted.place, Some(ModeKind::LabelConfusion));
+        self.pair_first(|item| Some((item.place, item.label, item.subtype)), None);
+        self.pair_first(|item| Some((item.place, item.label)), Some(ModeKind::SubtypeConfusion));
+        self.pair_first(|item| Some(item.place), Some(ModeKind::LabelConfusion));
         self.pair_overlapping();
-        for same_label in [true, false] {
-            self.pair_first(
-                |gold, predicted| {
-                    predicted.place.span().is_some()
-                        && same_text(gold, predicted)
-                        && (!same_label || gold.label == predicted.label)
-                },
-                Some(ModeKind::WrongOccurrence),
-            );
-        }
+        // What is not in the source has no occurrence. All of gold is.
+        let text = |item: &'a EntityItem<'a>| -> Option<Cow<'a, str>> {
+            item.place.span()?;
+            Some(comparable(item.text.as_deref()?))
+        };
+        self.pair_first(|item| Some((text(item)?, item.label)), Some(ModeKind::WrongOccurrence));
+        self.pair_first(text, Some(ModeKind::WrongOccurrence));
     }
 
-    /// Pairs every free gold item, in order, with the first free predicted item that fits.
-    fn pair_first(&mut self, fits: impl Fn(&EntityItem, &EntityItem) -> bool, kind: Option<ModeKind>) {
-        for gold in 0..self.gold.len() {
-            let found = (0..self.predicted.len()).find(|&predicted| {
-                self.gold_free[gold]
-                    && self.predicted_free[predicted]
-                    && fits(self.gold[gold], self.predicted[predicted])
-            });
-            if let Some(predicted) = found {
-                self.pair(gold, predicted, kind);
-            }
+    /// Pairs every free gold item, in order, with the first free predicted item that has the same key.
+    fn pair_first<K: Eq + Hash>(&mut self, key: impl Fn(&'a EntityItem<'a>) -> Option<K>, kind: Option<ModeKind>) {
+        let free = |free: &[bool], items: &[&'a EntityItem<'a>]| {
+            let items = items.iter().enumerate().filter(|(index, _)| free[*index]);
+            items.map(|(index, item)| (index, Vec::from_iter(key(item)))).collect::<Vec<_>>()
+        };
+        let (gold, predicted) = (free(&self.gold_free, &self.gold), free(&self.predicted_free, &self.predicted));
+        for (gold, predicted) in first_pairs(gold.into_iter(), predicted.into_iter()) {
+            self.pair(gold, predicted, kind);
         }
     }
 
     /// Pairs overlapping items: those with equal labels first, among them the largest overlap
     /// (as a Jaccard index over tokens) first.
     fn pair_overlapping(&mut self) {
+        let spans = |items: &[&EntityItem], free: &[bool]| {
+            let spans = items.iter().enumerate().filter(|(index, _)| free[*index]);
+            let mut spans: Vec<_> = spans.filter_map(|(index, item)| Some((item.place.span()?, index))).collect();
+            spans.sort_unstable();
+            spans
+        };
+        let predicted = spans(&self.predicted, &self.predicted_free);
+        // The furthest end of each prediction and those before it: it never falls.
+        let mut furthest = 0;
+        let reach = predicted.iter().map(|(span, _)| {
+            furthest = furthest.max(span.end);
+            furthest
+        });
+        let reach: Vec<u32> = reach.collect();
         let mut candidates = Vec::new();
-        for (g, gold) in self.gold.iter().enumerate().filter(|(g, _)| self.gold_free[*g]) {
-            for (p, predicted) in self.predicted.iter().enumerate().filter(|(p, _)| self.predicted_free[*p]) {
-                let (Some(a), Some(b)) = (gold.place.span(), predicted.place.span()) else { continue };
-                if a.overlaps(b) {
-                    let shared = a.end.min(b.end) - a.start.max(b.start);
-                    let union = a.end.max(b.end) - a.start.min(b.start);
-                    let overlap = f64::from(shared) / f64::from(union);
-                    candidates.push((gold.label != predicted.label, 1.0 - overlap, g, p, boundary(a, b)));
-                }
+        for (a, g) in spans(&self.gold, &self.gold_free) {
+            let first = reach.partition_point(|&end| end <= a.start);
+            let near = predicted[first..].iter().take_while(|(b, _)| b.start < a.end);
+            for &(b, p) in near.filter(|(b, _)| a.overlaps(*b)) {
+                let shared = a.end.min(b.end) - a.start.max(b.start);
+                let union = a.end.max(b.end) - a.start.min(b.start);
+                let overlap = f64::from(shared) / f64::from(union);
+                let differ = self.gold[g].label != self.predicted[p].label;
+                candidates.push((differ, 1.0 - overlap, g, p, boundary(a, b)));
             }
         }
         candidates.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then((a.2, a.3).cmp(&(b.2, b.3))));
@@ -170,7 +200,7 @@ impl<'a> EntityAligner<'a> {
         self.predicted_free[predicted] = false;
         let (gold, predicted) = (self.gold[gold], self.predicted[predicted]);
         if gold.place != predicted.place {
-            self.modes.stands_for.push((predicted.place, gold.place));
+            self.modes.stands_for.entry(predicted.place).or_insert(gold.place);
         }
         if let Some(kind) = kind {
             self.record(kind, Some(gold), Some(predicted));
@@ -207,12 +237,6 @@ impl<'a> EntityAligner<'a> {
     }
 }
 
-/// Whether both have a text and it is the same, however its characters are composed.
-fn same_text(a: &EntityItem, b: &EntityItem) -> bool {
-    let (Some(a), Some(b)) = (a.text.as_deref(), b.text.as_deref()) else { return false };
-    a == b || !a.is_ascii() && !b.is_ascii() && comparable(a) == comparable(b)
-}
-
 fn boundary(gold: Span, predicted: Span) -> ModeKind {
     if gold.contains(predicted) {
         ModeKind::BoundaryShort
@@ -238,10 +262,19 @@ fn entity_text(ontology: &Ontology, item: &EntityItem) -> String {
     format!("{text} ({})", label_text(ontology, item.label, item.subtype))
 }
 
+/// The first entity of each place.
+fn by_place<'a>(entities: &'a [EntityItem<'a>]) -> FxHashMap<ItemPlace, &'a EntityItem<'a>> {
+    let mut known = FxHashMap::default();
+    for entity in entities {
+        known.entry(entity.place).or_insert(entity);
+    }
+    known
+}
+
 /// A relation with its arguments read through the alignment of entities.
 struct Link<'a> {
-    head: Place,
-    tail: Place,
+    head: ItemPlace,
+    tail: ItemPlace,
     item: &'a RelationItem,
     free: bool,
 }
@@ -251,8 +284,9 @@ struct RelationAligner<'a> {
     document: &'a Document,
     gold: Vec<Link<'a>>,
     predicted: Vec<Link<'a>>,
-    gold_entities: &'a [EntityItem<'a>],
-    predicted_entities: &'a [EntityItem<'a>],
+    /// The first entity of each place.
+    gold_entities: FxHashMap<ItemPlace, &'a EntityItem<'a>>,
+    predicted_entities: FxHashMap<ItemPlace, &'a EntityItem<'a>>,
 }
 
 impl<'a> RelationAligner<'a> {
@@ -263,11 +297,8 @@ impl<'a> RelationAligner<'a> {
         predicted: &'a Items<'a>,
         entities: &EntityModes,
     ) -> Self {
-        let meant = |place: Place| {
-            let pair = entities.stands_for.iter().find(|(written, _)| *written == place);
-            pair.map_or(place, |&(_, meant)| meant)
-        };
-        let links = |items: &'a Items<'a>, meant: &dyn Fn(Place) -> Place| -> Vec<Link<'a>> {
+        let meant = |place: ItemPlace| entities.stands_for.get(&place).copied().unwrap_or(place);
+        let links = |items: &'a Items<'a>, meant: &dyn Fn(ItemPlace) -> ItemPlace| -> Vec<Link<'a>> {
             let key = |item: &RelationItem| (item.head, item.tail, item.label);
             let items = distinct(&items.relations, key);
             items
@@ -285,19 +316,19 @@ impl<'a> RelationAligner<'a> {
             document,
             gold: links(gold, &|place| place),
             predicted: links(predicted, &meant),
-            gold_entities: &gold.entities,
-            predicted_entities: &predicted.entities,
+            gold_entities: by_place(&gold.entities),
+            predicted_entities: by_place(&predicted.entities),
         }
     }
 
     fn align(mut self, unit: &mut UnitModes) {
-        let same_pair =
-            |a: &Link, b: &Link| (a.head, a.tail) == (b.head, b.tail) || (a.head, a.tail) == (b.tail, b.head);
-        let exact = |a: &Link, b: &Link| (a.head, a.tail, a.item.label) == (b.head, b.tail, b.item.label);
+        let exact = |link: &Link| (link.head, link.tail, link.item.label);
+        let pair = |link: &Link| (link.head.min(link.tail), link.head.max(link.tail));
+        let pairs: FxHashSet<_> = self.predicted.iter().map(pair).collect();
+        let typed: FxHashSet<_> = self.predicted.iter().map(exact).collect();
         for gold in &self.gold {
             let Some(label) = gold.item.label else { continue };
-            let located = self.predicted.iter().any(|link| same_pair(gold, link));
-            let correct = self.predicted.iter().any(|link| exact(gold, link));
+            let (located, correct) = (pairs.contains(&pair(gold)), typed.contains(&exact(gold)));
             let tallies = Tallies { gold: 1, predicted: 0, located: located.into(), correct: correct.into() };
             unit.relations.push((label.0, tallies));
         }
@@ -305,17 +336,18 @@ impl<'a> RelationAligner<'a> {
             unit.relations.push((label.0, Tallies { predicted: 1, ..Tallies::default() }));
         }
 
-        self.pair_first(unit, exact, None);
-        let same_label = |a: &Link, b: &Link| a.item.label == b.item.label;
-        self.pair_first(unit, |a, b| same_label(a, b) && same_pair(a, b), Some(ModeKind::DirectionReversed));
-        self.pair_first(unit, |a, b| (a.head, a.tail) == (b.head, b.tail), Some(ModeKind::RelationConfusion));
-        self.pair_first(unit, same_pair, Some(ModeKind::RelationConfusion));
+        self.pair_first(unit, |link| vec![exact(link)], None);
+        self.pair_first(unit, |link| vec![(pair(link), link.item.label)], Some(ModeKind::DirectionReversed));
+        self.pair_first(unit, |link| vec![(link.head, link.tail)], Some(ModeKind::RelationConfusion));
+        self.pair_first(unit, |link| vec![pair(link)], Some(ModeKind::RelationConfusion));
         let ontology = self.ontology;
-        let shares_argument = |a: &Link, b: &Link| {
-            let symmetric = a.item.label.is_some_and(|label| ontology.relation(label).symmetric);
-            a.head == b.head || a.tail == b.tail || (symmetric && (a.head == b.tail || a.tail == b.head))
+        // A type, an argument, and whether it is the head; arguments of symmetric types have no roles.
+        let arguments = |link: &Link| {
+            let label = link.item.label;
+            let symmetric = label.is_some_and(|label| ontology.relation(label).symmetric);
+            vec![(label, link.head, !symmetric), (label, link.tail, false)]
         };
-        self.pair_first(unit, |a, b| same_label(a, b) && shares_argument(a, b), Some(ModeKind::ArgumentSwapped));
+        self.pair_first(unit, arguments, Some(ModeKind::ArgumentSwapped));
         for link in self.gold.iter().filter(|link| link.free) {
             unit.events.push(self.event(ModeKind::MissingLink, Some(link), None));
         }
@@ -324,19 +356,23 @@ impl<'a> RelationAligner<'a> {
         }
     }
 
-    fn pair_first(&mut self, unit: &mut UnitModes, fits: impl Fn(&Link, &Link) -> bool, kind: Option<ModeKind>) {
-        for gold in 0..self.gold.len() {
-            let found = (0..self.predicted.len()).find(|&predicted| {
-                let (gold, predicted) = (&self.gold[gold], &self.predicted[predicted]);
-                gold.free && predicted.free && fits(gold, predicted)
-            });
-            if let Some(predicted) = found {
-                self.gold[gold].free = false;
-                self.predicted[predicted].free = false;
-                if let Some(kind) = kind {
-                    unit.events.push(self.event(kind, Some(&self.gold[gold]), Some(&self.predicted[predicted])));
-                }
-            }
+    /// Pairs every free gold relation, in order, with the first free predicted one that shares a key with it.
+    fn pair_first<K: Eq + Hash>(
+        &mut self,
+        unit: &mut UnitModes,
+        keys: impl Fn(&Link) -> Vec<K>,
+        kind: Option<ModeKind>,
+    ) {
+        let free = |links: &[Link<'a>]| {
+            let links = links.iter().enumerate().filter(|(_, link)| link.free);
+            links.map(|(index, link)| (index, keys(link))).collect::<Vec<_>>()
+        };
+        let pairs = first_pairs(free(&self.gold).into_iter(), free(&self.predicted).into_iter());
+        for (gold, predicted) in pairs {
+            self.gold[gold].free = false;
+            self.predicted[predicted].free = false;
+            let event = |kind| self.event(kind, Some(&self.gold[gold]), Some(&self.predicted[predicted]));
+            unit.events.extend(kind.map(event));
         }
     }
 
@@ -348,15 +384,15 @@ impl<'a> RelationAligner<'a> {
             gold_subtype: None,
             predicted: predicted.and_then(number),
             predicted_subtype: None,
-            gold_text: gold.map(|link| self.text(link.item, self.gold_entities)),
-            predicted_text: predicted.map(|link| self.text(link.item, self.predicted_entities)),
+            gold_text: gold.map(|link| self.text(link.item, &self.gold_entities)),
+            predicted_text: predicted.map(|link| self.text(link.item, &self.predicted_entities)),
         }
     }
 
-    fn text(&self, item: &RelationItem, entities: &[EntityItem]) -> String {
-        let argument = |place: Place| {
+    fn text(&self, item: &RelationItem, entities: &FxHashMap<ItemPlace, &EntityItem>) -> String {
+        let argument = |place: ItemPlace| {
             let text = place_text(self.document, place)?;
-            let entity = entities.iter().find(|entity| entity.place == place);
+            let entity = entities.get(&place);
             Some(entity.map_or_else(|| text.into_owned(), |entity| entity_text(self.ontology, entity)))
         };
         let unresolved = || ("unresolved".to_owned(), "unresolved".to_owned());

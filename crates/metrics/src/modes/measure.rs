@@ -1,15 +1,16 @@
 //! Collecting error modes over a corpus.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
+use tabpo_corpus::{CorpusError, Document};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use super::align::{Event, Tallies, UnitModes, align_unit};
 use super::{ErrorMode, ErrorModes, Example, Exposure, ModeKind};
 use crate::error::EvaluationError;
-use crate::gold::Gold;
 use crate::prediction::Predictions;
-use crate::scan::{Coverage, DocumentUnits, scan};
+use crate::scan::{Coverage, DocumentUnits, UnitItems, scan};
 
 /// How many examples of each mode [`measure`] keeps.
 pub const EXAMPLES: usize = 5;
@@ -18,8 +19,8 @@ pub const EXAMPLES: usize = 5;
 ///
 /// Documents and predictions are read as by [`count`](crate::count()); a unit without prediction
 /// counts as an empty prediction. The result does not depend on the number of threads.
-pub fn measure(
-    gold: impl Gold,
+pub fn measure<D: Borrow<Document> + Sync>(
+    gold: impl IntoIterator<Item = Result<D, CorpusError>>,
     predictions: &mut Predictions,
     ontology: &Ontology,
 ) -> Result<ErrorModes, EvaluationError> {
@@ -27,8 +28,8 @@ pub fn measure(
 }
 
 /// As [`measure`], keeping the first `examples` cases of each mode.
-pub fn measure_with_examples(
-    gold: impl Gold,
+pub fn measure_with_examples<D: Borrow<Document> + Sync>(
+    gold: impl IntoIterator<Item = Result<D, CorpusError>>,
     predictions: &mut Predictions,
     ontology: &Ontology,
     examples: usize,
@@ -38,17 +39,13 @@ pub fn measure_with_examples(
         gold,
         predictions,
         ontology,
-        Vec::new,
-        |modes, DocumentUnits { document, units }| {
-            let units = units.iter();
-            let units = units.map(|(sent, gold, predicted)| (*sent, align_unit(ontology, document, gold, predicted)));
-            modes.push((document.key.clone(), units.collect::<Vec<_>>()));
+        |DocumentUnits { document, units }| {
+            let align = |(sent, gold, predicted): &UnitItems| (*sent, align_unit(ontology, document, gold, predicted));
+            (document.key.clone(), units.iter().map(align).collect::<Vec<_>>())
         },
-        |modes| {
-            for (key, units) in modes.drain(..) {
-                for (sent, unit) in units {
-                    collector.add(&key, sent, unit);
-                }
+        |(key, units)| {
+            for (sent, unit) in units {
+                collector.add(&key, sent, unit);
             }
         },
     )?;

@@ -4,8 +4,8 @@ use tabpo_answer::{gold, render};
 use tabpo_corpus::{Document, Level, Mention, Relation, Span, Unit};
 use tabpo_ontology::Ontology;
 
-use super::content::{Content, Offsets, offset_units, raw_units};
-use super::{PredictionKind, Predictions, RunText};
+use super::content::{Content, Offsets, contents};
+use super::{PredictionKind, Predictions};
 use crate::error::EvaluationError;
 
 impl Predictions {
@@ -15,29 +15,25 @@ impl Predictions {
     /// there is no prediction for the document.
     ///
     /// # Errors
-    /// A line that an evaluation refuses too, one that is about examples of the other level (in a document
-    /// of one sentence they are the same), and [`EvaluationError::NotInOrder`] for a file that was opened to
-    /// be read in order.
+    /// A line that an evaluation refuses too, and one that is about examples of the other level (in a document
+    /// of one sentence they are the same).
     pub fn outputs(
         &mut self,
         document: &Document,
         level: Level,
         ontology: &Ontology,
     ) -> Result<Vec<(Option<u32>, String)>, EvaluationError> {
-        let mut text = RunText::default();
-        let runs = self.read(&document.key, &mut text)?.unwrap_or(0..0);
+        let lines = self.lines(&document.key)?.unwrap_or_default();
         let sentences = document.sentences.len();
-        let lines = text.lines(runs, sentences, &self.path)?;
         let Some(first) = lines.first() else { return Ok(Vec::new()) };
+        let units = contents(&lines, self.kind, sentences, &self.path)?;
         if self.kind == PredictionKind::Offsets {
-            let units = offset_units(&lines, sentences, &self.path)?;
             let predicted = with_predictions(document, units.iter().map(|(_, content)| content), ontology);
             let output = |unit: Unit| (unit.sentence, render(&gold(&unit), ontology).text);
             return Ok(Unit::all(&predicted, level).map(output).collect());
         }
-        let units = raw_units(&lines, sentences, None, &self.path)?;
         let fit = |(sentence, content)| {
-            let Content::Raw(output) = content else { unreachable!("raw units without an ontology are not parsed") };
+            let Content::Raw(output) = content else { unreachable!("a file holds predictions of one kind") };
             let sentence = match (level, sentence) {
                 (Level::Sentence, None) if sentences == 1 => Some(0),
                 (Level::Document, Some(_)) if sentences == 1 => None,
@@ -45,7 +41,7 @@ impl Predictions {
                 (Level::Sentence, None) => return Err("the whole document is answered, but an example is a sentence"),
                 (Level::Document, Some(_)) => return Err("a sentence is answered, but an example is a whole document"),
             };
-            Ok((sentence, String::from(output)))
+            Ok((sentence, output))
         };
         let outputs = units.into_iter().map(fit).collect::<Result<_, _>>();
         outputs.map_err(|found| EvaluationError::invalid(&self.path, first.number, found.to_owned()))
@@ -63,13 +59,13 @@ impl Predictions {
 /// The document with predictions in the place of gold.
 fn with_predictions<'c>(
     document: &Document,
-    contents: impl Iterator<Item = &'c Content<'c>>,
+    contents: impl Iterator<Item = &'c Content>,
     ontology: &Ontology,
 ) -> Document {
     let offsets: Vec<&Offsets> = contents
         .map(|content| match content {
             Content::Offsets(offsets) => offsets,
-            Content::Raw(_) | Content::Answer(_) => unreachable!("a file holds predictions of one kind"),
+            Content::Raw(_) => unreachable!("a file holds predictions of one kind"),
         })
         .collect();
     let place = |start: i64, end: i64| {
@@ -110,7 +106,7 @@ fn with_predictions<'c>(
 mod tests {
     use std::io::Write;
 
-    use tabpo_corpus::synthetic::ontology;
+    use tabpo_synthetic::ontology;
 
     use super::*;
 
@@ -149,8 +145,8 @@ mod tests {
             ),
             ("{\"doc_key\":7,\"sent\":0,\"output\":\"{\n", ":1: the line ends in the middle of its object"),
             ("{\"doc_key\":7,\"sent\":0,\"output\":\"\"}\n{\"doc_key\"", ":2: the line ends in the middle"),
-            ("{\"doc_key\":7,\"score\":NaN,\"sent\":0,\"output\":\"\"}", ":1: `NaN` is no value of JSON"),
-            ("{\"doc_key\":7,\"score\":-Infinity,\"sent\":0,\"output\":\"\"}", ":1: `-Infinity` is no"),
+            ("{\"doc_key\":7,\"score\":NaN,\"sent\":0,\"output\":\"\"}", ":1: `NaN` is not a number in JSON"),
+            ("{\"doc_key\":7,\"score\":-Infinity,\"sent\":0,\"output\":\"\"}", ":1: `-Infinity` is not a number"),
             ("{\"doc_key\":7,\"output\":\"\"}", ":1: the whole document is answered"),
         ] {
             let error = outputs(text, &two, Level::Sentence).expect_err(text);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tabpo_corpus::Span;
 use tabpo_ontology::EntityLabelId;
 
-use crate::scene::Scene;
+use crate::example::Example;
 
 /// A list of words and phrases, in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct EntityCondition {
     pub head_word: Option<Words>,
     /// `first_word`: its first word is one of these.
     pub first_word: Option<Words>,
-    /// `contains`: one of these stands in it, not at its edges.
+    /// `contains`: one of these occurs inside it, not at its edges.
     pub contains: Option<Words>,
     /// `before`: the word before it is one of these.
     pub before: Option<Words>,
@@ -32,7 +32,7 @@ pub struct EntityCondition {
     /// `determiner_before`: whether the word before it is a determiner (the list `determiner` of
     /// the file's `[words]`, English articles, demonstratives and possessives if there is none).
     pub determiner_before: Option<(bool, Words)>,
-    /// `acronym`: whether one word in round brackets ends it or follows it.
+    /// `acronym`: whether a single word in parentheses ends it or follows it.
     pub acronym: Option<bool>,
     /// `tokens = [least, most]`: how many tokens it has.
     pub tokens: Option<(usize, usize)>,
@@ -49,7 +49,7 @@ pub struct RelationCondition {
     pub head: Option<Vec<EntityLabelId>>,
     /// `tail`: labels of the tail.
     pub tail: Option<Vec<EntityLabelId>>,
-    /// `cue`: one of these stands between the arguments.
+    /// `cue`: one of these occurs between the arguments.
     pub cue: Option<Words>,
     /// `order`: which argument comes first in the text.
     pub order: Option<Order>,
@@ -70,7 +70,7 @@ pub enum Order {
 
 impl Words {
     /// A list from entries of one or more words.
-    pub fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Self {
         let mut words = Self::default();
         for entry in entries {
             let mut parts: Vec<String> = entry.split_whitespace().map(str::to_lowercase).collect();
@@ -84,22 +84,22 @@ impl Words {
     }
 
     /// Whether one word, in lower case, is in the list.
-    pub fn has(&self, word: &str) -> bool {
+    pub(crate) fn has(&self, word: &str) -> bool {
         self.single.contains(word)
     }
 
     /// Whether the words of a span are exactly one entry.
-    pub fn are(&self, scene: &Scene, span: Span) -> bool {
-        let words = scene.words(span);
+    pub(crate) fn are(&self, example: &Example, span: Span) -> bool {
+        let words = example.words(span);
         match words {
             [word] => self.has(word),
             _ => self.phrases.iter().any(|phrase| phrase.len() == words.len() && phrase.iter().eq(words)),
         }
     }
 
-    /// Whether an entry stands within a span.
-    pub fn occur_in(&self, scene: &Scene, span: Span) -> bool {
-        let words = scene.words(span);
+    /// Whether an entry occurs within a span.
+    pub(crate) fn occur_in(&self, example: &Example, span: Span) -> bool {
+        let words = example.words(span);
         words.iter().any(|word| self.has(word))
             || self.phrases.iter().any(|phrase| words.windows(phrase.len()).any(|window| phrase.iter().eq(window)))
     }
@@ -107,68 +107,68 @@ impl Words {
 
 impl EntityCondition {
     /// Whether it holds for a mention, or a possible one, on this span.
-    pub fn holds(&self, scene: &Scene, span: Span) -> bool {
-        let before = (span.start > scene.span.start).then(|| scene.word(span.start - 1));
-        let after = (span.end < scene.span.end).then(|| scene.word(span.end));
+    pub(crate) fn holds(&self, example: &Example, span: Span) -> bool {
+        let before = (span.start > example.span.start).then(|| example.word(span.start - 1));
+        let after = (span.end < example.span.end).then(|| example.word(span.end));
         let has = |words: &Option<Words>, word: Option<&str>| {
             words.as_ref().is_none_or(|words| word.is_some_and(|word| words.has(word)))
         };
-        has(&self.head_word, Some(scene.word(span.end - 1)))
-            && has(&self.first_word, Some(scene.word(span.start)))
+        has(&self.head_word, Some(example.word(span.end - 1)))
+            && has(&self.first_word, Some(example.word(span.start)))
             && has(&self.before, before)
             && has(&self.after, after)
-            && self.text.as_ref().is_none_or(|words| words.are(scene, span))
+            && self.text.as_ref().is_none_or(|words| words.are(example, span))
             && self
                 .contains
                 .as_ref()
-                .is_none_or(|words| span.len() > 2 && words.occur_in(scene, Span::new(span.start + 1, span.end - 1)))
+                .is_none_or(|words| span.len() > 2 && words.occur_in(example, Span::new(span.start + 1, span.end - 1)))
             && self
                 .determiner_before
                 .as_ref()
                 .is_none_or(|(wanted, determiners)| before.is_some_and(|word| determiners.has(word)) == *wanted)
-            && self.acronym.is_none_or(|wanted| acronym_at_end(scene, span).is_some() == wanted)
+            && self.acronym.is_none_or(|wanted| acronym_at_end(example, span).is_some() == wanted)
             && self.tokens.is_none_or(|(least, most)| (least..=most).contains(&span.len()))
-            && self.repeated.is_none_or(|wanted| scene.other_occurrences(span).next().is_some() == wanted)
-            && self.neighbour.as_ref().is_none_or(|labels| has_neighbour(scene, span, labels))
+            && self.repeated.is_none_or(|wanted| example.other_occurrences(span).next().is_some() == wanted)
+            && self.neighbour.as_ref().is_none_or(|labels| has_neighbour(example, span, labels))
     }
 }
 
 impl RelationCondition {
     /// Whether it holds for a relation, or a possible one, between two gold entities.
-    pub fn holds(&self, scene: &Scene, head: u32, tail: u32) -> bool {
+    pub(crate) fn holds(&self, example: &Example, head: u32, tail: u32) -> bool {
         let is = |labels: &Option<Vec<EntityLabelId>>, entity: u32| {
-            labels.as_ref().is_none_or(|labels| labels.contains(&scene.entity(entity).label))
+            labels.as_ref().is_none_or(|labels| labels.contains(&example.entity(entity).label))
         };
-        let order = if scene.place(head) <= scene.place(tail) { Order::HeadFirst } else { Order::TailFirst };
+        let order = if example.place(head) <= example.place(tail) { Order::HeadFirst } else { Order::TailFirst };
         is(&self.head, head)
             && is(&self.tail, tail)
             && self.order.is_none_or(|wanted| wanted == order)
             && self
                 .mentions_between
-                .is_none_or(|(least, most)| (least..=most).contains(&scene.mentions_between(head, tail)))
+                .is_none_or(|(least, most)| (least..=most).contains(&example.mentions_between(head, tail)))
             && self
                 .tokens_between
-                .is_none_or(|(least, most)| (least..=most).contains(&scene.between(head, tail).map_or(0, Span::len)))
+                .is_none_or(|(least, most)| (least..=most).contains(&example.between(head, tail).map_or(0, Span::len)))
             && self
                 .cue
                 .as_ref()
-                .is_none_or(|words| scene.between(head, tail).is_some_and(|gap| words.occur_in(scene, gap)))
+                .is_none_or(|words| example.between(head, tail).is_some_and(|gap| words.occur_in(example, gap)))
     }
 }
 
 /// The three tokens `( ACR )` that end a span or follow it directly.
-pub(super) fn acronym_at_end(scene: &Scene, span: Span) -> Option<Span> {
+pub(super) fn acronym_at_end(example: &Example, span: Span) -> Option<Span> {
     let is_bracketed = |group: Span| {
-        scene.word(group.start) == "(" && scene.word(group.end - 1) == ")" && scene.is_word(group.start + 1)
+        example.word(group.start) == "(" && example.word(group.end - 1) == ")" && example.is_word(group.start + 1)
     };
     let inside = (span.len() > 3).then(|| Span::new(span.end - 3, span.end));
     let following = Span::new(span.end, span.end + 3);
-    let following = scene.sentence_of(span.start).contains(following).then_some(following);
+    let following = example.sentence_of(span.start).contains(following).then_some(following);
     [inside, following].into_iter().flatten().find(|&group| is_bracketed(group))
 }
 
-fn has_neighbour(scene: &Scene, span: Span, labels: &[EntityLabelId]) -> bool {
-    let entities = &scene.gold.entities;
+fn has_neighbour(example: &Example, span: Span, labels: &[EntityLabelId]) -> bool {
+    let entities = &example.gold.entities;
     let first_after = entities.partition_point(|entity| entity.span.is_some_and(|other| other.start < span.end));
     let last_before =
         entities[..first_after].iter().rposition(|entity| entity.span.is_some_and(|other| other.end <= span.start));

@@ -1,24 +1,26 @@
-//! What can be wrong with a pattern file.
+//! Why a pattern file is refused. Every error but [`PatternError::Io`] is a fault of the input, and its
+//! message says what would be valid.
 
 use std::path::PathBuf;
 
+use tabpo_ontology::Alternatives;
 use thiserror::Error;
 
 /// A pattern file that cannot be read.
 #[derive(Debug, Error)]
 pub enum PatternError {
     /// The file cannot be opened or is not UTF-8.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The content is wrong.
+    /// The content is invalid.
     #[error("{origin}:{line}: {problem}")]
     Invalid {
-        /// The file, or whatever the text came from.
+        /// The file, or another name for the source of the text.
         origin: String,
         /// Line, counted from 1.
         line: usize,
@@ -34,16 +36,14 @@ pub enum PatternProblem {
     #[error("{0}")]
     Syntax(String),
     /// A name that is not valid here: a key, a kind, a label, a word list.
-    #[error("unknown {what} `{found}`{}", suggestion(.nearest.as_deref(), .valid))]
+    #[error("unknown {what} `{found}`{alternatives}")]
     Unknown {
         /// What it should name.
         what: &'static str,
         /// The name.
         found: String,
-        /// The valid name most like it.
-        nearest: Option<String>,
-        /// All valid names.
-        valid: Vec<String>,
+        /// The valid names.
+        alternatives: Alternatives,
     },
     /// A required key is missing.
     #[error("{place} has no `{key}`")]
@@ -64,20 +64,20 @@ pub enum PatternProblem {
         found: String,
     },
     /// A key that a pattern of this kind does not use.
-    #[error("`{key}` means nothing in a pattern of kind `{kind}`")]
+    #[error("`{key}` is not used by patterns of kind `{kind}`")]
     NotForKind {
         /// The key.
         key: String,
         /// The kind.
         kind: &'static str,
     },
-    /// Words for a change that uses none.
-    #[error("`words` means nothing with the change `{change}`")]
+    /// Words for a change that does not use them.
+    #[error("`words` is not used by the change `{change}`")]
     NotForChange {
         /// The change.
         change: &'static str,
     },
-    /// An id that is taken.
+    /// An id that is already in use.
     #[error("pattern `{id}` is defined twice, first on line {first_line}")]
     Duplicate {
         /// The id.
@@ -88,12 +88,4 @@ pub enum PatternProblem {
     /// `from` and `to` leave nothing to change.
     #[error("the pattern changes nothing: {0}")]
     Empty(&'static str),
-}
-
-fn suggestion(nearest: Option<&str>, valid: &[String]) -> String {
-    match nearest {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None if valid.is_empty() => String::new(),
-        None => format!("; valid are {}", valid.join(", ")),
-    }
 }

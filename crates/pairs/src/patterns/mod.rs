@@ -1,19 +1,19 @@
-//! Ambiguity patterns: what an expert knows about how the labels of an ontology are confused.
+//! Ambiguity patterns: expert knowledge of how the labels of an ontology are confused.
 //!
 //! A pattern file is TOML: word lists and patterns.
 //!
 //! ```toml
-//! [words]                       # lists that conditions name as "@process"
+//! [words]                       # conditions include a list as "@process"
 //! process = ["parsing", "learning"]
 //!
 //! [[pattern]]
 //! id = "L2"
 //! kind = "label"                # any kind of edit
-//! from = ["Task"]               # labels that gold has; all if left out
-//! to = ["Method"]               # labels that the negative gets; all others if left out
-//! both = true                   # and from `to` to `from`
+//! from = ["Task"]               # labels in gold; all if left out
+//! to = ["Method"]               # labels in the negative; all others if left out
+//! both = true                   # also from `to` to `from`
 //! when = { head_word = "@process" }
-//! weight = 2.0                  # against the other patterns of the same kind; 1 if left out
+//! weight = 2.0                  # relative to patterns of the same kind; 1 if left out
 //! rationale = "Process nouns name the goal or the means."
 //! ```
 //!
@@ -22,8 +22,8 @@
 //! `occurrence`; relation types for `relation-label`, `direction`, `drop-relation` and
 //! `add-relation` (only `to`). For `argument`, `from` lists relation types and `to` the entity
 //! labels of the new argument; `argument = "head"` or `"tail"` limits the side and
-//! `same_label = true` wants the label of the old argument. A `boundary` pattern says what changes
-//! with `change` (see [`Change`]) and, for some changes, `words`.
+//! `same_label = true` requires the label of the old argument. A `boundary` pattern says what changes
+//! in `change` (see [`Change`]) and, for some changes, `words`.
 //!
 //! Every condition of `when` has to hold; see [`EntityCondition`] and [`RelationCondition`]. Words
 //! are compared in lower case; an entry of a list may be several words long.
@@ -42,7 +42,7 @@ use tabpo_answer::AnswerEntity;
 use tabpo_corpus::Span;
 use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
 
-use crate::{Kind, Side, scene::Scene};
+use crate::{Kind, Side, example::Example};
 
 /// The patterns of a file, in its order. Read them with [`Patterns::read`] or [`Patterns::parse`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,9 +54,9 @@ pub struct Patterns {
 /// One ambiguity pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
-    /// Its name in the file and in every pair that it makes; unique.
+    /// Its name in the file and in the pairs made with it; unique.
     pub id: String,
-    /// Its share among the patterns of its kind, relative to theirs; above 0.
+    /// Its weight relative to the other patterns of its kind; above 0.
     pub weight: f64,
     /// Why the ontology is ambiguous here.
     pub rationale: String,
@@ -106,13 +106,13 @@ pub enum Rule {
         /// How it changes.
         change: Change,
     },
-    /// Entities with these labels go.
+    /// Entities with these labels are removed.
     DropEntity(Vec<LabelChoice>),
-    /// Entities with these labels come.
+    /// Entities with these labels are added.
     AddEntity(Vec<LabelChoice>),
-    /// Relations of these types go.
+    /// Relations of these types are removed.
     DropRelation(Vec<RelationLabelId>),
-    /// Relations of these types come.
+    /// Relations of these types are added.
     AddRelation(Vec<RelationLabelId>),
     /// The text of entities with these labels is invented.
     Grounding(Vec<LabelChoice>),
@@ -125,13 +125,13 @@ pub enum Rule {
 pub enum Condition {
     /// For kinds that change an entity.
     Entity(Box<EntityCondition>),
-    /// For kinds that change a relation: about the gold arguments (of a new relation: the new ones).
+    /// For kinds that change a relation: on its gold arguments, or on those of a new relation.
     Relation(RelationCondition),
 }
 
 impl LabelChoice {
     /// Whether an entity has this label and, if one is named, this sub-label.
-    pub fn accepts(self, entity: &AnswerEntity) -> bool {
+    pub(crate) fn accepts(self, entity: &AnswerEntity) -> bool {
         self.label == entity.label && (self.subtype.is_none() || self.subtype == entity.subtype)
     }
 }
@@ -163,12 +163,12 @@ impl Pattern {
     }
 
     /// Whether the condition holds for a mention (or a possible one) on this span.
-    pub fn fits_entity(&self, scene: &Scene, span: Span) -> bool {
-        matches!(&self.when, Condition::Entity(condition) if condition.holds(scene, span))
+    pub(crate) fn fits_entity(&self, example: &Example, span: Span) -> bool {
+        matches!(&self.when, Condition::Entity(condition) if condition.holds(example, span))
     }
 
     /// Whether the condition holds for a relation (or a possible one) between two gold entities.
-    pub fn fits_relation(&self, scene: &Scene, head: u32, tail: u32) -> bool {
-        matches!(&self.when, Condition::Relation(condition) if condition.holds(scene, head, tail))
+    pub(crate) fn fits_relation(&self, example: &Example, head: u32, tail: u32) -> bool {
+        matches!(&self.when, Condition::Relation(condition) if condition.holds(example, head, tail))
     }
 }

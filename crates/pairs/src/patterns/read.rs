@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     Change, Condition, EntityCondition, LabelChoice, Order, Pattern, PatternError, PatternProblem, Patterns,
     RelationCondition, Rule, Words,
-    table::{Fault, Table, strings, unknown},
+    table::{ProblemAt, Table, strings, unknown},
 };
 use crate::{Kind, Side};
 
@@ -40,9 +40,9 @@ impl Patterns {
         Self::parse(&text, &path.display().to_string(), ontology)
     }
 
-    /// Reads patterns from text; `origin` is what errors call it.
+    /// Reads patterns from text; errors call it `origin`.
     pub fn parse(text: &str, origin: &str, ontology: &Ontology) -> Result<Self, PatternError> {
-        parse(text, ontology).map_err(|Fault { at, problem }| PatternError::Invalid {
+        parse(text, ontology).map_err(|ProblemAt { at, problem }| PatternError::Invalid {
             origin: origin.to_owned(),
             line: line_of(text, at),
             problem,
@@ -55,8 +55,8 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text[..at.min(text.len())].matches('\n').count()
 }
 
-fn parse(text: &str, ontology: &Ontology) -> Result<Patterns, Fault> {
-    let document = DeTable::parse(text).map_err(|error| Fault {
+fn parse(text: &str, ontology: &Ontology) -> Result<Patterns, ProblemAt> {
+    let document = DeTable::parse(text).map_err(|error| ProblemAt {
         at: error.span().map_or(0, |span| span.start),
         problem: PatternProblem::Syntax(error.message().to_owned()),
     })?;
@@ -84,7 +84,7 @@ fn parse(text: &str, ontology: &Ontology) -> Result<Patterns, Fault> {
             let pattern = reader.pattern(&table, line_of(text, at))?;
             if let Some(first) = patterns.iter().find(|other| other.id == pattern.id) {
                 let problem = PatternProblem::Duplicate { id: pattern.id, first_line: first.line };
-                return Err(Fault { at, problem });
+                return Err(ProblemAt { at, problem });
             }
             patterns.push(pattern);
         }
@@ -92,9 +92,9 @@ fn parse(text: &str, ontology: &Ontology) -> Result<Patterns, Fault> {
     Ok(Patterns { patterns })
 }
 
-fn shape(at: usize, key: &str, expected: &'static str) -> Fault {
+fn shape(at: usize, key: &str, expected: &'static str) -> ProblemAt {
     let problem = PatternProblem::Wrong { key: key.to_owned(), expected, found: "something else".to_owned() };
-    Fault { at, problem }
+    ProblemAt { at, problem }
 }
 
 struct Reader<'a> {
@@ -103,7 +103,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn pattern(&self, table: &Table<'a>, line: usize) -> Result<Pattern, Fault> {
+    fn pattern(&self, table: &Table<'a>, line: usize) -> Result<Pattern, ProblemAt> {
         let (id, _) = table.required_string("id")?;
         let (kind_name, at) = table.required_string("kind")?;
         let kind = Kind::named(kind_name)
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
             };
             if !used {
                 let problem = PatternProblem::NotForKind { key: key_name.to_owned(), kind: kind.name() };
-                return Err(Fault { at: key.span().start, problem });
+                return Err(ProblemAt { at: key.span().start, problem });
             }
         }
         let rule = self.rule(table, kind)?;
@@ -137,9 +137,9 @@ impl<'a> Reader<'a> {
         Ok(Pattern { id: id.to_owned(), weight: table.weight("weight")?, rationale, line, rule, when })
     }
 
-    fn rule(&self, table: &Table<'a>, kind: Kind) -> Result<Rule, Fault> {
+    fn rule(&self, table: &Table<'a>, kind: Kind) -> Result<Rule, ProblemAt> {
         let both = table.boolean("both")?.unwrap_or(false);
-        let empty = |reason| Fault { at: table.at, problem: PatternProblem::Empty(reason) };
+        let empty = |reason| ProblemAt { at: table.at, problem: PatternProblem::Empty(reason) };
         Ok(match kind {
             Kind::Label => {
                 let swaps = exchange(&self.labels(table, "from")?, &self.labels(table, "to")?, both, |from, to| {
@@ -196,10 +196,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn change(&self, table: &Table<'a>) -> Result<Change, Fault> {
+    fn change(&self, table: &Table<'a>) -> Result<Change, ProblemAt> {
         let (name, at) = table.required_string("change")?;
         let words = table.words("words", &self.lists)?;
-        let missing = || Fault { at, problem: PatternProblem::Missing { key: "words", place: "[[pattern]]" } };
+        let missing = || ProblemAt { at, problem: PatternProblem::Missing { key: "words", place: "[[pattern]]" } };
         match name {
             "edge-word" => Ok(Change::EdgeWord(words.ok_or_else(missing)?)),
             "phrase" => Ok(Change::Phrase { joints: words.ok_or_else(missing)?, determiners: self.determiners() }),
@@ -207,13 +207,13 @@ impl<'a> Reader<'a> {
             "acronym" if words.is_none() => Ok(Change::Acronym),
             "acronym" => {
                 let problem = PatternProblem::NotForChange { change: "acronym" };
-                Err(Fault { at: table.get("words").map_or(at, |value| value.span().start), problem })
+                Err(ProblemAt { at: table.get("words").map_or(at, |value| value.span().start), problem })
             }
             _ => Err(unknown("change", name, at, CHANGES)),
         }
     }
 
-    fn condition(&self, table: &Table<'a>, kind: Kind) -> Result<Condition, Fault> {
+    fn condition(&self, table: &Table<'a>, kind: Kind) -> Result<Condition, ProblemAt> {
         let about_relations = matches!(
             kind,
             Kind::RelationLabel | Kind::Direction | Kind::Argument | Kind::DropRelation | Kind::AddRelation
@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Entity labels by name, data alias or `Label/sublabel`; all labels if the key is missing.
-    fn labels(&self, table: &Table<'a>, key: &str) -> Result<Vec<LabelChoice>, Fault> {
+    fn labels(&self, table: &Table<'a>, key: &str) -> Result<Vec<LabelChoice>, ProblemAt> {
         let any = |label| LabelChoice { label, subtype: None };
         let Some(entries) = table.strings(key)? else { return Ok(self.ontology.entity_ids().map(any).collect()) };
         let read = |(name, at): (&str, usize)| match (self.ontology.entity_in_data(name), name.split_once('/')) {
@@ -277,15 +277,19 @@ impl<'a> Reader<'a> {
         entries.into_iter().map(read).collect()
     }
 
-    fn label_ids(&self, table: &Table<'a>, key: &str) -> Result<Option<Vec<EntityLabelId>>, Fault> {
+    fn label_ids(&self, table: &Table<'a>, key: &str) -> Result<Option<Vec<EntityLabelId>>, ProblemAt> {
         let Some(entries) = table.strings(key)? else { return Ok(None) };
         let read =
             |(name, at): (&str, usize)| self.ontology.entity_in_data(name).ok_or_else(|| self.unknown_label(name, at));
         entries.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 
-    /// `Label/sublabel` names, or all sub-labels there are.
-    fn subtypes(&self, table: &Table<'a>, key: &str) -> Result<Vec<(EntityLabelId, tabpo_ontology::SubtypeId)>, Fault> {
+    /// `Label/sublabel` names, or all sub-labels if the key is missing.
+    fn subtypes(
+        &self,
+        table: &Table<'a>,
+        key: &str,
+    ) -> Result<Vec<(EntityLabelId, tabpo_ontology::SubtypeId)>, ProblemAt> {
         let Some(entries) = table.strings(key)? else {
             let all = |label| self.ontology.subtype_ids(label).map(move |subtype| (label, subtype));
             return Ok(self.ontology.entity_ids().flat_map(all).collect());
@@ -299,7 +303,7 @@ impl<'a> Reader<'a> {
         Ok(subtypes)
     }
 
-    fn subtype(&self, label_name: &str, name: &str, at: usize) -> Result<LabelChoice, Fault> {
+    fn subtype(&self, label_name: &str, name: &str, at: usize) -> Result<LabelChoice, ProblemAt> {
         let label = self.ontology.entity_in_data(label_name).ok_or_else(|| self.unknown_label(label_name, at))?;
         let subtype = self.ontology.subtype_named(label, name).ok_or_else(|| {
             let valid = self.ontology.entity(label).subtypes.iter().map(|subtype| subtype.name.as_str());
@@ -308,7 +312,7 @@ impl<'a> Reader<'a> {
         Ok(LabelChoice { label, subtype: Some(subtype) })
     }
 
-    fn relations(&self, table: &Table<'a>, key: &str) -> Result<Vec<RelationLabelId>, Fault> {
+    fn relations(&self, table: &Table<'a>, key: &str) -> Result<Vec<RelationLabelId>, ProblemAt> {
         let Some(entries) = table.strings(key)? else { return Ok(self.ontology.relation_ids().collect()) };
         let read = |(name, at): (&str, usize)| {
             self.ontology.relation_in_data(name).ok_or_else(|| {
@@ -319,12 +323,12 @@ impl<'a> Reader<'a> {
         entries.into_iter().map(read).collect()
     }
 
-    fn unknown_label(&self, name: &str, at: usize) -> Fault {
+    fn unknown_label(&self, name: &str, at: usize) -> ProblemAt {
         unknown("entity label", name, at, self.ontology.entities.iter().map(|label| label.name.as_str()))
     }
 }
 
-/// Every (from, to) that is a change, and the reverse where wanted, each once.
+/// Every (from, to) that is a change, and the reverse if `both`, each once.
 fn exchange<T: Copy + PartialEq>(from: &[T], to: &[T], both: bool, is_change: impl Fn(T, T) -> bool) -> Vec<(T, T)> {
     let mut swaps = Vec::new();
     for &a in from {

@@ -8,25 +8,25 @@ use crate::{Edit, Kind, LabelChoice, Mode, Rule, Shift, Source};
 
 impl Proposals<'_> {
     pub(super) fn labels(&mut self) {
-        if !self.plan.has(Kind::Label) {
+        if !self.targets.has(Kind::Label) {
             return;
         }
-        let (plan, scene) = (self.plan, self.scene);
-        let random = plan.kind_way(Source::Random, Kind::Label);
-        for entity in scene.entities() {
-            let current = scene.entity(entity);
-            for label in plan.ontology.entity_ids().filter(|&label| label != current.label) {
-                let mode = plan.mode(Mode::Label(current.label, label));
+        let (targets, example) = (self.targets, self.example);
+        let random = targets.kind_way(Source::Random, Kind::Label);
+        for entity in example.entities() {
+            let current = example.entity(entity);
+            for label in targets.ontology.entity_ids().filter(|&label| label != current.label) {
+                let mode = targets.mode(Mode::Label(current.label, label));
                 let subtypes = self.subtypes_for(LabelChoice { label, subtype: None }, current.subtype, current.label);
                 let weight = 1.0 / subtypes.len() as f64;
                 for subtype in subtypes {
                     self.push_all([mode, random], &Edit::Label { entity, label, subtype }, weight);
                 }
             }
-            for (pattern, first) in plan.patterns_of(Kind::Label) {
+            for (pattern, first) in targets.patterns_of(Kind::Label) {
                 let Rule::Label(swaps) = &pattern.rule else { continue };
                 let mut swaps = (first..).zip(swaps).filter(|(_, (from, _))| from.accepts(current)).peekable();
-                if swaps.peek().is_none() || !pattern.fits_entity(scene, scene.place(entity)) {
+                if swaps.peek().is_none() || !pattern.fits_entity(example, example.place(entity)) {
                     continue;
                 }
                 for (way, &(_, to)) in swaps {
@@ -40,15 +40,15 @@ impl Proposals<'_> {
         }
     }
 
-    /// The sub-labels that a new label may come with: the one that the pattern names; else the one
-    /// with the same name as before, so that only one field of the answer changes; else any.
+    /// The sub-labels that may go with a new label: the one that the pattern names, else the one with the
+    /// same name as before, so that only one field of the answer changes, else any.
     fn subtypes_for(
         &self,
         to: LabelChoice,
         current: Option<SubtypeId>,
         current_label: EntityLabelId,
     ) -> Vec<Option<SubtypeId>> {
-        let ontology = self.plan.ontology;
+        let ontology = self.targets.ontology;
         if to.subtype.is_some() || ontology.entity(to.label).subtypes.is_empty() {
             return vec![to.subtype];
         }
@@ -60,22 +60,22 @@ impl Proposals<'_> {
     }
 
     pub(super) fn subtypes(&mut self) {
-        if !self.plan.has(Kind::Subtype) {
+        if !self.targets.has(Kind::Subtype) {
             return;
         }
-        let (plan, scene) = (self.plan, self.scene);
-        let random = plan.kind_way(Source::Random, Kind::Subtype);
-        for entity in scene.entities() {
-            let current = scene.entity(entity);
+        let (targets, example) = (self.targets, self.example);
+        let random = targets.kind_way(Source::Random, Kind::Subtype);
+        for entity in example.entities() {
+            let current = example.entity(entity);
             let Some(from) = current.subtype else { continue };
-            for subtype in plan.ontology.subtype_ids(current.label).filter(|&subtype| subtype != from) {
-                let mode = plan.mode(Mode::Subtype(current.label, from, subtype));
+            for subtype in targets.ontology.subtype_ids(current.label).filter(|&subtype| subtype != from) {
+                let mode = targets.mode(Mode::Subtype(current.label, from, subtype));
                 self.push_all([mode, random], &Edit::Subtype { entity, subtype }, 1.0);
             }
-            for (pattern, first) in plan.patterns_of(Kind::Subtype) {
+            for (pattern, first) in targets.patterns_of(Kind::Subtype) {
                 let Rule::Subtype(swaps) = &pattern.rule else { continue };
                 for (way, &(label, before, after)) in (first..).zip(swaps) {
-                    if (label, before) == (current.label, from) && pattern.fits_entity(scene, scene.place(entity)) {
+                    if (label, before) == (current.label, from) && pattern.fits_entity(example, example.place(entity)) {
                         self.push(Some(way), &Edit::Subtype { entity, subtype: after }, 1.0);
                     }
                 }
@@ -84,24 +84,25 @@ impl Proposals<'_> {
     }
 
     pub(super) fn boundaries(&mut self) {
-        if !self.plan.has(Kind::Boundary) {
+        if !self.targets.has(Kind::Boundary) {
             return;
         }
-        let (plan, scene) = (self.plan, self.scene);
-        let random = plan.kind_way(Source::Random, Kind::Boundary);
-        for entity in scene.entities() {
-            let (current, place) = (scene.entity(entity), scene.place(entity));
+        let (targets, example) = (self.targets, self.example);
+        let random = targets.kind_way(Source::Random, Kind::Boundary);
+        for entity in example.entities() {
+            let (current, place) = (example.entity(entity), example.place(entity));
             for (shift, span) in one_token_shifts(place) {
-                let mode = plan.mode(Mode::Boundary(current.label, shift));
-                let sensible = scene.span.contains(span) && scene.is_word(span.start) && scene.is_word(span.end - 1);
+                let mode = targets.mode(Mode::Boundary(current.label, shift));
+                let sensible =
+                    example.span.contains(span) && example.is_word(span.start) && example.is_word(span.end - 1);
                 if sensible {
                     self.push_all([mode, random], &Edit::Boundary { entity, span }, 1.0);
                 }
             }
-            for (pattern, way) in plan.patterns_of(Kind::Boundary) {
+            for (pattern, way) in targets.patterns_of(Kind::Boundary) {
                 let Rule::Boundary { labels, change } = &pattern.rule else { continue };
-                if accepts(labels, current) && pattern.fits_entity(scene, place) {
-                    for span in change.spans(scene, place) {
+                if accepts(labels, current) && pattern.fits_entity(example, place) {
+                    for span in change.spans(example, place) {
                         self.push(Some(way), &Edit::Boundary { entity, span }, 1.0);
                     }
                 }
@@ -115,25 +116,26 @@ impl Proposals<'_> {
 
     pub(super) fn occurrences(&mut self) {
         self.simple(Kind::Occurrence, Mode::Occurrence, |proposals, entity| {
-            let others = proposals.scene.other_occurrences(proposals.scene.place(entity));
+            let others = proposals.example.other_occurrences(proposals.example.place(entity));
             others.map(|span| Edit::Occurrence { entity, span }).collect()
         });
     }
 
     pub(super) fn groundings(&mut self, pool: &TextPool) {
-        if !self.plan.has(Kind::Grounding) {
+        if !self.targets.has(Kind::Grounding) {
             return;
         }
-        let scene = self.scene;
-        // No error mode tells an invented text from another spurious one: patterns have to ask for it.
-        let random = self.plan.kind_way(Source::Random, Kind::Grounding);
-        for entity in scene.entities() {
+        let example = self.example;
+        // No error mode tells invented texts from other spurious ones, so only patterns and the random
+        // source propose them.
+        let random = self.targets.kind_way(Source::Random, Kind::Grounding);
+        for entity in example.entities() {
             let ways: Vec<u32> = self
-                .plan
+                .targets
                 .patterns_of(Kind::Grounding)
                 .filter(|(pattern, _)| {
-                    matches!(&pattern.rule, Rule::Grounding(labels) if accepts(labels, scene.entity(entity)))
-                        && pattern.fits_entity(scene, scene.place(entity))
+                    matches!(&pattern.rule, Rule::Grounding(labels) if accepts(labels, example.entity(entity)))
+                        && pattern.fits_entity(example, example.place(entity))
                 })
                 .map(|(_, way)| way)
                 .chain(random)
@@ -141,7 +143,7 @@ impl Proposals<'_> {
             if ways.is_empty() {
                 continue;
             }
-            if let Some(text) = pool.draw(scene.entity(entity).label, scene, &mut self.random) {
+            if let Some(text) = pool.draw(example.entity(entity).label, example, &mut self.random) {
                 let edit = Edit::Grounding { entity, text: text.to_owned() };
                 for way in ways {
                     self.push(Some(way), &edit, 1.0);
@@ -150,21 +152,21 @@ impl Proposals<'_> {
         }
     }
 
-    /// Edits of entities that differ only in how they are made from an entity.
+    /// Proposes the edits of a kind that `edits` lists for each entity.
     fn simple(&mut self, kind: Kind, mode: impl Fn(EntityLabelId) -> Mode, edits: impl Fn(&Self, u32) -> Vec<Edit>) {
-        if !self.plan.has(kind) {
+        if !self.targets.has(kind) {
             return;
         }
-        let (plan, scene) = (self.plan, self.scene);
-        let random = plan.kind_way(Source::Random, kind);
-        for entity in scene.entities() {
-            let current = scene.entity(entity);
-            let mode = plan.mode(mode(current.label));
+        let (targets, example) = (self.targets, self.example);
+        let random = targets.kind_way(Source::Random, kind);
+        for entity in example.entities() {
+            let current = example.entity(entity);
+            let mode = targets.mode(mode(current.label));
             for edit in edits(self, entity) {
                 self.push_all([mode, random], &edit, 1.0);
-                for (pattern, way) in plan.patterns_of(kind) {
+                for (pattern, way) in targets.patterns_of(kind) {
                     let (Rule::DropEntity(labels) | Rule::Occurrence(labels)) = &pattern.rule else { continue };
-                    if accepts(labels, current) && pattern.fits_entity(scene, scene.place(entity)) {
+                    if accepts(labels, current) && pattern.fits_entity(example, example.place(entity)) {
                         self.push(Some(way), &edit, 1.0);
                     }
                 }
@@ -177,7 +179,7 @@ fn accepts(labels: &[LabelChoice], entity: &tabpo_answer::AnswerEntity) -> bool 
     labels.iter().any(|choice| choice.accepts(entity))
 }
 
-/// A span with one token less or more at one edge, or moved by one token.
+/// A span with one token fewer or more at one edge, or shifted by one token.
 fn one_token_shifts(span: Span) -> impl Iterator<Item = (Shift, Span)> {
     let shorter = [(1, 0), (0, -1)].map(|shift| (Shift::Shorter, shift));
     let longer = [(-1, 0), (0, 1)].map(|shift| (Shift::Longer, shift));

@@ -1,4 +1,4 @@
-//! Entities too many.
+//! Additional entities.
 
 use rand::RngExt;
 use tabpo_corpus::Span;
@@ -7,23 +7,23 @@ use tabpo_ontology::{EntityLabelId, SubtypeId};
 use super::Proposals;
 use crate::{Edit, Kind, LabelChoice, Mode, Rule, Source};
 
-/// How likely a phrase of 1, 2, ... tokens is drawn, relative to the others: mentions are short.
+/// Relative probabilities of phrases of 1, 2, ... tokens: mentions are short.
 const LENGTH_WEIGHTS: [f64; 5] = [4.0, 4.0, 2.0, 1.0, 1.0];
-/// How many phrases are looked at for each way, at least.
+/// Least number of phrases considered for each way.
 const PHRASES: usize = 8;
 
 impl Proposals<'_> {
     /// Proposes entities on random contiguous phrases of the source.
     pub(super) fn insertions(&mut self, count: usize) {
-        if !self.plan.has(Kind::AddEntity) {
+        if !self.targets.has(Kind::AddEntity) {
             return;
         }
-        let (plan, scene) = (self.plan, self.scene);
+        let (targets, example) = (self.targets, self.example);
         let wanted = PHRASES.max(2 * count);
         let phrases = self.phrases(wanted);
-        let random = plan.kind_way(Source::Random, Kind::AddEntity);
-        for label in plan.ontology.entity_ids() {
-            let ways = [plan.mode(Mode::AddEntity(label)), random];
+        let random = targets.kind_way(Source::Random, Kind::AddEntity);
+        for label in targets.ontology.entity_ids() {
+            let ways = [targets.mode(Mode::AddEntity(label)), random];
             if ways.iter().any(Option::is_some) {
                 for &span in phrases.iter().take(wanted) {
                     let subtype = self.any_subtype(label);
@@ -31,9 +31,9 @@ impl Proposals<'_> {
                 }
             }
         }
-        for (pattern, way) in plan.patterns_of(Kind::AddEntity) {
+        for (pattern, way) in targets.patterns_of(Kind::AddEntity) {
             let Rule::AddEntity(labels) = &pattern.rule else { continue };
-            for &span in phrases.iter().filter(|&&span| pattern.fits_entity(scene, span)).take(wanted) {
+            for &span in phrases.iter().filter(|&&span| pattern.fits_entity(example, span)).take(wanted) {
                 for &LabelChoice { label, subtype } in labels {
                     let subtype = subtype.or_else(|| self.any_subtype(label));
                     self.push(Some(way), &Edit::AddEntity { span, label, subtype }, 1.0);
@@ -42,21 +42,21 @@ impl Proposals<'_> {
         }
     }
 
-    /// The phrases of the unit in random order, short ones first more often than not: words only,
-    /// within a sentence, no text that gold annotates anywhere in the unit. Where these are fewer
-    /// than wanted, phrases with other tokens follow.
+    /// Phrases of the unit in random order, with short ones more likely to come first: words only, within
+    /// a sentence, and no text that gold annotates anywhere in the unit. If there are fewer than wanted,
+    /// phrases with other tokens follow.
     fn phrases(&mut self, wanted: usize) -> Vec<Span> {
-        let scene = self.scene;
+        let example = self.example;
         let mut keyed: Vec<(bool, f64, Span)> = Vec::new();
-        for start in scene.span.range().map(|start| start as u32) {
-            let sentence_end = scene.sentence_of(start).end;
+        for start in example.span.range().map(|start| start as u32) {
+            let sentence_end = example.sentence_of(start).end;
             let mut words_only = true;
             for (length, weight) in (1..).zip(LENGTH_WEIGHTS) {
                 let span = Span::new(start, start + length);
                 if span.end > sentence_end {
                     break;
                 }
-                words_only &= scene.is_word(span.end - 1);
+                words_only &= example.is_word(span.end - 1);
                 if !self.is_annotated_text(span) {
                     // Weighted sampling without replacement (Efraimidis and Spirakis 2006): the
                     // smallest of exponential variates with these rates comes first.
@@ -74,12 +74,12 @@ impl Proposals<'_> {
     }
 
     fn is_annotated_text(&self, span: Span) -> bool {
-        let words = self.scene.words(span);
-        self.scene.entities().any(|entity| self.scene.words(self.scene.place(entity)) == words)
+        let words = self.example.words(span);
+        self.example.entities().any(|entity| self.example.words(self.example.place(entity)) == words)
     }
 
     fn any_subtype(&mut self, label: EntityLabelId) -> Option<SubtypeId> {
-        let count = self.plan.ontology.entity(label).subtypes.len() as u16;
+        let count = self.targets.ontology.entity(label).subtypes.len() as u16;
         (count > 0).then(|| SubtypeId(self.random.random_range(0..count)))
     }
 }

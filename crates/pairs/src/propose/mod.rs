@@ -1,4 +1,4 @@
-//! Candidate edits of one unit, with the ways of making them.
+//! Candidate edits of one example.
 
 mod entities;
 mod insertions;
@@ -9,38 +9,38 @@ pub(crate) use pool::TextPool;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Edit, plan::Plan, scene::Scene};
+use crate::{Edit, example::Example, targets::Targets};
 
-/// An edit that the gold answer of a unit admits, for one way of making it.
+/// An edit that the gold answer admits, for one way of making it.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    /// The way, by position in [`Plan::ways`].
+    /// The way, by position in [`Targets::ways`].
     pub(crate) way: u32,
     /// The edit.
     pub(crate) edit: Edit,
-    /// How likely it is drawn among the candidates of its way, relative to them.
+    /// Its probability among the candidates of its way, relative to theirs.
     pub(crate) weight: f64,
 }
 
-/// The candidates of a unit while they are collected.
+/// Candidates under collection.
 pub(crate) struct Proposals<'a> {
-    scene: &'a Scene<'a>,
-    plan: &'a Plan<'a>,
+    example: &'a Example<'a>,
+    targets: &'a Targets<'a>,
     random: ChaCha8Rng,
     candidates: Vec<Candidate>,
 }
 
-/// Every candidate of a unit that the plan has a share for, sorted by way. `own` are the edits that
-/// lead from gold to the model's own wrong answers, `count` is how many negatives are wanted.
+/// Every candidate whose way has a share, sorted by way. `own` are the edits that lead from gold to the
+/// model's own wrong answers; `count` is the number of negatives wanted.
 pub(crate) fn propose(
-    scene: &Scene,
-    plan: &Plan,
+    example: &Example,
+    targets: &Targets,
     pool: &TextPool,
     own: Vec<Edit>,
     count: usize,
     random: ChaCha8Rng,
 ) -> Vec<Candidate> {
-    let mut proposals = Proposals { scene, plan, random, candidates: Vec::new() };
+    let mut proposals = Proposals { example, targets, random, candidates: Vec::new() };
     proposals.labels();
     proposals.subtypes();
     proposals.boundaries();
@@ -54,7 +54,7 @@ pub(crate) fn propose(
     proposals.added_relations();
     proposals.insertions(count);
     for edit in own {
-        let way = plan.kind_way(crate::Source::OnPolicy, edit.kind());
+        let way = targets.kind_way(crate::Source::OnPolicy, edit.kind());
         proposals.push(way, &edit, 1.0);
     }
     let mut candidates = proposals.candidates;
@@ -70,7 +70,7 @@ impl Proposals<'_> {
 
     /// Adds one edit for several ways.
     fn push_all<const N: usize>(&mut self, ways: [Option<u32>; N], edit: &Edit, weight: f64) {
-        if ways.iter().any(Option::is_some) && self.scene.admits(edit) {
+        if ways.iter().any(Option::is_some) && self.example.admits(edit) {
             let candidate = |way| Candidate { way, edit: edit.clone(), weight };
             self.candidates.extend(ways.into_iter().flatten().map(candidate));
         }

@@ -1,11 +1,11 @@
-//! Texts for invented mentions.
+//! Texts for mentions that do not occur in the source.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tabpo_corpus::Document;
 use tabpo_ontology::{EntityLabelId, Ontology};
 
-use crate::scene::Scene;
+use crate::example::Example;
 
 /// Texts kept for each label.
 const CAPACITY: usize = 512;
@@ -15,7 +15,7 @@ const ATTEMPTS: usize = 16;
 /// A fixed-size random sample of the mention texts seen so far, for each label.
 ///
 /// Filled in corpus order by reservoir sampling (Vitter 1985, algorithm R), so it depends on the
-/// seed and on what came before, not on the number of threads.
+/// seed and the preceding documents, not on the number of threads.
 pub(crate) struct TextPool {
     labels: Vec<Reservoir>,
     random: ChaCha8Rng,
@@ -50,12 +50,12 @@ impl TextPool {
         }
     }
 
-    /// A text of a mention of this label that does not occur in the scene's source.
-    pub(crate) fn draw(&self, label: EntityLabelId, scene: &Scene, random: &mut ChaCha8Rng) -> Option<&str> {
+    /// The text of a mention of this label that does not occur in the source.
+    pub(crate) fn draw(&self, label: EntityLabelId, example: &Example, random: &mut ChaCha8Rng) -> Option<&str> {
         let texts = &self.labels[label.index()].texts;
         if texts.is_empty() {
             return None;
         }
-        (0..ATTEMPTS).map(|_| texts[random.random_range(0..texts.len())].as_str()).find(|text| !scene.holds(text))
+        (0..ATTEMPTS).map(|_| texts[random.random_range(0..texts.len())].as_str()).find(|text| !example.holds(text))
     }
 }

@@ -10,17 +10,17 @@ use tabpo_pairs::PairRecord;
 
 /// Where an entity stands: token offsets, or the text itself if it is not in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub(crate) enum Place {
     At(u32, u32),
     Nowhere(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entity {
-    pub place: Place,
-    pub label: String,
-    pub subtype: Option<String>,
-    pub text: String,
+pub(crate) struct Entity {
+    pub(crate) place: Place,
+    pub(crate) label: String,
+    pub(crate) subtype: Option<String>,
+    pub(crate) text: String,
 }
 
 /// An entity without its text.
@@ -36,13 +36,13 @@ impl Entity {
 }
 
 #[derive(Clone, Debug)]
-pub struct Reading {
-    pub entities: Vec<Entity>,
-    pub relations: Vec<Relation>,
+pub(crate) struct Reading {
+    pub(crate) entities: Vec<Entity>,
+    pub(crate) relations: Vec<Relation>,
 }
 
 /// Everything that can be said about a pair without knowing how it was made.
-pub fn check(record: &PairRecord, document: &Document, ontology: &Ontology) -> Result<(), String> {
+pub(crate) fn check(record: &PairRecord, document: &Document, ontology: &Ontology) -> Result<(), String> {
     let tokens = match record.sent {
         Some(index) => document.sentences[index as usize],
         None => Span::new(0, document.tokens.len() as u32),
@@ -66,7 +66,7 @@ fn byte(document: &Document, span: Span) -> std::ops::Range<usize> {
 }
 
 /// Reads a canonical answer, refusing anything that is not exactly in the form.
-pub fn read(text: &str, document: &Document, unit: Span, ontology: &Ontology) -> Result<Reading, String> {
+pub(crate) fn read(text: &str, document: &Document, unit: Span, ontology: &Ontology) -> Result<Reading, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if serde_json::to_string(&value).map_err(|error| error.to_string())? != text {
         return Err("not written compactly".into());

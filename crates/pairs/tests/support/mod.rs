@@ -2,5 +2,5 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
-pub mod checker;
-pub mod world;
+pub(crate) mod checker;
+pub(crate) mod world;

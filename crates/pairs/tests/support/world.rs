@@ -39,16 +39,16 @@ const WORDS: &[&str] = &[
 ];
 
 /// A task with everything that pair construction takes in.
-pub struct World {
-    pub ontology: Ontology,
-    pub documents: Vec<Document>,
-    pub errors: ErrorModes,
+pub(crate) struct World {
+    pub(crate) ontology: Ontology,
+    pub(crate) documents: Vec<Document>,
+    pub(crate) errors: ErrorModes,
     /// A pattern file that has one pattern for every kind of edit that the ontology allows.
-    pub patterns: String,
+    pub(crate) patterns: String,
 }
 
 impl World {
-    pub fn random(seed: u64, documents: usize) -> Self {
+    pub(crate) fn random(seed: u64, documents: usize) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let ontology = random_ontology(&mut random);
         let documents =

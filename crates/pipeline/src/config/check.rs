@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use tabpo_engine::{BpeOptions, Projection};
+use tabpo_model::{BpeOptions, Projection};
 
 use super::{AdapterSection, Configuration, ModelSection, TrainSection, names};
 use crate::{

@@ -1,8 +1,8 @@
 //! Conversions of sections of a configuration into the settings of libraries. Where a library's settings have no
 //! default here, every field is named, so that a new one cannot be forgotten.
 
-use tabpo_corpus::synthetic::SyntheticConfig;
-use tabpo_engine::{LoraConfig, ModelConfig};
+use tabpo_model::{LoraConfig, ModelConfig};
+use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::TrainBudget;
 
 use super::{AdapterSection, ModelSection, SyntheticSection, TrainSection};

@@ -152,7 +152,7 @@ fn resolve_paths(config: &mut Configuration, folder: &Path) {
     resolve(&mut config.pairs.patterns);
     config.predict.remote.values_mut().for_each(|remote| resolve(&mut remote.prices));
     if let Some(template) = &mut config.model.chat_template
-        && !tabpo_engine::ChatTemplate::BUILT_IN.contains(&template.as_str())
+        && !tabpo_model::ChatTemplate::BUILT_IN.contains(&template.as_str())
     {
         *template = folder.join(&*template).display().to_string();
     }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serializer, de};
-use tabpo_engine::Projection;
+use tabpo_model::Projection;
 
 static NAMES: LazyLock<[&'static str; Projection::ALL.len()]> =
     LazyLock::new(|| Projection::ALL.map(Projection::module));

@@ -6,9 +6,11 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
 };
-use tabpo_corpus::{Level, synthetic::SyntheticConfig};
-use tabpo_engine::{Compute, LoraConfig, Projection};
+use tabpo_corpus::Level;
+use tabpo_engine::Compute;
+use tabpo_model::{LoraConfig, Projection};
 use tabpo_pairs::Source;
+use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::Decay;
 
 use super::{SourceShare, projections};

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tabpo_ontology::Alternatives;
 use tabpo_pairs::{ShareError, Source};
 
 /// One source and its share: `modes` or `modes=0.4`.
@@ -29,9 +30,8 @@ impl FromStr for SourceShare {
         let name = name.trim();
         let singular = name.strip_suffix('s').unwrap_or(name);
         let source = Source::ALL.into_iter().find(|source| source.name() == singular).ok_or_else(|| {
-            let valid = Source::ALL.map(Source::name);
-            let (found, nearest) = (name.to_owned(), tabpo_ontology::nearest(name, valid));
-            ShareError::Unknown { what: "source", found, nearest, valid: valid.join(", ") }
+            let alternatives = Alternatives::to(name, Source::ALL.map(Source::name));
+            ShareError::Unknown { what: "source", found: name.to_owned(), alternatives }
         })?;
         let share = share.map(|share| match share.parse::<f64>() {
             Ok(share) if share >= 0.0 && share.is_finite() => Ok(share),

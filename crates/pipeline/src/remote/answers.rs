@@ -6,8 +6,8 @@ use serde::Serialize;
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_ontology::Ontology;
 use tabpo_remote::{
-    Demonstrations, Ending, Endpoint, Extraction, ModelPrice, Outcome, Place, PriceTable, Prompt, PromptBuilder,
-    RemoteError, ResponseCache, Settings, Statistics, StoredAnswer, StructureKind, Usage, extract, extract_in_batches,
+    Demonstrations, Ending, Endpoint, Extraction, Job, ModelPrice, PriceTable, Prompt, PromptBuilder, RemoteError,
+    ReplyField, ReplyOutcome, ResponseCache, Settings, Statistics, StoredAnswer, StructureKind, Usage, extract,
     in_words, unwrap_json, without_nulls,
 };
 use tabpo_report::RemoteSystem;
@@ -45,15 +45,15 @@ struct RemoteOutput<'a> {
     doc_key: &'a str,
     sent: Option<u32>,
     output: String,
-    outcome: Outcome,
+    outcome: ReplyOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
     model: &'a str,
     usage: Usage,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage_at_most: Option<Usage>,
-    #[serde(skip_serializing_if = "Place::is_content")]
-    place: Place,
+    #[serde(skip_serializing_if = "ReplyField::is_content")]
+    place: ReplyField,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unwrapped: bool,
     latency_ms: u64,
@@ -83,8 +83,9 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, observer: &dyn Obs
     // Before anything is paid for, so that the answers can be written.
     let mut file = writing::create(job.out)?;
     let mut progress = observer.progress(job.name, prompts.len() as u64);
-    let ask = if settings.batch { extract_in_batches } else { extract };
-    let result = ask(&endpoint, &prompts, settings, price, &mut cache, observer.stop_flag(), &mut |state| {
+    let stop = observer.stop_flag();
+    let request = Job { endpoint: &endpoint, prompts: &prompts, settings, price };
+    let result = extract(&request, &mut cache, stop, &mut |state| {
         let cost = state.cost.map_or_else(String::new, |cost| format!("{cost:.2} spent"));
         // Identical prompts share a request, but progress counts prompts.
         let done = state.done * prompts.len() / state.total.max(1);
@@ -152,9 +153,9 @@ fn explained(error: RemoteError, endpoint: &Endpoint, settings: &Settings, job: 
         RemoteError::Unauthorised { .. } if endpoint.key.is_none() => {
             Some(format!("put the key into the environment variable {}", settings.key_variable))
         }
-        RemoteError::Refused { cure, .. } => Some(match job.section {
-            Some(name) => format!("try {} in [predict.remote.{name}]", cure.setting()),
-            None => format!("try {}", cure.option()),
+        RemoteError::Refused { fix, .. } => Some(match job.section {
+            Some(name) => format!("try {} in [predict.remote.{name}]", fix.setting()),
+            None => format!("try {}", fix.option()),
         }),
         RemoteError::LongWait { .. } | RemoteError::Quota { .. } | RemoteError::EndpointDown { .. } => {
             Some(asks_again(job))

@@ -1,6 +1,6 @@
 //! What users should know about the answers of an endpoint.
 
-use tabpo_remote::{Outcome, Settings, Statistics, StoredAnswer};
+use tabpo_remote::{ReplyOutcome, Settings, Statistics, StoredAnswer};
 
 /// Counts of answers that were not where they were expected, with names for tables, without those that are 0.
 pub fn rows(statistics: &Statistics) -> impl Iterator<Item = (String, u64)> {
@@ -64,8 +64,8 @@ pub(crate) fn notes(
             setting("--extra", "extra")
         ));
     }
-    if let Some(&count) = statistics.outcomes.get(&Outcome::TooLong) {
-        let too_long = answers.iter().flatten().find(|answer| answer.outcome == Outcome::TooLong);
+    if let Some(&count) = statistics.outcomes.get(&ReplyOutcome::TooLong) {
+        let too_long = answers.iter().flatten().find(|answer| answer.outcome == ReplyOutcome::TooLong);
         let message = too_long.and_then(|answer| answer.refusal.as_deref()).unwrap_or("no message");
         notes.push(format!("{} prompts do not fit into the model's context; the endpoint says: {message}", of(count)));
     }

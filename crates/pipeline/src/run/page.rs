@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use tabpo_answer::Role;
 use tabpo_metrics::{
     Evaluation, LabelledScores,
     modes::{ErrorModes, ModeKind},
@@ -14,6 +13,7 @@ use tabpo_report::{
     MetricColumn, PairView, Record, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary,
     ScoreUnit, StageTime, SystemKind, SystemRow, html, read_metrics,
 };
+use tabpo_roles::Role;
 
 use super::{
     Artefact, Stages,

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::synthetic;
-use tabpo_engine::{ChatTemplate, check_model_folder};
+use tabpo_model::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::Patterns;
 
@@ -83,7 +82,7 @@ impl Pipeline {
         let (systems, base) = check(&config, observer)?;
         let ontology = match &config.ontology.file {
             Some(path) => Ontology::read(path).or_input()?,
-            None => synthetic::ontology().clone(),
+            None => tabpo_synthetic::ontology().clone(),
         };
         let patterns = match &config.pairs.patterns {
             Some(path) => Patterns::read(path, &ontology).or_input()?,

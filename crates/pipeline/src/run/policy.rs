@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use serde::Serialize;
-use tabpo_engine::{
-    ChatTemplate, Compute, Lora, Model, ModelConfig, SaveOptions, StoredType, Tokenizer, check_model_folder, find_base,
-    is_adapter_folder, verify_export,
+use tabpo_engine::{Compute, HostWorker, Lora, Model, Policy, verify_export};
+use tabpo_model::{
+    ChatTemplate, ModelConfig, SaveOptions, StoredType, Tokenizer, check_model_folder, find_base, is_adapter_folder,
 };
 use tabpo_ontology::Ontology;
-use tabpo_train::{ExampleFormat, Policy, PromptFormat};
+use tabpo_train::{ExampleFormat, PromptFormat};
 
 use crate::{
     error::{Error, ResultExt},
@@ -39,13 +39,16 @@ impl PolicyFolder {
         Self { model: folder.into(), adapter: None, compute }
     }
 
+    /// The policy as a frozen worker, which computes log-probabilities and answers.
+    pub fn worker(&self) -> Result<HostWorker<f32>, Error> {
+        let (model, adapter) = self.open()?;
+        Ok(HostWorker::frozen(model, adapter))
+    }
+
     /// Reads the weights of a model that stays frozen, and the adapter on top of it.
     pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let (mut model, adapter) = self.open_trainable()?;
-        if model.freeze(self.compute) == Compute::F32 && self.compute == Compute::Bf16 {
-            return Err(Error::input("this machine has no instructions for products in bf16")
-                .with_hint("compute = \"auto\" takes single precision then"));
-        }
+        model.freeze(self.compute);
         Ok((model, adapter))
     }
 
@@ -234,7 +237,7 @@ fn has_template(folder: &Path) -> bool {
 ///
 /// A chat template that is not the base folder's own is written too, so that others prompt the model as it was trained.
 pub(crate) fn save(
-    policy: &Policy<'_, f32>,
+    policy: &Policy<f32>,
     start: &PolicyFolder,
     renderer: &Renderer,
     folder: &Path,
@@ -251,6 +254,7 @@ pub(crate) fn save(
             let written = Lora::open(folder, &base.config).or_failed()?;
             verify_export((policy.model(), Some(adapter)), (policy.model(), Some(&written)), stored)
         }
+        Policy::Frozen(_) => unreachable!("what was trained has parameters"),
     };
     if let Some(template) = &renderer.template {
         super::directory::write_atomically(&folder.join("chat_template.jinja"), template.as_bytes())?;

@@ -10,10 +10,9 @@ use std::{
 };
 
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_engine::{
-    Constraint, GenerateError, GenerateOptions, GrammarCompiler, Lora, Model, Request, Sampling, generate_until,
-};
+use tabpo_engine::{GenerateError, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
 use tabpo_metrics::UnitOutput;
+use tabpo_model::{Constraint, GrammarCompiler};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
@@ -143,7 +142,7 @@ impl Prediction<'_> {
         if done > 0 {
             observer.say(&format!("{}: resumes after {done} of {} units", self.name, units.len()));
         }
-        let model = Answering::open(self)?;
+        let mut model = Answering::open(self)?;
         let mut progress = observer.progress(self.name, units.len() as u64);
         let mut too_long = kept.iter().filter(|answer| answer.outcome.is_some()).count();
         let stopped = |done: usize, kept: bool| {
@@ -230,8 +229,7 @@ pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), Stri
 /// A model ready to answer.
 struct Answering<'p> {
     renderer: &'p Renderer,
-    model: Model<f32>,
-    adapter: Option<Lora<f32>>,
+    worker: HostWorker<f32>,
     options: GenerateOptions,
     /// The ontology and the compiler for its grammars, for constrained decoding.
     grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
@@ -239,7 +237,7 @@ struct Answering<'p> {
 
 impl<'p> Answering<'p> {
     fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
-        let (model, adapter) = prediction.policy.open()?;
+        let worker = prediction.policy.worker()?;
         let renderer = prediction.renderer;
         let options = GenerateOptions {
             max_new_tokens: prediction.settings.max_new_tokens,
@@ -250,24 +248,24 @@ impl<'p> Answering<'p> {
         };
         let grammar = if prediction.settings.constrained {
             let compiler =
-                GrammarCompiler::new(&renderer.tokenizer, model.config.vocabulary, &options.stop).or_input()?;
+                GrammarCompiler::new(&renderer.tokenizer, worker.config().vocabulary, &options.stop).or_input()?;
             Some((Arc::new(prediction.ontology.clone()), compiler))
         } else {
             None
         };
-        Ok(Self { renderer, model, adapter, options, grammar })
+        Ok(Self { renderer, worker, options, grammar })
     }
 
     /// The model's context length, in tokens.
     fn longest(&self) -> usize {
-        self.model.config.longest()
+        self.worker.config().longest()
     }
 
     /// The answers to some units, in order. For a unit whose prompt exceeds the model's context, it is the number of
     /// tokens of that prompt. `None` if `stop` returned true. `first` is the position of the first unit in the whole
     /// job, on which sampling depends.
     fn answer(
-        &self,
+        &mut self,
         units: &[Unit],
         first: u64,
         progress: impl FnMut(usize),
@@ -289,11 +287,10 @@ impl<'p> Answering<'p> {
         let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
         let mut options = self.options.clone();
         options.sampling.seed ^= first << 32;
-        let completions =
-            match generate_until(&self.model, self.adapter.as_ref(), compiler, &requests, &options, progress, stop) {
-                Err(GenerateError::Stopped) => return Ok(None),
-                completions => completions.or_failed()?,
-            };
+        let completions = match generate(&mut self.worker, compiler, &requests, &options, progress, stop) {
+            Err(GenerateError::Stopped) => return Ok(None),
+            completions => completions.or_failed()?,
+        };
         for (answer, completion) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&completions) {
             *answer = Ok(self.renderer.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
         }

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use tabpo_engine::{ForwardOptions, ModelConfig};
-use tabpo_train::PolicyShape;
+use tabpo_engine::{ForwardOptions, PolicyShape};
+use tabpo_model::ModelConfig;
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
     config::{AdapterSection, Configuration, TrainSection, names, rank_within},
     error::{Error, ResultExt},
-    memory::{self, Sizes},
+    memory,
     observer::Observer,
     range,
 };
@@ -29,14 +29,9 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
     let lora = adapter.map(AdapterSection::lora);
     let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
     let compare = |name: &str, section: &TrainSection, divergence: bool| {
-        let sizes = Sizes {
-            rows: section.max_tokens,
-            logit_bytes: ForwardOptions::default().logit_bytes,
-            divergence,
-            third: 0,
-            held: memory::held(observer),
-        };
-        memory::compare_with_free(name, &policy, sizes, section.memory_gb, observer)
+        let logit_bytes = ForwardOptions::default().logit_bytes;
+        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, memory::held(observer));
+        memory::compare_with_free(name, &policy.plan(&request, memory::bytes(section.memory_gb)), observer)
     };
     if let Some(warmup) = &config.warmup {
         compare("warmup.train", &warmup.train, false)?;

@@ -8,16 +8,14 @@ use std::{
 };
 
 use tabpo_answer::{gold, render};
-use tabpo_corpus::{
-    Document, Unit,
-    synthetic::{self, SyntheticConfig, relexicalise},
-};
-use tabpo_engine::{BpeOptions, GenerationTokens, Model, SaveOptions, StoredType, Tokenizer};
+use tabpo_corpus::{Document, Unit};
 use tabpo_metrics::modes::ErrorModes;
+use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer};
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{BuildSettings, Mix, ModeRates, PairBuilder, Source, SourceShares};
-use tabpo_train::{TextSource, tokenizer_digest};
+use tabpo_synthetic::{SyntheticConfig, initialise_copying, relexicalise};
+use tabpo_train::TextSource;
 
 use super::{
     Artefact, Stages, Trained,
@@ -66,7 +64,7 @@ impl Stages<'_> {
             let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
             let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
             let shape = model.shape(tokenizer.vocabulary_size());
-            let weights = Model::<f32>::initialise(shape, derived_seed(config.run.seed, "model"));
+            let weights = initialise_copying::<f32>(shape, derived_seed(config.run.seed, "model"));
             let special = GenerationTokens {
                 bos: None,
                 stop: tokenizer.stop_ids().to_vec(),
@@ -85,7 +83,7 @@ impl Stages<'_> {
     pub(super) fn warmup_stage(&mut self, base: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
         let Some(warmup) = &self.inputs.config.warmup else { return Ok(base.clone()) };
         let documents = warmup_documents(&self.inputs.config, &self.inputs.splits.train);
-        let ontology = synthetic::ontology();
+        let ontology = tabpo_synthetic::ontology();
         if warmup.sentences > 0 && !names_of(ontology).eq(names_of(&self.inputs.ontology)) {
             return Err(Error::input(
                 "warmup.sentences needs the labels of the built-in corpus in the ontology's order",
@@ -139,7 +137,7 @@ impl Stages<'_> {
                 learning_rate: section.learning_rate,
                 budget,
                 seed,
-                third: None,
+                guide: None,
                 track_reference: false,
                 out: &folder,
                 log: &log,
@@ -205,7 +203,7 @@ impl Stages<'_> {
             ontology: &self.inputs.digests.ontology,
             documents: &self.inputs.digests.curated,
             modes: &found.digest,
-            tokenizer: blake3::Hash::from_bytes(tokenizer_digest(&renderer.tokenizer)).to_hex().to_string(),
+            tokenizer: blake3::Hash::from_bytes(renderer.tokenizer.digest()).to_hex().to_string(),
             own: own.iter().map(|own| own.digest.as_str()).collect(),
         }
         .key();
@@ -277,7 +275,7 @@ fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document>
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
     let sizes = SyntheticConfig { seed, sft: 0, gold: warmup.sentences, validation: 0, test: 0, bias: 0.0 };
-    let documents = synthetic::generate(&sizes).gold;
+    let documents = tabpo_synthetic::generate(&sizes).gold;
     let seed = derived_seed(config.run.seed, "warmup words");
     relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed)
 }

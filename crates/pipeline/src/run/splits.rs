@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tabpo_corpus::{Document, Unit, synthetic};
+use tabpo_corpus::{Document, Unit};
 use tabpo_ontology::Ontology;
 
 use crate::{
@@ -29,7 +29,7 @@ impl Splits {
     pub(crate) fn load(config: &Configuration, ontology: &Ontology, observer: &dyn Observer) -> Result<Self, Error> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
-                let corpus = synthetic::generate(&sizes.corpus(config.run.seed));
+                let corpus = tabpo_synthetic::generate(&sizes.corpus(config.run.seed));
                 Self { train: corpus.sft, curated: corpus.gold, validation: corpus.validation, test: corpus.test }
             }
             None => Self::read(&config.data, ontology, observer)?,

@@ -3,13 +3,12 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
-use tabpo_engine::{AdamWConfig, Lora};
+use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, ExampleSource, Observer, Policy, PolicyShape, ReferenceCache, Schedule, Session, StepRecord,
-    TrainBudget, TrainSettings, TrainSummary, UnusedCheckpoint, largest_micro_batch, model_bytes, tokenizer_digest,
-    train,
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainBudget, TrainSettings,
+    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
@@ -43,8 +42,8 @@ pub(crate) struct Job<'a> {
     pub budget: TrainBudget,
     /// Seed of data order, dropout and new adapters.
     pub seed: u64,
-    /// A third model, for objectives that need its log-probs.
-    pub third: Option<&'a PolicyFolder>,
+    /// A guide model, for objectives that need its log-probs.
+    pub guide: Option<&'a PolicyFolder>,
     /// Whether the log compares log-probs with those at the start.
     pub track_reference: bool,
     /// The folder for the trained policy, its report and its checkpoint.
@@ -82,7 +81,6 @@ impl Job<'_> {
         let held = memory::held(observer);
         let frozen = self.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
-        let base;
         // An existing adapter is trained further, with its own settings: without it, policy and reference would be
         // another model.
         let policy = match (adapter, self.adapter) {
@@ -90,38 +88,32 @@ impl Job<'_> {
                 if let Some(section) = section {
                     adapter.config.dropout = section.dropout;
                 }
-                base = model;
-                Policy::Adapter { base: &base, adapter }
+                Policy::adapter(model.into(), adapter)
             }
             (None, Some(section)) => {
                 let adapter = Lora::initialise(&model.config, section.lora(), self.seed);
-                base = model;
-                Policy::Adapter { base: &base, adapter }
+                Policy::adapter(model.into(), adapter)
             }
             (None, None) => Policy::full(model),
         };
-        let open = |third: &PolicyFolder| if third.adapter.is_some() { third.open() } else { third.open_trainable() };
-        let third = self.third.map(open).transpose()?;
-        let third_base;
-        let third = match third {
+        let mut worker = HostWorker::new(policy);
+        let mut guide = match self.guide {
             None => None,
-            Some((model, None)) => Some(Policy::full(model)),
-            Some((model, Some(adapter))) => {
-                third_base = model;
-                Some(Policy::Adapter { base: &third_base, adapter })
-            }
+            Some(guide) if guide.adapter.is_some() => Some(guide.worker()?),
+            Some(guide) => Some(HostWorker::new(Policy::full(guide.open_trainable()?.0))),
         };
         let mut settings = self.settings();
         let needs = self.objective.needs();
-        let sizes = memory::Sizes {
-            rows: largest_micro_batch(source, &settings.plan, needs.rejected, policy.model().config.vocabulary),
-            logit_bytes: settings.logit_bytes,
-            divergence: needs.kl,
-            third: third.as_ref().map_or(0, |third| model_bytes(third.model())),
+        let request = memory::request(
+            largest_micro_batch(source, &settings.plan, needs.rejected, worker.config().vocabulary),
+            settings.logit_bytes,
+            needs.kl,
+            guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
             held,
-        };
-        let shape = PolicyShape::of(policy.model(), policy.adapter());
-        settings.recompute = memory::plan(self.name, &shape, sizes, self.section.memory_gb, observer).recompute;
+        );
+        let plan = worker.memory(&request, memory::bytes(self.section.memory_gb));
+        memory::say(self.name, &plan, self.section.memory_gb, observer);
+        settings.recompute = plan.recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
@@ -132,11 +124,11 @@ impl Job<'_> {
         let session = Session {
             identity: self.identity,
             cache: &mut cache,
-            tokenizer: tokenizer_digest(&renderer.tokenizer),
+            tokenizer: renderer.tokenizer.digest(),
             checkpoint: Some(&checkpoint),
-            third: third.as_ref(),
+            guide: guide.as_mut().map(|guide| guide as &mut dyn Worker),
         };
-        let outcome = train(policy, source, &settings, session, &mut watch).or_failed()?;
+        let outcome = train(&mut worker, source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
             observer.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
@@ -156,7 +148,7 @@ impl Job<'_> {
         // Files of an earlier policy, which may have another form, must not remain among this one's.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
-        policy::save(&outcome.policy, self.start, renderer, &folder)?;
+        policy::save(worker.policy(), self.start, renderer, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
             learning_rate: self.learning_rate,
@@ -269,7 +261,7 @@ impl<'a> Watch<'a> {
 /// Progress is counted in thousandths of the budget, which may be in steps or in tokens.
 const PARTS: u64 = 1000;
 
-impl Observer<f32> for Watch<'_> {
+impl Observer for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
         self.observer.say(&format!("{}: resumes after step {step}", self.stage));

@@ -6,8 +6,8 @@ use std::{fs, path::PathBuf};
 use tabpo_metrics::Profile;
 use tabpo_objective::{Objective, WeightSource};
 use tabpo_train::{
-    ExampleError, ExampleRecord, ExampleSource, ScoreTransform, TextSource, TokenisedExample, TrainBudget, log_probs,
-    set_importance_weights,
+    ExampleError, ExampleRecord, ExampleSource, ReferenceCache, ScoreTransform, TextSource, TokenisedExample,
+    TrainBudget, log_probs, set_importance_weights,
 };
 
 use super::{
@@ -127,9 +127,9 @@ impl Stages<'_> {
     /// Trains one variant.
     fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, Error> {
         let needs = variant.objective.needs();
-        let positive =
-            if needs.third || uses_scorers(variant.objective) { Some(self.scorer(false, common)?) } else { None };
-        let negative = if uses_scorers(variant.objective) { Some(self.scorer(true, common)?) } else { None };
+        let contrastive = needs.weights == WeightSource::Contrastive;
+        let positive = if needs.guide || contrastive { Some(self.scorer(false, common)?) } else { None };
+        let negative = if contrastive { Some(self.scorer(true, common)?) } else { None };
         let (config, observer) = (&self.inputs.config, self.observer);
         let section = &config.preference.train;
         let name = &variant.name;
@@ -158,7 +158,7 @@ impl Stages<'_> {
             let source: &dyn ExampleSource = if variant.reversed {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();
                 &loaded
-            } else if needs.weights == WeightSource::External {
+            } else if contrastive || needs.weights == WeightSource::External {
                 loaded = weighted(load(&text)?, positive.as_ref(), negative.as_ref(), section.max_tokens)?;
                 &loaded
             } else {
@@ -174,7 +174,7 @@ impl Stages<'_> {
                 learning_rate: variant.learning_rate,
                 budget: variant.budget,
                 seed: variant.seed,
-                third: positive.as_ref().filter(|_| needs.third).map(|scorer| &scorer.path),
+                guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
                 track_reference: true,
                 out: &out,
                 log: &log,
@@ -213,11 +213,6 @@ fn most_expensive(systems: &[System], trained: &[SystemRuns]) -> u64 {
     runs.map(|run| run.report.summary.tokens.equivalent()).max().unwrap_or(1)
 }
 
-/// Whether token weights are derived from two scorers.
-fn uses_scorers(objective: &Objective) -> bool {
-    objective.name() == "tis-dpo"
-}
-
 /// All examples of a source except those that are too long.
 fn load(source: &dyn ExampleSource) -> Result<Vec<TokenisedExample>, Error> {
     let loaded = (0..source.len()).map(|index| source.load(index));
@@ -234,8 +229,9 @@ fn weighted(
 ) -> Result<Vec<TokenisedExample>, Error> {
     if let (Some(positive), Some(negative)) = (positive, negative) {
         let scores = |scorer: &Trained| -> Result<_, Error> {
-            let (model, adapter) = scorer.path.open()?;
-            Ok(log_probs(&model, adapter.as_ref(), &examples, max_tokens))
+            let mut cache = ReferenceCache::in_memory();
+            let scored = log_probs(&mut scorer.path.worker()?, &[0; 32], &examples, max_tokens, &mut cache);
+            Ok(scored.or_failed()?.0)
         };
         let (positive, negative) = (scores(positive)?, scores(negative)?);
         for ((example, positive), negative) in examples.iter_mut().zip(&positive).zip(&negative) {

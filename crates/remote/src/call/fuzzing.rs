@@ -1,4 +1,4 @@
-//! Reading replies without a server, for fuzz targets; built under `--cfg fuzzing` only.
+//! Reading replies without a server, for fuzz targets; built only with `--cfg fuzzing`.
 
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +10,7 @@ use super::Caller;
 use crate::classify::Attempt;
 use crate::{ApiKey, Endpoint, Settings, StructureKind, Usage, unwrap_json, without_nulls};
 
-/// The key of the endpoint that is asked; it has to be in nothing that is said.
+/// The key of the endpoint; no output may contain it.
 pub const KEY: &str = "sk-fuzz-0123456789";
 
 static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
@@ -28,14 +28,14 @@ static STOP: AtomicBool = AtomicBool::new(false);
 static CALLER: LazyLock<Caller<'static>> =
     LazyLock::new(|| Caller::new(&ENDPOINT, &SETTINGS, &STOP).expect("the settings are valid"));
 
-/// What a reply with a status, headers and a body means to a job, as it is told, and to a batch whose
-/// results it would be. `source` is the text that was asked about. Headers that cannot be sent are left out.
+/// What a reply means to a job, and as the results of a batch, in words. `source` is the source text.
+/// Invalid headers are left out.
 pub fn read_reply(status: u16, headers: &[(&str, &str)], body: &[u8], source: &str) -> String {
     let headers: HeaderMap = headers
         .iter()
         .filter_map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, HeaderValue::try_from(*value).ok()?)))
         .collect();
-    let reply = CALLER.understood(status, headers, body.to_vec());
+    let reply = CALLER.reply_of(status, headers, body.to_vec());
     let most = Usage { prompt: 1000, completion: 1000, ..Usage::default() };
     let mut told = String::new();
     let mut tell = |attempt| match attempt {

@@ -11,7 +11,7 @@ fn meaning(attempt: &Attempt) -> String {
         Attempt::Again { after: Some(after), .. } => format!("again after {}", after.as_secs_f64()),
         Attempt::Again { unsettled: true, .. } => "again, unsettled".to_owned(),
         Attempt::Again { .. } => "again".to_owned(),
-        Attempt::Fatal(RemoteError::Refused { cure, .. }) => cure.option(),
+        Attempt::Fatal(RemoteError::Refused { fix, .. }) => fix.option(),
         Attempt::Fatal(RemoteError::Quota { .. }) => "quota".to_owned(),
         Attempt::Fatal(RemoteError::Unauthorised { .. }) => "key".to_owned(),
         Attempt::Fatal(RemoteError::UnknownModel { .. }) => "model".to_owned(),
@@ -279,7 +279,7 @@ fn limits_on_a_minute_are_waited_out_and_quota_ends_the_job() {
 
 #[test]
 fn what_a_setting_changes_names_the_setting() {
-    let system = "--no-system-role, which puts the instructions into the first message of the user";
+    let system = "--no-system-role, which puts the instructions into the first user message";
     for (status, body, expected) in [
         (
             400,

@@ -23,18 +23,18 @@ fn parse(choice: &str) -> Completion {
 #[test]
 fn outcomes_follow_refusal_and_finish_reason() {
     let outcome = |choice| parse(choice).outcome;
-    assert_eq!(outcome(r#"{"message":{"content":"{}"},"finish_reason":"stop"}"#), Outcome::Answered);
-    assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"length"}"#), Outcome::Truncated);
-    assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"MAX_TOKENS"}"#), Outcome::Truncated);
-    assert_eq!(outcome(r#"{"index":0,"finish_reason":"length"}"#), Outcome::Truncated);
-    assert_eq!(outcome(r#"{"message":{"content":null,"refusal":"no"},"finish_reason":"stop"}"#), Outcome::Refused);
-    assert_eq!(outcome(r#"{"message":{"content":"{}","refusal":" "},"finish_reason":"stop"}"#), Outcome::Answered);
-    assert_eq!(outcome(r#"{"message":{"content":"x"},"finish_reason":"content_filter"}"#), Outcome::Filtered);
+    assert_eq!(outcome(r#"{"message":{"content":"{}"},"finish_reason":"stop"}"#), ReplyOutcome::Answered);
+    assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"length"}"#), ReplyOutcome::Truncated);
+    assert_eq!(outcome(r#"{"message":{"content":"{\"en"},"finish_reason":"MAX_TOKENS"}"#), ReplyOutcome::Truncated);
+    assert_eq!(outcome(r#"{"index":0,"finish_reason":"length"}"#), ReplyOutcome::Truncated);
+    assert_eq!(outcome(r#"{"message":{"content":null,"refusal":"no"},"finish_reason":"stop"}"#), ReplyOutcome::Refused);
+    assert_eq!(outcome(r#"{"message":{"content":"{}","refusal":" "},"finish_reason":"stop"}"#), ReplyOutcome::Answered);
+    assert_eq!(outcome(r#"{"message":{"content":"x"},"finish_reason":"content_filter"}"#), ReplyOutcome::Filtered);
     let gemini = r#"{"message":{"role":"assistant"},"finish_reason":"content_filter: PROHIBITED_CONTENT"}"#;
-    assert_eq!(outcome(gemini), Outcome::Filtered);
-    assert_eq!(outcome(r#"{"message":{"content":" "},"finish_reason":"stop"}"#), Outcome::Empty);
-    assert_eq!(outcome(r#"{"index":0,"finish_reason":"stop"}"#), Outcome::Empty);
-    assert_eq!(outcome(r#"{"message":null,"finish_reason":"MALFORMED_FUNCTION_CALL"}"#), Outcome::Empty);
+    assert_eq!(outcome(gemini), ReplyOutcome::Filtered);
+    assert_eq!(outcome(r#"{"message":{"content":" "},"finish_reason":"stop"}"#), ReplyOutcome::Empty);
+    assert_eq!(outcome(r#"{"index":0,"finish_reason":"stop"}"#), ReplyOutcome::Empty);
+    assert_eq!(outcome(r#"{"message":null,"finish_reason":"MALFORMED_FUNCTION_CALL"}"#), ReplyOutcome::Empty);
     let parts = parse(r#"{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}"#);
     let usage = Some(Usage { prompt: 9, cached: 4, completion: 2 });
     assert_eq!((parts.text.as_str(), parts.usage), ("ab", usage));
@@ -47,33 +47,33 @@ fn the_answer_is_found_where_it_stands() {
         (completion.text, completion.place, completion.outcome)
     };
     for (message, text, place) in [
-        (r#"{"content":null,"reasoning_content":" {\"a\":1}"}"#, " {\"a\":1}", Place::Reasoning),
-        (r#"{"content":"","reasoning":"So: {\"a\":1}"}"#, "So: {\"a\":1}", Place::Reasoning),
+        (r#"{"content":null,"reasoning_content":" {\"a\":1}"}"#, " {\"a\":1}", ReplyField::Reasoning),
+        (r#"{"content":"","reasoning":"So: {\"a\":1}"}"#, "So: {\"a\":1}", ReplyField::Reasoning),
         (
             r#"{"content":null,"tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]}"#,
             "{\"a\":1}",
-            Place::ToolCall,
+            ReplyField::ToolCall,
         ),
         (
             r#"{"content":"I call f.","tool_calls":[{"function":{"arguments":"{\"a\":1}"}}]}"#,
             "{\"a\":1}",
-            Place::ToolCall,
+            ReplyField::ToolCall,
         ),
-        (r#"{"content":null,"function_call":{"arguments":"{\"a\""}}"#, "{\"a\"", Place::ToolCall),
-        (r#"{"content":{"a":1}}"#, "{\"a\":1}", Place::Content),
+        (r#"{"content":null,"function_call":{"arguments":"{\"a\""}}"#, "{\"a\"", ReplyField::ToolCall),
+        (r#"{"content":{"a":1}}"#, "{\"a\":1}", ReplyField::Content),
         (
             r#"{"content":[{"type":"thinking","thinking":[{"text":"x"}]},{"type":"reasoning","text":"y"},{"type":"output_text","text":"{}"}]}"#,
             "{}",
-            Place::Content,
+            ReplyField::Content,
         ),
-        (r#"{"content":"{}","reasoning_content":"{\"a\":1}"}"#, "{}", Place::Content),
+        (r#"{"content":"{}","reasoning_content":"{\"a\":1}"}"#, "{}", ReplyField::Content),
     ] {
-        assert_eq!(found(message), (text.to_owned(), place, Outcome::Answered), "{message}");
+        assert_eq!(found(message), (text.to_owned(), place, ReplyOutcome::Answered), "{message}");
     }
     let only = found(r#"{"content":null,"reasoning_content":"The drill is a tool."}"#);
-    assert_eq!(only, (String::new(), Place::OnlyReasoning, Outcome::Empty));
+    assert_eq!(only, (String::new(), ReplyField::OnlyReasoning, ReplyOutcome::Empty));
     let part = parse(r#"{"message":{"content":[{"type":"refusal","refusal":"no"}]}}"#);
-    assert_eq!((part.outcome, part.refusal.as_deref()), (Outcome::Refused, Some("no")));
+    assert_eq!((part.outcome, part.refusal.as_deref()), (ReplyOutcome::Refused, Some("no")));
 }
 
 #[test]
@@ -167,7 +167,7 @@ proptest! {
             if let Reading::Completion(completion) = Reading::of(&reply, MOST) {
                 let used = completion.usage.unwrap_or_default();
                 prop_assert!(used.prompt <= 1_000_000 && used.completion <= 1_000_000);
-                prop_assert!(completion.outcome != Outcome::Answered || !completion.text.trim().is_empty());
+                prop_assert!(completion.outcome != ReplyOutcome::Answered || !completion.text.trim().is_empty());
                 let _ = crate::unwrap_json(&completion.text, "a");
             }
             prop_assert!(!ApiError::of(&reply).message.is_empty());

@@ -13,17 +13,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// A request as it came.
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
     /// How many requests with this last message (or, without messages, this path) came before.
-    pub earlier: usize,
+    pub(crate) earlier: usize,
 }
 
 /// What the server does with a request.
-pub enum Reply {
+pub(crate) enum Reply {
     /// Status, further headers, body.
     Json(u16, Vec<(&'static str, String)>, Value),
     /// Status and a body that is whatever it is.
@@ -38,31 +38,31 @@ pub enum Reply {
     Close,
 }
 
-pub struct Server {
-    pub url: String,
-    pub state: Arc<State>,
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) state: Arc<State>,
 }
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// Requests by last message.
-    pub requests: Mutex<HashMap<String, usize>>,
+    pub(crate) requests: Mutex<HashMap<String, usize>>,
     /// Whole replies by last message.
-    pub replies: Mutex<HashMap<String, usize>>,
+    pub(crate) replies: Mutex<HashMap<String, usize>>,
     /// Requests whose idempotency key had not been answered before.
-    pub charged: Mutex<HashMap<String, usize>>,
-    pub in_flight: AtomicUsize,
-    pub most_in_flight: AtomicUsize,
-    pub total: AtomicUsize,
+    pub(crate) charged: Mutex<HashMap<String, usize>>,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) most_in_flight: AtomicUsize,
+    pub(crate) total: AtomicUsize,
 }
 
 impl Request {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// The text of the last message.
-    pub fn prompt(&self) -> String {
+    pub(crate) fn prompt(&self) -> String {
         let body = self.json();
         let messages = body["messages"].as_array().cloned().unwrap_or_default();
         messages.last().and_then(|message| message["content"].as_str()).unwrap_or(&self.path).to_owned()
@@ -70,11 +70,11 @@ impl Request {
 }
 
 /// A chat completion with this answer.
-pub fn answer(text: &str) -> Reply {
+pub(crate) fn answer(text: &str) -> Reply {
     Reply::Json(200, Vec::new(), completion(text))
 }
 
-pub fn completion(text: &str) -> Value {
+pub(crate) fn completion(text: &str) -> Value {
     json!({
         "id": "c", "object": "chat.completion", "created": 1, "model": "served-model",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
@@ -82,13 +82,13 @@ pub fn completion(text: &str) -> Value {
     })
 }
 
-pub fn error(status: u16, code: &str, message: &str) -> Reply {
+pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
     Reply::Json(status, Vec::new(), json!({"error": {"message": message, "code": code}}))
 }
 
 impl Server {
     /// Starts a server that answers every request by the script.
-    pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let state = Arc::new(State::default());
@@ -102,7 +102,7 @@ impl Server {
         Self { url, state }
     }
 
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.state.total.load(Ordering::SeqCst)
     }
 }

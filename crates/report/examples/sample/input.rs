@@ -19,7 +19,7 @@ const ROLES: [&str; 8] = ["scaffold", "entity-label", "subtype", "relation-label
 const LABELS: [&str; 6] = ["Task", "Method", "Metric", "Material", "Generic", "OtherScientificTerm"];
 
 /// The whole page.
-pub fn sample() -> ReportInput {
+pub(crate) fn sample() -> ReportInput {
     ReportInput {
         title: "Quick start".into(),
         subtitle: Some("Built-in corpus, biased annotator, small model from scratch (invented figures)".into()),

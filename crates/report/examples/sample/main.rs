@@ -3,19 +3,7 @@
 
 mod input;
 
-use std::path::Path;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let Some(path) = std::env::args().nth(1) else {
-        eprintln!("usage: sample FILE.html");
-        return ExitCode::from(2);
-    };
-    match tabpo_report::write_report(Path::new(&path), &input::sample()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: sample FILE.html")?;
+    Ok(std::fs::write(path, tabpo_report::html::page(&input::sample()))?)
 }

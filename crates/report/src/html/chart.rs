@@ -13,9 +13,9 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
-/// More points than this do not show on a screen; a curve is thinned evenly to it.
+/// Most points of a curve; longer ones are thinned evenly, which cannot be seen on a screen.
 const MOST_POINTS: usize = 600;
-/// Number of colours in the style sheet; later curves repeat them dashed.
+/// Number of colours in the style sheet; further curves repeat them dashed.
 const COLOURS: usize = 8;
 
 /// A linear map from values to a coordinate.
@@ -29,7 +29,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Values from `low` to `high` onto coordinates from `from` to `to`; a range of no width is widened.
+    /// Values from `low` to `high` onto coordinates from `from` to `to`; an empty range is widened.
     fn new(low: f64, high: f64, from: f64, to: f64) -> Self {
         if high > low {
             return Self { low, high, from, to };
@@ -39,7 +39,7 @@ impl Scale {
         Self { low: middle - half, high: middle + half, from, to }
     }
 
-    /// As [`Scale::new`], with 5 % of the range to spare on both sides.
+    /// As [`Scale::new`], with a margin of 5 % of the range on both sides.
     pub(super) fn padded(low: f64, high: f64, from: f64, to: f64) -> Self {
         let scale = Self::new(low, high, from, to);
         let spare = (scale.high - scale.low) * 0.05;
@@ -53,7 +53,7 @@ impl Scale {
     }
 }
 
-/// Round values between `low` and `high`, about `wanted` of them, steps of 1, 2 or 5 times a power of ten.
+/// About `wanted` round values between `low` and `high`, in steps of 1, 2 or 5 times a power of ten.
 pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let raw = (high - low) / wanted as f64;
     if !raw.is_finite() || raw <= 0.0 {
@@ -128,7 +128,7 @@ fn finite(curve: &Curve) -> Vec<(f64, f64)> {
     curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
 }
 
-/// The mean of the last `window` points at every point.
+/// At each point, the mean of the last `window` points.
 fn running_mean(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let window = window.max(1);
     (0..points.len())
@@ -164,7 +164,7 @@ fn tick_label(value: f64, range: f64) -> String {
     format::fixed(value, decimals)
 }
 
-/// The classes of the colour of item `index`.
+/// The CSS classes for the colour of item `index`.
 pub(super) fn stroke(index: usize) -> String {
     let dashed = if index / COLOURS % 2 == 1 { " dashed" } else { "" };
     format!("c{}{dashed}", index % COLOURS)
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_mean_looks_back_only() {
+    fn a_running_mean_only_looks_back() {
         let points = [(0.0, 2.0), (1.0, 4.0), (2.0, 0.0)];
         assert_eq!(running_mean(&points, 2), [(0.0, 2.0), (1.0, 3.0), (2.0, 2.0)]);
         assert_eq!(running_mean(&points, 0), points);

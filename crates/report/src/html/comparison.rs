@@ -1,4 +1,4 @@
-//! The comparison: what can be said, the scores, the tested differences.
+//! The comparison: scores and tested differences.
 
 use maud::{Markup, html};
 
@@ -64,8 +64,7 @@ fn score_cell(system: &SystemRow, column: usize, metric: &MetricColumn, best: Op
     }
 }
 
-/// The best value of the systems that extract something, where there is a worse one or one of a system
-/// that does not.
+/// The best value of the systems that extract anything, unless all values are the same.
 fn best_value(comparison: &Comparison, column: usize) -> Option<f64> {
     let value = |system: &SystemRow| system.scores.get(column).copied().flatten().map(|estimate| estimate.value);
     let all: Vec<f64> = comparison.systems.iter().filter_map(value).filter(|value| !value.is_nan()).collect();
@@ -76,7 +75,7 @@ fn best_value(comparison: &Comparison, column: usize) -> Option<f64> {
     all.iter().any(|value| *value != best).then_some(best)
 }
 
-/// One sentence for each metric and control, so that nobody has to read it off the table.
+/// The result in one sentence for each metric and control.
 fn reading(comparison: &Comparison) -> Markup {
     html! {
         ul.reading {
@@ -153,7 +152,7 @@ fn of<'a>(comparison: &'a Comparison, metric: &MetricColumn, control: &str) -> V
     comparison.contrasts.iter().filter(fits).collect()
 }
 
-/// The controls that a metric was tested against, in the order of the contrasts.
+/// The controls that a metric was tested against, in order of the contrasts.
 fn controls<'a>(comparison: &'a Comparison, metric: &MetricColumn) -> Vec<&'a str> {
     let mut controls: Vec<&str> = Vec::new();
     for contrast in comparison.contrasts.iter().filter(|contrast| contrast.metric == metric.name) {

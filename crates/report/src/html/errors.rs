@@ -9,7 +9,7 @@ pub(super) fn section(systems: &[ErrorModes]) -> Markup {
     html! {
         p.note {
             "Rows are gold, columns are predictions; a cell shows its count, and its shade grows with its share of the row. "
-            "The diagonal is what is right."
+            "The diagonal is correct."
         }
         @for (index, system) in systems.iter().enumerate() {
             details.errors open[index == 0] {
@@ -56,7 +56,7 @@ fn heat_cell(confusion: &Confusion, row: usize, column: usize) -> Markup {
     let share = if total == 0 { 0.0 } else { count as f64 / total as f64 };
     let (gold, predicted) = (&confusion.gold[row], &confusion.predicted[column]);
     let class = if gold == predicted { "right" } else { "wrong" };
-    // The square root keeps rare confusions visible beside a full diagonal.
+    // The square root keeps rare confusions visible next to a full diagonal.
     html! {
         td class=(class) style={ "--v:" (format!("{:.3}", share.sqrt())) }
             title={

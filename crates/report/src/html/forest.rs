@@ -1,4 +1,4 @@
-//! Forest plots: each system's value with its interval, the best control as a dashed line.
+//! Forest plots: each system's value with its interval, and the best control as a dashed line.
 
 use maud::{Markup, html};
 
@@ -80,7 +80,7 @@ fn panel(comparison: &Comparison, column: usize, rows: &[(&SystemRow, Estimate)]
     }
 }
 
-/// Ends of an axis for systems that all have one value: a tenth wide, and for shares not below 0.
+/// The range of an axis for systems that all have the same value; shares do not go below 0.
 fn around(value: f64, unit: ScoreUnit) -> (f64, f64) {
     match unit {
         ScoreUnit::Percent => {
@@ -91,7 +91,7 @@ fn around(value: f64, unit: ScoreUnit) -> (f64, f64) {
     }
 }
 
-/// A name that fits beside a row; the full one is in the tooltip and in the table.
+/// A name that fits next to a row; the full one is in the tooltip and in the table.
 fn shortened(name: &str) -> String {
     const LONGEST: usize = 28;
     if name.chars().count() <= LONGEST {

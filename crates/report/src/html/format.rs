@@ -1,8 +1,8 @@
-//! Numbers as the page writes them.
+//! Numbers on the page.
 
 use crate::{Estimate, ScoreUnit};
 
-/// A true minus sign, so that columns of signed numbers stand well.
+/// A true minus sign, as wide as a plus sign.
 const MINUS: char = '−';
 
 /// A value in its unit.
@@ -25,7 +25,7 @@ pub(super) fn interval(ends: (f64, f64), unit: ScoreUnit) -> String {
     format!("[{}, {}]", score(ends.0, unit), score(ends.1, unit))
 }
 
-/// What stands under a value in small print: its interval, and the deviation over seeds.
+/// The small print under a value: its interval and the deviation over seeds.
 pub(super) fn small_print(estimate: &Estimate, unit: ScoreUnit) -> Option<String> {
     let interval = estimate.interval.map(|ends| interval(ends, unit));
     let deviation = estimate.deviation.map(|deviation| format!("± {}", score(deviation, unit)));
@@ -33,7 +33,7 @@ pub(super) fn small_print(estimate: &Estimate, unit: ScoreUnit) -> Option<String
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
-/// A p-value with two significant digits at most.
+/// A p-value with at most three decimals.
 pub(super) fn p_value(p: f64) -> String {
     if p < 0.001 {
         "p < 0.001".to_owned()
@@ -44,7 +44,7 @@ pub(super) fn p_value(p: f64) -> String {
     }
 }
 
-/// A count with thin blanks between thousands.
+/// A count with thin spaces between thousands.
 pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
@@ -70,7 +70,7 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// A number with a fixed count of decimals, never `-0`.
+/// A number with a fixed number of decimals, never `-0`.
 pub(super) fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     match text.strip_prefix('-') {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_readable() {
         assert_eq!(score(0.8549, ScoreUnit::Percent), "85.5");
         assert_eq!(difference(-0.012, ScoreUnit::Percent), "−1.2");
         assert_eq!(difference(0.012, ScoreUnit::Percent), "+1.2");

@@ -22,7 +22,7 @@ pub(super) fn section(tables: &[LabelScores]) -> Markup {
                 }
             }
         }
-        p.note { "F1 times 100; the shade is its size. A dash: neither gold nor predictions have the label." }
+        p.note { "F1 times 100, shaded by its value. A dash means that neither gold nor predictions have the label." }
     }
 }
 

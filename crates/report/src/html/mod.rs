@@ -1,8 +1,9 @@
-//! The report as one self-contained HTML page: no external resource, readable offline, in light and
-//! dark and on paper.
+//! The report as one self-contained HTML page: without external resources, readable offline, in light
+//! and dark mode and on paper.
 //!
-//! Markup is written with `maud`, which escapes every value, and control characters are shown; the style sheet and the short script
-//! for leafing through pairs are the only text that is put in as it is, and both are constants.
+//! Markup is written with `maud`, which escapes every value, and control characters are made visible.
+//! The style sheet and the short script for paging through pairs are the only unescaped text, and both
+//! are constants.
 
 mod chart;
 mod comparison;
@@ -21,14 +22,14 @@ use crate::{ReportInput, printable};
 const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
 
-/// A part of the page: its anchor, its heading, its content.
+/// A section of the page.
 struct Section {
     anchor: &'static str,
     heading: &'static str,
     body: Markup,
 }
 
-/// The page as text.
+/// The whole page.
 pub fn page(input: &ReportInput) -> String {
     let sections = sections(input);
     let markup = html! {
@@ -64,7 +65,7 @@ pub fn page(input: &ReportInput) -> String {
             }
         }
     };
-    // Text that would turn the direction of what follows is no markup, and is shown like elsewhere.
+    // Characters that change the direction of text are not markup, but must be escaped too.
     printable(&markup.into_string()).into_owned()
 }
 

@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use super::format;
 use crate::PairView;
 
-/// Without the script, and on paper, all pairs are shown one below the other.
+/// Without the script, and on paper, all pairs are listed.
 pub(super) fn section(pairs: &[PairView]) -> Markup {
     let kinds: BTreeSet<&str> = pairs.iter().map(|pair| pair.kind.as_str()).collect();
     let sources: BTreeSet<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
@@ -19,13 +19,13 @@ pub(super) fn section(pairs: &[PairView]) -> Markup {
             button type="button" data-step="1" { "next →" }
             (filter("kind", &kinds))
             @if sources.len() > 1 { (filter("source", &sources)) }
-            span.hint { "arrow keys leaf too" }
+            span.hint { "or use the arrow keys" }
         }
         div.pairs { @for pair in pairs { (card(pair)) } }
     }
 }
 
-/// A choice among the values of one field of the pairs.
+/// A selector of one value of a field.
 fn filter(field: &str, values: &BTreeSet<&str>) -> Markup {
     html! {
         label {
@@ -86,7 +86,7 @@ fn answers(chosen: &str, rejected: &str) -> Markup {
     }
 }
 
-/// An answer cut into words and single other characters, so that an edit is marked in whole words.
+/// An answer split into words and other characters, so that edits are marked as whole words.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = 0;

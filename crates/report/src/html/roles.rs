@@ -1,18 +1,18 @@
-//! Token roles: where the gradient goes, and what happens to the likelihood.
+//! Token roles: where the gradient falls, and how the likelihood changes.
 
 use maud::{Markup, html};
 
 use super::format;
 use crate::{RoleChange, RoleShares};
 
-/// A change of this many nats per token has the full shade.
+/// A change of this many nats per token is shown in the full shade.
 const FULL_SHADE: f64 = 2.0;
 
 pub(super) fn gradients(shares: &RoleShares) -> Markup {
     html! {
         p.note {
             "Share of |dL/dlogp| that falls on tokens of each role, mean over all training steps. "
-            "What falls on scaffolding teaches the format, not the task."
+            "Gradient on scaffold tokens teaches the format, not the task."
         }
         ul.legend {
             @for (index, role) in shares.roles.iter().enumerate() { li { span class={ "swatch block " (colour(index, role)) } {} (role) } }
@@ -116,7 +116,7 @@ fn change_cell(change: &RoleChange, role: &str, values: &[Option<f64>]) -> Marku
     }
 }
 
-/// Scaffolding and the end of the turn are grey, what carries meaning has a colour.
+/// Scaffold and the end of the turn are grey; roles that carry meaning have colours.
 fn colour(index: usize, role: &str) -> String {
     match role {
         "scaffold" => "grey".to_owned(),

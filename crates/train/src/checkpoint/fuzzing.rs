@@ -2,26 +2,20 @@
 
 use std::path::Path;
 
-use tabpo_engine::{AdamW, AdamWConfig, Real};
+use tabpo_engine::Worker;
 
 use super::{Found, State};
-use crate::{Cursor, Policy, TrainError, TrainSummary};
+use crate::{Cursor, TrainError, TrainSummary};
 
 const RUN: &str = "fuzz";
 
-/// Writes a checkpoint of a policy that has made no step.
-pub fn write_checkpoint<R: Real>(path: &Path, policy: &Policy<'_, R>) -> Result<(), TrainError> {
-    let config = AdamWConfig::default();
-    let optimiser = match policy {
-        Policy::Full(model) => AdamW::for_model(model, config),
-        Policy::Adapter { base, adapter } => AdamW::for_lora(base, adapter, config),
-    };
-    let state = State { run: RUN.to_owned(), cursor: Cursor::default(), summary: TrainSummary::default(), best: None };
-    super::write(path, &state, policy, None, &optimiser)
+/// Writes a checkpoint of a worker that has begun training and made no step.
+pub fn write_checkpoint(path: &Path, worker: &dyn Worker) -> Result<(), TrainError> {
+    let state = State { run: RUN.to_owned(), cursor: Cursor::default(), summary: TrainSummary::default() };
+    super::write(path, &state, worker.export()?)
 }
 
-/// Whether a file is a checkpoint of this policy, which then has its parameters.
-pub fn read_checkpoint<R: Real>(path: &Path, policy: &mut Policy<'_, R>) -> Result<bool, TrainError> {
-    let found = super::read(path, RUN, policy, AdamWConfig::default())?;
-    Ok(matches!(found, Found::Resumed(_)))
+/// Whether a file is a checkpoint of this worker, which then has its parameters.
+pub fn read_checkpoint(path: &Path, worker: &mut dyn Worker) -> Result<bool, TrainError> {
+    Ok(matches!(super::read(path, RUN, worker)?, Found::Resumed(_)))
 }

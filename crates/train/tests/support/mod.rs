@@ -4,12 +4,13 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-use tabpo_answer::Role;
-use tabpo_engine::{AdamWConfig, Lora, LoraConfig, Model, ModelConfig, Real};
+use tabpo_engine::{AdamWConfig, HostWorker, Lora, Model, Policy, Real};
+use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::Objective;
+use tabpo_roles::Role;
 use tabpo_train::{
-    BatchPlan, Decay, Observer, Policy, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
-    TokenisedExample, TrainBudget, TrainOutcome, TrainSettings, UnusedCheckpoint, train,
+    BatchPlan, Decay, Observer, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
+    TokenisedExample, TrainBudget, TrainSettings, UnusedCheckpoint, train,
 };
 
 pub const VOCABULARY: usize = 24;
@@ -98,10 +99,9 @@ pub struct Recorder {
     pub stop_after: Option<u64>,
     pub resumed: Option<u64>,
     pub unused: Option<UnusedCheckpoint>,
-    pub metrics: Vec<f64>,
 }
 
-impl<R: Real> Observer<R> for Recorder {
+impl Observer for Recorder {
     fn resumed(&mut self, step: u64) {
         self.resumed = Some(step);
     }
@@ -117,34 +117,36 @@ impl<R: Real> Observer<R> for Recorder {
     fn should_stop(&self) -> bool {
         self.stop_after.is_some_and(|limit| self.records.last().is_some_and(|record| record.step >= limit))
     }
-
-    fn evaluate(
-        &mut self,
-        _: &Policy<'_, R>,
-        step: u64,
-    ) -> Result<Option<f64>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.metrics.get(step as usize - 1).copied())
-    }
 }
 
-/// A run without files.
-pub fn run<'m, R: Real>(
-    policy: Policy<'m, R>,
+/// A worker that trains an adapter of a model.
+pub fn adapting<R: Real>(model: &Model<R>, adapter: Lora<R>) -> HostWorker<R> {
+    HostWorker::new(Policy::adapter(model.clone().into(), adapter))
+}
+
+/// A worker that trains all parameters of a model.
+pub fn full<R: Real>(model: &Model<R>) -> HostWorker<R> {
+    HostWorker::new(Policy::full(model.clone()))
+}
+
+/// A run without files; the guide is the policy as it is at the start.
+pub fn run<R: Real>(
+    mut worker: HostWorker<R>,
     examples: &[TokenisedExample],
     settings: &TrainSettings,
-) -> (TrainOutcome<'m, R>, Vec<StepRecord>) {
+) -> (Policy<R>, Vec<StepRecord>) {
     let mut recorder = Recorder::default();
-    let third = policy.clone();
+    let mut guide = HostWorker::new(worker.policy().clone());
     let mut cache = ReferenceCache::in_memory();
     let session =
-        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, third: Some(&third) };
-    let outcome = train(policy, examples, settings, session, &mut recorder).expect("the run succeeds");
+        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: Some(&mut guide) };
+    let outcome = train(&mut worker, examples, settings, session, &mut recorder).expect("the run succeeds");
     assert!(outcome.finished);
-    (outcome, recorder.records)
+    (worker.into_policy(), recorder.records)
 }
 
 /// The largest difference between the parameters of two policies.
-pub fn distance<R: Real>(a: &Policy<'_, R>, b: &Policy<'_, R>) -> f64 {
+pub fn distance<R: Real>(a: &Policy<R>, b: &Policy<R>) -> f64 {
     let pairs = a.parameters().into_iter().zip(b.parameters());
     pairs.flat_map(|(a, b)| a.iter().zip(b)).map(|(a, b)| (a.to_f64() - b.to_f64()).abs()).fold(0.0, f64::max)
 }

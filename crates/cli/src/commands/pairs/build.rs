@@ -8,8 +8,9 @@ use std::{
 };
 
 use tabpo_corpus::{Document, Format, Level, Unit};
-use tabpo_engine::{Compute, Tokenizer};
+use tabpo_engine::Compute;
 use tabpo_metrics::Predictions;
+use tabpo_model::Tokenizer;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,
@@ -257,7 +258,7 @@ fn summary_text(summary: &BuildSummary) -> String {
     }
     format!(
         "{}\n{} examples, {} pairs; the kinds are {} points (total variation) from the mix\n",
-        table.plain(None),
+        table.plain(),
         summary.examples,
         summary.pairs,
         percent(summary.kind_distance)

@@ -98,7 +98,7 @@ fn check(file: &Path, ontology: &Path, as_json: bool) -> Result<(), CliError> {
             pattern.line.to_string(),
         ]);
     }
-    output::print(&table.plain(None))
+    output::print(&table.plain())
 }
 
 /// Where a pattern matches.
@@ -162,7 +162,7 @@ fn find(
             shorten(&fired.first),
         ]);
     }
-    output::print(&table.plain(None))
+    output::print(&table.plain())
 }
 
 fn one_line(found: &PatternMatch) -> String {

@@ -3,14 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tabpo_engine::{Compute, Lora, Model};
+use tabpo_engine::{Compute, HostWorker, Worker};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PairRecord, hardest};
 use tabpo_report::{Alignment, Table};
-use tabpo_train::{
-    ExampleFormat, ExampleLogProbs, ReferenceCache, ReferenceIdentity, TokenisedExample, cached_log_probs, group_pairs,
-    reference_identity, tokenizer_digest,
-};
+use tabpo_train::{ExampleFormat, ExampleLogProbs, ReferenceCache, TokenisedExample, group_pairs, log_probs};
 
 use super::read_pairs;
 use crate::{
@@ -172,18 +169,15 @@ fn chunks(
 /// A model that scores answers, with what is known already.
 struct Scorer<'v> {
     format: ExampleFormat<'v>,
-    model: Model<f32>,
-    adapter: Option<Lora<f32>>,
-    identity: ReferenceIdentity,
+    worker: HostWorker<f32>,
+    tokenizer: [u8; 32],
     cache: ReferenceCache,
 }
 
 impl<'v> Scorer<'v> {
     fn open(folder: &PolicyFolder, renderer: &'v Renderer, cache: Option<&Path>) -> Result<Self, CliError> {
-        let (model, adapter) = folder.open()?;
-        let identity = reference_identity(&model, adapter.as_ref(), &tokenizer_digest(&renderer.tokenizer));
         let cache = cache.map_or_else(|| Ok(ReferenceCache::in_memory()), ReferenceCache::open).or_input()?;
-        Ok(Self { format: renderer.format()?, model, adapter, identity, cache })
+        Ok(Self { format: renderer.format()?, worker: folder.worker()?, tokenizer: renderer.tokenizer.digest(), cache })
     }
 
     /// The margins of the pairs of every example: the log-probability of the whole gold answer minus
@@ -201,12 +195,12 @@ impl<'v> Scorer<'v> {
             let tokenised =
                 self.format.example(&record.id, &record.source, (&record.chosen).into(), &rejected, usize::MAX);
             let tokenised = tokenised.or_input()?;
-            tokenised.check(self.model.config.vocabulary).or_input()?;
+            tokenised.check(self.worker.config().vocabulary).or_input()?;
             Ok(tokenised)
         };
         let examples: Vec<TokenisedExample> = examples.iter().map(tokenised).collect::<Result<_, CliError>>()?;
-        let scored = (&self.model, self.adapter.as_ref(), &self.identity);
-        let (found, computed) = cached_log_probs(scored, &examples, PASS, &mut self.cache).or_failed()?;
+        let scored = log_probs(&mut self.worker, &self.tokenizer, &examples, PASS, &mut self.cache);
+        let (found, computed) = scored.or_failed()?;
         summary.scored += computed as u64;
         let margins = |scored: &ExampleLogProbs| {
             let gold: f64 = scored.chosen.iter().sum();
@@ -232,7 +226,7 @@ fn text(summary: &Summary) -> String {
             percent(margins.wrong),
         ]);
     }
-    format!("{}\n{} examples, {} of them scored now\n", table.plain(None), summary.examples, summary.scored)
+    format!("{}\n{} examples, {} of them scored now\n", table.plain(), summary.examples, summary.scored)
 }
 
 #[cfg(test)]

@@ -84,9 +84,9 @@ fn stats_text(stats: &PairStats) -> String {
     };
     format!(
         "{}\n{}\n{}\n{} pairs of {} examples; {} % of the gold answer precedes the first difference; {} % differ first in scaffolding\n{}{}",
-        kinds.plain(None),
-        sources.plain(None),
-        changes.plain(None),
+        kinds.plain(),
+        sources.plain(),
+        changes.plain(),
         stats.pairs,
         stats.examples,
         percent(stats.prefix_shared),

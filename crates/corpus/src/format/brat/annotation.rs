@@ -8,8 +8,8 @@ use std::{
 use tabpo_ontology::{BratProject, Ontology, brat_name, canonical_name};
 
 use crate::{
-    CorpusError, Document, Note, Notes, Problem,
-    annotate::{FileRelation, Holder, Ids, mention_label, relation_label},
+    CorpusError, Document, Note, Notes, Problem, Relation,
+    annotate::{Holder, Ids, mention_label, relation_label},
     characters::{CharacterMap, Characters, Offsets, Stated},
     text_document::{TextDocument, TextEntity},
 };
@@ -18,16 +18,16 @@ use crate::{
 pub(super) struct Reader<'a> {
     directory: &'a Path,
     ontology: &'a Ontology,
-    /// The ontology's names by those that brat has for them.
+    /// The ontology's names by those that brat uses.
     mentions: HashMap<String, String>,
     relations: HashMap<String, String>,
-    /// What `annotation.conf` says, looked up when it is needed first.
+    /// What `annotation.conf` says, read when it is first needed.
     project: Option<BratProject>,
 }
 
 /// A line of an annotation file.
 #[derive(Clone, Copy)]
-struct Line<'f> {
+struct AnnotationLine<'f> {
     path: &'f Path,
     number: usize,
     text: &'f str,
@@ -35,14 +35,14 @@ struct Line<'f> {
 
 /// `T1<tab>Label 0 5;8 12<tab>words`
 struct TextBound<'f> {
-    line: Line<'f>,
+    line: AnnotationLine<'f>,
     id: &'f str,
     name: &'f str,
     stated: Stated<'f>,
 }
 
 impl<'f> TextBound<'f> {
-    fn read(line: Line<'f>) -> Result<Self, Problem> {
+    fn read(line: AnnotationLine<'f>) -> Result<Self, Problem> {
         let malformed = || Problem::malformed(format!("`{}` is not `T1<tab>Label START END<tab>text`", line.text));
         let mut fields = line.text.splitn(3, '\t');
         let (Some(id), Some(head), words) = (fields.next(), fields.next(), fields.next()) else {
@@ -80,7 +80,7 @@ fn relation(line: &str) -> Result<(&str, Vec<Argument<'_>>), Problem> {
 impl<'a> Reader<'a> {
     pub(super) fn new(directory: &'a Path, ontology: &'a Ontology) -> Self {
         let relations = ontology.relations.iter().flat_map(|label| [&label.name].into_iter().chain(&label.aliases));
-        // Of names that brat would not tell apart the first one is meant.
+        // Where brat would not distinguish two names, the first one is meant.
         let by_brat_name = |names: Vec<String>| {
             let mut known = HashMap::new();
             for name in names {
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The document that a text and the content of its annotation files make.
+    /// The document with this text and these annotation files.
     pub(super) fn read(
         &mut self,
         key: &str,
@@ -116,9 +116,10 @@ impl<'a> Reader<'a> {
         files: &[(PathBuf, String)],
         notes: &mut Notes,
     ) -> Result<Document, CorpusError> {
-        let invalid = |line: Line, problem| CorpusError::invalid(line.path, line.number, Some(key.to_owned()), problem);
+        let invalid =
+            |line: AnnotationLine, problem| CorpusError::invalid(line.path, line.number, Some(key.to_owned()), problem);
         let lines = files.iter().flat_map(|(path, content)| {
-            (1..).zip(content.lines()).map(move |(number, text)| Line { path, number, text })
+            (1..).zip(content.lines()).map(move |(number, text)| AnnotationLine { path, number, text })
         });
         let (mut bound, mut relation_lines, mut triggers) = (Vec::new(), Vec::new(), HashSet::new());
         let mut ids = Ids::default();
@@ -143,7 +144,7 @@ impl<'a> Reader<'a> {
                 b'#' => notes.ignore("comments"),
                 _ => {
                     let message =
-                        format!("`{}` is no annotation; a line starts with T, R, E, A, M, N, * or #", line.text);
+                        format!("`{}` is not an annotation; a line starts with T, R, E, A, M, N, * or #", line.text);
                     return Err(invalid(line, Problem::malformed(message)));
                 }
             }
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
                 ids.add(mention.id, Holder::LeftOut);
                 notes.ignore("triggers of events");
             } else {
-                ids.add(mention.id, Holder::Mention(kept.len()));
+                ids.add(mention.id, Holder::Mention(kept.len() as u32));
                 kept.push(mention);
             }
         }
@@ -201,7 +202,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The relation of a line; `None` for one with something that is not read.
-    fn relation(&mut self, line: &str, ids: &Ids, notes: &mut Notes) -> Result<Option<FileRelation>, Problem> {
+    fn relation(&mut self, line: &str, ids: &Ids, notes: &mut Notes) -> Result<Option<Relation>, Problem> {
         let (name, roles) = relation(line)?;
         let id = |wanted: &str| roles.iter().find(|(role, _)| *role == wanted).map(|&(_, id)| id);
         let usual = id("Arg1").zip(id("Arg2"));
@@ -228,6 +229,6 @@ impl<'a> Reader<'a> {
             }
         };
         let label = relation_label(self.ontology, self.relations.get(&composed(name)).map_or(name, String::as_str))?;
-        Ok(Some(FileRelation { head, tail, label }))
+        Ok(Some(Relation { head, tail, label }))
     }
 }

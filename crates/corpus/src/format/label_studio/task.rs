@@ -1,14 +1,17 @@
 //! A task of Label Studio as it stands in an export.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use super::{CharacterMap, Characters, Name, Offsets, Stated};
 use crate::{Note, Notes, Problem};
 
-/// Fields of a task that say who worked on it and when, or how much there is.
+/// Bookkeeping fields of a task, which are not counted as left out.
 const OF_TASK: [&str; 27] = [
     "id",
     "data",
@@ -117,10 +120,41 @@ pub(super) struct Region {
     is_elsewhere: bool,
 }
 
+/// An object in which no field may come twice: it would not be clear which one is meant.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+
+        impl<'de> Visitor<'de> for Once {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields, M::Error> {
+                let mut fields = Map::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if fields.contains_key(&name) {
+                        return Err(M::Error::custom(format!("duplicate field `{name}`")));
+                    }
+                    fields.insert(name, map.next_value()?);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Once)
+    }
+}
+
 #[derive(Deserialize)]
 struct RawTask {
     id: Option<Name>,
-    data: Option<Map<String, Value>>,
+    data: Option<Fields>,
     annotations: Option<Vec<RawAnnotation>>,
     completions: Option<Vec<RawAnnotation>>,
     #[serde(flatten)]
@@ -141,7 +175,7 @@ struct RawItem {
     id: Option<Name>,
     r#type: Option<String>,
     to_name: Option<Value>,
-    value: Option<Map<String, Value>>,
+    value: Option<Fields>,
     from_id: Option<Name>,
     to_id: Option<Name>,
     direction: Option<String>,
@@ -150,7 +184,7 @@ struct RawItem {
     others: BTreeMap<String, Value>,
 }
 
-/// Counts fields with something in them that no reader knows.
+/// Counts non-empty fields that are not read.
 fn note_others<'v>(
     owner: &str,
     others: impl IntoIterator<Item = (&'v String, &'v Value)>,
@@ -178,7 +212,7 @@ fn names(labels: Option<&Value>, notes: &mut Notes) -> Vec<String> {
         Some(label) => std::slice::from_ref(label),
     };
     let names: Vec<String> = labels.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-    (names.len()..labels.len()).for_each(|_| notes.ignore("labels that are no strings"));
+    (names.len()..labels.len()).for_each(|_| notes.ignore("labels that are not strings"));
     names
 }
 
@@ -189,7 +223,10 @@ fn offsets(value: &Map<String, Value>) -> Result<Characters, &'static str> {
     let field = |name: &str| value.get(name).filter(|offset| !offset.is_null());
     let number = |offset: &Value| {
         let float = offset.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < LARGEST);
-        offset.as_i64().or(float.map(|float| float as i64)).ok_or("regions whose `start` or `end` is no whole number")
+        offset
+            .as_i64()
+            .or(float.map(|float| float as i64))
+            .ok_or("regions whose `start` or `end` is not a whole number")
     };
     match (field("start"), field("end")) {
         (Some(start), Some(end)) => Ok(Characters { start: number(start)?, end: number(end)? }),
@@ -204,7 +241,7 @@ impl Item {
         let id = raw.id.map(|Name(id)| id).unwrap_or_default();
         let kind = raw.r#type.unwrap_or_default();
         let region = (kind == "labels").then(|| {
-            let value = raw.value.unwrap_or_default();
+            let Fields(value) = raw.value.unwrap_or_default();
             note_others("value.", &value, &OF_VALUE, notes);
             let labels = names(value.get("labels"), notes);
             let text = value.get("text").and_then(Value::as_str).map(str::to_owned);
@@ -230,10 +267,10 @@ impl Region {
 }
 
 impl Task {
-    /// Reads a task; what it holds and no reader knows is counted.
+    /// Reads a task; fields that are not read are counted.
     pub(super) fn read(json: &str, notes: &mut Notes) -> Result<Self, serde_json::Error> {
         let RawTask { id, data, annotations, completions, others } = serde_json::from_str(json)?;
-        let Some(data) = data else {
+        let Some(Fields(data)) = data else {
             return Err(serde::de::Error::custom(
                 "a task without `data`; of Label Studio's exports the one called `JSON` is read, JSON-MIN is not",
             ));
@@ -321,11 +358,11 @@ impl Task {
             return Err(match names.len() {
                 0 => Problem::MissingField { field: "data.text" },
                 _ if texts.is_empty() => Problem::malformed(format!(
-                    "`data` has the fields {}, of which none is a text: the text is a string, most often in `text`",
+                    "`data` has the fields {}, none of which is a string: the text is a string, usually in `text`",
                     names.join(", ")
                 )),
                 _ => Problem::malformed(format!(
-                    "`data` has the fields {}, and which one holds the text is not said; call it `text`",
+                    "`data` has the fields {}, and it is not clear which one holds the text; call it `text`",
                     names.join(", ")
                 )),
             });

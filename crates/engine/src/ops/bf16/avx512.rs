@@ -1,4 +1,4 @@
-//! The kernel over AVX-512 vectors, and the rounding and turning of operands for both kernels.
+//! The kernel over AVX-512 vectors, and the rounding and transposing of operands.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
@@ -159,9 +159,9 @@ fn interleave() -> __m512i {
     unsafe { load(&raw const words) }
 }
 
-/// Turns a block of 32 columns by 32 of depth of a packed matrix into 32 of depth by 32 columns.
+/// Transposes a block of 32 columns by 32 of depth of a packed matrix into 32 of depth by 32 columns.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn turn(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) {
+pub(super) fn transpose(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) {
     // Words 0, 2, 4, ... and 1, 3, 5, ... of two vectors.
     let select = |odd: u16| {
         let words = Line(std::array::from_fn(|i| 2 * i as u16 + odd));

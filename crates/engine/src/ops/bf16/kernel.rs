@@ -29,38 +29,43 @@ pub(crate) enum Kernel {
     Amx,
     /// Vectors (`vdpbf16ps`).
     Avx512,
+    /// Plain Rust.
+    Portable,
 }
 
-static KERNEL: LazyLock<Option<Kernel>> = LazyLock::new(|| Kernel::ALL.into_iter().find(|kernel| kernel.is_there()));
+static KERNEL: LazyLock<Kernel> =
+    LazyLock::new(|| Kernel::ALL.into_iter().find(|kernel| kernel.is_there()).expect("one of them runs everywhere"));
 
 /// The fastest kernel that this machine has.
-pub(crate) fn kernel() -> Option<Kernel> {
+pub(crate) fn kernel() -> Kernel {
     *KERNEL
 }
 
 impl Kernel {
     /// All kernels, the fastest first.
-    pub(crate) const ALL: [Kernel; 2] = [Kernel::Amx, Kernel::Avx512];
+    pub(crate) const ALL: [Kernel; 3] = [Kernel::Amx, Kernel::Avx512, Kernel::Portable];
 
-    /// The name of its instructions.
-    pub(crate) fn name(self) -> &'static str {
+    /// The name of its instructions; `None` where it needs none.
+    pub(crate) fn instructions(self) -> Option<&'static str> {
         match self {
-            Kernel::Amx => "amx",
-            Kernel::Avx512 => "avx512-bf16",
+            Kernel::Amx => Some("amx"),
+            Kernel::Avx512 => Some("avx512-bf16"),
+            Kernel::Portable => None,
         }
     }
 
     /// Whether this machine can run it.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_there(self) -> bool {
-        // The packing of both kernels' operands uses these.
-        super::avx512::is_there() && (self == Kernel::Avx512 || super::amx::is_there())
-    }
-
-    /// Whether this machine can run it.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn is_there(self) -> bool {
-        false
+        match self {
+            // The packing of both kernels' operands uses AVX-512.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Amx => super::avx512::is_there() && super::amx::is_there(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => super::avx512::is_there(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Amx | Kernel::Avx512 => false,
+            Kernel::Portable => true,
+        }
     }
 }
 
@@ -91,17 +96,17 @@ impl Session {
     #[inline]
     pub(crate) unsafe fn block(&self, runs: &[Run], target: *mut f32, stride: usize, accumulate: bool) {
         debug_assert!(!runs.is_empty() && runs.len() <= MOST_RUNS && runs.iter().all(|run| run.steps > 0));
-        #[cfg(target_arch = "x86_64")]
         match self.kernel {
             // SAFETY: as promised by the caller; the tiles of this thread are configured as long as `self` lives.
+            #[cfg(target_arch = "x86_64")]
             Kernel::Amx => unsafe { super::amx::block(runs, target, stride, accumulate) },
             // SAFETY: as promised by the caller; the machine has the instructions.
+            #[cfg(target_arch = "x86_64")]
             Kernel::Avx512 => unsafe { super::avx512::block(runs, target, stride, accumulate) },
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = (self.kernel, runs, target, stride, accumulate);
-            unreachable!("no kernel is there");
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Amx | Kernel::Avx512 => unreachable!("a session begins with a kernel that is there"),
+            // SAFETY: as promised by the caller.
+            Kernel::Portable => unsafe { super::portable::block(runs, target, stride, accumulate) },
         }
     }
 }

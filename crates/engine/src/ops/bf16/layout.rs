@@ -6,8 +6,8 @@
 
 use rayon::prelude::*;
 
-use super::avx512;
 use super::kernel::{SIDE, STEP_LINES};
+use super::rounding::{round_columns, round_pair, round_row};
 use crate::real::Real;
 use crate::view::View;
 
@@ -86,7 +86,6 @@ pub(crate) struct Rows {
 impl Rows {
     /// Rounds a matrix with contiguous rows, in parallel.
     pub(crate) fn pack(&mut self, x: View<'_, f32>) {
-        assert!(avx512::is_there(), "operands are packed for a kernel that is there");
         let (lines, length) = self.panels.reshape(x.height, x.width);
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let rows = panel * SIDE..x.height.min((panel + 1) * SIDE);
@@ -94,8 +93,7 @@ impl Rows {
                 lines.fill(Line::ZERO);
             }
             for (row, number) in rows.enumerate() {
-                // SAFETY: the machine has the instructions, as checked above.
-                unsafe { avx512::round_row(x.row(number), row, lines) };
+                round_row(x.row(number), row, lines);
             }
         });
     }
@@ -116,7 +114,6 @@ pub(crate) struct Columns {
 impl Columns {
     /// Packs weights of any stored type; `widen(output, row)` writes one row of them.
     pub(crate) fn of_weights(outputs: usize, inputs: usize, widen: impl Fn(usize, &mut [f32]) + Sync) -> Self {
-        assert!(avx512::is_there(), "weights are packed for a kernel that is there");
         let mut packed = Self::default();
         let (lines, length) = packed.panels.reshape(outputs, inputs);
         lines.par_chunks_mut(length).enumerate().for_each_init(
@@ -130,8 +127,7 @@ impl Columns {
                 for (row, values) in rows.iter_mut().zip(values.chunks_exact(inputs)) {
                     *row = values;
                 }
-                // SAFETY: the machine has the instructions, as checked above.
-                unsafe { avx512::round_columns(&rows[..columns.len()], 1.0, lines) };
+                round_columns(&rows[..columns.len()], 1.0, lines);
             },
         );
         packed
@@ -139,7 +135,6 @@ impl Columns {
 
     /// Packs `scale` times a small matrix `[columns, depth]` with contiguous rows.
     pub(crate) fn pack_along(&mut self, matrix: View<'_, f32>, scale: f32) {
-        assert!(avx512::is_there(), "operands are packed for a kernel that is there");
         let (lines, length) = self.panels.reshape(matrix.height, matrix.width);
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let mut rows: [&[f32]; SIDE] = [&[]; SIDE];
@@ -147,14 +142,12 @@ impl Columns {
             for (row, number) in rows.iter_mut().zip(numbers.clone()) {
                 *row = matrix.row(number);
             }
-            // SAFETY: the machine has the instructions, as checked above.
-            unsafe { avx512::round_columns(&rows[..numbers.len()], scale, lines) };
+            round_columns(&rows[..numbers.len()], scale, lines);
         });
     }
 
     /// Packs `scale` times a small matrix `[depth, columns]` with contiguous rows.
     pub(crate) fn pack_across(&mut self, matrix: View<'_, f32>, scale: f32) {
-        assert!(avx512::is_there(), "operands are packed for a kernel that is there");
         let (lines, length) = self.panels.reshape(matrix.width, matrix.height);
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let columns = panel * SIDE..matrix.width.min((panel + 1) * SIDE);
@@ -162,8 +155,7 @@ impl Columns {
             for (step, lines) in lines.chunks_exact_mut(STEP_LINES).enumerate() {
                 for pair in 0..SIDE / 2 {
                     let depth = step * SIDE + 2 * pair;
-                    // SAFETY: the machine has the instructions, as checked above.
-                    unsafe { avx512::round_pair(row(depth), row(depth + 1), scale, pair, lines) };
+                    round_pair(row(depth), row(depth + 1), scale, pair, lines);
                 }
             }
         });

@@ -6,19 +6,17 @@
 //! that of f32 by the rounding of the operands alone, a relative 2^-9 of each.
 //!
 //! One packing serves both directions: `y = x W^T` reads it as it is, and for `dx = dy W` each block of
-//! 32 by 32 weights is turned over in registers on its way to the cache, once for up to 512 rows.
+//! 32 by 32 weights is transposed in registers on its way to the cache, once for up to 512 rows.
 //!
-//! Two kernels share the layout: the tiles of AMX, and `vdpbf16ps` of AVX-512. Which of them runs is
-//! decided once for the machine; where neither is there, weights stay in f32. How a product is cut depends
-//! on its shape alone, and so does the order of every sum: results are the same for any number of threads.
+//! Three kernels share the layout: the tiles of AMX, `vdpbf16ps` of AVX-512, and plain Rust, which is the reference of
+//! the others. Which of them runs is decided once for the machine. How a product is cut depends on its shape alone, and
+//! so does the order of every sum: results are the same for any number of threads.
 
 mod kernel;
 mod layout;
+mod portable;
 mod product;
-
-#[cfg(not(target_arch = "x86_64"))]
-#[path = "absent.rs"]
-mod avx512;
+mod rounding;
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -28,6 +26,8 @@ mod avx512;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use kernel::{Kernel, kernel};
+#[cfg(test)]
+use kernel::Kernel;
+pub(crate) use kernel::kernel;
 pub(crate) use layout::{Columns, Rows};
 pub(crate) use product::{Term, product};

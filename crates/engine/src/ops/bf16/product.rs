@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::avx512;
 use super::kernel::{Kernel, MOST_RUNS, Run, SIDE, STEP_LINES, Session};
 use super::layout::{Columns, Line, Rows, fit};
+use super::rounding::transpose;
 use crate::view::{Bands, ViewMut, for_each_tile};
 
-/// Rows of a task's block: weights that are turned over are turned once for so many rows.
+/// Rows of a task's block: a transposed panel of weights serves so many rows.
 const ROWS: usize = 512;
 
 /// Steps of depth after which sums go to memory: a block of rows over so much depth stays in the second
@@ -16,8 +16,8 @@ const ROWS: usize = 512;
 const STEPS: usize = 40;
 
 thread_local! {
-    /// Room for a panel of weights that is turned over.
-    static TURNED: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// Scratch for a transposed panel of weights.
+    static TRANSPOSED: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One product of a sum of products.
@@ -26,37 +26,36 @@ pub(crate) struct Term<'a> {
     rows: &'a Rows,
     columns: &'a Columns,
     /// Whether the right operand is the transposed matrix: `dy W` where `columns` is packed for `x W^T`.
-    turned: bool,
+    transposed: bool,
 }
 
 impl<'a> Term<'a> {
     /// `rows * columns`
     pub(crate) fn new(rows: &'a Rows, columns: &'a Columns) -> Self {
         assert_eq!(rows.panels.depth(), columns.depth(), "the operands' depths agree");
-        Self { rows, columns, turned: false }
+        Self { rows, columns, transposed: false }
     }
 
     /// `rows * columns^T`
-    pub(crate) fn turned(rows: &'a Rows, columns: &'a Columns) -> Self {
+    pub(crate) fn transposed(rows: &'a Rows, columns: &'a Columns) -> Self {
         assert_eq!(rows.panels.depth(), columns.columns(), "the operands' depths agree");
-        Self { rows, columns, turned: true }
+        Self { rows, columns, transposed: true }
     }
 
     fn width(&self) -> usize {
-        if self.turned { self.columns.depth() } else { self.columns.columns() }
+        if self.transposed { self.columns.depth() } else { self.columns.columns() }
     }
 
-    /// The panel of columns over some steps; a turned one is written into `room`.
-    fn columns(&self, panel: usize, steps: Range<usize>, room: &mut [Line]) -> *const Line {
-        if !self.turned {
+    /// The panel of columns over some steps; a transposed one is written into `scratch`.
+    fn columns(&self, panel: usize, steps: Range<usize>, scratch: &mut [Line]) -> *const Line {
+        if !self.transposed {
             return self.columns.panels.panel(panel)[steps.start * STEP_LINES..steps.end * STEP_LINES].as_ptr();
         }
-        for (step, to) in steps.zip(room.as_chunks_mut::<STEP_LINES>().0) {
+        for (step, to) in steps.zip(scratch.as_chunks_mut::<STEP_LINES>().0) {
             let from = &self.columns.panels.panel(step)[panel * STEP_LINES..].as_chunks::<STEP_LINES>().0[0];
-            // SAFETY: whoever packed the columns checked that the machine has the instructions.
-            unsafe { avx512::turn(from, to) };
+            transpose(from, to);
         }
-        room.as_ptr()
+        scratch.as_ptr()
     }
 }
 
@@ -104,10 +103,10 @@ pub(crate) fn product(
     for_each_tile([target], Bands::Every(ROWS), [block], |[mut target], place| {
         let first = place.column * block;
         let session = Session::new(kernel);
-        TURNED.with_borrow_mut(|room| {
+        TRANSPOSED.with_borrow_mut(|scratch| {
             for (group, (list, count)) in pieces(terms).enumerate() {
                 for left in (0..target.width).step_by(SIDE) {
-                    let columns = panel_pointers(terms, &list[..count], (first + left) / SIDE, room);
+                    let columns = panel_pointers(terms, &list[..count], (first + left) / SIDE, scratch);
                     for top in (0..target.height).step_by(SIDE) {
                         let panel = (place.rows.start + top) / SIDE;
                         let mut runs = [Run { rows: std::ptr::null(), columns: std::ptr::null(), steps: 0 }; MOST_RUNS];
@@ -127,13 +126,18 @@ pub(crate) fn product(
     });
 }
 
-/// The panels of columns of all pieces; those that are turned over lie one behind the other in `room`.
-fn panel_pointers(terms: &[Term<'_>], list: &[Piece], panel: usize, room: &mut Vec<Line>) -> [*const Line; MOST_RUNS] {
-    let total: usize = list.iter().filter(|(term, _)| terms[*term].turned).map(|(_, steps)| steps.len()).sum();
-    let mut rest = fit(room, total * STEP_LINES);
+/// The panels of columns of all pieces; the transposed ones lie one behind the other in `scratch`.
+fn panel_pointers(
+    terms: &[Term<'_>],
+    list: &[Piece],
+    panel: usize,
+    scratch: &mut Vec<Line>,
+) -> [*const Line; MOST_RUNS] {
+    let total: usize = list.iter().filter(|(term, _)| terms[*term].transposed).map(|(_, steps)| steps.len()).sum();
+    let mut rest = fit(scratch, total * STEP_LINES);
     let mut pointers = [std::ptr::null(); MOST_RUNS];
     for (pointer, (term, steps)) in pointers.iter_mut().zip(list) {
-        let length = if terms[*term].turned { steps.len() * STEP_LINES } else { 0 };
+        let length = if terms[*term].transposed { steps.len() * STEP_LINES } else { 0 };
         let (part, tail) = rest.split_at_mut(length);
         *pointer = terms[*term].columns(panel, steps.clone(), part);
         rest = tail;

@@ -17,15 +17,9 @@ fn rounded(value: f32) -> f64 {
     half::bf16::from_f32(value).to_f64()
 }
 
-/// Runs a check for each kernel that is there and says which are not.
+/// Runs a check for each kernel that is there: the portable one is, everywhere.
 fn for_each_kernel(check: impl Fn(Kernel)) {
-    for kernel in Kernel::ALL {
-        if kernel.is_there() {
-            check(kernel);
-        } else {
-            println!("skipped: this machine has no {kernel:?}");
-        }
-    }
+    Kernel::ALL.into_iter().filter(|kernel| kernel.is_there()).for_each(check);
 }
 
 /// Compares with `sum a[i][k] b[k][j]` of rounded operands. A sum in f32 of products that are exact may
@@ -86,7 +80,7 @@ fn the_same_packing_serves_the_product_with_the_transposed_matrix() {
                 row.copy_from_slice(&w[output * inputs..(output + 1) * inputs]);
             });
             let mut dx = vec![f32::NAN; height * inputs];
-            product(kernel, &[Term::turned(&rows, &columns)], ViewMut::new(&mut dx, height, inputs), |_, _, _| ());
+            product(kernel, &[Term::transposed(&rows, &columns)], ViewMut::new(&mut dx, height, inputs), |_, _, _| ());
             assert_close(&dx, inputs, |i, j| {
                 sum((0..outputs).map(|k| (rounded(dy[i * outputs + k]), rounded(w[k * inputs + j]))))
             });
@@ -111,13 +105,14 @@ fn terms_of_different_depth_and_direction_add_up() {
             .collect();
         // [depth, width] as weights with the depth as outputs, [width, depth] and [depth, width] scaled.
         let right: Vec<Vec<f32>> = depths.iter().map(|d| values(width * d, 6)).collect();
-        let turned = Columns::of_weights(depths[0], width, |output, row| {
+        let transposed = Columns::of_weights(depths[0], width, |output, row| {
             row.copy_from_slice(&right[0][output * width..(output + 1) * width]);
         });
         let (mut along, mut across) = (Columns::default(), Columns::default());
         along.pack_along(View::new(&right[1], width, depths[1]), 0.5);
         across.pack_across(View::new(&right[2], depths[2], width), 2.0);
-        let terms = [Term::turned(&rows[0], &turned), Term::new(&rows[1], &along), Term::new(&rows[2], &across)];
+        let terms =
+            [Term::transposed(&rows[0], &transposed), Term::new(&rows[1], &along), Term::new(&rows[2], &across)];
         let mut y = vec![f32::NAN; height * width];
         product(kernel, &terms, ViewMut::new(&mut y, height, width), |block, rows, _| {
             for (offset, row) in rows.enumerate() {
@@ -146,10 +141,6 @@ fn terms_of_different_depth_and_direction_add_up() {
 
 #[test]
 fn packed_weights_are_read_back() {
-    if !super::avx512::is_there() {
-        println!("skipped: this machine has no AVX512-BF16");
-        return;
-    }
     let (outputs, inputs) = (45, 71);
     let w = values(outputs * inputs, 7);
     let columns = Columns::of_weights(outputs, inputs, |output, row| {
@@ -183,4 +174,47 @@ fn a_product_does_not_depend_on_the_number_of_threads() {
         };
         assert_eq!(run(1), run(3));
     });
+}
+
+/// Whatever this machine has for rounding and transposing gives the same lines as plain Rust.
+#[test]
+fn operands_are_packed_as_plain_rust_packs_them() {
+    use super::kernel::STEP_LINES;
+    use super::layout::Line;
+    use super::{portable, rounding};
+
+    let odd = [f32::MIN_POSITIVE / 2.0, -f32::MIN_POSITIVE / 4.0, 0.0, -0.0, 1e38, f32::MIN_POSITIVE];
+    let rows: Vec<Vec<f32>> = (0..37).map(|row| [&values(64, row)[..], &odd].concat()).collect();
+    for (count, length) in [(1, 1), (5, 33), (32, 64), (17, 70)] {
+        let rows: Vec<&[f32]> = rows[..count].iter().map(|row| &row[70 - length..]).collect();
+        let steps = length.div_ceil(32);
+        let mut packed = [0, 1].map(|_| vec![Line::ZERO; steps * STEP_LINES]);
+        let same = |packed: &[Vec<Line>; 2], what: &str| assert!(packed[0] == packed[1], "{what} {count} {length}");
+        for scale in [-1.3, 0.7] {
+            rounding::round_columns(&rows, scale, &mut packed[0]);
+            portable::round_columns(&rows, scale, &mut packed[1]);
+            same(&packed, "columns");
+        }
+        let transposed = packed.clone().map(|lines| {
+            let mut out = [Line::ZERO; STEP_LINES];
+            let from = lines[..STEP_LINES].try_into().expect("a step");
+            rounding::transpose(from, &mut out);
+            let mut plain = [Line::ZERO; STEP_LINES];
+            portable::transpose(from, &mut plain);
+            assert!(out == plain, "transposed {count} {length}");
+            out
+        });
+        let mut back = [Line::ZERO; STEP_LINES];
+        portable::transpose(&transposed[0], &mut back);
+        assert!(back[..] == packed[0][..STEP_LINES], "transposed twice");
+        for (number, row) in rows.iter().enumerate() {
+            rounding::round_row(row, number, &mut packed[0]);
+            portable::round_row(row, number, &mut packed[1]);
+            same(&packed, "row");
+        }
+        let (even, odd) = (&rows[0][..length.min(32)], &rows[count - 1][..length.min(32)]);
+        rounding::round_pair(even, odd, -1.3, 7, &mut packed[0][..STEP_LINES]);
+        portable::round_pair(even, odd, -1.3, 7, &mut packed[1][..STEP_LINES]);
+        same(&packed, "pair");
+    }
 }

@@ -1,0 +1,343 @@
+//! Linear layers with optional low-rank adapters: `y = x W^T + b + s (x A^T) B^T`.
+//!
+//! Where the weights are packed in bf16, the products with them and with the adapters' matrices read
+//! operands rounded to bf16, and a layer and its adapter are one sum. Gradients of parameters are always
+//! computed in the computing type.
+
+use std::ops::Range;
+
+use crate::lora::{LoraGroup, LoraMember};
+use crate::model::Linear;
+use crate::ops::bf16::{self, Columns, Rows, Term};
+use crate::ops::gemm::{add_product, for_each_block, parallel_add_product, parallel_product, product, scaled_product};
+use crate::ops::{ELEMENTS_PER_TASK, simd};
+use crate::real::Real;
+use crate::scratch::ThreadScratch;
+use crate::view::{View, ViewMut};
+use crate::weights::Matrix;
+
+/// A matrix that products read, with its rounded copy where the weights are packed.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a, R> {
+    pub(crate) values: View<'a, R>,
+    rounded: Option<&'a Rows>,
+}
+
+impl<'a, R: Real> Operand<'a, R> {
+    /// `values` for products with packed weights or with others; the rounded copy is made in `copy`.
+    pub(crate) fn new(values: View<'a, R>, packed: bool, copy: &'a mut Rows) -> Self {
+        if packed {
+            copy.pack(values.into_f32());
+        }
+        Self { values, rounded: packed.then_some(&*copy) }
+    }
+
+    /// The rounded copy, which is there because the weights are packed.
+    fn rounded(&self) -> &'a Rows {
+        self.rounded.expect("an operand of packed weights is rounded")
+    }
+}
+
+/// The adapter of one projection with its low-rank input `x A^T`, `[rows, rank]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Adapter<'a, R> {
+    pub(crate) member: &'a LoraMember<R>,
+    pub(crate) low: View<'a, R>,
+}
+
+impl<'a, R: Real> Adapter<'a, R> {
+    /// The adapter of a member, given the low-rank inputs of its whole group, `[rows, ranks]`.
+    pub(crate) fn of_group(member: &'a LoraMember<R>, low: View<'a, R>) -> Self {
+        Self { member, low: low.columns(member.offset..member.offset + member.rank) }
+    }
+}
+
+/// Most projections that read one input: query, key and value.
+const LARGEST_GROUP: usize = 3;
+
+/// Scratch for the rounded operands of adapters.
+#[derive(Debug, Default)]
+pub(crate) struct AdapterScratch {
+    low: Rows,
+    columns: Columns,
+}
+
+impl AdapterScratch {
+    /// Bytes of the buffers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.low.bytes() + self.columns.bytes()
+    }
+}
+
+/// The matrix A of a group, `[ranks, inputs]`.
+fn group_a<R: Real>(group: &LoraGroup<R>) -> View<'_, R> {
+    let ranks = group.ranks();
+    View::new(&group.a, ranks, group.a.len() / ranks)
+}
+
+/// The matrix B of a member, `[outputs, rank]`.
+fn member_b<R: Real>(member: &LoraMember<R>) -> View<'_, R> {
+    View::new(&member.b, member.b.len() / member.rank, member.rank)
+}
+
+/// A sum of products of rounded operands.
+fn rounded_product<R: Real>(
+    terms: &[Term<'_>],
+    target: ViewMut<'_, R>,
+    finish: impl Fn(&mut ViewMut<'_, f32>, Range<usize>, Range<usize>) + Sync,
+) {
+    bf16::product(bf16::kernel(), terms, target.into_f32(), finish);
+}
+
+/// `low = x A^T` for all adapters that read `x`, `[rows, ranks]`.
+pub(crate) fn forward_low<R: Real>(
+    group: &LoraGroup<R>,
+    x: Operand<'_, R>,
+    low: ViewMut<'_, R>,
+    scratch: &mut AdapterScratch,
+) {
+    if let Some(rounded) = x.rounded {
+        scratch.columns.pack_along(group_a(group).into_f32(), 1.0);
+        rounded_product(&[Term::new(rounded, &scratch.columns)], low, |_, _, _| ());
+    } else {
+        parallel_product(low, x.values, group_a(group).transposed());
+    }
+}
+
+/// `y = x W^T + b + s low B^T`, plus `residual` where given.
+pub(crate) fn forward<R: Real>(
+    linear: &Linear<R>,
+    adapter: Option<Adapter<'_, R>>,
+    x: Operand<'_, R>,
+    residual: Option<View<'_, R>>,
+    y: ViewMut<'_, R>,
+    scratch: &ThreadScratch<R>,
+    rounded: &mut AdapterScratch,
+) {
+    let bias = linear.bias.as_deref();
+    if let Some(weight) = linear.weight.as_packed() {
+        let (residual, bias) = (residual.map(View::into_f32), bias.map(bytemuck::cast_slice));
+        let own = Term::new(x.rounded(), weight);
+        let finish = |block: &mut ViewMut<'_, f32>, rows, columns| add_rows(block, residual, bias, rows, columns);
+        if let Some(adapter) = adapter {
+            rounded.low.pack(adapter.low.into_f32());
+            rounded.columns.pack_along(member_b(adapter.member).into_f32(), adapter.member.scale.to_f64() as f32);
+            rounded_product(&[own, Term::new(&rounded.low, &rounded.columns)], y, finish);
+        } else {
+            rounded_product(&[own], y, finish);
+        }
+        return;
+    }
+    let x = x.values;
+    for_each_block(y, x.width, |mut block, rows, columns| {
+        scratch.with(|scratch| {
+            let weight = linear.weight.block(columns.clone(), 0..x.width, scratch);
+            product(block.reborrow(), x.rows(rows.clone()), weight.transposed());
+        });
+        if let Some(adapter) = adapter {
+            let b = member_b(adapter.member).rows(columns.clone()).transposed();
+            add_product(block.reborrow(), adapter.member.scale, adapter.low.rows(rows.clone()), b);
+        }
+        add_rows(&mut block, residual, bias, rows, columns);
+    });
+}
+
+/// Adds the residual and the bias to a block of the output.
+fn add_rows<R: Real>(
+    block: &mut ViewMut<'_, R>,
+    residual: Option<View<'_, R>>,
+    bias: Option<&[R]>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+) {
+    if let Some(residual) = residual {
+        for (offset, row) in rows.enumerate() {
+            for (y, &x) in block.row_mut(offset).iter_mut().zip(&residual.row(row)[columns.clone()]) {
+                *y += x;
+            }
+        }
+    }
+    if let Some(bias) = bias {
+        for row in 0..block.height {
+            for (y, &b) in block.row_mut(row).iter_mut().zip(&bias[columns.clone()]) {
+                *y += b;
+            }
+        }
+    }
+}
+
+/// `y = x W^T`
+pub(crate) fn forward_matrix<R: Real>(
+    matrix: &Matrix<R>,
+    x: View<'_, R>,
+    y: ViewMut<'_, R>,
+    scratch: &ThreadScratch<R>,
+    rounded: &mut Rows,
+) {
+    if let Some(weight) = matrix.as_packed() {
+        let x = Operand::new(x, true, rounded);
+        return rounded_product(&[Term::new(x.rounded(), weight)], y, |_, _, _| ());
+    }
+    for_each_block(y, x.width, |block, rows, columns| {
+        scratch.with(|scratch| {
+            let weight = matrix.block(columns, 0..x.width, scratch);
+            product(block, x.rows(rows), weight.transposed());
+        });
+    });
+}
+
+/// `dx = dy W`
+pub(crate) fn backward_matrix<R: Real>(
+    matrix: &Matrix<R>,
+    dy: View<'_, R>,
+    dx: ViewMut<'_, R>,
+    scratch: &ThreadScratch<R>,
+    rounded: &mut Rows,
+) {
+    if let Some(weight) = matrix.as_packed() {
+        let dy = Operand::new(dy, true, rounded);
+        return rounded_product(&[Term::transposed(dy.rounded(), weight)], dx, |_, _, _| ());
+    }
+    for_each_block(dx, dy.width, |block, rows, columns| {
+        scratch.with(|scratch| {
+            let weight = matrix.block(0..dy.width, columns, scratch);
+            product(block, dy.rows(rows), weight);
+        });
+    });
+}
+
+/// `dW += dy^T x`
+pub(crate) fn backward_weight<R: Real>(dy: View<'_, R>, x: View<'_, R>, gradient: &mut [R]) {
+    parallel_add_product(ViewMut::new(gradient, dy.width, x.width), R::ONE, dy.transposed(), x);
+}
+
+/// `db += sum over rows of dy`, in order of the rows.
+pub(crate) fn backward_bias<R: Real>(dy: View<'_, R>, gradient: &mut [R]) {
+    simd(
+        #[inline(always)]
+        || {
+            for row in 0..dy.height {
+                for (g, &d) in gradient.iter_mut().zip(dy.row(row)) {
+                    *g += d;
+                }
+            }
+        },
+    );
+}
+
+/// `dlow = s dy B`: the gradient of one member's low-rank input.
+pub(crate) fn backward_low<R: Real>(
+    member: &LoraMember<R>,
+    dy: Operand<'_, R>,
+    dlow: ViewMut<'_, R>,
+    scratch: &mut AdapterScratch,
+) {
+    let b = member_b(member);
+    if let Some(rounded) = dy.rounded {
+        scratch.columns.pack_across(b.into_f32(), member.scale.to_f64() as f32);
+        return rounded_product(&[Term::new(rounded, &scratch.columns)], dlow, |_, _, _| ());
+    }
+    let dy = dy.values;
+    for_each_block(dlow, dy.width, |block, rows, columns| {
+        scaled_product(block, member.scale, dy.rows(rows), b.columns(columns));
+    });
+}
+
+/// `dB += s dy^T low`
+pub(crate) fn backward_b<R: Real>(adapter: Adapter<'_, R>, dy: View<'_, R>, gradient: &mut [R]) {
+    let target = ViewMut::new(gradient, dy.width, adapter.member.rank);
+    parallel_add_product(target, adapter.member.scale, dy.transposed(), adapter.low);
+}
+
+/// `dA += dlow^T x` for all members of a group.
+pub(crate) fn backward_a<R: Real>(dlow: View<'_, R>, x: View<'_, R>, gradient: &mut [R]) {
+    parallel_add_product(ViewMut::new(gradient, dlow.width, x.width), R::ONE, dlow.transposed(), x);
+}
+
+/// `dx = sum of dy W over the projections that read x, + dlow A` where `low` is given.
+pub(crate) fn backward_input<R: Real, const N: usize>(
+    outputs: [(&Linear<R>, Operand<'_, R>); N],
+    low: Option<(&LoraGroup<R>, View<'_, R>)>,
+    dx: ViewMut<'_, R>,
+    scratch: &ThreadScratch<R>,
+    rounded: &mut AdapterScratch,
+) {
+    let packed =
+        outputs.map(|(linear, dy)| linear.weight.as_packed().map(|weight| Term::transposed(dy.rounded(), weight)));
+    if packed.iter().all(Option::is_some) {
+        if let Some((group, dlow)) = low {
+            rounded.low.pack(dlow.into_f32());
+            rounded.columns.pack_across(group_a(group).into_f32(), 1.0);
+        }
+        let own = low.map(|_| Term::new(&rounded.low, &rounded.columns));
+        let mut terms = [packed[0].expect("all are packed"); LARGEST_GROUP + 1];
+        let mut count = 0;
+        for term in packed.into_iter().chain([own]).flatten() {
+            terms[count] = term;
+            count += 1;
+        }
+        return rounded_product(&terms[..count], dx, |_, _, _| ());
+    }
+    let depth = outputs.iter().map(|(_, dy)| dy.values.width).sum();
+    for_each_block(dx, depth, |mut block, rows, columns| {
+        for (index, (linear, dy)) in outputs.iter().enumerate() {
+            let dy = dy.values;
+            scratch.with(|scratch| {
+                let weight = linear.weight.block(0..dy.width, columns.clone(), scratch);
+                if index == 0 {
+                    product(block.reborrow(), dy.rows(rows.clone()), weight);
+                } else {
+                    add_product(block.reborrow(), R::ONE, dy.rows(rows.clone()), weight);
+                }
+            });
+        }
+        if let Some((group, dlow)) = low {
+            add_product(block, R::ONE, dlow.rows(rows), group_a(group).columns(columns));
+        }
+    });
+}
+
+/// `dx = dlow A`: the adapters' share of the input gradient alone.
+pub(crate) fn backward_low_input<R: Real>(group: &LoraGroup<R>, dlow: View<'_, R>, dx: ViewMut<'_, R>) {
+    parallel_product(dx, dlow, group_a(group));
+}
+
+/// A mask of independent coin flips that is a pure function of its key and the element's index, so
+/// that the backward pass repeats it instead of storing it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropout {
+    key: u64,
+    threshold: u32,
+    keep: f64,
+}
+
+impl Dropout {
+    /// The mask of one input group of one layer at one step.
+    pub(crate) fn new(seed: u64, layer: usize, group: usize, probability: f64) -> Self {
+        let key = mix(seed ^ mix((layer * 4 + group) as u64 + 1));
+        let threshold = (probability * f64::from(u32::MAX)) as u32;
+        Self { key, threshold, keep: 1.0 / (1.0 - probability) }
+    }
+
+    /// `target = mask * values / (1 - probability)`, or added to `target`.
+    pub(crate) fn apply<R: Real>(self, values: &[R], target: &mut [R], accumulate: bool) {
+        use rayon::prelude::*;
+        let keep = R::from_f64(self.keep);
+        let chunks = target.par_chunks_mut(ELEMENTS_PER_TASK).zip(values.par_chunks(ELEMENTS_PER_TASK));
+        chunks.enumerate().for_each(|(chunk, (target, values))| {
+            for (offset, (t, &v)) in target.iter_mut().zip(values).enumerate() {
+                let random = mix(self.key.wrapping_add((chunk * ELEMENTS_PER_TASK + offset) as u64));
+                let masked = if (random >> 32) as u32 >= self.threshold { v * keep } else { R::ZERO };
+                *t = if accumulate { *t + masked } else { masked };
+            }
+        });
+    }
+}
+
+/// The finaliser of `SplitMix64`.
+fn mix(value: u64) -> u64 {
+    let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

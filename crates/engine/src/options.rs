@@ -1,0 +1,42 @@
+//! Settings of the passes.
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Recompute {
+    /// Everything is stored.
+    Nothing,
+    /// Normalised inputs are computed again, for a percent of the time.
+    #[default]
+    Cheap,
+    /// Only the inputs of the blocks are stored: a block's forward pass runs again before its
+    /// backward pass.
+    Blocks,
+}
+
+/// Settings of a forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardOptions {
+    /// Whether a backward pass follows. Without one, memory does not grow with the number of layers.
+    pub gradient: bool,
+    /// What is kept for the backward pass.
+    pub recompute: Recompute,
+    /// Seed of the adapter's dropout masks, a different one every step; `None` switches dropout off,
+    /// as for reference log-probabilities and evaluation.
+    pub dropout_seed: Option<u64>,
+    /// Bytes of logits that may be in memory at once. If the logits of all target rows fit, they are kept
+    /// for the backward pass; otherwise they are computed in chunks, and again in the backward pass.
+    pub logit_bytes: usize,
+}
+
+impl Default for ForwardOptions {
+    fn default() -> Self {
+        Self { gradient: true, recompute: Recompute::default(), dropout_seed: None, logit_bytes: 64 << 20 }
+    }
+}
+
+impl ForwardOptions {
+    /// Settings for evaluation and reference log-probabilities: no backward pass, no dropout.
+    pub fn inference() -> Self {
+        Self { gradient: false, ..Self::default() }
+    }
+}

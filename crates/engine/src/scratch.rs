@@ -1,0 +1,54 @@
+//! Temporary buffers that grow and are kept.
+
+use std::sync::Mutex;
+
+use crate::real::Real;
+
+/// The first `length` elements of a buffer that grows to the largest length asked for.
+pub(crate) fn fit<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
+    if buffer.len() < length {
+        // Freed first, so that old and new never exist together.
+        *buffer = Vec::new();
+        *buffer = vec![R::ZERO; length];
+    }
+    &mut buffer[..length]
+}
+
+/// One growing buffer per thread for temporary values within a task.
+#[derive(Debug)]
+pub(crate) struct ThreadScratch<R>(Vec<Mutex<Vec<R>>>);
+
+impl<R: Real> ThreadScratch<R> {
+    pub(crate) fn new() -> Self {
+        Self((0..rayon::current_num_threads()).map(|_| Mutex::new(Vec::new())).collect())
+    }
+
+    /// Lends this thread's buffer. Tasks do not wait for other tasks, so a thread never asks twice.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Vec<R>) -> T) -> T {
+        let thread = rayon::current_thread_index().unwrap_or(0) % self.0.len();
+        let mut buffer = self.0[thread].lock().expect("no task panics while it holds a scratch buffer");
+        work(&mut buffer)
+    }
+
+    /// Lends parts of this thread's buffer of the given lengths, with whatever was in them.
+    pub(crate) fn with_sizes<T, const N: usize>(
+        &self,
+        lengths: [usize; N],
+        work: impl FnOnce([&mut [R]; N]) -> T,
+    ) -> T {
+        self.with(|buffer| {
+            let mut rest = fit(buffer, lengths.iter().sum());
+            work(lengths.map(|length| {
+                let (part, tail) = std::mem::take(&mut rest).split_at_mut(length);
+                rest = tail;
+                part
+            }))
+        })
+    }
+
+    /// Bytes of all threads' buffers.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |buffer: &Mutex<Vec<R>>| buffer.lock().map_or(0, |buffer| buffer.len());
+        self.0.iter().map(length).sum::<usize>() * size_of::<R>()
+    }
+}

@@ -1,0 +1,43 @@
+//! The identity of weights.
+
+use crate::model::{Model, TensorRef};
+use crate::real::Real;
+use crate::worker::Policy;
+
+/// Digest of the model and of the adapter, unless that changes nothing.
+pub(super) fn of_policy<R: Real>(policy: &Policy<R>) -> [u8; 32] {
+    let model = policy.model();
+    let mut hasher = blake3::Hasher::new_derive_key("tabpo policy on a CPU 1");
+    hasher.update(&model_digest(model));
+    if let Some(adapter) = policy.effective_lora() {
+        let shapes = adapter.shapes(&model.config);
+        hasher.update(format!("{:?}", adapter.config).as_bytes());
+        for ((name, shape), values) in shapes.iter().zip(adapter.parameters()) {
+            absorb(&mut hasher, name, shape, bytemuck::cast_slice(values));
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Digest of a model's shape and weights, and of the type it computes in.
+fn model_digest<R: Real>(model: &Model<R>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{} {:?}", size_of::<R>(), model.config).as_bytes());
+    for (name, tensor) in model.tensors() {
+        match tensor {
+            TensorRef::Vector(values) => absorb(&mut hasher, &name, &[values.len()], bytemuck::cast_slice(values)),
+            TensorRef::Matrix(matrix) => {
+                let shape = [matrix.rows(), matrix.columns()];
+                // Packed weights are other weights: they are rounded, and so is what they multiply.
+                let name = if matrix.is_packed() { format!("{name} in bf16") } else { name };
+                absorb(&mut hasher, &name, &shape, matrix.as_bytes());
+            }
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn absorb(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], bytes: &[u8]) {
+    hasher.update(format!("{name} {shape:?} {}\n", bytes.len()).as_bytes());
+    hasher.update(bytes);
+}

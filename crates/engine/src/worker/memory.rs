@@ -1,0 +1,274 @@
+//! How much memory a run will take, before it takes it.
+
+use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig};
+
+use crate::lora::{Lora, LoraGroup};
+use crate::model::{Model, TensorRef};
+use crate::options::Recompute;
+use crate::real::Real;
+
+/// Estimated bytes of a run, by use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// What the process holds besides ([`MemoryRequest::held`]).
+    pub held: usize,
+    /// Weights of the model and of the adapter.
+    pub weights: usize,
+    /// Further models that objectives compare with, and the buffers of their pass.
+    pub reference: usize,
+    /// Gradient of what is trained.
+    pub gradients: usize,
+    /// Moments of `AdamW`.
+    pub optimiser: usize,
+    /// What the forward pass keeps for the backward pass, and the buffers that the blocks share.
+    pub activations: usize,
+    /// Logits.
+    pub logits: usize,
+    /// Temporary buffers of single operations on every thread, and steps that are prepared ahead.
+    pub working: usize,
+    /// The setting that the activations are for.
+    pub recompute: Recompute,
+}
+
+/// What is trained, as far as memory depends on it: known before the weights are there.
+#[derive(Clone, Debug)]
+pub struct PolicyShape {
+    config: ModelConfig,
+    /// Bytes of an element that is computed with.
+    element: usize,
+    /// Bytes of the model's weights.
+    weights: usize,
+    /// Whether they are packed for products in bf16.
+    packed: bool,
+    adapter: Option<AdapterShape>,
+}
+
+/// An adapter that is trained.
+#[derive(Clone, Debug)]
+struct AdapterShape {
+    /// Elements in all.
+    elements: usize,
+    /// Ranks of each group of the first block's adapters.
+    ranks: Vec<usize>,
+    dropout: bool,
+}
+
+impl PolicyShape {
+    /// The shape of a model, trained as a whole or under an adapter.
+    pub fn of<R: Real>(model: &Model<R>, adapter: Option<&Lora<R>>) -> Self {
+        let shape = |adapter: &Lora<R>| AdapterShape {
+            elements: adapter.parameters().iter().map(|part| part.len()).sum(),
+            ranks: adapter.layers.first().map_or_else(Vec::new, |groups| groups.iter().map(LoraGroup::ranks).collect()),
+            dropout: adapter.config.dropout > 0.0,
+        };
+        Self {
+            config: model.config.clone(),
+            element: size_of::<R>(),
+            weights: model.bytes(),
+            packed: model.embedding.is_packed(),
+            adapter: adapter.map(shape),
+        }
+    }
+
+    /// The shape of a model that is not there yet, in single precision. `weights` are the bytes of its
+    /// weights, where they are stored in another type.
+    pub fn planned(config: &ModelConfig, weights: Option<usize>, adapter: Option<&LoraConfig>) -> Self {
+        let shape = |adapter: &LoraConfig| {
+            let of_block = |layer: usize| {
+                INPUT_GROUPS.map(|group| {
+                    let members = group.iter().filter(|projection| adapter.targets.contains(projection));
+                    members
+                        .map(|&projection| {
+                            let rank = adapter.rank_and_scale(projection, layer).0;
+                            (rank, rank * projection.shape(config).iter().sum::<usize>())
+                        })
+                        .fold((0, 0), |(ranks, elements), (rank, more)| (ranks + rank, elements + more))
+                })
+            };
+            AdapterShape {
+                elements: (0..config.layers).flat_map(of_block).map(|(_, elements)| elements).sum(),
+                ranks: of_block(0).map(|(ranks, _)| ranks).to_vec(),
+                dropout: adapter.dropout > 0.0,
+            }
+        };
+        let element = size_of::<f32>();
+        let own = config.parameters() * element;
+        // All that is trained is widened.
+        let weights = if adapter.is_some() { weights.unwrap_or(own) } else { own };
+        Self { config: config.clone(), element, weights, packed: false, adapter: adapter.map(shape) }
+    }
+
+    /// The memory of a run, with the most kept between the passes that fits into `limit` bytes.
+    pub fn plan(&self, request: &MemoryRequest, limit: Option<usize>) -> MemoryPlan {
+        match limit {
+            Some(limit) => MemoryPlan::within(self, request, limit),
+            None => MemoryPlan::new(self, request, Recompute::default()),
+        }
+    }
+}
+
+/// What a run looks like, as far as its memory depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryRequest {
+    /// Rows of the largest micro-batch.
+    pub rows: usize,
+    /// Distinct rows of it at which log-probs are wanted, at most `rows`.
+    pub target_rows: usize,
+    /// Bytes of logits that may be kept ([`TrainingSetup::logit_bytes`](crate::TrainingSetup::logit_bytes)).
+    pub logit_bytes: usize,
+    /// Whether the objective compares distributions with those of the start.
+    pub divergence: bool,
+    /// Bytes of a guide model that stays in memory.
+    pub guide: usize,
+    /// Bytes that the process holds before the run's own models are read: code, tokenizer, documents, and
+    /// what earlier runs left with the allocator.
+    pub held: usize,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+/// What a run takes whatever its size: prepared steps, the log, code that is read in. Measured, as the others,
+/// and rounded up.
+const WORKING: usize = 28 << 20;
+/// What the temporary buffers of single operations, such as panels of matrix products, take on each thread;
+/// less where the weights are fewer bytes.
+const WORKING_PER_THREAD: usize = 24 << 20;
+/// One part in this many of activations and logits is in temporary buffers that grow with them.
+const TEMPORARY: usize = 16;
+
+impl MemoryPlan {
+    /// The estimate for one setting.
+    pub fn new(policy: &PolicyShape, request: &MemoryRequest, recompute: Recompute) -> Self {
+        let MemoryRequest { rows, target_rows, logit_bytes, divergence, guide, held, threads } = *request;
+        let PolicyShape { config, element, weights, packed, adapter } = policy;
+        let (element, weights) = (*element, *weights);
+        let adapter_elements = adapter.as_ref().map(|adapter| adapter.elements);
+        let trained = adapter_elements.unwrap_or_else(|| config.parameters());
+        let width = Width { config, adapter: adapter.as_ref() };
+        let head = target_rows * config.hidden;
+        let inference = element * (rows * width.inference() + 2 * head);
+        // Target rows repeat where answers part; distinct ones are what the logits are made for.
+        let all_logits = target_rows * config.vocabulary * element * if divergence { 2 } else { 1 };
+        let logits = all_logits.min(logit_bytes);
+        // Packed weights multiply rounded copies, two bytes an element, of what lies in the buffers.
+        let rounded = if *packed { rows.next_multiple_of(32) * 2 * width.rounded() } else { 0 };
+        let rounded_logits = if *packed { logits * 2 / element / if divergence { 2 } else { 1 } } else { 0 };
+        let reference = match (divergence, adapter) {
+            (false, _) => 0,
+            (true, Some(_)) => inference,
+            (true, None) => inference + weights,
+        };
+        let activations = element * (rows * (width.kept(recompute) + width.shared(recompute)) + 3 * head) + rounded;
+        let logits = logits + rounded_logits;
+        Self {
+            held,
+            weights: weights + adapter_elements.unwrap_or(0) * element,
+            reference: reference + guide,
+            gradients: trained * element,
+            // Two moments in 32 bits.
+            optimiser: trained * 8,
+            activations,
+            logits,
+            working: WORKING + threads * WORKING_PER_THREAD.min(weights) + (activations + logits) / TEMPORARY,
+            recompute,
+        }
+    }
+
+    /// The setting that keeps the most within `bytes`; recomputing whole blocks if none fits.
+    fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
+        [Recompute::Nothing, Recompute::Cheap]
+            .map(|recompute| Self::new(policy, request, recompute))
+            .into_iter()
+            .find(|plan| plan.total() <= bytes)
+            .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks))
+    }
+
+    /// What is needed whatever a step holds and whatever is computed again: the process and its weights.
+    pub fn least(&self) -> usize {
+        self.held + self.weights + self.gradients + self.optimiser
+    }
+
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.least() + self.reference + self.activations + self.logits + self.working
+    }
+}
+
+impl<R: Real> Model<R> {
+    /// Bytes of the weights as they lie in memory.
+    pub fn bytes(&self) -> usize {
+        self.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
+    }
+}
+
+fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
+    match tensor {
+        TensorRef::Vector(values) => size_of_val(*values),
+        TensorRef::Matrix(matrix) => matrix.as_bytes().len(),
+    }
+}
+
+/// Elements a row of the engine's buffers.
+struct Width<'a> {
+    config: &'a ModelConfig,
+    adapter: Option<&'a AdapterShape>,
+}
+
+impl Width<'_> {
+    /// Ranks of each group of one block's adapters.
+    fn ranks(&self) -> &[usize] {
+        self.adapter.map_or(&[], |adapter| &adapter.ranks)
+    }
+
+    fn dropout(&self) -> bool {
+        self.adapter.is_some_and(|adapter| adapter.dropout)
+    }
+
+    /// One block: queries, keys, values, attention and its normalisers; the stream between the halves;
+    /// gate and up; low-rank inputs.
+    fn block(&self) -> usize {
+        let ModelConfig { hidden, intermediate, heads, kv_heads, query_key_norm, .. } = *self.config;
+        let (query, key) = (self.config.query_width(), self.config.key_width());
+        let raw = if query_key_norm { query + key + heads + kv_heads } else { 0 };
+        2 * query + 2 * key + heads + raw + hidden + 2 * intermediate + 2 + self.ranks().iter().sum::<usize>()
+    }
+
+    /// What the forward pass keeps: the stream before every block and after the last, and the blocks.
+    fn kept(&self, recompute: Recompute) -> usize {
+        let ModelConfig { hidden, layers, .. } = *self.config;
+        let blocks = match recompute {
+            Recompute::Nothing => layers * (self.block() + 2 * hidden),
+            Recompute::Cheap => layers * self.block(),
+            Recompute::Blocks => self.block(),
+        };
+        (layers + 1) * hidden + blocks
+    }
+
+    /// The buffers that blocks share in both passes.
+    fn shared(&self, recompute: Recompute) -> usize {
+        let ModelConfig { hidden, intermediate, heads, kv_heads, .. } = *self.config;
+        let (query, key) = (self.config.query_width(), self.config.key_width());
+        let normed = if recompute == Recompute::Nothing { 0 } else { hidden };
+        let per_head = if heads == kv_heads { 0 } else { 2 * query };
+        let low = self.ranks().iter().copied().max().unwrap_or(0);
+        normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
+    }
+
+    /// Rounded copies: of the widest input or output, of the second output of the feed-forward part or of
+    /// attention, and of the values.
+    fn rounded(&self) -> usize {
+        let ModelConfig { hidden, intermediate, .. } = *self.config;
+        let (query, key) = (self.config.query_width(), self.config.key_width());
+        let dropped = if self.dropout() { hidden.max(intermediate).max(query) } else { 0 };
+        hidden.max(intermediate).max(query) + intermediate.max(key) + key + dropped
+    }
+
+    /// A pass without a backward pass: two streams and one block.
+    fn inference(&self) -> usize {
+        3 * self.config.hidden + self.block() + self.config.intermediate
+    }
+
+    fn dropped(&self) -> usize {
+        if self.dropout() { self.config.hidden.max(self.config.intermediate) } else { 0 }
+    }
+}

@@ -1,0 +1,56 @@
+//! Hugging Face model folders: `config.json` and safetensors, read and written.
+
+mod config;
+mod error;
+mod place;
+pub(crate) mod remedy;
+mod rope;
+mod save;
+mod tensor_file;
+mod weights;
+mod write;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+pub use config::{config_from_json, config_to_json};
+pub use error::FolderError;
+pub use place::check_model_folder;
+pub use save::{GenerationTokens, SaveOptions, save_model, save_model_like, take_companions, write_safetensors};
+pub use weights::ModelFolder;
+pub use write::{write_atomically, write_json};
+
+pub(crate) use place::inside;
+pub(crate) use tensor_file::TensorFile;
+
+/// Reads a JSON object; `None` if there is no such file.
+pub(crate) fn read_json_if_present(path: &Path) -> Result<Option<Map<String, Value>>, FolderError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FolderError::Read { path: path.into(), source }),
+    };
+    if let Some(problem) = remedy::instead_of_text(&bytes) {
+        return Err(FolderError::other_content(path, problem));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| FolderError::Json { path: path.into(), source })
+}
+
+/// Reads a JSON object from a file that has to exist.
+pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>, FolderError> {
+    read_json_if_present(path)?.ok_or_else(|| FolderError::Read {
+        path: path.into(),
+        source: std::io::Error::from(std::io::ErrorKind::NotFound),
+    })
+}
+
+/// The candidate that is most like `name`, if one is alike enough to be worth naming.
+fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,190 @@
+//! Models as folders that transformers loads.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::View;
+use serde_json::{Map, Value, json};
+
+use super::write::replace_atomically;
+use super::{FolderError, config, config_to_json, read_json_if_present, write_json};
+use crate::config::ModelConfig;
+use crate::stored::StoredType;
+
+/// How a model is written.
+#[derive(Clone, Debug)]
+pub struct SaveOptions {
+    /// The type of the weights.
+    pub stored: StoredType,
+    /// Above this many bytes the weights are split into shards.
+    pub shard_bytes: usize,
+}
+
+impl SaveOptions {
+    /// Weights of this type in shards of at most 5 GB, as transformers writes them.
+    pub fn new(stored: StoredType) -> Self {
+        Self { stored, shard_bytes: 5_000_000_000 }
+    }
+}
+
+/// The token ids that `config.json` and `generation_config.json` name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GenerationTokens {
+    /// Beginning of sequence.
+    pub bos: Option<u32>,
+    /// Ids that stop generation.
+    pub stop: Vec<u32>,
+    /// Padding.
+    pub pad: Option<u32>,
+}
+
+impl GenerationTokens {
+    fn write_to(&self, object: &mut Map<String, Value>) {
+        let stop = match self.stop[..] {
+            [] => Value::Null,
+            [id] => json!(id),
+            _ => json!(self.stop),
+        };
+        for (key, value) in
+            [("bos_token_id", json!(self.bos)), ("eos_token_id", stop), ("pad_token_id", json!(self.pad))]
+        {
+            object.insert(key.into(), value);
+        }
+    }
+}
+
+/// Writes `config.json`, `generation_config.json` and the weights of a model that was trained from scratch. The
+/// tokenizer is written by [`Tokenizer::save`](crate::Tokenizer::save). `tensors` are those of
+/// [`ModelConfig::tensors`], in the type that `options` names.
+pub fn save_model<V: View>(
+    folder: &Path,
+    config: &ModelConfig,
+    tensors: Vec<(String, V)>,
+    options: &SaveOptions,
+    tokens: &GenerationTokens,
+) -> Result<(), FolderError> {
+    save_weights(folder, tensors, options)?;
+    let mut generation = Map::new();
+    tokens.write_to(&mut generation);
+    write_json(&folder.join("generation_config.json"), &generation)?;
+    let mut config = config_to_json(config, options.stored);
+    tokens.write_to(&mut config);
+    write_json(&folder.join("config.json"), &config)
+}
+
+/// Writes the weights of a model that was made from the one in `base`, and copies that folder's configuration,
+/// tokenizer and chat template.
+pub fn save_model_like<V: View>(
+    base: &Path,
+    folder: &Path,
+    config: &ModelConfig,
+    tensors: Vec<(String, V)>,
+    options: &SaveOptions,
+) -> Result<(), FolderError> {
+    save_weights(folder, tensors, options)?;
+    for name in COMPANIONS {
+        let from = base.join(name);
+        if from.exists() {
+            copy_file(&from, &folder.join(name))?;
+        }
+    }
+    let templates = base.join("additional_chat_templates");
+    if templates.is_dir() {
+        let read = |source| FolderError::Read { path: templates.clone(), source };
+        for entry in fs::read_dir(&templates).map_err(read)? {
+            let from = entry.map_err(read)?.path();
+            let Some(name) = from.file_name().filter(|_| from.is_file()) else { continue };
+            copy_file(&from, &folder.join("additional_chat_templates").join(name))?;
+        }
+    }
+    let path = base.join("config.json");
+    let mut settings = read_json_if_present(&path)?.unwrap_or_else(|| config_to_json(config, options.stored));
+    let key = if settings.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    settings.insert(key.into(), json!(config::dtype_name(options.stored)));
+    settings.insert("vocab_size".into(), json!(config.vocabulary));
+    write_json(&folder.join("config.json"), &settings)
+}
+
+/// Puts tokenizer and chat template of an adapter's folder, as far as it has them, in the place of those that
+/// [`save_model_like`] copied from the base model.
+pub fn take_companions(adapter: &Path, folder: &Path) -> Result<(), FolderError> {
+    let has_tokenizer = adapter.join("tokenizer.json").exists();
+    for name in COMPANIONS {
+        let (from, to) = (adapter.join(name), folder.join(name));
+        let is_template = name.starts_with("chat_template");
+        if from.exists() && (has_tokenizer || is_template) {
+            copy_file(&from, &to)?;
+        } else if has_tokenizer && !is_template && name != "generation_config.json" {
+            // Files of another tokenizer would be read together with those of the adapter's.
+            remove_if_present(&to)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), FolderError> {
+    replace_atomically(to, |temporary| fs::copy(from, temporary).map(|_| ()))
+}
+
+fn save_weights<V: View>(folder: &Path, tensors: Vec<(String, V)>, options: &SaveOptions) -> Result<(), FolderError> {
+    let mut shards: Vec<Vec<(String, V)>> = vec![Vec::new()];
+    let (mut size, mut total) = (0, 0);
+    for (name, tensor) in tensors {
+        let bytes = tensor.data_len();
+        if size > 0 && size + bytes > options.shard_bytes {
+            shards.push(Vec::new());
+            size = 0;
+        }
+        size += bytes;
+        total += bytes;
+        shards.last_mut().expect("there is always a last shard").push((name, tensor));
+    }
+    let index_path = folder.join("model.safetensors.index.json");
+    if shards.len() == 1 {
+        write_safetensors(&folder.join("model.safetensors"), shards.remove(0))?;
+        return remove_if_present(&index_path);
+    }
+    let count = shards.len();
+    let mut places = Map::new();
+    for (i, shard) in shards.into_iter().enumerate() {
+        let file = format!("model-{:05}-of-{count:05}.safetensors", i + 1);
+        places.extend(shard.iter().map(|(name, _)| (name.clone(), json!(file))));
+        write_safetensors(&folder.join(file), shard)?;
+    }
+    write_json(&index_path, &json!({"metadata": {"total_size": total}, "weight_map": places}))?;
+    // A single file would win over the index when the folder is loaded.
+    remove_if_present(&folder.join("model.safetensors"))
+}
+
+/// What a model folder holds besides `config.json` and weights.
+const COMPANIONS: [&str; 10] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+];
+
+fn remove_if_present(path: &Path) -> Result<(), FolderError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FolderError::Write { path: path.into(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes tensors as one safetensors file, converting one at a time.
+pub fn write_safetensors<V: View>(path: &Path, tensors: Vec<(String, V)>) -> Result<(), FolderError> {
+    // transformers refuses files that do not say which framework's layout they have.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    replace_atomically(path, |temporary| {
+        safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(std::io::Error::other)
+    })
+}

@@ -1,0 +1,158 @@
+//! One safetensors file, memory-mapped.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+
+use super::{FolderError, remedy};
+use crate::mapped::Mapped;
+use crate::stored::{SharedBytes, StoredMatrix, StoredType, TensorBytes};
+
+/// Where one tensor lies in its file.
+#[derive(Clone, Debug)]
+pub(crate) struct TensorPlace {
+    pub(crate) shape: Vec<usize>,
+    dtype: Dtype,
+    offset: usize,
+    length: usize,
+}
+
+/// A memory-mapped safetensors file.
+pub(crate) struct TensorFile {
+    pub(crate) path: PathBuf,
+    map: Arc<Mapped>,
+    pub(crate) tensors: BTreeMap<String, TensorPlace>,
+}
+
+impl TensorFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        let read = |source| FolderError::Read { path: path.into(), source };
+        let file = File::open(path).map_err(read)?;
+        if file.metadata().map_err(read)?.len() == 0 {
+            return Err(FolderError::other_content(path, "is empty: download it again"));
+        }
+        let map = Mapped::new(&file).map_err(read)?;
+        let (header, metadata) = SafeTensors::read_metadata(map.bytes()).map_err(|source| {
+            match remedy::instead_of_weights(map.bytes()) {
+                Some(problem) => FolderError::other_content(path, problem),
+                None => FolderError::Safetensors { path: path.into(), source },
+            }
+        })?;
+        // Eight bytes of header length come before the header.
+        let data = header + 8;
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let (start, end) = info.data_offsets;
+                let place = TensorPlace {
+                    shape: info.shape.clone(),
+                    dtype: info.dtype,
+                    offset: data + start,
+                    length: end - start,
+                };
+                (name, place)
+            })
+            .collect();
+        Ok(Self { path: path.into(), map: Arc::new(map), tensors })
+    }
+
+    /// A tensor as a matrix; a vector is a matrix of one row.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        place: &TensorPlace,
+        [rows, columns]: [usize; 2],
+    ) -> Result<StoredMatrix, FolderError> {
+        let fits = match place.shape[..] {
+            [length] => rows == 1 && length == columns,
+            [height, width] => (height, width) == (rows, columns),
+            _ => false,
+        };
+        if !fits {
+            let expected = if rows == 1 && place.shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
+            return Err(FolderError::Shape {
+                path: self.path.clone(),
+                name: name.into(),
+                found: place.shape.clone(),
+                expected,
+            });
+        }
+        let stored = match place.dtype {
+            Dtype::F32 => StoredType::F32,
+            Dtype::F16 => StoredType::F16,
+            Dtype::BF16 => StoredType::Bf16,
+            other => {
+                return Err(FolderError::Dtype {
+                    path: self.path.clone(),
+                    name: name.into(),
+                    found: format!("{other:?}"),
+                });
+            }
+        };
+        if let Some(element) = first_not_finite(self.bytes(place), stored) {
+            return Err(FolderError::NotFinite { path: self.path.clone(), name: name.into(), element });
+        }
+        let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
+        Ok(StoredMatrix { rows, columns, stored, bytes, offset: place.offset })
+    }
+
+    /// The elements of a tensor as they are stored.
+    pub(super) fn bytes(&self, place: &TensorPlace) -> &[u8] {
+        &self.map.bytes()[place.offset..place.offset + place.length]
+    }
+}
+
+/// Bytes that one thread looks through at a time.
+const PIECE: usize = 1 << 20;
+
+/// The position of the first element that is infinite or not a number.
+///
+/// One such weight makes every logit that depends on it useless, and the answers empty without a word.
+fn first_not_finite(bytes: &[u8], stored: StoredType) -> Option<usize> {
+    // A float is not finite if all bits of its exponent are set; they stand in its highest bytes.
+    let in_piece = |piece: &[u8]| match stored {
+        StoredType::F32 => {
+            let bad = |b: &[u8; 4]| u32::from_le_bytes(*b) & 0x7f80_0000 == 0x7f80_0000;
+            piece.as_chunks::<4>().0.iter().position(bad)
+        }
+        StoredType::F16 => piece.as_chunks::<2>().0.iter().position(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
+        StoredType::Bf16 => piece.as_chunks::<2>().0.iter().position(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
+    };
+    bytes.par_chunks(PIECE).enumerate().find_map_first(|(index, piece)| {
+        let element = in_piece(piece)?;
+        Some(index * PIECE / stored.bytes() + element)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_element_that_is_no_number_is_found_in_every_type() {
+        let mut bytes = vec![0_u8; 3 * PIECE];
+        for (stored, pattern) in [
+            (StoredType::F32, &f32::NAN.to_le_bytes()[..]),
+            (StoredType::F32, &f32::NEG_INFINITY.to_le_bytes()[..]),
+            (StoredType::F16, &half::f16::INFINITY.to_le_bytes()[..]),
+            (StoredType::Bf16, &half::bf16::NAN.to_le_bytes()[..]),
+        ] {
+            assert_eq!(first_not_finite(&bytes, stored), None);
+            for element in [0, 7, (2 * PIECE) / stored.bytes() + 1] {
+                let start = element * stored.bytes();
+                bytes[start..start + pattern.len()].copy_from_slice(pattern);
+                assert_eq!(first_not_finite(&bytes, stored), Some(element));
+                bytes[start..start + pattern.len()].fill(0);
+            }
+        }
+        // The largest finite number of each type is one.
+        assert_eq!(first_not_finite(&f32::MAX.to_le_bytes(), StoredType::F32), None);
+        assert_eq!(first_not_finite(&half::f16::MAX.to_le_bytes(), StoredType::F16), None);
+        assert_eq!(first_not_finite(&half::bf16::MIN.to_le_bytes(), StoredType::Bf16), None);
+    }
+}

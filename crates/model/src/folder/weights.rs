@@ -1,0 +1,177 @@
+//! Weights from safetensors files by memory map.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, read_json, remedy};
+use crate::config::ModelConfig;
+use crate::stored::StoredMatrix;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A Hugging Face folder whose tensors are handed out one by one: `config.json` with `model.safetensors`, or with
+/// shards and their index. The files stay memory-mapped as long as a tensor of theirs is held.
+pub struct ModelFolder {
+    config: ModelConfig,
+    tensors: Tensors,
+}
+
+impl ModelFolder {
+    /// Opens a folder. Tensors are checked when they are taken.
+    pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        let config = ModelConfig::open(folder)?;
+        let wanted = config.tensors().into_iter().map(|(name, _)| name).collect();
+        let tensors = Tensors::open(folder, wanted)?;
+        Ok(Self { config, tensors })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The tensor of this name and shape; a vector is a matrix of one row.
+    pub fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {
+        self.tensors.take(name, shape)
+    }
+
+    /// Refuses tensors that were not taken, but for what older files carry along.
+    pub fn finish(self) -> Result<(), FolderError> {
+        self.tensors.finish(self.config.tied_head, config::class_name(self.config.architecture))
+    }
+}
+
+impl ModelConfig {
+    /// Reads the `config.json` of a folder.
+    pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        check_model_folder(folder)?;
+        let path = folder.join("config.json");
+        config_from_json(&path, &read_json(&path)?)
+    }
+}
+
+/// The tensors of a folder, and which of them the model has asked for.
+struct Tensors {
+    folder: PathBuf,
+    /// What the model will ask for.
+    wanted: BTreeSet<String>,
+    files: Vec<TensorFile>,
+    /// For every tensor, by the name that the model has for it, the file it is in and its name there.
+    place: BTreeMap<String, (usize, String)>,
+    taken: BTreeSet<String>,
+}
+
+impl Tensors {
+    fn open(folder: &Path, wanted: BTreeSet<String>) -> Result<Self, FolderError> {
+        let index = folder.join(INDEX);
+        let names = if folder.join(SINGLE).exists() {
+            BTreeSet::from([SINGLE.to_owned()])
+        } else if index.exists() {
+            indexed_files(&index)?
+        } else {
+            let problem = remedy::without_weights(folder);
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, problem);
+            return Err(FolderError::Read { path: folder.join(SINGLE), source });
+        };
+        let mut files = Vec::with_capacity(names.len());
+        let mut stored: Vec<(String, usize)> = Vec::new();
+        for name in names {
+            let file = TensorFile::open(&folder.join(name))?;
+            stored.extend(file.tensors.keys().map(|tensor| (tensor.clone(), files.len())));
+            files.push(file);
+        }
+        let bare = stored.iter().any(|(name, _)| unwrapped(name) == "embed_tokens.weight");
+        let place = stored.into_iter().map(|(name, file)| (model_name(&name, bare), (file, name))).collect();
+        Ok(Self { folder: folder.into(), wanted, files, place, taken: BTreeSet::new() })
+    }
+
+    fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {
+        let Some((file, stored_name)) = self.place.get(name) else {
+            let unused = self.place.keys().map(String::as_str).filter(|other| !self.wanted.contains(*other));
+            return Err(FolderError::MissingTensor {
+                path: self.folder.clone(),
+                name: name.into(),
+                nearest: nearest(name, unused).map(str::to_owned),
+            });
+        };
+        self.taken.insert(name.into());
+        let file = &self.files[*file];
+        file.matrix(stored_name, &file.tensors[stored_name], shape)
+    }
+
+    /// Refuses tensors that nothing has asked for, but for two that older files carry along: saved
+    /// rotary frequencies, and a copy of the embedding as the head of a model with a tied head.
+    fn finish(self, tied: bool, architecture: &str) -> Result<(), FolderError> {
+        let bytes = |name: &str| {
+            self.place.get(name).map(|(file, stored)| self.files[*file].bytes(&self.files[*file].tensors[stored]))
+        };
+        for name in self.place.keys().filter(|name| !self.taken.contains(*name)) {
+            if name.ends_with("rotary_emb.inv_freq") {
+                continue;
+            }
+            if tied && name == "lm_head.weight" {
+                if bytes(name) == bytes("model.embed_tokens.weight") {
+                    continue;
+                }
+                return Err(FolderError::setting(
+                    self.folder.join("config.json"),
+                    "tie_word_embeddings",
+                    "is true, but `lm_head.weight` differs from `model.embed_tokens.weight`",
+                ));
+            }
+            return Err(FolderError::ExtraTensor {
+                path: self.folder.clone(),
+                name: name.clone(),
+                architecture: architecture.into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The files that an index names. They are files of the folder itself: a digest of the folder covers them,
+/// and nothing outside of it is read.
+fn indexed_files(index: &Path) -> Result<BTreeSet<String>, FolderError> {
+    let map = read_json(index)?;
+    let Some(Value::Object(weights)) = map.get("weight_map") else {
+        return Err(FolderError::setting(index, "weight_map", "is missing or no object"));
+    };
+    let mut names = BTreeSet::new();
+    for (tensor, file) in weights {
+        let wrong = |problem: String| FolderError::setting(index, format!("weight_map.{tensor}"), problem);
+        let Some(name) = file.as_str() else {
+            return Err(wrong(format!("is {file}; the name of a file is expected")));
+        };
+        let mut parts = Path::new(name).components();
+        let is_plain =
+            matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(part)), None) if part == name);
+        if !is_plain || name.contains(['/', '\\', '\0']) {
+            return Err(wrong(format!("is `{name}`; the name of a file in the same folder is expected, not a path")));
+        }
+        names.insert(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// A tensor's name without what wrappers around a model put before it when it is saved: that of
+/// `torch.compile` and that of data parallelism.
+fn unwrapped(name: &str) -> &str {
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix("_orig_mod.").or_else(|| name.strip_prefix("module.")) {
+        name = rest;
+    }
+    name
+}
+
+/// The name that the model has for a tensor, as transformers finds it: without the names of wrappers, and
+/// with `model.` before it where a folder was saved from the bare model class (`bare`), which leaves it out.
+fn model_name(stored: &str, bare: bool) -> String {
+    let name = unwrapped(stored);
+    let of_bare_model = ["embed_tokens.", "layers.", "norm."].iter().any(|start| name.starts_with(start));
+    let prefix = if bare && of_bare_model { "model." } else { "" };
+    // A compiled part inside of the model has the wrapper's name in the middle.
+    format!("{prefix}{name}").replace("._orig_mod.", ".")
+}

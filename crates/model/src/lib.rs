@@ -1,0 +1,23 @@
+//! What a Llama or Qwen model is on disk.
+
+mod adapter;
+mod chat;
+mod config;
+mod folder;
+mod grammar;
+mod mapped;
+mod projection;
+mod stored;
+mod tokenizer;
+
+pub use adapter::{AdapterFolder, LoraConfig, find_base, is_adapter_folder, write_adapter};
+pub use chat::{ChatError, ChatTemplate, EncodedExchange, Exchange, Message};
+pub use config::{Architecture, ModelConfig, RopeScaling};
+pub use folder::{
+    FolderError, GenerationTokens, ModelFolder, SaveOptions, check_model_folder, config_from_json, config_to_json,
+    save_model, save_model_like, take_companions, write_atomically, write_json, write_safetensors,
+};
+pub use grammar::{Constraint, GrammarCompiler, GrammarError, Guide, NextStage, TokenMask};
+pub use projection::{INPUT_GROUPS, Projection};
+pub use stored::{SharedBytes, StoredMatrix, StoredType, TensorBytes};
+pub use tokenizer::{BpeOptions, Encoding, SpecialTokens, Tokenizer};

@@ -1,0 +1,61 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+/// What a byte or a token of an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Role {
+    /// Braces, commas, keys and quotes: everything that the format dictates.
+    Scaffold,
+    /// An entity label.
+    EntityLabel,
+    /// A sub-label.
+    Subtype,
+    /// A relation type.
+    RelationLabel,
+    /// The id of a relation's head or tail. Ids in the entity list are scaffold: they are consecutive
+    /// and leave nothing to decide.
+    Link,
+    /// Text copied from the source.
+    Span,
+    /// Which occurrence of the text in the source is meant: the value of the occurrence key.
+    Occurrence,
+    /// The token that ends the turn. It is added when the answer is tokenized; no byte of the text has
+    /// this role.
+    End,
+}
+
+impl Role {
+    /// Every role, in order of declaration.
+    pub const ALL: [Role; 8] = [
+        Role::Scaffold,
+        Role::EntityLabel,
+        Role::Subtype,
+        Role::RelationLabel,
+        Role::Link,
+        Role::Span,
+        Role::Occurrence,
+        Role::End,
+    ];
+
+    /// The roles that decide what the answer means: which label, which sub-label, which relation type,
+    /// which argument.
+    pub const DECISIONS: [Role; 4] = [Role::EntityLabel, Role::Subtype, Role::RelationLabel, Role::Link];
+
+    /// The name used in logs, tables and configuration files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Scaffold => "scaffold",
+            Role::EntityLabel => "entity-label",
+            Role::Subtype => "subtype",
+            Role::RelationLabel => "relation-label",
+            Role::Link => "link",
+            Role::Span => "span",
+            Role::Occurrence => "occurrence",
+            Role::End => "end",
+        }
+    }
+}
