@@ -10,7 +10,7 @@ use tabpo_model::{ChatTemplate, Message, Tokenizer};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
-    run::PolicyFolder,
+    run::{PolicyFolder, TemplateChoice},
 };
 
 /// Arguments of `tabpo chat-template`.
@@ -85,7 +85,7 @@ impl Conversation {
         context: &Context,
     ) -> Result<ChatTemplate, CliError> {
         let tools = self.variables.get("tools").is_some_and(|tools| !tools.is_null());
-        let template = policy.template(tokenizer, (file, name, tools), context)?;
+        let template = policy.template(tokenizer, TemplateChoice { named: file, name, tools }, context)?;
         Ok(self.variables.iter().fold(template, |template, (name, value)| template.with_variable(name, value.clone())))
     }
 }

@@ -24,13 +24,13 @@ pub(crate) struct AnsweredUnit {
     pub unit: UnitOutput,
     /// Why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<NoAnswer>,
 }
 
 /// Why a unit has no answer, by the same names as for hosted models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Outcome {
+pub(crate) enum NoAnswer {
     /// The prompt is longer than the model's context.
     TooLong,
 }
@@ -158,7 +158,7 @@ mod tests {
 
     fn answer(number: usize) -> AnsweredUnit {
         let unit = UnitOutput { doc_key: format!("d{number}"), sent: None, output: "{}".into() };
-        AnsweredUnit { unit, outcome: (number == 1).then_some(Outcome::TooLong) }
+        AnsweredUnit { unit, outcome: (number == 1).then_some(NoAnswer::TooLong) }
     }
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {

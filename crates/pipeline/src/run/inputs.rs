@@ -13,6 +13,7 @@ use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
 use tabpo_train::{Decay, TrainBudget};
 
+use super::pipeline::Digests;
 use crate::config::{AdapterSection, ModelSection, TrainSection};
 
 /// The inputs of one kind of stage.
@@ -127,6 +128,23 @@ impl StageInputs for PreferenceInputs<'_> {
     const REVISION: u32 = 1;
 }
 
+/// How to train a policy.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipe<'a> {
+    /// Batches, schedule, optimiser.
+    pub section: &'a TrainSection,
+    /// LoRA; without it, all parameters are trained.
+    pub adapter: Option<&'a AdapterSection>,
+    /// How products with frozen weights are computed.
+    pub compute: Compute,
+    /// How long to train.
+    pub budget: TrainBudget,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Seed of data order, dropout and new adapters.
+    pub seed: u64,
+}
+
 /// The settings of a training that affect its result.
 #[derive(Serialize)]
 pub(crate) struct TrainingInputs {
@@ -157,12 +175,8 @@ struct Adapter {
 impl TrainingInputs {
     /// Collects what a training depends on. How products are computed matters only under an adapter, where weights are
     /// frozen.
-    pub(crate) fn new(
-        section: &TrainSection,
-        (budget, learning_rate, seed): (TrainBudget, f64, u64),
-        adapter: Option<&AdapterSection>,
-        compute: Compute,
-    ) -> Self {
+    pub(crate) fn new(recipe: &Recipe<'_>) -> Self {
+        let &Recipe { section, adapter, compute, budget, learning_rate, seed } = recipe;
         let &TrainSection {
             epochs: _,
             steps: _,
@@ -278,12 +292,8 @@ pub(crate) struct RemoteInputs<'a> {
 }
 
 impl<'a> RemoteInputs<'a> {
-    /// The inputs of one hosted model, with the digests of the documents, of the demonstrations and of the ontology.
-    pub(crate) fn new(
-        settings: &'a Settings,
-        [documents, demonstrations, ontology]: [&'a str; 3],
-        level: Level,
-    ) -> Self {
+    /// The inputs of one hosted model, which answers the test documents with demonstrations from the curated ones.
+    pub(crate) fn new(settings: &'a Settings, digests: &'a Digests, level: Level) -> Self {
         let Settings {
             endpoint,
             model,
@@ -321,9 +331,9 @@ impl<'a> RemoteInputs<'a> {
             no_system_role: *no_system_role,
             unwrap: *unwrap,
             extra,
-            documents,
-            demonstrations,
-            ontology,
+            documents: &digests.test,
+            demonstrations: &digests.curated,
+            ontology: &digests.ontology,
             level,
         }
     }

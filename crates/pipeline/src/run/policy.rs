@@ -98,7 +98,11 @@ impl Renderer {
         let renderer = if plain {
             Self { tokenizer, prompt: PromptFormat::Plain { separator: SEPARATOR.to_owned() }, template: None }
         } else {
-            let found = policy.template(&tokenizer, (template, None, false), observer)?;
+            let found = policy.template(
+                &tokenizer,
+                TemplateChoice { named: template, ..TemplateChoice::default() },
+                observer,
+            )?;
             let own = policy.adapter.is_none() && template.is_none() && policy.has_template();
             let source = (!own).then(|| found.source().to_owned());
             let (system, template) = (Some(ontology.prompt()), Box::new(found));
@@ -125,6 +129,17 @@ impl Renderer {
             _ => error,
         })
     }
+}
+
+/// Which chat template to use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TemplateChoice<'a> {
+    /// A template instead of the policy's own: a file or a built-in format.
+    pub named: Option<&'a str>,
+    /// The name of one of several templates in the policy's folder.
+    pub name: Option<&'a str>,
+    /// Whether the conversation has tools, for which a folder may have a template of its own.
+    pub tools: bool,
 }
 
 /// The hint for a template that cannot be used.
@@ -177,14 +192,15 @@ impl PolicyFolder {
         self.template_folders().any(has_template)
     }
 
-    /// The chat template that a setting names (a file or a built-in format), or one of the policy's folders (by its name
-    /// there, or the one for tools), or else a built-in format, which is reported.
+    /// The chat template of a choice: the named one, or one of the policy's folders, or else a built-in format, which
+    /// is reported.
     pub fn template(
         &self,
         tokenizer: &Tokenizer,
-        (named, name, tools): (Option<&str>, Option<&str>, bool),
+        choice: TemplateChoice<'_>,
         observer: &dyn Observer,
     ) -> Result<ChatTemplate, Error> {
+        let TemplateChoice { named, name, tools } = choice;
         if let Some(named) = named {
             return named_template(named, tokenizer);
         }

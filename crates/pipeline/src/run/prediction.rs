@@ -17,7 +17,7 @@ use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
     Artefact, Part, Stages, Trained,
-    answers::{AnsweredUnit, Answers, Outcome},
+    answers::{AnsweredUnit, Answers, NoAnswer},
     digests::folder_digest,
     examples::unit_id,
     inputs::{Key, PredictionInputs, StageInputs},
@@ -183,7 +183,7 @@ impl Prediction<'_> {
                         if too_long <= NAMED {
                             observer.warn(&format!("{}: {message}: no answer (outcome too-long)", self.name));
                         }
-                        (String::new(), Some(Outcome::TooLong))
+                        (String::new(), Some(NoAnswer::TooLong))
                     }
                 };
                 let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };

@@ -22,7 +22,7 @@ use super::{
     comparison::error_modes,
     directory::{remove_if_there, write_atomically},
     examples::gold_records,
-    inputs::{BaseInputs, ErrorInputs, PairInputs, StageInputs, SupervisedInputs, TrainingInputs},
+    inputs::{BaseInputs, ErrorInputs, PairInputs, Recipe, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
     policy::{PolicyFolder, Renderer},
     prediction,
@@ -109,15 +109,21 @@ impl Stages<'_> {
     ) -> Result<Trained, Error> {
         let config = &self.inputs.config;
         let records = gold_records(documents, config.data.level, &self.inputs.ontology);
-        let (budget, seed) = (section.budget(records.len()), derived_seed(config.run.seed, name));
-        let numbers = (budget, section.learning_rate, seed);
+        let recipe = Recipe {
+            section,
+            adapter: config.adapter.as_ref(),
+            compute: config.model.compute,
+            budget: section.budget(records.len()),
+            learning_rate: section.learning_rate,
+            seed: derived_seed(config.run.seed, name),
+        };
         let key = SupervisedInputs {
             start: &start.digest,
             prompt: &self.prompt(renderer),
             ontology: &self.inputs.digests.ontology,
             documents: &super::splits::digest(documents),
             level: config.data.level,
-            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+            training: TrainingInputs::new(&recipe),
         }
         .key();
         let (folder, log, cache) = (self.stage_folder(name), self.log(), self.cache()?);
@@ -130,13 +136,9 @@ impl Stages<'_> {
             let job = Job {
                 name,
                 identity: key.as_str(),
+                recipe,
                 start: &start.path,
-                adapter: config.adapter.as_ref(),
                 objective: &Objective::new("sft").or_failed()?,
-                section,
-                learning_rate: section.learning_rate,
-                budget,
-                seed,
                 guide: None,
                 track_reference: false,
                 out: &folder,

@@ -62,9 +62,7 @@ impl Stages<'_> {
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
             let cache = self.directory.path(Path::new("remote").join(ANSWERS))?;
             let stage = folder.join("test").display().to_string();
-            let digests = &self.inputs.digests;
-            let read = [&digests.test, &digests.curated, &digests.ontology].map(String::as_str);
-            let key = RemoteInputs::new(settings, read, self.inputs.config.data.level).key();
+            let key = RemoteInputs::new(settings, &self.inputs.digests, self.inputs.config.data.level).key();
             let job = RemoteJob {
                 name: &stage,
                 ontology: &self.inputs.ontology,

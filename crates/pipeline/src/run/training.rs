@@ -7,16 +7,16 @@ use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainBudget, TrainSettings,
-    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainSettings, TrainSummary,
+    UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
     directory::{remove_if_there, write_atomically},
+    inputs::Recipe,
     policy::{self, PolicyFolder, Renderer},
 };
 use crate::{
-    config::{AdapterSection, TrainSection},
     error::{Error, ResultExt},
     memory,
     observer::{Observer as RunObserver, Progress},
@@ -28,20 +28,12 @@ pub(crate) struct Job<'a> {
     pub name: &'a str,
     /// The digest of the stage's inputs. A checkpoint with another one is not resumed.
     pub identity: &'a str,
+    /// How to train.
+    pub recipe: Recipe<'a>,
     /// The policy to start from, which is also the reference.
     pub start: &'a PolicyFolder,
-    /// LoRA; without it, all parameters are trained.
-    pub adapter: Option<&'a AdapterSection>,
     /// What to minimise.
     pub objective: &'a Objective,
-    /// Batches, schedule, optimiser.
-    pub section: &'a TrainSection,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// How long to train.
-    pub budget: TrainBudget,
-    /// Seed of data order, dropout and new adapters.
-    pub seed: u64,
     /// A guide model, for objectives that need its log-probs.
     pub guide: Option<&'a PolicyFolder>,
     /// Whether the log compares log-probs with those at the start.
@@ -79,11 +71,11 @@ impl Job<'_> {
         observer: &dyn RunObserver,
     ) -> Result<(), Error> {
         let held = memory::held(observer);
-        let frozen = self.adapter.is_some() || self.start.adapter.is_some();
+        let frozen = self.recipe.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
         // An existing adapter is trained further, with its own settings: without it, policy and reference would be
         // another model.
-        let policy = match (adapter, self.adapter) {
+        let policy = match (adapter, self.recipe.adapter) {
             (Some(mut adapter), section) => {
                 if let Some(section) = section {
                     adapter.config.dropout = section.dropout;
@@ -91,7 +83,7 @@ impl Job<'_> {
                 Policy::adapter(model.into(), adapter)
             }
             (None, Some(section)) => {
-                let adapter = Lora::initialise(&model.config, section.lora(), self.seed);
+                let adapter = Lora::initialise(&model.config, section.lora(), self.recipe.seed);
                 Policy::adapter(model.into(), adapter)
             }
             (None, None) => Policy::full(model),
@@ -111,8 +103,8 @@ impl Job<'_> {
             guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
             held,
         );
-        let plan = worker.memory(&request, memory::bytes(self.section.memory_gb));
-        memory::say(self.name, &plan, self.section.memory_gb, observer);
+        let plan = worker.memory(&request, memory::bytes(self.recipe.section.memory_gb));
+        memory::say(self.name, &plan, self.recipe.section.memory_gb, observer);
         settings.recompute = plan.recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
@@ -151,7 +143,7 @@ impl Job<'_> {
         policy::save(worker.policy(), self.start, renderer, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
-            learning_rate: self.learning_rate,
+            learning_rate: self.recipe.learning_rate,
             summary: outcome.summary,
         };
         let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
@@ -162,15 +154,15 @@ impl Job<'_> {
     }
 
     fn settings(&self) -> TrainSettings {
-        let section = self.section;
+        let section = self.recipe.section;
         let plan = BatchPlan {
             batch_size: section.batch_size,
             max_tokens: section.max_tokens,
-            seed: self.seed,
-            budget: self.budget,
+            seed: self.recipe.seed,
+            budget: self.recipe.budget,
         };
         let (warmup, decay) = (section.warmup, section.schedule);
-        let schedule = Schedule { peak: self.learning_rate, warmup, decay, floor: 0.0 };
+        let schedule = Schedule { peak: self.recipe.learning_rate, warmup, decay, floor: 0.0 };
         TrainSettings {
             optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
             clip: Some(section.clip),

@@ -14,7 +14,7 @@ use super::{
     Artefact, Part, Stages, Trained,
     comparison::score,
     examples::pair_records,
-    inputs::{PreferenceInputs, StageInputs, TrainingInputs},
+    inputs::{PreferenceInputs, Recipe, StageInputs, TrainingInputs},
     policy::Renderer,
     systems::System,
     training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
@@ -133,7 +133,14 @@ impl Stages<'_> {
         let (config, observer) = (&self.inputs.config, self.observer);
         let section = &config.preference.train;
         let name = &variant.name;
-        let numbers = (variant.budget, variant.learning_rate, variant.seed);
+        let recipe = Recipe {
+            section,
+            adapter: config.adapter.as_ref(),
+            compute: config.model.compute,
+            budget: variant.budget,
+            learning_rate: variant.learning_rate,
+            seed: variant.seed,
+        };
         let key = PreferenceInputs {
             start: &common.sft.digest,
             prompt: &self.prompt(common.renderer),
@@ -142,7 +149,7 @@ impl Stages<'_> {
             objective: variant.objective,
             reversed: variant.reversed,
             scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
-            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+            training: TrainingInputs::new(&recipe),
         }
         .key();
         let folder = PathBuf::from(name);
@@ -167,13 +174,9 @@ impl Stages<'_> {
             let job = Job {
                 name,
                 identity: key.as_str(),
+                recipe,
                 start: &common.sft.path,
-                adapter: config.adapter.as_ref(),
                 objective: variant.objective,
-                section,
-                learning_rate: variant.learning_rate,
-                budget: variant.budget,
-                seed: variant.seed,
                 guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
                 track_reference: true,
                 out: &out,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use tabpo_corpus::Level;
+use tabpo_corpus::{Document, Level};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PatternMatch, PatternMatcher, Patterns};
 use tabpo_report::{Alignment, Table};
@@ -63,7 +63,9 @@ pub(crate) fn run(action: &PatternAction, context: &Context) -> Result<(), CliEr
     match action {
         PatternAction::Check { file, ontology, json } => check(file, ontology, *json),
         PatternAction::Match { file, ontology, data, read, level, json } => {
-            find((file, ontology, data), read, *level, *json, context)
+            let documents =
+                |ontology: &Ontology| Ok::<_, CliError>(read.read(data, None, ontology, context)?.documents);
+            find(file, ontology, documents, *level, *json)
         }
     }
 }
@@ -112,15 +114,15 @@ struct Fired {
 }
 
 fn find(
-    (file, ontology, data): (&Path, &Path, &Path),
-    how: &ReadArgs,
+    file: &Path,
+    ontology: &Path,
+    documents: impl Fn(&Ontology) -> Result<Vec<Document>, CliError>,
     level: Level,
     as_json: bool,
-    context: &Context,
 ) -> Result<(), CliError> {
     let ontology = Ontology::read(ontology).or_input()?;
     let patterns = Patterns::read(file, &ontology).or_input()?;
-    let documents = how.read(data, None, &ontology, context)?.documents;
+    let documents = documents(&ontology)?;
     let mut matcher = PatternMatcher::new(&ontology, &patterns, 0);
     let mut fired: BTreeMap<String, Fired> = BTreeMap::new();
     for (number, document) in (0u64..).zip(&documents) {
