@@ -6,7 +6,6 @@ mod machine;
 use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
 
 use self::machine::{Free, free};
-
 use crate::{error::Error, observer::Observer};
 
 /// What the memory of a training run depends on, apart from its policy: rows of the largest micro-batch, most bytes of
@@ -36,9 +35,8 @@ pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        observer.warn(&format!(
-            "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
-        ));
+        observer
+            .warn(&format!("{stage}: no setting stays below {limit} GB; lower max_tokens or max_length to use less"));
     }
 }
 
@@ -69,8 +67,8 @@ fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>
     let tight = most > free.bytes;
     Ok(tight.then(|| {
         format!(
-            "{stage}: a step of max_tokens may take {}, but {} of memory are free ({}); memory_gb or fewer \
-             max_tokens keep it lower",
+            "{stage}: a step of max_tokens may take {}, but {} of memory are free ({}); set memory_gb or \
+             lower max_tokens to use less",
             size(most),
             size(free.bytes),
             free.bound,

@@ -193,7 +193,7 @@ fn as_text(numbers: &Statistics) -> String {
     if !numbers.relations_by_type.is_empty() {
         tables.push(counts("Relation type", &numbers.relations_by_type));
     }
-    tables.iter().map(|table| table.plain()).collect::<Vec<_>>().join("\n")
+    tables.iter().map(Table::plain).collect::<Vec<_>>().join("\n")
 }
 
 fn counts(title: &str, labels: &[LabelCount]) -> Table {

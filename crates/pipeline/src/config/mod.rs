@@ -9,11 +9,13 @@ mod projections;
 mod read;
 mod sections;
 mod sources;
+mod system;
 
 pub use check::rank_within;
 pub use file::Overrides;
 pub use sections::{
     AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
-    SystemSection, TrainSection,
+    TrainSection,
 };
 pub use sources::SourceShare;
+pub use system::SystemSection;

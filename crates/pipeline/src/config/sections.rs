@@ -1,11 +1,8 @@
 //! The sections of a configuration, with their defaults.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
 use tabpo_model::{LoraConfig, Projection};
@@ -13,7 +10,7 @@ use tabpo_pairs::Source;
 use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::Decay;
 
-use super::{SourceShare, projections};
+use super::{SourceShare, SystemSection, projections};
 
 /// The configuration of a whole run, from documents to a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -308,53 +305,6 @@ pub struct PreferenceSection {
     /// Systems with their own settings.
     #[serde(default)]
     pub system: BTreeMap<String, SystemSection>,
-}
-
-/// A system with its own settings.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SystemSection {
-    /// The objective; by default, the one with the system's name.
-    pub objective: Option<String>,
-    /// Its learning rate; by default, that of `preference.train`.
-    pub learning_rate: Option<f64>,
-    /// Whether it trains until it has used as many FLOPs as the most expensive preference method, instead of for a
-    /// number of steps.
-    pub equal_flops: bool,
-    /// Hyper-parameters of the objective.
-    #[serde(flatten)]
-    pub parameters: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Written by hand because the derived one, with `flatten`, buffers values and loses which kind was expected.
-impl<'de> Deserialize<'de> for SystemSection {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-
-        impl<'de> Visitor<'de> for Keys {
-            type Value = SystemSection;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a section")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SystemSection, A::Error> {
-                let mut section = SystemSection::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "objective" => section.objective = map.next_value()?,
-                        "learning_rate" => section.learning_rate = map.next_value()?,
-                        "equal_flops" => section.equal_flops = map.next_value()?,
-                        _ => {
-                            section.parameters.insert(key, map.next_value()?);
-                        }
-                    }
-                }
-                Ok(section)
-            }
-        }
-
-        deserializer.deserialize_map(Keys)
-    }
 }
 
 /// Generation.
