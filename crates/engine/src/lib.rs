@@ -1,4 +1,4 @@
-//! A Llama/Qwen decoder with explicit forward and backward passes, low-rank adapters and generation.
+#![doc = include_str!("../README.md")]
 
 mod backward;
 mod batch;

@@ -1,4 +1,5 @@
-//! What a Llama or Qwen model is on disk.
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
 
 mod adapter;
 mod chat;

@@ -1,9 +1,5 @@
-//! The training loop: token tries and packing, reference cache, optimiser steps and checkpoints.
-//!
-//! [`train`] is the one loop for supervised fine-tuning and for every preference objective. An
-//! [`ExampleSource`] tokenises records on another thread; the examples of a step are laid out as
-//! [`TokenTrie`]s in which every shared prefix is computed once; the objective turns the log-probs
-//! into the seed of the backward pass; an [`Observer`] is told about every step.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod checkpoint;
 mod error;
