@@ -1,14 +1,14 @@
-//! What the allocator keeps of memory that was freed.
+//! Releases the memory that the allocator holds on to.
 #![expect(unsafe_code, reason = "a function of the allocator that this program is linked with")]
 
-// SAFETY: the function belongs to the allocator of this program (`mimalloc`, which is linked with it), takes
-// no pointer, and may be called from any thread at any time.
+// SAFETY: the function is part of mimalloc, this program's allocator, which is linked with it. It takes no pointers and may
+// be called from any thread at any time.
 unsafe extern "C" {
-    /// Collects freed memory; with `force` it goes back to the system at once.
+    /// Frees unused memory; with `force`, all of it at once.
     safe fn mi_collect(force: bool);
 }
 
-/// Gives freed memory back to the system, so that what the process has resident is what it uses.
+/// Returns freed memory to the operating system, so that resident memory is what the process uses.
 pub(crate) fn give_back_freed() {
     mi_collect(true);
 }

@@ -1,4 +1,4 @@
-//! Reading corpora: what was left out is said, or stops the program.
+//! Options for reading corpora.
 
 use std::path::Path;
 
@@ -13,13 +13,13 @@ use crate::output::Context;
 /// How corpora are read.
 #[derive(clap::Args)]
 pub(crate) struct ReadArgs {
-    /// Stop where something in a corpus would be left out or changed, instead of counting it
+    /// Make it an error that something in a corpus has to be skipped or changed, instead of counting it
     #[arg(long)]
     pub strict: bool,
 }
 
 impl ReadArgs {
-    /// Reads a corpus and says what was left out or changed.
+    /// Reads a corpus and reports what was skipped or changed.
     pub(crate) fn read(
         &self,
         path: &Path,
@@ -30,13 +30,13 @@ impl ReadArgs {
         corpora::read(path, format, ontology, self.strict, context)
     }
 
-    /// Says what reading a corpus left out or changed; with `--strict` that is an error.
+    /// Reports what was skipped or changed while reading a corpus; with `--strict`, that is an error.
     pub(crate) fn heed(&self, path: &Path, notes: &Notes, context: &Context) -> Result<(), CliError> {
         corpora::heed(path, notes, self.strict, context)
     }
 }
 
-/// Whether a corpus was refused for a label that the ontology lacks.
+/// Whether the error is about a label that the ontology does not have.
 pub(crate) fn has_unknown_label(error: &CorpusError) -> bool {
     matches!(error, CorpusError::Invalid { problem, .. } if matches!(**problem, Problem::UnknownLabel { .. }))
 }

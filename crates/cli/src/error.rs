@@ -1,3 +1,3 @@
-//! The error type of all commands is that of runs.
+//! Commands use the error type of runs.
 
 pub(crate) use tabpo_pipeline::{Error as CliError, ErrorKind, error::ResultExt};

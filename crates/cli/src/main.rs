@@ -1,4 +1,4 @@
-//! The command line of tabpo: arguments in, one library call or one run of stages, results out.
+//! The command line of tabpo: reads arguments, calls the libraries, prints results.
 #![deny(unsafe_code)]
 #![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::undocumented_unsafe_blocks)]
 
@@ -17,7 +17,7 @@ use tabpo_pipeline::{ErrorKind, config, memory, range, remote, run, writing};
 
 use crate::{commands::Command, output::Context};
 
-/// Scoring makes and drops many small lists, which the system's allocator is slow at.
+/// Scoring allocates and frees many small lists, at which the system's allocator is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let given: Vec<String> = std::env::args_os().map(|one| one.to_string_lossy().into_owned()).collect();
-            return usage::show(&error, &given);
+            return usage::show(error, &given);
         }
     };
     let result = Context::new(&arguments.global).and_then(|context| arguments.command.run(&context));
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             match error.kind() {
                 ErrorKind::Input => ExitCode::from(2),
                 ErrorKind::Failed => ExitCode::from(1),
-                // As shells report it.
+                // The code that shells use for an interrupt.
                 ErrorKind::Interrupted => ExitCode::from(130),
                 ErrorKind::ClosedPipe => ExitCode::SUCCESS,
             }

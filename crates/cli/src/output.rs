@@ -1,5 +1,5 @@
-//! Talking to the user: results on stdout, talk and progress on stderr. What is shown to people never
-//! holds a control character of the files and servers that it speaks of.
+//! Output: results on stdout, messages and progress on stderr. What is meant for people never contains control characters
+//! from files or servers.
 #![expect(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::{
@@ -25,18 +25,18 @@ use crate::{
     range,
 };
 
-/// Options that every command takes.
+/// The options of all commands.
 #[derive(clap::Args)]
 pub(crate) struct GlobalArgs {
-    /// Say nothing but results and errors
+    /// Print only results, warnings and errors
     #[arg(long, global = true, display_order = 900)]
     quiet: bool,
-    /// Number of threads; all cores if not given
+    /// Number of threads; by default, one for each core
     #[arg(long, global = true, value_name = "N", display_order = 901, value_parser = range::Whole::new(1, 4096).parser::<usize>(), allow_negative_numbers = true)]
     threads: Option<usize>,
 }
 
-/// What a command needs to know of its surroundings.
+/// How a command talks to the user, and whether the user has interrupted it.
 pub(crate) struct Context {
     quiet: bool,
     bars: bool,
@@ -44,8 +44,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Sets up threads and the Ctrl-C handler. The first Ctrl-C asks for an orderly stop, the
-    /// second ends the program at once.
+    /// Sets up threads and the Ctrl-C handler. The first Ctrl-C asks the command to stop, the second one ends the
+    /// program at once.
     pub(crate) fn new(arguments: &GlobalArgs) -> Result<Self, CliError> {
         if let Some(threads) = arguments.threads {
             rayon::ThreadPoolBuilder::new()
@@ -59,33 +59,33 @@ impl Context {
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            eprintln!("stopping after the current step (again to stop at once)");
+            eprintln!("stopping after the current step (press Ctrl-C again to stop at once)");
         })
         .map_err(|error| CliError::input(format!("cannot listen for Ctrl-C: {error}")))?;
         let bars = std::io::stderr().is_terminal() && !arguments.quiet;
         Ok(Self { quiet: arguments.quiet, bars, interrupt })
     }
 
-    /// Whether the user asked to stop.
+    /// Whether the user has asked to stop.
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupt.load(Ordering::SeqCst)
     }
 
-    /// A line of talk on stderr.
+    /// Writes a message to stderr, unless `--quiet` is given.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
             eprintln!("{}", indented(line.as_ref()));
         }
     }
 
-    /// A warning on stderr, shown even with `--quiet`.
-    #[expect(clippy::unused_self, reason = "stands beside `say`: what talks to the user goes through the context")]
+    /// Writes a warning to stderr, even with `--quiet`.
+    #[expect(clippy::unused_self, reason = "for symmetry with `say`")]
     pub(crate) fn warn(&self, line: impl AsRef<str>) {
         eprintln!("{} {}", Lead::Warning.text(), indented(line.as_ref()));
     }
 
-    /// Progress over `total` pieces: a bar with time left on a terminal, a line every ten seconds
-    /// otherwise, nothing with `--quiet`.
+    /// Starts progress over `total` items: a bar on a terminal, otherwise a line every ten seconds, and nothing with
+    /// `--quiet`.
     pub(crate) fn progress(&self, label: &str, total: u64) -> Progress {
         let bar = self.bars.then(|| {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {pos}/{len} {eta:>5} left  {msg}")
@@ -133,7 +133,7 @@ impl Observer for Context {
     }
 }
 
-/// Progress of one piece of work.
+/// The progress of some work.
 pub(crate) struct Progress {
     label: String,
     total: u64,
@@ -144,7 +144,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `done` pieces are ready; `note` says how it goes.
+    /// `done` items are finished; `note` is a short status.
     pub(crate) fn update(&mut self, done: u64, note: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(indented(note));
@@ -193,7 +193,7 @@ pub(crate) fn print_line(text: impl AsRef<str>) -> Result<(), CliError> {
     print(&format!("{}\n", text.as_ref()))
 }
 
-/// Writes to stdout what another program may read: to the byte, unless a terminal would obey it.
+/// Writes to stdout what another program may read: unchanged, except on a terminal.
 pub(crate) fn print_exact(text: &str) -> Result<(), CliError> {
     if std::io::stdout().is_terminal() { print(text) } else { to_stdout(text) }
 }
@@ -209,8 +209,7 @@ pub(crate) fn print_json_line(value: &impl Serialize) -> Result<(), CliError> {
     to_stdout(&format!("{}\n", printable_json(&text)))
 }
 
-/// Says what was done beside writing a file: on stdout, or on stderr where the file itself comes out of
-/// stdout.
+/// Writes a result that accompanies a written file: to stdout, or to stderr if the file itself goes to stdout.
 pub(crate) fn print_beside(file: &Path, text: &str) -> Result<(), CliError> {
     if Target::is_output(file) {
         eprint!("{}", printable(text));
@@ -219,7 +218,7 @@ pub(crate) fn print_beside(file: &Path, text: &str) -> Result<(), CliError> {
     print(text)
 }
 
-/// As [`print_beside`], in JSON.
+/// The same as [`print_beside`] in JSON.
 pub(crate) fn print_json_beside(file: &Path, value: &impl Serialize) -> Result<(), CliError> {
     if Target::is_output(file) {
         eprint!("{}", json(value));
@@ -238,7 +237,7 @@ fn to_stdout(text: &str) -> Result<(), CliError> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| CliError::stdout(&error))
 }
 
-/// Shows on stderr what is wrong with a command line, what would be right, and how the command is used.
+/// Writes to stderr what is wrong with a command line, with hints and the command's usage.
 pub(crate) fn render_usage_error(message: &str, hints: &[String], usage: &str) {
     eprintln!("{} {}", Lead::Error.text(), indented(message));
     for hint in hints {
@@ -249,7 +248,7 @@ pub(crate) fn render_usage_error(message: &str, hints: &[String], usage: &str) {
     }
 }
 
-/// Shows an error on stderr: the message, its causes, and what would be right.
+/// Writes an error to stderr: the message, its causes, and a hint.
 pub(crate) fn render_error(error: &CliError) {
     if error.kind() == ErrorKind::ClosedPipe {
         return;
@@ -263,13 +262,12 @@ pub(crate) fn render_error(error: &CliError) {
     }
 }
 
-/// A message without anything that a terminal would obey, and so that no line of it looks like one of
-/// ours.
+/// A message without control characters, and indented so that none of its lines can pass for a message of its own.
 fn indented(message: &str) -> String {
     printable(message).replace('\n', "\n    ")
 }
 
-/// What a line on stderr begins with.
+/// The word that starts a message on stderr.
 #[derive(Clone, Copy)]
 enum Lead {
     Error,
@@ -279,7 +277,7 @@ enum Lead {
 }
 
 impl Lead {
-    /// The word, in colour on a terminal that wants it (<https://no-color.org>).
+    /// The word, in colour on a terminal that supports it (<https://no-color.org>).
     fn text(self) -> String {
         let (word, colour) = match self {
             Lead::Error => ("error:", "1;31"),

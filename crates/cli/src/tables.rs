@@ -3,7 +3,7 @@
 use tabpo_metrics::Comparison;
 use tabpo_report::{Alignment, Table};
 
-/// The metrics of the table that a run prints; the report has them all.
+/// The metrics in the table that a run prints; the report has all of them.
 const HEADLINE: [&str; 7] =
     ["ner_f1", "label_accuracy", "rel_f1", "rel_plus_f1", "ungrounded", "schema_valid", "ner_both_f1"];
 
@@ -19,7 +19,7 @@ pub(crate) fn headline(whole: &Comparison) -> Table {
     comparison(&part)
 }
 
-/// Systems by metrics: the figure in per cent with its 95 % interval.
+/// A table of systems by metrics: scores in per cent, with 95 % intervals.
 pub(crate) fn comparison(comparison: &Comparison) -> Table {
     let metrics = comparison.metrics.iter().map(|metric| (metric.title.clone(), Alignment::Right));
     let mut table = Table::new(std::iter::once(("System".to_owned(), Alignment::Left)).chain(metrics));
@@ -37,7 +37,7 @@ pub(crate) fn comparison(comparison: &Comparison) -> Table {
     table
 }
 
-/// What stands in the place of a rate over nothing, and of an interval that there is not.
+/// Shown instead of a rate over nothing, and of an interval that does not exist.
 pub(crate) const DASH: &str = "–";
 
 /// A fraction in per cent with one decimal, or a dash.
@@ -50,7 +50,7 @@ pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.1}", 100.0 * fraction)
 }
 
-/// A text cut to a width at which rows stay readable.
+/// A text, cut to a width at which table rows stay readable.
 pub(crate) fn shorten(text: &str) -> String {
     const WIDTH: usize = 72;
     if text.chars().count() <= WIDTH {

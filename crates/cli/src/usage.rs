@@ -1,5 +1,4 @@
-//! Command lines that are wrong: what clap says, and what is right for those who come from other
-//! trainers.
+//! Errors in command lines: clap's messages, with hints for people who know other trainers.
 
 use std::process::ExitCode;
 
@@ -7,39 +6,59 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::output;
 
-/// Shows what is wrong with the command line, or the help or version that it asks for.
-pub(crate) fn show(error: &clap::Error, arguments: &[String]) -> ExitCode {
+/// Shows what is wrong with a command line, or the help or version that it asks for.
+pub(crate) fn show(mut error: clap::Error, arguments: &[String]) -> ExitCode {
     let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nothing can be said where this cannot be.
+        // If this fails, no message would get through either.
         let _ = error.print();
         return code;
     }
+    let own = hint(&error, arguments);
+    let tips = tips(&mut error);
+    let usage = error.remove(ContextKind::Usage).map_or_else(String::new, |usage| usage.to_string());
+    // What is left is "error:", the message, and after an empty line how to get help.
     let text = error.render().to_string();
-    let own = hint(error, arguments);
-    let (mut message, mut rest, mut tips) = (Vec::new(), Vec::new(), Vec::new());
-    for line in text.lines() {
-        let trimmed = line.trim_start();
-        if let Some(tip) = trimmed.strip_prefix("tip: ") {
-            // To take an unknown option for a value is hardly ever what was meant.
-            if own.is_none() && !tip.starts_with("to pass") {
-                tips.push(tip.to_owned());
-            }
-        } else if !rest.is_empty() || line.starts_with("Usage:") || line.starts_with("For more information") {
-            rest.push(line);
-        } else {
-            message.push(line.strip_prefix("error: ").unwrap_or(line));
-        }
-    }
-    let hints: Vec<String> = own.into_iter().chain(tips).collect();
-    output::render_usage_error(message.join("\n").trim_end(), &hints, rest.join("\n").trim_end());
+    let (message, help) = text.trim_end().rsplit_once("\n\n").unwrap_or((text.trim_end(), ""));
+    let (_, message) = message.split_once(' ').unwrap_or(("", message));
+    let hints = own.map_or(tips, |own| vec![own]);
+    let usage: Vec<&str> = [usage.trim_end(), help].into_iter().filter(|part| !part.is_empty()).collect();
+    output::render_usage_error(message, &hints, &usage.join("\n\n"));
     code
+}
+
+/// Takes clap's suggestions out of an error.
+fn tips(error: &mut clap::Error) -> Vec<String> {
+    let similar = [
+        (ContextKind::SuggestedSubcommand, "subcommand"),
+        (ContextKind::SuggestedArg, "argument"),
+        (ContextKind::SuggestedValue, "value"),
+    ];
+    let mut tips = Vec::new();
+    for (kind, thing) in similar {
+        let names = match error.remove(kind) {
+            Some(ContextValue::String(name)) => vec![name],
+            Some(ContextValue::Strings(names)) => names,
+            _ => continue,
+        };
+        let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        tips.push(match quoted.as_slice() {
+            [] => continue,
+            [one] => format!("a similar {thing} exists: {one}"),
+            several => format!("some similar {thing}s exist: {}", several.join(", ")),
+        });
+    }
+    if let Some(ContextValue::StyledStrs(others)) = error.remove(ContextKind::Suggested) {
+        // Few people mean an unknown option as a value, which is what the tips with `--` suggest.
+        tips.extend(others.iter().map(ToString::to_string).filter(|tip| !tip.contains("-- ")));
+    }
+    tips
 }
 
 /// Commands that run a configuration.
 const RUNS: [&str; 4] = ["run", "sft", "train", "report"];
 
-/// What other trainers call a key of the configuration.
+/// Keys of the configuration, with the names of other trainers for them.
 const KEYS: [(&str, &[&str]); 21] = [
     ("sft.epochs", &["epochs", "epoch", "num_train_epochs", "num_epochs", "n_epochs"]),
     ("sft.steps", &["steps", "max_steps", "num_steps", "iters"]),
@@ -64,7 +83,7 @@ const KEYS: [(&str, &[&str]); 21] = [
     ("preference.seeds", &["seeds"]),
 ];
 
-/// What is right instead of an option or a command that there is not.
+/// A hint about an unknown option or command.
 fn hint(error: &clap::Error, arguments: &[String]) -> Option<String> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -98,33 +117,35 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
         return Some(format!("options of a run are keys of its configuration: --set {value}{others}"));
     }
     let text = match plain.as_str() {
-        "config" | "c" | "config_file" => "the configuration is named without an option: tabpo run FILE.toml",
+        "config" | "c" | "config_file" => "the configuration is given without an option: tabpo run FILE.toml",
         "resume" | "resume_from_checkpoint" | "auto_resume" | "continue" if runs => {
-            "a run resumes by itself: give the same command again"
+            "a run resumes automatically: run the same command again"
         }
-        "resume" | "continue" => "interrupted work resumes by itself: give the same command again",
+        "resume" | "continue" => "interrupted work resumes automatically: run the same command again",
         "dry_run" | "n" if runs => {
-            "a run has no dry run: what is wrong with its input is found before it starts, and finished stages are \
+            "there is no dry run, but errors in the input are found before a run starts, and finished stages are \
              skipped"
         }
         "dry_run" => "only `tabpo predict --endpoint URL` has a dry run",
         "force" | "overwrite" | "overwrite_output_dir" | "f" if runs => {
-            "stages whose input changed run again by themselves; for a fresh start, name another directory with --set \
-             run.directory=DIR"
+            "stages whose inputs have changed run again automatically; for a fresh start, name another directory with \
+             --set run.directory=DIR"
         }
-        "force" | "overwrite" | "f" | "y" | "yes" => "files are replaced without asking, once the new one is complete",
+        "force" | "overwrite" | "f" | "y" | "yes" => {
+            "existing files are replaced without a question, once the new one is complete"
+        }
         "q" | "silent" | "s" => "the option is --quiet",
         "v" | "vv" | "verbose" | "debug" | "log_level" => {
-            "there is no verbose mode: progress is shown unless --quiet is given; the version is -V"
+            "there is no verbose mode: progress is shown unless --quiet is given; -V shows the version"
         }
         "device" | "gpu" | "gpus" | "cuda" | "device_map" => {
-            "everything is computed on the CPU; --threads says with how many threads"
+            "everything is computed on the CPU; --threads sets the number of threads"
         }
         "workers" | "num_workers" | "jobs" | "j" | "t" | "num_proc" | "nproc" => "the option is --threads",
         "output" | "out" | "o" | "output_file" => match command {
-            "corpus" => "the output is named without an option, after the input: tabpo corpus convert INPUT OUTPUT",
+            "corpus" => "the output is given without an option, after the input: tabpo corpus convert INPUT OUTPUT",
             "eval" | "compare" | "ontology" | "generate" | "chat-template" => {
-                "the result goes to standard output: put `> FILE` after the command"
+                "the result goes to standard output: append `> FILE` to the command"
             }
             _ => "the option is --out",
         },
@@ -134,7 +155,7 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
         "base_url" | "api_base" | "url" => "the option is --endpoint",
         "api_key" => {
             "keys are not given on the command line: put yours into the environment variable OPENAI_API_KEY, or name \
-             another one with --key-variable"
+             another variable with --key-variable"
         }
         "max_tokens" | "max_length" | "max_new_token" => "the option is --max-new-tokens",
         "set" => "only the commands that run a configuration have --set: run, sft, train, report",
@@ -143,7 +164,7 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
     Some(text.to_owned())
 }
 
-/// The value that an option was given, `--name value` or `--name=value`.
+/// The value of an option, given as `--name value` or `--name=value`.
 fn value_of<'a>(name: &str, arguments: &'a [String]) -> Option<&'a str> {
     arguments.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix(name)? {
         "" => arguments.get(index + 1).map(String::as_str).filter(|value| !value.starts_with('-')),
@@ -154,8 +175,8 @@ fn value_of<'a>(name: &str, arguments: &'a [String]) -> Option<&'a str> {
 fn command_hint(command: &str) -> Option<String> {
     let text = match command.to_lowercase().as_str() {
         "init" | "new" | "quickstart" | "config" | "setup" => {
-            "there is no such command: write a configuration after examples/quickstart.toml (a model from scratch) or \
-             examples/scierc.toml, then `tabpo run FILE.toml`"
+            "there is no such command: start from examples/quickstart.toml (a model from scratch) or \
+             examples/scierc.toml, then use `tabpo run FILE.toml`"
         }
         "finetune" | "fine-tune" | "dpo" | "preference" | "align" | "orpo" | "rlhf" => {
             "`tabpo train FILE.toml` trains the systems of a configuration, `tabpo sft FILE.toml` the fine-tuned model \

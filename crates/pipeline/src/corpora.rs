@@ -1,4 +1,4 @@
-//! Reading corpora: what was left out is reported, or is an error.
+//! Reads corpora, and reports what had to be skipped or changed.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{
     observer::Observer,
 };
 
-/// Reads a corpus and reports what was left out or changed.
+/// Reads a corpus and reports what was skipped or changed; if `strict`, that is an error.
 pub fn read(
     path: &Path,
     format: Option<Format>,
@@ -23,20 +23,18 @@ pub fn read(
     Ok(loaded)
 }
 
-/// Reports what reading a corpus left out or changed; with `strict` that is an error.
+/// Reports what was skipped or changed while reading a corpus; if `strict`, that is an error.
 pub fn heed(path: &Path, notes: &Notes, strict: bool, observer: &dyn Observer) -> Result<(), Error> {
     if let Some((note, count)) = notes.iter().next().filter(|_| strict) {
         let place = notes.first_place(note).map_or(String::new(), |place| format!("; the first at {place}"));
         let message = format!("{}: {count} {note}{place}", path.display());
-        return Err(
-            Error::input(message).with_hint("without --strict (data.strict in a run) this is counted and gone on with")
-        );
+        return Err(Error::input(message).with_hint("without --strict (data.strict in a run), this is only counted"));
     }
     say_notes(path, "reading", notes, observer);
     Ok(())
 }
 
-/// Reports what reading or writing a corpus changed or left out.
+/// Reports what was skipped or changed while reading or writing a corpus.
 pub fn say_notes(path: &Path, doing: &str, notes: &Notes, observer: &dyn Observer) {
     for (note, count) in notes.iter() {
         observer.say(&format!("{doing} {}: {count} {note}", path.display()));

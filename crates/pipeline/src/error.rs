@@ -1,14 +1,14 @@
-//! The one error type of a run, and how library errors become it.
+//! The error type of runs, and conversions from the errors of libraries.
 
 use std::error;
 
 use tabpo_files::WriteRefusal;
 
-/// Why work did not succeed.
+/// Why some work did not succeed.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
-    /// What went wrong, from the general to the particular.
+    /// What went wrong, from the most general message to the most specific one.
     pub(crate) messages: Vec<String>,
     pub(crate) hint: Option<String>,
 }
@@ -16,62 +16,62 @@ pub struct Error {
 /// What an error means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The input or its use is at fault.
+    /// The input, or how the program was used, is at fault.
     Input,
-    /// The work failed.
+    /// The work itself failed.
     Failed,
     /// The work was asked to stop.
     Interrupted,
-    /// The reader of the standard output went away (`tabpo ... | head`): there is nothing to report.
+    /// Whatever was reading standard output is gone (`tabpo ... | head`), which is not worth reporting.
     ClosedPipe,
 }
 
 impl Error {
-    /// Wrong usage or input.
+    /// An error in the input or in how the program was used.
     pub fn input(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Input, messages: vec![message.into()], hint: None }
     }
 
-    /// The run failed.
+    /// A failure of the work itself.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Failed, messages: vec![message.into()], hint: None }
     }
 
-    /// The user asked to stop; `message` says what was saved.
+    /// The work was asked to stop; `message` says what was saved.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Interrupted, messages: vec![message.into()], hint: None }
     }
 
-    /// A write to the standard output that failed.
+    /// A failed write to standard output.
     pub fn stdout(error: &std::io::Error) -> Self {
         let kind =
             if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ClosedPipe } else { ErrorKind::Failed };
         Self { kind, messages: vec![format!("cannot write to standard output: {error}")], hint: None }
     }
 
-    /// What is at fault.
+    /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What went wrong, from the general to the particular.
+    /// What went wrong, from the most general message to the most specific one.
     pub fn messages(&self) -> &[String] {
         &self.messages
     }
 
-    /// What would help, where that is known.
+    /// What would help, if that is known.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Adds what would be right.
+    /// Adds what would help.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Puts a more general message before the others.
+    /// Adds a more general message in front.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         self.messages.insert(0, message.into());
@@ -87,11 +87,11 @@ impl std::fmt::Display for Error {
 
 impl error::Error for Error {}
 
-/// Turns library errors into [`Error`]s: `read(path).or_input()?`.
+/// Converts errors of libraries: `read(path).or_input()?`.
 pub trait ResultExt<T> {
-    /// The error is the user's input or usage.
+    /// The input, or how the program was used, is at fault.
     fn or_input(self) -> Result<T, Error>;
-    /// The error is a failed run.
+    /// The work itself failed.
     fn or_failed(self) -> Result<T, Error>;
 }
 
@@ -105,8 +105,7 @@ impl<T, E: error::Error + 'static> ResultExt<T> for Result<T, E> {
     }
 }
 
-/// Keeps the messages of an error and of its sources, leaving out a source whose text its parent
-/// already shows.
+/// Collects the messages of an error and its sources, without those that an earlier message already contains.
 fn from_chain(kind: ErrorKind, error: &(dyn error::Error + 'static)) -> Error {
     let mut messages = vec![error.to_string()];
     let mut refusal = refusal(error);
@@ -131,7 +130,7 @@ fn from_chain(kind: ErrorKind, error: &(dyn error::Error + 'static)) -> Error {
     Error { kind: ErrorKind::Input, messages, hint: Some(hint.to_owned()) }
 }
 
-/// Why a file is not written, where that is what an error is about.
+/// Why a file was not written, if that is what the error is about.
 fn refusal(error: &(dyn error::Error + 'static)) -> Option<WriteRefusal> {
     error.downcast_ref::<std::io::Error>().and_then(WriteRefusal::within)
 }

@@ -2,11 +2,10 @@
 //!
 //! # Modules
 //!
-//! [`config`] is the configuration of a run, and [`range`] the range of every number in it. [`run`] has the stages
-//! and what they leave in the run directory, with the policies on disk and their predictions that they are made
-//! of. [`observer`] tells the calling program what happens. [`remote`] has hosted models answer documents,
-//! [`corpora`] reads documents, [`memory`] compares what a training takes with what the machine has, and
-//! [`writing`] writes files whole or not at all.
+//! [`config`] has the configuration of a run, and [`range`] the valid range of every number in it. [`run`] has the stages
+//! and what they read and write: policies on disk, predictions, the run directory and its ledger. Through [`observer`], a
+//! run reports to the calling program. [`remote`] has hosted models answer documents, [`corpora`] reads documents,
+//! [`memory`] estimates and measures memory, and [`writing`] writes files whole or not at all.
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 

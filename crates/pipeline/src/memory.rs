@@ -1,17 +1,16 @@
-//! What a run takes of the machine's memory: compared with what is free before anything is made, said
-//! before it trains, and read after.
+//! The memory of a run: compared with what is free before anything is written, reported before a training starts, and
+//! measured after it.
 
 mod machine;
 
 use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
 
 use self::machine::{Free, free};
-
 use crate::{error::Error, observer::Observer};
 
-/// What the memory of a training run depends on, beside its policy: rows of the largest micro-batch, bytes of
-/// logits that may be kept, whether the objective compares distributions with those of the start, bytes of a guide
-/// model, and what the process held before the run's models were read ([`held`]).
+/// What the memory of a training run depends on, apart from its policy: rows of the largest micro-batch, most bytes of
+/// logits to keep, whether the objective needs the KL divergence from the reference, bytes of a guide model, and bytes
+/// that the process held before the models were read (see [`held`]).
 pub fn request(rows: usize, logit_bytes: usize, divergence: bool, guide: usize, held: usize) -> MemoryRequest {
     let threads = rayon::current_num_threads();
     MemoryRequest { rows, target_rows: rows, logit_bytes, divergence, guide, held, threads }
@@ -22,11 +21,11 @@ pub fn bytes(limit_gb: Option<f64>) -> Option<usize> {
     limit_gb.map(|limit| (limit * 1e9) as usize)
 }
 
-/// Says the estimate of a training run, and warns where no setting stays within `limit_gb`.
+/// Reports the estimate for a training run, and warns if no setting stays within `limit_gb`.
 pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn Observer) {
     observer.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
-         activations {:.0}, logits {:.0}), computed again: {}",
+         activations {:.0}, logits {:.0}), recomputed: {}",
         megabytes(plan.total()),
         megabytes(plan.held + plan.working),
         megabytes(plan.weights + plan.reference),
@@ -36,14 +35,13 @@ pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn
         name(plan.recompute),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
-        observer.warn(&format!(
-            "{stage}: no setting stays below {limit} GB; fewer max_tokens or a lower max_length take less"
-        ));
+        observer
+            .warn(&format!("{stage}: no setting stays below {limit} GB; lower max_tokens or max_length to use less"));
     }
 }
 
-/// Compares the plan of a run that has not begun with the memory that is free: refuses it where the weights
-/// alone with their gradient and the optimiser's moments are more, and warns where its largest step would be.
+/// Compares the plan of a training run with the free memory. It is an error if weights, gradients and the optimiser's
+/// state alone are more than that, and a warning if its largest step would be.
 pub fn compare_with_free(stage: &str, plan: &MemoryPlan, observer: &dyn Observer) -> Result<(), Error> {
     let Some(free) = free() else { return Ok(()) };
     if let Some(warning) = verdict(stage, plan, &free)? {
@@ -52,9 +50,9 @@ pub fn compare_with_free(stage: &str, plan: &MemoryPlan, observer: &dyn Observer
     Ok(())
 }
 
-/// The warning, if there is one, about a plan on a machine with this much free memory.
+/// The error or the warning, if any, about a plan with this much free memory.
 fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>, Error> {
-    // What the process holds is no longer free.
+    // What the process already holds does not count as free.
     let least = plan.least() - plan.held;
     let most = plan.total() - plan.held;
     if least > free.bytes {
@@ -69,8 +67,8 @@ fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>
     let tight = most > free.bytes;
     Ok(tight.then(|| {
         format!(
-            "{stage}: a step of max_tokens may take {}, but {} of memory are free ({}); memory_gb or fewer \
-             max_tokens keep it lower",
+            "{stage}: a step of max_tokens may take {}, but {} of memory are free ({}); set memory_gb or \
+             lower max_tokens to use less",
             size(most),
             size(free.bytes),
             free.bound,
@@ -87,23 +85,23 @@ pub fn name(recompute: Recompute) -> &'static str {
     }
 }
 
-/// Bytes in millions.
+/// Bytes as megabytes.
 pub fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Bytes in gigabytes, or in megabytes where they are few.
+/// Bytes with a unit: gigabytes, or megabytes if it is less than one.
 fn size(bytes: usize) -> String {
     if bytes >= 1_000_000_000 { format!("{:.1} GB", bytes as f64 / 1e9) } else { format!("{:.0} MB", megabytes(bytes)) }
 }
 
-/// The most memory this process has had resident, where the system tells.
+/// The peak resident memory of this process; `None` where the operating system does not report it.
 pub fn peak_resident_bytes() -> Option<u64> {
     status("VmHWM:").map(|bytes| bytes as u64)
 }
 
-/// The memory that this process needs now, once what earlier work has freed is given back to the system; 0
-/// where the system does not tell.
+/// The memory in use by this process, after freed memory has been released; 0 where the operating system does not
+/// report it.
 pub fn held(observer: &dyn Observer) -> usize {
     observer.release_memory();
     status("VmRSS:").unwrap_or(0)

@@ -1,47 +1,46 @@
-//! What a run tells the program that runs it, and how that program stops it.
+//! How a run reports to the program that called it, and how that program can stop it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Hears what happens in a run. Every method does nothing unless it is implemented, so `&()` is an observer that
-/// ignores everything.
+/// Receives the events of a run. Every method does nothing by default, so `&()` is an observer that ignores everything.
 ///
-/// Texts may hold control characters of the files and servers that they are about.
+/// Texts may contain control characters that come from files and servers: clear them before a terminal shows them.
 pub trait Observer {
-    /// A stage begins, ends, or has nothing to do.
+    /// A stage starts, finishes, or turns out to be up to date.
     fn stage(&self, name: &str, state: StageState) {
         let _ = (name, state);
     }
 
-    /// Something worth knowing.
+    /// Information.
     fn say(&self, text: &str) {
         let _ = text;
     }
 
-    /// Something that may be wrong.
+    /// A warning.
     fn warn(&self, text: &str) {
         let _ = text;
     }
 
-    /// Work over `total` pieces begins; `label` names it.
+    /// Work on `total` items starts; `label` names it.
     fn progress(&self, label: &str, total: u64) -> Box<dyn Progress> {
         let _ = (label, total);
         Box::new(())
     }
 
-    /// The flag that asks the run to stop in an orderly way once it is set: what is done is saved, and the run
-    /// ends with an error of the kind [`crate::ErrorKind::Interrupted`].
+    /// A flag that asks the run to stop once it is set. What is done by then is saved, and the run returns an error of
+    /// the kind [`crate::ErrorKind::Interrupted`].
     fn stop_flag(&self) -> &AtomicBool {
         static NEVER: AtomicBool = AtomicBool::new(false);
         &NEVER
     }
 
-    /// Called before the memory of the process is measured. A program whose allocator keeps freed memory can
-    /// give it back to the system here.
+    /// Called before the memory of the process is measured. A program whose allocator holds on to freed memory can
+    /// return it to the operating system here.
     fn release_memory(&self) {}
 }
 
 impl dyn Observer + '_ {
-    /// Whether the run was asked to stop.
+    /// Whether the run has been asked to stop.
     pub fn interrupted(&self) -> bool {
         self.stop_flag().load(Ordering::SeqCst)
     }
@@ -49,23 +48,23 @@ impl dyn Observer + '_ {
 
 impl Observer for () {}
 
-/// What happens to a stage.
+/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StageState {
-    /// It begins.
+    /// It starts.
     Started,
-    /// Its inputs and outputs are unchanged: nothing is done.
+    /// Its inputs and outputs have not changed, so it is skipped.
     UpToDate,
-    /// It is done.
+    /// It has finished.
     Finished {
         /// How long it took, in seconds.
         seconds: f64,
     },
 }
 
-/// The progress of one piece of work; it has ended when this is dropped.
+/// The progress of some work, which ends when this is dropped.
 pub trait Progress {
-    /// `done` pieces are ready; `note` says how it goes.
+    /// `done` items are finished; `note` is a short status.
     fn update(&mut self, done: u64, note: &str);
 }
 

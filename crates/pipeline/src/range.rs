@@ -1,16 +1,16 @@
-//! Ranges of numbers, for the keys of a configuration and the options of commands alike: what is out of
-//! its range is refused before anything is spent on it.
+//! The valid range of every number, whether it is a key of the configuration or an option of a command. A number out
+//! of range is refused before any work starts.
 
 use std::fmt;
 
 use crate::error::Error;
 
-/// The range of a whole number, both ends included.
+/// A range of whole numbers, including both ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Whole {
     least: u64,
     most: u64,
-    /// Whether 0 is in the range too, below `least`.
+    /// Whether 0 is valid too, although it is below `least`.
     or_none: bool,
 }
 
@@ -24,7 +24,7 @@ impl Whole {
         (self.least..=self.most).contains(&value) || (self.or_none && value == 0)
     }
 
-    /// Refuses a value outside the range; `key` is the name that the user gave it.
+    /// Refuses a value outside the range; `key` is what the message calls it.
     pub fn check(self, key: &str, value: u64) -> Result<(), Error> {
         if self.contains(value) {
             return Ok(());
@@ -32,7 +32,7 @@ impl Whole {
         Err(Error::input(format!("{key} is {value}, but must be {self}")))
     }
 
-    /// Reads a command-line option.
+    /// A parser for the value of a command-line option.
     pub fn parser<T: TryFrom<u64>>(self) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
         move |text| {
             let value = text.parse().ok().filter(|&value| self.contains(value));
@@ -52,7 +52,7 @@ impl fmt::Display for Whole {
     }
 }
 
-/// The range of a number. No range holds NaN or infinity.
+/// A range of real numbers. NaN and infinity are never in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Real {
     lower: f64,
@@ -64,7 +64,7 @@ pub struct Real {
 }
 
 impl Real {
-    /// From `lower` to `upper`, both included.
+    /// From `lower` to `upper`, including both.
     pub const fn new(lower: f64, upper: f64) -> Self {
         Self { lower, from: true, upper, to: true }
     }
@@ -86,16 +86,16 @@ impl Real {
         low && if self.to { value <= self.upper } else { value < self.upper }
     }
 
-    /// Refuses a value outside the range; `key` is the name that the user gave it.
+    /// Refuses a value outside the range; `key` is what the message calls it.
     pub fn check(self, key: &str, value: f64) -> Result<(), Error> {
         if self.contains(value) {
             return Ok(());
         }
-        // The short form, so that a huge number is not written out in 300 digits.
+        // The debug form writes 1e300 instead of 301 digits.
         Err(Error::input(format!("{key} is {value:?}, but must be {self}")))
     }
 
-    /// Reads a command-line option.
+    /// A parser for the value of a command-line option.
     pub fn parser(self) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
         move |text| {
             let value = text.parse().ok().filter(|&value| self.contains(value));
@@ -118,48 +118,48 @@ impl fmt::Display for Real {
 
 /// A share or a probability.
 pub const SHARE: Real = Real::new(0.0, 1.0);
-/// A probability of dropping: something must be left.
+/// A probability of dropout; at 1 nothing would be left.
 pub const DROPOUT: Real = SHARE.below_upper();
 /// A peak learning rate.
 pub const LEARNING_RATE: Real = SHARE.above_lower().below_upper();
-/// Decoupled weight decay; with a learning rate below 1 no step turns a weight over.
+/// Decoupled weight decay; with a learning rate below 1, no step can flip a weight's sign.
 pub const WEIGHT_DECAY: Real = SHARE;
 /// Passes over the examples.
 pub const EPOCHS: Real = Real::new(0.0, 1e6).above_lower();
-/// The longest gradient.
+/// The largest norm of a gradient.
 pub const CLIP: Real = Real::new(0.0, 1e12).above_lower();
-/// Gigabytes.
+/// A memory limit, in GB.
 pub const MEMORY: Real = Real::new(0.0, 1e6).above_lower();
 /// The numerator of an adapter's scale.
 pub const ALPHA: Real = Real::new(0.0, 1e6).above_lower();
-/// A weight among others.
+/// A relative weight.
 pub const WEIGHT: Real = Real::new(0.0, 1e6);
 /// The divisor of the logits in sampling.
 pub const TEMPERATURE: Real = Real::new(0.0, 100.0);
 
-/// A seed: what TOML can write.
+/// A seed: any non-negative integer that TOML can hold.
 pub const SEED: Whole = Whole::new(0, i64::MAX as u64);
 /// Optimiser steps, or steps between two checkpoints.
 pub const STEPS: Whole = Whole::new(1, 1_000_000_000);
-/// Examples or sequences that are computed together.
+/// Examples or sequences in a batch.
 pub const BATCH: Whole = Whole::new(1, 65_536);
 /// Tokens of a batch or a sequence.
 pub const TOKENS: Whole = Whole::new(1, 16_777_216);
-/// Tokens of an answer, for which room is made from the start.
+/// Tokens of an answer; memory for all of them is reserved up front.
 pub const ANSWER: Whole = Whole::new(1, 131_072);
-/// Bootstrap resamples of a comparison. Of fewer, an interval can lie beside its own score.
+/// Bootstrap resamples of a comparison. With fewer, an interval may not even contain its own score.
 pub const RESAMPLES: Whole = Whole::new(10, 10_000_000);
 /// Sentences of the built-in corpus.
 pub const SENTENCES: Whole = Whole::new(1, 1_000_000);
-/// Rank of an adapter; its model's width is a bound too.
+/// The rank of an adapter, which the width of its model limits too.
 pub const RANK: Whole = Whole::new(1, 65_536);
-/// Negatives, folds, copies: some for each example or in all.
+/// A small number: negatives per example, folds, copies.
 pub const FEW: Whole = Whole::new(1, 10_000);
-/// Things to measure or to show.
+/// How many things to measure or show.
 pub const COUNT: Whole = Whole::new(1, 1_000_000);
 
 impl Whole {
-    /// The same range and 0.
+    /// The same range, and 0.
     #[must_use]
     pub const fn or_none(self) -> Self {
         Self { or_none: true, ..self }

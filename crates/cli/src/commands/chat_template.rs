@@ -1,4 +1,4 @@
-//! `tabpo chat-template`: the text that a conversation becomes.
+//! `tabpo chat-template`: renders a conversation as text.
 
 use std::path::{Path, PathBuf};
 
@@ -10,26 +10,26 @@ use tabpo_model::{ChatTemplate, Message, Tokenizer};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
-    run::PolicyFolder,
+    run::{PolicyFolder, TemplateChoice},
 };
 
 /// Arguments of `tabpo chat-template`.
 #[derive(clap::Args)]
 pub(crate) struct ChatTemplateArgs {
-    /// Model folder with tokenizer and chat template, or a PEFT folder whose base model is found
+    /// Model folder with tokenizer and chat template, or a PEFT folder (its base model is found automatically)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Conversation: a JSON list of messages with `role` and `content`, or {"messages": [...]} with
-    /// "tools" and whatever else the template looks at
+    /// "tools" and whatever other variables the template uses
     #[arg(long, value_name = "FILE")]
     messages: PathBuf,
     /// End with the header of the assistant's turn
     #[arg(long)]
     add_generation_prompt: bool,
-    /// Name of the template, where the folder has several
+    /// Name of the template, if the folder has several
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
-    /// Another template than the folder's: a Jinja file, or plain, alpaca or chatml
+    /// A template to use instead of the folder's: a Jinja file, or plain, alpaca or chatml
     #[arg(long, value_name = "FILE|NAME", conflicts_with = "template")]
     chat_template: Option<String>,
 }
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(),
     output::print_exact(&text)
 }
 
-/// A conversation with what its template is told beside the messages: tools, documents, variables.
+/// A conversation, with other variables for its template: tools, documents and so on.
 #[derive(Deserialize)]
 pub(crate) struct Conversation {
     /// The messages.
@@ -74,8 +74,8 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// The template for this conversation, told the variables: that of `file`, a file or a built-in format, or the
-    /// policy's own of this name, or its default. A policy without a template gets a built-in format, which is said.
+    /// The template for this conversation, with its variables set: `file` (a file or a built-in format), or the policy's
+    /// own with this name, or its default. A policy without a template gets a built-in format, which is reported.
     pub(crate) fn template(
         &self,
         policy: &PolicyFolder,
@@ -85,12 +85,12 @@ impl Conversation {
         context: &Context,
     ) -> Result<ChatTemplate, CliError> {
         let tools = self.variables.get("tools").is_some_and(|tools| !tools.is_null());
-        let template = policy.template(tokenizer, (file, name, tools), context)?;
+        let template = policy.template(tokenizer, TemplateChoice { named: file, name, tools }, context)?;
         Ok(self.variables.iter().fold(template, |template, (name, value)| template.with_variable(name, value.clone())))
     }
 }
 
-/// What templates that print the date see.
+/// The date and time for templates that print them.
 pub(crate) fn now() -> jiff::civil::DateTime {
     jiff::Zoned::now().datetime()
 }

@@ -16,7 +16,7 @@ use crate::tables;
 pub(crate) struct CompareArgs {
     #[command(flatten)]
     gold: GoldArgs,
-    /// The systems; one name given several times is one system with several training seeds
+    /// The systems; several files with the same name are one system with several training seeds
     #[arg(long, value_name = "NAME=FILE", required = true, num_args = 1.., value_parser = named_file)]
     pred: Vec<(String, PathBuf)>,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliE
     let mut text: Vec<String> = shown.iter().map(|table| table.render(score.format)).collect();
     for pair in &comparison.differences {
         let table = differences(&comparison, pair).render(score.format);
-        // The other formats name the pair in the header.
+        // In the other formats, the header names the pair.
         let heading =
             if score.format == TableFormat::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };
         text.push(heading + &table);
@@ -64,8 +64,8 @@ pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliE
     output::print(&text.join("\n"))
 }
 
-/// The prediction files, each with its system. A file that is named twice for one system is refused; another
-/// file with the same content is no further seed and is passed over with a warning.
+/// The prediction files, each with its system. It is an error to name a file twice for one system. Another file with the
+/// same content does not count as another seed and is skipped with a warning.
 fn runs<'p>(pred: &'p [(String, PathBuf)], context: &Context) -> Result<Vec<&'p (String, PathBuf)>, CliError> {
     let mut seen: Vec<(&str, PathBuf, Option<blake3::Hash>)> = Vec::new();
     let mut runs = Vec::with_capacity(pred.len());
@@ -94,8 +94,8 @@ fn runs<'p>(pred: &'p [(String, PathBuf)], context: &Context) -> Result<Vec<&'p 
     Ok(runs)
 }
 
-/// The digest of a file's content; `None` for what may be there to be read only once, and for what can't be
-/// read, which is said where it is needed.
+/// The digest of a file's content; `None` if it is not a regular file, which may be readable only once, or cannot be
+/// read, which is reported later.
 fn digest(path: &Path) -> Option<blake3::Hash> {
     if !path.is_file() {
         return None;
@@ -119,7 +119,7 @@ fn spread(comparison: &Comparison) -> Table {
     table
 }
 
-/// One row a metric: the difference, its interval and its p-values.
+/// A row for each metric: the difference, its interval and its p-values.
 fn differences(comparison: &Comparison, pair: &PairDifferences) -> Table {
     let mut table = Table::new([
         (format!("{} - {}", pair.a, pair.b), Alignment::Left),

@@ -42,7 +42,7 @@ struct StatsArgs {
     corpus: PathBuf,
     #[command(flatten)]
     ontology: OntologyOption,
-    /// The format; recognised by content if not given
+    /// The format; by default, recognised by content
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ struct ConvertArgs {
     output: PathBuf,
     #[command(flatten)]
     ontology: OntologyOption,
-    /// The format of the input; recognised by content if not given
+    /// The format of the input; by default, recognised by content
     #[arg(long, value_name = "FORMAT")]
     from: Option<Format>,
     #[command(flatten)]
@@ -77,7 +77,7 @@ struct ConvertArgs {
 struct GenerateArgs {
     /// The directory to write into
     directory: PathBuf,
-    /// Where all randomness comes from
+    /// The seed of all randomness
     #[arg(long, default_value_t = SyntheticConfig::default().seed)]
     seed: u64,
     /// Sentences for fine-tuning, labelled by the biased annotator
@@ -102,7 +102,7 @@ struct GenerateArgs {
 
 #[derive(clap::Args)]
 struct OntologyOption {
-    /// The ontology file; the built-in one, with the labels of `SciERC`, if not given
+    /// The ontology file; by default, the built-in one with the labels of SciERC
     #[arg(long, value_name = "FILE")]
     ontology: Option<PathBuf>,
 }
@@ -115,7 +115,8 @@ impl OntologyOption {
         }
     }
 
-    /// Reads a corpus with the labels of the ontology; where these are not named, says how to.
+    /// Reads a corpus with the labels of the ontology. If no ontology is given and a label is unknown, the hint says how
+    /// to give one.
     fn read(
         &self,
         path: &Path,
@@ -192,7 +193,7 @@ fn as_text(numbers: &Statistics) -> String {
     if !numbers.relations_by_type.is_empty() {
         tables.push(counts("Relation type", &numbers.relations_by_type));
     }
-    tables.iter().map(|table| table.plain()).collect::<Vec<_>>().join("\n")
+    tables.iter().map(Table::plain).collect::<Vec<_>>().join("\n")
 }
 
 fn counts(title: &str, labels: &[LabelCount]) -> Table {

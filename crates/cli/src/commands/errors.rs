@@ -1,4 +1,4 @@
-//! `tabpo errors`: in which ways predictions are wrong.
+//! `tabpo errors`: the ways in which predictions are wrong.
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,13 @@ use crate::writing;
 pub(crate) struct ErrorsArgs {
     #[command(flatten)]
     gold: GoldArgs,
-    /// The predictions: raw output a unit, or items by offset; recognised by content
+    /// The predictions: raw outputs of units, or items by offset; recognised by content
     #[arg(long, value_name = "FILE")]
     pred: PathBuf,
     /// Write them to this file too: the input of `pairs build`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Examples to keep of each mode
+    /// Examples to keep for each mode
     #[arg(long, value_name = "N", default_value_t = EXAMPLES, value_parser = range::COUNT.or_none().parser::<usize>(), allow_negative_numbers = true)]
     examples: usize,
     /// Write JSON
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliEr
         writing::finish(file, out)?;
         context.say(format!("written to {}", out.display()));
     }
-    // Without a file, the rest is not beside anything.
+    // Without a file, there is nothing for the result to accompany.
     let beside = out.unwrap_or(Path::new(""));
     if arguments.json {
         return output::print_json_beside(beside, &modes);
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliEr
     output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(), commonest(&modes).plain()))
 }
 
-/// How often each kind was seen.
+/// The count of each kind.
 fn kinds(modes: &ErrorModes) -> Table {
     let mut table = Table::new([("Kind", Alignment::Left), ("Count", Alignment::Right)]);
     for kind in ModeKind::ALL {
@@ -86,7 +86,7 @@ fn kinds(modes: &ErrorModes) -> Table {
     table
 }
 
-/// The commonest modes with an example of each.
+/// The most common modes, each with an example.
 fn commonest(modes: &ErrorModes) -> Table {
     const SHOWN: usize = 20;
     let mut table = Table::new([

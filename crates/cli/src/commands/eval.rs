@@ -1,4 +1,4 @@
-//! `tabpo eval`: all scores of one set of predictions.
+//! `tabpo eval`: all scores of a prediction file.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::tables::{DASH, percent_or_dash};
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     gold: GoldArgs,
-    /// The predictions: raw output a unit, or items by offset; recognised by content
+    /// The predictions: raw outputs of units, or items by offset; recognised by content
     #[arg(long, value_name = "FILE")]
     pred: PathBuf,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliErro
     }
     let metrics = score.profile.metrics(&counts.layout, evaluation.raw.is_some());
     let mut tables = vec![headline(counts, &metrics, &comparison)];
-    // A paper wants the figures; a reader at the terminal wants to know where they come from.
+    // Other formats are for papers, which need only the scores; on a terminal, details help.
     if score.format == TableFormat::Plain {
         tables.extend(metrics.iter().filter_map(|metric| per_label(counts, metric)));
         tables.extend(confusion(counts));
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliErro
     output::print(&tables.iter().map(|table| table.render(score.format)).collect::<Vec<_>>().join("\n"))
 }
 
-/// One row a metric: precision, recall, the figure and its interval.
+/// A row for each metric: precision, recall, the score and its interval.
 fn headline(counts: &Counts, metrics: &[Metric], comparison: &Comparison) -> Table {
     let mut table = Table::new([
         ("Metric", Alignment::Left),
@@ -129,7 +129,7 @@ fn confusion(counts: &Counts) -> Option<Table> {
     Some(table)
 }
 
-/// What raw output held and what was wrong with it.
+/// What raw outputs contained, and what was wrong with them.
 fn emitted(evaluation: &Evaluation) -> Option<Table> {
     let raw = evaluation.raw.as_ref()?;
     let mut table = Table::new([("Emitted", Alignment::Left), ("Count", Alignment::Right)]);

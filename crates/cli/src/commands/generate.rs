@@ -1,4 +1,4 @@
-//! `tabpo generate`: complete a prompt or answer a conversation.
+//! `tabpo generate`: completes a prompt or answers a conversation.
 
 use std::path::PathBuf;
 
@@ -18,33 +18,32 @@ use crate::{
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
 pub(crate) struct GenerateArgs {
-    /// Model folder, or a PEFT folder whose base model is found
+    /// Model folder, or a PEFT folder (its base model is found automatically)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Chat template for --messages, where the folder has none or another one: a Jinja file, or plain, alpaca or
-    /// chatml
+    /// Chat template for --messages to use instead of the folder's: a Jinja file, or plain, alpaca or chatml
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
     /// Text to continue, without a chat template
     #[arg(long, value_name = "TEXT", group = "input")]
     prompt: Option<String>,
     /// Conversation to answer: a JSON list of messages with `role` and `content`, or {"messages": [...]}
-    /// with "tools" and whatever else the chat template looks at
+    /// with "tools" and whatever other variables the chat template uses
     #[arg(long, value_name = "FILE", group = "input")]
     messages: Option<PathBuf>,
-    /// Largest number of new tokens
+    /// Most new tokens
     #[arg(long, value_name = "N", default_value = "256", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
-    /// Divisor of the logits; 0 always takes the most likely token
+    /// Sampling temperature; with 0, the most likely token is always taken
     #[arg(long, value_name = "T", default_value = "0", value_parser = range::TEMPERATURE.parser(), allow_negative_numbers = true)]
     temperature: f64,
-    /// Draw only from the most likely tokens that together have this probability
+    /// Sample only from the most likely tokens that together have this probability
     #[arg(long, value_name = "P", default_value = "1", value_parser = range::SHARE.parser(), allow_negative_numbers = true)]
     top_p: f64,
-    /// Seed of the draws
+    /// Seed of the sampling
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Return the log-probability of every new token (with --json)
@@ -76,8 +75,8 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> Result<(), Cli
             let conversation = Conversation::read(path)?;
             let named = arguments.chat_template.as_deref();
             let template = conversation.template(&policy, &tokenizer, named, None, context)?;
-            // A template that cannot be trained with can still be generated with: then only the
-            // tokens that the folder names end the answer.
+            // A template that is not suitable for training may still do for generation. Then only the tokens that
+            // the folder names end the answer.
             if let Ok(ids) = template.stop_ids(&tokenizer, now()) {
                 stop = ids;
             }

@@ -1,4 +1,4 @@
-//! `tabpo inspect`: look into a model.
+//! `tabpo inspect`: shows what a model computes.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ enum What {
 
 #[derive(clap::Args)]
 struct LogitsArgs {
-    /// Model folder, or a PEFT folder whose base model is found
+    /// Model folder, or a PEFT folder (its base model is found automatically)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
@@ -81,7 +81,7 @@ fn inspect_logits(arguments: &LogitsArgs, context: &Context) -> Result<(), CliEr
         all.push(if length == 0 { Vec::new() } else { logits(&model, lora.as_ref(), &batch, &rows, &mut workspace) });
     }
     if let Some(index) = all.iter().position(|logits| !logits.iter().all(|logit| logit.is_finite())) {
-        return Err(CliError::failed(format!("the logits of sequence {index} are no finite numbers"))
+        return Err(CliError::failed(format!("the logits of sequence {index} are not finite"))
             .with_hint("the weights or the settings of the model are wrong"));
     }
     write_logits(&arguments.out, &all, vocabulary).or_failed()?;

@@ -1,4 +1,4 @@
-//! `tabpo merge`: add an adapter into the weights of its model.
+//! `tabpo merge`: merges an adapter into the weights of its model.
 
 use std::{
     fs, io,
@@ -20,13 +20,13 @@ use crate::{
 /// Arguments of `tabpo merge`.
 #[derive(clap::Args)]
 pub(crate) struct MergeArgs {
-    /// Model folder, or the adapter's PEFT folder, whose base model is found
+    /// Model folder, or the adapter's PEFT folder (its base model is found automatically)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// PEFT folder with the adapter, where --model is its base
+    /// PEFT folder with the adapter, if --model is its base model
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Folder to write; a model that is there is replaced as a whole
+    /// Folder to write; an existing model in it is replaced as a whole
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Type of the written weights
@@ -42,7 +42,7 @@ enum Dtype {
     F32,
 }
 
-/// Writes the merged folder beside its place, reloads it, compares logits, and only then gives it its name.
+/// Writes the merged folder under a temporary name, reloads it, compares logits, and only then puts it in place.
 pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
     check_folder(&arguments.out)?;
     if arguments.adapter.is_none() && !is_adapter_folder(&arguments.model) {
@@ -100,15 +100,15 @@ fn open(model: &Path, adapter: &Path) -> Result<(Model<f32>, Lora<f32>), CliErro
         Ok((model, lora))
     };
     match read() {
-        // What there is can be read; it cannot be merged.
+        // The files can be read, but not merged.
         Err(error @ FolderError::NotFinite { .. }) => Err(error).or_failed(),
         result => result.or_input(),
     }
 }
 
-/// The files in a folder that is replaced which are no part of a model: they stay.
+/// The files in the folder that do not belong to a model, which are kept when it is replaced.
 ///
-/// A folder that holds something else than a model is not replaced.
+/// It is an error if the folder has files but no model.
 fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
     const OF_MODELS: [&str; 8] = ["safetensors", "json", "jinja", "bin", "model", "gguf", "pt", "pth"];
     let entries = match fs::read_dir(out) {
@@ -139,12 +139,12 @@ fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
 }
 
 fn same_folder(a: &Path, b: &Path) -> bool {
-    // A path may lead through a folder that is yet to be made: `new/../model` is `model` then.
+    // A path may lead through a folder that does not exist yet: `new/../model` is `model`.
     matches!((without_detours(a).canonicalize(), without_detours(b).canonicalize()), (Ok(a), Ok(b)) if a == b)
         || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// The path with every `..` taken as written: without the component before it.
+/// The path with every `..` resolved by its text: each removes the component before it.
 fn without_detours(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for component in path.components() {

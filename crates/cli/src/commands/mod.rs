@@ -1,4 +1,4 @@
-//! One module for each command: its arguments and what it does with them.
+//! The commands, each in its own module.
 
 mod bench;
 mod bench_decode;
@@ -33,7 +33,7 @@ use crate::{error::CliError, output::Context, run::Until};
 /// The choices of `--compute`.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Products {
-    /// bf16 where the weights are stored so and the machine has instructions for it
+    /// bf16 if the weights are stored in bf16 and the machine has instructions for it
     Auto,
     F32,
     Bf16,
@@ -52,19 +52,19 @@ impl From<Products> for Compute {
 /// The commands of tabpo.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Run a configuration: every stage from documents to report, skipping what is up to date
+    /// Run a configuration: all stages from documents to report, skipping those that are up to date
     Run(run::RunArgs),
-    /// Check an ontology file and show what it is turned into
+    /// Check an ontology file and show what is generated from it
     Ontology(ontology::OntologyArgs),
     /// Count, convert or generate documents
     Corpus(corpus::CorpusArgs),
     /// Run a configuration up to the fine-tuned model
     Sft(run::RunArgs),
-    /// Write a model's answers for documents
+    /// Write a model's answers to documents
     Predict(Box<predict::PredictArgs>),
-    /// Find in which ways predictions are wrong
+    /// Find the ways in which predictions are wrong
     Errors(errors::ErrorsArgs),
-    /// Build, choose, look at and export preference pairs
+    /// Build, select, summarise and export preference pairs
     Pairs(pairs::PairsArgs),
     /// Run a configuration up to the trained systems
     Train(run::RunArgs),
@@ -74,13 +74,13 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     /// Run a configuration and write its report page
     Report(run::RunArgs),
-    /// Add an adapter into the weights of its model
+    /// Merge an adapter into the weights of its model
     Merge(merge::MergeArgs),
     /// Complete a prompt or answer a conversation
     Generate(generate::GenerateArgs),
     /// Render a conversation with a model's chat template
     ChatTemplate(chat_template::ChatTemplateArgs),
-    /// Look into a model
+    /// Show what a model computes
     Inspect(inspect::InspectArgs),
     /// List the training objectives, or evaluate the published ones on given inputs
     Objective(objective::ObjectiveArgs),
@@ -118,7 +118,7 @@ impl Command {
     }
 }
 
-/// Reads what one prompt shows.
+/// Parses what one prompt shows.
 fn parse_level(name: &str) -> Result<Level, String> {
     match name {
         "sentence" => Ok(Level::Sentence),

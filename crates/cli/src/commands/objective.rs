@@ -1,4 +1,4 @@
-//! `tabpo objective`: what the objectives are, and their values on given inputs.
+//! `tabpo objective`: lists the objectives, and evaluates them on given inputs.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `tabpo ontology`: checks an ontology file and shows what it is turned into.
+//! `tabpo ontology`: checks an ontology file and shows what is generated from it.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct OntologyArgs {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Read the file and say what it holds, or what is wrong with it
+    /// Read the file and show what it contains, or what is wrong with it
     Check(FileArgs),
     /// Show labels, sub-labels and relation types
     Show(FileArgs),
@@ -27,13 +27,13 @@ enum Action {
     Schema {
         /// The ontology file
         file: PathBuf,
-        /// Write the subset of JSON Schema that hosted structured output accepts
+        /// Write only what hosted structured output accepts of JSON Schema
         #[arg(long)]
         hosted: bool,
     },
     /// Write the instructions that a prompt gives to a model
     Prompt(FileArgs),
-    /// Turn brat's annotation.conf into an ontology file
+    /// Convert brat's annotation.conf into an ontology file
     Import(FileArgs),
 }
 

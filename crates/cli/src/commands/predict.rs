@@ -1,4 +1,4 @@
-//! `tabpo predict`: a model's answers for documents, from a model folder or from an endpoint.
+//! `tabpo predict`: answers to documents, from a model folder or from an endpoint.
 
 use std::path::PathBuf;
 
@@ -23,13 +23,13 @@ use crate::{
 /// Arguments of `tabpo predict`.
 #[derive(clap::Args)]
 pub(crate) struct PredictArgs {
-    /// A model folder or a PEFT folder whose base model is found, or with --endpoint the name of the model there
+    /// A model folder, or a PEFT folder (its base model is found automatically), or with --endpoint the model's name there
     #[arg(long, value_name = "DIR|NAME")]
     model: String,
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
-    /// The chat template of a model folder that has none or another one: a Jinja file, or plain, alpaca or chatml
+    /// A chat template to use instead of the model folder's: a Jinja file, or plain, alpaca or chatml
     #[arg(long, value_name = "FILE|NAME", conflicts_with = "endpoint")]
     chat_template: Option<String>,
     /// How products with the model's weights are computed
@@ -47,23 +47,22 @@ pub(crate) struct PredictArgs {
     /// What one prompt shows: sentence or document
     #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
-    /// Most tokens of an answer of a model folder
+    /// Most tokens of an answer (model folders only)
     #[arg(long, value_name = "N", default_value = "512", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
-    /// Sequences of a model folder decoded together
+    /// Sequences decoded together (model folders only)
     #[arg(long, value_name = "N", default_value = "32", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
     batch_size: usize,
-    /// Let a model folder write nothing but valid, grounded answers
+    /// Constrain decoding to valid, grounded answers (model folders only)
     #[arg(long, conflicts_with = "endpoint")]
     constrained: bool,
-    /// Answers of a model folder to each prompt, drawn with --temperature: what on-policy pairs are
-    /// made of
+    /// Answers to each prompt, sampled with --temperature (model folders only), from which on-policy pairs can be made
     #[arg(long, value_name = "N", default_value = "1", value_parser = range::FEW.parser::<u32>(), allow_negative_numbers = true, conflicts_with = "endpoint")]
     samples: u32,
-    /// Seed of the draws of a model folder
+    /// Seed of the sampling (model folders only)
     #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "endpoint")]
     seed: u64,
-    /// Print what an endpoint took as JSON
+    /// Print what the answers of an endpoint cost as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -72,7 +71,7 @@ pub(crate) struct PredictArgs {
     remote: RemoteArgs,
 }
 
-/// Writes the predictions. A local job that was stopped goes on where it was.
+/// Writes the predictions. An interrupted job resumes where it was.
 pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliError> {
     let temperature = arguments.remote.temperature.0.unwrap_or(1.0);
     range::TEMPERATURE.check("--temperature", temperature)?;

@@ -1,4 +1,4 @@
-//! Predictions from any OpenAI-compatible endpoint: the part of `tabpo predict` behind `--endpoint`.
+//! `tabpo predict --endpoint`: predictions from any OpenAI-compatible endpoint.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(crate) struct RemoteArgs {
     /// Ask the model behind this OpenAI-compatible API, such as https://host/v1
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// The environment variable that holds the key
+    /// The environment variable with the API key
     #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
     key_variable: String,
     /// How the endpoint enforces the form of answers: json-schema, grammar (vLLM), json-object or none
@@ -45,31 +45,31 @@ pub(crate) struct RemoteArgs {
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: u32,
-    /// The name under which the endpoint wants that limit
+    /// The endpoint's name for that limit
     #[arg(long, value_name = "NAME", default_value = "max_tokens")]
     max_tokens_name: String,
-    /// Put the instructions into the first message of the user, for models without a system role
+    /// Put the instructions into the first user message, for models without a system role
     #[arg(long)]
     no_system_role: bool,
-    /// Take answers out of the text around their JSON object: code fences, talk, thinking
+    /// Extract the JSON object from answers with other text around it, such as code fences, remarks or thinking
     #[arg(long)]
     unwrap: bool,
-    /// Further fields of the request, a JSON object
+    /// Additional fields of the request, as a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = fields)]
     extra: Fields,
-    /// Requests in flight at the same time
+    /// Concurrent requests
     #[arg(long, value_name = "N", default_value_t = 8)]
     concurrency: usize,
-    /// Most requests a minute
+    /// Most requests per minute
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<f64>,
-    /// Most tokens a minute
+    /// Most tokens per minute
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<f64>,
-    /// Seconds after which a request is repeated
+    /// Seconds after which a request is given up and repeated
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
     timeout: f64,
-    /// Attempts for each prompt
+    /// Most attempts for each prompt
     #[arg(long, value_name = "N", default_value_t = 6)]
     attempts: u32,
     /// Use the batch API
@@ -81,7 +81,7 @@ pub(crate) struct RemoteArgs {
     /// Stop before the answers cost more than this
     #[arg(long, value_name = "AMOUNT", requires = "prices")]
     budget: Option<f64>,
-    /// Say what the job would take, and ask for nothing
+    /// Estimate what the job would cost, without sending requests
     #[arg(long)]
     dry_run: bool,
     /// The directory in which answers are kept, so that none is paid for twice
@@ -89,7 +89,7 @@ pub(crate) struct RemoteArgs {
     pub cache: PathBuf,
 }
 
-/// A temperature or none; a type of its own because clap gives `Option` a meaning.
+/// A temperature or none. It is a separate type because clap treats `Option` specially.
 #[derive(Clone, Copy)]
 pub(crate) struct Temperature(pub Option<f64>);
 
@@ -97,7 +97,7 @@ pub(crate) struct Temperature(pub Option<f64>);
 struct Fields(serde_json::Map<String, serde_json::Value>);
 
 impl RemoteArgs {
-    /// The settings that the options make up, for a model at the endpoint.
+    /// The settings from these options, for a model at an endpoint.
     fn settings(&self, endpoint: &str, model: &str) -> Settings {
         Settings {
             endpoint: endpoint.to_owned(),
@@ -126,9 +126,9 @@ impl RemoteArgs {
     }
 }
 
-/// Runs `tabpo predict --endpoint URL --model NAME`: answers the documents, or says what that would
-/// take, and prints what it took. The job's demonstrations are the documents of
-/// `--demonstrations-from`, its cache the directory of `--cache`.
+/// Runs `tabpo predict --endpoint URL --model NAME`: has the documents answered and prints what it cost, or only estimates
+/// the cost. The job's demonstrations are the documents of `--demonstrations-from`, its cache is the directory of
+/// `--cache`.
 pub(crate) fn run_remote(
     arguments: &RemoteArgs,
     endpoint: &str,

@@ -1,4 +1,4 @@
-//! `tabpo run`, `tabpo sft`, `tabpo train`: a configuration's stages, all or up to one of them.
+//! `tabpo run`, `tabpo sft`, `tabpo train`, `tabpo report`: run the stages of a configuration, all of them or up to one.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ use crate::{
 pub(crate) struct RunArgs {
     /// The configuration file
     config: PathBuf,
-    /// Replace a key of the configuration, for example --set sft.epochs=2
+    /// Override a key of the configuration, for example --set sft.epochs=2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     replacements: Vec<String>,
-    /// Memory for training to stay below where possible, in GB: `memory_gb` of every stage
+    /// Memory for training to stay below if possible, in GB: `memory_gb` of every stage
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
 }

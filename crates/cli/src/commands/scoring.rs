@@ -1,4 +1,4 @@
-//! What `eval`, `compare` and `errors` share: reading gold and predictions, and table formats.
+//! Shared by `eval`, `compare` and `errors`: reading gold and predictions, and formats of tables.
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,14 @@ pub(crate) struct GoldArgs {
     /// The gold corpus: a file, or a directory of brat files
     #[arg(long, value_name = "FILE")]
     pub gold: PathBuf,
-    /// The format of the gold corpus; recognised by content if not given
+    /// The format of the gold corpus; by default, recognised by content
     #[arg(long, value_name = "FORMAT")]
     pub gold_format: Option<Format>,
     #[command(flatten)]
     pub read: ReadArgs,
 }
 
-/// How figures are made and shown.
+/// How scores are computed and shown.
 #[derive(clap::Args)]
 pub(crate) struct ScoreArgs {
     /// How to count: default, pure, spert, plmarker or tabpo
@@ -38,7 +38,7 @@ pub(crate) struct ScoreArgs {
     /// Resamples of the bootstrap and rounds of the randomisation test
     #[arg(long, value_name = "N", default_value_t = Resampling::default().resamples, value_parser = range::RESAMPLES.or_none().parser::<u32>(), allow_negative_numbers = true)]
     pub resamples: u32,
-    /// Where the randomness of both comes from
+    /// The seed of both
     #[arg(long, value_name = "N", default_value_t = Resampling::default().seed)]
     pub seed: u64,
     /// Write JSON
@@ -50,7 +50,7 @@ pub(crate) struct ScoreArgs {
 }
 
 impl ScoreArgs {
-    /// The settings of the resampling; that they are few is said on stderr.
+    /// The settings of the resampling; warns if there are too few resamples.
     pub(crate) fn resampling(&self, context: &Context) -> Resampling {
         if (1..100).contains(&self.resamples) {
             context.warn(format!(
@@ -74,12 +74,12 @@ fn table_format(name: &str) -> Result<TableFormat, String> {
     TableFormat::named(name).ok_or_else(|| format!("valid: {}", TableFormat::ALL.map(TableFormat::name).join(", ")))
 }
 
-/// Something that goes through gold documents and predictions together.
+/// A computation over gold documents and their predictions.
 pub(crate) trait Scoring {
-    /// What comes out.
+    /// The result.
     type Output;
 
-    /// Goes through them.
+    /// Runs the computation.
     fn run<D: Borrow<Document> + Sync>(
         &self,
         gold: impl IntoIterator<Item = Result<D, CorpusError>>,
@@ -123,7 +123,7 @@ impl Scoring for Counting {
     }
 }
 
-/// The counts of a prediction file; what a reader should know is said on stderr.
+/// The counts of a prediction file; what a reader should know is written to stderr.
 pub(crate) fn count_file(
     arguments: &GoldArgs,
     ontology: &Ontology,

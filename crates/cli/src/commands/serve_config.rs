@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct ServeConfigArgs {
     /// A Hugging Face folder, or a PEFT folder with an adapter
     folder: PathBuf,
-    /// The base model of an adapter; the one that its configuration names if not given
+    /// The base model of an adapter; by default, the one that its configuration names
     #[arg(long, value_name = "FOLDER")]
     base: Option<String>,
     /// The name under which the model is served
@@ -52,7 +52,7 @@ fn served(arguments: &ServeConfigArgs) -> Result<Served, CliError> {
     let (model, adapter) = if adapter_config.exists() {
         let config = read_json(&adapter_config)?;
         let wrong = |key: &str| CliError::input(format!("{}: `{key}` is missing", adapter_config.display()));
-        // A folder here, or else a name that the server may find.
+        // A local folder, or else a name that the server may be able to resolve.
         let found = find_base(folder).ok().map(|base| base.display().to_string());
         let named = found.or_else(|| config["base_model_name_or_path"].as_str().map(str::to_owned));
         let base = arguments.base.clone().or(named).ok_or_else(|| wrong("base_model_name_or_path"))?;
@@ -61,14 +61,14 @@ fn served(arguments: &ServeConfigArgs) -> Result<Served, CliError> {
     } else if folder.join("config.json").exists() {
         (folder.display().to_string(), None)
     } else {
-        return Err(CliError::input(format!("{}: neither a model folder nor an adapter", folder.display()))
-            .with_hint("a model folder holds config.json, an adapter adapter_config.json"));
+        return Err(CliError::input(format!("{} is neither a model folder nor an adapter", folder.display()))
+            .with_hint("a model folder has a config.json, an adapter an adapter_config.json"));
     };
     let separator = plain_separator(Path::new(&model))?;
     Ok(Served { model, adapter, separator, name: arguments.name.clone(), max_length: arguments.max_length })
 }
 
-/// The separator of a folder without chat template whose tokenizer has one.
+/// The separator of plain prompts, for a folder without a chat template whose tokenizer has it.
 fn plain_separator(folder: &Path) -> Result<Option<String>, CliError> {
     let tokenizer = folder.join("tokenizer.json");
     let config = folder.join("tokenizer_config.json");

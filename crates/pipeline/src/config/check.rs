@@ -1,5 +1,5 @@
-//! What the types of a configuration can't say: which keys belong together, which numbers are usable, which
-//! names can be files. All of it is checked when a configuration is read, before anything is made.
+//! Checks that the types of a configuration cannot express: which keys go together, which numbers are in range, which
+//! names can be file names. They are made when a configuration is read, before anything is written.
 
 use std::fmt::Display;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Configuration {
-    /// Checks ranges, names and what belongs together; the first error ends it. What is read from a file has been
-    /// checked.
+    /// Checks ranges, names and which keys go together, and returns the first error. A configuration that was read from
+    /// a file has already been checked.
     pub fn check(&self) -> Result<(), Error> {
         documents(self)?;
         sizes(self)?;
@@ -47,7 +47,7 @@ fn documents(config: &Configuration) -> Result<(), Error> {
             .with_hint("keep one of the two"));
     }
     if data.train.is_some() && data.test.is_none() {
-        return Err(Error::input("[data] names no `test` file").with_hint("the comparison is made on it"));
+        return Err(Error::input("[data] names no `test` file").with_hint("the systems are compared on it"));
     }
     if data.train.is_some() && config.ontology.file.is_none() {
         return Err(
@@ -60,17 +60,17 @@ fn documents(config: &Configuration) -> Result<(), Error> {
     }
     if data.train.is_some() && data.validation.is_none() && data.hold_out == 0 {
         return Err(Error::input("data.hold_out is 0, and no `validation` file is named")
-            .with_hint("name one, or hold out some training documents: error modes are found on them"));
+            .with_hint("name one, or hold out some training documents: error modes are measured on them"));
     }
     Ok(())
 }
 
-/// Name, seed, and sizes of what is read and scored.
+/// Checks the name, the seed, and the sizes of splits and samples.
 fn sizes(config: &Configuration) -> Result<(), Error> {
     names::check("run.name", &config.run.name)?;
     if config.run.directory.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
         return Err(
-            Error::input("run.directory is empty").with_hint("name a directory, or leave the key out for runs/NAME")
+            Error::input("run.directory is empty").with_hint("name a directory, or remove the key to use runs/NAME")
         );
     }
     range::SEED.check("run.seed", config.run.seed)?;
@@ -86,7 +86,7 @@ fn sizes(config: &Configuration) -> Result<(), Error> {
     whole("evaluate.resamples", config.evaluate.resamples, range::RESAMPLES)
 }
 
-/// The shape of a model from scratch.
+/// Checks the shape of a model from scratch.
 fn model(model: &ModelSection) -> Result<(), Error> {
     let least = (256 + BpeOptions::default().special.len()) as u64;
     whole("model.vocabulary", model.vocabulary, Whole::new(least, 1_000_000))?;
@@ -118,7 +118,7 @@ fn adapter(adapter: &AdapterSection) -> Result<(), Error> {
     once("adapter.targets", &targets)
 }
 
-/// Refuses an adapter that is wider than its model: an update of full rank is what the width allows.
+/// Refuses a rank above the model's width, at which an update already has full rank.
 pub fn rank_within(key: &str, rank: usize, width: usize) -> Result<(), Error> {
     if rank <= width {
         return Ok(());
@@ -140,7 +140,7 @@ fn warmup(config: &Configuration) -> Result<(), Error> {
     train("warmup.train", &warmup.train)
 }
 
-/// The settings of one training section.
+/// Checks the settings of one training section.
 fn train(name: &str, section: &TrainSection) -> Result<(), Error> {
     let key = |key: &str| format!("{name}.{key}");
     range::EPOCHS.check(&key("epochs"), section.epochs)?;
@@ -151,7 +151,9 @@ fn train(name: &str, section: &TrainSection) -> Result<(), Error> {
     range::LEARNING_RATE.check(&key("learning_rate"), section.learning_rate)?;
     range::SHARE.check(&key("warmup"), section.warmup)?;
     range::WEIGHT_DECAY.check(&key("weight_decay"), section.weight_decay)?;
-    range::CLIP.check(&key("clip"), section.clip).map_err(|error| error.with_hint("1e9 never shortens a gradient"))?;
+    range::CLIP
+        .check(&key("clip"), section.clip)
+        .map_err(|error| error.with_hint("with 1e9, gradients are never clipped"))?;
     whole(&key("max_tokens"), section.max_tokens, range::TOKENS)?;
     whole(&key("max_length"), section.max_length, range::TOKENS)?;
     whole(&key("checkpoint_every"), section.checkpoint_every, range::STEPS)?;
@@ -192,8 +194,9 @@ fn preference(config: &Configuration) -> Result<(), Error> {
     for &seed in &preference.seeds {
         range::SEED.check("preference.seeds: a seed", seed)?;
     }
-    once("preference.seeds", &preference.seeds)
-        .map_err(|error| error.with_hint("two runs with one seed are one run; give every run its own"))?;
+    once("preference.seeds", &preference.seeds).map_err(|error| {
+        error.with_hint("two runs with the same seed are the same run: use a different one for each")
+    })?;
     for &rate in &preference.learning_rates {
         range::LEARNING_RATE.check("preference.learning_rates: a rate", rate)?;
     }
@@ -217,7 +220,7 @@ fn prediction(config: &Configuration) -> Result<(), Error> {
     names::distinct(remote())
 }
 
-/// Refuses a list that names something twice.
+/// Refuses a list with a duplicate.
 fn once<T: PartialEq + Display>(key: &str, list: &[T]) -> Result<(), Error> {
     let again = list.iter().enumerate().find(|(index, value)| list[..*index].contains(value));
     again.map_or(Ok(()), |(_, value)| {

@@ -1,5 +1,5 @@
-//! What the sections of a configuration mean to the libraries. Every conversion names all fields of both sides, so
-//! that a new one cannot be forgotten.
+//! Conversions of sections of a configuration into the settings of libraries. Where a library's settings have no
+//! default here, every field is named, so that a new one cannot be forgotten.
 
 use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_synthetic::SyntheticConfig;
@@ -8,7 +8,7 @@ use tabpo_train::TrainBudget;
 use super::{AdapterSection, ModelSection, SyntheticSection, TrainSection};
 
 impl ModelSection {
-    /// The decoder that a checked section describes, over `vocabulary` tokens.
+    /// The decoder that a checked section describes, with a vocabulary of this size.
     pub fn shape(&self, vocabulary: usize) -> ModelConfig {
         let &Self { kv_heads, intermediate, hidden, layers, heads, .. } = self;
         ModelConfig { kv_heads, intermediate, ..ModelConfig::small(vocabulary, hidden, layers, heads) }
@@ -24,7 +24,7 @@ impl AdapterSection {
 }
 
 impl SyntheticSection {
-    /// The built-in corpus of this size.
+    /// How to generate the built-in corpus.
     pub fn corpus(&self, seed: u64) -> SyntheticConfig {
         let &Self { sft, curated, validation, test, label_bias } = self;
         SyntheticConfig { seed, sft, gold: curated, validation, test, bias: label_bias }

@@ -1,4 +1,4 @@
-//! Reading a configuration: TOML, `--set` replacements, and errors that point at the line.
+//! Reads a configuration from TOML and applies overrides; errors point at the line.
 
 use std::path::{Path, PathBuf};
 
@@ -7,24 +7,25 @@ use toml::{Table, Value};
 use super::{Configuration, messages, read::from_toml};
 use crate::error::Error;
 
-/// What takes the place of parts of a configuration file.
+/// Values that override those of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// `KEY=VALUE`, where a key is a path such as `sft.epochs` and a value is TOML, or text without quotes. Paths
-    /// of files are relative to the working directory.
+    /// `KEY=VALUE` each. The key is dotted, such as `sft.epochs`; the value is TOML, or text without quotes. Paths in
+    /// values are relative to the working directory.
     pub set: Vec<String>,
     /// `memory_gb` of every training section.
     pub memory_gb: Option<f64>,
 }
 
 impl Configuration {
-    /// Reads and checks a configuration file, after what overrides it. Paths in the file are relative to its folder.
+    /// Reads a configuration file, applies `overrides` and checks the result. Paths in the file are relative to its
+    /// folder.
     pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, Error> {
         let text = tabpo_files::read_text(path).map_err(|error| messages::unreadable(path, &error))?;
         if let Some(error) = messages::missing(path, &text) {
             return Err(error);
         }
-        // Checked as written first, so that an error can point at a line of the file.
+        // The file is checked without overrides first, so that an error can point at one of its lines.
         let mut config: Self = from_toml(&text).map_err(|error| messages::in_file(path, &text, &error))?;
         resolve_paths(&mut config, path.parent().unwrap_or(Path::new("")));
         writable(&config)?;
@@ -40,13 +41,13 @@ impl Configuration {
         Ok(config)
     }
 
-    /// The configuration as TOML, with every default written out.
+    /// The configuration as TOML, including every default.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a checked configuration holds only what TOML can write")
     }
 }
 
-/// Applies one `key.path=value`; the value is TOML, or a bare string where it isn't.
+/// Applies one `KEY=VALUE`; a value that is not valid TOML is taken as a string.
 fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, Error> {
     let usage =
         || Error::input(format!("--set {replacement}: expected KEY=VALUE")).with_hint("for example --set sft.epochs=2");
@@ -56,8 +57,11 @@ fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, E
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
     if value.is_str() && beyond_toml(text.trim()) {
-        return Err(Error::input(format!("--set {replacement}: the number is beyond those of TOML"))
-            .with_hint(format!("whole numbers end at {}, others at {:e}", i64::MAX, f64::MAX)));
+        return Err(Error::input(format!("--set {replacement}: the number is too large for TOML")).with_hint(format!(
+            "the largest whole number is {}, the largest other number {:e}",
+            i64::MAX,
+            f64::MAX
+        )));
     }
     let mut root = Value::try_from(config).expect("its numbers were checked: they can be written");
     let mut place = &mut root;
@@ -81,10 +85,10 @@ fn replace(config: &Configuration, replacement: &str) -> Result<Configuration, E
     Ok(config)
 }
 
-/// Refuses whole numbers that can be read but not written: TOML's end at 2^63 - 1, and the configuration is
-/// written into the run directory.
+/// Refuses integers above 2^63 - 1. They can be read, but TOML cannot express them, and the configuration is written
+/// to the run directory.
 fn writable(config: &Configuration) -> Result<(), Error> {
-    // What TOML calls nan or inf has no place among these values and becomes null there.
+    // These are JSON values, in which nan and inf have become null.
     let system = config.preference.system.iter();
     let parameters =
         system.map(|(name, system)| (format!("preference.system.{}", name.escape_debug()), &system.parameters));
@@ -95,7 +99,7 @@ fn writable(config: &Configuration) -> Result<(), Error> {
         .flat_map(|(key, map)| map.iter().map(move |(name, value)| (format!("{key}.{name}"), value)))
     {
         if has_null(value) {
-            return Err(Error::input(format!("{key} is no number, but must be a finite one")));
+            return Err(Error::input(format!("{key} must be a finite number")));
         }
     }
     let values = serde_json::to_value(config).expect("a configuration has string keys and plain values");
@@ -114,7 +118,7 @@ fn has_null(value: &serde_json::Value) -> bool {
     }
 }
 
-/// The first whole number above TOML's, with its key.
+/// The first integer that is too large for TOML, with its key.
 fn too_large(value: &serde_json::Value, key: &str) -> Option<(String, u64)> {
     let inner = |name: &dyn std::fmt::Display| if key.is_empty() { name.to_string() } else { format!("{key}.{name}") };
     match value {
@@ -129,7 +133,7 @@ fn too_large(value: &serde_json::Value, key: &str) -> Option<(String, u64)> {
     }
 }
 
-/// Whether a text is a number that is too large for TOML.
+/// Whether a text is a number too large for TOML.
 fn beyond_toml(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     digits.starts_with(|first: char| first.is_ascii_digit())

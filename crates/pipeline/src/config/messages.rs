@@ -1,4 +1,4 @@
-//! What is wrong with the text of a configuration, in words of those who write one.
+//! Error messages about the text of a configuration, in the terms of the person who wrote it.
 
 use std::{io, path::Path};
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::read::{Expected, Found, Problem, ReadError};
 use crate::error::Error;
 
-/// Sections that every configuration has, with what must stand in them.
+/// The required sections, each with its required key and an example of it.
 const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
     ("run", Some(("name", "name = \"first\""))),
     ("data", None),
@@ -16,17 +16,17 @@ const SECTIONS: [(&str, Option<(&str, &str)>); 5] = [
     ("preference", Some(("objectives", "objectives = [\"tab-po\"]"))),
 ];
 
-/// Sections that may be left out.
+/// The optional sections.
 const OPTIONAL: [&str; 6] = ["ontology", "adapter", "warmup", "pairs", "predict", "evaluate"];
 
-/// The configuration file cannot be read.
+/// The error for a configuration file that cannot be read, with the name that was probably meant.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
-    let told = Error::input(format!("cannot read the configuration {}: {error}", path.display()));
+    let unreadable = Error::input(format!("cannot read the configuration {}: {error}", path.display()));
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = path.file_name().unwrap_or_default().to_string_lossy();
     if error.kind() == io::ErrorKind::InvalidData {
-        return told.with_hint("a configuration is TOML in UTF-8");
+        return unreadable.with_hint("a configuration is TOML in UTF-8");
     }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut there: Vec<String> = entries
@@ -35,28 +35,28 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
         .collect();
     there.sort();
     let at = |name: &str| folder.join(name).strip_prefix("./").map_or(folder.join(name), Path::to_path_buf);
-    // The ends are alike anyway, and a file with the right stem and another end is the nearest of all.
+    // Stems are compared: a file with the right stem and another extension is the best match of all.
     let stem = |name: &str| Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let stems: Vec<String> = there.iter().map(|name| stem(name)).collect();
     let near = tabpo_ontology::nearest(&stem(&named), stems.iter().map(String::as_str));
     let near = near.and_then(|near| there.iter().find(|name| stem(name) == near));
     match near {
-        Some(name) => told.with_hint(format!("did you mean {}?", at(name).display())),
-        None if there.is_empty() => told,
+        Some(name) => unreadable.with_hint(format!("did you mean {}?", at(name).display())),
+        None if there.is_empty() => unreadable,
         None => {
             let more = if there.len() > 5 { ", ..." } else { "" };
             there.truncate(5);
             let folder = if folder == Path::new(".") { "this folder".to_owned() } else { folder.display().to_string() };
-            told.with_hint(format!("{folder} holds {}{more}", there.join(", ")))
+            unreadable.with_hint(format!("{folder} holds {}{more}", there.join(", ")))
         }
     }
 }
 
-/// The sections and keys without which there is no run, all that are missing at once; none if the text
-/// is no TOML or nothing is missing.
+/// The error that names every required section and key that is missing; `None` if nothing is, or if the text is not
+/// valid TOML.
 pub(super) fn missing(path: &Path, text: &str) -> Option<Error> {
     let table: Table = toml::from_str(text).ok()?;
-    // A name that is none may be a wrong spelling of the missing one, which is said with its line.
+    // An unknown name may be a misspelling of the missing one. The error about it names the line.
     let known = |name: &String| OPTIONAL.contains(&name.as_str()) || SECTIONS.iter().any(|(other, _)| other == name);
     if !table.keys().all(known) {
         return None;
@@ -91,7 +91,7 @@ pub(super) fn missing(path: &Path, text: &str) -> Option<Error> {
     Some(error.with_hint(format!("add {}; other keys have defaults", wanted.join(", "))))
 }
 
-/// Something in the file is wrong.
+/// The error for a configuration file that is not valid.
 pub(super) fn in_file(path: &Path, text: &str, error: &ReadError) -> Error {
     let line = error.span.as_ref().map(|span| text.get(..span.start).unwrap_or(text).matches('\n').count());
     let content = line.and_then(|line| text.lines().nth(line)).unwrap_or_default().trim();
@@ -119,7 +119,7 @@ pub(super) fn in_file(path: &Path, text: &str, error: &ReadError) -> Error {
     with_hint(at(&message), hint)
 }
 
-/// A replacement of `--set` does not fit.
+/// The error for a replacement given with `--set` that is not valid.
 pub(super) fn in_replacement(replacement: &str, error: &ReadError) -> Error {
     let (message, hint) = described(&error.problem, "key", None);
     with_hint(Error::input(format!("--set {replacement}: {message}")), hint)
@@ -132,7 +132,7 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
     }
 }
 
-/// What a file is that should be TOML, judged by its name and beginning.
+/// The format of a file that should be TOML but looks like another one, judging by its name and first line.
 fn other_format(path: &Path, text: &str) -> Option<&'static str> {
     let end = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
@@ -146,7 +146,7 @@ fn other_format(path: &Path, text: &str) -> Option<&'static str> {
     }
 }
 
-/// The first word of a value, or of a list, that stands without quotes where TOML wants them.
+/// The first unquoted word in a value or a list that TOML requires to be quoted.
 fn bare_word(value: &str) -> Option<&str> {
     let inner = value.trim_start_matches('[');
     let mut words = if inner.len() == value.len() { vec![inner] } else { inner.split([',', ']']).collect() };
@@ -159,8 +159,8 @@ fn bare_word(value: &str) -> Option<&str> {
     })
 }
 
-/// A problem in words, and what would be right. `thing` is what stands on the line, a key or a section;
-/// `assigned` are the key and the value of the line, where it has them.
+/// Describes a problem, with a hint. `thing` is what the line holds, a key or a section; `assigned` is the key and the
+/// value on that line, if it has them.
 fn described(problem: &Problem, thing: &str, assigned: Option<(&str, &str)>) -> (String, Option<String>) {
     let nearest = |found: &str, known: &[&str]| {
         let near = tabpo_ontology::nearest(found, known.iter().copied());
@@ -181,9 +181,9 @@ fn described(problem: &Problem, thing: &str, assigned: Option<(&str, &str)>) -> 
     }
 }
 
-/// How a value of the wrong kind would be written.
+/// How a value of the wrong kind should have been written.
 fn remedy(found: &Found, expected: &Expected, assigned: Option<(&str, &str)>) -> Option<String> {
-    // Of a list, the value at fault is only a part.
+    // In a list, the faulty value is only one of several.
     let assign = |value: String| match assigned {
         Some((key, whole)) if !whole.starts_with(['[', '{']) => format!("{key} = {value}"),
         _ => value,

@@ -1,5 +1,4 @@
-//! The configuration of a run: one TOML file, every key checked, every key replaceable with
-//! `--set`.
+//! The configuration of a run: one TOML file whose keys are all checked and can all be overridden.
 
 mod check;
 mod convert;
@@ -10,11 +9,13 @@ mod projections;
 mod read;
 mod sections;
 mod sources;
+mod system;
 
 pub use check::rank_within;
 pub use file::Overrides;
 pub use sections::{
     AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
-    SystemSection, TrainSection,
+    TrainSection,
 };
 pub use sources::SourceShare;
+pub use system::SystemSection;

@@ -1,27 +1,26 @@
-//! Names that become files and folders of a run.
+//! Names that become names of files and folders in a run directory.
 
 use crate::error::Error;
 
-/// Longest name in bytes: file systems take 255, and endings are added.
+/// Most bytes of a name: file systems allow 255, and extensions are appended.
 const LONGEST: usize = 200;
 
-/// Characters that lead elsewhere, or that a system or a shell has another use for.
+/// Characters that separate folders, or that an operating system or a shell interprets.
 const SPECIAL: [char; 9] = ['/', '\\', ':', '*', '?', '"', '<', '>', '|'];
 
-/// Names that Windows keeps for devices, whatever ending follows.
+/// Names that Windows reserves for devices, with any extension.
 const DEVICES: [&str; 7] = ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"];
 
-/// Refuses a name that is no plain file name on every system; `key` says where it stands.
+/// Refuses a name that is not a plain file name on every operating system; `key` is what the message calls it.
 pub(crate) fn check(key: &str, name: &str) -> Result<(), Error> {
     let Some(problem) = problem(name) else { return Ok(()) };
-    // Quoted with escapes: a control character must not reach the terminal.
+    // The debug form escapes control characters, which must not reach a terminal.
     Err(Error::input(format!("{key} is {name:?}, which {problem}")).with_hint(
         "a name becomes a file or a folder: letters, digits, spaces, `-`, `_`, `.` and the like, such as `dpo-beta-0.5`",
     ))
 }
 
-/// Refuses two names that differ by nothing, or only by upper and lower case: on some systems they are one
-/// file.
+/// Refuses two names that are equal, or equal but for case: some file systems take them for the same file.
 pub(crate) fn distinct<'a>(names: impl IntoIterator<Item = (String, &'a str)>) -> Result<(), Error> {
     let mut seen: Vec<(String, &str, String)> = Vec::new();
     for (key, name) in names {
@@ -57,13 +56,13 @@ fn problem(name: &str) -> Option<String> {
     } else if name.len() > LONGEST {
         Some(format!("is {} bytes long, more than {LONGEST}", name.len()))
     } else if DEVICES.contains(&stem.as_str()) || numbered("com") || numbered("lpt") {
-        Some("Windows keeps for a device".to_owned())
+        Some("Windows reserves for a device".to_owned())
     } else {
         None
     }
 }
 
-/// Characters that show nothing but change how their neighbours are shown.
+/// Invisible characters that change how the text around them is displayed.
 fn invisible(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }

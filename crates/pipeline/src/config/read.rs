@@ -1,12 +1,12 @@
-//! TOML values read into types, with errors that say as data what was found, what was expected and where: whoever
-//! shows them never has to understand the words of a parser.
+//! Deserialises TOML into types. Errors are data: what was found, what was expected, and where. So nothing has to
+//! interpret the message of a parser.
 
 use std::{fmt, ops::Range};
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer};
 use toml::de::{DeTable, DeValue};
 
-/// Reads a TOML document. The first error ends it.
+/// Deserialises a TOML document.
 pub(super) fn from_toml<T: de::DeserializeOwned>(text: &str) -> Result<T, ReadError> {
     let table = DeTable::parse(text).map_err(|error| ReadError {
         problem: Problem::Other(error.message().trim().replace('\n', ", ")),
@@ -16,7 +16,7 @@ pub(super) fn from_toml<T: de::DeserializeOwned>(text: &str) -> Result<T, ReadEr
     T::deserialize(Node { value: &DeValue::Table(table.into_inner()), span })
 }
 
-/// What is wrong with a document, and where it is, in bytes.
+/// What is wrong with a document, and the range of bytes it is at.
 #[derive(Debug)]
 pub(super) struct ReadError {
     pub(super) problem: Problem,
@@ -26,23 +26,23 @@ pub(super) struct ReadError {
 /// What is wrong.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// A value of another kind.
+    /// A value of the wrong kind.
     Kind { found: Found, expected: Expected },
-    /// A key that does not exist, and those that do.
+    /// An unknown key, and the valid ones.
     UnknownKey { found: String, known: Vec<&'static str> },
-    /// A value that is not among those of an enumeration.
+    /// An unknown name, and the valid ones.
     UnknownValue { found: String, known: Vec<&'static str> },
-    /// A key that has to be there.
+    /// A required key that is missing.
     Missing(&'static str),
-    /// Anything else, as its source says it.
+    /// Anything else, in the words of its source.
     Other(String),
 }
 
-/// A value that was found.
+/// The value that was found.
 #[derive(Debug)]
 pub(super) enum Found {
     Text(String),
-    /// A number, a truth value or a date, as it is written.
+    /// A number, a boolean or a date, as written.
     Plain(String),
     List,
     Section,
@@ -90,14 +90,14 @@ impl de::Error for ReadError {
 }
 
 impl ReadError {
-    /// The same error at `span`, where it has no place of its own.
+    /// Sets where the error is, unless it already knows.
     fn at(mut self, span: &Range<usize>) -> Self {
         self.span.get_or_insert_with(|| span.clone());
         self
     }
 }
 
-/// A value of a document and where it is.
+/// A value and where it is in the document.
 struct Node<'d> {
     value: &'d DeValue<'d>,
     span: Range<usize>,
@@ -136,7 +136,7 @@ impl Node<'_> {
     }
 }
 
-/// Methods for the whole numbers of one kind.
+/// The methods that deserialise integers.
 macro_rules! whole_numbers {
     ($($method:ident $visit:ident $expected:ident),*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -271,7 +271,7 @@ impl<'de, 'd, I: Iterator<Item = (&'d str, Range<usize>, Node<'d>)>> MapAccess<'
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
-        let node = self.open.take().expect("a value is asked for after its key");
+        let node = self.open.take().expect("serde reads a value after its key");
         let span = node.span.clone();
         seed.deserialize(node).map_err(|error| error.at(&span))
     }

@@ -1,11 +1,8 @@
-//! The sections of a run's configuration with their defaults.
+//! The sections of a configuration, with their defaults.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
 use tabpo_model::{LoraConfig, Projection};
@@ -13,24 +10,24 @@ use tabpo_pairs::Source;
 use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::Decay;
 
-use super::{SourceShare, projections};
+use super::{SourceShare, SystemSection, projections};
 
-/// A whole run, from documents to a comparison.
+/// The configuration of a whole run, from documents to a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
-    /// Name, place and seed.
+    /// Name, directory and seed.
     pub run: RunSection,
-    /// What is extracted.
+    /// What to extract.
     #[serde(default)]
     pub ontology: OntologySection,
     /// The documents.
     pub data: DataSection,
     /// The model.
     pub model: ModelSection,
-    /// LoRA; all parameters are trained without it.
+    /// LoRA; without it, all parameters are trained.
     pub adapter: Option<AdapterSection>,
-    /// Training before the run's own documents.
+    /// Training before supervised fine-tuning.
     pub warmup: Option<WarmupSection>,
     /// Supervised fine-tuning.
     pub sft: TrainSection,
@@ -47,24 +44,24 @@ pub struct Configuration {
     pub evaluate: EvaluateSection,
 }
 
-/// Name, place and seed of a run.
+/// Name, directory and seed of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSection {
-    /// The name that tables and the report show.
+    /// The name that the report shows.
     pub name: String,
-    /// The run directory; `runs/NAME` if not given.
+    /// The run directory; `runs/NAME` by default.
     pub directory: Option<PathBuf>,
     /// The seed from which every other seed is derived.
     #[serde(default = "one")]
     pub seed: u64,
 }
 
-/// What is extracted.
+/// What to extract.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OntologySection {
-    /// The ontology file; the ontology of the built-in corpus if not given.
+    /// The ontology file; by default, the ontology of the built-in corpus.
     pub file: Option<PathBuf>,
 }
 
@@ -75,23 +72,23 @@ pub struct DataSection {
     /// What one prompt shows: a sentence or a document.
     #[serde(default)]
     pub level: Level,
-    /// Sizes of the built-in corpus; used where no files are named.
+    /// Sizes of the built-in corpus, which is used instead of files.
     pub synthetic: Option<SyntheticSection>,
     /// The folder of the files below.
     pub dir: Option<PathBuf>,
     /// Documents for supervised fine-tuning.
     pub train: Option<PathBuf>,
-    /// Documents for the preference stage; the training documents if not given.
+    /// Documents for the preference stage; by default, the training documents.
     pub curated: Option<PathBuf>,
-    /// Documents for validation; the last `hold_out` training documents if not given.
+    /// Documents for validation; by default, the last `hold_out` training documents.
     pub validation: Option<PathBuf>,
     /// How many documents to take from the end of the training file for validation.
     #[serde(default = "fifty")]
     pub hold_out: usize,
     /// Documents for the comparison.
     pub test: Option<PathBuf>,
-    /// Whether the run ends where something in a file would be left out or changed, or a document is
-    /// longer than the model is meant for; otherwise that is counted and said.
+    /// Whether it is an error that something in a file has to be skipped or changed, or that a document is longer
+    /// than the model allows; otherwise this is counted and reported.
     #[serde(default)]
     pub strict: bool,
 }
@@ -123,11 +120,11 @@ impl Default for SyntheticSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
-    /// A Hugging Face folder, or a PEFT folder with an adapter, which is trained on; most keys below are for a
-    /// model from scratch.
+    /// A Hugging Face folder, or a PEFT folder with an adapter, which is trained further. Most keys below describe a
+    /// model from scratch instead.
     pub folder: Option<PathBuf>,
-    /// The chat template of a folder that has none or another one: a Jinja file, or a built-in format (plain,
-    /// alpaca, chatml). A folder without a template gets `plain`.
+    /// A chat template to use instead of the folder's: a Jinja file, or a built-in format (plain, alpaca, chatml). A
+    /// folder without a template gets `plain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
     /// Size of the vocabulary, trained on sources and answers.
@@ -140,11 +137,10 @@ pub struct ModelSection {
     pub heads: usize,
     /// Number of key and value heads.
     pub kv_heads: usize,
-    /// Width of the feed-forward product.
+    /// Width of the feed-forward layers.
     pub intermediate: usize,
-    /// How products with weights that do not change are computed, that is under an adapter and in
-    /// generation: auto (bf16 where the weights are stored so and the machine has instructions for it),
-    /// f32 or bf16.
+    /// How products with frozen weights (under an adapter, and in generation) are computed: auto (bf16 if the weights
+    /// are stored in bf16 and the machine has instructions for it), f32 or bf16.
     pub compute: Compute,
 }
 
@@ -168,7 +164,7 @@ impl Default for ModelSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdapterSection {
-    /// A PEFT folder to start from; a new adapter if not given.
+    /// A PEFT folder to start from; by default, a new adapter is made.
     pub folder: Option<PathBuf>,
     /// Rank.
     pub rank: usize,
@@ -190,21 +186,21 @@ impl Default for AdapterSection {
     }
 }
 
-/// Training before the run's own documents: on the built-in corpus, and on copies of the training
-/// documents in other words.
+/// Training before supervised fine-tuning: on the built-in corpus, and on copies of the training documents with other
+/// words.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WarmupSection {
-    /// Sentences of the built-in corpus, with its true labels; the ontology must have its labels.
+    /// Sentences of the built-in corpus with its true labels, which the ontology must have.
     #[serde(default)]
     pub sentences: usize,
-    /// Copies of the training documents with content words replaced.
+    /// Copies of each training document in which content words are replaced.
     #[serde(default)]
     pub copies: usize,
-    /// Share of the content words that are replaced in them.
+    /// Share of the content words that are replaced in these copies.
     #[serde(default = "more_than_half")]
     pub replaced: f64,
-    /// Share of the words inside its terms that are replaced by words of the training documents.
+    /// Share of the words in the built-in corpus's terms that are replaced by words of the training documents.
     #[serde(default = "most")]
     pub own_words: f64,
     /// How to train.
@@ -220,25 +216,25 @@ pub struct TrainSection {
     pub epochs: f64,
     /// Number of optimiser steps.
     pub steps: Option<usize>,
-    /// Examples a step.
+    /// Examples per step.
     pub batch_size: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// How the learning rate falls after the warm-up.
+    /// How the learning rate decays after the warm-up.
     pub schedule: Decay,
-    /// Share of the steps in which the learning rate rises from 0.
+    /// Share of the steps over which the learning rate rises from 0.
     pub warmup: f64,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
-    /// The gradient's global norm is limited to this.
+    /// The largest global norm of the gradient; a larger gradient is scaled down to it.
     pub clip: f64,
-    /// Most tokens computed at once; a step with more is cut into micro-batches of equal effect.
+    /// Most tokens in a micro-batch; a step with more tokens is split into several, whose gradients add up.
     pub max_tokens: usize,
-    /// Longest prompt and answer; longer examples are left out and counted.
+    /// Most tokens of a prompt with its answer; longer examples are skipped and counted.
     pub max_length: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
-    /// Memory to stay below where possible, in GB: decides what the backward pass computes again.
+    /// Memory to stay below if possible, in GB: decides what the backward pass recomputes.
     pub memory_gb: Option<f64>,
 }
 
@@ -265,17 +261,16 @@ impl Default for TrainSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PairsSection {
-    /// Negatives for each example.
+    /// Rejected answers per example.
     pub per_example: usize,
     /// A file of ambiguity patterns.
     pub patterns: Option<PathBuf>,
     /// Where edits come from: `modes`, `patterns`, `random`, `on-policy`.
     pub sources: Vec<SourceShare>,
-    /// Share of each kind of edit; the measured and curated mix where empty.
+    /// Share of each kind of edit, by name; a default mix if empty.
     pub mix: BTreeMap<String, f64>,
-    /// For the source `on-policy`, where the curated documents are training documents: models that
-    /// are trained to answer them, each without the part that it answers. With 1, the SFT model
-    /// itself answers.
+    /// For the source `on-policy` with curated documents that are training documents: the number of models that
+    /// answer them, each trained without the documents that it answers. With 1, the SFT model answers all.
     pub folds: usize,
 }
 
@@ -304,59 +299,12 @@ pub struct PreferenceSection {
     /// How to train, for every system alike.
     #[serde(default)]
     pub train: TrainSection,
-    /// Learning rates to choose from on validation, for each system; `train.learning_rate` where empty.
+    /// Learning rates from which the best on validation is chosen for each system; `train.learning_rate` if empty.
     #[serde(default)]
     pub learning_rates: Vec<f64>,
-    /// Systems with settings of their own.
+    /// Systems with their own settings.
     #[serde(default)]
     pub system: BTreeMap<String, SystemSection>,
-}
-
-/// A system with settings of its own.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SystemSection {
-    /// The objective; the system's name if not given.
-    pub objective: Option<String>,
-    /// Its learning rate; that of `preference.train` if not given.
-    pub learning_rate: Option<f64>,
-    /// Whether it trains until it has spent the FLOPs of the most expensive preference method instead of
-    /// for a number of steps.
-    pub equal_flops: bool,
-    /// Hyper-parameters of the objective.
-    #[serde(flatten)]
-    pub parameters: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Written out, because a derived one with `flatten` buffers values and loses what kind of value was expected.
-impl<'de> Deserialize<'de> for SystemSection {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-
-        impl<'de> Visitor<'de> for Keys {
-            type Value = SystemSection;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a section")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SystemSection, A::Error> {
-                let mut section = SystemSection::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "objective" => section.objective = map.next_value()?,
-                        "learning_rate" => section.learning_rate = map.next_value()?,
-                        "equal_flops" => section.equal_flops = map.next_value()?,
-                        _ => {
-                            section.parameters.insert(key, map.next_value()?);
-                        }
-                    }
-                }
-                Ok(section)
-            }
-        }
-
-        deserializer.deserialize_map(Keys)
-    }
 }
 
 /// Generation.
@@ -367,9 +315,9 @@ pub struct PredictSection {
     pub max_new_tokens: usize,
     /// Sequences decoded together.
     pub batch_size: usize,
-    /// Whether the test split is decoded a second time under the ontology's grammar.
+    /// Whether the test documents are decoded a second time, constrained by the ontology's grammar.
     pub constrained: bool,
-    /// Hosted models that answer the test split too, by the name that tables show.
+    /// Hosted models that answer the test documents too, by the name that tables show.
     pub remote: BTreeMap<String, tabpo_remote::Settings>,
 }
 

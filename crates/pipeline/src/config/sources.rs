@@ -1,4 +1,4 @@
-//! Where the edits of preference pairs come from, as a configuration writes it.
+//! The sources of the edits in preference pairs, as a configuration lists them.
 
 use std::{fmt, str::FromStr};
 
@@ -11,12 +11,12 @@ use tabpo_pairs::{ShareError, Source};
 pub struct SourceShare {
     /// The source.
     pub source: Source,
-    /// Its share among the edits of a kind, at least 0; shares are divided by their sum.
+    /// Its share of the edits of each kind, at least 0 and relative to the others; 1 where it is not given.
     pub share: Option<f64>,
 }
 
 impl SourceShare {
-    /// A source with as large a share as every other one.
+    /// A source without a share of its own: all such sources get the same.
     pub fn equal(source: Source) -> Self {
         Self { source, share: None }
     }

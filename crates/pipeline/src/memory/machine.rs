@@ -1,18 +1,18 @@
-//! How much memory the machine has left for this process.
+//! How much memory is available to this process.
 
 use std::{fs, path::Path};
 
-/// Memory that can still be taken, and what bounds it.
+/// The memory that can still be allocated, and what limits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Free {
     /// Bytes.
     pub bytes: usize,
-    /// What sets the bound, in words.
+    /// A description of the limit.
     pub bound: &'static str,
 }
 
-/// The least of what the system has available, what control groups leave, and what the limit on the process's
-/// own addresses leaves; `None` where the system tells none of them.
+/// The smallest of what the system has available, what the limits of control groups leave, and what the limit on the
+/// address space leaves; `None` where the operating system reports none of them.
 pub(crate) fn free() -> Option<Free> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let system = read("/proc/meminfo").and_then(|text| kilobytes(&text, "MemAvailable:"));
@@ -32,15 +32,15 @@ pub(crate) fn free() -> Option<Free> {
     known.min_by_key(|free| free.bytes)
 }
 
-/// The number of kilobytes after a key at the start of a line, in bytes.
+/// The number of kilobytes that follows a key at the start of a line, as bytes.
 pub(crate) fn kilobytes(text: &str, key: &str) -> Option<usize> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let number: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     number.checked_mul(1024)
 }
 
-/// The folders that may hold the limits of the process's control groups, from `/proc/self/cgroup`: its own,
-/// every one above it, and the root, which is what a container sees of its own group.
+/// The folders in which the process's control groups may have their limits, according to `/proc/self/cgroup`: its own,
+/// all its parents, and the root, which is where a container sees its own group.
 fn group_folders(text: &str) -> Vec<String> {
     let mut folders = Vec::new();
     for line in text.lines() {
@@ -63,7 +63,7 @@ fn group_folders(text: &str) -> Vec<String> {
     folders
 }
 
-/// What one group leaves: its limit less what it holds, but for cached files, which the system gives up.
+/// What one group leaves: its limit minus what it uses, not counting cached files, which the system can drop.
 fn group(folder: &Path) -> Option<usize> {
     let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<usize>().ok();
     let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
@@ -73,13 +73,13 @@ fn group(folder: &Path) -> Option<usize> {
 }
 
 fn left(limit: usize, taken: usize, statistics: &str) -> usize {
-    // Version 1 counts a group alone under the plain name, and with all below it under the other.
+    // In version 1, the plain key counts only the group itself and the `total_` key its descendants too.
     let cached = |key: &str| statistics.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<usize>().ok());
     let cached = cached("total_inactive_file ").or_else(|| cached("inactive_file ")).unwrap_or(0);
     limit.saturating_sub(taken.saturating_sub(cached))
 }
 
-/// The soft limit on the address space in `/proc/self/limits`, in bytes; `None` where there is none.
+/// The soft limit on the address space in `/proc/self/limits`, in bytes; `None` if there is none.
 fn address_limit(text: &str) -> Option<usize> {
     text.lines().find_map(|line| line.strip_prefix("Max address space"))?.split_whitespace().next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Documents answered by an endpoint: for `tabpo predict --endpoint` and for the hosted models of a run.
+//! Answers of hosted models to documents, for `tabpo predict --endpoint` and for the hosted models of a run.
 
 use std::{path::Path, time::Duration};
 
@@ -21,13 +21,13 @@ use crate::{
 
 /// Documents to answer.
 pub struct RemoteJob<'a> {
-    /// Shown with the progress.
+    /// A name for progress and messages.
     pub name: &'a str,
-    /// What is extracted.
+    /// What to extract.
     pub ontology: &'a Ontology,
     /// The documents.
     pub documents: &'a [Document],
-    /// Documents to take demonstrations from; may be empty where none are asked for.
+    /// Documents to take demonstrations from; may be empty if there are to be none.
     pub demonstrations: &'a [Document],
     /// What a prompt shows.
     pub level: Level,
@@ -35,7 +35,7 @@ pub struct RemoteJob<'a> {
     pub out: &'a Path,
     /// The response cache.
     pub cache: &'a Path,
-    /// The name of the section `[predict.remote.NAME]` that the settings come from; `None` for options.
+    /// The name in `[predict.remote.NAME]`, the section that the settings come from; `None` if they come from options.
     pub section: Option<&'a str>,
 }
 
@@ -62,7 +62,7 @@ struct RemoteOutput<'a> {
 /// A pause shorter than this is not worth a line.
 const SHORT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Why a job did not end, in words.
+/// Why a job did not finish.
 #[derive(Debug, thiserror::Error)]
 enum Unfinished {
     #[error("the next request could pass the budget; {done} of {total} prompts have an answer")]
@@ -71,23 +71,23 @@ enum Unfinished {
     Unanswered { missing: usize, total: usize, last: String },
 }
 
-/// Answers all units of the documents and writes the prediction file once every unit has an answer;
-/// until then the answers are in the cache alone. The prompts are those of local models: the
-/// ontology's instructions, the demonstrations as earlier turns, the text.
+/// Has all units of the documents answered, and writes the prediction file once every unit has an answer; until then,
+/// answers are only in the cache. Prompts are the same as for local models: the ontology's instructions, the
+/// demonstrations as earlier turns, the text.
 pub fn answer_documents(job: &RemoteJob, settings: &Settings, observer: &dyn Observer) -> Result<Statistics, Error> {
     check(settings, job.section)?;
     let endpoint = Endpoint::of(settings).or_input()?;
     let prompts = prompts(job, settings)?;
     let price = price(settings)?;
     let mut cache = open_cache(job, observer)?;
-    // Before anything is paid for: whether the answers can be written at all.
+    // Before anything is paid for, so that the answers can be written.
     let mut file = writing::create(job.out)?;
     let mut progress = observer.progress(job.name, prompts.len() as u64);
     let stop = observer.stop_flag();
     let request = Job { endpoint: &endpoint, prompts: &prompts, settings, price };
     let result = extract(&request, &mut cache, stop, &mut |state| {
         let cost = state.cost.map_or_else(String::new, |cost| format!("{cost:.2} spent"));
-        // Equal prompts share a request; the bar counts prompts.
+        // Identical prompts share a request, but progress counts prompts.
         let done = state.done * prompts.len() / state.total.max(1);
         progress.update(done as u64, &cost);
         if let Some(pause) = state.pause.filter(|pause| *pause >= SHORT_PAUSE) {
@@ -108,7 +108,7 @@ pub fn answer_documents(job: &RemoteJob, settings: &Settings, observer: &dyn Obs
     Ok(statistics)
 }
 
-/// Says which damage of a cache was found and set aside.
+/// Warns about damaged records of a cache, which were set aside.
 pub fn warn_of_damage(cache: &ResponseCache, observer: &dyn Observer) {
     for damage in cache.damage() {
         observer.warn(&format!(
@@ -122,8 +122,8 @@ pub fn warn_of_damage(cache: &ResponseCache, observer: &dyn Observer) {
     }
 }
 
-/// Checks the numbers and names of settings; `section` as in [`RemoteJob`]. The error names the option
-/// or the key, and its range.
+/// Checks the numbers and names in settings. The error names the option or the key, and its range; for `section`, see
+/// [`RemoteJob::section`].
 pub fn check(settings: &Settings, section: Option<&str>) -> Result<(), Error> {
     settings.check().map_err(|error| match (&error, section) {
         (RemoteError::Setting { key, value, expected }, Some(name)) => {
@@ -137,8 +137,8 @@ pub fn check(settings: &Settings, section: Option<&str>) -> Result<(), Error> {
     })
 }
 
-/// Checks what a hosted model of a run needs, before the run does anything: numbers and names, the
-/// address, the key, the price table.
+/// Checks the settings of a hosted model before a run starts: numbers and names, the address, the API key, the price
+/// table.
 pub(crate) fn check_remote_system(name: &str, settings: &Settings) -> Result<(), Error> {
     let named = |error: Error| error.context(format!("predict.remote.{name}"));
     check(settings, Some(name))?;
@@ -147,7 +147,7 @@ pub(crate) fn check_remote_system(name: &str, settings: &Settings) -> Result<(),
     Ok(())
 }
 
-/// An error of a job with what would help.
+/// Converts the error of a job, with a hint.
 fn explained(error: RemoteError, endpoint: &Endpoint, settings: &Settings, job: &RemoteJob) -> Error {
     let hint = match &error {
         RemoteError::Unauthorised { .. } if endpoint.key.is_none() => {
@@ -174,7 +174,7 @@ fn asks_again(job: &RemoteJob) -> String {
     format!("answers are kept in {}; the same command asks only for the missing ones", job.cache.display())
 }
 
-/// What a job took, as the report shows it.
+/// What a job cost, for the report.
 pub(crate) fn remote_system(name: &str, statistics: &Statistics, settings: &Settings) -> Result<RemoteSystem, Error> {
     let prices = settings.prices.as_deref().map(PriceTable::read).transpose().or_input()?;
     Ok(RemoteSystem {
@@ -219,7 +219,7 @@ pub fn price(settings: &Settings) -> Result<Option<ModelPrice>, Error> {
     PriceTable::read(path).and_then(|prices| prices.price(&settings.model)).map(Some).or_input()
 }
 
-/// Opens the cache of a job, and says where it is when it is new.
+/// Opens the cache of a job, and reports where it is if it is new.
 pub fn open_cache(job: &RemoteJob, observer: &dyn Observer) -> Result<ResponseCache, Error> {
     if job.section.is_none() && !job.cache.exists() {
         observer.say(&format!("answers are kept in {}, so that none is paid for twice", job.cache.display()));
@@ -241,8 +241,7 @@ fn finished(extraction: &Extraction, job: &RemoteJob) -> Result<(), Error> {
     .map_err(|error| error.with_hint(asks_again(job)))
 }
 
-/// The lines of the prediction file. Answers inside other text are counted, and taken out if that is
-/// asked for.
+/// The lines of the prediction file. JSON inside other text is counted, and extracted if the settings ask for it.
 fn lines(
     prompts: &[Prompt],
     extraction: &Extraction,

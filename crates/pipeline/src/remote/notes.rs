@@ -1,8 +1,8 @@
-//! What the answers of an endpoint have that a user should know of.
+//! What users should know about the answers of an endpoint.
 
 use tabpo_remote::{ReplyOutcome, Settings, Statistics, StoredAnswer};
 
-/// Counts of answers that stood elsewhere than expected, with names for tables; those of 0 are left out.
+/// Counts of answers that were not where they were expected, with names for tables, without those that are 0.
 pub fn rows(statistics: &Statistics) -> impl Iterator<Item = (String, u64)> {
     [
         ("JSON inside other text", statistics.wrapped),
@@ -16,8 +16,8 @@ pub fn rows(statistics: &Statistics) -> impl Iterator<Item = (String, u64)> {
     .map(|(name, count)| (name.to_owned(), count))
 }
 
-/// What to tell the user of the answers to a job, with the option that would change it, or the key of the
-/// section `[predict.remote.NAME]` that the settings come from.
+/// Warnings about the answers to a job. Each names the option that would help, or the key of `[predict.remote.NAME]` if
+/// that is where the settings come from.
 pub(crate) fn notes(
     statistics: &Statistics,
     answers: &[Option<StoredAnswer>],
@@ -67,7 +67,7 @@ pub(crate) fn notes(
     if let Some(&count) = statistics.outcomes.get(&ReplyOutcome::TooLong) {
         let too_long = answers.iter().flatten().find(|answer| answer.outcome == ReplyOutcome::TooLong);
         let message = too_long.and_then(|answer| answer.refusal.as_deref()).unwrap_or("no message");
-        notes.push(format!("{} prompts do not fit into the model's observer; the endpoint says: {message}", of(count)));
+        notes.push(format!("{} prompts do not fit into the model's context; the endpoint says: {message}", of(count)));
     }
     if statistics.without_usage > 0 {
         let counts = if settings.prices.is_some() {

@@ -1,4 +1,4 @@
-//! Where answers go while a job is under way.
+//! Writes the answers of a job while it runs, so that it can be resumed.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -24,37 +24,36 @@ pub(crate) struct AnsweredUnit {
     pub unit: UnitOutput,
     /// Why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<NoAnswer>,
 }
 
-/// Why a unit has no answer, in the words of endpoints' answers.
+/// Why a unit has no answer, by the same names as for hosted models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Outcome {
-    /// The prompt is longer than the model is meant for.
+pub(crate) enum NoAnswer {
+    /// The prompt is longer than the model's context.
     TooLong,
 }
 
-/// Hexadecimal digits of a line's digest in a partial file.
+/// How many hexadecimal digits a digest in a partial file has.
 const DIGEST: usize = 16;
 
 /// The answers of a job, written as they come.
 ///
-/// The prediction file appears when the job is done. Until then every answer also stands in a partial
-/// file beside it, with a digest each, and a later try of the same job goes on with those that are
-/// sound. Answers to a pipe or device go there and nowhere else.
+/// The prediction file appears when the job is done. Until then every answer is also kept, with a digest, in a partial
+/// file beside it, and another attempt at the same job resumes after those that are intact. Answers that go to a pipe
+/// or a device are not kept.
 pub(crate) struct Answers {
     file: Replacement,
     partial: Option<Partial>,
-    /// The prediction file, as it was named.
+    /// The prediction file, as the caller named it.
     path: PathBuf,
 }
 
-/// The file beside the prediction file. It is opened with the first answer, so that a job that fails
-/// before leaves nothing.
+/// The partial file. It is opened when the first answer comes, so that a job that fails before leaves nothing.
 struct Partial {
     path: PathBuf,
-    /// The length of what is gone on with, in bytes.
+    /// The length of the intact answers, in bytes.
     end: u64,
     file: Option<File>,
 }
@@ -74,14 +73,14 @@ impl Partial {
 }
 
 impl Answers {
-    /// Opens the answers to `path` of the job called `id`, with the answers that an earlier try left.
-    /// Their number is a multiple of `chunk` and no larger than `most`.
+    /// Opens the prediction file at `path` for the job with this `id`, and returns the answers that an earlier attempt
+    /// left: a multiple of `chunk`, and at most `most`.
     pub(crate) fn open(path: &Path, id: &str, chunk: usize, most: usize) -> Result<(Self, Vec<AnsweredUnit>), Error> {
         Self::try_open(path, id, chunk, most).or_input().map_err(|error| error.context(cannot_write(path)))
     }
 
     fn try_open(path: &Path, id: &str, chunk: usize, most: usize) -> io::Result<(Self, Vec<AnsweredUnit>)> {
-        // Nobody else writes the same predictions as long as this lives.
+        // Locks the file against other writers for as long as this lives.
         let mut file = Replacement::create(path)?;
         let Target::File(place) = Target::of(path)? else {
             return Ok((Self { file, partial: None, path: path.to_owned() }, Vec::new()));
@@ -94,7 +93,7 @@ impl Answers {
         };
         let mut lines: Vec<(&[u8], AnsweredUnit)> =
             text.split_inclusive(|&byte| byte == b'\n').map_while(sound).collect();
-        // Whole chunks only, because a draw depends on the chunk and the position in it.
+        // Only whole chunks, because what is sampled depends on the chunk and the position in it.
         lines.truncate(lines.len().min(most) / chunk * chunk);
         for (line, _) in &lines {
             file.write_all(line)?;
@@ -105,7 +104,7 @@ impl Answers {
         Ok((Self { file, partial: Some(partial), path: path.to_owned() }, kept))
     }
 
-    /// Whether a later try can go on with what is there.
+    /// Whether another attempt can resume after these answers.
     pub(crate) fn are_kept(&self) -> bool {
         self.partial.is_some()
     }
@@ -116,7 +115,7 @@ impl Answers {
         line.push(b'\n');
         writing::add(&mut self.file, &line, &self.path)?;
         if let Some(partial) = &mut self.partial {
-            // One write of a whole line: a kill cuts at most the last one.
+            // A line is written at once, so a killed process damages at most the last one.
             let marked = [digest(&line).as_bytes(), b" ", &line].concat();
             let written = partial.open().and_then(|mut file| file.write_all(&marked));
             written.or_failed().map_err(|error| error.context(cannot_write(&self.path)))?;
@@ -124,7 +123,7 @@ impl Answers {
         Ok(())
     }
 
-    /// Hands on what a pipe's reader may wait for.
+    /// Passes on what the reader of a pipe may be waiting for.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         if self.partial.is_some() {
             return Ok(());
@@ -132,20 +131,19 @@ impl Answers {
         self.file.flush().or_failed().map_err(|error| error.context(cannot_write(&self.path)))
     }
 
-    /// Gives the file its name.
+    /// Puts the complete file in place.
     pub(crate) fn finish(self) -> Result<(), Error> {
         writing::finish(self.file, &self.path)?;
         self.partial.map_or(Ok(()), |partial| remove_if_there(&partial.path))
     }
 }
 
-/// The beginning of a line's digest, in hexadecimal.
+/// The first digits of a line's digest.
 fn digest(line: &[u8]) -> String {
     blake3::hash(line).to_hex()[..DIGEST].to_owned()
 }
 
-/// The answer in a line of a partial file, as it stands in the prediction file and as it is read, if
-/// the line is as it was written.
+/// A line of the prediction file from a line of the partial file, as text and as the answer it holds, if it is intact.
 fn sound(marked: &[u8]) -> Option<(&[u8], AnsweredUnit)> {
     let (stated, line) = marked.split_at_checked(DIGEST + 1)?;
     if stated != format!("{} ", digest(line)).as_bytes() {
@@ -160,7 +158,7 @@ mod tests {
 
     fn answer(number: usize) -> AnsweredUnit {
         let unit = UnitOutput { doc_key: format!("d{number}"), sent: None, output: "{}".into() };
-        AnsweredUnit { unit, outcome: (number == 1).then_some(Outcome::TooLong) }
+        AnsweredUnit { unit, outcome: (number == 1).then_some(NoAnswer::TooLong) }
     }
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_try_goes_on_after_the_last_whole_chunk() {
+    fn another_attempt_resumes_after_the_last_whole_chunk() {
         let folder = tempfile::tempdir().unwrap();
         let (mut answers, done) = Answers::open(&path(&folder), "id", 2, 6).unwrap();
         assert!(done.is_empty());
@@ -180,7 +178,7 @@ mod tests {
         text.truncate(text.len() - 3);
         fs::write(&partial, &text).unwrap();
 
-        // Another job does not go on with it.
+        // Another job does not use it.
         let (other, done) = Answers::open(&path(&folder), "other", 2, 6).unwrap();
         assert!(done.is_empty());
         drop(other);
@@ -208,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_answer_is_not_gone_on_with() {
+    fn a_damaged_answer_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let (mut answers, _) = Answers::open(&path(&folder), "id", 1, 9).unwrap();
         (0..4).for_each(|number| answers.add(&answer(number)).unwrap());

@@ -24,7 +24,7 @@ use crate::{
     observer::Observer,
 };
 
-/// The name of the checkpoint that all systems start from.
+/// The name of the SFT checkpoint, which all systems start from.
 pub(crate) const CHECKPOINT: &str = "sft";
 
 /// The scores of all systems on the test documents: what the comparison stage writes.
@@ -42,7 +42,7 @@ pub struct SystemScores {
 pub(crate) struct Compared {
     /// What was written.
     pub scores: SystemScores,
-    /// What the hosted systems took.
+    /// What the hosted models cost.
     pub remote: Vec<RemoteSystem>,
 }
 

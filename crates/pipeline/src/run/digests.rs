@@ -14,20 +14,20 @@ pub(crate) fn file_digest(path: &Path) -> std::io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The digest of a file that the configuration may name; empty where it names none.
+/// The digest of an optional file of the configuration; empty if there is none.
 pub(crate) fn input_digest(path: Option<&Path>) -> Result<String, Error> {
     let Some(path) = path else { return Ok(String::new()) };
     file_digest(path).map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))
 }
 
-/// What the files of a model folder end with that are read.
+/// The extensions of the files in a model folder that may be read.
 const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
 
-/// A digest of the files of a model folder that may be read; notes beside them decide nothing.
+/// A digest of those files in a model folder that may be read. Others, such as a README, do not count.
 pub(crate) fn folder_digest(folder: &Path) -> Result<String, Error> {
     let entries = std::fs::read_dir(folder)
         .map_err(|error| Error::input(format!("cannot read the folder {}: {error}", folder.display())))?;
-    // Templates are the only files that are read from below the folder.
+    // Templates are the only files in subfolders that are read.
     let templates = std::fs::read_dir(folder.join("additional_chat_templates")).into_iter().flatten();
     let entries = entries.chain(templates);
     let mut files: Vec<PathBuf> =

@@ -1,4 +1,4 @@
-//! The run directory: where every stage puts its files, and who may write there.
+//! The run directory, in which every stage writes its files.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -7,15 +7,15 @@ use std::{
 
 use crate::error::{Error, ResultExt};
 
-/// A run directory, locked for as long as this value lives.
+/// A run directory, which is locked while this value lives.
 pub(crate) struct RunDirectory {
     root: PathBuf,
     _lock: File,
 }
 
 impl RunDirectory {
-    /// Creates the directory if needed and locks it, so that two runs never write to one place.
-    /// What a killed run left there half-written is removed.
+    /// Creates the directory if it does not exist, locks it against other runs, and removes temporary files that a
+    /// killed run left.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         fs::create_dir_all(root)
             .map_err(|error| Error::input(format!("cannot create the run directory {}: {error}", root.display())))?;
@@ -38,7 +38,7 @@ impl RunDirectory {
         &self.root
     }
 
-    /// A file or folder in it; the folder above it exists afterwards.
+    /// The path of a file or folder in the directory, whose parent folder is created.
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> Result<PathBuf, Error> {
         let path = self.root.join(relative);
         if let Some(folder) = path.parent() {
@@ -55,7 +55,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error>
     tabpo_corpus::write_file(path, content).or_failed()
 }
 
-/// Removes a file or a folder that may not be there.
+/// Removes a file or a folder if it exists.
 pub(crate) fn remove_if_there(path: &Path) -> Result<(), Error> {
     let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match result {

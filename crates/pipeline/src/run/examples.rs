@@ -1,4 +1,4 @@
-//! Examples of a run: gold answers of documents, and pairs from a file.
+//! The training examples of a run: gold answers to documents, and pairs from a file.
 
 use std::{fs::File, io::BufReader, path::Path};
 
@@ -10,7 +10,7 @@ use tabpo_train::{ExampleRecord, group_pairs};
 
 use crate::error::{Error, ResultExt};
 
-/// The gold answers of all units, without rejected answers.
+/// The gold answer to every unit, without rejected answers.
 pub(crate) fn gold_records(documents: &[Document], level: Level, ontology: &Ontology) -> Vec<ExampleRecord> {
     let units = documents.iter().flat_map(|document| Unit::all(document, level));
     units
@@ -23,7 +23,7 @@ pub(crate) fn gold_records(documents: &[Document], level: Level, ontology: &Onto
         .collect()
 }
 
-/// The examples of a pair file, each with all its rejected answers.
+/// The examples in a pair file, each with all of its rejected answers.
 pub(crate) fn pair_records(path: &Path, ontology: &Ontology) -> Result<Vec<ExampleRecord>, Error> {
     let pairs = read_pairs(path)?;
     group_pairs(pairs, ontology).or_input()
@@ -36,7 +36,7 @@ pub(crate) fn read_pairs(path: &Path) -> Result<Vec<PairRecord>, Error> {
     PairRecord::read(BufReader::new(file), path).collect::<Result<_, _>>().or_input()
 }
 
-/// The name of a unit: its document's key, and its sentence where it is one.
+/// The name of a unit: its document's key, and the number of the sentence if it is one.
 pub(crate) fn unit_id(unit: &Unit) -> String {
     match unit.sentence {
         Some(sentence) => format!("{}:{sentence}", unit.document.key),

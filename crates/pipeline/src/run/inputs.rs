@@ -1,10 +1,9 @@
 //! What each kind of stage depends on.
 //!
-//! A stage runs again exactly when its inputs change, and a checkpoint or a half-written prediction
-//! file of other inputs is not gone on with: the digest of the inputs is the key of both. So they hold
-//! everything that decides the result (contents of files as digests, settings, seeds) and nothing that
-//! only decides time, memory or places: threads, memory limits, how often a checkpoint is written,
-//! where folders lie.
+//! A stage runs again exactly when its inputs change, and a checkpoint or a partial prediction file is resumed only if
+//! they have not: the digest of the inputs is the key of all three. So the inputs hold everything that affects the
+//! result (digests of files, settings, seeds), and nothing that affects only time, memory or paths: threads, memory
+//! limits, how often checkpoints are written, where folders are.
 
 use serde::Serialize;
 use tabpo_corpus::Level;
@@ -14,14 +13,15 @@ use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
 use tabpo_train::{Decay, TrainBudget};
 
+use super::pipeline::Digests;
 use crate::config::{AdapterSection, ModelSection, TrainSection};
 
 /// The inputs of one kind of stage.
 pub(crate) trait StageInputs: Serialize {
     /// The kind.
     const KIND: &'static str;
-    /// Counts the changes of what the program makes of the same inputs. It goes up with a change of
-    /// results, and then the stages of this kind, and those that read what they wrote, run again.
+    /// Must be increased with every change to the program that changes the result for the same inputs. Then the stages
+    /// of this kind run again, and those that read their outputs.
     const REVISION: u32;
 
     /// The key of a stage with these inputs.
@@ -41,7 +41,7 @@ impl Key {
         &self.0
     }
 
-    /// The beginning of the digest: enough to tell the files of one key from those of another.
+    /// The first digits of the digest, for names of files.
     pub(crate) fn short(&self) -> &str {
         &self.0[..12]
     }
@@ -55,7 +55,8 @@ pub(crate) struct BaseInputs<'a> {
     pub level: Level,
     pub ontology: &'a str,
     pub train: &'a str,
-    /// Sentences of the built-in corpus that the tokenizer sees too, and the share of own words in them.
+    /// The number of sentences of the built-in corpus that the tokenizer is trained on too, and the share of words in
+    /// their terms that come from the training documents.
     pub built_in: Option<(usize, f64)>,
 }
 
@@ -117,7 +118,7 @@ pub(crate) struct PreferenceInputs<'a> {
     pub pairs: &'a str,
     pub objective: &'a Objective,
     pub reversed: bool,
-    /// The models that token weights and rewards come from.
+    /// The models from which token weights and rewards are derived.
     pub scorers: [Option<&'a str>; 2],
     pub training: TrainingInputs,
 }
@@ -127,7 +128,24 @@ impl StageInputs for PreferenceInputs<'_> {
     const REVISION: u32 = 1;
 }
 
-/// How a policy is trained, as far as it decides the result.
+/// How to train a policy.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipe<'a> {
+    /// Batches, schedule, optimiser.
+    pub section: &'a TrainSection,
+    /// LoRA; without it, all parameters are trained.
+    pub adapter: Option<&'a AdapterSection>,
+    /// How products with frozen weights are computed.
+    pub compute: Compute,
+    /// How long to train.
+    pub budget: TrainBudget,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Seed of data order, dropout and new adapters.
+    pub seed: u64,
+}
+
+/// The settings of a training that affect its result.
 #[derive(Serialize)]
 pub(crate) struct TrainingInputs {
     budget: TrainBudget,
@@ -137,8 +155,7 @@ pub(crate) struct TrainingInputs {
     warmup: f64,
     weight_decay: f64,
     clip: f64,
-    /// Cuts a step into micro-batches, whose gradients are added up in order: another limit rounds
-    /// differently.
+    /// Gradients of micro-batches are summed in order, so another limit rounds differently.
     max_tokens: usize,
     max_length: usize,
     seed: u64,
@@ -147,23 +164,19 @@ pub(crate) struct TrainingInputs {
     compute: Option<Compute>,
 }
 
-/// LoRA, as far as it decides the result.
+/// The settings of LoRA that affect the result.
 #[derive(Serialize)]
 struct Adapter {
     dropout: f64,
-    /// Shape and scale of a new adapter; one from a folder has its own.
+    /// Rank, alpha, rsLoRA and targets of a new adapter; one from a folder has its own.
     new: Option<(usize, f64, bool, Vec<&'static str>)>,
 }
 
 impl TrainingInputs {
-    /// Puts together what a training stage depends on. How products are computed matters only where an
-    /// adapter is trained, on weights that stay as they are.
-    pub(crate) fn new(
-        section: &TrainSection,
-        (budget, learning_rate, seed): (TrainBudget, f64, u64),
-        adapter: Option<&AdapterSection>,
-        compute: Compute,
-    ) -> Self {
+    /// Collects what a training depends on. How products are computed matters only under an adapter, where weights are
+    /// frozen.
+    pub(crate) fn new(recipe: &Recipe<'_>) -> Self {
+        let &Recipe { section, adapter, compute, budget, learning_rate, seed } = recipe;
         let &TrainSection {
             epochs: _,
             steps: _,
@@ -210,11 +223,11 @@ pub(crate) struct PredictionInputs<'a> {
     pub compute: Compute,
     pub documents: &'a str,
     pub level: Level,
-    /// Under whose grammar answers are decoded, where they are.
+    /// The digest of the ontology whose grammar constrains the answers, if one does.
     pub grammar: Option<&'a str>,
     pub max_new_tokens: usize,
     pub batch_size: usize,
-    /// Answers to each unit, with temperature, share and seed where they are drawn.
+    /// The number of answers to each unit, and temperature, top-p and seed of the sampling.
     pub sampling: (usize, f64, f64, u64),
 }
 
@@ -258,7 +271,7 @@ impl StageInputs for PairInputs<'_> {
     const REVISION: u32 = 1;
 }
 
-/// Inputs of a hosted model's answers. Prices, limits and the key's variable decide nothing of them.
+/// Inputs of a hosted model's answers, which prices, limits and the name of the key's variable do not affect.
 #[derive(Serialize)]
 pub(crate) struct RemoteInputs<'a> {
     endpoint: &'a str,
@@ -279,13 +292,8 @@ pub(crate) struct RemoteInputs<'a> {
 }
 
 impl<'a> RemoteInputs<'a> {
-    /// The inputs of one hosted model: digests of the documents, of the demonstrations and of the
-    /// ontology.
-    pub(crate) fn new(
-        settings: &'a Settings,
-        [documents, demonstrations, ontology]: [&'a str; 3],
-        level: Level,
-    ) -> Self {
+    /// The inputs of one hosted model, which answers the test documents with demonstrations from the curated ones.
+    pub(crate) fn new(settings: &'a Settings, digests: &'a Digests, level: Level) -> Self {
         let Settings {
             endpoint,
             model,
@@ -323,9 +331,9 @@ impl<'a> RemoteInputs<'a> {
             no_system_role: *no_system_role,
             unwrap: *unwrap,
             extra,
-            documents,
-            demonstrations,
-            ontology,
+            documents: &digests.test,
+            demonstrations: &digests.curated,
+            ontology: &digests.ontology,
             level,
         }
     }
@@ -339,7 +347,7 @@ impl StageInputs for RemoteInputs<'_> {
 /// Inputs of the comparison.
 #[derive(Serialize)]
 pub(crate) struct ComparisonInputs<'a> {
-    /// Systems with the digests of their runs' predictions.
+    /// Every system with the digests of its runs' predictions.
     pub predictions: Vec<(&'a str, Vec<&'a str>)>,
     pub gold: &'a str,
     pub ontology: &'a str,

@@ -1,4 +1,4 @@
-//! `stages.json`: which stages are done, under which settings and inputs.
+//! `stages.json`, the record of which stages are done, and with which inputs.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +21,8 @@ use crate::{
 
 /// The record of finished stages of one run directory.
 ///
-/// A stage is current when it finished under the same key (the digest of its inputs, see
-/// [`super::inputs`]) and its outputs are still what it wrote.
+/// A stage is up to date if it finished with the same key (the digest of its inputs, see [`super::inputs`]) and its
+/// outputs have not changed since.
 pub(crate) struct Ledger {
     path: PathBuf,
     root: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct Finished {
     pub key: String,
     /// What it wrote.
     pub outputs: Vec<Output>,
-    /// How long it took, without work saved from an earlier, interrupted try.
+    /// How long it took, not counting earlier attempts that were interrupted.
     pub seconds: f64,
 }
 
@@ -66,15 +66,14 @@ pub(crate) struct Output {
 }
 
 impl Ledger {
-    /// Reads the record, or starts an empty one. A stage whose entry can't be read is not trusted and
-    /// runs again.
+    /// Reads the record, or starts an empty one. A stage whose entry is damaged runs again.
     pub(crate) fn open(directory: &RunDirectory, observer: &dyn Observer) -> Result<Self, Error> {
         let path = directory.path("stages.json")?;
         let stages = match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content).unwrap_or_else(|error| {
                 let stages = salvage(&content);
                 observer.warn(&format!(
-                    "{} is damaged ({error}); stages run again, but for {} whose entries are whole",
+                    "{} is damaged ({error}): all stages run again except {} whose entries are intact",
                     path.display(),
                     stages.len()
                 ));
@@ -83,7 +82,7 @@ impl Ledger {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
                 return Err(Error::input(format!("cannot read {}: {error}", path.display()))
-                    .with_hint("it is the record of the run's finished stages: without it every stage runs again"));
+                    .with_hint("it is the record of finished stages; without it, every stage runs again"));
             }
         };
         Ok(Self { path, root: directory.root().to_owned(), stages })
@@ -94,11 +93,11 @@ impl Ledger {
         &self.stages
     }
 
-    /// Runs a stage unless it is current, and returns its entry.
+    /// Runs a stage unless it is up to date, and returns its entry.
     ///
-    /// `outputs` are paths relative to the run directory, files or folders; `work` must leave them
-    /// complete. A stage that fails or is interrupted leaves no entry, so the next run does it again
-    /// from whatever checkpoint `work` itself keeps.
+    /// `outputs` are the files and folders, relative to the run directory, that `work` must complete. A stage that fails
+    /// or is interrupted leaves no entry, so the next run does it again, starting from whatever checkpoint `work` has
+    /// saved.
     pub(crate) fn stage(
         &mut self,
         observer: &dyn Observer,
@@ -116,7 +115,7 @@ impl Ledger {
         }
         if observer.interrupted() {
             return Err(
-                Error::interrupted(format!("stopped before {name}")).with_hint("the same command goes on from here")
+                Error::interrupted(format!("stopped before {name}")).with_hint("run the same command again to resume")
             );
         }
         self.stages.remove(name);
@@ -131,7 +130,7 @@ impl Ledger {
         Ok(finished)
     }
 
-    /// The record as a JSON object with a line for each stage, so that damage to one costs no other.
+    /// The record as a JSON object with one line for each stage, so that damage to one line spares the others.
     fn to_json(&self) -> Vec<u8> {
         let lines = self.stages.iter().map(|(name, finished)| {
             let [name, finished] = [serde_json::to_string(name), serde_json::to_string(finished)]
@@ -159,7 +158,7 @@ impl Ledger {
     }
 }
 
-/// The entries of a damaged record that still can be read.
+/// The intact entries of a damaged record.
 fn salvage(content: &[u8]) -> BTreeMap<String, Finished> {
     let entry = |line: &[u8]| -> Option<(String, Finished)> {
         let line = line.strip_suffix(b",").unwrap_or(line);

@@ -1,4 +1,4 @@
-//! The stages of a run in order, each skipped where it is up to date.
+//! The stages of a run, each of which is skipped if it is up to date.
 
 mod answers;
 mod comparison;
@@ -30,18 +30,17 @@ use crate::{error::Error, observer::Observer};
 pub use self::{
     comparison::SystemScores,
     pipeline::{Pipeline, RunResult, Until},
-    policy::{PolicyFolder, Renderer, SEPARATOR},
+    policy::{PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
 };
 
-/// The stages of one run: what they read is given, what they write goes into the run directory and its ledger.
+/// Runs the stages: they read the inputs and write to the run directory and its ledger.
 struct Stages<'a> {
     inputs: &'a Inputs,
     observer: &'a dyn Observer,
     directory: RunDirectory,
     ledger: Ledger,
-    /// The digest of the model that all training starts from, which of a model from scratch is known when it has
-    /// been made.
+    /// The digest of the base model. That of a model from scratch is known once the model has been made.
     base_digest: String,
 }
 
@@ -89,27 +88,27 @@ impl Stages<'_> {
     }
 }
 
-/// Documents that are predicted, and how.
+/// The documents to predict, and how to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// The validation documents.
     Validation,
     /// The curated documents, for on-policy negatives.
     Curated,
-    /// Those of them that one fold holds out.
+    /// The curated documents that one fold holds out.
     CuratedFold(Fold),
     /// The test documents.
     Test,
-    /// The test documents under the ontology's grammar.
+    /// The test documents, constrained by the ontology's grammar.
     TestConstrained,
 }
 
-/// A stage's result: where it is and a digest of what it says.
+/// The result of a stage: where it is, and a digest of its content.
 #[derive(Clone)]
 struct Artefact<T> {
     path: T,
     digest: String,
 }
 
-/// A policy that a stage made.
+/// The policy that a stage has trained.
 type Trained = Artefact<PolicyFolder>;

@@ -1,9 +1,8 @@
-//! A model's own answers to the curated documents: what on-policy pairs are made of.
+//! A model's own answers to the curated documents, from which on-policy pairs are made.
 //!
-//! A model hardly errs on documents that it was trained on, so where the curated documents are
-//! training documents, its answers to them say little about its mistakes. Cross-fitting asks models
-//! that differ from it only in what they have not seen: the documents are cut into folds, and each fold
-//! is answered by a model that was trained like the SFT model, but without the fold.
+//! A model makes few mistakes on documents that it was trained on. So if the curated documents are training documents,
+//! its answers to them say little about its mistakes elsewhere. Cross-fitting splits the documents into folds, and each
+//! fold is answered by a model that was trained like the SFT model, but without that fold.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -12,7 +11,7 @@ use tabpo_corpus::Document;
 use super::{Artefact, Part, Stages, Trained, policy::Renderer};
 use crate::{config::Configuration, error::Error};
 
-/// One part of the documents, by their position.
+/// One fold of the documents: every `count`-th one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fold {
     index: usize,
@@ -20,12 +19,12 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// The documents of this fold.
+    /// The documents in this fold.
     pub(super) fn held_out(self, documents: &[Document]) -> impl Iterator<Item = &Document> {
         documents.iter().skip(self.index).step_by(self.count)
     }
 
-    /// The training documents that are not among the `curated` ones of this fold.
+    /// The training documents that are not in this fold of `curated`.
     fn seen<'t>(self, curated: &[Document], train: &'t [Document]) -> Vec<&'t Document> {
         let held_out: BTreeSet<&str> = self.held_out(curated).map(|document| document.key.as_str()).collect();
         train.iter().filter(|document| !held_out.contains(document.key.as_str())).collect()
@@ -56,8 +55,8 @@ pub(super) fn check(config: &Configuration, train: &[Document], curated: &[Docum
 }
 
 impl Stages<'_> {
-    /// Answers to the curated documents, each by a model that was trained without the document where
-    /// the configuration asks for folds. `start` is what SFT started from.
+    /// Answers to the curated documents. With several folds, each document is answered by a model that was trained
+    /// without it. `start` is the policy that SFT starts from.
     pub(super) fn own_answers(
         &mut self,
         start: &Trained,

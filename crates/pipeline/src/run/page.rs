@@ -1,4 +1,4 @@
-//! The report page of a run: everything that the stages left, put into the report's form.
+//! The report page of a run, made from the outputs of all stages.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -26,18 +26,18 @@ use super::{
 };
 use crate::error::{Error, ResultExt};
 
-/// Pairs shown on the page.
+/// How many pairs the page shows.
 const PAIRS_SHOWN: usize = 60;
-/// Steps over which shares of the gradient are averaged at the end of a run.
+/// The number of last steps over which shares of the gradient are averaged.
 const LAST_STEPS: usize = 10;
-/// A difference is called distinguishable below this adjusted p-value.
+/// A difference is distinguishable if its adjusted p-value is below this.
 const ALPHA: f64 = 0.05;
 
 impl Stages<'_> {
     /// Writes `report.html` and returns its path.
     ///
-    /// It is always written: it shows the configuration and the times of all stages, so that there is
-    /// hardly anything that it does not depend on, and it is quickly made.
+    /// It is not a stage but always written: it shows the configuration and the times of all stages, so it depends on
+    /// nearly everything, and writing it takes little time.
     pub(super) fn write_page(
         &self,
         systems: &[System],
@@ -167,7 +167,7 @@ fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) 
     };
     let mut contrasts = Vec::new();
     for pair in &from.differences {
-        // Differences are stored earlier minus later; here they are system minus control.
+        // They are stored as the earlier system minus the later one, and shown as system minus control.
         let is_control = |name: &str| name == EQUAL_STEPS || name == EQUAL_FLOPS;
         let (system, control, sign) = match (is_control(&pair.a), is_control(&pair.b)) {
             (true, false) => (&pair.b, &pair.a, -1.0),
@@ -178,7 +178,7 @@ fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) 
             continue;
         }
         for difference in &pair.differences {
-            // What was not tested is no contrast.
+            // Only what was tested is a contrast.
             let (Some(value), Some(p_adjusted)) = (difference.difference, difference.p_holm) else { continue };
             let ends = difference.low.zip(difference.high).map(|(low, high)| (sign * low, sign * high));
             contrasts.push(Contrast {
@@ -289,7 +289,7 @@ fn is_of(record: &Record, stage: &str) -> bool {
     record.fields.get("stage").and_then(|name| name.as_str()) == Some(stage)
 }
 
-/// What the last steps of a run say about token roles.
+/// The figures of token roles in the last steps of a training.
 struct Last {
     steps: Vec<BTreeMap<Role, RoleSummary>>,
     final_erosion: (u64, u64),
@@ -306,7 +306,7 @@ impl Last {
         Self { steps, final_erosion }
     }
 
-    /// The mean of a figure over the last steps, for each role; a step without the role counts 0.
+    /// The mean of a figure over the last steps, for each role; a step in which a role does not occur counts as 0.
     fn mean(&self, figure: impl Fn(&RoleSummary) -> f64) -> Vec<f64> {
         let mean = |role| {
             let sum: f64 = self.steps.iter().filter_map(|step| step.get(&role)).map(&figure).sum();
@@ -345,7 +345,7 @@ fn role_names() -> Vec<String> {
     Role::ALL.iter().map(|role| role.name().to_owned()).collect()
 }
 
-/// At most `count` items, evenly spread.
+/// At most `count` items, evenly spaced.
 fn evenly<T>(items: &[T], count: usize) -> impl Iterator<Item = &T> {
     let stride = items.len().div_ceil(count.max(1)).max(1);
     items.iter().step_by(stride)
@@ -361,7 +361,7 @@ fn view(pair: &PairRecord) -> PairView {
         Some(pattern) => format!("{} {pattern}", edit.source),
         None => edit.source.to_string(),
     };
-    // A reversed relation has the same type on both sides; what changes is who is head.
+    // A reversed relation keeps its type, and head and tail change places.
     let ends: Vec<&str> = edit.item.split(' ').collect();
     let (item, from, to) = match (edit.kind, ends.as_slice()) {
         (Kind::Direction, [head, .., tail]) => {

@@ -1,4 +1,4 @@
-//! A run from its configuration to its result.
+//! A run, from its configuration to its result.
 
 use std::path::{Path, PathBuf};
 
@@ -35,25 +35,25 @@ pub enum Until {
     Report,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct RunResult {
     /// The run directory.
     pub directory: PathBuf,
     /// What the last stage wrote: a folder, the pair file, or the report page.
     pub output: PathBuf,
-    /// The scores of all systems, where the run goes to the report.
+    /// The scores of all systems, if the run went as far as the report.
     pub scores: Option<SystemScores>,
 }
 
-/// A run that is ready: its configuration is checked and what it reads is read.
+/// A run that is ready to start: its configuration has been checked and its inputs have been read.
 pub struct Pipeline {
     inputs: Inputs,
 }
 
-/// What the stages of one run read. Nothing of it changes while they run.
+/// The inputs of a run, which do not change while its stages run.
 pub(super) struct Inputs {
-    /// The configuration as resolved.
+    /// The resolved configuration.
     pub(super) config: Configuration,
     pub(super) systems: Vec<System>,
     pub(super) ontology: Ontology,
@@ -62,12 +62,11 @@ pub(super) struct Inputs {
     pub(super) digests: Digests,
 }
 
-/// Digests of what the run reads.
+/// Digests of the inputs.
 pub(super) struct Digests {
     pub(super) ontology: String,
     pub(super) patterns: String,
-    /// The model that is trained and the adapter on it; that of a model from scratch is known when it
-    /// has been made.
+    /// The base model and the adapter on it; empty for a model from scratch.
     pub(super) base: String,
     pub(super) train: String,
     pub(super) curated: String,
@@ -76,7 +75,7 @@ pub(super) struct Digests {
 }
 
 impl Pipeline {
-    /// Finds everything that can be wrong with the input of a run, and reads it. Nothing is written.
+    /// Checks the configuration and reads the inputs. Every error in them is found here, before anything is written.
     pub fn new(config: Configuration, observer: &dyn Observer) -> Result<Self, Error> {
         config.check()?;
         let config = with_base(config, observer)?;
@@ -105,8 +104,8 @@ impl Pipeline {
         Ok(Self { inputs: Inputs { config, systems, ontology, patterns, splits, digests } })
     }
 
-    /// Runs the stages up to `until` in the run directory, which is locked meanwhile. What is up to date is not
-    /// done again, and work that was interrupted is resumed.
+    /// Runs the stages up to `until` in the run directory, which is locked meanwhile. Stages that are up to date are
+    /// skipped, and interrupted work is resumed.
     pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
         let inputs = &self.inputs;
         let config = &inputs.config;
@@ -119,8 +118,8 @@ impl Pipeline {
     }
 }
 
-/// What can be checked before a document is read: systems, pairs, the model's shape and its memory. Returns
-/// the systems and the digest of the model to start from.
+/// Checks what can be checked before any document is read: systems, pairs, the model's shape and its memory. Returns the
+/// systems and the digest of the base model.
 pub(super) fn check(config: &Configuration, observer: &dyn Observer) -> Result<(Vec<System>, String), Error> {
     let systems = systems::resolve(&config.preference)?;
     preparation::pair_settings(config)?;
@@ -129,8 +128,7 @@ pub(super) fn check(config: &Configuration, observer: &dyn Observer) -> Result<(
     Ok((systems, base))
 }
 
-/// The configuration with the base model in the place of an adapter that it names as the model, and that
-/// adapter on it.
+/// If the configuration names an adapter's folder as the model, replaces it by its base model with that adapter on top.
 fn with_base(mut config: Configuration, observer: &dyn Observer) -> Result<Configuration, Error> {
     if let Some(folder) = &config.model.folder {
         let on_top = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
@@ -143,8 +141,8 @@ fn with_base(mut config: Configuration, observer: &dyn Observer) -> Result<Confi
     Ok(config)
 }
 
-/// The digest of the model to start from, of the adapter on it and of the chat template in the place of its own;
-/// empty for a model from scratch.
+/// The digest of the base model, of the adapter on it and of the chat template that replaces its own; empty for a model
+/// from scratch.
 fn base_digest(config: &Configuration) -> Result<String, Error> {
     let adapter = config.adapter.as_ref().and_then(|adapter| adapter.folder.as_deref());
     let template = match config.model.chat_template.as_deref() {
@@ -158,7 +156,7 @@ fn base_digest(config: &Configuration) -> Result<String, Error> {
             let adapter = adapter.map(folder_digest).transpose()?.unwrap_or_default();
             Ok(folder_digest(model)? + &adapter + &template)
         }
-        (None, Some(_)) => Err(Error::input("adapter.folder is an adapter of a model that is not there")
+        (None, Some(_)) => Err(Error::input("adapter.folder names an adapter, but no model is named")
             .with_hint("model.folder names the model that the adapter was trained on")),
     }
 }

@@ -1,4 +1,4 @@
-//! Policies on disk: a model folder, with or without an adapter, and how text becomes its prompt.
+//! Policies on disk (a model folder, with or without an adapter), and how they turn text into prompts.
 
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,13 @@ use crate::{
     observer::Observer,
 };
 
-/// The special token between source and answer of a model from scratch.
+/// The special token between source and answer in the prompts of a model from scratch.
 pub const SEPARATOR: &str = "<|assistant|>";
-/// The date that templates show which print one: that of Llama 3.1's own default, and always the
-/// same, because a prompt must not depend on the day on which it is made.
+
+/// The date for templates that print one, which is the default in Llama 3.1's. It is fixed because a prompt must not
+/// depend on the day.
 const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
+
 /// A policy on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PolicyFolder {
@@ -28,7 +30,7 @@ pub struct PolicyFolder {
     pub model: PathBuf,
     /// A PEFT folder on top of it.
     pub adapter: Option<PathBuf>,
-    /// How products with weights that do not change are computed.
+    /// How products with frozen weights are computed.
     pub compute: Compute,
 }
 
@@ -38,20 +40,20 @@ impl PolicyFolder {
         Self { model: folder.into(), adapter: None, compute }
     }
 
-    /// The policy ready to compute log-probabilities and answers; nothing of it is trained.
+    /// The policy as a frozen worker, which computes log-probabilities and answers.
     pub fn worker(&self) -> Result<HostWorker<f32>, Error> {
         let (model, adapter) = self.open()?;
         Ok(HostWorker::frozen(model, adapter))
     }
 
-    /// Reads the weights of a model that is not trained, but perhaps an adapter on top of it.
+    /// Reads the weights of a model that stays frozen, and the adapter on top of it.
     pub fn open(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let (mut model, adapter) = self.open_trainable()?;
         model.freeze(self.compute);
         Ok((model, adapter))
     }
 
-    /// Reads the weights of a model whose own parameters are trained or copied.
+    /// Reads the weights of a model whose own parameters are trained or copied, and the adapter on top of it.
     pub fn open_trainable(&self) -> Result<(Model<f32>, Option<Lora<f32>>), Error> {
         let mut model = Model::open(&self.model).or_input()?;
         let Some(folder) = &self.adapter else { return Ok((model, None)) };
@@ -60,8 +62,7 @@ impl PolicyFolder {
         Ok((model, Some(adapter)))
     }
 
-    /// The folder that training on top of this policy fills, described as a policy: a model folder,
-    /// or an adapter of the same base model.
+    /// The policy that training this one writes to `folder`: a model, or an adapter of the same base model.
     #[must_use]
     pub fn trained_at(&self, folder: &Path, adapter: bool) -> Self {
         if adapter {
@@ -72,21 +73,21 @@ impl PolicyFolder {
     }
 }
 
-/// How a model reads and writes text.
+/// Turns text into the prompts of a model.
 pub struct Renderer {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     prompt: PromptFormat,
-    /// The chat template, where it is not the base folder's own.
+    /// The chat template, if it is not the base folder's own.
     template: Option<String>,
 }
 
 impl Renderer {
-    /// Reads the tokenizer of a policy and its chat template: that of `template`, a file or the name of a
-    /// built-in format, or else the folder's own. What an adapter's folder has of both comes first.
+    /// Reads the tokenizer of a policy and its chat template: `template` (a file or the name of a built-in format), or
+    /// else the folder's own. Those in an adapter's folder take precedence.
     ///
-    /// Without any template, models from scratch get the plain prompt, which needs the separator among the
-    /// tokens, and others the first of the built-in formats, which is said.
+    /// Without any template, a model whose tokenizer has the separator token gets the plain prompt. Others get the
+    /// first of the built-in formats, which is reported.
     pub fn open(
         policy: &PolicyFolder,
         ontology: &Ontology,
@@ -98,7 +99,11 @@ impl Renderer {
         let renderer = if plain {
             Self { tokenizer, prompt: PromptFormat::Plain { separator: SEPARATOR.to_owned() }, template: None }
         } else {
-            let found = policy.template(&tokenizer, (template, None, false), observer)?;
+            let found = policy.template(
+                &tokenizer,
+                TemplateChoice { named: template, ..TemplateChoice::default() },
+                observer,
+            )?;
             let own = policy.adapter.is_none() && template.is_none() && policy.has_template();
             let source = (!own).then(|| found.source().to_owned());
             let (system, template) = (Some(ontology.prompt()), Box::new(found));
@@ -108,8 +113,8 @@ impl Renderer {
         Ok(renderer)
     }
 
-    /// What a prompt says besides the source text: the instructions of the system turn, or the
-    /// separator of a plain prompt, and the chat template where it is not the base folder's own.
+    /// Everything in a prompt but the source text: the instructions of the system turn or the separator of a plain
+    /// prompt, and the chat template if it is not the base folder's own.
     pub fn frame(&self) -> String {
         let instructions = match &self.prompt {
             PromptFormat::Plain { separator } => separator,
@@ -118,7 +123,7 @@ impl Renderer {
         [self.template.as_deref().unwrap_or_default(), instructions].join("\0")
     }
 
-    /// The one path from text to tokens, for training and for generation.
+    /// The conversion of text to tokens, for both training and generation.
     pub fn format(&self) -> Result<ExampleFormat<'_>, Error> {
         ExampleFormat::new(&self.tokenizer, self.prompt.clone()).or_input().map_err(|error| match &self.prompt {
             PromptFormat::Chat { .. } if error.hint.is_none() => error.with_hint(TEMPLATE_HINT),
@@ -127,13 +132,24 @@ impl Renderer {
     }
 }
 
-/// What to do about a template that cannot be used.
+/// Which chat template to use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TemplateChoice<'a> {
+    /// A template instead of the policy's own: a file or a built-in format.
+    pub named: Option<&'a str>,
+    /// The name of one of several templates in the policy's folder.
+    pub name: Option<&'a str>,
+    /// Whether the conversation has tools, for which a folder may have a template of its own.
+    pub tools: bool,
+}
+
+/// The hint for a template that cannot be used.
 pub(crate) const TEMPLATE_HINT: &str = "model.chat_template (--chat-template) names another one: a Jinja file, or a built-in \
                                  format (plain, alpaca, chatml)";
 
 impl PolicyFolder {
-    /// The policy that `--model` and `--adapter` (or `model.folder` and `adapter.folder`) name. A model that is
-    /// itself an adapter's folder stands for its base with the adapter on it.
+    /// The policy that `--model` and `--adapter` (or `model.folder` and `adapter.folder`) name. If the model is itself
+    /// an adapter's folder, the policy is its base model with that adapter.
     pub fn resolve(
         model: &Path,
         adapter: Option<&Path>,
@@ -141,7 +157,7 @@ impl PolicyFolder {
         observer: &dyn Observer,
     ) -> Result<Self, Error> {
         if !is_adapter_folder(model) {
-            // A tokenizer alone is enough for some commands; the others find out what is missing.
+            // A tokenizer alone is enough for some commands; others report what is missing.
             if !model.join("tokenizer.json").exists() {
                 check_model_folder(model).or_input()?;
             }
@@ -160,7 +176,7 @@ impl PolicyFolder {
         Ok(Self { model: base, adapter: Some(model.to_owned()), compute })
     }
 
-    /// The folder whose tokenizer counts: the adapter's, where it has one (with tokens of its own).
+    /// The folder with the tokenizer: the adapter's if it has one (which may have more tokens), or else the model's.
     pub fn tokenizer_folder(&self) -> &Path {
         match &self.adapter {
             Some(adapter) if adapter.join("tokenizer.json").exists() => adapter,
@@ -168,7 +184,7 @@ impl PolicyFolder {
         }
     }
 
-    /// The folders that may have a chat template, the first that has one counts.
+    /// The folders that may have a chat template, in order of precedence.
     fn template_folders(&self) -> impl Iterator<Item = &Path> {
         self.adapter.as_deref().into_iter().chain([self.model.as_path()])
     }
@@ -177,14 +193,15 @@ impl PolicyFolder {
         self.template_folders().any(has_template)
     }
 
-    /// The chat template named by a setting (a file or a built-in format), or that of the policy's folders (by its
-    /// name there, or for tools), or else a built-in format, which is said.
+    /// The chat template of a choice: the named one, or one of the policy's folders, or else a built-in format, which
+    /// is reported.
     pub fn template(
         &self,
         tokenizer: &Tokenizer,
-        (named, name, tools): (Option<&str>, Option<&str>, bool),
+        choice: TemplateChoice<'_>,
         observer: &dyn Observer,
     ) -> Result<ChatTemplate, Error> {
+        let TemplateChoice { named, name, tools } = choice;
         if let Some(named) = named {
             return named_template(named, tokenizer);
         }
@@ -202,7 +219,7 @@ impl PolicyFolder {
         named_template(name, tokenizer)
     }
 
-    /// The longest sequence that the model is meant for, in tokens.
+    /// The model's context length, in tokens.
     pub fn longest(&self) -> Result<usize, Error> {
         Ok(ModelConfig::open(&self.model).or_input()?.longest())
     }
@@ -233,11 +250,9 @@ fn has_template(folder: &Path) -> bool {
         || in_config("chat_template.json")
 }
 
-/// Writes what was trained, a model folder with its tokenizer or a PEFT folder, reads it again and
-/// compares logits.
+/// Writes a trained policy (a model folder with its tokenizer, or a PEFT folder), reads it back and compares logits.
 ///
-/// A chat template that is not the base folder's own is written beside it, so that whatever reads the folder asks
-/// as the model was trained.
+/// A chat template that is not the base folder's own is written too, so that others prompt the model as it was trained.
 pub(crate) fn save(
     policy: &Policy<f32>,
     start: &PolicyFolder,

@@ -1,4 +1,4 @@
-//! Predictions: a model's answers for the units of some documents, one JSON line each.
+//! A model's answers to the units of documents, one JSON line each.
 
 use std::{
     borrow::Cow,
@@ -17,7 +17,7 @@ use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
     Artefact, Part, Stages, Trained,
-    answers::{AnsweredUnit, Answers, Outcome},
+    answers::{AnsweredUnit, Answers, NoAnswer},
     digests::folder_digest,
     examples::unit_id,
     inputs::{Key, PredictionInputs, StageInputs},
@@ -30,11 +30,11 @@ use crate::{
     observer::Observer,
 };
 
-/// Units that are decoded before the answers are written down: what a kill can lose.
+/// The number of units that are decoded before their answers are saved: what a killed process can lose.
 const CHUNK: usize = 256;
 
 impl Stages<'_> {
-    /// A policy's answers for one part of the documents, at `place` in the run directory.
+    /// Has a policy answer one part of the documents, and writes the answers to `place` in the run directory.
     pub(super) fn predict(
         &mut self,
         place: impl AsRef<Path>,
@@ -79,34 +79,34 @@ impl Stages<'_> {
     }
 }
 
-/// A model that answers, and how.
+/// Which model answers, and how.
 pub struct Prediction<'a> {
-    /// Shown with the progress.
+    /// A name for progress and messages.
     pub name: &'a str,
     /// The model.
     pub policy: &'a PolicyFolder,
-    /// Its text side.
+    /// How it is prompted.
     pub renderer: &'a Renderer,
-    /// For constrained decoding.
+    /// The ontology, for constrained decoding.
     pub ontology: &'a Ontology,
-    /// What a prompt shows.
+    /// What one prompt shows.
     pub level: Level,
-    /// Length, batch, constraint.
+    /// Length of answers, batch size, and whether decoding is constrained.
     pub settings: &'a PredictSection,
-    /// Answers to each unit, one line each, one after the other.
+    /// The number of answers to each unit, which are written one after the other.
     pub samples: usize,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Whether a unit that does not fit into the model's window ends the work; otherwise its answer is empty.
+    /// Whether a unit that exceeds the model's context is an error; otherwise its answer is empty.
     pub strict: bool,
 }
 
-/// Units that are named as too long, at most; their number is said in any case.
+/// At most this many units are named as too long; their number is always reported.
 const NAMED: usize = 20;
 
 impl Prediction<'_> {
-    /// The key of these answers, from the digests of the policy, of what prompts depend on besides the
-    /// documents, of the documents and of the ontology.
+    /// The key of these answers, from the digests of the policy, of the prompt without the documents, of the documents
+    /// and of the ontology.
     fn key(&self, policy: &str, prompt: &str, documents: &str, ontology: &str) -> Key {
         let &Sampling { temperature, top_p, seed, .. } = &self.sampling;
         PredictionInputs {
@@ -123,7 +123,7 @@ impl Prediction<'_> {
         .key()
     }
 
-    /// Names what the answers depend on, so that a file left by another job is not gone on with.
+    /// An id of everything the answers depend on, so that the partial file of another job is not used.
     pub fn identity(&self, documents: &[Document]) -> Result<String, Error> {
         let adapter = self.policy.adapter.as_deref().map(folder_digest).transpose()?.unwrap_or_default();
         let policy = folder_digest(&self.policy.model)? + &adapter;
@@ -132,15 +132,15 @@ impl Prediction<'_> {
         Ok(key.short().to_owned())
     }
 
-    /// Writes the answers for all units of `documents` to `path`, in order. Answers are kept beside
-    /// it while the work goes on; a file of an interrupted try with the same `id` is gone on with.
+    /// Writes the answers to all units of `documents` to `path`, in order. Until it is done, answers are kept in a
+    /// partial file, from which another attempt with the same `id` resumes.
     pub fn write(&self, documents: &[Document], path: &Path, id: &str, observer: &dyn Observer) -> Result<(), Error> {
         let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
         let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
         let (mut answers, kept) = Answers::open(path, id, CHUNK, units.len())?;
         let mut done = kept.len();
         if done > 0 {
-            observer.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
+            observer.say(&format!("{}: resumes after {done} of {} units", self.name, units.len()));
         }
         let mut model = Answering::open(self)?;
         let mut progress = observer.progress(self.name, units.len() as u64);
@@ -149,7 +149,7 @@ impl Prediction<'_> {
             let stopped = format!("stopped after {done} of {} units", units.len());
             if kept {
                 Error::interrupted(format!("{stopped}, which are saved"))
-                    .with_hint("the same command goes on from here")
+                    .with_hint("run the same command again to resume")
             } else {
                 Error::interrupted(stopped)
             }
@@ -171,19 +171,19 @@ impl Prediction<'_> {
                     Err(tokens) => {
                         let longest = model.longest();
                         let message = format!(
-                            "`{}` has {tokens} tokens with its prompt; the model is meant for at most {longest}",
+                            "`{}` has {tokens} tokens with its prompt; the model takes at most {longest}",
                             unit_id(unit)
                         );
                         if self.strict {
                             drop(progress);
                             return Err(Error::failed(format!("{}: {message}", self.name))
-                                .with_hint("without --strict it gets an empty answer, and the others are answered"));
+                                .with_hint("without --strict, its answer is empty and the others are answered"));
                         }
                         too_long += 1;
                         if too_long <= NAMED {
                             observer.warn(&format!("{}: {message}: no answer (outcome too-long)", self.name));
                         }
-                        (String::new(), Some(Outcome::TooLong))
+                        (String::new(), Some(NoAnswer::TooLong))
                     }
                 };
                 let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
@@ -200,7 +200,7 @@ impl Prediction<'_> {
     }
 }
 
-/// Removes what interrupted tries under other settings left of a prediction file of the run.
+/// Removes the partial files that interrupted attempts with other settings left beside a prediction file.
 fn remove_partial(path: &Path) -> Result<(), Error> {
     let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
     for entry in fs::read_dir(folder).or_failed()? {
@@ -221,7 +221,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<UnitOutput>, Error> {
     lines.map(|line| serde_json::from_str(&line.or_failed()?).or_failed()).collect()
 }
 
-/// The answers of a prediction file by document and sentence.
+/// The answers in a prediction file, by document and sentence.
 pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, Error> {
     Ok(read(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
 }
@@ -231,7 +231,7 @@ struct Answering<'p> {
     renderer: &'p Renderer,
     worker: HostWorker<f32>,
     options: GenerateOptions,
-    /// The ontology and the compiler of its grammars, for constrained decoding.
+    /// The ontology and the compiler for its grammars, for constrained decoding.
     grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
 }
 
@@ -256,14 +256,14 @@ impl<'p> Answering<'p> {
         Ok(Self { renderer, worker, options, grammar })
     }
 
-    /// The longest sequence that the model is meant for.
+    /// The model's context length, in tokens.
     fn longest(&self) -> usize {
         self.worker.config().longest()
     }
 
-    /// The answers to some units, in order, or for a unit whose prompt is longer than the model is meant for the
-    /// tokens of that prompt; `None` if `stop` says so. `first` is the position of the first one in the whole
-    /// job, on which what is drawn depends.
+    /// The answers to some units, in order. For a unit whose prompt exceeds the model's context, it is the number of
+    /// tokens of that prompt. `None` if `stop` returned true. `first` is the position of the first unit in the whole
+    /// job, on which sampling depends.
     fn answer(
         &mut self,
         units: &[Unit],

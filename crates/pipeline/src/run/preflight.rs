@@ -1,5 +1,5 @@
-//! What can be known of a run before it begins: that its systems have names of their own, that the adapter
-//! fits the model, and that the machine has the memory.
+//! Checks before a run starts: that systems have distinct names, that the adapter fits the model, and that the machine
+//! has enough memory.
 
 use std::path::Path;
 
@@ -41,14 +41,14 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
     compare("preference.train", &config.preference.train, divergence)
 }
 
-/// Checks how many documents the warm-up copies; all of them are in memory at once.
+/// Checks the number of copies for the warm-up, all of which are in memory at once.
 pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Error> {
     let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
     let key = format!("warmup.copies: {copies} copies of {documents} documents");
     range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
 }
 
-/// Every system is a row of the comparison and a folder of the run.
+/// Checks that names are distinct, because every system has a row in the comparison and a folder in the run directory.
 fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Error> {
     let checkpoint = ("the SFT checkpoint".to_owned(), CHECKPOINT);
     let systems = systems.iter().map(|system| ("the system".to_owned(), system.name.as_str()));
@@ -56,7 +56,7 @@ fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Erro
     names::distinct([checkpoint].into_iter().chain(systems).chain(remote))
 }
 
-/// Bytes of the weight files of a model folder.
+/// The size of the weight files in a model folder, in bytes.
 fn weight_files(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let weights = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "safetensors"));

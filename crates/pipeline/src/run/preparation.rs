@@ -1,4 +1,4 @@
-//! The stages up to the preference pairs: base model, warm-up, SFT, error modes, pairs.
+//! The stages up to preference pairs: base model, warm-up, SFT, error modes, pairs.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use super::{
     comparison::error_modes,
     directory::{remove_if_there, write_atomically},
     examples::gold_records,
-    inputs::{BaseInputs, ErrorInputs, PairInputs, StageInputs, SupervisedInputs, TrainingInputs},
+    inputs::{BaseInputs, ErrorInputs, PairInputs, Recipe, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
     policy::{PolicyFolder, Renderer},
     prediction,
@@ -34,8 +34,8 @@ use crate::{
 };
 
 impl Stages<'_> {
-    /// The base model: the configured folder, or a new model with a tokenizer trained on the sources
-    /// and answers that it will see.
+    /// The base model: the folder in the configuration, or a new model whose tokenizer is trained on the sources and
+    /// answers that it will see.
     pub(super) fn base_stage(&mut self) -> Result<Trained, Error> {
         let model = &self.inputs.config.model;
         if let Some(folder) = &model.folder {
@@ -57,7 +57,7 @@ impl Stages<'_> {
         let (config, observer) = (&self.inputs.config, self.observer);
         let (splits, ontology) = (&self.inputs.splits, &self.inputs.ontology);
         let done = self.ledger.stage(observer, "base", &key, &["base".into()], || {
-            // Not on the copies, among whose words many are invented.
+            // Not on the copies, in which many words are invented.
             let built_in = warmup_sentences(config, &splits.train);
             let documents = built_in.iter().chain(&splits.train);
             let texts = documents.flat_map(|document| texts(document, config, ontology));
@@ -70,7 +70,7 @@ impl Stages<'_> {
                 stop: tokenizer.stop_ids().to_vec(),
                 pad: tokenizer.special().pad.as_deref().and_then(|pad| tokenizer.token_id(pad)),
             };
-            // Nothing of an earlier model may stand beside this one.
+            // Files of an earlier model must not remain beside this one's.
             remove_if_there(&folder)?;
             fs::create_dir_all(&folder).or_failed()?;
             weights.save(&folder, &SaveOptions::new(StoredType::F32), &special).or_failed()?;
@@ -79,7 +79,7 @@ impl Stages<'_> {
         Ok(Artefact { path: PolicyFolder::model(folder, model.compute), digest: done.digest() })
     }
 
-    /// Training before the run's own documents, where the configuration asks for it.
+    /// Training before SFT, if the configuration asks for it.
     pub(super) fn warmup_stage(&mut self, base: &Trained, renderer: &Renderer) -> Result<Trained, Error> {
         let Some(warmup) = &self.inputs.config.warmup else { return Ok(base.clone()) };
         let documents = warmup_documents(&self.inputs.config, &self.inputs.splits.train);
@@ -109,15 +109,21 @@ impl Stages<'_> {
     ) -> Result<Trained, Error> {
         let config = &self.inputs.config;
         let records = gold_records(documents, config.data.level, &self.inputs.ontology);
-        let (budget, seed) = (section.budget(records.len()), derived_seed(config.run.seed, name));
-        let numbers = (budget, section.learning_rate, seed);
+        let recipe = Recipe {
+            section,
+            adapter: config.adapter.as_ref(),
+            compute: config.model.compute,
+            budget: section.budget(records.len()),
+            learning_rate: section.learning_rate,
+            seed: derived_seed(config.run.seed, name),
+        };
         let key = SupervisedInputs {
             start: &start.digest,
             prompt: &self.prompt(renderer),
             ontology: &self.inputs.digests.ontology,
             documents: &super::splits::digest(documents),
             level: config.data.level,
-            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+            training: TrainingInputs::new(&recipe),
         }
         .key();
         let (folder, log, cache) = (self.stage_folder(name), self.log(), self.cache()?);
@@ -130,13 +136,9 @@ impl Stages<'_> {
             let job = Job {
                 name,
                 identity: key.as_str(),
+                recipe,
                 start: &start.path,
-                adapter: config.adapter.as_ref(),
                 objective: &Objective::new("sft").or_failed()?,
-                section,
-                learning_rate: section.learning_rate,
-                budget,
-                seed,
                 guide: None,
                 track_reference: false,
                 out: &folder,
@@ -149,19 +151,19 @@ impl Stages<'_> {
         Ok(Artefact { path, digest: self.policy_digest(&done, &policy) })
     }
 
-    /// What a policy answers depends on: the folder that training filled, and under an adapter the
-    /// base model. How long training took, which its report says, does not belong to it.
+    /// A digest of what a policy's answers depend on: the folder that the training wrote and, with an adapter, the base
+    /// model. It leaves out the report of the training, which has times in it.
     pub(super) fn policy_digest(&self, done: &Finished, folder: &Path) -> String {
         let own = done.digest_below(folder);
         if self.inputs.config.adapter.is_some() { format!("{} {own}", self.base_digest) } else { own }
     }
 
-    /// What prompts depend on besides the documents.
+    /// A digest of what prompts depend on, apart from the documents.
     pub(super) fn prompt(&self, renderer: &Renderer) -> String {
         format!("{} {}", self.base_digest, blake3::hash(renderer.frame().as_bytes()).to_hex())
     }
 
-    /// The SFT model's answers on the validation documents, and their error modes.
+    /// The error modes in the SFT model's answers to the validation documents.
     pub(super) fn error_stage(&mut self, sft: &Trained, renderer: &Renderer) -> Result<Artefact<PathBuf>, Error> {
         let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, renderer)?;
         let path = self.directory.path("errors/modes.json")?;
@@ -181,7 +183,7 @@ impl Stages<'_> {
 
     /// Preference pairs for the curated documents.
     ///
-    /// `start` is what SFT started from.
+    /// `start` is the policy that SFT started from.
     pub(super) fn pair_stage(
         &mut self,
         start: &Trained,
@@ -235,7 +237,7 @@ impl Stages<'_> {
     }
 }
 
-/// Settings of the pair builder; an error names the configuration key at fault.
+/// The settings of the pair builder; an error names the faulty key.
 pub(super) fn pair_settings(config: &Configuration) -> Result<BuildSettings, Error> {
     let section = &config.pairs;
     let mix = if section.mix.is_empty() {
@@ -260,8 +262,8 @@ fn uses_own_answers(config: &Configuration) -> bool {
     config.pairs.sources.iter().any(|share| share.source == Source::OnPolicy)
 }
 
-/// What the warm-up trains on: sentences of the built-in corpus, and copies of the run's own training
-/// documents in other words.
+/// The documents for the warm-up: sentences of the built-in corpus, and copies of the training documents with other
+/// words.
 fn warmup_documents(config: &Configuration, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let mut documents = warmup_sentences(config, train);
@@ -270,8 +272,7 @@ fn warmup_documents(config: &Configuration, train: &[Document]) -> Vec<Document>
     documents
 }
 
-/// The built-in corpus in the words of the run's own training documents, so that what the model
-/// learns to copy are the words that it will see.
+/// The built-in corpus with words of the training documents, so that the model learns to copy words that it will see.
 fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document> {
     let Some(warmup) = &config.warmup else { return Vec::new() };
     let seed = derived_seed(config.run.seed, "warmup corpus");
@@ -281,7 +282,7 @@ fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document>
     relexicalise::relexicalise(&documents, &relexicalise::words(train), warmup.own_words, seed)
 }
 
-/// Sources and answers of a document: what a tokenizer is trained on.
+/// The sources and answers of a document, on which a tokenizer is trained.
 fn texts(document: &Document, config: &Configuration, ontology: &Ontology) -> Vec<String> {
     let units = Unit::all(document, config.data.level);
     units.flat_map(|unit| [unit.text().to_owned(), render(&gold(&unit), ontology).text]).collect()

@@ -1,4 +1,4 @@
-//! Hosted models as further systems of a run's comparison.
+//! Hosted models as additional systems in a comparison.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
     remote::{RemoteJob, answer_documents, check_remote_system, remote_system},
 };
 
-/// The folder below `remote` in which the answers of all hosted models are kept.
+/// The folder in `remote` that keeps the answers of all hosted models.
 const ANSWERS: &str = "answers";
 
 /// A hosted model's answers to the test documents.
@@ -33,14 +33,14 @@ pub(crate) struct Answered {
     pub figures: RemoteSystem,
 }
 
-/// Checks everything about hosted models that can be checked without asking them, before the first
-/// stage: what is wrong with them would otherwise show only after all trainings.
+/// Checks everything about hosted models that can be checked without a request. Otherwise an error would show only after
+/// all training is done.
 pub(crate) fn check(config: &Configuration, curated: &[Document]) -> Result<(), Error> {
     for (name, settings) in &config.predict.remote {
-        // The name is a folder of the run directory, beside the one of the answers.
+        // The name becomes a folder beside the one with the answers.
         if name == ANSWERS {
             return Err(Error::input(format!("predict.remote: {name:?} cannot name a system"))
-                .with_hint("the folder of that name holds the answers of all hosted models: take another"));
+                .with_hint("the folder with that name holds the answers of all hosted models: choose another name"));
         }
         check_remote_system(name, settings)?;
         if settings.shots > 0 && curated.is_empty() {
@@ -52,8 +52,8 @@ pub(crate) fn check(config: &Configuration, curated: &[Document]) -> Result<(), 
 }
 
 impl Stages<'_> {
-    /// Asks every configured hosted model for the test documents. Answers are kept in the run
-    /// directory, so that none is paid for twice.
+    /// Has every hosted model answer the test documents. Answers are kept in the run directory, so that none is paid for
+    /// twice.
     pub(super) fn remote_stage(&mut self) -> Result<Vec<Answered>, Error> {
         let mut answered = Vec::new();
         for (name, settings) in &self.inputs.config.predict.remote {
@@ -62,9 +62,7 @@ impl Stages<'_> {
             let (path, figures_path) = (self.directory.path(&place)?, self.directory.path(&figures)?);
             let cache = self.directory.path(Path::new("remote").join(ANSWERS))?;
             let stage = folder.join("test").display().to_string();
-            let digests = &self.inputs.digests;
-            let read = [&digests.test, &digests.curated, &digests.ontology].map(String::as_str);
-            let key = RemoteInputs::new(settings, read, self.inputs.config.data.level).key();
+            let key = RemoteInputs::new(settings, &self.inputs.digests, self.inputs.config.data.level).key();
             let job = RemoteJob {
                 name: &stage,
                 ontology: &self.inputs.ontology,

@@ -1,4 +1,4 @@
-//! The documents of a run, by the part that they play.
+//! The documents of a run, split by their purpose.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,14 @@ pub(crate) struct Splits {
     pub train: Vec<Document>,
     /// For the preference stage and its controls.
     pub curated: Vec<Document>,
-    /// For error modes and for choosing settings.
+    /// For error modes, and for choosing learning rates.
     pub validation: Vec<Document>,
-    /// For the comparison; nothing is ever chosen on it.
+    /// For the comparison; no choice is ever based on it.
     pub test: Vec<Document>,
 }
 
 impl Splits {
-    /// Reads or generates the documents. Every split must hold at least one unit.
+    /// Reads or generates the documents. Every split must contain at least one unit.
     pub(crate) fn load(config: &Configuration, ontology: &Ontology, observer: &dyn Observer) -> Result<Self, Error> {
         let splits = match &config.data.synthetic {
             Some(sizes) => {
@@ -75,7 +75,7 @@ impl Splits {
     }
 }
 
-/// A digest of everything that a split says.
+/// A digest of the content of some documents.
 pub(crate) fn digest(documents: &[Document]) -> String {
     let mut hasher = blake3::Hasher::new();
     for document in documents {

@@ -1,4 +1,4 @@
-//! The systems of a comparison: the configured objectives and the controls beside them.
+//! The systems of a comparison: the objectives in the configuration, and controls.
 
 use tabpo_objective::{Objective, catalogue};
 
@@ -9,11 +9,11 @@ use crate::{
 
 /// Continued fine-tuning for as many steps as the preference methods.
 pub(crate) const EQUAL_STEPS: &str = "continued-sft";
-/// Continued fine-tuning for as many FLOPs as the dearest preference method.
+/// Continued fine-tuning for as many FLOPs as the most expensive preference method.
 pub(crate) const EQUAL_FLOPS: &str = "continued-sft-equal-flops";
 /// The barrier without a preference term.
 pub(crate) const GATED: &str = "gated-sft";
-/// The controls, always part of a comparison: no claim is made against the SFT checkpoint alone.
+/// The controls, which are part of every comparison: systems are not just compared with the SFT checkpoint.
 pub(crate) const CONTROLS: [&str; 3] = [EQUAL_STEPS, EQUAL_FLOPS, GATED];
 
 /// One system: an objective and how long it trains.
@@ -23,14 +23,14 @@ pub(crate) struct System {
     pub name: String,
     /// What it minimises.
     pub objective: Objective,
-    /// Learning rates to choose from on validation; one where nothing is to be chosen.
+    /// The learning rates to choose from on validation; just one if there is no choice.
     pub learning_rates: Vec<f64>,
-    /// Whether it trains until it has spent the FLOPs of the dearest preference method.
+    /// Whether it trains until it has used as many FLOPs as the most expensive preference method.
     pub equal_flops: bool,
 }
 
-/// The systems in the order in which they are trained and shown: controls at equal steps first,
-/// then the configured objectives, then those that spend as many FLOPs as the dearest before them.
+/// The systems in the order in which they are trained and shown: first the controls at equal steps, then the objectives
+/// in the configuration, then all that use as many FLOPs as the most expensive one before them.
 pub(crate) fn resolve(section: &PreferenceSection) -> Result<Vec<System>, Error> {
     let names = CONTROLS.iter().copied().chain(section.objectives.iter().map(String::as_str));
     let mut systems: Vec<System> = Vec::new();

@@ -1,5 +1,4 @@
-//! One training stage: settings from the configuration, progress and log while it runs, the policy
-//! written at the end.
+//! A training stage: takes settings from the configuration, reports and logs progress, and writes the policy.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -8,46 +7,38 @@ use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainBudget, TrainSettings,
-    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainSettings, TrainSummary,
+    UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
     directory::{remove_if_there, write_atomically},
+    inputs::Recipe,
     policy::{self, PolicyFolder, Renderer},
 };
 use crate::{
-    config::{AdapterSection, TrainSection},
     error::{Error, ResultExt},
     memory,
     observer::{Observer as RunObserver, Progress},
 };
 
-/// What one training stage does.
+/// What a training stage does.
 pub(crate) struct Job<'a> {
     /// The stage's name.
     pub name: &'a str,
-    /// The digest of the stage's inputs: a checkpoint made under another one is not gone on from.
+    /// The digest of the stage's inputs. A checkpoint with another one is not resumed.
     pub identity: &'a str,
-    /// Where the policy starts; also its reference.
+    /// How to train.
+    pub recipe: Recipe<'a>,
+    /// The policy to start from, which is also the reference.
     pub start: &'a PolicyFolder,
-    /// LoRA settings; all parameters are trained without.
-    pub adapter: Option<&'a AdapterSection>,
-    /// What is minimised.
+    /// What to minimise.
     pub objective: &'a Objective,
-    /// Batches, schedule, optimiser.
-    pub section: &'a TrainSection,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// How long.
-    pub budget: TrainBudget,
-    /// Seed of data order, dropout and new adapters.
-    pub seed: u64,
     /// A guide model, for objectives that need its log-probs.
     pub guide: Option<&'a PolicyFolder>,
     /// Whether the log compares log-probs with those at the start.
     pub track_reference: bool,
-    /// The folder for the trained policy, its summary and its checkpoint.
+    /// The folder for the trained policy, its report and its checkpoint.
     pub out: &'a Path,
     /// The run's log.
     pub log: &'a Path,
@@ -55,7 +46,7 @@ pub(crate) struct Job<'a> {
     pub cache: &'a Path,
 }
 
-/// What a finished training stage leaves beside its policy.
+/// The report of a finished training stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TrainingReport {
     /// Objective with every hyper-parameter.
@@ -72,7 +63,7 @@ pub(crate) const REPORT_FILE: &str = "training.json";
 pub(crate) const POLICY_FOLDER: &str = "policy";
 
 impl Job<'_> {
-    /// Trains, or goes on from the checkpoint of an interrupted try.
+    /// Trains, or resumes from the checkpoint of an interrupted attempt.
     pub(crate) fn run(
         &self,
         source: &dyn ExampleSource,
@@ -80,11 +71,11 @@ impl Job<'_> {
         observer: &dyn RunObserver,
     ) -> Result<(), Error> {
         let held = memory::held(observer);
-        let frozen = self.adapter.is_some() || self.start.adapter.is_some();
+        let frozen = self.recipe.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
-        // An adapter that is there is trained on, whatever the configuration says of new ones: without
-        // it policy and reference would be another model.
-        let policy = match (adapter, self.adapter) {
+        // An existing adapter is trained further, with its own settings: without it, policy and reference would be
+        // another model.
+        let policy = match (adapter, self.recipe.adapter) {
             (Some(mut adapter), section) => {
                 if let Some(section) = section {
                     adapter.config.dropout = section.dropout;
@@ -92,7 +83,7 @@ impl Job<'_> {
                 Policy::adapter(model.into(), adapter)
             }
             (None, Some(section)) => {
-                let adapter = Lora::initialise(&model.config, section.lora(), self.seed);
+                let adapter = Lora::initialise(&model.config, section.lora(), self.recipe.seed);
                 Policy::adapter(model.into(), adapter)
             }
             (None, None) => Policy::full(model),
@@ -112,14 +103,14 @@ impl Job<'_> {
             guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
             held,
         );
-        let plan = worker.memory(&request, memory::bytes(self.section.memory_gb));
-        memory::say(self.name, &plan, self.section.memory_gb, observer);
+        let plan = worker.memory(&request, memory::bytes(self.recipe.section.memory_gb));
+        memory::say(self.name, &plan, self.recipe.section.memory_gb, observer);
         settings.recompute = plan.recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
         if cache.damaged_bytes() > 0 {
-            observer.warn(&format!("{}: {} damaged bytes passed over", self.cache.display(), cache.damaged_bytes()));
+            observer.warn(&format!("{}: {} damaged bytes skipped", self.cache.display(), cache.damaged_bytes()));
         }
         let mut watch = Watch::new(self, source.len() as u64, observer);
         let session = Session {
@@ -137,41 +128,41 @@ impl Job<'_> {
         if !outcome.finished {
             let steps = outcome.summary.steps;
             return Err(Error::interrupted(format!("stopped after step {steps}, which is saved"))
-                .with_hint("the same command goes on from here"));
+                .with_hint("run the same command again to resume"));
         }
         if outcome.summary.skipped > 0 {
             let count = outcome.summary.skipped;
             observer.warn(&format!(
-                "{}: {count} times an example was left out that is longer than max_length or than the model is meant for",
+                "{}: {count} times an example was skipped that is longer than max_length or the model's context",
                 self.name
             ));
         }
-        // Files of an earlier policy, perhaps of another form, must not stand among those of this one.
+        // Files of an earlier policy, which may have another form, must not remain among this one's.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
         policy::save(worker.policy(), self.start, renderer, &folder)?;
         let report = TrainingReport {
             objective: self.objective.clone(),
-            learning_rate: self.learning_rate,
+            learning_rate: self.recipe.learning_rate,
             summary: outcome.summary,
         };
         let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
         write_atomically(&self.out.join(REPORT_FILE), &text)?;
-        // The policy is whole: the checkpoint has served, and so has one that was set aside.
+        // The policy is complete, so its checkpoint is no longer needed, nor is a damaged one that was set aside.
         remove_if_there(&self.out.join("checkpoint.damaged"))?;
         remove_if_there(&checkpoint)
     }
 
     fn settings(&self) -> TrainSettings {
-        let section = self.section;
+        let section = self.recipe.section;
         let plan = BatchPlan {
             batch_size: section.batch_size,
             max_tokens: section.max_tokens,
-            seed: self.seed,
-            budget: self.budget,
+            seed: self.recipe.seed,
+            budget: self.recipe.budget,
         };
         let (warmup, decay) = (section.warmup, section.schedule);
-        let schedule = Schedule { peak: self.learning_rate, warmup, decay, floor: 0.0 };
+        let schedule = Schedule { peak: self.recipe.learning_rate, warmup, decay, floor: 0.0 };
         TrainSettings {
             optimiser: AdamWConfig { weight_decay: section.weight_decay, ..AdamWConfig::default() },
             clip: Some(section.clip),
@@ -182,7 +173,7 @@ impl Job<'_> {
     }
 }
 
-/// Shows and logs a training run.
+/// Reports and logs the progress of a training.
 struct Watch<'a> {
     stage: &'a str,
     log_path: &'a Path,
@@ -193,14 +184,14 @@ struct Watch<'a> {
     examples: u64,
     progress: Option<Box<dyn Progress>>,
     resumed: u64,
-    /// The examples that were named as too long, by number.
+    /// The numbers of the examples that were named as too long.
     too_long: BTreeSet<usize>,
 }
 
-/// Examples that are named as too long, at most; their count is said in any case.
+/// At most this many examples are named as too long; their number is always reported.
 const NAMED: usize = 20;
 
-/// One step in the run's log.
+/// A training step in the run's log.
 #[derive(Serialize)]
 struct LoggedStep<'a> {
     stage: &'a str,
@@ -226,7 +217,7 @@ impl<'a> Watch<'a> {
 
     fn log(&mut self, record: &StepRecord) -> Result<(), Error> {
         if self.log.is_none() {
-            // A run that goes on drops what it logged after its checkpoint; a new one, all of it.
+            // What this stage logged after its checkpoint is dropped, and if it does not resume, all it logged before.
             let (stage, resumed) = (self.stage, self.resumed);
             let keep = |record: &tabpo_report::Record| {
                 record.fields.get("stage").and_then(|name| name.as_str()) != Some(stage)
@@ -259,23 +250,22 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// A bar counts in thousandths of the budget, which may be steps or tokens.
+/// Progress is counted in thousandths of the budget, which may be in steps or in tokens.
 const PARTS: u64 = 1000;
 
 impl Observer for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
-        self.observer.say(&format!("{}: goes on after step {step}", self.stage));
+        self.observer.say(&format!("{}: resumes after step {step}", self.stage));
     }
 
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
         match checkpoint {
-            UnusedCheckpoint::OtherRun => self.observer.say(&format!(
-                "{}: starts anew: the checkpoint there was made from other data or under other settings",
-                self.stage
-            )),
+            UnusedCheckpoint::OtherRun => self
+                .observer
+                .say(&format!("{}: starts over: the checkpoint was made with other data or settings", self.stage)),
             UnusedCheckpoint::Damaged { problem, moved_to } => self.observer.warn(&format!(
-                "{}: starts anew: the checkpoint is damaged ({problem}) and was moved to {}",
+                "{}: starts over: the checkpoint is damaged ({problem}) and was moved to {}",
                 self.stage,
                 moved_to.display()
             )),
@@ -297,7 +287,7 @@ impl Observer for Watch<'_> {
             if self.too_long.len() < NAMED && self.too_long.insert(*number) {
                 observer.warn(&format!(
                     "{stage}: example {number} (`{id}`) has {tokens} tokens with its answer, more than max_length or \
-                     than the model is meant for: left out"
+                     the model's context: skipped"
                 ));
             }
         }
@@ -314,15 +304,15 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Says which lines of a log are no records.
+/// The message about damaged lines of a log.
 pub(crate) fn damaged_lines(path: &Path, lines: &[usize]) -> String {
     let numbers = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (lines, are) = if lines.len() == 1 { ("line", "is damaged and") } else { ("lines", "are damaged and") };
-    format!("{}: {lines} {numbers} {are} left out", path.display())
+    format!("{}: {lines} {numbers} {are} skipped", path.display())
 }
 
-/// A seed for one purpose, derived from the run's seed: what one stage draws never depends on what
-/// another one drew.
+/// A seed for one purpose, derived from the run's seed, so that the random numbers of one stage never depend on those of
+/// another.
 pub(crate) fn derived_seed(seed: u64, purpose: &str) -> u64 {
     let digest = blake3::hash(format!("{seed} {purpose}").as_bytes());
     u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))

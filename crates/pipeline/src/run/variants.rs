@@ -1,5 +1,5 @@
-//! Training of the compared systems: every seed, the choice of the learning rate on validation, and
-//! the auxiliary models that some objectives need.
+//! Trains the systems of a comparison: each with every seed, with a learning rate chosen on validation, and with the
+//! auxiliary models that some objectives need.
 
 use std::{fs, path::PathBuf};
 
@@ -14,14 +14,14 @@ use super::{
     Artefact, Part, Stages, Trained,
     comparison::score,
     examples::pair_records,
-    inputs::{PreferenceInputs, StageInputs, TrainingInputs},
+    inputs::{PreferenceInputs, Recipe, StageInputs, TrainingInputs},
     policy::Renderer,
     systems::System,
     training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
 };
 use crate::error::{Error, ResultExt};
 
-/// The trained policies of one system.
+/// The trained policies of a system.
 pub(crate) struct SystemRuns {
     /// The learning rate that was chosen.
     pub learning_rate: f64,
@@ -29,17 +29,17 @@ pub(crate) struct SystemRuns {
     pub runs: Vec<SystemRun>,
 }
 
-/// One trained policy of a system.
+/// A trained policy of a system.
 pub(crate) struct SystemRun {
     /// Its folder, relative to the run directory.
     pub folder: PathBuf,
     /// The policy.
     pub policy: Trained,
-    /// What training took.
+    /// The report of its training.
     pub report: TrainingReport,
 }
 
-/// What the runs of all systems share.
+/// What the training runs of all systems share.
 struct Common<'a> {
     sft: &'a Trained,
     pairs: &'a Artefact<PathBuf>,
@@ -54,7 +54,7 @@ struct Variant<'a> {
     learning_rate: f64,
     budget: TrainBudget,
     seed: u64,
-    /// Whether chosen and rejected answers change places.
+    /// Whether chosen and rejected answers are swapped.
     reversed: bool,
 }
 
@@ -73,7 +73,7 @@ impl Stages<'_> {
         let mut trained: Vec<SystemRuns> = Vec::new();
         for system in systems {
             let budget = if system.equal_flops {
-                TrainBudget::Tokens(dearest(systems, &trained))
+                TrainBudget::Tokens(most_expensive(systems, &trained))
             } else {
                 section.train.budget(common.records.len())
             };
@@ -112,7 +112,7 @@ impl Stages<'_> {
             let row = counts.table.pooled();
             let metrics = Profile::Default.metrics(&counts.layout, true);
             let wanted = metrics.iter().filter(|metric| ["ner_f1", "rel_f1"].contains(&metric.key));
-            // A rate over nothing speaks for no learning rate.
+            // A rate over nothing counts as 0.
             let value = |metric: &tabpo_metrics::Metric| metric.measure.value(&counts.layout, &row).unwrap_or(0.0);
             let sum: f64 = wanted.map(value).sum();
             if best.is_none_or(|(highest, _)| sum > highest) {
@@ -133,7 +133,14 @@ impl Stages<'_> {
         let (config, observer) = (&self.inputs.config, self.observer);
         let section = &config.preference.train;
         let name = &variant.name;
-        let numbers = (variant.budget, variant.learning_rate, variant.seed);
+        let recipe = Recipe {
+            section,
+            adapter: config.adapter.as_ref(),
+            compute: config.model.compute,
+            budget: variant.budget,
+            learning_rate: variant.learning_rate,
+            seed: variant.seed,
+        };
         let key = PreferenceInputs {
             start: &common.sft.digest,
             prompt: &self.prompt(common.renderer),
@@ -142,7 +149,7 @@ impl Stages<'_> {
             objective: variant.objective,
             reversed: variant.reversed,
             scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
-            training: TrainingInputs::new(section, numbers, config.adapter.as_ref(), config.model.compute),
+            training: TrainingInputs::new(&recipe),
         }
         .key();
         let folder = PathBuf::from(name);
@@ -167,13 +174,9 @@ impl Stages<'_> {
             let job = Job {
                 name,
                 identity: key.as_str(),
+                recipe,
                 start: &common.sft.path,
-                adapter: config.adapter.as_ref(),
                 objective: variant.objective,
-                section,
-                learning_rate: variant.learning_rate,
-                budget: variant.budget,
-                seed: variant.seed,
                 guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
                 track_reference: true,
                 out: &out,
@@ -189,8 +192,8 @@ impl Stages<'_> {
         Ok(SystemRun { folder, policy: Artefact { path, digest }, report })
     }
 
-    /// A DPO model of the pairs, or of the pairs with chosen and rejected answers exchanged: what
-    /// TIS-DPO's token weights and TGDPO's token rewards come from.
+    /// A DPO model of the pairs, or of the pairs with chosen and rejected answers swapped, from which TIS-DPO's token
+    /// weights and TGDPO's token rewards are derived.
     fn scorer(&mut self, reversed: bool, common: &Common<'_>) -> Result<Trained, Error> {
         let section = &self.inputs.config.preference;
         let objective = Objective::new("dpo").or_failed()?;
@@ -206,21 +209,21 @@ impl Stages<'_> {
     }
 }
 
-/// FLOPs of the dearest preference method so far, in tokens through forward and backward.
-fn dearest(systems: &[System], trained: &[SystemRuns]) -> u64 {
+/// The FLOPs of the most expensive preference method so far, as a number of tokens through forward and backward pass.
+fn most_expensive(systems: &[System], trained: &[SystemRuns]) -> u64 {
     let done = systems.iter().zip(trained).filter(|(system, _)| system.objective.needs().pairs());
     let runs = done.flat_map(|(_, runs)| &runs.runs);
     runs.map(|run| run.report.summary.tokens.equivalent()).max().unwrap_or(1)
 }
 
-/// All examples of a source but those that are too long.
+/// All examples of a source except those that are too long.
 fn load(source: &dyn ExampleSource) -> Result<Vec<TokenisedExample>, Error> {
     let loaded = (0..source.len()).map(|index| source.load(index));
     loaded.filter(|example| !matches!(example, Err(ExampleError::TooLong { .. }))).collect::<Result<_, _>>().or_failed()
 }
 
-/// Token weights for the objectives that take them from the data: from two scorers (TIS-DPO), or
-/// the correct tokens of the chosen and the wrong ones of the rejected answer (Mask-DPO).
+/// Sets the token weights of objectives that take them from the data. They are derived from two scorers (TIS-DPO), or
+/// select the tokens of the chosen answer and the wrong tokens of the rejected one (Mask-DPO).
 fn weighted(
     mut examples: Vec<TokenisedExample>,
     positive: Option<&Trained>,

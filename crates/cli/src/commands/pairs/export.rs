@@ -17,13 +17,13 @@ use crate::{
 pub(crate) struct ExportArgs {
     /// The pair file
     file: PathBuf,
-    /// The form: trl (text) or trl-chat (messages)
+    /// The format: trl (text) or trl-chat (messages)
     #[arg(long, value_name = "FORM", value_parser = parse_export)]
     format: ExportFormat,
-    /// The ontology whose instructions go before every source
+    /// The ontology whose instructions are put before every source
     #[arg(long, value_name = "FILE")]
     ontology: Option<PathBuf>,
-    /// The file to write; standard output if not given
+    /// The file to write; by default, standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -1,5 +1,4 @@
-//! `tabpo pairs`: build preference pairs, choose among them, look at them, export them, and try
-//! ambiguity patterns.
+//! `tabpo pairs`: builds preference pairs, selects, summarises and exports them, and tries ambiguity patterns.
 
 mod build;
 mod export;
@@ -30,15 +29,15 @@ pub(crate) struct PairsArgs {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Make negatives for annotated documents
+    /// Make rejected answers for annotated documents
     Build(build::BuildArgs),
     /// Keep the pairs that a model finds hardest
     Select(select::SelectArgs),
     /// Count kinds, sources, label changes and edit distances of a pair file
     Stats(stats::StatsArgs),
-    /// Write a pair file in the form of another trainer
+    /// Write a pair file in the format of another trainer
     Export(export::ExportArgs),
-    /// Check ambiguity patterns, or show where they fire
+    /// Check ambiguity patterns, or show where they match
     #[command(subcommand, after_long_help = patterns::FORM)]
     Patterns(patterns::PatternAction),
 }

@@ -1,4 +1,4 @@
-//! `tabpo pairs patterns`: check ambiguity patterns and show where they fire.
+//! `tabpo pairs patterns`: checks ambiguity patterns and shows where they match.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use tabpo_corpus::Level;
+use tabpo_corpus::{Document, Level};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PatternMatch, PatternMatcher, Patterns};
 use tabpo_report::{Alignment, Table};
@@ -19,13 +19,13 @@ use crate::{
     tables::shorten,
 };
 
-/// How a pattern file is written, for `--help`.
+/// The format of a pattern file, for `--help`.
 pub(crate) const FORM: &str = include_str!("pattern_form.txt");
 
 /// What to do with a pattern file.
 #[derive(clap::Subcommand)]
 pub(crate) enum PatternAction {
-    /// Read a pattern file and say what it holds, or what is wrong with it
+    /// Read a pattern file and show what it contains, or what is wrong with it
     #[command(after_long_help = FORM)]
     Check {
         /// The pattern file
@@ -37,7 +37,7 @@ pub(crate) enum PatternAction {
         #[arg(long)]
         json: bool,
     },
-    /// Show where the patterns of a file fire in a corpus
+    /// Show where the patterns in a file match a corpus
     Match {
         /// The pattern file
         file: PathBuf,
@@ -49,7 +49,7 @@ pub(crate) enum PatternAction {
         data: PathBuf,
         #[command(flatten)]
         read: ReadArgs,
-        /// What an example is: sentence or document
+        /// The unit of an example: sentence or document
         #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
         level: Level,
         /// Write every match as a line of JSON instead of counts
@@ -63,7 +63,9 @@ pub(crate) fn run(action: &PatternAction, context: &Context) -> Result<(), CliEr
     match action {
         PatternAction::Check { file, ontology, json } => check(file, ontology, *json),
         PatternAction::Match { file, ontology, data, read, level, json } => {
-            find((file, ontology, data), read, *level, *json, context)
+            let documents =
+                |ontology: &Ontology| Ok::<_, CliError>(read.read(data, None, ontology, context)?.documents);
+            find(file, ontology, documents, *level, *json)
         }
     }
 }
@@ -101,7 +103,7 @@ fn check(file: &Path, ontology: &Path, as_json: bool) -> Result<(), CliError> {
     output::print(&table.plain())
 }
 
-/// Where one pattern fires.
+/// Where a pattern matches.
 #[derive(Default)]
 struct Fired {
     edits: u64,
@@ -112,15 +114,15 @@ struct Fired {
 }
 
 fn find(
-    (file, ontology, data): (&Path, &Path, &Path),
-    how: &ReadArgs,
+    file: &Path,
+    ontology: &Path,
+    documents: impl Fn(&Ontology) -> Result<Vec<Document>, CliError>,
     level: Level,
     as_json: bool,
-    context: &Context,
 ) -> Result<(), CliError> {
     let ontology = Ontology::read(ontology).or_input()?;
     let patterns = Patterns::read(file, &ontology).or_input()?;
-    let documents = how.read(data, None, &ontology, context)?.documents;
+    let documents = documents(&ontology)?;
     let mut matcher = PatternMatcher::new(&ontology, &patterns, 0);
     let mut fired: BTreeMap<String, Fired> = BTreeMap::new();
     for (number, document) in (0u64..).zip(&documents) {

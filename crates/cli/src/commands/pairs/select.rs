@@ -19,7 +19,7 @@ use crate::{
     writing::{create, finish},
 };
 
-/// Examples that are scored at a time.
+/// The number of examples that are scored together.
 const CHUNK: usize = 64;
 /// Most rows of one pass through the model.
 const PASS: usize = 4096;
@@ -27,7 +27,7 @@ const PASS: usize = 4096;
 /// Arguments of `tabpo pairs select`.
 #[derive(clap::Args)]
 pub(crate) struct SelectArgs {
-    /// The pair file; the pairs of one example stand together, as `pairs build` writes them
+    /// The pair file, in which the pairs of an example follow each other, as `pairs build` writes them
     file: PathBuf,
     /// The ontology file
     #[arg(long, value_name = "FILE")]
@@ -38,10 +38,10 @@ pub(crate) struct SelectArgs {
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// The chat template of a folder that has none or another one: a Jinja file, or plain, alpaca or chatml
+    /// A chat template to use instead of the folder's: a Jinja file, or plain, alpaca or chatml
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
-    /// Pairs to keep of each example, those with the lowest margin, hardest first
+    /// Pairs to keep of each example: those with the lowest margins, hardest first
     #[arg(long, value_name = "N", value_parser = range::COUNT.parser::<u32>(), allow_negative_numbers = true)]
     keep: u32,
     /// A file of log-probabilities to look them up in and to add new ones to, such as

@@ -1,4 +1,4 @@
-//! `tabpo pairs stats`: what a pair file holds.
+//! `tabpo pairs stats`: summarises a pair file.
 
 use std::path::PathBuf;
 
