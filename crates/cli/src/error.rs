@@ -109,15 +109,8 @@ fn from_chain(kind: Kind, error: &(dyn Error + 'static)) -> CliError {
         source = cause.source();
     }
     let Some(refusal) = refusal else { return CliError { kind, messages, hint: None } };
-    let hint = match refusal {
-        WriteRefusal::ClosedOutput => return CliError { kind: Kind::ClosedPipe, messages, hint: None },
-        WriteRefusal::Busy => "wait until it is done, or write to another file",
-        WriteRefusal::Folder | WriteRefusal::Nameless => "name a file, or `-` for standard output",
-        WriteRefusal::NoFolder => "name a folder, or remove the file",
-        WriteRefusal::FolderToOutput => "name a folder",
-        WriteRefusal::EndlessLink => "remove the link, or write to another file",
-    };
-    CliError { kind: Kind::Input, messages, hint: Some(hint.to_owned()) }
+    let kind = if refusal == WriteRefusal::ClosedOutput { Kind::ClosedPipe } else { Kind::Input };
+    CliError { kind, messages, hint: refusal.hint().map(str::to_owned) }
 }
 
 /// Why a file is not written, where that is what an error is about.

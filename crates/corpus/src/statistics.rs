@@ -67,7 +67,7 @@ pub struct LabelCount {
 /// How ambiguous the texts of mentions are within a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct SurfaceStatistics {
-    /// Surface forms that more than one mention of the unit bears.
+    /// Surface forms that more than one mention of the unit has.
     pub repeated: u64,
     /// Of those, surface forms whose mentions have different labels.
     pub ambiguous: u64,
@@ -174,12 +174,11 @@ struct Overlaps {
     same: u64,
 }
 
-/// Counts the pairs of a document without going through them: there may be as many as the square of its
-/// mentions.
+/// Counts the pairs of a document without enumerating them: their number may be quadratic.
 fn overlaps(document: &Document) -> Overlaps {
     let spans: Vec<Span> = document.mentions.iter().map(|mention| mention.span).collect();
     let (mut all, mut same, mut crossing) = (0, 0, 0);
-    // How many ends of the mentions that begin before stand at each token, as a Fenwick tree.
+    // How many mentions that begin earlier end at each token, as a Fenwick tree.
     let mut ends = vec![0_u64; document.tokens.len() + 2];
     let ends_until = |ends: &[u64], token: u32| -> u64 {
         let mut index = token as usize + 1;
@@ -203,7 +202,7 @@ fn overlaps(document: &Document) -> Overlaps {
             }
             entered += 1;
         }
-        // Those that end inside of this one, behind its start.
+        // Those that end inside this one, after its start.
         crossing += ends_until(&ends, span.end - 1) - ends_until(&ends, span.start);
     }
     Overlaps { nested: all - same - crossing, crossing, same }

@@ -36,7 +36,7 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    /// What a reader of the figures should know, in words.
+    /// Notes for a reader of the figures.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let missing = &self.missing_documents;

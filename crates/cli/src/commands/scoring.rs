@@ -122,7 +122,7 @@ impl Scoring for Counting {
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Counts, EvaluationError> {
-        count(gold, predictions, ontology, false)
+        count(gold, predictions, ontology)
     }
 }
 

@@ -145,7 +145,7 @@ fn evaluate(
 /// Counts the predictions of a file against gold.
 pub fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, CliError> {
     let mut predictions = Predictions::open(path).or_failed()?;
-    count(documents.iter().map(Ok), &mut predictions, ontology, false).or_failed()
+    count(documents.iter().map(Ok), &mut predictions, ontology).or_failed()
 }
 
 /// The error modes of the predictions of a file.
@@ -155,5 +155,5 @@ pub fn error_modes(
     ontology: &Ontology,
 ) -> Result<ErrorModes, CliError> {
     let mut predictions = Predictions::open(path).or_failed()?;
-    modes::measure(documents.iter().map(Ok), &mut predictions, ontology).or_failed()
+    modes::measure(documents.iter().map(Ok), &mut predictions, ontology, modes::EXAMPLES).or_failed()
 }
