@@ -1,6 +1,6 @@
 //! What a corpus holds, in numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -233,21 +233,6 @@ fn surfaces<'a>(units: impl Iterator<Item = Unit<'a>>) -> SurfaceStatistics {
         statistics.ambiguous += labels.values().filter(|(.., differ)| *differ).count() as u64;
     }
     statistics
-}
-
-/// The share of mentions in `test` whose text is the text of no mention in `train`, over mentions
-/// for which `keep` holds; 0 if there are none.
-pub fn unseen_rate(test: &[Document], train: &[Document], keep: impl Fn(EntityLabelId) -> bool) -> f64 {
-    let texts = |documents: &'_ [Document]| -> Vec<(EntityLabelId, String)> {
-        let mentions = documents.iter().flat_map(|document| {
-            document.mentions.iter().map(move |mention| (mention.label, document.span_text(mention.span).to_owned()))
-        });
-        mentions.collect()
-    };
-    let seen: BTreeSet<String> = texts(train).into_iter().map(|(_, text)| text).collect();
-    let wanted: Vec<String> = texts(test).into_iter().filter(|(label, _)| keep(*label)).map(|(_, text)| text).collect();
-    let unseen = wanted.iter().filter(|text| !seen.contains(*text)).count();
-    if wanted.is_empty() { 0.0 } else { unseen as f64 / wanted.len() as f64 }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn measure<D: Borrow<Document> + Sync>(
         predictions,
         ontology,
         |DocumentUnits { document, units }| {
-            let align = |(sent, gold, predicted): &UnitItems| (*sent, align_unit(ontology, document, gold, predicted));
+            let align = |unit: &UnitItems| (unit.sentence, align_unit(ontology, document, &unit.gold, &unit.predicted));
             (document.key.clone(), units.iter().map(align).collect::<Vec<_>>())
         },
         |(key, units)| {
