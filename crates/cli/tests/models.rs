@@ -88,7 +88,7 @@ fn merge_writes_a_folder_with_the_same_logits() {
 /// A small random model with the tokenizer of the fixtures.
 fn small_model(place: &Place) -> PathBuf {
     let folder = place.path("model");
-    let tokenizer = Tokenizer::open(&fixture("tokenizer")).expect("the tokenizer can be read");
+    let tokenizer = Tokenizer::open(&fixture("../../../model/tests/fixtures/tokenizer")).expect("the tokenizer can be read");
     let model = Model::<f32>::initialise(ModelConfig::small(tokenizer.vocabulary_size(), 32, 1, 2), 3);
     let tokens = GenerationTokens { bos: None, stop: tokenizer.stop_ids().to_vec(), pad: None };
     model.save(&folder, &SaveOptions::new(StoredType::F32), &tokens).expect("the model can be written");

@@ -10,7 +10,10 @@ use std::{
 
 use support::checker;
 use tabpo_corpus::{Document, read};
-use tabpo_metrics::{ErrorModes, Predictions, modes::measure};
+use tabpo_metrics::{
+    ErrorModes, Predictions,
+    modes::{EXAMPLES, measure},
+};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Kind, ModeRates, PairBuilder, PairRecord, Patterns, Source, StatsCollector,
@@ -38,7 +41,8 @@ fn load() -> SciErc {
     let fixture = shared.join("golden/metrics/d1_label_noise.dev.pred.jsonl.gz");
     let mut predictions = Predictions::open(&fixture).expect("the fixture is valid");
     let dev = documents("dev.json");
-    let errors = measure(dev.iter().map(Ok), &mut predictions, &ontology).expect("the fixture covers the split");
+    let errors =
+        measure(dev.iter().map(Ok), &mut predictions, &ontology, EXAMPLES).expect("the fixture covers the split");
     let patterns = Patterns::read(&example.join("patterns.toml"), &ontology).expect("the example is valid");
     SciErc { train: documents("train.json"), ontology, errors, patterns }
 }
