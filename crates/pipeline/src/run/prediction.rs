@@ -140,7 +140,7 @@ impl Prediction<'_> {
         let (mut answers, kept) = Answers::open(path, id, CHUNK, units.len())?;
         let mut done = kept.len();
         if done > 0 {
-            observer.say(&format!("{}: resumes after {done} of {} units", self.name, units.len()));
+            observer.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
         }
         let mut model = Answering::open(self)?;
         let mut progress = observer.progress(self.name, units.len() as u64);

@@ -256,7 +256,7 @@ const PARTS: u64 = 1000;
 impl Observer for Watch<'_> {
     fn resumed(&mut self, step: u64) {
         self.resumed = step;
-        self.observer.say(&format!("{}: resumes after step {step}", self.stage));
+        self.observer.say(&format!("{}: goes on after step {step}", self.stage));
     }
 
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
