@@ -429,7 +429,7 @@ fn says_of_checkpoint(place: &Place, arguments: &[String]) -> String {
     let mut seen = Vec::new();
     for line in lines {
         let line = line.expect("text");
-        let found = line.starts_with("sft: resumes after step") || line.starts_with("sft: starts over");
+        let found = line.starts_with("sft: goes on after step") || line.starts_with("sft: starts over");
         seen.push(line);
         if found {
             break;
@@ -461,7 +461,7 @@ fn a_killed_training_is_gone_on_with_exactly_where_nothing_changed_that_it_reads
         let (changed, arguments) = change.apply(&place);
         let line = says_of_checkpoint(&changed, &arguments);
         let goes_on = !change.direct.iter().any(|stage| matches!(stage, Base | Warmup | Sft));
-        let expected = if goes_on { "sft: resumes after step" } else { "sft: starts over" };
+        let expected = if goes_on { "sft: goes on after step" } else { "sft: starts over" };
         if line.starts_with(expected) { Ok(()) } else { Err(format!("{line:?}, not {expected:?}")) }
     });
 }
