@@ -9,8 +9,9 @@ use support::Place;
 use tabpo_engine::{Lora, Model};
 use tabpo_model::{ChatTemplate, GenerationTokens, LoraConfig, ModelConfig, SaveOptions, StoredType, Tokenizer};
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures").join(name)
+/// A fixture of the tests of another crate.
+fn fixture(of: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../{of}/tests/fixtures/{name}"))
 }
 
 fn text(path: &Path) -> &str {
@@ -56,7 +57,7 @@ fn inspect_logits_writes_those_of_transformers_and_peft() {
     let place = Place::new();
     let out = place.path("logits.safetensors");
     for family in ["llama", "qwen2", "qwen3", "mistral"] {
-        let folder = fixture(family);
+        let folder = fixture("engine", family);
         let (tokens, adapter) = (folder.join("expected.json"), folder.join("adapter"));
         let arguments = ["inspect", "logits", "--model", text(&folder), "--tokens", text(&tokens), "--out", text(&out)];
         let (stdout, _) = place.run(&arguments, 0);
@@ -70,7 +71,7 @@ fn inspect_logits_writes_those_of_transformers_and_peft() {
 #[test]
 fn merge_writes_a_folder_with_the_same_logits() {
     let place = Place::new();
-    let folder = fixture("qwen3");
+    let folder = fixture("engine", "qwen3");
     let (adapter, merged, out) = (folder.join("adapter"), place.path("merged"), place.path("logits.safetensors"));
     let merge = ["merge", "--model", text(&folder), "--adapter", text(&adapter), "--out"];
     place.run(&[&merge[..], &[text(&merged), "--dtype", "f32"]].concat(), 0);
@@ -88,7 +89,7 @@ fn merge_writes_a_folder_with_the_same_logits() {
 /// A small random model with the tokenizer of the fixtures.
 fn small_model(place: &Place) -> PathBuf {
     let folder = place.path("model");
-    let tokenizer = Tokenizer::open(&fixture("../../../model/tests/fixtures/tokenizer")).expect("the tokenizer can be read");
+    let tokenizer = Tokenizer::open(&fixture("model", "tokenizer")).expect("the tokenizer can be read");
     let model = Model::<f32>::initialise(ModelConfig::small(tokenizer.vocabulary_size(), 32, 1, 2), 3);
     let tokens = GenerationTokens { bos: None, stop: tokenizer.stop_ids().to_vec(), pad: None };
     model.save(&folder, &SaveOptions::new(StoredType::F32), &tokens).expect("the model can be written");
