@@ -34,9 +34,9 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn counts(path: &Path) -> Result<Counts, EvaluationError> {
-    count(DOCUMENTS.iter().map(Ok), &mut Predictions::open(path)?, &ONTOLOGY, true)
+    count(DOCUMENTS.iter().map(Ok), &mut Predictions::open(path)?, &ONTOLOGY)
 }
 
 fn modes_of(path: &Path) -> Result<ErrorModes, EvaluationError> {
-    modes::measure(DOCUMENTS.iter().map(Ok), &mut Predictions::open(path)?, &ONTOLOGY)
+    modes::measure(DOCUMENTS.iter().map(Ok), &mut Predictions::open(path)?, &ONTOLOGY, modes::EXAMPLES)
 }

@@ -20,7 +20,7 @@ pub struct Answer {
 pub struct AnswerEntity {
     /// The text as written. For a grounded entity: the source text of `span`.
     pub text: String,
-    /// Where it stands (token offsets of the document); `None` for a text invented on purpose.
+    /// Its place in tokens of the document; `None` for a text that was invented on purpose.
     pub span: Option<Span>,
     /// Its label.
     pub label: EntityLabelId,

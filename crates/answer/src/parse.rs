@@ -39,12 +39,10 @@ pub struct ParsedEntity<'a> {
     pub byte: usize,
     /// Its id, if that is a string.
     pub id: Option<Cow<'a, str>>,
-    /// Its text as written; `None` if it has none or only blanks, which makes the item malformed.
+    /// Its text as written; `None` if it is missing or blank, which makes the item malformed.
     pub text: Option<Cow<'a, str>>,
     /// Its label; `None` if that is missing or unknown.
     pub label: Option<EntityLabelId>,
-    /// The label as written, if it is a string.
-    pub written_label: Option<Cow<'a, str>>,
     /// Its sub-label, if the label is known and has this one.
     pub subtype: Option<SubtypeId>,
     /// The occurrence, if it is an integer (of whatever value).
@@ -70,7 +68,7 @@ pub struct ParsedRelation<'a> {
 }
 
 impl Parsed<'_> {
-    /// Whether the text, as far as it can be judged without the source, is valid at a tier.
+    /// Whether the text is valid at a tier, apart from what only the source can show.
     pub fn valid_at(&self, tier: Tier) -> bool {
         valid_at(&self.faults, tier)
     }
@@ -233,7 +231,6 @@ impl<'o, 'a> Parser<'o, 'a> {
             id: None,
             text: None,
             label: None,
-            written_label: None,
             subtype: None,
             occurrence: None,
             first_with_id: index,
@@ -266,8 +263,7 @@ impl<'o, 'a> Parser<'o, 'a> {
             None => self.fault(FaultKind::MissingKey, byte, item),
             Some(label) => {
                 let byte = label.byte;
-                entity.written_label = label.string();
-                entity.label = entity.written_label.as_ref().and_then(|name| self.ontology.entity_named(name));
+                entity.label = label.string().and_then(|name| self.ontology.entity_named(&name));
                 if entity.label.is_none() {
                     self.fault(FaultKind::UnknownEntityLabel, byte, item);
                 }

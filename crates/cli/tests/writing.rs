@@ -102,7 +102,7 @@ fn what_a_killed_command_left_is_collected_by_the_next() {
 #[test]
 fn a_file_that_another_process_writes_is_refused() {
     let place = place();
-    let other = tabpo_files::Claim::of(&place.path("out.jsonl")).expect("nobody writes it");
+    let other = tabpo_files::Replacement::create(&place.path("out.jsonl")).expect("no one else writes it");
     let (_, stderr) = place.run(&convert("out.jsonl"), 2);
     assert!(stderr.contains("out.jsonl") && stderr.contains("another process"), "{stderr}");
     assert!(!place.path("out.jsonl").exists());

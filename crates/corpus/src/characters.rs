@@ -84,7 +84,7 @@ pub(crate) fn found(at: Characters) -> String {
 pub(crate) struct Stated<'f> {
     /// The pieces of a mention; one for most.
     pub(crate) pieces: Vec<Characters>,
-    /// Its words, those of several pieces behind each other; `None` where the file does not repeat them.
+    /// Its words, those of several pieces concatenated; `None` if the file does not repeat them.
     pub(crate) words: Option<&'f str>,
 }
 
@@ -250,7 +250,7 @@ mod tests {
         assert!(check("oldnsaw.", &[(0, 8, "old\\nsaw.")]).is_err());
         // One mention in each unit: the file contradicts itself.
         assert!(check("a 🔧 drill 🔧 saw", &[(4, 9, "drill"), (14, 17, "saw")]).is_err());
-        // Words that stand elsewhere are found behind such characters, in both units.
+        // Words elsewhere are found after such characters, in both units.
         for text in ["🔧 drill 🔧 saw", "🔧🔧🔧 saw", "saw 🔧🔧"] {
             let error = check(text, &[(0, 1, "saw")]).unwrap_err();
             assert!(error.contains("not `saw`"), "{text}: {error}");

@@ -17,7 +17,7 @@ pub struct Span {
 /// An entity mention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Mention {
-    /// Where it stands.
+    /// Its tokens.
     pub span: Span,
     /// Its label.
     pub label: EntityLabelId,
@@ -108,7 +108,7 @@ impl Document {
         &self.text[range.start as usize..range.end as usize]
     }
 
-    /// The byte range of `text` that a non-empty token span covers, blanks inside included.
+    /// The byte range of `text` that a non-empty token span covers, whitespace inside included.
     pub fn byte_range(&self, span: Span) -> Range<usize> {
         self.tokens[span.start as usize].start as usize..self.tokens[span.end as usize - 1].end as usize
     }

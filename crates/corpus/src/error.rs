@@ -193,7 +193,7 @@ pub enum Problem {
     TextMismatch {
         /// The offsets.
         found: String,
-        /// What stands there.
+        /// The text there.
         actual: String,
         /// What the file says.
         stated: String,

@@ -19,5 +19,5 @@ pub use format::{
     read_str, stream, write, write_file,
 };
 pub use notes::{Note, Notes};
-pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics, unseen_rate};
+pub use statistics::{Distribution, LabelCount, Statistics, SurfaceStatistics, statistics};
 pub use unit::{Level, Unit};

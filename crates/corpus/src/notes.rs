@@ -12,7 +12,7 @@ pub enum Note {
     /// Read: a relation with the same arguments and type as another one; it counts as one, except
     /// where lists are counted.
     DuplicateRelation,
-    /// Read: a relation argument's span bears several mentions; the first one was taken.
+    /// Read: a relation argument's span has several mentions; the first one was taken.
     AmbiguousArgument,
     /// Read: a field with this name holds nothing that a document can say.
     IgnoredField(String),
@@ -28,13 +28,13 @@ pub enum Note {
     Utf16Offsets,
     /// Read: half of a surrogate pair became U+FFFD, the replacement character.
     LoneSurrogate,
-    /// Read: blanks at the edges of a mention were cut off.
+    /// Read: whitespace at the ends of a mention was cut off.
     TrimmedMention,
     /// Read: sentences that a mention crosses were joined.
     JoinedSentences,
     /// Read: a `DyGIE` token is a literal bracket; it is written back in the Penn Treebank form.
     LiteralBracket,
-    /// Written: the format joins tokens with single blanks; the document's text has other blanks.
+    /// Written: the format joins tokens with single spaces; the document's text has other whitespace.
     Blanks,
     /// Written: the format holds no token boundaries, and the usual rule gives other ones.
     TokenBoundaries,
@@ -62,10 +62,10 @@ impl fmt::Display for Note {
             Note::WithoutAnnotation => "documents without an annotation file, read as documents without annotation",
             Note::Utf16Offsets => "documents whose offsets count UTF-16 units, as the words of their mentions show",
             Note::LoneSurrogate => "characters of which only half is there (a lone surrogate), read as U+FFFD",
-            Note::TrimmedMention => "mentions with blanks at an edge, cut off",
+            Note::TrimmedMention => "mentions with whitespace at an end, cut off",
             Note::JoinedSentences => "sentence boundaries inside a mention removed",
             Note::LiteralBracket => "bracket tokens that will be written in the Penn Treebank form",
-            Note::Blanks => "documents whose blanks between tokens the format cannot hold",
+            Note::Blanks => "documents whose whitespace between tokens the format cannot hold",
             Note::TokenBoundaries => "documents whose token boundaries the format cannot hold",
             Note::SentenceBoundaries => "documents whose sentence boundaries the format cannot hold",
             Note::Clusters => "documents whose co-reference clusters the format cannot hold",
@@ -85,7 +85,7 @@ pub struct Notes {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 struct Count {
     count: u64,
-    /// Where the first one was, as far as that is known.
+    /// Where the first one was, if that is known.
     first: Option<FilePlace>,
 }
 

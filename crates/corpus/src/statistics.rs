@@ -1,6 +1,6 @@
 //! What a corpus holds, in numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -67,7 +67,7 @@ pub struct LabelCount {
 /// How ambiguous the texts of mentions are within a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct SurfaceStatistics {
-    /// Surface forms that more than one mention of the unit bears.
+    /// Surface forms that more than one mention of the unit has.
     pub repeated: u64,
     /// Of those, surface forms whose mentions have different labels.
     pub ambiguous: u64,
@@ -174,12 +174,11 @@ struct Overlaps {
     same: u64,
 }
 
-/// Counts the pairs of a document without going through them: there may be as many as the square of its
-/// mentions.
+/// Counts the pairs of a document without enumerating them: their number may be quadratic.
 fn overlaps(document: &Document) -> Overlaps {
     let spans: Vec<Span> = document.mentions.iter().map(|mention| mention.span).collect();
     let (mut all, mut same, mut crossing) = (0, 0, 0);
-    // How many ends of the mentions that begin before stand at each token, as a Fenwick tree.
+    // How many mentions that begin earlier end at each token, as a Fenwick tree.
     let mut ends = vec![0_u64; document.tokens.len() + 2];
     let ends_until = |ends: &[u64], token: u32| -> u64 {
         let mut index = token as usize + 1;
@@ -203,7 +202,7 @@ fn overlaps(document: &Document) -> Overlaps {
             }
             entered += 1;
         }
-        // Those that end inside of this one, behind its start.
+        // Those that end inside this one, after its start.
         crossing += ends_until(&ends, span.end - 1) - ends_until(&ends, span.start);
     }
     Overlaps { nested: all - same - crossing, crossing, same }
@@ -234,21 +233,6 @@ fn surfaces<'a>(units: impl Iterator<Item = Unit<'a>>) -> SurfaceStatistics {
         statistics.ambiguous += labels.values().filter(|(.., differ)| *differ).count() as u64;
     }
     statistics
-}
-
-/// The share of mentions in `test` whose text is the text of no mention in `train`, over mentions
-/// for which `keep` holds; 0 if there are none.
-pub fn unseen_rate(test: &[Document], train: &[Document], keep: impl Fn(EntityLabelId) -> bool) -> f64 {
-    let texts = |documents: &'_ [Document]| -> Vec<(EntityLabelId, String)> {
-        let mentions = documents.iter().flat_map(|document| {
-            document.mentions.iter().map(move |mention| (mention.label, document.span_text(mention.span).to_owned()))
-        });
-        mentions.collect()
-    };
-    let seen: BTreeSet<String> = texts(train).into_iter().map(|(_, text)| text).collect();
-    let wanted: Vec<String> = texts(test).into_iter().filter(|(label, _)| keep(*label)).map(|(_, text)| text).collect();
-    let unseen = wanted.iter().filter(|text| !seen.contains(*text)).count();
-    if wanted.is_empty() { 0.0 } else { unseen as f64 / wanted.len() as f64 }
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ fn trim(text: &str, range: Range<usize>) -> Range<usize> {
     start..start + content.trim_matches(is_blank).len()
 }
 
-/// Unicode words and single other characters, without blanks.
+/// Unicode words and single other characters, without whitespace.
 fn words(text: &str) -> Vec<Range<usize>> {
     let pieces = text.split_word_bound_indices().map(|(at, piece)| trim(text, at..at + piece.len()));
     pieces.filter(|range| !range.is_empty()).collect()
@@ -185,7 +185,7 @@ fn stated_ranges<'a>(
     Ok(ranges)
 }
 
-/// Tokens cut at all the given bytes that lie inside one, without blanks at the new edges.
+/// Tokens cut at all the given bytes that lie inside one, without whitespace at the new ends.
 fn split_at(text: &str, tokens: Vec<Range<usize>>, cuts: &BTreeSet<usize>) -> Vec<Range<usize>> {
     let mut pieces = Vec::with_capacity(tokens.len());
     for token in tokens {

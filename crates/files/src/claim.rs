@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The right to write a file: a locked temporary file beside it. The lock ends with the process, so a temporary
 /// file that is not locked was left by a killed process, and the next claim replaces it.
-pub struct Claim {
+pub(crate) struct Claim {
     file: File,
     path: PathBuf,
 }
@@ -34,7 +34,7 @@ impl Claim {
     ///
     /// Fails with [`WriteRefusal::Busy`] inside the error while the file is claimed. On a file system without
     /// locks every claim is granted.
-    pub fn of(target: &Path) -> io::Result<Self> {
+    pub(crate) fn of(target: &Path) -> io::Result<Self> {
         let name = target.file_name().ok_or(WriteRefusal::Nameless)?;
         let folder = folder(target);
         fs::create_dir_all(folder)?;

@@ -10,7 +10,6 @@ mod replacement;
 mod target;
 mod text;
 
-pub use claim::Claim;
 pub use folder::FolderReplacement;
 pub use leftovers::collect_leftovers;
 pub use lines::{NumberedLine, NumberedLines};

@@ -29,6 +29,18 @@ pub enum WriteRefusal {
 }
 
 impl WriteRefusal {
+    /// What the user can do about it; `None` where nothing went wrong on their side.
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Busy => Some("wait until it is done, or write to another file"),
+            Self::Folder | Self::Nameless => Some("name a file, or `-` for standard output"),
+            Self::NoFolder => Some("name a folder, or remove the file"),
+            Self::FolderToOutput => Some("name a folder"),
+            Self::EndlessLink => Some("remove the link, or write to another file"),
+            Self::ClosedOutput => None,
+        }
+    }
+
     /// The refusal inside an error of the system, if there is one.
     pub fn within(error: &Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()

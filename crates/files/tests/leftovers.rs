@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use tabpo_files::{Claim, Replacement, collect_leftovers, replace_by_path};
+use tabpo_files::{Replacement, collect_leftovers, replace_by_path};
 
 fn make(root: &Path, name: &str) {
     let path = root.join(name);
@@ -70,7 +70,7 @@ fn files_of_the_living_stay() {
     let root = folder.path();
     let mut one = Replacement::create(&root.join("a/one")).unwrap();
     one.write_all(b"one").unwrap();
-    let claim = Claim::of(&root.join("a/two")).unwrap();
+    let claim = Replacement::create(&root.join("a/two")).unwrap();
     replace_by_path(&root.join("a/three"), |made| {
         fs::write(made, "three")?;
         assert!(collect_leftovers(root)?.is_empty());

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use tabpo_files::{Claim, Replacement, Target, WriteRefusal, replace, replace_by_path};
+use tabpo_files::{Replacement, Target, WriteRefusal, replace, replace_by_path};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -55,13 +55,12 @@ fn names_may_be_as_long_as_the_system_allows() {
 }
 
 #[test]
-fn the_second_writer_of_a_file_is_told() {
+fn the_second_writer_of_a_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.jsonl");
     let mut first = Replacement::create(&path).unwrap();
     first.write_all(b"first").unwrap();
     assert_eq!(refusal(Replacement::create(&path)), Some(WriteRefusal::Busy));
-    assert_eq!(refusal(Claim::of(&path)), Some(WriteRefusal::Busy));
     assert_eq!(refusal(replace_by_path(&path, |_| Ok(()))), Some(WriteRefusal::Busy));
     // Another file in the same folder is another matter.
     write(&folder.path().join("out.json"), "other").unwrap();
@@ -72,13 +71,13 @@ fn the_second_writer_of_a_file_is_told() {
 }
 
 #[test]
-fn a_claim_ends_with_its_value() {
+fn a_writer_that_is_dropped_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/out");
-    let claim = Claim::of(&path).unwrap();
-    assert_eq!(refusal(Claim::of(&path)), Some(WriteRefusal::Busy));
-    drop(claim);
-    drop(Claim::of(&path).unwrap());
+    let writer = Replacement::create(&path).unwrap();
+    assert_eq!(refusal(Replacement::create(&path)), Some(WriteRefusal::Busy));
+    drop(writer);
+    drop(Replacement::create(&path).unwrap());
     assert!(names(&folder.path().join("new")).is_empty());
 }
 

@@ -13,7 +13,7 @@ use crate::table::CountTable;
 /// A comparison of systems as data, for tables, reports and machine output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The way of counting.
+    /// The counting convention.
     pub profile: Profile,
     /// Documents that every system was scored on.
     pub documents: u64,
@@ -139,7 +139,7 @@ pub fn compare(
 ) -> Result<Comparison, EvaluationError> {
     let runs = || systems.iter().flat_map(|(_, runs)| runs);
     let Some(first) = runs().next() else {
-        return Err(EvaluationError::Comparison("there is no system to compare".into()));
+        return Err(EvaluationError::Comparison("there are no systems to compare".into()));
     };
     for (name, runs) in systems {
         if runs.is_empty() {

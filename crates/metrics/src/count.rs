@@ -10,7 +10,7 @@ use tabpo_answer::{FaultKind, Grounding};
 use crate::items::Items;
 use crate::layout::{Family, Layout, Tally};
 use crate::relaxed::{Texts, WordedItem, greedy_matches, strict_matches};
-use crate::scan::DocumentUnits;
+use crate::scan::{DocumentUnits, UnitItems};
 use side::{Labels, Side};
 
 /// The counts of one document.
@@ -82,7 +82,7 @@ pub(crate) fn count_document(layout: &Layout, document: &DocumentUnits) -> Docum
     let (mut confusion, mut faults) = (Vec::new(), Vec::new());
     let mut texts = Texts::default();
     let mut whole = [Whole::new(layout), Whole::new(layout)];
-    for (_, gold_items, predicted_items) in &document.units {
+    for UnitItems { gold: gold_items, predicted: predicted_items, .. } in &document.units {
         let items = [gold_items, predicted_items];
         let sides = items.map(|items| Side::new(&items.entities, &mut texts, &row));
         let typed = entities::count(&mut row, &sides, items, &mut confusion);

@@ -17,12 +17,10 @@ use crate::table::{CountTable, TableBuilder};
 /// The counts of one set of predictions: all that metrics, intervals and tests need.
 #[derive(Clone, Debug)]
 pub struct Counts {
-    /// Where each count stands in a row.
+    /// The position of each count in a row.
     pub layout: Layout,
     /// One row a document, in gold order.
     pub table: CountTable,
-    /// Keys of the documents, in gold order; empty unless asked for.
-    pub keys: Vec<String>,
     /// Whether the predictions were raw output.
     pub kind: PredictionKind,
     /// Gold label and predicted label at spans that both sides have, by name, and how often.
@@ -36,27 +34,24 @@ pub struct Counts {
 /// Counts predictions against gold.
 ///
 /// `gold` gives out documents one at a time ([`tabpo_corpus::stream`], or a slice's `iter().map(Ok)`); only
-/// rows of counts are kept. With `keep_keys`, document keys are kept too. A gold document without prediction
+/// rows of counts are kept. A gold document without prediction
 /// counts as an empty prediction and is named in [`Counts::notes`]. The result does not depend on the number
 /// of threads.
 pub fn count<D: Borrow<Document> + Sync>(
     gold: impl IntoIterator<Item = Result<D, CorpusError>>,
     predictions: &mut Predictions,
     ontology: &Ontology,
-    keep_keys: bool,
 ) -> Result<Counts, EvaluationError> {
     let layout = Layout::new(ontology);
     let mut builder = TableBuilder::new(layout.columns());
     let mut confusion: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     let mut faults: BTreeMap<FaultKind, u64> = BTreeMap::new();
-    let mut keys = Vec::new();
     let coverage = scan(
         gold,
         predictions,
         ontology,
-        |document| (keep_keys.then(|| document.document.key.clone()), count_document(&layout, document)),
-        |(key, counted)| {
-            keys.extend(key);
+        |document| count_document(&layout, document),
+        |counted| {
             builder.push(&counted.row);
             for pair in counted.confusion {
                 *confusion.entry(pair).or_default() += 1;
@@ -72,5 +67,5 @@ pub fn count<D: Borrow<Document> + Sync>(
         .map(|((gold, predicted), count)| ((names[gold as usize].clone(), names[predicted as usize].clone()), count))
         .collect();
     let notes = coverage.notes();
-    Ok(Counts { kind: predictions.kind(), table: builder.finish(), layout, keys, confusion, faults, notes })
+    Ok(Counts { kind: predictions.kind(), table: builder.finish(), layout, confusion, faults, notes })
 }

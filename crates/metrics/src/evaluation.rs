@@ -113,7 +113,7 @@ pub struct Reference {
     pub per_unit: ReferenceScores,
 }
 
-/// Shares of units that are valid, tier by tier; none where there is no unit.
+/// Shares of units that are valid, tier by tier; none if there are no units.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validity {
     /// JSON.
@@ -122,7 +122,7 @@ pub struct Validity {
     pub schema_valid: Option<f64>,
     /// ... whose relations name two different entities.
     pub refs_valid: Option<f64>,
-    /// ... whose every text stands in the source as often as it is used.
+    /// ... whose every text occurs in the source as often as it is used.
     pub fully_grounded: Option<f64>,
 }
 
@@ -133,11 +133,11 @@ pub struct GroundingScores {
     pub span: Scores,
     /// Relaxed match that asks for overlapping places, maximum matching.
     pub relaxed_strict: Scores,
-    /// Share of texts that are not in the source; none where no text was emitted.
+    /// Share of texts that are not in the source; none if no text was emitted.
     pub hallucination_not_substring: Option<f64>,
-    /// ... in whatever letter case.
+    /// ... not even in another letter case.
     pub hallucination_not_substring_ci: Option<f64>,
-    /// Share of texts that do not stand at token boundaries of the source.
+    /// Share of texts that do not occur at token boundaries of the source.
     pub hallucination_not_token_aligned: Option<f64>,
 }
 
@@ -172,7 +172,7 @@ pub struct Evaluation {
     pub documents: u64,
     /// Units: predicted sentences or documents, and those that lack a prediction.
     pub units: u64,
-    /// What a reader of the figures should know.
+    /// Notes for a reader of the figures.
     pub notes: Vec<String>,
     /// The list convention.
     pub list: ListScores,

@@ -1,4 +1,4 @@
-//! Gold and predicted items of one unit in one form, wherever they come from.
+//! Gold and predicted items of one unit in a common form.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::prediction::{Content, Item, Offsets};
 
-/// Where an item stands, as far as counting is concerned. Places are in the order of their first tokens, then
-/// of their last; those that are not in the source come last.
+/// Where an item is, as counting sees it. Places are ordered by their first tokens, then by their last; those
+/// that are not in the source come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ItemPlace {
     /// At these tokens of the document.
@@ -35,7 +35,7 @@ pub(crate) struct EntityItem<'a> {
     /// `None` for a label that the ontology lacks.
     pub(crate) label: Option<EntityLabelId>,
     pub(crate) subtype: Option<SubtypeId>,
-    /// The text with runs of blanks turned into one space; `None` for a malformed item.
+    /// The text with single spaces between words; `None` for a malformed item.
     pub(crate) text: Option<Cow<'a, str>>,
     /// How well the source supports it, for an item of raw output that has a text.
     pub(crate) grounding: Option<Grounding>,
@@ -50,7 +50,7 @@ pub(crate) struct RelationItem {
     pub(crate) label: Option<RelationLabelId>,
 }
 
-/// What only raw output can be judged by.
+/// What is only known of raw output.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RawFacts {
     /// Whether it is valid as JSON, by schema, by references, by grounding.
@@ -70,8 +70,7 @@ pub(crate) struct Items<'a> {
     pub(crate) raw: Option<RawFacts>,
 }
 
-/// The text of a place: all that an item there can say, gold or predicted. `None` if it is not inside
-/// the document.
+/// The text of a place; `None` if it is not inside the document.
 pub(crate) fn place_text(document: &Document, place: ItemPlace) -> Option<Cow<'_, str>> {
     span_text(document, place.span()?)
 }
@@ -126,7 +125,7 @@ impl<'a> Items<'a> {
 
     fn from_offsets(document: &'a Document, offsets: &Offsets, ontology: &Ontology) -> Self {
         let mut nowhere = FxHashMap::default();
-        // Offsets that are no span are kept as false positives, equal ones as one.
+        // Invalid offsets are kept as false positives, equal ones as one.
         let mut place = |start: i64, end: i64| match (u32::try_from(start), u32::try_from(end)) {
             (Ok(start), Ok(end)) if start <= end && end < u32::MAX => ItemPlace::At(Span::new(start, end + 1)),
             _ => {
@@ -151,7 +150,7 @@ impl<'a> Items<'a> {
 
     fn from_aligned(aligned: Aligned<'a>) -> Self {
         let valid = [Tier::Json, Tier::Schema, Tier::References, Tier::Grounding].map(|tier| aligned.valid_at(tier));
-        // Items that are not in the source are the same if their texts are; without text, no two are.
+        // Items that are not in the source are equal if their texts are; items without text never are.
         let mut first_with: FxHashMap<Cow<str>, u32> = FxHashMap::default();
         let entities = aligned.entities.into_iter().enumerate().map(|(index, entity)| {
             let index = index as u32;

@@ -1,4 +1,4 @@
-//! Where each count of a document stands in its row of counts.
+//! The position of each count of a document in its row of counts.
 //!
 //! A row of integers is the one intermediate form of evaluation: rows of units add up to rows of
 //! documents, rows of documents to the whole, and every metric is a function of such a sum. So a
@@ -87,7 +87,7 @@ impl Family {
     ];
 }
 
-/// A count that stands alone.
+/// A count that does not belong to a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Tally {
@@ -107,7 +107,7 @@ pub enum Tally {
     SchemaValid,
     /// ... whose relations name two different entities.
     RefsValid,
-    /// ... whose every text stands in the source as often as it is used.
+    /// ... whose every text occurs in the source as often as it is used.
     FullyGrounded,
     /// Emitted entities.
     EntityItems,
@@ -119,9 +119,9 @@ pub enum Tally {
     EntityBadLabel,
     /// Texts that are not in the source.
     NotSubstring,
-    /// Texts that are not in the source in whatever letter case.
+    /// Texts that are not in the source, not even in another letter case.
     NotSubstringIgnoringCase,
-    /// Texts that do not stand at token boundaries of the source.
+    /// Texts that do not occur at token boundaries of the source.
     NotTokenAligned,
     /// Texts used more often than the source has them, or with an occurrence that does not exist.
     SurplusOrBadOccurrence,
@@ -148,7 +148,7 @@ pub struct Triple {
     pub gold: u64,
 }
 
-/// Where each count stands in a row, for one ontology.
+/// The position of each count in a row, for one ontology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Names of the entity label slots as data files write them, [`INVALID`] last.
@@ -219,13 +219,13 @@ impl Layout {
         self.columns
     }
 
-    /// How many labels a family tells apart, [`INVALID`] included.
+    /// How many labels a family distinguishes, [`INVALID`] included.
     pub fn slots(&self, family: Family) -> usize {
         self.names(family).map_or(1, <[String]>::len)
     }
 
     /// The labels of a family as data files write them, [`INVALID`] last; `None` for a family that
-    /// tells no labels apart.
+    /// does not distinguish labels.
     pub fn names(&self, family: Family) -> Option<&[String]> {
         match family {
             Family::Ner | Family::TextNer => Some(&self.entity_names),

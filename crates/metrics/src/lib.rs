@@ -34,5 +34,5 @@ pub use layout::{Family, INVALID, Layout, Tally, Triple};
 pub use metric::{Measure, Metric, Prf, Profile};
 pub use modes::ErrorModes;
 pub use prediction::{PredictionKind, Predictions, UnitOutput};
-pub use significance::{Resampling, holm};
+pub use significance::Resampling;
 pub use table::CountTable;

@@ -97,7 +97,7 @@ pub struct Metric {
     pub measure: Measure,
 }
 
-/// A named way of counting: which metrics head the table.
+/// A counting convention and the metrics that it reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {

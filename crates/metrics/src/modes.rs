@@ -7,11 +7,11 @@ mod align;
 mod measure;
 
 use serde::{Deserialize, Serialize};
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
 
-pub use measure::{EXAMPLES, measure, measure_with_examples};
+pub use measure::{EXAMPLES, measure};
 
-/// One way of being wrong. Every gold entity and every predicted entity that is not an exact match
+/// A kind of error. Every gold entity and every predicted entity that is not an exact match
 /// falls into exactly one mode. A predicted argument that was paired with a gold mention (its
 /// boundary or its label is wrong) stands for that mention, so that an entity error is not counted
 /// again as a relation error. In that sense the same holds for relations.
@@ -211,47 +211,6 @@ impl ErrorModes {
     pub fn relation_confusion(&self, ontology: &Ontology) -> Vec<Vec<u64>> {
         let find = |name: &str| ontology.relation_named(name).map(RelationLabelId::index);
         self.confusion(ModeKind::RelationConfusion, &self.relations, ontology.relations.len(), &find)
-    }
-
-    /// Sub-label confusion given span and label: `table[gold][predicted]` by [`SubtypeId::index`],
-    /// errors only (the diagonal is zero).
-    pub fn subtype_confusion(&self, ontology: &Ontology, label: EntityLabelId) -> Vec<Vec<u64>> {
-        let size = ontology.entity(label).subtypes.len();
-        let mut table = vec![vec![0; size]; size];
-        let name = &ontology.entity(label).name;
-        for mode in self.of_kind(ModeKind::SubtypeConfusion).filter(|mode| mode.gold.as_ref() == Some(name)) {
-            let find = |subtype: &Option<String>| {
-                subtype.as_ref().and_then(|name| ontology.subtype_named(label, name)).map(SubtypeId::index)
-            };
-            if let (Some(gold), Some(predicted)) = (find(&mode.gold_subtype), find(&mode.predicted_subtype)) {
-                table[gold][predicted] += mode.count;
-            }
-        }
-        table
-    }
-
-    /// Counts of one entity mode by gold label (for [`ModeKind::SpuriousEntity`]: by predicted
-    /// label), indexed by [`EntityLabelId::index`].
-    pub fn by_entity_label(&self, kind: ModeKind, ontology: &Ontology) -> Vec<u64> {
-        let find = |name: &str| ontology.entity_named(name).map(EntityLabelId::index);
-        self.by_label(kind, ontology.entities.len(), &find)
-    }
-
-    /// Counts of one relation mode by gold type (for [`ModeKind::SpuriousLink`]: by predicted
-    /// type), indexed by [`RelationLabelId::index`].
-    pub fn by_relation_label(&self, kind: ModeKind, ontology: &Ontology) -> Vec<u64> {
-        let find = |name: &str| ontology.relation_named(name).map(RelationLabelId::index);
-        self.by_label(kind, ontology.relations.len(), &find)
-    }
-
-    fn by_label(&self, kind: ModeKind, size: usize, find: &dyn Fn(&str) -> Option<usize>) -> Vec<u64> {
-        let mut counts = vec![0; size];
-        for mode in self.of_kind(kind) {
-            if let Some(index) = mode.gold.as_deref().or(mode.predicted.as_deref()).and_then(find) {
-                counts[index] += mode.count;
-            }
-        }
-        counts
     }
 
     fn confusion(

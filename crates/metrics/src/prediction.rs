@@ -1,6 +1,6 @@
 //! Prediction files.
 //!
-//! Two kinds of lines, told apart by content: `{"doc_key", "sent": i or null, "output": "..."}` holds
+//! Two kinds of lines, distinguished by content: `{"doc_key", "sent": i or null, "output": "..."}` holds
 //! what a model wrote for one unit; `{"doc_key", "predicted_ner", "predicted_relations"}` holds
 //! predictions by inclusive token offset, one list a sentence, as `DyGIE` and its descendants write
 //! them. A file holds lines of one kind. It may be larger than the memory: it is indexed once and then read
@@ -146,7 +146,7 @@ impl Predictions {
         self.index.whole_documents
     }
 
-    /// To be called before the documents of gold are gone through.
+    /// To be called before a pass over gold.
     pub(crate) fn start(&mut self) {
         self.index.start();
     }
@@ -156,13 +156,13 @@ impl Predictions {
         self.index.lines(key).map_err(EvaluationError::io(&self.path))
     }
 
-    /// To be called after all documents of gold were gone through: fails if the file has others.
+    /// To be called after a pass over gold: fails if the file has other documents.
     pub(crate) fn check_unknown(&self) -> Result<(), EvaluationError> {
         self.index.check_unknown(&self.path)
     }
 }
 
-/// The bytes of a file, unpacked. What can be read only once, a pipe for example, is held in memory.
+/// The bytes of a file, decompressed. What can be read only once, a pipe for example, is held in memory.
 fn source(path: &Path) -> std::io::Result<Box<dyn Source>> {
     if path.extension().is_some_and(|extension| extension == "gz") {
         let mut bytes = Vec::new();

@@ -16,10 +16,15 @@ use crate::prediction::{Content, Offsets, PredictionKind, Predictions, contents}
 /// Documents that are held in memory at a time.
 const CHUNK: usize = 512;
 
-/// One unit: its sentence (`None` for the whole document), its gold items, its predicted items.
-pub(crate) type UnitItems<'a> = (Option<u32>, Items<'a>, Items<'a>);
+/// One unit, gold beside predicted.
+pub(crate) struct UnitItems<'a> {
+    /// `None` for the whole document.
+    pub(crate) sentence: Option<u32>,
+    pub(crate) gold: Items<'a>,
+    pub(crate) predicted: Items<'a>,
+}
 
-/// The units of one document, gold beside predicted.
+/// The units of one document.
 pub(crate) struct DocumentUnits<'a> {
     pub(crate) document: &'a Document,
     pub(crate) units: Vec<UnitItems<'a>>,
@@ -36,7 +41,7 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    /// What a reader of the figures should know, in words.
+    /// Notes for a reader of the figures.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let missing = &self.missing_documents;
@@ -112,16 +117,16 @@ fn scan_chunks<D: Borrow<Document> + Sync, T: Send>(
             let is_whole =
                 if predicted.is_empty() { whole_documents } else { predicted.iter().all(|(sent, _)| sent.is_none()) };
             let sentences = if is_whole && kind == PredictionKind::Raw { vec![None] } else { sentences(document) };
-            let found = |sent: Option<u32>| {
-                predicted.binary_search_by_key(&sent, |(sent, _)| *sent).ok().map(|at| &predicted[at].1)
+            let mut missing = 0;
+            let unit = |sentence: Option<u32>| {
+                let found = predicted.binary_search_by_key(&sentence, |(sent, _)| *sent);
+                missing += u64::from(found.is_err() && !predicted.is_empty());
+                let content = found.map_or(&nothing, |position| &predicted[position].1);
+                let gold = Items::gold(document, sentence);
+                UnitItems { sentence, gold, predicted: Items::predicted(document, sentence, content, ontology) }
             };
-            let unit = |&sent: &Option<u32>| {
-                let content = found(sent).unwrap_or(&nothing);
-                (sent, Items::gold(document, sent), Items::predicted(document, sent, content, ontology))
-            };
-            let missing = sentences.iter().filter(|&&sent| !predicted.is_empty() && found(sent).is_none()).count();
-            let units = sentences.iter().map(unit).collect();
-            Ok((score(&DocumentUnits { document, units }), missing as u64))
+            let units = sentences.into_iter().map(unit).collect();
+            Ok((score(&DocumentUnits { document, units }), missing))
         });
         for scored in scored.collect::<Vec<Result<_, EvaluationError>>>() {
             let (result, missing) = scored?;

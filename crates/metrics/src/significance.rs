@@ -204,7 +204,7 @@ pub(crate) fn percentile_interval(mut values: Vec<f64>) -> Option<(f64, f64)> {
 /// Holm's step-down correction over the tests that there are: adjusted p-values in the order given.
 ///
 /// S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-pub fn holm(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
+pub(crate) fn holm(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
     let mut tests: Vec<(usize, f64)> =
         p_values.iter().enumerate().filter_map(|(index, p_value)| Some((index, (*p_value)?))).collect();
     tests.sort_by(|(_, a), (_, b)| a.total_cmp(b));

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountTable {
     columns: usize,
-    /// The different rows, one behind the other.
+    /// The distinct rows, concatenated.
     rows: Vec<u32>,
     /// The row of each document.
     row_of: Vec<u32>,

@@ -15,7 +15,7 @@ fn score(gold: &str, predictions: &str) -> Result<Prf, String> {
     std::fs::write(&path, predictions).unwrap();
     let documents: Vec<Document> = tabpo_corpus::read(&gold_path, Some(Format::Jsonl), &ontology).unwrap().documents;
     let counts = Predictions::open(&path)
-        .and_then(|mut predictions| count(documents.iter().map(Ok), &mut predictions, &ontology, false))
+        .and_then(|mut predictions| count(documents.iter().map(Ok), &mut predictions, &ontology))
         .map_err(|error| error.to_string())?;
     Ok(Prf::of(counts.layout.total(&counts.table.pooled(), Family::Ner)))
 }

@@ -44,7 +44,7 @@ fn golden_counts_of_each_document_agree() {
     let expected: Vec<Value> = serde_json::from_str(&expected).expect("a list");
     assert_eq!(expected.len(), counts.table.documents());
     for (index, expected) in expected.iter().enumerate() {
-        assert_eq!(expected["doc_key"], counts.keys[index].as_str());
+        assert_eq!(expected["doc_key"], gold[index].key.as_str());
         let row: Vec<u64> = counts.table.row(index).iter().map(|&value| u64::from(value)).collect();
         let ner = counts.layout.total(&row, Family::Ner);
         let rel = counts.layout.total(&row, Family::Rel);
@@ -52,6 +52,6 @@ fn golden_counts_of_each_document_agree() {
         let found = [ner.gold, ner.predicted, ner.matched, rel.gold, rel.predicted, rel.matched, plus.matched];
         let names = ["ng", "np", "nm", "rg", "rp", "rm", "rpm"];
         let wanted = names.map(|name| expected[name].as_u64().expect("a count"));
-        assert_eq!(found, wanted, "{}", counts.keys[index]);
+        assert_eq!(found, wanted, "{}", gold[index].key);
     }
 }

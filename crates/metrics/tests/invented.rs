@@ -124,7 +124,7 @@ fn wrong_input_names_its_line() {
         (output("reef", "0") + offsets, 2, "use one kind"),
         (offsets.repeat(2), 2, "already predicted in line 1"),
         (offsets.replace("[[],[]],\"", "[[],[],[]],\""), 1, "3 lists for 2 sentences"),
-        (offsets.replace("[[],[]]}", "[[[1,2,3,4]],[]]}"), 1, "is no relation"),
+        (offsets.replace("[[],[]]}", "[[[1,2,3,4]],[]]}"), 1, "is not a relation"),
         ("{\"doc_key\":\"reef\"}\n".to_owned(), 1, "either"),
         ("{\"sent\":0,\"output\":\"\"}\n".to_owned(), 1, "doc_key"),
         ("{\"doc_key\":\"reef\"\n".to_owned(), 1, "cut short"),

@@ -166,7 +166,7 @@ impl SideAccount {
     }
 }
 
-/// 0 where there is nothing to take a share of.
+/// `part / whole`; 0 if the whole is 0.
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }

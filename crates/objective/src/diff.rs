@@ -5,11 +5,11 @@
 /// The alignment is unique: equal heads are matched, which a longest common subsequence always
 /// allows, and among equally long continuations the first one skips tokens of `chosen`. So the
 /// shared prefix is never flagged, and an inserted record whose place is ambiguous (its last tokens
-/// equal the tokens before it) is put as late as possible: the first flagged token is the one where
-/// the completions part.
+/// equal the tokens before it) is put as late as possible: the first flagged token is the divergence
+/// point.
 ///
 /// Time and memory grow with the product of the lengths that remain between the common prefix and
-/// the common suffix, one byte a cell.
+/// the common suffix, one byte per cell.
 pub fn differs(chosen: &[u32], rejected: &[u32]) -> (Vec<bool>, Vec<bool>) {
     let prefix = chosen.iter().zip(rejected).take_while(|(a, b)| a == b).count();
     let (a, b) = (&chosen[prefix..], &rejected[prefix..]);

@@ -26,7 +26,7 @@ pub enum ObjectiveError {
         found: String,
         /// The most similar name.
         nearest: Option<String>,
-        /// All names there are, separated by commas.
+        /// All valid names, separated by commas.
         known: String,
     },
     /// The hyper-parameter has a value of the wrong kind.

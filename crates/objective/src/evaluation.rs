@@ -10,7 +10,7 @@ use crate::{Barrier, Baseline, Dual, Form, Gradient, Normaliser, Pair, PairLoss,
 pub enum Pooling {
     /// All chosen tokens of the batch alike: `−Σ_batch p / Σ_batch n`.
     Tokens,
-    /// Each sequence's own mean first: `mean_pairs(−Σp/n)`.
+    /// The mean of each sequence first: `mean_pairs(−Σp/n)`.
     Sequences,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Evaluation<'a> {
     /// in the [`PairLoss`].
     ///
     /// # Panics
-    /// If a gradient has another length than its completion.
+    /// If a gradient and its completion differ in length.
     pub fn term(&mut self, loss: f64, chosen: &[f64], rejected: &[f64]) {
         assert_eq!(chosen.len(), self.pair.chosen.len(), "one derivative for each chosen token");
         assert_eq!(rejected.len(), self.pair.rejected.len(), "one derivative for each rejected token");

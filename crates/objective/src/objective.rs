@@ -52,8 +52,8 @@ impl Objective {
     }
 
     /// An objective of your own. `evaluate` adds its terms for one pair to the [`Evaluation`], from
-    /// inputs that `needs` asks for. Terms that are written with [`Dual`](crate::Dual) numbers come
-    /// with their gradient.
+    /// inputs that `needs` asks for. Terms written with [`Dual`](crate::Dual) numbers are
+    /// differentiated automatically.
     ///
     /// `name` appears in logs and errors. A custom objective has no hyper-parameters of its own (the
     /// closure captures them) and is equal only to its clones. It is written as its name, which
@@ -84,7 +84,7 @@ impl Objective {
         &self.name
     }
 
-    /// Every hyper-parameter with the value in force.
+    /// Every hyper-parameter with its value.
     pub fn parameters(&self) -> &Map<String, Value> {
         &self.configured.parameters
     }
@@ -98,8 +98,8 @@ impl Objective {
     /// whole batch, so the results of a batch's pairs are simply added.
     ///
     /// # Panics
-    /// If a vector that [`Objective::needs`] asks for, the roles or the difference mask of a
-    /// completion has another length than its policy log-probs.
+    /// If the roles, the difference mask or a vector that [`Objective::needs`] asks for differs in length
+    /// from the policy log-probs of its completion.
     pub fn evaluate(&self, pair: &Pair, normaliser: &Normaliser) -> PairLoss {
         let needs = self.needs();
         assert_lengths(&pair.chosen, needs);

@@ -131,10 +131,3 @@ pub struct PairLoss {
     /// Which chosen tokens the barrier acts on; empty without a barrier.
     pub gate: Vec<bool>,
 }
-
-impl PairLoss {
-    /// Number of chosen tokens that the barrier acts on.
-    pub fn gate_count(&self) -> usize {
-        self.gate.iter().filter(|active| **active).count()
-    }
-}

@@ -63,12 +63,12 @@ impl Scores {
     }
 
     /// Derivative of the chosen score with respect to each chosen log-prob.
-    pub fn chosen_coefficients(&self) -> &[f64] {
+    pub(crate) fn chosen_coefficients(&self) -> &[f64] {
         &self.coefficients[0]
     }
 
     /// Derivative of the rejected score with respect to each rejected log-prob.
-    pub fn rejected_coefficients(&self) -> &[f64] {
+    pub(crate) fn rejected_coefficients(&self) -> &[f64] {
         &self.coefficients[1]
     }
 }

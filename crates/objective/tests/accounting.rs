@@ -51,7 +51,7 @@ fn erosion_counts_under_confident_labels_that_lost_probability() {
     let accounting = account(&Objective::new("tab-po-paper-v2").unwrap(), &[label_swap(), label_swap()]);
     let labels = &accounting.roles[&Role::EntityLabel];
     assert_eq!((labels.under_confident, labels.eroded, labels.gated), (2, 2, 2));
-    // The end token was under-confident too but gained; it is no schema role either way.
+    // The end token was under-confident too but gained; it is not a schema role anyway.
     let end = &accounting.roles[&Role::End];
     assert_eq!((end.under_confident, end.eroded, end.gated), (2, 0, 0));
     assert_eq!(accounting.erosion(), 2);

@@ -141,7 +141,7 @@ fn values_of_the_wrong_kind_or_out_of_range_are_named() {
 }
 
 #[test]
-fn needs_tell_the_families_apart() {
+fn needs_distinguish_the_families() {
     let needs = |name: &str| Objective::new(name).expect("a name").needs();
     assert_eq!(needs("continued-sft"), Needs::CHOSEN);
     assert_eq!(needs("simpo"), Needs::PAIR);

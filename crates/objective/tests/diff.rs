@@ -44,7 +44,7 @@ fn a_deleted_record_flags_exactly_its_tokens() {
 }
 
 #[test]
-fn an_inserted_record_is_flagged_from_where_the_completions_part() {
+fn an_inserted_record_is_flagged_from_the_divergence_point() {
     let (chosen, rejected) = differs(&[1, 2, 3, 9], &[1, 2, 3, 1, 5, 3, 9]);
     assert_eq!(chosen, [false; 4]);
     assert_eq!(rejected, [false, false, false, true, true, true, false]);
@@ -69,7 +69,7 @@ proptest! {
         prop_assert_eq!(common.len(), longest_common(&a, &b));
         let shared = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
         prop_assert!(flags_a[..shared].iter().chain(&flags_b[..shared]).all(|flag| !flag));
-        // Where both go on, one of them goes on with a flagged token.
+        // Where both continue, one of them continues with a flagged token.
         if shared < a.len() && shared < b.len() {
             prop_assert!(flags_a[shared] || flags_b[shared]);
         }

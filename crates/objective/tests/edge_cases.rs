@@ -1,4 +1,4 @@
-//! Extreme and degenerate inputs, and the exact statements that objectives make about them.
+//! Extreme and degenerate inputs.
 
 mod support;
 

@@ -8,7 +8,7 @@ use tabpo_objective::published::{self, Figures, Inputs};
 
 const GOLDEN: &str = include_str!("fixtures/golden_a.json");
 
-/// Figures of the file that this crate has no objective for: they couple the pairs of a batch, or
+/// Figures in the file without an objective in this crate: they couple the pairs of a batch, or
 /// need the policy's whole distribution or its KL in the other direction.
 const NOT_IMPLEMENTED: [&str; 7] =
     ["aot", "aot_unpaired", "wpo_sigmoid", "kto_pair_batchKL", "alpha_dpo", "beta_dpo_nofilter", "tis_dpo_with_kl"];
@@ -67,7 +67,7 @@ fn every_published_loss_and_gradient_entry_agrees() {
     assert_eq!(ours.len() + NOT_IMPLEMENTED.len(), expected.len());
 }
 
-/// The whole derivative of TDPO with respect to the logits, put together from the two gradients:
+/// The full derivative of TDPO with respect to the logits, from its two gradients:
 /// `dp_t/dlogit_v = 1[v = target] − π(v)` and `dK_t/dlogit_v = π(v) − π_ref(v)`.
 #[test]
 fn the_kl_gradient_gives_the_published_logit_gradient() {

@@ -1,4 +1,4 @@
-//! The statements of our own form about itself.
+//! What the documentation of TAB-PO promises.
 
 use serde_json::{Value, json};
 use tabpo_objective::diff::differs;
@@ -26,7 +26,7 @@ fn role(token: u32) -> Role {
     }
 }
 
-/// The form with only the terms that `weights` names.
+/// TAB-PO with only the terms in `weights`.
 fn only(weights: &Value) -> Objective {
     let off = json!({"preference": 0.0, "decision": 0.0, "decision_target": null, "barrier": 0.0, "anchor": 0.0});
     let mut parameters = off;
@@ -53,7 +53,7 @@ fn only_differing_tokens_move_in_the_margin_and_by_the_weight_of_their_role() {
 
 #[test]
 fn stopping_too_early_is_pushed_down_at_the_divergence_point() {
-    // The rejected answer ends where the chosen one goes on with a second record.
+    // The rejected answer ends where the chosen one continues with a second record.
     let pair = pair(&[1, 10, 4, 1, 11, 5, 99], &[1, 10, 5, 99], |_| -0.5);
     assert_eq!(pair.rejected.differs, [false; 4]);
     for weights in [json!({"preference": 1.0}), json!({"decision": 1.0})] {
@@ -78,7 +78,7 @@ fn the_preference_stops_at_its_target() {
 }
 
 #[test]
-fn the_pull_of_the_decision_is_the_probability_of_the_wrong_token_of_the_two() {
+fn the_gradient_of_the_decision_is_the_probability_of_the_wrong_token() {
     let pair = pair(&[1, 10, 99], &[1, 11, 99], |token| match token {
         10 => 0.3_f64.ln(),
         11 => 0.6_f64.ln(),
@@ -92,7 +92,7 @@ fn the_pull_of_the_decision_is_the_probability_of_the_wrong_token_of_the_two() {
 }
 
 #[test]
-fn the_decision_rests_once_the_right_token_leads_by_the_target() {
+fn the_decision_stops_once_the_right_token_leads_by_the_target() {
     let lead = |right: f64, target: f64| {
         let mut pair = pair(&[1, 10, 99], &[1, 11, 99], |_| -1.0);
         pair.chosen.policy[1] = right;

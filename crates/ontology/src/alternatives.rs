@@ -1,9 +1,9 @@
-//! What would have been valid in the place of a wrong name, for error messages.
+//! What would have been valid instead of a wrong name, for error messages.
 
 use std::fmt;
 
-/// The valid names in the place of a wrong one. It is shown as the end of a message: `; did you mean
-/// ...?` where one is similar, otherwise the list.
+/// The valid names instead of a wrong one. It is displayed as the end of a message: `; did you mean ...?`
+/// if one is similar, otherwise the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alternatives {
     /// The valid name that is most like the wrong one.

@@ -1,5 +1,5 @@
-//! What an ontology is turned into: JSON Schema and the prompt section. And brat's configuration
-//! turned into an ontology.
+//! What is made from an ontology (JSON Schema, the prompt section), and ontologies made from brat's
+//! configuration.
 
 use std::path::Path;
 
@@ -197,7 +197,7 @@ fn what_is_written_for_brat_is_read_back() {
     let imported = Ontology::from_brat(BRAT, "annotation.conf").unwrap().ontology;
     let written = Ontology::from_brat(&imported.to_brat(), "written").unwrap();
     assert_eq!(written.ontology, imported);
-    // Data files call relations by their aliases, and soft constraints are not brat's.
+    // Data files use aliases for relations, and brat has no soft constraints.
     let scierc = Ontology::read("../../examples/scierc/ontology.toml".as_ref()).unwrap();
     let brat = scierc.to_brat();
     assert!(brat.contains("\nUSED-FOR\tArg1:<ENTITY>, Arg2:<ENTITY>\n"), "{brat}");
@@ -235,7 +235,7 @@ fn roles_have_the_names_that_the_configuration_gives_them() {
     let relations = import.ontology.relations.iter();
     let relations: Vec<_> =
         relations.map(|label| (label.name.as_str(), sides(&label.domain), sides(&label.range))).collect();
-    // `feeds` has no tail: what the corpus holds of it has no entity there either.
+    // `feeds` has no tail that is an entity, and neither do its instances in the corpus.
     let expected = [("born-in", vec![0], vec![1]), ("left", vec![0], vec![1]), ("knows", vec![0], vec![0])];
     assert_eq!(relations, expected);
     let notes = import.notes.join("\n");

@@ -14,7 +14,7 @@ fn error(text: &str) -> String {
 }
 
 #[test]
-fn names_are_one_in_any_composition() {
+fn names_are_equal_in_any_composition() {
     let text = "[[entity]]\nname = \"Ger\u{e4}t\"\nsubtypes = [\"gro\u{df} f\u{fc}r\"]\n[[relation]]\nname = \"n\u{e4}chst\"\ndomain = [\"Gera\u{308}t\"]";
     let ontology = Ontology::parse(text, "o.toml").unwrap();
     let label = ontology.entity_named("Gera\u{308}t").unwrap();
@@ -55,7 +55,7 @@ fn clinical_renames_keys_and_has_a_hierarchy_without_relations() {
 }
 
 #[test]
-fn every_error_names_line_offence_and_remedy() {
+fn every_error_names_line_problem_and_remedy() {
     let cases = [
         ("[[entity]]\nname = ", "o.toml:2: "),
         ("[[entity]]\nnmae = \"A\"", "o.toml:2: unknown key `nmae` in [[entity]]; did you mean `name`?"),
@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn data_names_are_unmistakable(ontology in ontology()) {
+    fn data_names_are_unambiguous(ontology in ontology()) {
         for label in ontology.entity_ids() {
             for subtype in ontology.subtype_ids(label) {
                 let name = ontology.mention_data_name(label, Some(subtype));

@@ -33,7 +33,7 @@ pub struct BuildSettings {
     pub per_example: usize,
     /// The seed of every random choice.
     pub seed: u64,
-    /// What an example is.
+    /// Whether an example is a sentence or a document.
     pub level: Level,
     /// The share of every kind of edit.
     pub mix: Mix,

@@ -72,7 +72,7 @@ named_enum! {
     Source {
         /// An ambiguity pattern that an expert wrote.
         Pattern = "pattern",
-        /// An error mode that validation predictions showed.
+        /// An error mode of predictions on validation.
         Mode = "mode",
         /// A wrong answer of the model itself on the same example.
         OnPolicy = "on-policy",

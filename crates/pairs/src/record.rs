@@ -46,7 +46,7 @@ pub struct EditRecord {
     pub source: Source,
     /// The id of the pattern, for edits that a pattern proposed.
     pub pattern: Option<String>,
-    /// What gold has: a label (`Label/sublabel` in a hierarchy), a text, an entity id for an
+    /// What gold has: a label (`Label/sub-label` in a hierarchy), a text, an entity id for an
     /// argument, an occurrence number; null where gold has nothing.
     pub from: Option<String>,
     /// What the negative has instead; null where it has nothing.

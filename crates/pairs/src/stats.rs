@@ -252,7 +252,7 @@ fn error_share(errors: &ErrorModes, kind: Kind, from: &str, to: &str) -> Option<
     (seen > 0).then(|| count as f64 / seen as f64)
 }
 
-/// The label of `Label/sublabel`.
+/// The label of `Label/sub-label`.
 fn label_part(name: &str) -> &str {
     name.split_once('/').map_or(name, |(label, _)| label)
 }

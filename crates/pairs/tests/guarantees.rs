@@ -1,15 +1,15 @@
-//! Every pair keeps every promise, over random ontologies and documents.
+//! Every pair keeps every guarantee, over random ontologies and documents.
 
 mod support;
 
-use std::{collections::BTreeSet, convert::Infallible};
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use support::{checker, world::World};
-use tabpo_corpus::{Document, Level, Unit};
+use tabpo_corpus::{Level, Unit};
 use tabpo_pairs::{BuildSettings, Kind, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
 
-/// A tokenizer of a kind: runs of letters and digits, and single signs, hashed.
+/// A simple tokenizer: hashed runs of letters and digits, and single other characters.
 fn tokenize(text: &str) -> Vec<u32> {
     let mut tokens: Vec<u32> = Vec::new();
     let mut in_word = false;
@@ -45,17 +45,7 @@ fn build(world: &World, settings: BuildSettings) -> Vec<PairRecord> {
     let patterns = Patterns::parse(&world.patterns, "patterns", &world.ontology).expect("the patterns are valid");
     let rates = ModeRates::new(&world.errors, &world.ontology, ModeRates::SMOOTHING).expect("the modes are known");
     let mut builder = PairBuilder::new(&world.ontology, &patterns, &rates, settings, Some(&tokenize));
-    let mut records = Vec::new();
-    let documents = world.documents.iter().cloned().map(Ok::<Document, Infallible>);
-    let Ok(()) = builder.build(
-        documents,
-        |_| Vec::new(),
-        |record| {
-            records.push(record);
-            Ok(())
-        },
-    );
-    records
+    support::build(&mut builder, &world.documents, |_| Vec::new())
 }
 
 fn check_all(world: &World, records: &[PairRecord], per_example: usize) -> Result<(), TestCaseError> {
@@ -108,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn every_kind_alone_is_valid(seed in any::<u64>(), kind in 0..Kind::ALL.len()) {
+    fn every_kind_on_its_own_is_valid(seed in any::<u64>(), kind in 0..Kind::ALL.len()) {
         let world = World::random(seed, 3);
         let mix = Mix::parse(Kind::ALL[kind].name()).unwrap();
         let sources = SourceShares::parse("pattern,mode,random").unwrap();
@@ -148,7 +138,7 @@ fn the_number_of_threads_changes_nothing() {
 }
 
 #[test]
-fn a_stated_number_of_edits_is_made_where_there_are_as_many() {
+fn the_requested_number_of_edits_is_made_where_possible() {
     let world = World::random(11, 30);
     let records = build(&world, BuildSettings { edits: 2, ..BuildSettings::default() });
     let doubles = records.iter().filter(|record| record.edit.further.len() == 1).count();

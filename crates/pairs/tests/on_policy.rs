@@ -2,11 +2,9 @@
 
 mod support;
 
-use std::convert::Infallible;
-
 use proptest::prelude::*;
 use support::{checker, world::World};
-use tabpo_corpus::{Document, Unit};
+use tabpo_corpus::Unit;
 use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
 
 fn build(world: &World, seed: u64, source: &str, outputs: impl FnMut(&Unit) -> Vec<String>) -> Vec<PairRecord> {
@@ -15,19 +13,13 @@ fn build(world: &World, seed: u64, source: &str, outputs: impl FnMut(&Unit) -> V
     let sources = SourceShares::parse(source).expect("a known source");
     let settings = BuildSettings { per_example: 5, seed, sources, ..BuildSettings::default() };
     let mut builder = PairBuilder::new(&world.ontology, &patterns, &rates, settings, None);
-    let mut records = Vec::new();
-    let documents = world.documents.iter().cloned().map(Ok::<Document, Infallible>);
-    let Ok(()) = builder.build(documents, outputs, |record| {
-        records.push(record);
-        Ok(())
-    });
-    records
+    support::build(&mut builder, &world.documents, outputs)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Another negative played back as the model's answer leads to that negative and to no other.
+    /// A negative played back as the model's answer leads to that negative and no other.
     #[test]
     fn an_answer_one_edit_away_becomes_that_negative(seed in any::<u64>()) {
         let world = World::random(seed, 3);

@@ -1,4 +1,4 @@
-//! Pattern files: the examples, what patterns match, and what is said about mistakes.
+//! Pattern files: the examples, what patterns match, and the messages about mistakes.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -77,7 +77,7 @@ fn conditions_decide_where_patterns_fire() {
 }
 
 #[test]
-fn boundary_changes_go_both_ways() {
+fn boundaries_change_in_both_directions() {
     // hidden(0) Markov(1) model(2) ((3) HMM(4) )(5) and(6) a(7) novel(8) noise(9) model(10)
     let sentence = "hidden Markov model ( HMM ) and a novel noise model";
     let inside = fired(&document(sentence, &[(0, 6, 1), (8, 11, 1)], &[]));

@@ -5,13 +5,15 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     path::{Path, PathBuf},
 };
 
 use support::checker;
 use tabpo_corpus::{Document, read};
-use tabpo_metrics::{ErrorModes, Predictions, modes::measure};
+use tabpo_metrics::{
+    ErrorModes, Predictions,
+    modes::{EXAMPLES, measure},
+};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Kind, ModeRates, PairBuilder, PairRecord, Patterns, Source, StatsCollector,
@@ -39,7 +41,8 @@ fn load() -> SciErc {
     let fixture = shared.join("golden/metrics/d1_label_noise.dev.pred.jsonl.gz");
     let mut predictions = Predictions::open(&fixture).expect("the fixture is valid");
     let dev = documents("dev.json");
-    let errors = measure(dev.iter().map(Ok), &mut predictions, &ontology).expect("the fixture covers the split");
+    let errors =
+        measure(dev.iter().map(Ok), &mut predictions, &ontology, EXAMPLES).expect("the fixture covers the split");
     let patterns = Patterns::read(&example.join("patterns.toml"), &ontology).expect("the example is valid");
     SciErc { train: documents("train.json"), ontology, errors, patterns }
 }
@@ -64,16 +67,7 @@ fn tokenize(text: &str) -> Vec<u32> {
 fn build(data: &SciErc, settings: BuildSettings) -> (Vec<PairRecord>, BuildSummary) {
     let rates = ModeRates::new(&data.errors, &data.ontology, ModeRates::SMOOTHING).expect("the labels are known");
     let mut builder = PairBuilder::new(&data.ontology, &data.patterns, &rates, settings, Some(&tokenize));
-    let mut records = Vec::new();
-    let documents = data.train.iter().cloned().map(Ok::<Document, Infallible>);
-    let Ok(()) = builder.build(
-        documents,
-        |_| Vec::new(),
-        |record| {
-            records.push(record);
-            Ok(())
-        },
-    );
+    let records = support::build(&mut builder, &data.train, |_| Vec::new());
     let summary = builder.summary();
     (records, summary)
 }

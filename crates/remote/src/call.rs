@@ -138,7 +138,7 @@ impl<'a> Caller<'a> {
         Asked { model: &self.endpoint.model, settings: self.settings, structure }
     }
 
-    /// What a reply with another status than 200 means.
+    /// What a reply with a status other than 200 means.
     fn classified(&self, reply: &Reply, structure: StructureKind) -> Attempt {
         let error = match &reply.json {
             Ok(value) => ApiError::of(value),

@@ -68,7 +68,7 @@ pub struct Extraction {
     pub ending: Ending,
 }
 
-/// What one way of asking reports at its end.
+/// What single requests or batches report when they end.
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) retries: usize,

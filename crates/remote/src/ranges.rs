@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_further_fields_are_checked() {
+    fn names_and_extra_fields_are_checked() {
         assert!(refused(|settings| settings.endpoint = " ".into()).starts_with("`endpoint` is empty"));
         assert!(refused(|settings| settings.model = String::new()).starts_with("`model` is empty"));
         assert!(refused(|settings| settings.key_variable = "a=b".into()).starts_with("`key_variable`"));

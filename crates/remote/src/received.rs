@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_pairs_and_marks_do_not_cost_the_answer() {
+    fn unpaired_surrogates_and_byte_order_marks_are_tolerated() {
         for (text, content) in [
             (r#"{"a":"x \ud83d y"}"#, "x \u{fffd} y"),
             (r#"{"a":"\ude00"}"#, "\u{fffd}"),
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_shown() {
+    fn text_that_is_not_json_is_shown() {
         let page = body("\n<!DOCTYPE html>\n<title>Open WebUI</title>").unwrap_err();
         assert!(page.contains("`<!DOCTYPE html> <title>Open WebUI</title>`") && page.contains("/v1"), "{page}");
         let long = body(&format!("Welcome {}", "x".repeat(5000))).unwrap_err();

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_is_kept_and_appending_goes_on() {
+    fn damage_is_set_aside_and_appending_continues() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records.jsonl");
         let old = "{\"name\":\"old\",\"text\":\"without a digest\"}\n";

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_is_taken_out_of_what_models_write_around_it() {
+    fn the_object_is_extracted_from_what_models_write_around_it() {
         let quoted = serde_json::to_string(ANSWER).unwrap();
         for text in [
             format!("```json\n{ANSWER}\n```"),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wrapped_object_stays() {
+    fn answers_without_a_wrapped_object_are_unchanged() {
         for text in [
             ANSWER,
             " {} ",

@@ -13,13 +13,13 @@ use tabpo_remote::{
     Settings, Structure, extract,
 };
 
-/// What the provider remembers.
+/// The state of the provider.
 #[derive(Default)]
 struct Provider {
     inputs: Mutex<Vec<Vec<Value>>>,
     created: AtomicUsize,
     polls: AtomicUsize,
-    /// Batches end after this many looks.
+    /// Batches end after this many polls.
     ready_after: AtomicUsize,
 }
 
@@ -72,7 +72,7 @@ fn reply(provider: &Provider, request: &Request) -> Reply {
                 let result = json!({"custom_id": line["custom_id"], "response": {"status_code": status, "body": body}});
                 ((status != 200) == wanted_errors).then(|| result.to_string())
             });
-            // Results come in any order.
+            // Results may come in any order.
             let mut lines: Vec<String> = lines.collect();
             lines.reverse();
             Reply::Text(200, lines.join("\n"))
@@ -123,7 +123,7 @@ fn a_batch_is_uploaded_polled_and_downloaded() {
     assert_eq!(done.statistics.cost, Some(0.1));
     assert_eq!(provider.inputs.lock().unwrap()[0].len(), 4);
 
-    // The second time only what is missing is asked for, in a batch of its own.
+    // The second call sends only the missing requests, in a new batch.
     let again = extract(
         &Job { endpoint: &endpoint, prompts: &all, settings: &settings(), price: Some(price) },
         &mut cache,
@@ -136,7 +136,7 @@ fn a_batch_is_uploaded_polled_and_downloaded() {
 }
 
 #[test]
-fn a_job_that_was_stopped_waits_on_for_the_same_batch() {
+fn a_stopped_job_resumes_waiting_for_the_same_batch() {
     let (server, provider) = provider();
     provider.ready_after.store(usize::MAX, Ordering::SeqCst);
     let endpoint = Endpoint::new(&server.url, "m", None).unwrap();

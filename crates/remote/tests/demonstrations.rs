@@ -1,4 +1,4 @@
-//! Choice of demonstrations, and the prompts made of them.
+//! The choice of demonstrations, and prompts with them.
 
 use tabpo_corpus::{Document, Mention, Relation, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
@@ -70,14 +70,14 @@ fn fixed_demonstrations_cover_the_labels_first() {
 }
 
 #[test]
-fn random_demonstrations_follow_the_seed_alone() {
+fn random_demonstrations_depend_only_on_the_seed() {
     let first = chosen(Selection::Random, 3, "x", 1);
     assert_eq!(first, chosen(Selection::Random, 3, "another text", 1));
     assert!((2..20).any(|seed| chosen(Selection::Random, 3, "x", seed) != first));
 }
 
 #[test]
-fn the_nearest_demonstration_stands_last() {
+fn the_nearest_demonstration_comes_last() {
     assert_eq!(chosen(Selection::Nearest, 2, "corpora for tagging", 1), ["lattices", "tagging"]);
     assert_eq!(chosen(Selection::Nearest, 2, "unknown words only", 1), Vec::<String>::new());
 }
@@ -115,7 +115,7 @@ fn prompts_are_instructions_turns_and_the_text() {
         ("a", Some(0), StructureKind::JsonSchema)
     );
 
-    let Structure::JsonSchema(schema) = &prompt.structure else { panic!("a schema was asked for") };
+    let Structure::JsonSchema(schema) = &prompt.structure else { panic!("a schema was requested") };
     strict(schema);
 }
 

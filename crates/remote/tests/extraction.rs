@@ -1,4 +1,4 @@
-//! Jobs against a scripted server: everything that goes well and wrong between prompt and answer.
+//! Jobs against a scripted server: successes and failures between prompt and answer.
 
 mod support;
 
@@ -83,7 +83,7 @@ fn the_request_says_what_the_settings_say() {
 }
 
 #[test]
-fn a_grammar_goes_the_way_of_vllm() {
+fn a_grammar_is_sent_as_vllm_expects_it() {
     let server = Server::start(|request: &Request| {
         assert_eq!(request.json()["structured_outputs"], json!({"grammar": "start: \"x\""}));
         answer("x")
@@ -94,7 +94,7 @@ fn a_grammar_goes_the_way_of_vllm() {
 }
 
 #[test]
-fn too_many_requests_are_repeated_after_the_time_that_was_asked_for() {
+fn too_many_requests_are_retried_after_the_requested_wait() {
     let server = Server::start(|request: &Request| match request.earlier {
         0 => Reply::Json(429, vec![("retry-after", "0.4".into())], json!({"error": {"message": "slow down"}})),
         _ => answer("{}"),
@@ -107,7 +107,7 @@ fn too_many_requests_are_repeated_after_the_time_that_was_asked_for() {
 }
 
 #[test]
-fn one_request_to_wait_holds_all_workers() {
+fn a_requested_wait_pauses_all_workers() {
     let at = Arc::new(std::sync::Mutex::new(Vec::new()));
     let times = Arc::clone(&at);
     let server = Server::start(move |request: &Request| {
@@ -137,7 +137,7 @@ fn server_errors_closed_connections_and_broken_replies_are_repeated() {
     });
     let done = run_once(&server, 3, &Settings { attempts: 8, ..settings() });
     assert_eq!((done.ending, done.statistics.retries), (Ending::Complete, 15));
-    // The 500 was no answer and is not charged for; the other four may have been.
+    // The 500 had no answer and is not charged; the other four may have been.
     assert_eq!(done.statistics.unsettled, 12);
 }
 
@@ -181,7 +181,7 @@ fn refusals_truncation_and_nonsense_are_outcomes() {
 }
 
 #[test]
-fn structured_output_that_is_refused_is_answered_with_what_is_accepted() {
+fn refused_structured_output_is_reported_with_what_is_accepted() {
     let server = Server::start(|request: &Request| {
         let body = request.json();
         match body["response_format"]["type"].as_str() {
@@ -202,7 +202,7 @@ fn structured_output_that_is_refused_is_answered_with_what_is_accepted() {
 }
 
 #[test]
-fn errors_that_do_not_pass_end_the_job_at_once() {
+fn permanent_errors_end_the_job_at_once() {
     let server = Server::start(|request: &Request| match request.path.as_str() {
         "/v1/models" => Reply::Json(200, Vec::new(), json!({"data": [{"id": "real-model"}]})),
         _ => error(404, "model_not_found", "no such model"),
@@ -236,11 +236,11 @@ fn an_endpoint_that_is_down_ends_the_job_and_loses_nothing() {
     let done = run(&server, &prompts(100), &settings, directory.path()).unwrap();
     assert_eq!((done.ending, done.statistics.reused, done.statistics.calls), (Ending::Complete, 5, 95));
 
-    let nobody = Endpoint::new("http://127.0.0.1:9/v1", "m", None).unwrap();
+    let unreachable = Endpoint::new("http://127.0.0.1:9/v1", "m", None).unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
     let stop = AtomicBool::new(false);
     let error = extract(
-        &Job { endpoint: &nobody, prompts: &prompts(20), settings: &settings, price: None },
+        &Job { endpoint: &unreachable, prompts: &prompts(20), settings: &settings, price: None },
         &mut cache,
         &stop,
         &mut |_| {},
@@ -270,7 +270,7 @@ fn a_prompt_that_never_gets_an_answer_leaves_the_others_alone() {
 }
 
 #[test]
-fn equal_prompts_are_asked_once_and_different_settings_again() {
+fn equal_prompts_are_sent_once_and_other_settings_again() {
     let server = Server::start(|_: &Request| answer("{}"));
     let directory = tempfile::tempdir().unwrap();
     let same: Vec<Prompt> = (0..6).map(|_| prompt("the same", Structure::None)).collect();
@@ -284,10 +284,10 @@ fn equal_prompts_are_asked_once_and_different_settings_again() {
 }
 
 #[test]
-fn a_slow_server_sees_as_many_requests_at_once_as_were_allowed() {
+fn a_slow_server_gets_as_many_concurrent_requests_as_allowed() {
     let arrived = AtomicUsize::new(0);
     let server = Server::start(move |_: &Request| {
-        // Nobody is answered before 64 requests are there.
+        // No request is answered before 64 have arrived.
         let mine = arrived.fetch_add(1, Ordering::SeqCst);
         while mine < 64 && arrived.load(Ordering::SeqCst) < 64 {
             std::thread::sleep(Duration::from_millis(1));
@@ -300,7 +300,7 @@ fn a_slow_server_sees_as_many_requests_at_once_as_were_allowed() {
 }
 
 #[test]
-fn an_interrupt_waits_for_what_is_in_flight_and_keeps_it() {
+fn an_interrupt_waits_for_requests_in_flight_and_stores_their_answers() {
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, seen) = (Arc::clone(&stop), AtomicUsize::new(0));
     let server = Server::start(move |_: &Request| {
@@ -348,16 +348,16 @@ fn an_interrupt_ends_a_long_wait() {
 }
 
 #[test]
-fn a_budget_is_never_passed() {
+fn a_budget_is_never_exceeded() {
     let server = Server::start(|_: &Request| Reply::After(Duration::from_millis(5), Box::new(answer("{}"))));
     let directory = tempfile::tempdir().unwrap();
-    // An answer costs 0.1 and can cost at most about 0.3, every byte of its request a token.
+    // An answer costs 0.1 and at most about 0.3, with one token for every byte of its request.
     let settings = Settings { budget: Some(2.0), concurrency: 16, ..settings() };
     let done = run(&server, &prompts(100), &settings, directory.path()).unwrap();
     assert_eq!(done.ending, Ending::BudgetReached);
     let spent = done.statistics.cost.unwrap();
     assert!((1.5..=2.0).contains(&spent), "{spent}");
-    // What was paid for before counts, so nothing is left now, and no call is made.
+    // Earlier costs count, so nothing is left of the budget and no call is made.
     let before = server.total();
     let again = run(&server, &prompts(100), &settings, directory.path()).unwrap();
     assert_eq!((again.ending, again.statistics.calls, server.total()), (Ending::BudgetReached, 0, before));
@@ -420,12 +420,12 @@ fn the_key_is_nowhere_even_if_the_endpoint_repeats_it() {
 }
 
 #[test]
-fn limits_on_requests_a_minute_are_kept() {
+fn limits_on_requests_per_minute_are_respected() {
     let server = Server::start(|_: &Request| answer("{}"));
     let settings = Settings { requests_per_minute: Some(600.0), concurrency: 32, ..settings() };
     let started = Instant::now();
     let done = run_once(&server, 20, &settings);
     assert_eq!(done.ending, Ending::Complete);
-    // Ten a second: the twentieth may be sent 1.9 s after the first, or 0.9 s with a full bucket.
+    // At ten per second, the twentieth may be sent 1.9 s after the first, or 0.9 s with a full bucket.
     assert!(started.elapsed() >= Duration::from_millis(850), "{:?}", started.elapsed());
 }

@@ -1,5 +1,5 @@
-//! Endpoints that say nothing of what they used, ask to wait for years, repeat the key, never answer; and
-//! a damaged cache.
+//! Endpoints that state no usage, ask to wait for years, repeat the key or never answer, and a damaged
+//! cache.
 
 mod support;
 
@@ -60,7 +60,7 @@ fn run_once(server: &Server, count: usize) -> Extraction {
 }
 
 #[test]
-fn a_reply_that_does_not_say_what_it_used_counts_with_the_most() {
+fn a_reply_without_usage_counts_at_its_upper_bound() {
     for usage in [
         Value::Null,
         json!({"prompt_tokens": null, "completion_tokens": null}),
@@ -74,14 +74,14 @@ fn a_reply_that_does_not_say_what_it_used_counts_with_the_most() {
             Reply::Json(200, Vec::new(), reply)
         });
         let directory = tempfile::tempdir().unwrap();
-        // Each request can cost about 0.25: every byte of it a token, and 64 tokens of answer.
+        // Each request can cost about 0.25: one token for each byte, and 64 tokens of answer.
         let limited = Settings { budget: Some(0.6), ..settings() };
         let done = run(&server, 9, &limited, directory.path()).unwrap();
         assert_eq!((&done.ending, server.total()), (&Ending::BudgetReached, 2));
         assert_eq!((done.statistics.without_usage, done.statistics.usage.prompt), (2, 0));
         let cost = done.statistics.cost.unwrap();
         assert!((0.4..=0.6).contains(&cost), "{cost}");
-        // The same after a restart: nothing more is asked.
+        // The same after a restart: nothing more is sent.
         let again = run(&server, 9, &limited, directory.path()).unwrap();
         assert_eq!((again.ending, server.total()), (Ending::BudgetReached, 2));
     }
@@ -103,7 +103,7 @@ fn a_wait_of_years_ends_the_job_and_loses_nothing() {
 }
 
 #[test]
-fn a_wait_that_makes_no_sense_is_none() {
+fn an_invalid_wait_is_ignored() {
     for wait in ["-1e19", "nan", "Sun, 06 Nov 1994 08:49:37 GMT", "0", "later"] {
         let server = Server::start(move |request: &Request| match request.earlier {
             0 => Reply::Json(503, vec![("retry-after", wait.into())], json!({})),
@@ -114,12 +114,12 @@ fn a_wait_that_makes_no_sense_is_none() {
 }
 
 #[test]
-fn an_interrupt_gives_up_a_request_that_is_never_answered() {
+fn an_interrupt_abandons_a_request_that_is_never_answered() {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let server = Server::start(move |_: &Request| {
         flag.store(true, Ordering::SeqCst);
-        // Were it waited for, it would be answered.
+        // It would be answered if the job waited long enough.
         Reply::After(Duration::from_secs(40), Box::new(answer("late")))
     });
     let directory = tempfile::tempdir().unwrap();
@@ -154,7 +154,7 @@ fn an_interrupt_ends_the_waits_of_a_batch() {
 }
 
 #[test]
-fn the_key_is_blotted_out_in_every_form_and_place() {
+fn the_key_is_redacted_in_every_form_and_field() {
     let forms = [
         KEY.replace('/', r"\/"),
         KEY.replace('+', r"\u002B").replace('=', r"\u003d"),
@@ -187,11 +187,11 @@ fn the_key_is_blotted_out_in_every_form_and_place() {
 }
 
 #[test]
-fn a_key_that_a_cache_holds_from_before_does_not_come_out() {
+fn a_key_in_an_old_cache_is_redacted() {
     let server = Server::start(|_: &Request| answer(&format!("sent {KEY} here")));
     let directory = tempfile::tempdir().unwrap();
     let mut cache = ResponseCache::open(directory.path()).unwrap();
-    // Without a key of its own the job cannot know what is one.
+    // A job without a key cannot recognise one.
     let endpoint = Endpoint::new(&server.url, "m", None).unwrap();
     let stop = AtomicBool::new(false);
     extract(
@@ -207,7 +207,7 @@ fn a_key_that_a_cache_holds_from_before_does_not_come_out() {
 }
 
 #[test]
-fn a_damaged_answer_is_asked_for_again_and_the_others_are_not() {
+fn only_a_damaged_answer_is_requested_again() {
     let server = Server::start(|request: &Request| answer(&format!("answer to {}", request.prompt())));
     let directory = tempfile::tempdir().unwrap();
     run(&server, 7, &settings(), directory.path()).unwrap();
@@ -227,7 +227,7 @@ fn a_damaged_answer_is_asked_for_again_and_the_others_are_not() {
 }
 
 #[test]
-fn prompts_that_do_not_fit_are_outcomes_and_not_asked_again() {
+fn too_long_prompts_are_outcomes_and_not_retried() {
     let server = Server::start(|request: &Request| match request.prompt().as_str() {
         "text 1" => error(500, "", "the request exceeds the available context size, try increasing it"),
         "text 2" => error(413, "", "Payload Too Large"),
@@ -242,7 +242,7 @@ fn prompts_that_do_not_fit_are_outcomes_and_not_asked_again() {
 }
 
 #[test]
-fn answers_elsewhere_and_broken_off_are_told_apart() {
+fn misplaced_and_interrupted_answers_are_distinguished() {
     let server = Server::start(|request: &Request| {
         let mut reply = completion("{\"en");
         let choice = &mut reply["choices"][0];
@@ -276,7 +276,7 @@ fn answers_elsewhere_and_broken_off_are_told_apart() {
 }
 
 #[test]
-fn numbers_that_no_arithmetic_can_take_are_refused_before_anything_is_asked() {
+fn out_of_range_numbers_are_refused_before_anything_is_sent() {
     let server = Server::start(|_: &Request| answer("{}"));
     let directory = tempfile::tempdir().unwrap();
     for wrong in [
@@ -292,7 +292,7 @@ fn numbers_that_no_arithmetic_can_take_are_refused_before_anything_is_asked() {
 }
 
 #[test]
-fn a_reply_without_end_is_given_up_after_a_few_mebibytes() {
+fn an_endless_reply_is_abandoned_after_a_few_mebibytes() {
     let server = Server::start(|_: &Request| Reply::Blanks(64));
     let directory = tempfile::tempdir().unwrap();
     let done = run(&server, 1, &Settings { attempts: 2, ..settings() }, directory.path()).unwrap();
@@ -302,7 +302,7 @@ fn a_reply_without_end_is_given_up_after_a_few_mebibytes() {
 }
 
 #[test]
-fn replies_in_odd_forms_are_read_at_the_first_attempt() {
+fn replies_in_unusual_forms_are_read_at_the_first_attempt() {
     let server = Server::start(|request: &Request| {
         let whole = |content: &str| completion("WHAT").to_string().replace("WHAT", content);
         let piece = |content: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": content}}]}));
@@ -327,7 +327,7 @@ fn replies_in_odd_forms_are_read_at_the_first_attempt() {
 }
 
 #[test]
-fn what_came_instead_of_an_answer_is_said_as_it_came() {
+fn errors_instead_of_answers_are_reported() {
     let stream = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": "{"}}]}));
     for (status, body, said) in [
         (200, "{\"error\":\"boom\"}".to_owned(), "the endpoint answered 200: an error inside the reply: boom"),
@@ -351,7 +351,7 @@ fn what_came_instead_of_an_answer_is_said_as_it_came() {
 }
 
 #[test]
-fn an_answer_that_fails_the_form_asked_for_counts_as_one() {
+fn an_answer_without_the_requested_form_is_still_an_answer() {
     let server = Server::start(|request: &Request| {
         let generated = if request.prompt() == "text 1" { "" } else { "{\"entities\": [" };
         let error = json!({"message": "Failed to generate JSON.", "code": "json_validate_failed", "failed_generation": generated});

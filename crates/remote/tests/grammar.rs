@@ -1,4 +1,4 @@
-//! The grammar that servers decode under, tried with the library that they use.
+//! The grammar sent to servers, tested with the library that they use.
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities};

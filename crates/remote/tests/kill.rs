@@ -39,7 +39,7 @@ fn run(url: &str, directory: &Path) -> Extraction {
     .unwrap()
 }
 
-/// The job in a process of its own: this test file, started again by the test below.
+/// The job in its own process: this test file, run again by the test below.
 #[test]
 #[ignore = "started by the test that kills it"]
 fn job_in_a_process() {
@@ -59,7 +59,7 @@ fn start(url: &str, directory: &Path) -> Child {
 }
 
 #[test]
-fn a_killed_job_goes_on_without_paying_twice() {
+fn a_killed_job_resumes_without_paying_twice() {
     let server = Server::start(|request: &Request| {
         Reply::After(Duration::from_millis(20), Box::new(answer(&format!("answer to {}", request.prompt()))))
     });
@@ -81,8 +81,8 @@ fn a_killed_job_goes_on_without_paying_twice() {
         assert_eq!(stored.as_ref().unwrap().text, format!("answer to text {index}"));
     }
 
-    // A reply that reached the process is never asked for again. Only what was in flight when the
-    // process died was sent twice, under the same idempotency key.
+    // A reply that reached the process is never requested again. Only requests in flight when the process
+    // died were sent twice, with the same idempotency key.
     let charged: HashMap<String, usize> = server.state.charged.lock().unwrap().clone();
     assert_eq!(charged.len(), PROMPTS);
     let twice: usize = charged.values().map(|count| count - 1).sum();

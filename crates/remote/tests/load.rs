@@ -1,5 +1,4 @@
-//! Ten thousand prompts, 256 at a time: nothing lost, nothing doubled. With `--nocapture` the test
-//! prints throughput and the peak memory of client and server together.
+//! Ten thousand prompts, 256 at a time: nothing lost, nothing sent twice.
 
 mod support;
 

@@ -1,7 +1,7 @@
 "use strict";
 /* Pages through the preference pairs. Without it all pairs are listed. */
 (() => {
-  const bar = document.querySelector(".leaf");
+  const bar = document.querySelector(".pager");
   const all = [...document.querySelectorAll("article.pair")];
   const place = bar.querySelector(".place");
   const section = bar.parentElement;

@@ -1,4 +1,4 @@
-//! The page: its text, its escaping, its independence of anything outside.
+//! The page: its text, its escaping, and its independence of external resources.
 
 #[path = "../examples/sample/input.rs"]
 mod sample;
@@ -32,7 +32,7 @@ fn elements(page: &str) -> Vec<String> {
 
 fn fill(value: &mut Value, with: &str) {
     match value {
-        // The enumerations are written by name, everything else that is text comes from outside.
+        // Enumerations are written by name; all other text comes from outside.
         Value::String(text)
             if !["percent", "number", "checkpoint", "control", "system", "remote"].contains(&text.as_str()) =>
         {
@@ -57,7 +57,7 @@ fn a_page_with_a_title_only() {
 }
 
 #[test]
-fn the_page_needs_nothing_from_elsewhere() {
+fn the_page_needs_no_external_resources() {
     let page = html::page(&sample::sample());
     for outside in ["http:", "https:", "//", " src=", "@import", "url(", "<link", "<iframe"] {
         let found = page.match_indices(outside).map(|(at, _)| &page[at..(at + 60).min(page.len())]);
@@ -67,7 +67,7 @@ fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[test]
-fn values_that_are_not_numbers_break_nothing() {
+fn nan_values_break_nothing() {
     let mut input = sample::sample();
     let comparison = input.comparison.as_mut().unwrap();
     for system in &mut comparison.systems {
@@ -106,18 +106,18 @@ fn compared(figures: &[(bool, Option<f64>)], lower_is_better: bool) -> String {
 }
 
 #[test]
-fn what_extracts_nothing_is_the_best_at_nothing() {
+fn a_system_that_extracts_nothing_is_never_the_best() {
     let page = compared(&[(true, None), (false, Some(0.25)), (false, Some(0.5))], true);
     assert_eq!(bold(&page), ["25.0"]);
     assert!(page.contains("<span class=\"hint\">–</span>"));
-    // Every answer is valid where every answer is empty.
+    // If every answer is empty, every answer is valid.
     assert_eq!(bold(&compared(&[(true, Some(1.0)), (false, Some(0.9)), (false, Some(0.8))], false)), ["90.0"]);
     assert_eq!(bold(&compared(&[(true, Some(1.0)), (false, Some(1.0))], false)), Vec::<&str>::new());
     assert_eq!(bold(&compared(&[(true, Some(0.3)), (true, Some(0.2))], false)), Vec::<&str>::new());
 }
 
 #[test]
-fn equal_figures_are_not_the_best_and_have_a_sensible_axis() {
+fn equal_values_are_not_the_best_and_have_a_sensible_axis() {
     for value in [0.0, 1.0] {
         let page = compared(&[(false, Some(value)), (false, Some(value))], false);
         assert!(bold(&page).is_empty() && !page.contains("Bold:"));
@@ -130,7 +130,7 @@ fn equal_figures_are_not_the_best_and_have_a_sensible_axis() {
 }
 
 #[test]
-fn nothing_turns_the_direction_of_the_page() {
+fn nothing_changes_the_text_direction_of_the_page() {
     let mut value = serde_json::to_value(sample::sample()).unwrap();
     fill(&mut value, "\u{1b}]0;x\u{7}\u{202e}\u{2067}\u{9b}\r");
     let page = html::page(&serde_json::from_value(value).unwrap());

@@ -1,4 +1,4 @@
-//! The training log over kills and restarts.
+//! The training log across kills and restarts.
 
 use std::fs;
 use std::io::Write;
@@ -47,7 +47,7 @@ fn resuming_drops_what_was_logged_after_the_checkpoint() {
 }
 
 #[test]
-fn a_damaged_line_costs_itself_alone_and_is_set_aside() {
+fn only_a_damaged_line_is_lost_and_it_is_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metrics.jsonl");
     let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ fn only_objects_are_records() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Wherever a kill cuts the file, the whole lines before the cut survive and writing goes on.
+    /// Wherever a kill cuts the file, the complete lines before the cut survive and writing continues.
     #[test]
     fn a_torn_tail_is_tolerated(lines in 1usize..6, cut in 0.0f64..1.0) {
         let directory = tempfile::tempdir().unwrap();

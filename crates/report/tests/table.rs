@@ -29,7 +29,7 @@ fn wide_characters_count_twice() {
 }
 
 #[test]
-fn markdown_latex_and_csv_escape_their_own_signs() {
+fn markdown_latex_and_csv_escape_their_special_characters() {
     let table = table();
     assert!(table.render(TableFormat::Markdown).contains("| TAB-PO \\| released & more | 7.25 | 12 |"));
     assert!(table.render(TableFormat::Markdown).contains("| --- | ---: | ---: |"));
@@ -49,7 +49,7 @@ fn markdown_latex_and_csv_escape_their_own_signs() {
 }
 
 #[test]
-fn controls_reach_no_format() {
+fn control_characters_reach_no_format() {
     let mut table = Table::new([("na\u{202e}me", Alignment::Left), ("n", Alignment::Right)]);
     table.push(["\u{1b}[31mred\r\u{7f}\u{9b}", "1"]);
     table.push(["plain", "2"]);
@@ -58,7 +58,7 @@ fn controls_reach_no_format() {
         assert!(!text.contains(|c: char| c != '\n' && c.is_control() || c == '\u{202e}'), "{text:?}");
         assert!(text.contains("1b") && text.contains("31mred"), "{text}");
     }
-    // Columns stand under each other as they are shown.
+    // Columns are aligned as displayed.
     let plain = table.render(TableFormat::Plain);
     let widths: Vec<usize> = plain.lines().map(str::len).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{plain}");

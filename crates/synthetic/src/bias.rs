@@ -1,7 +1,7 @@
-//! An annotator who is systematically wrong.
+//! An annotator with systematic errors.
 //!
-//! The annotator looks at the head noun and not at the context. Where two labels share a head noun,
-//! they have one favourite, and in a share of these cases they write the favourite whatever is meant:
+//! The annotator looks at the head noun and not at the context. Where two labels share a head noun, they have a
+//! favourite, and in a share of these cases they write it regardless of the meaning:
 //!
 //! | mention | head noun | written as |
 //! |---|---|---|
@@ -35,7 +35,7 @@ pub struct BiasCount {
     pub wrong_relations: u64,
 }
 
-/// The label that the annotator favours for such a mention, if it is not its own.
+/// The label that the annotator favours for such a mention, if it is not the right one.
 fn favourite(mention: EntityType, head: &str) -> Option<EntityType> {
     let (heads, favourite) = match mention {
         EntityType::Task => (words::PROCESS_HEADS, EntityType::Method),

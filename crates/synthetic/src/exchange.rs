@@ -15,7 +15,7 @@ pub(crate) struct MentionExchange<'a> {
 }
 
 impl<'a> MentionExchange<'a> {
-    /// Collects the mentions; one that occurs more often is more often taken.
+    /// Collects the mentions; frequent ones are drawn more often.
     pub(crate) fn new(documents: &'a [Document]) -> Self {
         let mut by_label: BTreeMap<_, Vec<Vec<&str>>> = BTreeMap::new();
         for document in documents {
@@ -27,9 +27,9 @@ impl<'a> MentionExchange<'a> {
         Self { by_label }
     }
 
-    /// The document with each mention exchanged with probability `share`. Mentions that share words with
-    /// others stay; relations, sentences and the other mentions follow the words. Co-reference
-    /// clusters, which no longer hold, are left out.
+    /// The document with each mention exchanged with probability `share`. Mentions that overlap others stay;
+    /// relations, sentences and the other mentions follow the words. Co-reference clusters, which would no
+    /// longer be true, are dropped.
     pub(crate) fn exchange(&self, document: &Document, share: f64, random: &mut impl Rng) -> Document {
         let mut replaced: BTreeMap<u32, (u32, &[&str])> = BTreeMap::new();
         for (index, mention) in document.mentions.iter().enumerate() {

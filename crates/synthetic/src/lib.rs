@@ -112,7 +112,7 @@ const SENTENCES_PER_DOCUMENT: std::ops::RangeInclusive<usize> = 4..=6;
 /// Generates a corpus. The same configuration always gives the same corpus.
 pub fn generate(config: &SyntheticConfig) -> SyntheticCorpus {
     let mut seen = HashSet::new();
-    // The splits that results are measured on come first, so that they do not depend on the others.
+    // The splits for measuring results come first, so that they do not depend on the others.
     let test = split("test", config.test, config.seed, 1, &mut seen);
     let validation = split("validation", config.validation, config.seed, 2, &mut seen);
     let gold = split("gold", config.gold, config.seed, 3, &mut seen);
@@ -121,7 +121,7 @@ pub fn generate(config: &SyntheticConfig) -> SyntheticCorpus {
     SyntheticCorpus { sft, gold, validation, test, bias }
 }
 
-/// A split of `count` sentences that are not in `seen`, drawn from a random stream of its own.
+/// A split of `count` sentences that are not in `seen`, drawn from a separate random stream.
 fn split(name: &str, count: usize, seed: u64, stream: u64, seen: &mut HashSet<Vec<String>>) -> Vec<Document> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);
@@ -143,7 +143,7 @@ fn split(name: &str, count: usize, seed: u64, stream: u64, seen: &mut HashSet<Ve
     documents
 }
 
-/// Puts sentences one after another.
+/// Joins sentences into a document.
 fn document(key: String, sentences: &[sentence::Sentence]) -> Document {
     let mut document = Document { key, ..Document::default() };
     let (mut mentions, mut relations) = (Vec::new(), Vec::new());

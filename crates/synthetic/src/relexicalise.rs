@@ -1,8 +1,8 @@
-//! Documents in other words: the built-in corpus in the words of another one, and copies of documents
-//! with their content words exchanged.
+//! Documents with other words: the built-in corpus with the words of another one, and copies of documents
+//! with their content words replaced.
 //!
-//! A small model that learns to copy on a corpus learns to copy the words that it is made of, or
-//! learns its sentences by heart. Other words in the same places leave it nothing but to copy.
+//! A small model that is trained to copy on one corpus learns to copy the words of that corpus, or memorises
+//! its sentences. With new words in the same places it has to learn copying itself.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,16 +14,16 @@ use tabpo_corpus::Document;
 
 use crate::exchange::MentionExchange;
 
-/// The most frequent words of a corpus, mostly words of grammar, which are never replaced.
+/// The most frequent words of a corpus, mostly function words, which are never replaced.
 const COMMON: usize = 150;
-/// Share of the replacements that are invented words: the beginning of one word with the end of
-/// another, for the words that will only be met later.
+/// Share of the replacements that are invented words: the beginning of one word with the end of another. They
+/// stand in for words that the training data lacks.
 const INVENTED: f64 = 0.4;
-/// Characters at the end of a word that a replacement shares with it.
+/// How many final characters a replacement shares with its word.
 const ENDING: usize = 2;
 
-/// The distinct words of some documents that can stand for a word of a term: at least three
-/// characters, of which the first is a letter.
+/// The distinct words of some documents that can replace a word of a term: at least three characters, the
+/// first one a letter.
 pub fn words(documents: &[Document]) -> Vec<String> {
     all_words(documents).filter(|word| fit(word)).map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -36,12 +36,12 @@ fn fit(word: &str) -> bool {
     word.chars().count() >= 3 && word.starts_with(char::is_alphabetic)
 }
 
-/// `count` copies of the documents in other words. In each, a share of the mentions is exchanged for
+/// `count` copies of the documents with other words. In each, a share of the mentions is exchanged for
 /// other mentions of the same label (and sub-label), and then a share of the content words, inside
-/// mentions and outside, for words with the same ending, of the documents or invented; a word that
-/// occurs twice in a document is replaced twice the same. What the label of a mention and the end of a
-/// phrase can be told from stays: the label's mentions, words of grammar, and the endings that make a
-/// word a noun or a verb. Annotation follows the words. Keys get the number of the copy.
+/// mentions and outside, for words with the same ending, from the documents or invented; a word that occurs
+/// several times in a document gets the same replacement each time. What identifies labels and phrase
+/// boundaries stays: mentions of the same label, function words, and the endings that make a word a noun or a
+/// verb. Annotation follows the words. Keys get the number of the copy.
 pub fn copies(documents: &[Document], count: usize, share: f64, seed: u64) -> Vec<Document> {
     let vocabulary = Vocabulary::new(documents);
     let mentions = MentionExchange::new(documents);
@@ -84,8 +84,8 @@ impl<'a> Vocabulary<'a> {
         Self { by_ending, content }
     }
 
-    /// With probability `share`, another word in the place of a content word: one with the same
-    /// ending, or the beginning of one with the rest of another.
+    /// With probability `share`, a replacement of a content word: a word with the same ending, or the beginning
+    /// of one with the rest of another.
     fn another(&self, word: &str, share: f64, random: &mut impl Rng) -> Option<String> {
         if !self.content.contains(word) || !random.random_bool(share) {
             return None;
@@ -102,7 +102,7 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// The last characters of a word, with a mark before them if it is capitalised.
+/// The last characters of a word, with a mark before them if the word is capitalised.
 fn ending(word: &str) -> String {
     let mark = word.starts_with(char::is_uppercase).then_some('^');
     let mut last: Vec<char> = word.chars().rev().take(ENDING).collect();
@@ -110,9 +110,9 @@ fn ending(word: &str) -> String {
     mark.into_iter().chain(last).collect()
 }
 
-/// Replaces words inside mentions by words of `words`, with probability `share` a word and the same
-/// replacement throughout a document. A mention's last word, from which its label can be told, is
-/// kept. Annotation stays where it is; without `words`, so does everything.
+/// Replaces words inside mentions by words from `words`, each with probability `share` and by the same word
+/// throughout a document. The last word of a mention, which shows its label, is kept. Annotation stays where
+/// it is. If `words` is empty, nothing changes.
 pub fn relexicalise(documents: &[Document], words: &[String], share: f64, seed: u64) -> Vec<Document> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     documents.iter().map(|document| replaced(document, words, share, &mut rng)).collect()

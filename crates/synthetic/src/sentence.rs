@@ -240,7 +240,7 @@ fn article(next: &str) -> &'static str {
     }
 }
 
-/// Writes words and remembers where mentions stand.
+/// Writes words and records where mentions are.
 struct Writer {
     sentence: Sentence,
     /// For each filler the position of its mention.

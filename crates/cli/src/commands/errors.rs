@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 use tabpo_corpus::{CorpusError, Document};
-use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure_with_examples};
+use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure};
 use tabpo_metrics::{EvaluationError, Predictions};
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
@@ -48,7 +48,7 @@ impl Scoring for Measuring {
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<ErrorModes, EvaluationError> {
-        measure_with_examples(gold, predictions, ontology, self.examples)
+        measure(gold, predictions, ontology, self.examples)
     }
 }
 

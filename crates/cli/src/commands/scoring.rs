@@ -119,7 +119,7 @@ impl Scoring for Counting {
         predictions: &mut Predictions,
         ontology: &Ontology,
     ) -> Result<Counts, EvaluationError> {
-        count(gold, predictions, ontology, false)
+        count(gold, predictions, ontology)
     }
 }
 

@@ -72,7 +72,8 @@ pub fn to_annotation(document: &Document, ontology: &Ontology, notes: &mut Notes
     lines.concat()
 }
 
-/// What stands on each line of a text, without blanks at its ends, with its first character's number.
+/// The content of each line of a text, without whitespace at its ends, with the position of its first
+/// character.
 fn pieces(text: &str) -> Vec<(usize, &str)> {
     let mut characters = 0;
     let mut pieces = Vec::new();

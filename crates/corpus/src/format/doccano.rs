@@ -62,7 +62,7 @@ struct Both {
     others: BTreeMap<String, Value>,
 }
 
-// Both are read as they stand, not by way of a `Value`, so that faults have their place.
+// Both are read directly, not through a `Value`, so that errors have their place.
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;

@@ -2,7 +2,7 @@
 //!
 //! `{"doc_key", "sentences": [[token]], "ner": [[[start, end, label]]], "relations":
 //! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list for each sentence.
-//! The source text is the tokens joined by single blanks, with the Penn Treebank's brackets
+//! The source text is the tokens joined by single spaces, with the Penn Treebank's brackets
 //! (`-LRB-` and so on) written as brackets. Relations name their arguments by span, in any sentence of
 //! the document. Numbers after a label, as predictions have them, are counted as not read.
 

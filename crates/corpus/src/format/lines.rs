@@ -1,4 +1,4 @@
-//! Reading one document a line, without holding the file in memory.
+//! Reading files with one document on each line, without holding them in memory.
 
 use std::{
     collections::{BTreeMap, hash_map},
@@ -130,7 +130,7 @@ impl Parser<'_> {
     }
 }
 
-/// Reads documents that do not stand one a line: those of a list, or objects that span several lines.
+/// Reads documents that are not one on each line: those of a list, or objects that span several lines.
 pub(crate) fn read_objects(source: &Source, ontology: &Ontology, parse: LineParser) -> Result<Loaded, CorpusError> {
     let (path, text) = (source.path, source.text()?);
     let parser = Parser { path, ontology, parse };

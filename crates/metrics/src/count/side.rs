@@ -36,7 +36,7 @@ impl Side {
         Self { entities, labelled_texts: set(labelled_texts), labels, worded }
     }
 
-    /// Whether an entity stands at a place.
+    /// Whether there is an entity at a place.
     pub(super) fn has_entity_at(&self, place: ItemPlace) -> bool {
         self.entities.binary_search_by_key(&place, |&(other, _)| other).is_ok()
     }

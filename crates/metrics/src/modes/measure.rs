@@ -12,23 +12,14 @@ use crate::error::EvaluationError;
 use crate::prediction::Predictions;
 use crate::scan::{Coverage, DocumentUnits, UnitItems, scan};
 
-/// How many examples of each mode [`measure`] keeps.
+/// How many examples of each mode are usually kept.
 pub const EXAMPLES: usize = 5;
 
-/// The error modes of predictions against gold, with the first [`EXAMPLES`] cases of each.
+/// The error modes of predictions against gold, with the first `examples` cases of each.
 ///
 /// Documents and predictions are read as by [`count`](crate::count()); a unit without prediction
 /// counts as an empty prediction. The result does not depend on the number of threads.
 pub fn measure<D: Borrow<Document> + Sync>(
-    gold: impl IntoIterator<Item = Result<D, CorpusError>>,
-    predictions: &mut Predictions,
-    ontology: &Ontology,
-) -> Result<ErrorModes, EvaluationError> {
-    measure_with_examples(gold, predictions, ontology, EXAMPLES)
-}
-
-/// As [`measure`], keeping the first `examples` cases of each mode.
-pub fn measure_with_examples<D: Borrow<Document> + Sync>(
     gold: impl IntoIterator<Item = Result<D, CorpusError>>,
     predictions: &mut Predictions,
     ontology: &Ontology,
@@ -40,7 +31,7 @@ pub fn measure_with_examples<D: Borrow<Document> + Sync>(
         predictions,
         ontology,
         |DocumentUnits { document, units }| {
-            let align = |(sent, gold, predicted): &UnitItems| (*sent, align_unit(ontology, document, gold, predicted));
+            let align = |unit: &UnitItems| (unit.sentence, align_unit(ontology, document, &unit.gold, &unit.predicted));
             (document.key.clone(), units.iter().map(align).collect::<Vec<_>>())
         },
         |(key, units)| {

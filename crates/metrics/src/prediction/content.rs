@@ -123,7 +123,7 @@ fn per_sentence<T>(name: &str, lists: Option<Lists<T>>, sentences: usize) -> Res
     }
 }
 
-/// `[number, ..., name]`; what else the list holds is ignored.
+/// `[number, ..., name]`; further elements are ignored.
 impl<'de, const N: usize> Deserialize<'de> for Item<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Parts<const N: usize>;
@@ -171,8 +171,8 @@ fn offset_units(
     Ok(units.collect())
 }
 
-/// What a reader should know of a line by offset that could not be read because of `error`: the
-/// first item that is none, if there is any.
+/// What is wrong with a line by offset that could not be read because of `error`: the first malformed item, if
+/// there is one.
 fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
     let parsed: OffsetLine<Vec<Value>, Vec<Value>> = match serde_json::from_str(line) {
         Ok(parsed) => parsed,
@@ -187,11 +187,11 @@ fn explain(line: &str, sentences: usize, error: &serde_json::Error) -> String {
     };
     for (ner, relations) in ner.into_iter().zip(relations) {
         if let Some(item) = ner.into_iter().find(|item| !is_item(item, 2)) {
-            return format!("{} is no entity; an entity is [start, end, label]", Value::from(item));
+            return format!("{} is not an entity; an entity is [start, end, label]", Value::from(item));
         }
         if let Some(item) = relations.into_iter().find(|item| !is_item(item, 4)) {
             let item = Value::from(item);
-            return format!("{item} is no relation; a relation is [start, end, start, end, type]");
+            return format!("{item} is not a relation; a relation is [start, end, start, end, type]");
         }
     }
     json_message(line, error)

@@ -19,7 +19,7 @@ pub(super) struct Index {
     composed: FxHashMap<String, Box<str>>,
     /// Whether units are whole documents.
     pub(super) whole_documents: bool,
-    /// The keys that were asked for.
+    /// The keys of the documents that were looked up.
     asked: Vec<Box<str>>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Index {
 #[derive(Default)]
 struct Predicted {
     runs: Vec<Run>,
-    /// Whether it was asked for.
+    /// Whether it was looked up.
     seen: bool,
 }
 
@@ -86,7 +86,7 @@ impl Index {
         Ok((index, kind))
     }
 
-    /// Forgets which documents were asked for.
+    /// Forgets which documents were looked up.
     pub(super) fn start(&mut self) {
         self.documents.values_mut().for_each(|document| document.seen = false);
         self.asked.clear();
@@ -117,7 +117,7 @@ impl Index {
         Ok(Some(lines))
     }
 
-    /// Fails if the file has a document that was not asked for.
+    /// Fails if the file has a document that was not looked up.
     pub(super) fn check_unknown(&self, path: &Path) -> Result<(), EvaluationError> {
         let unseen = self.documents.iter().filter(|(_, document)| !document.seen);
         let first = unseen.min_by_key(|(_, document)| document.runs[0].number);

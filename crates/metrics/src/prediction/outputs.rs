@@ -9,10 +9,10 @@ use super::{PredictionKind, Predictions};
 use crate::error::EvaluationError;
 
 impl Predictions {
-    /// The answers that the file holds for the examples of a document, `level` by `level`: the sentence
-    /// (`None` for the whole document) and the text. What was predicted by offset is written as an answer,
-    /// as far as one can say it: items in one sentence each, under labels of the ontology. Empty if
-    /// there is no prediction for the document.
+    /// The answers in the file for the units of a document at a level: the sentence (`None` for the whole
+    /// document) and the text. Predictions by offset are written as answers, restricted to what an answer can
+    /// express: items inside one sentence, with labels of the ontology. Empty if the document has no
+    /// prediction.
     ///
     /// # Errors
     /// A line that an evaluation refuses too, and one that is about examples of the other level (in a document
@@ -38,8 +38,12 @@ impl Predictions {
                 (Level::Sentence, None) if sentences == 1 => Some(0),
                 (Level::Document, Some(_)) if sentences == 1 => None,
                 (Level::Sentence, Some(_)) | (Level::Document, None) => sentence,
-                (Level::Sentence, None) => return Err("the whole document is answered, but an example is a sentence"),
-                (Level::Document, Some(_)) => return Err("a sentence is answered, but an example is a whole document"),
+                (Level::Sentence, None) => {
+                    return Err("the answer is for the whole document, but an example is a sentence");
+                }
+                (Level::Document, Some(_)) => {
+                    return Err("the answer is for a sentence, but an example is a whole document");
+                }
             };
             Ok((sentence, output))
         };
@@ -47,16 +51,16 @@ impl Predictions {
         outputs.map_err(|found| EvaluationError::invalid(&self.path, first.number, found.to_owned()))
     }
 
-    /// To be called when the outputs of all documents were asked for.
+    /// To be called after the outputs of all documents were read.
     ///
     /// # Errors
-    /// The file has a document that was not asked for.
+    /// The file has a document that was not read.
     pub fn finish(&self) -> Result<(), EvaluationError> {
         self.check_unknown()
     }
 }
 
-/// The document with predictions in the place of gold.
+/// The document with predictions instead of gold.
 fn with_predictions<'c>(
     document: &Document,
     contents: impl Iterator<Item = &'c Content>,
@@ -79,7 +83,7 @@ fn with_predictions<'c>(
         let gold = || document.mentions.iter().find(|mention| mention.span == span);
         match ontology.mention_in_data(&item.name) {
             Some((label, subtype)) => mentions.push(Mention { span, label, subtype }),
-            // An unknown label says nothing that an edit could do, but the mention was found.
+            // An unknown label is not something an edit could produce, but the mention was found.
             None => mentions.extend(gold().copied()),
         }
     }
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_as_an_evaluation_reads_them() {
+    fn lines_are_read_as_in_an_evaluation() {
         let two = [(0, 2), (2, 3)];
         let read = outputs("\u{feff}{\"doc_key\":7,\"sent\":1,\"output\":\"\\ud83d!\"}\n", &two, Level::Sentence);
         assert_eq!(read, Ok(vec![(Some(1), "\u{fffd}!".to_owned())]));
@@ -147,7 +151,7 @@ mod tests {
             ("{\"doc_key\":7,\"sent\":0,\"output\":\"\"}\n{\"doc_key\"", ":2: the line ends in the middle"),
             ("{\"doc_key\":7,\"score\":NaN,\"sent\":0,\"output\":\"\"}", ":1: `NaN` is not a number in JSON"),
             ("{\"doc_key\":7,\"score\":-Infinity,\"sent\":0,\"output\":\"\"}", ":1: `-Infinity` is not a number"),
-            ("{\"doc_key\":7,\"output\":\"\"}", ":1: the whole document is answered"),
+            ("{\"doc_key\":7,\"output\":\"\"}", ":1: the answer is for the whole document"),
         ] {
             let error = outputs(text, &two, Level::Sentence).expect_err(text);
             assert!(error.contains(found), "{text}: {error}");

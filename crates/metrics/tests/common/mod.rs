@@ -37,7 +37,7 @@ pub fn count_documents(
     predictions: &mut Predictions,
     ontology: &Ontology,
 ) -> Result<Counts, EvaluationError> {
-    count(gold.iter().map(Ok), predictions, ontology, true)
+    count(gold.iter().map(Ok), predictions, ontology)
 }
 
 pub fn evaluate(gold: &[Document], predictions: &Path, ontology: &Ontology) -> (Counts, Value) {

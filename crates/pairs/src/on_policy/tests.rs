@@ -64,7 +64,7 @@ proptest! {
         }
     }
 
-    /// Steps that gold admits change gold, one at a time.
+    /// Edits that gold admits change gold, one at a time.
     #[test]
     fn every_admitted_edit_changes_gold(seed in any::<u64>()) {
         let world = World::random(seed, 3);

@@ -17,7 +17,7 @@
 //! rationale = "Process nouns name the goal or the means."
 //! ```
 //!
-//! What `from` and `to` name depends on the kind: entity labels (`Label` or `Label/sublabel`) for
+//! What `from` and `to` name depends on the kind: entity labels (`Label` or `Label/sub-label`) for
 //! `label`, `subtype`, `boundary`, `drop-entity`, `add-entity` (only `to`), `grounding` and
 //! `occurrence`; relation types for `relation-label`, `direction`, `drop-relation` and
 //! `add-relation` (only `to`). For `argument`, `from` lists relation types and `to` the entity

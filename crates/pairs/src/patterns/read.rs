@@ -265,7 +265,7 @@ impl<'a> Reader<'a> {
         Words::new(self.lists["determiner"].iter().copied())
     }
 
-    /// Entity labels by name, data alias or `Label/sublabel`; all labels if the key is missing.
+    /// Entity labels by name, data alias or `Label/sub-label`; all labels if the key is missing.
     fn labels(&self, table: &Table<'a>, key: &str) -> Result<Vec<LabelChoice>, ProblemAt> {
         let any = |label| LabelChoice { label, subtype: None };
         let Some(entries) = table.strings(key)? else { return Ok(self.ontology.entity_ids().map(any).collect()) };
@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         entries.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 
-    /// `Label/sublabel` names, or all sub-labels if the key is missing.
+    /// `Label/sub-label` names, or all sub-labels if the key is missing.
     fn subtypes(
         &self,
         table: &Table<'a>,

@@ -8,7 +8,7 @@ use tabpo_corpus::{Document, Span};
 use tabpo_ontology::{Constraint, Ontology};
 use tabpo_pairs::PairRecord;
 
-/// Where an entity stands: token offsets, or the text itself if it is not in the source.
+/// The position of an entity: token offsets, or the text itself if it is not in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     At(u32, u32),
@@ -24,10 +24,10 @@ pub(crate) struct Entity {
 }
 
 /// An entity without its text.
-pub type Key = (Place, String, Option<String>);
+pub(crate) type Key = (Place, String, Option<String>);
 
 /// Head, tail, type.
-pub type Relation = (Key, Key, String);
+pub(crate) type Relation = (Key, Key, String);
 
 impl Entity {
     fn key(&self) -> Key {

@@ -140,7 +140,7 @@ fn evaluate(
 /// Counts the predictions of a file against gold.
 pub(crate) fn score(path: &std::path::Path, documents: &[Document], ontology: &Ontology) -> Result<Counts, Error> {
     let mut predictions = Predictions::open(path).or_failed()?;
-    count(documents.iter().map(Ok), &mut predictions, ontology, false).or_failed()
+    count(documents.iter().map(Ok), &mut predictions, ontology).or_failed()
 }
 
 /// The error modes of the predictions of a file.
@@ -150,5 +150,5 @@ pub(crate) fn error_modes(
     ontology: &Ontology,
 ) -> Result<ErrorModes, Error> {
     let mut predictions = Predictions::open(path).or_failed()?;
-    modes::measure(documents.iter().map(Ok), &mut predictions, ontology).or_failed()
+    modes::measure(documents.iter().map(Ok), &mut predictions, ontology, modes::EXAMPLES).or_failed()
 }

@@ -37,23 +37,23 @@ pub fn read_reply(status: u16, headers: &[(&str, &str)], body: &[u8], source: &s
         .collect();
     let reply = CALLER.reply_of(status, headers, body.to_vec());
     let most = Usage { prompt: 1000, completion: 1000, ..Usage::default() };
-    let mut told = String::new();
-    let mut tell = |attempt| match attempt {
+    let mut report = String::new();
+    let mut report_attempt = |attempt| match attempt {
         Attempt::Done(completion) => {
             let answer = unwrap_json(&completion.text, source).unwrap_or_else(|| completion.text.clone());
             let answer = without_nulls(&answer);
-            told.push_str(&format!("{completion:?} {answer}\n"));
+            report.push_str(&format!("{completion:?} {answer}\n"));
         }
-        Attempt::Again { why, after, .. } => told.push_str(&format!("{why} {after:?}\n")),
-        Attempt::Fatal(error) => told.push_str(&format!("{error}\n")),
+        Attempt::Again { why, after, .. } => report.push_str(&format!("{why} {after:?}\n")),
+        Attempt::Fatal(error) => report.push_str(&format!("{error}\n")),
     };
-    tell(CALLER.attempt(&reply, StructureKind::JsonSchema, most));
+    report_attempt(CALLER.attempt(&reply, StructureKind::JsonSchema, most));
     for result in CALLER.json_lines(&reply) {
         let status = result.pointer("/response/status_code").and_then(serde_json::Value::as_u64).unwrap_or(0) as u16;
         let body = result.pointer("/response/body").unwrap_or(&result["error"]);
         if let Ok(attempt) = CALLER.read(status, &HeaderMap::new(), body, StructureKind::None, most) {
-            tell(attempt);
+            report_attempt(attempt);
         }
     }
-    told
+    report
 }

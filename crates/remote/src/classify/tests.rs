@@ -43,7 +43,7 @@ fn openai(code: &str, kind: &str, message: &str) -> Value {
 }
 
 #[test]
-fn prompts_that_do_not_fit_are_known_in_the_words_of_every_server() {
+fn too_long_prompts_are_recognised_from_the_messages_of_every_server() {
     for (status, body) in [
         (
             400,
@@ -159,7 +159,7 @@ fn prompts_that_do_not_fit_are_known_in_the_words_of_every_server() {
 }
 
 #[test]
-fn other_limits_are_no_prompts_that_do_not_fit() {
+fn other_limits_do_not_mean_that_a_prompt_is_too_long() {
     for (status, body, expected) in [
         (500, json!({"error": "Maximum number of concurrent requests exceeded the limit"}), "again"),
         (503, json!({"error": {"message": "The request queue length is exceeded", "code": 503}}), "again"),
@@ -192,7 +192,7 @@ fn other_limits_are_no_prompts_that_do_not_fit() {
 }
 
 #[test]
-fn limits_on_a_minute_are_waited_out_and_quota_ends_the_job() {
+fn per_minute_limits_are_waited_out_and_quota_ends_the_job() {
     let gemini = json!([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
         "message": "You exceeded your current quota, please check your plan and billing details.",
         "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}]}}]);
@@ -278,7 +278,7 @@ fn limits_on_a_minute_are_waited_out_and_quota_ends_the_job() {
 }
 
 #[test]
-fn what_a_setting_changes_names_the_setting() {
+fn refusals_that_a_setting_fixes_name_the_setting() {
     let system = "--no-system-role, which puts the instructions into the first user message";
     for (status, body, expected) in [
         (
@@ -349,7 +349,7 @@ fn what_a_setting_changes_names_the_setting() {
 }
 
 #[test]
-fn keys_models_and_filters_are_told_apart() {
+fn keys_models_and_filters_are_distinguished() {
     for (status, body, expected) in [
         (401, json!({"error": {"message": "no"}}), "key"),
         (403, json!({"error": {"message": "no"}}), "key"),

@@ -41,7 +41,7 @@ fn outcomes_follow_refusal_and_finish_reason() {
 }
 
 #[test]
-fn the_answer_is_found_where_it_stands() {
+fn the_answer_is_found_in_any_field() {
     let found = |message: &str| {
         let completion = parse(&format!(r#"{{"message":{message},"finish_reason":"stop"}}"#));
         (completion.text, completion.place, completion.outcome)
@@ -77,7 +77,7 @@ fn the_answer_is_found_where_it_stands() {
 }
 
 #[test]
-fn what_is_no_answer_is_named_as_such() {
+fn replies_without_an_answer_are_recognised() {
     let read = |reply: Value| Reading::of(&reply, MOST);
     assert!(matches!(read(json!({"choices": []})), Reading::Unreadable(why) if why.contains("choices[0]")));
     assert!(matches!(read(json!({"choices": [{}]})), Reading::Unreadable(why) if why.contains("message")));
@@ -103,7 +103,7 @@ fn what_is_no_answer_is_named_as_such() {
 }
 
 #[test]
-fn nulls_of_strict_schemas_go() {
+fn nulls_of_strict_schemas_are_removed() {
     let answer = r#"{"entities":[{"id":"e1","text":"null","type":"Task","occ":null}],"relations":[]}"#;
     let clean = r#"{"entities":[{"id":"e1","text":"null","type":"Task"}],"relations":[]}"#;
     assert_eq!(without_nulls(answer), clean);
@@ -162,7 +162,7 @@ fn any_reply() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_reply_is_read_or_said_to_be_none(choice in any_reply(), error in any_reply(), usage in any_reply()) {
+    fn any_reply_is_read_or_refused(choice in any_reply(), error in any_reply(), usage in any_reply()) {
         for reply in [json!({"choices": [choice], "error": error, "usage": usage}), choice.clone(), error.clone()] {
             if let Reading::Completion(completion) = Reading::of(&reply, MOST) {
                 let used = completion.usage.unwrap_or_default();

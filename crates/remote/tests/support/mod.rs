@@ -1,5 +1,5 @@
-//! An HTTP server on loopback that speaks as much of the protocol as the tests need, and does what a
-//! script says: a thread for each connection, no library shared with the client.
+//! A scripted HTTP server on loopback that implements as much of the protocol as the tests need, with a
+//! thread for each connection and no library shared with the client.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A request as it came.
+/// A request.
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -26,15 +26,15 @@ pub(crate) struct Request {
 pub(crate) enum Reply {
     /// Status, further headers, body.
     Json(u16, Vec<(&'static str, String)>, Value),
-    /// Status and a body that is whatever it is.
+    /// Status and an arbitrary body.
     Text(u16, String),
     /// Waits, then replies.
     After(Duration, Box<Reply>),
-    /// Announces a body and sends the half of it.
+    /// Announces a body and sends half of it.
     HalfBody,
-    /// Blanks until the client hangs up, or this many MiB of them.
+    /// Spaces until the client hangs up, at most this many MiB.
     Blanks(usize),
-    /// Closes the connection without a word.
+    /// Closes the connection without a reply.
     Close,
 }
 

@@ -13,7 +13,7 @@ pub(super) fn section(pairs: &[PairView]) -> Markup {
     let kinds: BTreeSet<&str> = pairs.iter().map(|pair| pair.kind.as_str()).collect();
     let sources: BTreeSet<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
     html! {
-        div.leaf hidden {
+        div.pager hidden {
             button type="button" data-step="-1" { "← previous" }
             span.place {}
             button type="button" data-step="1" { "next →" }

@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
             last = Some(line);
             match line.text.as_bytes()[0] {
                 b'T' => bound.push(TextBound::read(line).map_err(|problem| invalid(line, problem))?),
-                // Relations may stand before their arguments.
+                // Relations may come before their arguments.
                 b'R' => relation_lines.push(line),
                 b'E' => {
                     // `E1<tab>Type:T1 Role:T2`: the first is the trigger.
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
         for (index, (mention, at)) in mentions.iter().zip(offsets.spans).enumerate() {
             let fault = |problem| (index, problem);
             let surface = map.surface(at).map_err(fault)?;
-            // brat ends a piece at every line break; those pieces leave out nothing but blanks.
+            // brat ends a piece at every line break; such pieces leave out nothing but whitespace.
             let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count();
             let words = mention.stated.words;
             if mention.stated.pieces.len() > 1 && words.is_none_or(|words| letters(words) != letters(surface)) {

@@ -25,7 +25,7 @@ fn extension(path: &Path) -> Option<&str> {
     path.extension()?.to_str()
 }
 
-/// The files and folders of a folder, by name; hidden ones, which file managers leave behind, aside.
+/// The files and folders of a folder, by name, without hidden ones, which file managers create.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, CorpusError> {
     let failed = |source| CorpusError::read(directory, source);
     let mut paths = Vec::new();

@@ -1,4 +1,4 @@
-//! A task of Label Studio as it stands in an export.
+//! A task in an export of Label Studio.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -204,7 +204,7 @@ fn note_others<'v>(
     }
 }
 
-/// The names in a list of labels; a single one may stand without a list.
+/// The names in a list of labels; a single one need not be in a list.
 fn names(labels: Option<&Value>, notes: &mut Notes) -> Vec<String> {
     let labels = match labels {
         None | Some(Value::Null) => &[],
@@ -218,7 +218,7 @@ fn names(labels: Option<&Value>, notes: &mut Notes) -> Vec<String> {
 
 /// The offsets of a region's value.
 fn offsets(value: &Map<String, Value>) -> Result<Characters, &'static str> {
-    // Beyond this number not every whole number has a float of its own.
+    // Above this, not every whole number is a float.
     const LARGEST: f64 = (1_u64 << 53) as f64;
     let field = |name: &str| value.get(name).filter(|offset| !offset.is_null());
     let number = |offset: &Value| {
