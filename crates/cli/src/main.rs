@@ -1,6 +1,5 @@
 //! The command line of tabpo: reads arguments, calls the libraries, prints results.
 #![deny(unsafe_code)]
-#![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::undocumented_unsafe_blocks)]
 
 mod allocator;
 mod commands;

@@ -7,7 +7,6 @@
 //! run reports to the calling program. [`remote`] has hosted models answer documents, [`corpora`] reads documents,
 //! [`memory`] estimates and measures memory, and [`writing`] writes files whole or not at all.
 #![forbid(unsafe_code)]
-#![warn(unreachable_pub, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod config;
 pub mod corpora;
