@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
         self.text.contains(text)
     }
 
-    /// As [`Source::contains`], letter case aside.
+    /// As [`Source::contains`], ignoring letter case.
     pub(crate) fn contains_ignoring_case(&mut self, text: &str) -> bool {
         self.lowercase().contains(&text.to_lowercase())
     }

@@ -45,7 +45,7 @@ pub struct ParsedEntity<'a> {
     pub label: Option<EntityLabelId>,
     /// Its sub-label, if the label is known and has this one.
     pub subtype: Option<SubtypeId>,
-    /// The occurrence, if it is an integer (of whatever value).
+    /// The occurrence, if it is an integer, valid or not.
     pub occurrence: Option<i64>,
     /// The position of the first entity with the same id; its own if it is that one or has no id.
     pub(crate) first_with_id: u32,
@@ -74,7 +74,7 @@ impl Parsed<'_> {
     }
 }
 
-/// Reads whatever a model wrote.
+/// Reads what a model wrote.
 ///
 /// Text that is not JSON has no items. In JSON, every element of the two lists becomes one entry, however
 /// broken, so that every emitted item counts as a prediction. Where an object holds a key twice, the last

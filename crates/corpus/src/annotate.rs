@@ -61,22 +61,17 @@ impl Document {
         ontology: &Ontology,
         notes: &mut Notes,
     ) -> Result<(), Problem> {
+        let listed = mentions.clone();
         self.mentions = mentions;
-        // Most files are in order, and a mention then keeps its position.
-        let mut positions = None;
-        if !self.mentions.is_sorted_by(|a, b| a < b) {
-            let written = self.mentions.clone();
-            self.mentions.sort_unstable();
-            self.mentions.dedup();
-            for _ in self.mentions.len()..written.len() {
-                notes.add(Note::DuplicateMention);
-            }
-            let position = |mention| self.mentions.binary_search(mention);
-            let every =
-                written.iter().map(|mention| position(mention).expect("every mention of the file is in the list"));
-            positions = Some(every.map(|position| position as u32).collect::<Vec<_>>());
+        self.mentions.sort_unstable();
+        self.mentions.dedup();
+        for _ in self.mentions.len()..listed.len() {
+            notes.add(Note::DuplicateMention);
         }
-        let position = |index: u32| positions.as_ref().map_or(index, |positions| positions[index as usize]);
+        let position = |index: u32| {
+            let found = self.mentions.binary_search(&listed[index as usize]);
+            found.expect("every listed mention is kept once") as u32
+        };
 
         let mut sorted = Vec::with_capacity(relations.len());
         for relation in relations {

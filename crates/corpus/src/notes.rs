@@ -14,9 +14,9 @@ pub enum Note {
     DuplicateRelation,
     /// Read: a relation argument's span has several mentions; the first one was taken.
     AmbiguousArgument,
-    /// Read: a field with this name holds nothing that a document can say.
+    /// Read: a field with this name has no counterpart in a document.
     IgnoredField(String),
-    /// Read: an annotation of this kind holds nothing that a document can say.
+    /// Read: an annotation of this kind has no counterpart in a document.
     IgnoredAnnotation(String),
     /// Read: a mention in several pieces became the stretch from its first to its last character.
     DiscontinuousMention,
@@ -26,7 +26,7 @@ pub enum Note {
     WithoutAnnotation,
     /// Read: offsets of a document count UTF-16 units.
     Utf16Offsets,
-    /// Read: half of a surrogate pair became U+FFFD, the replacement character.
+    /// Read: a lone surrogate became U+FFFD, the replacement character.
     LoneSurrogate,
     /// Read: whitespace at the ends of a mention was cut off.
     TrimmedMention,
@@ -36,11 +36,11 @@ pub enum Note {
     LiteralBracket,
     /// Written: the format joins tokens with single spaces; the document's text has other whitespace.
     Blanks,
-    /// Written: the format holds no token boundaries, and the usual rule gives other ones.
+    /// Written: the format has no token boundaries, and the default rule gives other ones.
     TokenBoundaries,
-    /// Written: the format holds no sentence boundaries, and the usual rule gives other ones.
+    /// Written: the format has no sentence boundaries, and the default rule gives other ones.
     SentenceBoundaries,
-    /// Written: the format holds no co-reference clusters.
+    /// Written: the format has no co-reference clusters.
     Clusters,
     /// Written: the format names a relation's arguments by span, and one of them has several mentions.
     SharedSpan,

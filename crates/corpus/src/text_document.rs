@@ -3,7 +3,7 @@
 //! # Tokens and sentences
 //!
 //! Where a file does not say what a token is, tokens are the words of Unicode Standard Annex 29
-//! (letters, digits and what joins them) and, one by one, all other characters that are not blank.
+//! (letters, digits and what joins them) and each other character that is not whitespace.
 //! Where it does not say what a sentence is, sentences are those of the same annex, which end at
 //! line breaks and after `.`, `?` and `!` if no lower-case letter follows. A mention or sentence
 //! boundary inside a token splits the token; sentences that a mention crosses are joined.

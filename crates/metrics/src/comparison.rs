@@ -47,7 +47,7 @@ pub struct SystemScores {
     pub name: String,
     /// How many runs (training seeds) it has.
     pub runs: u32,
-    /// Whether it extracted anything at all. A system that did not is never the best, whatever its figures.
+    /// Whether it extracted anything at all. A system that did not is never the best, regardless of its figures.
     #[serde(default = "yes")]
     pub extracts: bool,
     /// One estimate a metric, in the order of [`Comparison::metrics`].
@@ -130,7 +130,7 @@ impl Comparison {
 ///
 /// All counts must come from the same gold documents. Runs of a system are pooled: counts are
 /// summed over runs within each document, and documents with all their runs are resampled.
-/// Reproducible from the seed, whatever the number of threads. A single document has no spread, so there
+/// Reproducible from the seed, regardless of the number of threads. A single document has no spread, so there
 /// is neither an interval nor a test.
 pub fn compare(
     systems: &[(String, Vec<Counts>)],

@@ -23,17 +23,17 @@ pub struct Counts {
     pub table: CountTable,
     /// Whether the predictions were raw output.
     pub kind: PredictionKind,
-    /// Gold label and predicted label at spans that both sides have, by name, and how often.
+    /// How often each gold label met each predicted label at spans that both sides have, by name.
     pub confusion: BTreeMap<(String, String), u64>,
     /// Faults of raw output by kind.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// What a reader of the figures should know: missing documents, for example.
+    /// Notes for a reader of the figures: missing documents, for example.
     pub notes: Vec<String>,
 }
 
 /// Counts predictions against gold.
 ///
-/// `gold` gives out documents one at a time ([`tabpo_corpus::stream`], or a slice's `iter().map(Ok)`); only
+/// `gold` yields documents one at a time ([`tabpo_corpus::stream`], or a slice's `iter().map(Ok)`); only
 /// rows of counts are kept. A gold document without prediction
 /// counts as an empty prediction and is named in [`Counts::notes`]. The result does not depend on the number
 /// of threads.

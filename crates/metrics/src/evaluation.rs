@@ -32,7 +32,7 @@ pub struct Scores {
 pub struct LabelledScores {
     /// From counts pooled over labels.
     pub micro: Scores,
-    /// Mean over labels that occur, `INVALID` aside.
+    /// Mean over the labels that occur, without `INVALID`.
     #[serde(rename = "macro")]
     pub macro_mean: Prf,
     /// Each label that occurs, by the name that data files use.

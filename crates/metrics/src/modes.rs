@@ -125,9 +125,9 @@ pub struct Exposure {
     /// Predicted items with this label.
     pub predicted: u64,
     /// Gold items with this label whose span (for a relation: whose pair of mentions, in either
-    /// order) was predicted with whatever label: the exposure of a confusion.
+    /// order) was predicted with any label: the exposure of a confusion.
     pub located: u64,
-    /// Gold items with this label that were predicted exactly, sub-label aside.
+    /// Gold items with this label that were predicted exactly, ignoring the sub-label.
     pub correct: u64,
 }
 

@@ -4,7 +4,7 @@
 //! what a model wrote for one unit; `{"doc_key", "predicted_ner", "predicted_relations"}` holds
 //! predictions by inclusive token offset, one list a sentence, as `DyGIE` and its descendants write
 //! them. A file holds lines of one kind. It may be larger than the memory: it is indexed once and then read
-//! document by document, in whatever order.
+//! document by document, in any order.
 
 mod content;
 mod index;
@@ -33,7 +33,7 @@ pub struct UnitOutput {
     pub doc_key: String,
     /// The sentence, counted from 0, or `None` for the whole document.
     pub sent: Option<u32>,
-    /// The model's text, as it came.
+    /// The model's text, unchanged.
     pub output: String,
 }
 
@@ -71,7 +71,7 @@ struct Head {
     whole: bool,
 }
 
-/// Reads JSON; halves of surrogate pairs in it become U+FFFD.
+/// Reads JSON; lone surrogates in it become U+FFFD.
 fn from_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, serde_json::Error> {
     let read = |text: &str| serde_json::from_str(text);
     read(text).or_else(|error| mend_surrogates(text).ok_or(error).and_then(|(text, _)| read(&text)))

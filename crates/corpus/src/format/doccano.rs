@@ -6,7 +6,7 @@
 //! (1.5 and 1.6 put both into an object under `"label"`), which is also what is written. Null counts
 //! as an empty list. Spans without a label or without words are counted and left out. The document's name is
 //! the metadata field `doc_key`, or else doccano's own `id`.
-//! `"annotations"`, the export of the first versions, is read where it names labels; mostly it has only
+//! `"annotations"`, the export of the first versions, is read where it names labels; usually it has only
 //! their numbers, and is refused.
 
 use std::{collections::BTreeMap, fmt};

@@ -27,17 +27,11 @@ const BRACKETS: [(&str, &str); 6] =
 
 /// The bracket that a Penn Treebank token stands for; any other token is itself.
 fn bracket_from_treebank(token: &str) -> &str {
-    if !token.starts_with('-') {
-        return token;
-    }
     BRACKETS.iter().find(|(name, _)| *name == token).map_or(token, |(_, bracket)| bracket)
 }
 
 /// The Penn Treebank's name of a bracket; any other token is itself.
 fn bracket_to_treebank(token: &str) -> &str {
-    if token.len() != 1 || token.as_bytes()[0].is_ascii_alphanumeric() {
-        return token;
-    }
     BRACKETS.iter().find(|(_, bracket)| *bracket == token).map_or(token, |(name, _)| name)
 }
 

@@ -55,7 +55,7 @@ const LINES: usize = 16;
 pub struct Documents<'a> {
     lines: NumberedLines<BufReader<Box<dyn Read + Send + 'a>>>,
     parser: Parser<'a>,
-    /// Parsed and not yet given out.
+    /// Parsed but not yet returned.
     parsed: vec::IntoIter<Result<Parsed, CorpusError>>,
     known: Known,
     done: bool,

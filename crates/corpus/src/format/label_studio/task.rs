@@ -260,7 +260,7 @@ impl Item {
 }
 
 impl Region {
-    /// The words that the file says are meant.
+    /// The words that the file repeats.
     pub(super) fn words(&self) -> Option<&str> {
         self.text.as_deref().filter(|text| !text.is_empty())
     }
