@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 use crate::projection::Projection;
 
-/// The families the engine runs. They share one decoder and differ in the settings of
-/// [`ModelConfig`] only; the name is kept for writing `config.json`.
+/// The supported model families. They share one decoder and differ only in the settings of
+/// [`ModelConfig`]; the name is kept for writing `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Architecture {
     /// Llama 2 and 3.x (`LlamaForCausalLM`).
@@ -55,7 +55,7 @@ pub enum RopeScaling {
         beta_fast: f64,
         /// Rotations below which a dimension is interpolated (1 by default).
         beta_slow: f64,
-        /// Factor on cosine and sine; `0.1 ln(factor) + 1` unless the configuration names one.
+        /// Factor on cosine and sine; `0.1 ln(factor) + 1` unless the configuration sets another.
         attention_factor: f64,
         /// Whether the bounds of the ramp are rounded outwards to whole dimensions.
         truncate: bool,
@@ -88,7 +88,7 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Stretching of the rotary frequencies.
     pub rope_scaling: RopeScaling,
-    /// Longest sequence the model is meant for.
+    /// Longest sequence the model was designed for.
     pub max_positions: usize,
     /// For every layer the window of its attention: a row sees keys at most `window - 1` positions
     /// back. Empty where no layer has a window.
@@ -106,7 +106,7 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// A decoder of the given shape with the settings that small models trained from scratch use:
+    /// A decoder of the given shape with settings for small models trained from scratch:
     /// Qwen2 architecture, rotary base 1000000 as Qwen2.5 has it, head width `hidden / heads`, tied head.
     pub fn small(vocabulary: usize, hidden: usize, layers: usize, heads: usize) -> Self {
         Self {
@@ -147,8 +147,8 @@ impl ModelConfig {
         self.sliding_window.get(layer).copied().flatten()
     }
 
-    /// The longest sequence that the model can be asked for: the length it is meant for, stretched as
-    /// its rotary scaling allows. Dynamic scaling has no limit.
+    /// The longest sequence the model supports: `max_positions`, extended by its rotary scaling.
+    /// Dynamic scaling has no limit.
     pub fn longest(&self) -> usize {
         let stretched = |length: usize, factor: f64| (length as f64 * factor) as usize;
         match self.rope_scaling {
@@ -161,12 +161,12 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the rotations of a sequence of `length` tokens are others than those of a shorter one.
+    /// Whether the rotary frequencies of a sequence of `length` tokens differ from those of shorter sequences.
     pub fn rope_depends_on(&self, length: usize) -> bool {
         matches!(self.rope_scaling, RopeScaling::Dynamic { .. }) && length > self.max_positions
     }
 
-    /// The names and shapes of all tensors of such a model, in the order of its parts: embedding, blocks, final
+    /// The names and shapes of all tensors of the model, in the order of its parts: embedding, blocks, final
     /// norm, head.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocabulary, self.hidden])];
@@ -200,7 +200,7 @@ impl ModelConfig {
     }
 
     /// The rotary frequencies, `head_dim / 2` of them in radians per position, and the factor on
-    /// cosine and sine, for sequences up to `length` tokens (only dynamic scaling looks at it).
+    /// cosine and sine, for sequences of up to `length` tokens (which only matters for dynamic scaling).
     pub fn rope_frequencies(&self, length: usize) -> (Vec<f64>, f64) {
         let width = self.head_dim as f64;
         let plain = |theta: f64| -> Vec<f64> {
@@ -231,7 +231,7 @@ impl ModelConfig {
                 (plain(self.rope_theta).into_iter().map(scale).collect(), 1.0)
             }
             RopeScaling::Yarn { factor, original_max_positions, beta_fast, beta_slow, attention_factor, truncate } => {
-                // The dimension that turns `rotations` times over the pre-trained length.
+                // The dimension that makes `rotations` rotations over the pre-trained length.
                 let dimension = |rotations: f64| {
                     width * (original_max_positions as f64 / (rotations * 2.0 * PI)).ln() / (2.0 * self.rope_theta.ln())
                 };

@@ -1,4 +1,4 @@
-//! Grammars that a completion cannot leave, through llguidance.
+//! Grammars that constrain completions, through llguidance.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub enum GrammarError {
     Decoding(String),
 }
 
-/// Compiles grammars for one tokenizer and one model. Building it sorts the vocabulary into a trie;
+/// Compiles grammars for one tokenizer and one model. Building it arranges the vocabulary in a trie;
 /// grammars then compile in well under a millisecond.
 #[derive(Clone)]
 pub struct GrammarCompiler {
@@ -37,18 +37,18 @@ pub struct GrammarCompiler {
     environment: TokEnv,
 }
 
-/// The grammars of a completion's later stages. Asked after every token with the text so far and the
-/// number of the current stage (0 at first); answers with the number and the grammar of a later stage
-/// where the text has reached one. That grammar takes over; it describes the whole completion,
-/// beginning with what is already written.
+/// Chooses the grammars of a completion's later stages. Called after every token with the text so far and
+/// the number of the current stage (initially 0); returns the number and the grammar of a later stage once
+/// the text has reached it. The new grammar describes the whole completion, including what has already
+/// been written.
 pub type NextStage = Arc<dyn Fn(&str, usize) -> Option<(usize, String)> + Send + Sync>;
 
 /// A grammar that a completion must follow, in llguidance's Lark dialect.
 #[derive(Clone)]
 pub struct Constraint {
-    /// The grammar from the start.
+    /// The grammar at the start.
     pub grammar: String,
-    /// The grammars that replace it on the way, if any.
+    /// The grammars that replace it in later stages, if any.
     pub next: Option<NextStage>,
 }
 
@@ -59,8 +59,8 @@ impl std::fmt::Debug for Constraint {
 }
 
 impl GrammarCompiler {
-    /// A compiler for completions that end with one of `stop`. `vocabulary` is the number of the
-    /// model's logits, which may be more than the tokenizer has tokens.
+    /// A compiler for completions that end with one of the tokens `stop`. `vocabulary` is the number of the
+    /// model's logits, which may exceed the number of the tokenizer's tokens.
     pub fn new(tokenizer: &Tokenizer, vocabulary: usize, stop: &[u32]) -> Result<Self, GrammarError> {
         let broken = |error: &dyn std::fmt::Display| GrammarError::Tokenizer(error.to_string());
         let mut bytes = guarded(|| ByteTokenizer::from_tokenizer(tokenizer.without_controls()).map_err(Into::into))
@@ -98,7 +98,7 @@ impl GrammarCompiler {
         if let Some(message) = matcher.get_error() {
             return Err(failed(message));
         }
-        // A grammar that accepts nothing is only noticed when it is asked.
+        // A grammar that accepts nothing is only detected by a query.
         matcher.is_accepting().map_err(|error| failed(error.to_string()))?;
         Ok(matcher)
     }
@@ -125,25 +125,20 @@ impl Guide {
         Ok(self.mask()?.0.num_set())
     }
 
-    /// Whether a token may come next.
-    pub fn allows(&mut self, token: u32) -> Result<bool, GrammarError> {
-        Ok(self.mask()?.is_allowed(token))
-    }
-
     /// The tokens that may come next.
     pub fn mask(&mut self) -> Result<TokenMask, GrammarError> {
         let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Decoding(error.to_string()))?;
         Ok(TokenMask(mask))
     }
 
-    /// Takes an allowed token. False if the grammar of a stage that begins with it has no place for
-    /// it, in which case nothing has changed and another token must be chosen.
+    /// Appends an allowed token. Returns false if the token would begin a stage whose grammar rejects it;
+    /// the state is then unchanged and another token must be chosen.
     pub fn take(&mut self, token: u32) -> Result<bool, GrammarError> {
         let failed = |error: &dyn std::fmt::Display| GrammarError::Decoding(error.to_string());
         self.tokens.push(token);
         if let Some(next) = &self.next {
             let text = self.compiler.environment.tok_trie().decode(&self.tokens);
-            // A token may end inside a character; whatever ends a stage ends after one.
+            // A token may end inside a character, but a stage never does.
             let stage = std::str::from_utf8(&text).ok().and_then(|text| next(text, self.stage));
             if let Some((stage, grammar)) = stage {
                 let mut matcher = self.compiler.matcher(&grammar)?;
@@ -167,12 +162,7 @@ impl Guide {
 pub struct TokenMask(SimpleVob);
 
 impl TokenMask {
-    /// Whether the token may come next.
-    pub fn is_allowed(&self, token: u32) -> bool {
-        self.0.is_allowed(token)
-    }
-
-    /// Takes a token out.
+    /// Forbids a token.
     pub fn disallow(&mut self, token: u32) {
         self.0.disallow_token(token);
     }

@@ -16,7 +16,7 @@ pub use chat::{ChatError, ChatTemplate, EncodedExchange, Exchange, Message};
 pub use config::{Architecture, ModelConfig, RopeScaling};
 pub use folder::{
     FolderError, GenerationTokens, ModelFolder, SaveOptions, check_model_folder, config_from_json, config_to_json,
-    save_model, save_model_like, take_companions, write_atomically, write_json, write_safetensors,
+    save_model, save_model_like, take_companions, write_atomically, write_safetensors,
 };
 pub use grammar::{Constraint, GrammarCompiler, GrammarError, Guide, NextStage, TokenMask};
 pub use projection::{INPUT_GROUPS, Projection};

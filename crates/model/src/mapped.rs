@@ -1,5 +1,5 @@
-//! Memory-mapped files, the only place of this crate with unsafe code.
-#![allow(unsafe_code, reason = "mapping a file is unsafe; the arguments stand beside the calls")]
+//! Memory-mapped files: the only unsafe code of this crate.
+#![allow(unsafe_code, reason = "mapping a file is unsafe; each call says why it is sound")]
 
 use std::fs::File;
 use std::io;
@@ -9,14 +9,14 @@ use memmap2::Mmap;
 
 use crate::stored::TensorBytes;
 
-/// A file in memory, read page by page as it is looked at.
+/// A memory-mapped file, whose pages are read when they are first accessed.
 pub(crate) struct Mapped(Mmap);
 
 impl Mapped {
     /// Maps a file, which must not be empty.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is only read. Another process that changes or truncates the file while it
-        // is mapped would break this; weights are replaced by renaming, which leaves a map intact.
+        // SAFETY: the map is only read. It would be unsound if another process changed or truncated the
+        // mapped file; this library replaces files by renaming, which leaves existing maps intact.
         unsafe { Mmap::map(file) }.map(Self)
     }
 }
@@ -29,8 +29,8 @@ impl TensorBytes for Mapped {
     fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         {
-            // SAFETY: the map is of a file and only read; pages that are read again come from the file again.
-            // Where the system can't, nothing is lost but memory.
+            // SAFETY: the map is read-only and backed by a file, so dropped pages are reread from it. A
+            // failure only means that the memory stays in use.
             let _ =
                 unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
         }

@@ -1,4 +1,4 @@
-//! Tensors as they lie in a file.
+//! Tensors as they are stored in a file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ impl StoredType {
 
 /// A memory map or an owned buffer.
 pub trait TensorBytes: Send + Sync {
-    /// All of it.
+    /// All bytes.
     fn bytes(&self) -> &[u8];
 
-    /// Tells that a range was copied, so that file and copy need not stay in memory side by side.
+    /// Hints that a range has been copied, so that its pages need not stay in memory beside the copy.
     fn release(&self, _range: Range<usize>) {}
 }
 
@@ -63,7 +63,7 @@ impl StoredMatrix {
         &self.bytes.bytes()[self.range()]
     }
 
-    /// Lets the system take the pages of the elements once they are copied.
+    /// Lets the system drop the pages of the elements once they have been copied.
     pub fn release(&self) {
         self.bytes.release(self.range());
     }

@@ -68,8 +68,8 @@ fn every_rendering_is_that_of_transformers() {
     }
 }
 
-/// Expressions with the methods, filters and operators that Jinja and Python have; fixtures/make_expressions.py
-/// writes what Jinja makes of them.
+/// Expressions with the methods, filters and operators of Jinja and Python; fixtures/make_expressions.py writes
+/// what Jinja renders for them.
 #[test]
 fn expressions_are_those_of_jinja() {
     #[derive(Deserialize)]
@@ -134,7 +134,7 @@ fn small(source: &str) -> ChatTemplate {
 fn templates_that_cannot_be_trained_with_are_refused() {
     let error = small("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}")
         .exchange(&question(), "x", date())
-        .expect_err("the prompt is no prefix");
+        .expect_err("the prompt is not a prefix");
     assert!(matches!(error, ChatError::NotPrefixPreserving { .. }), "{error}");
     assert!(error.to_string().contains("prefix-preserving"), "{error}");
     let error = small("{% for m in messages %}{{ m.content | upper }}{% endfor %}")
@@ -147,8 +147,8 @@ fn templates_that_cannot_be_trained_with_are_refused() {
     assert!(matches!(error, ChatError::Dropped { .. }), "{error}");
 }
 
-/// The end of a turn is the first control token after the answer, wherever the template writes it, and else the
-/// tokenizer's own.
+/// The end of a turn is the first control token after the answer, wherever the template writes it, or else the
+/// tokenizer's end of sequence.
 #[test]
 fn the_end_of_an_answer_is_found_wherever_it_stands() {
     let tokenizer = bytes();
@@ -166,7 +166,7 @@ fn the_end_of_an_answer_is_found_wherever_it_stands() {
     }
 }
 
-/// Instructions that have no turn of their own stand before the question.
+/// Instructions without a turn of their own go before the question.
 #[test]
 fn a_system_text_finds_its_place() {
     let body = "{{ '(' + m.role + ')' + m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}";
@@ -200,7 +200,7 @@ fn thinking_that_a_header_opens_is_closed() {
         ("<think>{{ '\\n' }}", "", "[A]<think>\n\n</think>\n\n"),
         ("<thought>", "", "[A]<thought>\n\n</thought>\n\n"),
         ("[THINK]{{ '\\n' }}", "", "[A][THINK]\n\n[/THINK]\n\n"),
-        // Finished turns close what the header opens: that belongs to the prompt.
+        // Finished turns close the thought that the header opens, which belongs to the prompt.
         ("<think>{{ '\\n' }}", "<think>{{ '\\n\\n' }}</think>{{ '\\n\\n' }}", "[A]<think>\n\n</think>\n\n"),
         ("", "<think></think>", "[A]<think></think>"),
     ] {
@@ -227,7 +227,7 @@ fn built_in_formats_end_with_a_token() {
     assert!(ChatTemplate::built_in("none", &tokenizer).is_none());
 }
 
-/// What templates can grow to is bounded, in steps and in bytes, whatever they grow with.
+/// The steps and the output of templates are bounded, whatever construct they use.
 #[test]
 fn templates_end() {
     for source in [
@@ -256,7 +256,7 @@ fn templates_end() {
     }
 }
 
-/// Words that spell a control token are words, in questions, instructions and answers.
+/// Spellings of control tokens are plain text in questions, instructions and answers.
 #[test]
 fn texts_spell_control_tokens_without_becoming_them() {
     let tokenizer = bytes();
@@ -281,7 +281,7 @@ fn texts_spell_control_tokens_without_becoming_them() {
         assert_eq!(end, answer.len());
         assert_eq!(Tokenizer::unmark(&tokenizer.mark(spelt)), spelt);
     }
-    // Without such words nothing is other than it was.
+    // Texts without such spellings are encoded directly.
     assert_eq!(tokenizer.mark("a < b | end >"), "a < b | end >");
 }
 

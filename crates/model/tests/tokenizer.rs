@@ -179,7 +179,7 @@ fn with_files(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// Tokens that a folder lists beside `tokenizer.json` are tokens, special ones stop generation.
+/// Tokens that a folder lists outside `tokenizer.json` are tokens, and special ones stop generation.
 #[test]
 fn tokens_named_elsewhere_are_whole() {
     let next = Tokenizer::open(&fixtures()).expect("opening").vocabulary_size() as u32;
@@ -201,7 +201,7 @@ fn tokens_named_elsewhere_are_whole() {
         assert!(ids.contains(&next) && ids.last() == Some(&(next + 1)), "{ids:?}");
         assert_eq!(tokenizer.stop_ids(), [next + 1]);
         assert_eq!(tokenizer.decode(&ids, false).expect("decoding"), "a <note> b<turn-end>");
-        // As text, they are none.
+        // As plain text, they are not control tokens.
         let ids = tokenizer.encode_text("a <note> b<turn-end>").expect("encoding");
         assert!(!ids.iter().any(|&id| id >= next), "{ids:?}");
         assert_eq!(tokenizer.decode(&ids, false).expect("decoding"), "a <note> b<turn-end>");
@@ -221,7 +221,7 @@ fn tokens_named_elsewhere_are_whole() {
     }
 }
 
-/// Whatever stands in the file, there is an error with its name and no panic.
+/// Whatever the file contains, the result is an error that names it, not a panic.
 #[test]
 fn damaged_files_are_errors() {
     let text = std::fs::read_to_string(fixtures().join("tokenizer.json")).expect("reading");
@@ -248,7 +248,7 @@ fn damaged_files_are_errors() {
     std::fs::write(folder.path().join("tokenizer.model"), "").expect("writing");
     let error = Tokenizer::open(folder.path()).expect_err("an older kind").to_string();
     assert!(error.contains("save_pretrained"), "{error}");
-    // Every beginning of the file, as a download that broke off leaves it.
+    // Every prefix of the file, as left by an interrupted download.
     for end in (0..text.len()).step_by(text.len() / 40 + 1) {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("tokenizer.json"), &text.as_bytes()[..end]).expect("writing");
@@ -256,7 +256,7 @@ fn damaged_files_are_errors() {
     }
 }
 
-/// Normalizers are checked before the library reserves or writes what they ask for.
+/// Normalizers are checked before the library allocates what they claim.
 #[test]
 fn normalizers_that_take_all_memory_are_refused() {
     let charsmap = json!({"type": "Precompiled", "precompiled_charsmap": "//////////8="});

@@ -12,7 +12,7 @@ pub fn is_adapter_folder(folder: &Path) -> bool {
     folder.join(CONFIG).exists() && !folder.join("config.json").exists()
 }
 
-/// Refuses a folder without an adapter, and says where one is if it is near.
+/// Refuses a folder without an adapter, and suggests a nearby one if there is any.
 pub(super) fn check(folder: &Path) -> Result<(), FolderError> {
     if folder.join(CONFIG).exists() {
         return Ok(());
@@ -20,20 +20,20 @@ pub(super) fn check(folder: &Path) -> Result<(), FolderError> {
     let problem = if !folder.exists() {
         "there is no such folder".to_owned()
     } else if let Some(found) = inside(folder, CONFIG) {
-        format!("is no adapter: it has no {CONFIG}; did you mean {}?", found.display())
+        format!("is not an adapter: it has no {CONFIG}; did you mean {}?", found.display())
     } else if folder.join("config.json").exists() {
         format!("is a model, not an adapter: it has config.json and no {CONFIG}")
     } else {
-        format!("is no adapter: it has no {CONFIG}")
+        format!("is not an adapter: it has no {CONFIG}")
     };
     Err(FolderError::other_content(folder, problem))
 }
 
 /// The folder of the model under an adapter, from its `base_model_name_or_path`.
 ///
-/// A path is looked for from the working directory and from the adapter's folder. Where it is found in
-/// neither, a base that was moved together with its adapter is looked for: the end of the path, as long as
-/// possible, in the folders above the adapter, the nearest first.
+/// The path is resolved against the working directory and against the adapter's folder. If neither exists, the
+/// base may have moved together with its adapter: the longest possible end of the path is looked for in the
+/// folders above the adapter, the nearest first.
 pub fn find_base(adapter: &Path) -> Result<PathBuf, FolderError> {
     check(adapter)?;
     let path = adapter.join(CONFIG);
@@ -42,7 +42,7 @@ pub fn find_base(adapter: &Path) -> Result<PathBuf, FolderError> {
     let named = match settings.get(key) {
         Some(Value::String(named)) if !named.trim().is_empty() => PathBuf::from(named.trim()),
         Some(Value::String(_) | Value::Null) | None => {
-            return Err(FolderError::setting(path, key, "is missing: name the base model beside the adapter"));
+            return Err(FolderError::setting(path, key, "is missing: name the base model as well as the adapter"));
         }
         Some(other) => return Err(FolderError::setting(path, key, format!("is {other}; a path is expected"))),
     };
@@ -73,7 +73,7 @@ pub fn find_base(adapter: &Path) -> Result<PathBuf, FolderError> {
         path,
         key,
         format!(
-            "is `{named}`, which is no model folder seen from here or from the adapter's folder: give the base as \
+            "is `{named}`, which is not a model folder relative to here or to the adapter's folder: give the base as \
              the model and this folder as the adapter{hint}"
         ),
     ))

@@ -11,7 +11,7 @@ pub struct LoraConfig {
     pub rank: usize,
     /// Numerator of the scale: `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA.
     pub alpha: f64,
-    /// Probability with which an input of A is dropped during training. All adapters that read the
+    /// Probability of dropping an input of A during training. All adapters that read the
     /// same input (query, key and value; gate and up) share one mask.
     pub dropout: f64,
     /// Rank-stabilised scale (arXiv 2312.03732).

@@ -12,8 +12,8 @@ pub use write::write_adapter;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT puts before the names of the base model.
+/// PEFT's prefix of the base model's tensor names.
 const PREFIX: &str = "base_model.model.";
-/// Embedding and head, which PEFT writes beside an adapter wherever the vocabulary was resized or could not be
+/// Embedding and head, which PEFT saves with an adapter if the vocabulary was resized or could not be
 /// compared with the base's.
 const SAVED_MODULES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];

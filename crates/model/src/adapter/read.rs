@@ -14,21 +14,21 @@ use crate::stored::StoredMatrix;
 
 /// A PEFT folder with a `LoRA` adapter.
 pub struct AdapterFolder {
-    /// The settings, as the tensors say.
+    /// The settings, with targets and ranks taken from the tensors.
     pub config: LoraConfig,
     file: TensorFile,
-    /// The modules' matrices that the file has, under the model's names.
+    /// The model's names of the adapter matrices that the file contains.
     adapted: BTreeSet<String>,
 }
 
 impl AdapterFolder {
     /// Opens the folder of an adapter for a model of this shape.
     ///
-    /// Which projections are adapted and with which rank is taken from the tensors, so that every
-    /// way of writing `target_modules`, `layers_to_transform` and `rank_pattern` is understood; alphas
-    /// come from `lora_alpha` and `alpha_pattern`. A projection that is adapted in some blocks only has
-    /// rank 1 in the others and no tensors there. What would change the arithmetic otherwise (`DoRA`, trained
-    /// biases, other modules) is refused.
+    /// Adapted projections and their ranks are taken from the tensors, which covers every way of writing
+    /// `target_modules`, `layers_to_transform` and `rank_pattern`; alphas come from `lora_alpha` and
+    /// `alpha_pattern`. A projection that is adapted in some blocks only has rank 1 in the others and no
+    /// tensors there. Anything that would change the arithmetic (`DoRA`, trained biases, other modules) is
+    /// refused.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
         base::check(folder)?;
         let config_path = folder.join(CONFIG);
@@ -46,7 +46,7 @@ impl AdapterFolder {
             ));
         }
         let file = TensorFile::open(&weights)?;
-        has_saved_modules(&config_path, &settings, &file)?;
+        check_saved_modules(&config_path, &settings, &file)?;
         let ranks = ranks(&file, model)?;
         config.targets = Projection::ALL
             .into_iter()
@@ -90,7 +90,7 @@ impl AdapterFolder {
         self.file.matrix(&stored_name, place, shape).map(Some)
     }
 
-    /// The embedding and the head that are saved beside the adapter, each `[vocabulary, hidden]`, for a model of
+    /// The embedding and the head that are saved with the adapter, each `[vocabulary, hidden]`, for a model of
     /// this width.
     pub fn saved_modules(&self, hidden: usize) -> Result<[Option<StoredMatrix>; 2], FolderError> {
         let read = |name: &str| {
@@ -103,13 +103,13 @@ impl AdapterFolder {
         Ok([read(embedding)?, read(head)?])
     }
 
-    /// A refusal of the file with the adapter's weights.
+    /// An error about the file of the adapter's weights.
     pub fn refusal(folder: &Path, problem: &str) -> FolderError {
         FolderError::other_content(folder.join(WEIGHTS), problem)
     }
 }
 
-/// Settings under which the adapter would not be `W x + s B A x`.
+/// Refuses settings under which the adapter would not be `W x + s B A x`.
 fn refuse_unsupported(path: &Path, settings: &Map<String, Value>) -> Result<(), FolderError> {
     let is_off = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -127,8 +127,8 @@ fn refuse_unsupported(path: &Path, settings: &Map<String, Value>) -> Result<(), 
     if let Some(bias) = settings.get("bias").filter(|bias| !is_off(bias) && *bias != "none") {
         return Err(FolderError::setting(path, "bias", format!("is {bias}; only \"none\" is supported")));
     }
-    // Initialisations that move a part of the base model into the adapter: PEFT takes it out of the base
-    // again when it loads the adapter.
+    // Initialisations that move part of the base model into the adapter; PEFT subtracts that part from the
+    // base again when it loads the adapter.
     if let Some(Value::String(kind)) = settings.get("init_lora_weights") {
         let kind = kind.to_ascii_lowercase();
         if ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|changing| kind.starts_with(changing)) {
@@ -184,8 +184,8 @@ fn read_settings(path: &Path, settings: &Map<String, Value>) -> Result<LoraConfi
     Ok(config)
 }
 
-/// Refuses `modules_to_save` with other modules than embedding and head, or without their tensors.
-fn has_saved_modules(path: &Path, settings: &Map<String, Value>, file: &TensorFile) -> Result<(), FolderError> {
+/// Refuses `modules_to_save` with modules other than embedding and head, or without their tensors.
+fn check_saved_modules(path: &Path, settings: &Map<String, Value>, file: &TensorFile) -> Result<(), FolderError> {
     let key = "modules_to_save";
     let Some(Value::Array(modules)) = settings.get(key) else { return Ok(()) };
     for module in modules {
@@ -206,8 +206,8 @@ fn has_saved_modules(path: &Path, settings: &Map<String, Value>, file: &TensorFi
     Ok(())
 }
 
-/// The rank of every adapted module. Both of its matrices are there and have the shapes that go with the
-/// model and with each other, so that a rank is never larger than what the file holds.
+/// The rank of every adapted module. Both of its matrices must exist with shapes that match the model and each
+/// other, so that a rank never exceeds what the file holds.
 fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection, usize), usize>, FolderError> {
     let modules: BTreeMap<String, (Projection, usize)> = Projection::ALL
         .into_iter()
@@ -250,7 +250,7 @@ fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection,
         ranks.insert(module, rank);
     }
     if ranks.is_empty() {
-        return Err(FolderError::other_content(&file.path, "holds no LoRA matrices"));
+        return Err(FolderError::other_content(&file.path, "contains no LoRA matrices"));
     }
     Ok(ranks)
 }
@@ -261,15 +261,15 @@ fn patterns(path: &Path, settings: &Map<String, Value>, key: &str) -> Result<Vec
     let read = |(pattern, value): (&String, &Value)| {
         let wrong = |problem: String| FolderError::setting(path, format!("{key}.{pattern}"), problem);
         let alpha = value.as_f64().ok_or_else(|| wrong(format!("is {value}; a number is expected")))?;
-        // As `get_pattern_key` of PEFT builds it: the end of a module's path after a dot, or all of it.
+        // As in PEFT's `get_pattern_key`: the end of a module's path after a dot, or all of it.
         let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$"))
-            .map_err(|error| wrong(format!("is no regular expression: {error}")))?;
+            .map_err(|error| wrong(format!("is not a valid regular expression: {error}")))?;
         Ok((regex, alpha))
     };
     object.iter().map(read).collect()
 }
 
-/// The value of the first pattern that matches a module's path.
+/// The value of the first pattern that matches the path of a module.
 fn first_match(config: &Path, patterns: &[(Regex, f64)], path: &str) -> Result<Option<f64>, FolderError> {
     for (regex, value) in patterns {
         let found = regex.is_match(path).map_err(|error| {

@@ -10,8 +10,7 @@ use crate::config::ModelConfig;
 use crate::folder::{FolderError, write_json, write_safetensors};
 
 /// Writes an adapter as a folder that PEFT loads. `tensors` are its matrices under the model's names, with embedding
-/// and head if they are its own; `base` is what `base_model_name_or_path` is to say: where the model under the
-/// adapter is found.
+/// and head if the adapter has its own; `base` becomes `base_model_name_or_path`: where the base model is found.
 pub fn write_adapter<V: View>(
     folder: &Path,
     config: &LoraConfig,
@@ -25,8 +24,8 @@ pub fn write_adapter<V: View>(
 }
 
 fn settings(config: &LoraConfig, model: &ModelConfig, base: &str) -> Value {
-    // Patterns with the whole path of a module: PEFT takes the first that fits, this program the
-    // longest, and whole paths mean the same to both.
+    // PEFT uses the first pattern that matches, this library the longest; patterns that are whole paths
+    // mean the same to both.
     let (mut ranks, mut alphas) = (Map::new(), Map::new());
     for &projection in &config.targets {
         for layer in 0..model.layers {

@@ -1,9 +1,9 @@
-//! Chat formats for models that have none of their own: base models, which are what most people fine-tune.
+//! Built-in chat formats for models without a template: base models, which are what most people fine-tune.
 
 use super::{ChatError, ChatTemplate};
 use crate::tokenizer::Tokenizer;
 
-/// The turns under plain headings, the answer closed by the tokenizer's end of sequence.
+/// Turns under plain headings; the tokenizer's end of sequence closes the answer.
 const PLAIN: &str = "{%- for message in messages %}\
     {%- if message.role == 'system' %}{{- message.content + '\\n\\n' }}\
     {%- elif message.role == 'user' %}{{- '### Text\\n' + message.content + '\\n\\n' }}\
@@ -11,7 +11,7 @@ const PLAIN: &str = "{%- for message in messages %}\
     {%- endfor %}\
     {%- if add_generation_prompt %}{{- '### Answer\\n' }}{%- endif %}";
 
-/// The form of Stanford Alpaca.
+/// The format of Stanford Alpaca.
 const ALPACA: &str = "{%- for message in messages %}\
     {%- if message.role == 'system' %}{{- '### Instruction:\\n' + message.content + '\\n\\n' }}\
     {%- elif message.role == 'user' %}{{- '### Input:\\n' + message.content + '\\n\\n' }}\
@@ -19,18 +19,18 @@ const ALPACA: &str = "{%- for message in messages %}\
     {%- endfor %}\
     {%- if add_generation_prompt %}{{- '### Response:\\n' }}{%- endif %}";
 
-/// The form that Qwen and many others have, for tokenizers with its two tokens.
+/// The format of Qwen and many others, for tokenizers with its two special tokens.
 const CHATML: &str = "{%- for message in messages %}\
     {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}\
     {%- endfor %}\
     {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 impl ChatTemplate {
-    /// The names of the built-in formats; the first is taken where a folder has no template.
+    /// The names of the built-in formats; the first is the default for a folder without a template.
     pub const BUILT_IN: [&'static str; 3] = ["plain", "alpaca", "chatml"];
 
-    /// A built-in format by its name; `None` for any other name. It begins with the token with which the
-    /// tokenizer begins texts, where it does.
+    /// A built-in format by its name; `None` for any other name. If the tokenizer begins texts with a token,
+    /// so does the format.
     pub fn built_in(name: &str, tokenizer: &Tokenizer) -> Option<Result<Self, ChatError>> {
         let body = match name {
             "plain" => PLAIN,

@@ -20,29 +20,29 @@ pub enum ChatError {
         /// The folder.
         path: PathBuf,
     },
-    /// There are several templates and none of the asked-for name.
-    #[error("{}: no chat template named `{name}`; there are {}", path.display(), names.join(", "))]
+    /// There are several templates, but none with the requested name.
+    #[error("{}: no chat template named `{name}`; available: {}", path.display(), names.join(", "))]
     NoSuchName {
         /// The folder.
         path: PathBuf,
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The available names.
         names: Vec<String>,
     },
-    /// The template does not compile, or refuses the conversation.
+    /// The template does not compile, or rejects the conversation.
     #[error("{}: {}", path.display(), explain(source))]
     Template {
         /// The folder or file of the template.
         path: PathBuf,
-        /// What the template engine says.
+        /// The error of the template engine.
         source: minijinja::Error,
     },
-    /// The prompt is not how the whole conversation begins, so that training and generation would
-    /// see different texts.
+    /// The rendered prompt is not a prefix of the rendered conversation, so that training and generation
+    /// would see different texts.
     #[error(
         "{}: the chat template is not prefix-preserving: with the answer the conversation reads `…{with_answer}`, \
-         without it the prompt reads `…{prompt}`; a model trained on the one would be asked the other",
+without it the prompt reads `…{prompt}`; a model would be trained on one and prompted with the other",
         path.display()
     )]
     NotPrefixPreserving {
@@ -53,15 +53,15 @@ pub enum ChatError {
         /// The prompt, from a little before the difference.
         prompt: String,
     },
-    /// The template leaves a message out of the prompt.
-    #[error("{}: the chat template leaves out what the {role} says", path.display())]
+    /// The template drops the content of a message.
+    #[error("{}: the chat template drops the content of the {role} message", path.display())]
     Dropped {
         /// The folder or file of the template.
         path: PathBuf,
         /// The role of the message.
         role: String,
     },
-    /// The template is too large to be one.
+    /// The template is too large.
     #[error("{}: the chat template has {bytes} bytes; at most {MOST_BYTES} are read", path.display())]
     TooLarge {
         /// The folder or file of the template.
@@ -69,27 +69,27 @@ pub enum ChatError {
         /// Its size.
         bytes: usize,
     },
-    /// The template does not come to an end.
-    #[error("{}: the chat template was not done after {seconds} s; real ones take some milliseconds", path.display())]
+    /// The template takes too long to compile or render.
+    #[error("{}: the chat template took more than {seconds} s; usual ones take a few milliseconds", path.display())]
     TooSlow {
         /// The folder or file of the template.
         path: PathBuf,
-        /// What it was given.
+        /// The time limit.
         seconds: f64,
     },
-    /// The template changes the answer or writes something between prompt and answer.
-    #[error("{}: the chat template writes `{found}` where the answer `{answer}` should stand", path.display())]
+    /// The template does not reproduce the answer.
+    #[error("{}: the chat template writes `{found}` in place of the answer `{answer}`", path.display())]
     AnswerChanged {
         /// The folder or file of the template.
         path: PathBuf,
-        /// What stands after the prompt.
+        /// What follows the prompt.
         found: String,
         /// The answer.
         answer: String,
     },
     /// Nothing ends the answer's turn.
     #[error(
-        "{}: the chat template ends an answer with `{found}`, which is not a special token of the tokenizer, and \
+"{}: the chat template ends an answer with `{found}`, which is not a special token of the tokenizer, and \
          there is no `eos_token` either",
         path.display()
     )]
@@ -109,6 +109,6 @@ fn explain(error: &minijinja::Error) -> String {
             FUEL * BYTES_PER_STEP / 1_000_000
         );
     }
-    let place = error.line().map_or_else(String::new, |line| format!(" (line {line} of the chat template)"));
-    format!("{}{place}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
+    let location = error.line().map_or_else(String::new, |line| format!(" (line {line} of the chat template)"));
+    format!("{}{location}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
 }

@@ -1,4 +1,4 @@
-//! A prompt and its answer, with the end of the turn.
+//! Renders a prompt and its answer, with the end of the turn.
 
 use jiff::civil::DateTime;
 use serde_json::Value as Json;
@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::{ChatError, ChatTemplate, Message};
 use crate::tokenizer::{Encoding, Tokenizer};
 
-/// A rendered conversation, cut where the model starts and stops writing.
+/// A rendered conversation, split where the model starts and stops writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
     /// What the model sees: the conversation and the header of its own turn.
@@ -20,46 +20,47 @@ pub struct Exchange {
 pub struct EncodedExchange {
     /// Tokens of the prompt.
     pub prompt: Vec<u32>,
-    /// Tokens of the answer with their bytes in it.
+    /// Tokens of the answer with their byte ranges in it.
     pub answer: Encoding,
-    /// The token that ends the turn: always supervised, always stops generation.
+    /// The token that ends the turn: it is always supervised and always stops generation.
     pub end: u32,
 }
 
-/// What becomes of the thinking of models that think before they answer.
+/// How the thinking of models that think before they answer is suppressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Thinking {
-    /// Nothing: the template is rendered as it is.
+    /// Not at all: the template is rendered as it is.
     AsItIs,
-    /// The template is told not to think.
+    /// Variables of the template switch it off.
     Off,
-    /// The header opens it, and it is closed at once.
+    /// The header opens a thought, which is closed at once.
     Closed,
 }
 
-/// How a template is used for conversations of a system text, a question and an answer.
+/// How a template is adapted to conversations of a system text, a question and an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Adaptation {
-    /// The system text stands at the head of the user's message instead of a turn of its own.
+    /// The system text goes at the start of the user's message instead of in a turn of its own.
     system_in_user: bool,
     thinking: Thinking,
-    /// What the template writes between header and answer; belongs to the prompt's side.
+    /// What the template writes between header and answer; it belongs to the prompt.
     lead: String,
 }
 
-/// A conversation that shows what a template does. The answer is like none that a template would write.
+/// A conversation that shows what a template does. No template would write this answer itself.
 const PROBE: [(&str, &str); 2] = [("system", "Name the tools of the text."), ("user", "A drill by the lathe.")];
 const PROBE_ANSWER: &str = r#"{"probe":["drill","lathe"]}"#;
+/// The variables with which templates switch thinking off.
+const THINKING_SWITCHES: [&str; 2] = ["enable_thinking", "thinking"];
 
 impl ChatTemplate {
     /// Renders `messages` and the assistant's `answer` to them.
     ///
-    /// The rendering of the prompt has to be how the whole conversation begins, and the answer has to
-    /// stand in it unchanged. Templates for which that is not so as they are get what they need, found out
-    /// once: a system text without a place of its own (or one that moves when the answer comes) goes to the
-    /// head of the first user's message; models that think before they answer are told not to, and thinking
-    /// that the header opens is closed at once. A template that cannot be trained with all the same is an
-    /// error.
+    /// The rendered prompt must be a prefix of the rendered conversation, which must contain the answer
+    /// unchanged. A template that violates this is adapted, which is determined once: a system text that the
+    /// template does not support (or moves when the answer is added) goes at the start of the first user
+    /// message; thinking before the answer is switched off, and a thought that the header opens is closed at
+    /// once. If no adaptation helps, the template is refused.
     pub fn exchange(&self, messages: &[Message], answer: &str, date: DateTime) -> Result<Exchange, ChatError> {
         let has_system = messages.first().is_some_and(|message| message.has_role("system"));
         self.split(self.adaptation(has_system, date)?, messages, answer, date)
@@ -70,7 +71,7 @@ impl ChatTemplate {
         Ok(self.exchange(messages, "{}", date)?.prompt)
     }
 
-    /// Tokens of an exchange. What messages and answer say is text: no word of it becomes a control token. The
+    /// Tokens of an exchange. Messages and answer are plain text: nothing in them becomes a control token. The
     /// messages must not be marked yet.
     pub fn encode_exchange(
         &self,
@@ -88,8 +89,8 @@ impl ChatTemplate {
         })
     }
 
-    /// Everything that stops generation: what the folder names, and the token with which the
-    /// template ends an answer.
+    /// All tokens that stop generation: those that the folder names, and the one with which the template
+    /// ends an answer.
     pub fn stop_ids(&self, tokenizer: &Tokenizer, date: DateTime) -> Result<Vec<u32>, ChatError> {
         let messages = [Message::new("user", "?")];
         let exchange = self.exchange(&messages, "{}", date)?;
@@ -101,8 +102,8 @@ impl ChatTemplate {
         Ok(ids)
     }
 
-    /// How the template is used where there is a system text, or none: found out with a conversation of its
-    /// own, so that it never depends on a document.
+    /// How the template is adapted to conversations with or without a system text: determined with a fixed
+    /// conversation, so that it never depends on a document.
     fn adaptation(&self, has_system: bool, date: DateTime) -> Result<&Adaptation, ChatError> {
         let known = &self.adaptations[usize::from(has_system)];
         if let Some(adaptation) = known.get() {
@@ -116,10 +117,10 @@ impl ChatTemplate {
                 continue;
             }
             for thinking in [Thinking::AsItIs, Thinking::Off, Thinking::Closed] {
-                let told = ["enable_thinking", "thinking"];
-                let can_be_told =
-                    told.iter().any(|name| self.source.contains(name) && !self.variables.contains_key(*name));
-                if thinking == Thinking::Off && !can_be_told {
+                let can_switch_off = THINKING_SWITCHES
+                    .iter()
+                    .any(|name| self.source.contains(name) && !self.variables.contains_key(*name));
+                if thinking == Thinking::Off && !can_switch_off {
                     continue;
                 }
                 let mut adaptation = Adaptation { system_in_user, thinking, lead: String::new() };
@@ -135,7 +136,7 @@ impl ChatTemplate {
         Err(first.expect("at least one way was tried"))
     }
 
-    /// What stands between header and answer; an error if the template cannot be used in this way.
+    /// What the template writes between header and answer; an error if this adaptation does not work.
     fn lead(&self, adaptation: &Adaptation, messages: &[Message], date: DateTime) -> Result<String, ChatError> {
         let (prompt, rest) = self.halves(adaptation, messages, PROBE_ANSWER, date)?;
         let Some(at) = rest.find(PROBE_ANSWER) else {
@@ -161,12 +162,12 @@ impl ChatTemplate {
         let (prompt, rest) = self.halves(adaptation, messages, answer, date)?;
         let end = rest.strip_prefix(adaptation.lead.as_str()).and_then(|rest| rest.strip_prefix(answer));
         let end = end.ok_or_else(|| self.answer_changed(&rest, answer))?.to_owned();
-        // Where thinking is closed, what the template writes in its place is left out.
+        // A thought that is closed replaces what the template writes there itself.
         let lead = if adaptation.thinking == Thinking::Closed { "" } else { &adaptation.lead };
         Ok(Exchange { prompt: prompt + lead, end })
     }
 
-    /// The prompt, and what the conversation with the answer has after it.
+    /// The prompt, and what follows it in the conversation with the answer.
     fn halves(
         &self,
         adaptation: &Adaptation,
@@ -178,10 +179,10 @@ impl ChatTemplate {
         if adaptation.system_in_user {
             move_system_text(&mut messages);
         }
-        let told: &[&str] = if adaptation.thinking == Thinking::Off { &["enable_thinking", "thinking"] } else { &[] };
-        let prompt = self.render_told(&messages, true, date, told)?;
+        let off: &[&str] = if adaptation.thinking == Thinking::Off { &THINKING_SWITCHES } else { &[] };
+        let prompt = self.render_without(&messages, true, date, off)?;
         messages.push(Message::new("assistant", answer));
-        let whole = self.render_told(&messages, false, date, told)?;
+        let whole = self.render_without(&messages, false, date, off)?;
         if let Some(rest) = whole.strip_prefix(prompt.as_str()) {
             if adaptation.thinking != Thinking::Closed {
                 return Ok((prompt, rest.to_owned()));
@@ -206,8 +207,8 @@ impl ChatTemplate {
         ChatError::AnswerChanged { path: self.path.clone(), found: start(found), answer: start(answer) }
     }
 
-    /// The token that ends an answer: the first control token that the template writes after it, be it after
-    /// a blank or a line feed, or only where another turn follows; else the tokenizer's end of sequence.
+    /// The token that ends an answer: the first control token that the template writes after it, possibly after
+    /// white space or only if another turn follows; otherwise the tokenizer's end of sequence.
     fn end_token(
         &self,
         tokenizer: &Tokenizer,
@@ -222,7 +223,7 @@ impl ChatTemplate {
         let first_control = |text: &str| -> Result<Option<u32>, ChatError> {
             let mut ids = tokenizer.encode_marked(text)?.ids.into_iter();
             let found = ids.find(|&id| tokenizer.is_control(id) && Some(id) != unknown);
-            // The beginning of another sequence is no end of this one.
+            // The beginning of the next sequence does not end this one.
             Ok(found.filter(|&id| Some(id) != begin || Some(id) == eos))
         };
         if let Some(id) = first_control(end)? {
@@ -231,7 +232,7 @@ impl ChatTemplate {
         let mut turns = messages.to_vec();
         move_system_text(&mut turns);
         turns.extend([Message::new("assistant", PROBE_ANSWER), Message::new("user", PROBE[1].1)]);
-        // A template that refuses another turn says nothing of what stands between turns.
+        // A template that rejects another turn does not show what separates turns.
         let after = self.render(&turns, false, date).ok().and_then(|text| {
             let (_, after) = text.split_once(PROBE_ANSWER)?;
             Some(after.split_once(PROBE[1].1)?.0.to_owned())
@@ -244,7 +245,7 @@ impl ChatTemplate {
     }
 }
 
-/// Puts the text of a system message that stands first before that of the message after it.
+/// Moves the text of a leading system message to the start of the next message.
 fn move_system_text(messages: &mut Vec<Message>) {
     if messages.len() < 2 || !messages[0].has_role("system") {
         return;
@@ -255,13 +256,13 @@ fn move_system_text(messages: &mut Vec<Message>) {
     messages[0].0.insert("content".into(), content.into());
 }
 
-/// Bytes that two texts have in common at their start.
+/// Length in bytes of the common prefix of two texts.
 fn common_start(a: &str, b: &str) -> usize {
     a.char_indices().zip(b.chars()).find(|((_, a), b)| a != b).map_or(a.len().min(b.len()), |((at, _), _)| at)
 }
 
-/// What closes the thinking that a header opens (`<think>`, `<thought>`, `[THINK]`, with blanks after it):
-/// an empty thought, as models that can be told not to think write it.
+/// What closes a thought that a header opens (`<think>`, `<thought>`, `[THINK]`, then white space): an empty
+/// thought, in the form used by models whose thinking can be switched off.
 fn closing_of_thinking(opened: &str) -> Option<String> {
     let tag = opened.trim();
     let closing = if let Some(name) = tag.strip_prefix('<').and_then(|tag| tag.strip_suffix('>')) {

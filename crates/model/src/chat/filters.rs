@@ -1,4 +1,4 @@
-//! Filters, tests and functions that Jinja has and the engine has not, or has otherwise.
+//! Jinja's filters, tests and functions that `minijinja` lacks or implements differently.
 
 #![expect(clippy::needless_pass_by_value, reason = "the engine hands filters their arguments by value")]
 
@@ -38,16 +38,16 @@ pub(super) fn add(environment: &mut Environment) {
     environment.add_filter("urlencode", url_encode);
     environment.add_filter("filesizeformat", file_size);
     environment.add_filter("wordwrap", word_wrap);
-    // Whatever has a length and can be indexed, as in Jinja: texts and objects too.
+    // As in Jinja, anything that has a length and can be indexed, including texts and objects.
     environment.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
     });
-    // Python iterates over nothing but what holds something: a null does not.
+    // Unlike here, null is not iterable in Python.
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     environment.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.to_vec()));
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
-    // What `%` and `~` between values are turned into; see `source`.
+    // The calls that `%` and `~` are rewritten to; see `source`.
     environment.add_function(super::source::MODULO, |state: &State, left: Value, right: Value| {
         printf::modulo(state, &left, &right)
     });
@@ -81,7 +81,7 @@ fn join(state: &State, items: Value, separator: Option<String>, options: Kwargs)
     methods::joined(state, &items, &separator)
 }
 
-/// A capital after every blank, hyphen or opening bracket, small letters elsewhere.
+/// Upper case after white space, hyphens and opening brackets, lower case elsewhere.
 fn title(state: &State, text: Value) -> Result<String, Error> {
     let text = python::display(state, &text)?;
     let mut out = String::with_capacity(text.len());
@@ -123,7 +123,7 @@ fn truncate(text: String, values: Rest<Value>, options: Kwargs) -> Result<String
     Ok(format!("{kept}{end}"))
 }
 
-/// The text without tags and comments, its runs of blanks single.
+/// The text without tags and comments, with runs of white space collapsed.
 fn strip_tags(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -147,7 +147,7 @@ fn strip_tags(text: &str) -> String {
     text.replace("&#39;", "'").replace("&nbsp;", "\u{a0}").replace("&amp;", "&")
 }
 
-/// The five characters that HTML has other names for, as `markupsafe` names them.
+/// HTML escapes of five characters, as in `markupsafe`.
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('\'', "&#39;").replace('"', "&#34;")
@@ -209,7 +209,7 @@ fn file_size(value: Value, binary: Option<bool>) -> Result<String, Error> {
     unreachable!("the last name ends the search")
 }
 
-/// Every line cut at blanks, so that it has at most `width` characters.
+/// Wraps every line at spaces to at most `width` characters.
 fn word_wrap(text: String, width: Option<usize>, break_long_words: Option<bool>, wrapstring: Option<String>) -> String {
     let width = width.unwrap_or(79).max(1);
     let break_long = break_long_words.unwrap_or(true);

@@ -1,5 +1,5 @@
-//! The methods of Python's `str`, `list`, `tuple` and `dict` that do not change their object; those that do
-//! are forbidden in templates. What is not here is left to `minijinja-contrib`.
+//! The methods of Python's `str`, `list`, `tuple` and `dict` that do not mutate their object; mutating ones
+//! are forbidden in templates. Methods not defined here are left to `minijinja-contrib`.
 
 use minijinja::value::{Kwargs, Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
@@ -8,7 +8,7 @@ use minijinja_contrib::pycompat;
 use super::printf;
 use super::python::display;
 
-/// Called where the engine itself has no method of this name.
+/// Called for methods that `minijinja` itself does not have.
 pub(super) fn call(state: &mut State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
     let own = match value.kind() {
         ValueKind::String => of_text(state, value.as_str().unwrap_or_default(), method, arguments)?,
@@ -26,7 +26,7 @@ fn missing(method: &str) -> Error {
     Error::new(ErrorKind::MissingArgument, format!("{method} needs an argument"))
 }
 
-/// The arguments of a call: by position, or else by name.
+/// The positional and named arguments of a call.
 struct Arguments<'a> {
     method: &'a str,
     positional: &'a [Value],
@@ -103,7 +103,7 @@ fn of_text(state: &State, text: &str, method: &str, arguments: &[Value]) -> Resu
         "count" => {
             let part = arguments.needed(0, "sub")?;
             let (window, _) = window(text, &arguments)?;
-            // As Python counts the places between characters.
+            // Python counts the positions between characters.
             let count = if part.is_empty() { window.chars().count() + 1 } else { window.matches(&*part).count() };
             Value::from(count)
         }
@@ -197,13 +197,13 @@ fn without_arguments(text: &str, method: &str) -> Option<Value> {
     })
 }
 
-/// Decimal digits of other scripts, which come in runs of ten.
+/// Whether a character is a decimal digit of another script; they come in runs of ten.
 fn is_decimal(c: char) -> bool {
     const ZEROS: [u32; 12] = [0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xe50, 0xff10];
     ZEROS.iter().any(|&zero| (zero..zero + 10).contains(&u32::from(c)))
 }
 
-/// Every run of letters with a capital first, as Python has it: a letter after an apostrophe is one, too.
+/// Python's `str.title`: every run of letters starts in upper case, also after an apostrophe.
 fn titled(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = false;
@@ -234,7 +234,7 @@ fn padded(state: &State, text: &str, method: &str, arguments: &Arguments) -> Res
         "ljust" => format!("{text}{}", run(count)),
         "rjust" => format!("{}{text}", run(count)),
         "center" => {
-            // Where the blanks are odd, the left side gets more only if the width is odd, too.
+            // If the padding is odd, the left side gets the extra character only if the width is odd too.
             let left = count / 2 + (count & usize::try_from(width).unwrap_or(0) & 1);
             format!("{}{text}{}", run(left), run(count - left))
         }
@@ -245,7 +245,7 @@ fn padded(state: &State, text: &str, method: &str, arguments: &Arguments) -> Res
     }))
 }
 
-/// The part of a text between the positions that the second and third argument name, and where it starts.
+/// The part of a text between the positions given by the second and third argument, and where it starts.
 fn window<'t>(text: &'t str, arguments: &Arguments) -> Result<(&'t str, usize), Error> {
     let length = text.chars().count() as i64;
     let place = |position: Option<i64>, default: i64| match position {
@@ -279,7 +279,7 @@ fn split(text: &str, from_end: bool, arguments: &Arguments) -> Result<Value, Err
     Ok(parts.into_iter().map(Value::from).collect())
 }
 
-/// At most `most` cuts at runs of blanks, from the start or from the end.
+/// Splits at most `most` times at runs of white space, from the start or from the end.
 fn split_at_blanks(text: &str, most: usize, from_end: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
@@ -304,7 +304,7 @@ fn split_at_blanks(text: &str, most: usize, from_end: bool) -> Vec<&str> {
     parts
 }
 
-/// The lines of a text, at every line end that Python knows.
+/// The lines of a text, at every line end that Python recognises.
 fn lines(text: &str, keep: bool) -> Vec<&str> {
     let ends = |c: char| {
         matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
@@ -361,7 +361,7 @@ fn of_list(value: &Value, method: &str, arguments: &[Value]) -> Result<Option<Va
     }
 }
 
-/// `separator.join` of filters: every item as Python prints it.
+/// `separator.join` for filters: every item is converted with `str`.
 pub(super) fn joined(state: &State, items: &Value, separator: &str) -> Result<String, Error> {
     let mut out = String::new();
     for (index, item) in items.try_iter()?.enumerate() {

@@ -1,4 +1,4 @@
-//! `%` between a text and values, and `str.format`, as Python has them.
+//! Python's string formatting: `%` and `str.format`.
 
 use std::borrow::Cow;
 
@@ -12,15 +12,15 @@ fn wrong(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
-/// Pays for the widths and precisions that a specification asks for, before anything of that size is made.
+/// Charges fuel for the widths and precisions of a specification before anything of that size is allocated.
 fn pay_for(state: &State, specification: &str) -> Result<(), Error> {
     let digits = specification.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let wanted = digits.fold(0_u64, |sum, digits| sum.saturating_add(digits.parse().unwrap_or(u64::MAX)));
-    // Characters of up to four bytes, once for the text and once for what it is padded from.
+    // Characters have up to four bytes, and both the text and its padded copy are allocated.
     state.consume_fuel((wanted / 8).saturating_add(4))
 }
 
-/// `left % right`: a text with values in it, or the remainder of numbers.
+/// `left % right`: string formatting, or the remainder of numbers.
 pub(super) fn modulo(state: &State, left: &Value, right: &Value) -> Result<Value, Error> {
     match left.as_str() {
         Some(template) => printf(state, template, right).map(Value::from),
@@ -184,7 +184,7 @@ impl Fields<'_, '_, '_> {
         out.push(&format(FormatStyle::StrFormat, &format!("{{:{}}}", resolved.out), &[value])?)
     }
 
-    /// The value of `0`, `name`, `name.attribute`, `name[item]` or nothing, which is the next one.
+    /// The value of `0`, `name`, `name.attribute` or `name[item]`; an empty name takes the next value.
     fn value(&mut self, name: &str) -> Result<Value, Error> {
         let end = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut path) = name.split_at(end);
@@ -217,7 +217,7 @@ impl Fields<'_, '_, '_> {
     }
 }
 
-/// The brace that closes a field, past those inside of it.
+/// The position of the brace that closes a field, skipping nested ones.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
@@ -231,7 +231,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// A representation with everything but ASCII escaped, as Python's `ascii` has it.
+/// Python's `ascii`: a representation with everything but ASCII escaped.
 fn ascii(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match u32::from(c) {

@@ -1,15 +1,15 @@
-//! Values written the way Python writes them, which is what templates were made with.
+//! Writes values as Python does, because templates were written for Python.
 
 use std::fmt::Write;
 
 use minijinja::value::{Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Values nested deeper than this are not written: Python gives up at some depth too.
+/// Values nested more deeply than this are not written; Python has a limit too.
 const DEEPEST: usize = 200;
 
-/// A text that grows while a template runs. What it grows by is paid for with the template's fuel while it
-/// grows, because few steps can make values whose text has no end.
+/// A text that grows while a template runs. Its growth consumes the template's fuel, because a few steps can
+/// produce values whose text is unbounded.
 pub(super) struct Text<'a> {
     pub(super) out: String,
     paid: usize,
@@ -17,12 +17,12 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// An empty text; `pay` takes fuel, as [`State::consume_fuel`] does.
+    /// An empty text; `pay` consumes fuel, as [`State::consume_fuel`] does.
     pub(super) fn new(pay: &'a dyn Fn(u64) -> Result<(), Error>) -> Self {
         Self { out: String::new(), paid: 0, pay }
     }
 
-    /// Pays for `bytes` more before they are written.
+    /// Consumes fuel for `bytes` more before they are written.
     pub(super) fn reserve(&mut self, bytes: usize) -> Result<(), Error> {
         let wanted = self.out.len().saturating_add(bytes);
         if wanted > self.paid {
@@ -32,7 +32,7 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
-    /// Pays for looking at one value.
+    /// Consumes fuel for visiting one value.
     fn visit(&self) -> Result<(), Error> {
         (self.pay)(1)
     }
@@ -59,7 +59,9 @@ pub(super) fn to_json(state: &State, value: &Value, options: &Kwargs) -> Result<
                 " ".repeat(width)
             }
             (None, Some(text)) => text.to_owned(),
-            (None, None) => return Err(Error::new(ErrorKind::InvalidOperation, "indent is no number and no string")),
+            (None, None) => {
+                return Err(Error::new(ErrorKind::InvalidOperation, "indent is neither a number nor a string"));
+            }
         }),
         None => None,
     };
@@ -69,7 +71,7 @@ pub(super) fn to_json(state: &State, value: &Value, options: &Kwargs) -> Result<
             .get_item_by_index(position)?
             .as_str()
             .map(str::to_owned)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "separators are no pair of strings")),
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "separators is not a pair of strings")),
         None => Ok(default.to_owned()),
     };
     let writer = JsonWriter {
@@ -123,7 +125,10 @@ impl JsonWriter {
                     self.write(out, &value.get_item(key)?, depth + 1)
                 })
             }
-            kind => Err(Error::new(ErrorKind::InvalidOperation, format!("a value of kind {kind} is no JSON"))),
+            kind => Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!("a value of kind {kind} cannot be written as JSON"),
+            )),
         }
     }
 
@@ -182,7 +187,7 @@ impl JsonWriter {
     }
 }
 
-/// A number as Python's `repr` prints it: floats with the fewest digits that read back as the same
+/// A number as Python's `repr` prints it: floats with the fewest digits that round-trip to the same
 /// number, always with a point or an exponent, the latter below 1e-4 and from 1e16 on.
 fn number(value: &Value) -> String {
     let float = match f64::try_from(value.clone()) {
@@ -260,8 +265,8 @@ fn represent(out: &mut Text, value: &Value, depth: usize) -> Result<(), Error> {
     }
 }
 
-/// Whether Python's `repr` leaves a character as it is: no control or format character, no blank but
-/// the space.
+/// Whether Python's `repr` leaves a character as it is: it is not a control or format character, and not
+/// white space other than a space.
 pub(super) fn is_printable(c: char) -> bool {
     let format = matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');

@@ -1,17 +1,17 @@
-//! A template's source, with what the engine reads otherwise than Jinja put in other words.
+//! Rewrites the parts of a template's source that `minijinja` interprets differently from Jinja.
 
 use std::ops::Range;
 
-/// The function that stands for `%` between values.
+/// The function that replaces the operator `%`.
 pub(super) const MODULO: &str = "python_modulo__";
-/// The function that stands for `~` between values.
+/// The function that replaces the operator `~`.
 pub(super) const CONCATENATE: &str = "python_concatenate__";
-/// Operators of one expression that are put in other words; one with more is left as it is.
+/// The most operators that are rewritten in one expression.
 const MOST_OPERATORS: usize = 64;
 
-/// The source for the engine. transformers' `{% generation %}` blocks, which mark what the assistant wrote,
+/// The source for `minijinja`. `{% generation %}` blocks of transformers, which mark what the assistant wrote,
 /// become `{% with %}` blocks, because only their scope matters here; `%` and `~` become calls, because
-/// the engine knows `%` for numbers only and joins values in another spelling than Python's.
+/// `minijinja` supports `%` for numbers only and does not convert values to text as Python does.
 pub(super) fn for_engine(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -46,7 +46,7 @@ pub(super) fn for_engine(source: &str) -> String {
             (b'#', _) => inner.to_owned(),
             (b'%', "generation") => inner.replace("generation", "with"),
             (b'%', "endgeneration") => inner.replace("endgeneration", "endwith"),
-            _ => in_other_words(inner),
+            _ => with_calls(inner),
         });
         out.push_str(&tag[end..end + 2]);
     }
@@ -54,7 +54,7 @@ pub(super) fn for_engine(source: &str) -> String {
     out
 }
 
-/// Where a tag closes: at `close` outside of texts and brackets.
+/// The position of the `close` that ends a tag, outside strings and brackets.
 fn end_of_tag(tag: &str, close: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 2;
@@ -79,7 +79,7 @@ fn end_of_tag(tag: &str, close: &str) -> Option<usize> {
     None
 }
 
-/// Bytes of a quoted text with its quotes.
+/// Length in bytes of a quoted string, including its quotes.
 fn text_length(text: &str) -> Option<usize> {
     let quote = text.chars().next()?;
     let mut escaped = false;
@@ -94,7 +94,7 @@ fn text_length(text: &str) -> Option<usize> {
     None
 }
 
-/// Bytes up to the tag that ends a raw block, or all.
+/// Bytes before the tag that ends a raw block, or of the whole text.
 fn end_of_raw(text: &str) -> usize {
     let mut from = 0;
     while let Some(at) = text[from..].find("{%") {
@@ -110,7 +110,7 @@ fn end_of_raw(text: &str) -> usize {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A text, a number or a name that is no keyword.
+    /// A string, a number or a name that is not a keyword.
     Operand,
     Keyword,
     Open,
@@ -148,7 +148,7 @@ const KEYWORDS: [&str; 22] = [
     "return",
 ];
 
-/// The tokens of an expression; `None` if something in it is not understood.
+/// The tokens of an expression; `None` if it cannot be tokenised.
 fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -187,8 +187,8 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
-/// The inside of a tag with its `%` and `~` as calls.
-fn in_other_words(inner: &str) -> String {
+/// The inside of a tag with `%` and `~` rewritten as calls.
+fn with_calls(inner: &str) -> String {
     let mut text = inner.to_owned();
     for (operator, function) in [("%", MODULO), ("~", CONCATENATE)] {
         if !text.contains(operator) {
@@ -202,10 +202,10 @@ fn in_other_words(inner: &str) -> String {
     text
 }
 
-/// The expression with the first such operator as a call; `None` if there is none, or if its operands
-/// are not clear.
+/// The expression with the first such operator rewritten as a call; `None` if there is none, or if its
+/// operands cannot be determined.
 fn first_as_call(text: &str, operator: &str, function: &str) -> Option<String> {
-    // Signs that trim blanks belong to the tag.
+    // Signs that control white space belong to the tag.
     let lead = usize::from(text.starts_with(['-', '+']));
     let end = text.len() - usize::from(text.len() > lead && text.ends_with(['-', '+']));
     let body = &text[lead..end];
@@ -218,7 +218,7 @@ fn first_as_call(text: &str, operator: &str, function: &str) -> Option<String> {
     let tighter: &[&str] = &["*", "/", "//", "%", "**", ".", "|"];
     let ends_operand = |index: usize| matches!(tokens[index].kind, Kind::Operand | Kind::Close);
 
-    // To the left as far as operators reach that bind as tightly.
+    // Extend to the left across operators that bind at least as tightly.
     let mut first = at;
     while first > 0 {
         let before = first - 1;
@@ -233,12 +233,12 @@ fn first_as_call(text: &str, operator: &str, function: &str) -> Option<String> {
                 }
                 first = before;
             }
-            // A test belongs to its operand.
+            // A test is part of its operand.
             Kind::Keyword if is_test(&tokens, body, before) => first = before,
             Kind::Open | Kind::Keyword => break,
         }
     }
-    // To the right one operand, and for the looser operator all that binds more tightly.
+    // To the right take one operand, and for the looser operator everything that binds more tightly.
     let mut last = operand(&tokens, body, at + 1)?;
     while operator == "~"
         && tokens
@@ -287,7 +287,7 @@ fn closing(tokens: &[Token], open: usize) -> Option<usize> {
     })
 }
 
-/// The position after one operand with its signs, attributes, calls, items, powers and filters.
+/// The position after an operand with its signs, attributes, calls, items, powers and filters.
 fn operand(tokens: &[Token], text: &str, at: usize) -> Option<usize> {
     let name = |index: usize| tokens.get(index).map(|token| &text[token.range.clone()]);
     let signed = |mut at: usize| {
@@ -311,12 +311,12 @@ fn operand(tokens: &[Token], text: &str, at: usize) -> Option<usize> {
                 at + 2
             }
             (Kind::Operator, Some("**")) => signed(at + 1)?,
-            // Texts one after the other are one text.
+            // Adjacent strings are one string.
             (Kind::Operand, Some(text)) if text.starts_with(['"', '\'']) => at + 1,
             (Kind::Keyword, Some("is")) => {
                 let test = at + 1 + usize::from(name(at + 1) == Some("not"));
                 tokens.get(test)?;
-                // A test may have an argument, with brackets or without.
+                // A test may have an argument, with or without brackets.
                 match tokens.get(test + 1).map(|token| token.kind) {
                     Some(Kind::Operand) => test + 2,
                     Some(Kind::Open) => closing(tokens, test + 1)? + 1,
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_operator_stays() {
+    fn everything_but_operators_stays() {
         for source in [
             "100% {{ '50%' }} {# a % b ~ c #}",
             "{% raw %}{{ a % b }}{% endraw %}",

@@ -17,22 +17,22 @@ use super::{ChatError, filters, methods, python, source};
 use crate::folder::{FolderError, read_json_if_present};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// The steps that a template may take for one conversation; making a text of [`BYTES_PER_STEP`] bytes counts as one,
-/// too. Real templates take some hundreds to some thousands.
+/// The steps that a template may take for one conversation; producing [`BYTES_PER_STEP`] bytes of text also counts
+/// as one. Usual templates take hundreds to thousands.
 pub(super) const FUEL: u64 = 2_000_000;
-/// The text that costs as much as a step.
+/// The bytes of text that cost as much as a step.
 pub(super) const BYTES_PER_STEP: u64 = 64;
-/// Fuel does not count what happens inside one step, such as comparing a list that holds itself twice, sixty times
-/// over. Compiling or rendering that takes longer than this is given up.
+/// The time limit of compiling or rendering, because fuel does not cover the work inside one step, such as comparing
+/// deeply nested lists that share their items.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The stack of the thread that compiles or renders a template: long chains (of signs, attributes, sums) are
-/// calls inside each other to the compiler, and so is dropping deeply nested values.
+/// The stack of the thread that compiles or renders a template: the compiler recurses over long chains (of signs,
+/// attributes, sums), and so does dropping deeply nested values.
 const STACK: usize = 256 << 20;
-/// The largest template that is read; real ones have up to some tens of thousands of bytes. With one call of the
-/// compiler for every byte its [`STACK`] suffices.
+/// The largest template that is accepted; usual ones have up to some tens of thousands of bytes. [`STACK`] suffices
+/// for one recursive call of the compiler per byte.
 pub(super) const MOST_BYTES: usize = 1 << 18;
 
-/// One message of a conversation: a role, a content, and whatever else a template looks at.
+/// One message of a conversation: a role, a content, and any other keys that a template reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Message(pub Map<String, Json>);
@@ -48,7 +48,7 @@ impl Message {
         self.0.get("role").and_then(Json::as_str) == Some(role)
     }
 
-    /// The message with marks in its texts, so that no word of them becomes a control token; see
+    /// The message with marks in its texts, so that nothing in them becomes a control token; see
     /// [`Tokenizer::mark`].
     #[must_use]
     pub fn marked(&self, tokenizer: &Tokenizer) -> Self {
@@ -59,8 +59,8 @@ impl Message {
         Self(marked.collect())
     }
 
-    /// What a template sees of the message: transformers leaves out keys whose value is null, and shows
-    /// reasoning under the name that templates read whatever name it was given under.
+    /// What a template sees of the message. As in transformers, keys whose value is null are left out, and
+    /// reasoning is shown under the name that templates read, whatever its key.
     fn as_seen(&self) -> Value {
         let mut seen: Map<String, Json> = self
             .0
@@ -89,7 +89,7 @@ fn marked_value(value: &Json, tokenizer: &Tokenizer) -> Json {
     }
 }
 
-/// The names under which messages carry reasoning, the one that templates read first.
+/// The keys under which messages carry reasoning; templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// A chat template that renders what transformers' `apply_chat_template` renders.
@@ -97,23 +97,23 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     deadline: Duration,
-    /// Set once a rendering was given up, so that no other is started.
+    /// Set once a rendering has timed out, so that no other is started.
     hung: Arc<AtomicBool>,
     special: Map<String, Json>,
     pub(super) variables: BTreeMap<String, Json>,
     pub(super) path: PathBuf,
     pub(super) source: String,
-    /// How it is used without and with a system text, once that is found out.
+    /// The adaptations for conversations without and with a system text, once they are determined.
     pub(super) adaptations: [OnceLock<Adaptation>; 2],
 }
 
 const TEMPLATE: &str = "chat_template";
-/// The template that transformers takes where there are tools and several templates.
+/// The template that transformers selects for tools if there are several templates.
 const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {
-    /// The template of small models trained from scratch: a special token for every role, one that
-    /// ends the assistant's turn, and the texts as they are.
+    /// The template of small models trained from scratch: a special token for every role, one that ends
+    /// the assistant's turn, and unchanged texts.
     pub const PLAIN: &str = "{%- for message in messages %}\
         {{- '<|' + message.role + '|>' + message.content }}\
         {%- if message.role == 'assistant' %}{{- eos_token }}{%- endif %}\
@@ -121,13 +121,13 @@ impl ChatTemplate {
         {%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}";
 
     /// The template of a folder: `chat_template.jinja`, or `chat_template` of
-    /// `tokenizer_config.json`. Where there are several, the one named `default`.
+    /// `tokenizer_config.json`. If there are several, the one named `default`.
     pub fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, ChatError> {
         Self::open_named(folder, tokenizer, None, false)
     }
 
-    /// As [`ChatTemplate::open`], with the name of a template. Without one, conversations with tools
-    /// (`tools`) are rendered with the template named `tool_use`, if there is one.
+    /// As [`ChatTemplate::open`], for a template with a given name. Without a name, conversations with tools
+    /// (`tools`) use the template named `tool_use`, if there is one.
     pub fn open_named(
         folder: &Path,
         tokenizer: &Tokenizer,
@@ -175,7 +175,7 @@ impl ChatTemplate {
         })
     }
 
-    /// Sets a variable that the template may look at (`tools`, `enable_thinking`, `date_string`).
+    /// Sets a variable that the template may read (`tools`, `enable_thinking`, `date_string`).
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: Json) -> Self {
         self.variables.insert(name.into(), value);
@@ -183,24 +183,24 @@ impl ChatTemplate {
         self
     }
 
-    /// The template's own text.
+    /// The source of the template.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The text of a conversation; with `add_generation_prompt` up to and including the header of
-    /// the assistant's next turn. `date` is what `strftime_now` sees.
+    /// The text of a conversation, with `add_generation_prompt` followed by the header of the assistant's
+    /// next turn. `strftime_now` formats `date`.
     pub fn render(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
         date: DateTime,
     ) -> Result<String, ChatError> {
-        self.render_told(messages, add_generation_prompt, date, &[])
+        self.render_without(messages, add_generation_prompt, date, &[])
     }
 
-    /// As [`ChatTemplate::render`], with variables that are false unless something else is known of them.
-    pub(super) fn render_told(
+    /// As [`ChatTemplate::render`], with the variables `off` false unless they have been set otherwise.
+    pub(super) fn render_without(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
@@ -254,22 +254,21 @@ fn compile(source: &str) -> Result<Environment<'static>, Error> {
         out.write_str(&text).map_err(Error::from)
     });
     environment.set_fuel(Some(FUEL));
-    // Errors would hold the template's variables, however large they are.
+    // Debug errors would hold the template's variables, however large.
     environment.set_debug(false);
     filters::add(&mut environment);
     environment.add_template_owned(TEMPLATE, source::for_engine(source))?;
     Ok(environment)
 }
 
-/// What `work` returns on a thread of its own with a large stack; `None` if that takes longer than `limit`. Nothing
-/// can stop such a thread, so it is left running until the process ends. Where no thread can be had, the work is
-/// done here, without a limit.
+/// Runs `work` on a thread of its own with a large stack; `None` if that takes longer than `limit`. The thread cannot
+/// be stopped and is left running. If no thread can be started, the work is done here, without a limit.
 fn within<T: Send + 'static>(limit: Duration, work: impl Fn() -> T + Send + Sync + 'static) -> Option<T> {
     let work = Arc::new(work);
     let (sender, receiver) = mpsc::sync_channel(1);
-    let there = Arc::clone(&work);
-    // The receiver is gone if the work took too long.
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || drop(sender.send(there())));
+    let shared = Arc::clone(&work);
+    // Sending fails if the work took too long and the receiver is gone.
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || drop(sender.send(shared())));
     let Ok(thread) = thread else { return Some(work()) };
     match receiver.recv_timeout(limit) {
         Ok(result) => Some(result),
@@ -301,7 +300,7 @@ fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
             }
             Some(Json::Object(named)) => {
                 for (name, source) in named {
-                    let source = source.as_str().ok_or_else(|| wrong("has a template that is no string"))?;
+                    let source = source.as_str().ok_or_else(|| wrong("has a template that is not a string"))?;
                     templates.insert(name.clone(), source.into());
                 }
             }
@@ -319,7 +318,7 @@ fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
     }
     let read =
         |path: &Path| std::fs::read_to_string(path).map_err(|source| FolderError::Read { path: path.into(), source });
-    // Files of templates replace what the configuration says, all of it.
+    // Template files replace all templates of the configuration.
     let mut files = BTreeMap::new();
     let path = folder.join("chat_template.jinja");
     if path.exists() {
@@ -364,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_that_hangs_inside_one_step_is_given_up_once() {
+    fn a_template_that_hangs_inside_one_step_times_out_once() {
         let grown = |by: &str| {
             format!(
                 "{{% set ns = namespace(a=[1], b=[1]) %}}{{% for _ in range(60) %}}\

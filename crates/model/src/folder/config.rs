@@ -8,7 +8,7 @@ use super::{FolderError, rope};
 use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::stored::StoredType;
 
-/// The largest sizes that are read from a configuration, each some ten times what the largest model has.
+/// The largest sizes that are accepted from a configuration, about ten times those of the largest known models.
 const MOST_LAYERS: usize = 4096;
 const MOST_HEADS: usize = 1 << 14;
 const WIDEST: usize = 1 << 20;
@@ -38,7 +38,7 @@ fn names(architecture: Architecture) -> (&'static str, &'static str) {
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
     pub(super) path: &'a Path,
-    /// Where the object stands in the file: empty, or a key and a dot.
+    /// What precedes the object's keys in messages: nothing, or a key and a dot.
     pub(super) prefix: &'static str,
     pub(super) object: &'a Map<String, Value>,
 }
@@ -71,8 +71,7 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// A whole number of at least 1 and at most `most`: what is made of this size stays far below what the
-    /// product of several sizes can count.
+    /// A whole number from 1 to `most`, the bound that keeps products of several sizes from overflowing.
     fn size(&self, key: &str, most: usize) -> Result<Option<usize>, FolderError> {
         match self.count(key)? {
             Some(number) if number > most => {
@@ -111,10 +110,10 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// The decoder that a `config.json` describes. `path` is the file's, for error messages.
+/// The decoder that a `config.json` describes. `path` is the path of the file, for error messages.
 ///
 /// Both layouts of the rotary settings are understood: `rope_theta` with `rope_scaling`, and
-/// `rope_parameters`. Missing keys have the defaults that transformers gives them.
+/// `rope_parameters`. Missing keys take the defaults of transformers.
 pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<ModelConfig, FolderError> {
     let keys = Keys { path, prefix: "", object };
     let architecture = architecture(&keys)?;
@@ -124,7 +123,7 @@ pub fn config_from_json(path: &Path, object: &Map<String, Value>) -> Result<Mode
     let hidden = keys.needed("hidden_size", keys.size("hidden_size", WIDEST)?)?;
     let kv_heads = match (keys.size("num_key_value_heads", MOST_HEADS)?, architecture) {
         (Some(count), _) => count,
-        // A null means one for every query head, in all families; a missing key has a default.
+        // In all families null means one for every query head; only a missing key has a default.
         (None, _) if object.contains_key("num_key_value_heads") => heads,
         (None, Architecture::Llama) => heads,
         (None, Architecture::Mistral) => 8,
@@ -194,7 +193,7 @@ fn architecture(keys: &Keys<'_>) -> Result<Architecture, FolderError> {
         .find(|(class, model_type, _)| *class == name || (key == "model_type" && *model_type == name));
     found.map(|(_, _, architecture)| *architecture).ok_or_else(|| {
         let supported = ARCHITECTURES.map(|(class, _, _)| class);
-        // Another architecture is no misspelt one, however alike the names are.
+        // The names of different architectures are similar, so only a near miss counts as a misspelling.
         let slip = |near: &&str| strsim::damerau_levenshtein(near, name) <= 2;
         let hint =
             supported.iter().find(|near| slip(near)).map_or_else(String::new, |near| format!("; did you mean {near}?"));
@@ -202,7 +201,7 @@ fn architecture(keys: &Keys<'_>) -> Result<Architecture, FolderError> {
     })
 }
 
-/// Settings that change the arithmetic in ways the engine does not know.
+/// Refuses settings that change the arithmetic in unsupported ways.
 fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), FolderError> {
     if let Some(activation) = keys.text("hidden_act")?.filter(|name| !matches!(*name, "silu" | "swish")) {
         return Err(keys.error("hidden_act", format!("is `{activation}`; only `silu` is supported")));
@@ -223,7 +222,7 @@ fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// The attention window of every layer, with the meaning each family gives its keys.
+/// The attention window of every layer; each family interprets the keys in its own way.
 fn sliding_window(
     keys: &Keys<'_>,
     architecture: Architecture,

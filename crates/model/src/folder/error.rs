@@ -24,7 +24,7 @@ pub enum FolderError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file is not the JSON that it should be.
+    /// A file is not valid JSON, or not a JSON object.
     #[error("{}:{}: {source}", path.display(), source.line())]
     Json {
         /// The file.
@@ -32,7 +32,7 @@ pub enum FolderError {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// A setting is missing, has a wrong value or asks for something that is not supported.
+    /// A setting is missing, has a wrong value or requests something unsupported.
     #[error("{}: `{key}` {problem}", path.display())]
     Setting {
         /// The file.
@@ -50,17 +50,17 @@ pub enum FolderError {
         /// Why.
         source: safetensors::SafeTensorError,
     },
-    /// A file is something else than its name says.
+    /// A file or folder is not what it should be.
     #[error("{}: {problem}", path.display())]
     OtherContent {
         /// The file.
         path: PathBuf,
-        /// What it is and what to do.
+        /// What it is and what to do about it.
         problem: String,
     },
     /// A weight is infinite or not a number.
     #[error(
-        "{}: element {element} of tensor `{name}` is not a finite number: the file is damaged, or its training diverged",
+"{}: element {element} of tensor `{name}` is not a finite number: the file is damaged, or training diverged",
         path.display()
     )]
     NotFinite {
@@ -71,8 +71,8 @@ pub enum FolderError {
         /// The position of the first such element.
         element: usize,
     },
-    /// A tensor that the model needs is not there.
-    #[error("{}: no tensor `{name}`{}", path.display(), hint(nearest.as_deref()))]
+    /// A tensor that the model needs is missing.
+    #[error("{}: no tensor `{name}`{}", path.display(), suggestion(nearest.as_deref()))]
     MissingTensor {
         /// The folder.
         path: PathBuf,
@@ -81,18 +81,18 @@ pub enum FolderError {
         /// The most similar name among the tensors that nothing uses.
         nearest: Option<String>,
     },
-    /// A tensor that the model has no use for.
-    #[error("{}: tensor `{name}` is no part of a {architecture} of this configuration", path.display())]
+    /// A tensor that the model does not use.
+    #[error("{}: tensor `{name}` is not part of a {architecture} with this configuration", path.display())]
     ExtraTensor {
         /// The folder.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// The architecture that config.json names.
+        /// The architecture named by config.json.
         architecture: String,
     },
-    /// A tensor of another shape than the configuration asks for.
-    #[error("{}: tensor `{name}` has shape {found:?}; the configuration asks for {expected:?}", path.display())]
+    /// A tensor whose shape differs from the one that the configuration implies.
+    #[error("{}: tensor `{name}` has shape {found:?}; the configuration requires {expected:?}", path.display())]
     Shape {
         /// The folder.
         path: PathBuf,
@@ -103,7 +103,7 @@ pub enum FolderError {
         /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
-    /// A tensor of a type that is not a supported floating-point type.
+    /// A tensor of an unsupported type.
     #[error("{}: tensor `{name}` has type {found}; bf16, f16 and f32 are supported", path.display())]
     Dtype {
         /// The folder.
@@ -113,7 +113,7 @@ pub enum FolderError {
         /// Its type on disk.
         found: String,
     },
-    /// The tokenizer library refuses a file or a text.
+    /// The tokenizer library rejected a file or a text.
     #[error("{}: {problem}", path.display())]
     Tokenizer {
         /// The file.
@@ -135,6 +135,6 @@ impl FolderError {
     }
 }
 
-fn hint(nearest: Option<&str>) -> String {
+fn suggestion(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; there is `{name}`"))
 }

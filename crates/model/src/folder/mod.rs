@@ -19,12 +19,13 @@ pub use error::FolderError;
 pub use place::check_model_folder;
 pub use save::{GenerationTokens, SaveOptions, save_model, save_model_like, take_companions, write_safetensors};
 pub use weights::ModelFolder;
-pub use write::{write_atomically, write_json};
+pub use write::write_atomically;
 
 pub(crate) use place::inside;
 pub(crate) use tensor_file::TensorFile;
+pub(crate) use write::write_json;
 
-/// Reads a JSON object; `None` if there is no such file.
+/// Reads a JSON object; `None` if the file does not exist.
 pub(crate) fn read_json_if_present(path: &Path) -> Result<Option<Map<String, Value>>, FolderError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -37,7 +38,7 @@ pub(crate) fn read_json_if_present(path: &Path) -> Result<Option<Map<String, Val
     serde_json::from_slice(&bytes).map(Some).map_err(|source| FolderError::Json { path: path.into(), source })
 }
 
-/// Reads a JSON object from a file that has to exist.
+/// Reads a JSON object from a file that must exist.
 pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>, FolderError> {
     read_json_if_present(path)?.ok_or_else(|| FolderError::Read {
         path: path.into(),
@@ -45,7 +46,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>, FolderError> 
     })
 }
 
-/// The candidate that is most like `name`, if one is alike enough to be worth naming.
+/// The candidate that is most similar to `name`, if it is similar enough to be worth suggesting.
 fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()

@@ -1,10 +1,10 @@
-//! Whether a path leads to a model folder, and what to do where it does not.
+//! Whether a path leads to a model folder, and what to do if it does not.
 
 use std::path::{Path, PathBuf};
 
 use super::FolderError;
 
-/// Refuses what is no model folder before a file of it is looked for: a name of the Hugging Face Hub, a file
+/// Refuses what is not a model folder, with advice for the usual mistakes: a name on the Hugging Face Hub, a file
 /// of weights, a folder above the model's, an adapter.
 pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
     let wrong = |problem: String| Err(FolderError::other_content(folder, problem));
@@ -14,10 +14,10 @@ pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
     if folder.is_file() {
         let is_gguf = folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
         return wrong(if is_gguf {
-            "is a GGUF file, which is not read: give the folder of the original model in safetensors".into()
+            "is a GGUF file, which is not supported: give the folder of the original model in safetensors".into()
         } else {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            format!("is a file: give the folder that it is in, {}, with config.json and tokenizer", parent.display())
+            format!("is a file: give its folder, {}, with config.json and tokenizer", parent.display())
         });
     }
     if !folder.exists() {
@@ -34,12 +34,14 @@ pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
         return wrong("is an adapter, not a model: its base model is needed here".into());
     }
     match inside(folder, "config.json") {
-        Some(found) => wrong(format!("is no model folder: it has no config.json; did you mean {}?", found.display())),
-        None => wrong("is no model folder: it has no config.json".into()),
+        Some(found) => {
+            wrong(format!("is not a model folder: it has no config.json; did you mean {}?", found.display()))
+        }
+        None => wrong("is not a model folder: it has no config.json".into()),
     }
 }
 
-/// `OWNER/NAME`, as models are called on the Hub.
+/// `OWNER/NAME`, as models are named on the Hub.
 fn hub_name(path: &Path) -> Option<&str> {
     let name = path.to_str()?;
     let (owner, model) = name.split_once('/')?;
@@ -51,7 +53,7 @@ fn hub_name(path: &Path) -> Option<&str> {
     (is_name(owner) && is_name(model)).then_some(name)
 }
 
-/// The folder below `folder` that has a file of this name: `policy` of a stage, or else the last of its folders
+/// The folder inside `folder` that contains `file`: `policy`, as in the output of a stage, or else the last one
 /// (`checkpoint-200`).
 pub(crate) fn inside(folder: &Path, file: &str) -> Option<PathBuf> {
     let policy = folder.join("policy");

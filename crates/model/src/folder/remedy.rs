@@ -1,19 +1,19 @@
-//! What stands in the place of a file, and what to do about it.
+//! Recognises what is found in place of an expected file, and says what to do about it.
 
 use std::path::Path;
 
 /// How a Git LFS pointer begins.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// Whether a file is what Git leaves where it has not fetched a large file.
+/// Whether a file is the pointer that Git leaves if it has not fetched a large file.
 pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
     bytes.starts_with(POINTER)
 }
 
-/// What to say of a Git LFS pointer.
+/// The problem with a Git LFS pointer, and its remedy.
 pub(crate) const POINTER_PROBLEM: &str = "is a Git LFS pointer, not the file: fetch it with `git lfs pull`";
 
-/// What a text file is instead of the JSON or the text that it should be.
+/// What a file is instead of the expected JSON or text.
 pub(crate) fn instead_of_text(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("is empty: download it again");
@@ -24,24 +24,24 @@ pub(crate) fn instead_of_text(bytes: &[u8]) -> Option<&'static str> {
     is_web_page(bytes).then_some(WEB_PAGE)
 }
 
-const WEB_PAGE: &str = "is a web page: a download was answered with a page (of an error or a log-in) and not with the \
-                        file; download it again";
+const WEB_PAGE: &str = "is a web page, probably an error or login page that was saved in place of the file: download \
+                        it again";
 
 fn is_web_page(bytes: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).trim_start().to_ascii_lowercase();
     start.starts_with("<!doctype") || start.starts_with("<html")
 }
 
-/// What a file is that does not open as safetensors.
+/// What a file is instead of safetensors.
 pub(super) fn instead_of_weights(bytes: &[u8]) -> Option<&'static str> {
     if is_lfs_pointer(bytes) {
         return Some(POINTER_PROBLEM);
     }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-        return Some("holds a PyTorch checkpoint and not safetensors: convert it with save_pretrained of transformers");
+        return Some("is a PyTorch checkpoint, not safetensors: convert it with save_pretrained of transformers");
     }
     if bytes.starts_with(b"GGUF") {
-        return Some("holds a GGUF file, which is not read: use the safetensors of the original model");
+        return Some("is a GGUF file, which is not supported: use the safetensors of the original model");
     }
     if is_web_page(bytes) {
         return Some(WEB_PAGE);
@@ -51,7 +51,7 @@ pub(super) fn instead_of_weights(bytes: &[u8]) -> Option<&'static str> {
 
 /// Whether a safetensors file ends before its header or its tensors do.
 fn is_incomplete(bytes: &[u8]) -> bool {
-    /// Above this a header is none: the library's own limit.
+    /// The library's own limit.
     const LONGEST_HEADER: u64 = 100_000_000;
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return true };
     let length = u64::from_le_bytes(*length);
@@ -66,7 +66,7 @@ fn is_incomplete(bytes: &[u8]) -> bool {
     ends.max().is_some_and(|end| end > (rest.len() as u64) - length)
 }
 
-/// What a model folder without safetensors has in their place.
+/// What a model folder has instead of safetensors.
 pub(super) fn without_weights(folder: &Path) -> &'static str {
     let has = |name: &str| folder.join(name).exists();
     let has_ending = |endings: &[&str]| {
@@ -77,21 +77,21 @@ pub(super) fn without_weights(folder: &Path) -> &'static str {
         })
     };
     if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") || has_ending(&[".bin"]) {
-        return "not there, only pytorch_model.bin (or shards of it): convert it to safetensors with save_pretrained \
+        return "not found, only pytorch_model.bin (or shards of it): convert it to safetensors with save_pretrained \
                 of transformers";
     }
     if has_ending(&[".pth", ".pt", ".ckpt"]) {
-        return "not there, only a PyTorch checkpoint: convert it to safetensors with save_pretrained of transformers";
+        return "not found, only a PyTorch checkpoint: convert it to safetensors with save_pretrained of transformers";
     }
     if has_ending(&[".gguf"]) {
-        return "not there, only GGUF, which is not read: use the safetensors of the original model";
+        return "not found, only GGUF, which is not supported: use the safetensors of the original model";
     }
     if has_ending(&[".h5", ".msgpack"]) {
-        return "not there, only weights of TensorFlow or Flax: convert them with save_pretrained of transformers";
+        return "not found, only weights of TensorFlow or Flax: convert them with save_pretrained of transformers";
     }
     if has_ending(&[".safetensors"]) {
-        return "not there, and no model.safetensors.index.json either: with several files the index says which \
-                tensor is where; download it too";
+        return "not found, nor is model.safetensors.index.json: for several files the index says which \
+tensor is where; download it too";
     }
-    "not there, and no model.safetensors.index.json either"
+    "not found, nor is model.safetensors.index.json"
 }

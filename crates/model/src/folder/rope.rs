@@ -25,7 +25,7 @@ pub(super) fn read(keys: &Keys<'_>, max_positions: usize) -> Result<(f64, RopeSc
         Some(theta) => theta,
         None => keys.positive("rope_theta", false)?.unwrap_or(10_000.0),
     };
-    // Where the pre-trained length stands beside the scaling, it wins over one inside.
+    // A pre-trained length beside the scaling takes precedence over one inside it.
     let original = keys.count("original_max_position_embeddings")?;
     let scaling = scaling.map_or(Ok(RopeScaling::None), |scaling| read_scaling(&scaling, original, max_positions))?;
     Ok((theta, scaling))

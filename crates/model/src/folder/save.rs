@@ -1,4 +1,4 @@
-//! Models as folders that transformers loads.
+//! Writes models as folders that transformers loads.
 
 use std::collections::HashMap;
 use std::fs;
@@ -54,9 +54,9 @@ impl GenerationTokens {
     }
 }
 
-/// Writes `config.json`, `generation_config.json` and the weights of a model that was trained from scratch. The
+/// Writes `config.json`, `generation_config.json` and the weights of a model trained from scratch. The
 /// tokenizer is written by [`Tokenizer::save`](crate::Tokenizer::save). `tensors` are those of
-/// [`ModelConfig::tensors`], in the type that `options` names.
+/// [`ModelConfig::tensors`], in the type given by `options`.
 pub fn save_model<V: View>(
     folder: &Path,
     config: &ModelConfig,
@@ -73,7 +73,7 @@ pub fn save_model<V: View>(
     write_json(&folder.join("config.json"), &config)
 }
 
-/// Writes the weights of a model that was made from the one in `base`, and copies that folder's configuration,
+/// Writes the weights of a model derived from the one in `base`, and copies that folder's configuration,
 /// tokenizer and chat template.
 pub fn save_model_like<V: View>(
     base: &Path,
@@ -106,8 +106,8 @@ pub fn save_model_like<V: View>(
     write_json(&folder.join("config.json"), &settings)
 }
 
-/// Puts tokenizer and chat template of an adapter's folder, as far as it has them, in the place of those that
-/// [`save_model_like`] copied from the base model.
+/// Replaces the tokenizer and chat template that [`save_model_like`] copied from the base model by those of an
+/// adapter's folder, if it has them.
 pub fn take_companions(adapter: &Path, folder: &Path) -> Result<(), FolderError> {
     let has_tokenizer = adapter.join("tokenizer.json").exists();
     for name in COMPANIONS {
@@ -116,7 +116,7 @@ pub fn take_companions(adapter: &Path, folder: &Path) -> Result<(), FolderError>
         if from.exists() && (has_tokenizer || is_template) {
             copy_file(&from, &to)?;
         } else if has_tokenizer && !is_template && name != "generation_config.json" {
-            // Files of another tokenizer would be read together with those of the adapter's.
+            // Leftover files of the base's tokenizer would be read together with the adapter's.
             remove_if_present(&to)?;
         }
     }
@@ -153,7 +153,7 @@ fn save_weights<V: View>(folder: &Path, tensors: Vec<(String, V)>, options: &Sav
         write_safetensors(&folder.join(file), shard)?;
     }
     write_json(&index_path, &json!({"metadata": {"total_size": total}, "weight_map": places}))?;
-    // A single file would win over the index when the folder is loaded.
+    // A leftover single file would take precedence over the index when the folder is loaded.
     remove_if_present(&folder.join("model.safetensors"))
 }
 
@@ -180,9 +180,9 @@ fn remove_if_present(path: &Path) -> Result<(), FolderError> {
     }
 }
 
-/// Writes tensors as one safetensors file, converting one at a time.
+/// Writes tensors as one safetensors file, one at a time.
 pub fn write_safetensors<V: View>(path: &Path, tensors: Vec<(String, V)>) -> Result<(), FolderError> {
-    // transformers refuses files that do not say which framework's layout they have.
+    // transformers refuses files that do not name the framework whose layout they have.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     replace_atomically(path, |temporary| {
         safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(std::io::Error::other)

@@ -12,7 +12,7 @@ use super::{FolderError, remedy};
 use crate::mapped::Mapped;
 use crate::stored::{SharedBytes, StoredMatrix, StoredType, TensorBytes};
 
-/// Where one tensor lies in its file.
+/// Position of a tensor in its file.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorPlace {
     pub(crate) shape: Vec<usize>,
@@ -107,14 +107,14 @@ impl TensorFile {
     }
 }
 
-/// Bytes that one thread looks through at a time.
+/// Bytes that one thread checks at a time.
 const PIECE: usize = 1 << 20;
 
 /// The position of the first element that is infinite or not a number.
 ///
-/// One such weight makes every logit that depends on it useless, and the answers empty without a word.
+/// A single such weight spoils every logit that depends on it, and answers silently become empty.
 fn first_not_finite(bytes: &[u8], stored: StoredType) -> Option<usize> {
-    // A float is not finite if all bits of its exponent are set; they stand in its highest bytes.
+    // A float is not finite if all bits of its exponent are set.
     let in_piece = |piece: &[u8]| match stored {
         StoredType::F32 => {
             let bad = |b: &[u8; 4]| u32::from_le_bytes(*b) & 0x7f80_0000 == 0x7f80_0000;
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_element_that_is_no_number_is_found_in_every_type() {
+    fn the_first_non_finite_element_is_found_in_every_type() {
         let mut bytes = vec![0_u8; 3 * PIECE];
         for (stored, pattern) in [
             (StoredType::F32, &f32::NAN.to_le_bytes()[..]),
@@ -150,7 +150,7 @@ mod tests {
                 bytes[start..start + pattern.len()].fill(0);
             }
         }
-        // The largest finite number of each type is one.
+        // The largest finite number of each type is accepted.
         assert_eq!(first_not_finite(&f32::MAX.to_le_bytes(), StoredType::F32), None);
         assert_eq!(first_not_finite(&half::f16::MAX.to_le_bytes(), StoredType::F16), None);
         assert_eq!(first_not_finite(&half::bf16::MIN.to_le_bytes(), StoredType::Bf16), None);

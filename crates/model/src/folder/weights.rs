@@ -1,4 +1,4 @@
-//! Weights from safetensors files by memory map.
+//! Weights from memory-mapped safetensors files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// A Hugging Face folder whose tensors are handed out one by one: `config.json` with `model.safetensors`, or with
-/// shards and their index. The files stay memory-mapped as long as a tensor of theirs is held.
+/// shards and their index. A file stays memory-mapped as long as one of its tensors is in use.
 pub struct ModelFolder {
     config: ModelConfig,
     tensors: Tensors,
 }
 
 impl ModelFolder {
-    /// Opens a folder. Tensors are checked when they are taken.
+    /// Opens a folder. A tensor is checked when it is taken.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let config = ModelConfig::open(folder)?;
         let wanted = config.tensors().into_iter().map(|(name, _)| name).collect();
@@ -38,7 +38,7 @@ impl ModelFolder {
         self.tensors.take(name, shape)
     }
 
-    /// Refuses tensors that were not taken, but for what older files carry along.
+    /// Refuses tensors that were not taken, except redundant ones that older files contain.
     pub fn finish(self) -> Result<(), FolderError> {
         self.tensors.finish(self.config.tied_head, config::class_name(self.config.architecture))
     }
@@ -53,13 +53,13 @@ impl ModelConfig {
     }
 }
 
-/// The tensors of a folder, and which of them the model has asked for.
+/// The tensors of a folder, and which of them have been taken.
 struct Tensors {
     folder: PathBuf,
-    /// What the model will ask for.
+    /// The names that the model takes.
     wanted: BTreeSet<String>,
     files: Vec<TensorFile>,
-    /// For every tensor, by the name that the model has for it, the file it is in and its name there.
+    /// For every tensor, by the model's name for it, its file and its name there.
     place: BTreeMap<String, (usize, String)>,
     taken: BTreeSet<String>,
 }
@@ -102,8 +102,8 @@ impl Tensors {
         file.matrix(stored_name, &file.tensors[stored_name], shape)
     }
 
-    /// Refuses tensors that nothing has asked for, but for two that older files carry along: saved
-    /// rotary frequencies, and a copy of the embedding as the head of a model with a tied head.
+    /// Refuses tensors that were not taken, except two that older files contain: saved rotary
+    /// frequencies, and a copy of the embedding as the head of a model with a tied head.
     fn finish(self, tied: bool, architecture: &str) -> Result<(), FolderError> {
         let bytes = |name: &str| {
             self.place.get(name).map(|(file, stored)| self.files[*file].bytes(&self.files[*file].tensors[stored]))
@@ -132,12 +132,12 @@ impl Tensors {
     }
 }
 
-/// The files that an index names. They are files of the folder itself: a digest of the folder covers them,
-/// and nothing outside of it is read.
+/// The files that an index names. They must lie in the folder itself, so that a digest of the folder covers
+/// them and nothing outside it is read.
 fn indexed_files(index: &Path) -> Result<BTreeSet<String>, FolderError> {
     let map = read_json(index)?;
     let Some(Value::Object(weights)) = map.get("weight_map") else {
-        return Err(FolderError::setting(index, "weight_map", "is missing or no object"));
+        return Err(FolderError::setting(index, "weight_map", "is missing or not an object"));
     };
     let mut names = BTreeSet::new();
     for (tensor, file) in weights {
@@ -156,8 +156,7 @@ fn indexed_files(index: &Path) -> Result<BTreeSet<String>, FolderError> {
     Ok(names)
 }
 
-/// A tensor's name without what wrappers around a model put before it when it is saved: that of
-/// `torch.compile` and that of data parallelism.
+/// A tensor's name without the prefixes of wrappers around a saved model: `torch.compile` and data parallelism.
 fn unwrapped(name: &str) -> &str {
     let mut name = name;
     while let Some(rest) = name.strip_prefix("_orig_mod.").or_else(|| name.strip_prefix("module.")) {
@@ -166,12 +165,12 @@ fn unwrapped(name: &str) -> &str {
     name
 }
 
-/// The name that the model has for a tensor, as transformers finds it: without the names of wrappers, and
-/// with `model.` before it where a folder was saved from the bare model class (`bare`), which leaves it out.
+/// The model's name for a stored tensor, as transformers resolves it: without the prefixes of wrappers, and
+/// with `model.` restored if the folder was saved from the bare model class (`bare`), which omits it.
 fn model_name(stored: &str, bare: bool) -> String {
     let name = unwrapped(stored);
     let of_bare_model = ["embed_tokens.", "layers.", "norm."].iter().any(|start| name.starts_with(start));
     let prefix = if bare && of_bare_model { "model." } else { "" };
-    // A compiled part inside of the model has the wrapper's name in the middle.
+    // A compiled part of the model has the wrapper's name in the middle.
     format!("{prefix}{name}").replace("._orig_mod.", ".")
 }

@@ -1,4 +1,4 @@
-//! Tokens that a folder names outside of `tokenizer.json`.
+//! Tokens that a folder defines outside `tokenizer.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,9 +10,9 @@ use super::SpecialTokens;
 use super::guard::guarded;
 use crate::folder::{FolderError, read_json_if_present};
 
-/// Adds what `added_tokens_decoder` of `tokenizer_config.json` lists, or where there is no such list
-/// `added_tokens.json`, to the tokens of `tokenizer.json`, and makes whole tokens of the special tokens that
-/// the folder names, all as transformers does.
+/// Adds the tokens of `added_tokens_decoder` in `tokenizer_config.json`, or else those of `added_tokens.json`, to
+/// the tokens of `tokenizer.json`, and makes the special tokens that the folder names unsplittable, all as
+/// transformers does.
 pub(super) fn add(
     tokenizer: &mut tokenizers::Tokenizer,
     folder: &Path,
@@ -50,7 +50,7 @@ pub(super) fn add(
                 path,
                 format!("`{content}`"),
                 format!(
-                    "has the id {id}, but {} is the next one after those of tokenizer.json: the two files do not belong \
+                    "has the id {id}, but the next id after those of tokenizer.json is {}: the two files do not belong \
                      together",
                     given.unwrap_or_default()
                 ),
@@ -78,7 +78,7 @@ fn append(tokenizer: &mut tokenizers::Tokenizer, token: AddedToken) -> Result<()
 fn listed_by_id(path: &Path, decoder: &Map<String, Value>) -> Result<BTreeMap<u32, AddedToken>, FolderError> {
     let read = |(id, entry): (&String, &Value)| {
         let wrong = |problem: String| FolderError::setting(path, format!("added_tokens_decoder.{id}"), problem);
-        let number = id.parse().map_err(|_| wrong("is no token id".into()))?;
+        let number = id.parse().map_err(|_| wrong("is not a token id".into()))?;
         let content = match entry {
             Value::String(content) => content,
             _ => entry.get("content").and_then(Value::as_str).ok_or_else(|| wrong("has no `content`".into()))?,
@@ -95,7 +95,7 @@ fn listed_by_id(path: &Path, decoder: &Map<String, Value>) -> Result<BTreeMap<u3
     decoder.iter().map(read).collect()
 }
 
-/// `{"<note>": 260}`; special are those that the folder names as such.
+/// `{"<note>": 260}`; those that the folder names as special tokens are special.
 fn listed_by_token(
     path: &Path,
     listed: &Map<String, Value>,

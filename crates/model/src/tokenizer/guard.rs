@@ -1,17 +1,15 @@
-//! The border to the tokenizer library: its panics on files that are wrong are errors here.
+//! Turns panics of the tokenizer library into errors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether a panic of this thread is caught and reported, so that nothing is to be printed of it.
+/// Whether a panic of this thread is caught and reported, and should not be printed.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `work` gives, or the message of the error or the panic with which it ends.
-///
-/// The library asserts what damaged files do not keep to, and panics where they do not.
+/// The result of `work`, or the message of its error or panic. The library panics on some damaged files.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
@@ -23,7 +21,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result
         }));
     });
     let outer = GUARDED.replace(true);
-    // What a panic leaves half done is not looked at again: the tokenizer is dropped or unchanged.
+    // Nothing that a panic leaves half done is used again: the tokenizer is dropped or unchanged.
     let result = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(outer);
     match result {
@@ -31,7 +29,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result
         Err(panic) => {
             let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("the tokenizer library gave up: {}", message.unwrap_or_else(|| "no reason given".into())))
+            Err(format!("the tokenizer library failed: {}", message.unwrap_or_else(|| "no reason given".into())))
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Text to token ids and back.
 //!
 //! A tokenizer is a Hugging Face `tokenizer.json`, read from a model folder or trained by
-//! [`Tokenizer::train`]. It knows the byte range of every token, which is how tokens get the role of
-//! the text that they spell, and the ids that end a turn.
+//! [`Tokenizer::train`]. It gives the byte range of every token, from which the token's role follows, and the
+//! ids that end a turn.
 
 mod added;
 mod guard;
@@ -29,8 +29,8 @@ pub use train::BpeOptions;
 pub struct Encoding {
     /// Token ids.
     pub ids: Vec<u32>,
-    /// For every token the bytes of the text that it stands for, in order. Tokens that share one
-    /// multi-byte character all carry the range of the whole character.
+    /// For every token its byte range in the text, in order. Tokens that share one
+    /// multi-byte character all have the range of the whole character.
     pub ranges: Vec<Range<usize>>,
 }
 
@@ -41,22 +41,22 @@ pub struct Tokenizer {
     special: SpecialTokens,
     stop_ids: Vec<u32>,
     controls: Controls,
-    /// Whether a text has the same tokens wherever it stands: byte-level tokenizers have this
-    /// property at special tokens, those that put a blank before every text do not.
+    /// Whether the tokens of a text do not depend on what precedes it: true for byte-level tokenizers after
+    /// special tokens, false for those that prepend a space to every text.
     position_free: bool,
-    /// Where the tokenizer came from, for error messages.
+    /// The file of the tokenizer, for error messages.
     path: PathBuf,
 }
 
 impl Tokenizer {
     /// Reads `tokenizer.json`, `tokenizer_config.json` (or `special_tokens_map.json`) and
-    /// `generation_config.json` of a model folder; only the first has to exist.
+    /// `generation_config.json` of a model folder; only the first must exist.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join("tokenizer.json");
         if !path.exists() && ["tokenizer.model", "vocab.json"].iter().any(|name| folder.join(name).exists()) {
             return Err(FolderError::other_content(
                 path,
-                "is not there, only a tokenizer of the older kind: load it with AutoTokenizer.from_pretrained of \
+                "is missing, and there is only a tokenizer in an older format: load it with AutoTokenizer.from_pretrained of \
                  transformers and save it with save_pretrained, which writes tokenizer.json",
             ));
         }
@@ -76,7 +76,7 @@ impl Tokenizer {
         Self::assemble(inner, special, path, &special::generation_stop_ids(folder)?)
     }
 
-    /// Trains a byte-level BPE; see [`BpeOptions`] for how texts are cut into words.
+    /// Trains a byte-level BPE; see [`BpeOptions`] for how texts are split into words.
     pub fn train<S: AsRef<str> + Send>(
         texts: impl IntoIterator<Item = S, IntoIter: Send>,
         options: &BpeOptions,
@@ -97,8 +97,8 @@ impl Tokenizer {
         path: PathBuf,
         stop_ids: &[u32],
     ) -> Result<Self, FolderError> {
-        // Truncation and padding saved with a tokenizer are somebody's training settings; here every
-        // token counts.
+        // Truncation and padding saved with a tokenizer are settings of its training; here every token
+        // counts.
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -119,14 +119,14 @@ impl Tokenizer {
         Ok(Self { inner, special, stop_ids, controls, position_free, path })
     }
 
-    /// Tokens of a text with their byte ranges. Special tokens that the text spells out become
-    /// single tokens; none is added.
+    /// Tokens of a text with their byte ranges. Special tokens that the text spells out become single
+    /// tokens; none are added.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Encoding, FolderError> {
         let encoding = guarded(|| self.inner.encode(text, false)).map_err(|problem| self.refused(&problem))?;
         let mut ranges = Vec::with_capacity(encoding.len());
         let mut end = 0;
         for &(token_start, token_end) in encoding.get_offsets() {
-            // Some tokenizers leave the blanks around a word out of its range; they belong to it.
+            // Some tokenizers exclude the white space around a word from its range; include it.
             let start = token_start.min(end);
             end = token_end.max(end);
             ranges.push(start..end);
@@ -134,25 +134,25 @@ impl Tokenizer {
         Ok(Encoding { ids: encoding.get_ids().to_vec(), ranges })
     }
 
-    /// Token ids of a text; none is added.
+    /// Token ids of a text; special tokens are not added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, FolderError> {
         let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(|problem| self.refused(&problem))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Token ids of a bare text with the special tokens that the tokenizer itself puts around it (a
-    /// beginning-of-sequence token for the Llama family). Rendered chat templates already spell
-    /// theirs out: use [`Tokenizer::encode`] for them.
+    /// Token ids of a bare text with the special tokens that the tokenizer itself adds (a
+    /// beginning-of-sequence token for the Llama family). Rendered chat templates already contain theirs:
+    /// use [`Tokenizer::encode`] for them.
     pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>, FolderError> {
         let encoding = guarded(|| self.inner.encode_fast(text, true)).map_err(|problem| self.refused(&problem))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of `continuation`, which is nothing but text, as they follow the tokens of `prompt`, ranges
-    /// counted from the start of the continuation. The prompt may hold marks; see [`Tokenizer::mark`].
+    /// Tokens of `continuation`, as plain text that follows `prompt`; ranges are relative to the start of the
+    /// continuation. The prompt may contain marks; see [`Tokenizer::mark`].
     ///
-    /// The prompt's own tokens never depend on what follows, because at generation time nothing
-    /// does; a tokenizer that would merge across the border is an error.
+    /// The prompt's tokens must not depend on the continuation, because at generation time there is none;
+    /// a tokenizer that merges across the boundary is an error.
     pub fn encode_continuation(&self, prompt: &str, continuation: &str) -> Result<Encoding, FolderError> {
         let marked = self.mark(continuation);
         if self.position_free {
@@ -176,17 +176,17 @@ impl Tokenizer {
         })
     }
 
-    /// Whether a token frames text and is none: a special token, or an added one in brackets.
+    /// Whether a token is markup rather than text: a special token, or an added one in brackets.
     pub fn is_control(&self, id: u32) -> bool {
         self.controls.contains(id)
     }
 
-    /// The text of some tokens. Bytes that are no UTF-8 become replacement characters.
+    /// The text of some tokens. Bytes that are not valid UTF-8 become replacement characters.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, FolderError> {
         guarded(|| self.inner.decode(ids, skip_special)).map_err(|problem| self.refused(&problem))
     }
 
-    /// Number of tokens, added ones included. A model's embedding may have more rows.
+    /// Number of tokens, including added ones. A model's embedding may have more rows.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
@@ -206,10 +206,10 @@ impl Tokenizer {
         &self.special
     }
 
-    /// Digest of the vocabulary and of the tokens that stop generation: what log-probabilities of texts depend on.
+    /// Digest of the vocabulary and of the tokens that stop generation, which log-probabilities of texts depend on.
     pub fn digest(&self) -> [u8; 32] {
-        // Both are maps in memory: a sorted vocabulary names the tokens, the stop ids end the answers.
-        let mut vocabulary: Vec<_> = self.inner().get_vocab(true).into_iter().collect();
+        // Sorted, because the vocabulary is a map without a fixed order.
+        let mut vocabulary: Vec<_> = self.inner.get_vocab(true).into_iter().collect();
         vocabulary.sort_unstable();
         let mut hasher = blake3::Hasher::new();
         for (token, id) in vocabulary {
@@ -226,11 +226,6 @@ impl Tokenizer {
     /// Ids that end a turn: those of `generation_config.json`, and the tokenizer's end of sequence.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
-    }
-
-    /// The underlying tokenizer.
-    pub fn inner(&self) -> &tokenizers::Tokenizer {
-        &self.inner
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` so that `AutoTokenizer` loads them.

@@ -1,9 +1,9 @@
-//! Normalizers of a tokenizer file, checked before the library makes anything of them.
+//! Checks the normalizers of a tokenizer file before the library uses them.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What normalizers may make of one byte; real ones make some bytes of it (a blank becomes `▁`).
+/// The most bytes that one byte may become; usual normalizers produce a few (a space becomes `▁`).
 const MOST_GROWTH: usize = 1024;
 
 #[derive(Deserialize)]
@@ -12,12 +12,12 @@ struct File {
     normalizer: Value,
 }
 
-/// Whether the normalizers claim no more than the file holds and let no text grow beyond [`MOST_GROWTH`] times
-/// its size; else what is wrong.
+/// Checks that the normalizers claim no more than the file holds and let no text grow beyond [`MOST_GROWTH`] times
+/// its size.
 ///
-/// The library reserves what a `precompiled_charsmap` says of its own size, and replaces without a limit.
+/// The library allocates whatever size a `precompiled_charsmap` claims, and replaces without a limit.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    // What is no such object is the library's to refuse.
+    // The library itself rejects anything else.
     let Ok(File { normalizer }) = serde_json::from_slice(bytes) else { return Ok(()) };
     let growth = growth(&normalizer)?;
     if growth > MOST_GROWTH {
@@ -28,7 +28,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The bytes that may become of one byte.
+/// The most bytes that one byte may become.
 fn growth(normalizer: &Value) -> Result<usize, String> {
     let length = |key: &str| normalizer.get(key).and_then(Value::as_str).map_or(0, str::len);
     if let Some(charsmap) = normalizer.get("precompiled_charsmap").and_then(Value::as_str) {
@@ -37,7 +37,7 @@ fn growth(normalizer: &Value) -> Result<usize, String> {
     let inner = normalizer.get("normalizers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let own = match normalizer.get("pattern") {
         Some(pattern) => {
-            // An expression may match one byte, or none before each.
+            // A regular expression may match one byte, or the empty text before each.
             let matched = pattern.get("String").and_then(Value::as_str).map_or(1, |text| text.len().max(1));
             length("content").div_ceil(matched).max(1)
         }
@@ -46,7 +46,7 @@ fn growth(normalizer: &Value) -> Result<usize, String> {
     inner.iter().try_fold(own, |product, inner| Ok(product.saturating_mul(growth(inner)?)))
 }
 
-/// Whether a charsmap in base 64 holds the trie whose size in bytes its first four bytes give.
+/// Checks that a charsmap in base 64 holds the trie whose size in bytes is in its first four bytes.
 fn check_charsmap(charsmap: &str) -> Result<(), String> {
     let digit = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -56,7 +56,7 @@ fn check_charsmap(charsmap: &str) -> Result<(), String> {
         b'/' => Some(63),
         _ => None,
     };
-    // Six digits of six bits hold the four bytes; what has fewer, or others, the library refuses.
+    // Six digits of six bits hold the four bytes; the library rejects fewer or other digits.
     let Some(digits) = charsmap.as_bytes().get(..6) else { return Ok(()) };
     let Some(bits) = digits.iter().try_fold(0_u64, |bits, &byte| Some(bits << 6 | u64::from(digit(byte)?))) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Special tokens: what `tokenizer_config.json` and `generation_config.json` say.
+//! Special tokens, from `tokenizer_config.json` and `generation_config.json`.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::folder::{FolderError, read_json_if_present};
 
-/// The spelling of the tokens that frame texts.
+/// The spelling of the special tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct SpecialTokens {
     /// Beginning of sequence.
@@ -15,13 +15,13 @@ pub struct SpecialTokens {
     pub eos: Option<String>,
     /// Padding.
     pub pad: Option<String>,
-    /// What stands for text outside the vocabulary.
+    /// Replaces text outside the vocabulary.
     pub unknown: Option<String>,
     /// Separator of texts.
     pub separator: Option<String>,
-    /// What stands for a whole text.
+    /// Represents a whole text.
     pub class: Option<String>,
-    /// What stands for a hidden token.
+    /// Replaces a hidden token.
     pub mask: Option<String>,
 }
 
@@ -33,8 +33,8 @@ impl SpecialTokens {
             let path = folder.join(name);
             files.extend(read_json_if_present(&path)?.map(|config| (path, config)));
         }
-        // The first file that names a token decides. As in transformers the older file, the map, is
-        // asked first unless the newer one lists the added tokens.
+        // The first file that names a token takes precedence. As in transformers the older file, the map, is
+        // read first unless the newer one lists the added tokens.
         if files.first().is_some_and(|(_, config)| !config.contains_key("added_tokens_decoder")) {
             files.reverse();
         }
@@ -48,7 +48,7 @@ impl SpecialTokens {
         Ok(tokens)
     }
 
-    /// Every token under its name in `tokenizer_config.json` and in chat templates.
+    /// Every token with its name in `tokenizer_config.json` and in chat templates.
     pub(crate) fn named(&self) -> [(&'static str, &Option<String>); 7] {
         [
             ("bos_token", &self.bos),
@@ -86,7 +86,7 @@ impl SpecialTokens {
     }
 }
 
-/// A token is written as a string or as an object with its `content`.
+/// Reads a token, which is a string or an object with its `content`.
 fn spelling(path: &Path, key: &str, value: Option<&Value>) -> Result<Option<String>, FolderError> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -99,7 +99,7 @@ fn spelling(path: &Path, key: &str, value: Option<&Value>) -> Result<Option<Stri
     }
 }
 
-/// `eos_token_id` of `generation_config.json`, or of `config.json` where there is no such file.
+/// `eos_token_id` of `generation_config.json`, or else of `config.json`.
 pub(super) fn generation_stop_ids(folder: &Path) -> Result<Vec<u32>, FolderError> {
     for name in ["generation_config.json", "config.json"] {
         let path = folder.join(name);

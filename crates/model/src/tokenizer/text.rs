@@ -1,9 +1,9 @@
-//! Text in which nothing is a control token, whatever it spells.
+//! Encodes text without control tokens, whatever it spells.
 //!
-//! A document may hold `</s>` or `<|end|>` as words. Where such a text is put into a prompt, the words are
-//! marked ([`Tokenizer::mark`]); a template leaves the mark where it is, and what is encoded afterwards is the
-//! text without marks, in which marked words are words and all others may be control tokens. Texts that spell
-//! none, nearly all, are encoded as if there were nothing of this.
+//! A document may contain `</s>` or `<|end|>` as plain text. Before such a text is put into a prompt, these
+//! spellings are marked ([`Tokenizer::mark`]). A template keeps the marks, and when the result is encoded, marks
+//! are removed, marked spellings become plain text, and unmarked ones become control tokens. Nearly all texts
+//! contain none and are encoded directly.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,10 +15,10 @@ use super::guard::guarded;
 use super::{Encoding, Tokenizer};
 use crate::folder::FolderError;
 
-/// Stands after the first character of a marked word. Unicode has set such code points apart for the inside
-/// of programs, so that hardly a text holds them.
+/// Follows the first character of a marked spelling. Unicode reserves such code points for internal use, so
+/// that texts hardly ever contain them.
 const MARK: char = '\u{fdef}';
-/// Stands before either of the two where a text does hold them.
+/// Escapes either of the two if a text does contain it.
 const ESCAPE: char = '\u{fdee}';
 
 /// The control tokens of a tokenizer.
@@ -27,13 +27,13 @@ pub(super) struct Controls {
     /// Finds their spellings.
     spellings: Option<AhoCorasick>,
     ids: Vec<u32>,
-    /// The tokenizer that does not know them, made when a text asks for it.
+    /// The tokenizer that ignores control tokens, built when it is first needed.
     blind: std::sync::OnceLock<Box<tokenizers::Tokenizer>>,
 }
 
 impl Controls {
-    /// The control tokens: all that are marked as special or named as such, and added tokens in angle or
-    /// square brackets. Other added tokens (words, runs of blanks) stand for themselves in texts.
+    /// The control tokens: those that are marked or named as special, and added tokens in angle or square
+    /// brackets. Other added tokens (words, runs of white space) are ordinary text.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer, named: &[&str]) -> Self {
         let control = |token: &AddedToken| {
             let bracketed = |open, close| {
@@ -66,16 +66,16 @@ impl Controls {
     }
 }
 
-/// A text with marks, taken apart.
+/// A text with its marks removed.
 struct Unmarked {
     text: String,
-    /// Where the marked words stand in it.
+    /// Positions of the marked words.
     words: Vec<Range<usize>>,
 }
 
 impl Tokenizer {
-    /// The text with a mark inside of every word that spells a control token: [`Tokenizer::encode_marked`]
-    /// takes it for a word. Borrowed where there is none.
+    /// The text with a mark inside every spelling of a control token, so that [`Tokenizer::encode_marked`]
+    /// treats it as text. Borrowed if there is none.
     pub fn mark<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut words = self.controls.spelt_in(text).peekable();
         if words.peek().is_none() && !has_marks(text) {
@@ -104,19 +104,19 @@ impl Tokenizer {
         if has_marks(text) { without_marks(text).0.into() } else { text.into() }
     }
 
-    /// Tokens of a text that is nothing but text: no word of it becomes a control token.
+    /// Tokens of plain text: nothing in it becomes a control token.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, FolderError> {
         let marked = self.mark(text);
         if has_marks(&marked) { Ok(self.encode_marked(&marked)?.ids) } else { self.encode(&marked) }
     }
 
-    /// Tokens of a text with marks, with their byte ranges in the text without them.
+    /// Tokens of a text with marks, with byte ranges in the text without them.
     pub fn encode_marked(&self, marked: &str) -> Result<Encoding, FolderError> {
         if !has_marks(marked) {
             return self.encode_with_offsets(marked);
         }
         let Unmarked { text, words } = self.unmarked(marked);
-        // Control tokens that are meant: those that no marked word touches.
+        // Actual control tokens: those that no marked word overlaps.
         let meant: Vec<Range<usize>> = self
             .controls
             .spelt_in(&text)
@@ -147,14 +147,14 @@ impl Tokenizer {
         Unmarked { text, words }
     }
 
-    /// Appends the tokens of a stretch between control tokens, in which nothing is one.
+    /// Appends the tokens of plain text between control tokens.
     fn append_words(&self, encoding: &mut Encoding, text: &str, stretch: Range<usize>) -> Result<(), FolderError> {
         if stretch.is_empty() {
             return Ok(());
         }
         let blind = self.controls.blind.get_or_init(|| Box::new(self.without_controls()));
-        // Tokenizers that put a blank before a text, but not before what follows a control token, are told
-        // by a line feed, which they keep apart, that this is no beginning.
+        // Some tokenizers prepend a space to a text, but not to what follows a control token. A line feed,
+        // which is always a token of its own, marks that this is not the beginning.
         let lead = if self.position_free || encoding.ids.is_empty() || !self.blank_at_start_only() { "" } else { "\n" };
         let words = format!("{lead}{}", &text[stretch.clone()]);
         let found = guarded(|| blind.encode(words.as_str(), false)).map_err(|problem| self.refused(&problem))?;
@@ -168,7 +168,7 @@ impl Tokenizer {
             end = place(token_end).max(end);
             if self.controls.contains(id) && self.special.unknown.as_deref().and_then(|u| self.token_id(u)) != Some(id)
             {
-                return Err(self.refused(&format!("has no way to write `{}` as text", &text[start..end])));
+                return Err(self.refused(&format!("cannot encode `{}` as plain text", &text[start..end])));
             }
             encoding.ids.push(id);
             encoding.ranges.push(start..end);
@@ -176,7 +176,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Whether a blank is put before a text, but not before what follows a control token.
+    /// Whether a space is prepended to a text, but not to what follows a control token.
     fn blank_at_start_only(&self) -> bool {
         let Some(control) = self.controls.ids.first().and_then(|&id| self.token(id)) else { return false };
         let tokens = |text: &str| self.encode(text).unwrap_or_default();
@@ -184,8 +184,8 @@ impl Tokenizer {
         !after.ends_with(&alone)
     }
 
-    /// The tokenizer with every control token marked as special and no special token looked for. What is
-    /// special is part of no grammar either.
+    /// The tokenizer with every control token marked as special and special tokens not recognised in texts.
+    /// Grammars exclude special tokens too.
     pub(crate) fn without_controls(&self) -> tokenizers::Tokenizer {
         let mut blind = self.inner.clone();
         let tokens: Vec<AddedToken> = blind
@@ -201,11 +201,11 @@ impl Tokenizer {
 }
 
 fn has_marks(text: &str) -> bool {
-    // Both begin with the same byte, which few texts hold.
+    // Both begin with the same byte, which few texts contain.
     text.as_bytes().contains(&0xef) && text.contains([MARK, ESCAPE])
 }
 
-/// A text without marks, and where in it the marked words begin.
+/// A text without its marks, and the positions where marked words begin.
 fn without_marks(marked: &str) -> (String, Vec<usize>) {
     let mut text = String::with_capacity(marked.len());
     let mut starts = Vec::new();

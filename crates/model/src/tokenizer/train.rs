@@ -1,4 +1,4 @@
-//! Training a byte-level BPE for small models.
+//! Trains a byte-level BPE for small models.
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -11,15 +11,15 @@ use tokenizers::{
 
 /// How a byte-level BPE is trained.
 ///
-/// Texts are cut into pieces that are never merged with each other:
+/// Texts are split into pieces that are never merged with each other:
 /// - runs of JSON structure, from the end of one value to the start of the next (`","type":"`), so
 ///   that a decision such as "another entity or none" is one token, and so that no token mixes
 ///   structure with the value beside it;
 /// - escape sequences inside JSON strings;
 /// - words without the spaces around them, so that every token of a span is the same in running text
-///   and in a JSON string, wherever the span starts and ends: copying is then one and the same thing
-///   for every word, and where a span ends is decided at one token, a space or a quote. Hyphenated
-///   words (and labels) are one piece;
+///   and in a JSON string, wherever the span starts and ends: copying then works alike for every word,
+///   and the end of a span is decided at one token, a space or a quote. Hyphenated words (and labels) are
+///   one piece;
 /// - punctuation, and white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BpeOptions {
@@ -27,7 +27,7 @@ pub struct BpeOptions {
     pub vocabulary_size: usize,
     /// A pair of tokens is merged only if it occurs at least this often.
     pub min_frequency: u64,
-    /// Special tokens in the order of their ids, the first id being 0. Must include `end` and `pad`.
+    /// Special tokens in the order of their ids, which begin at 0. Must include `end` and `pad`.
     pub special: Vec<String>,
     /// The token that ends a turn.
     pub end: String,
@@ -87,6 +87,6 @@ pub(super) fn train<S: AsRef<str> + Send>(
         .special_tokens(special.collect())
         .build();
     tokenizer.train(&mut trainer, texts)?;
-    // Through JSON, so that a trained tokenizer and a reloaded one are the same thing.
+    // Through JSON, so that a trained tokenizer is identical to a reloaded one.
     tokenizers::Tokenizer::from_bytes(tokenizer.to_string(false)?.as_bytes())
 }
