@@ -1,4 +1,4 @@
-//! The number types the engine computes in.
+//! The engine's number types.
 
 #![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined into the loops that use them")]
 
@@ -92,8 +92,8 @@ impl Real for f32 {
     /// Free of branches and table look-ups, so that loops over it are vectorised.
     #[inline(always)]
     fn exp(self) -> Self {
-        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, which then stands in the
-        // low bits of the sum.
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, which is in the low bits of the
+        // sum.
         const ROUND: f32 = 12_582_912.0;
         const LN2_HIGH: f32 = 0.693_359_4;
         const LN2_LOW: f32 = -2.121_944_4e-4;

@@ -12,7 +12,7 @@ use crate::stored::StoredMatrix;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A Hugging Face folder whose tensors are handed out one by one: `config.json` with `model.safetensors`, or with
+/// A Hugging Face folder whose tensors are taken one by one: `config.json` with `model.safetensors`, or with
 /// shards and their index. A file stays memory-mapped as long as one of its tensors is in use.
 pub struct ModelFolder {
     config: ModelConfig,
