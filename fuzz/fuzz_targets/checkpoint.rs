@@ -1,23 +1,22 @@
-//! A checkpoint of an earlier session with bytes of it changed: the input is a list of places and what
-//! stands there instead.
+//! A checkpoint of an earlier session with some bytes changed: the input is a list of positions and changes.
 
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use tabpo_engine::{Lora, Model};
-use tabpo_model::LoraConfig;
+use tabpo_engine::{AdamWConfig, HostWorker, Lora, Model, Policy, Recompute, TrainingSetup, Worker};
 use tabpo_fuzz::{Scratch, fixture};
-use tabpo_train::Policy;
+use tabpo_model::LoraConfig;
 use tabpo_train::fuzzing::{read_checkpoint, write_checkpoint};
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
-static MODEL: LazyLock<Model<f32>> = LazyLock::new(|| Model::open(&fixture("llama")).expect("the fixture is a model"));
+static MODEL: LazyLock<Arc<Model<f32>>> =
+    LazyLock::new(|| Model::open(&fixture("llama")).expect("the fixture is a model").into());
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let path = SCRATCH.path().join("sound.safetensors");
-    write_checkpoint(&path, &policy()).expect("the folder can be written");
+    write_checkpoint(&path, &worker()).expect("the folder can be written");
     std::fs::read(path).expect("it was written")
 });
 
@@ -38,10 +37,17 @@ enum Change<'a> {
     Cut,
 }
 
-fn policy() -> Policy<'static, f32> {
-    let base: &'static Model<f32> = &MODEL;
-    let adapter = Lora::initialise(&base.config, LoraConfig::new(1, 1.0), 1);
-    Policy::Adapter { base, adapter }
+fn worker() -> HostWorker<f32> {
+    let adapter = Lora::initialise(&MODEL.config, LoraConfig::new(1, 1.0), 1);
+    let mut worker = HostWorker::new(Policy::adapter(Arc::clone(&MODEL), adapter));
+    let setup = TrainingSetup {
+        optimiser: AdamWConfig::default(),
+        recompute: Recompute::default(),
+        logit_bytes: 1 << 20,
+        divergences: false,
+    };
+    worker.begin(&setup).expect("an adapter can be trained");
+    worker
 }
 
 fuzz_target!(|damage: Damage| {
@@ -59,8 +65,8 @@ fuzz_target!(|damage: Damage| {
         }
     }
     let path = SCRATCH.write("checkpoint.safetensors", &bytes);
-    let mut policy = policy();
-    let shapes = policy.shapes();
-    let _ = read_checkpoint(&path, &mut policy).expect("the file can be read");
-    assert_eq!(policy.shapes(), shapes);
+    let mut worker = worker();
+    let shapes = worker.policy().shapes();
+    let _ = read_checkpoint(&path, &mut worker).expect("the file can be read");
+    assert_eq!(worker.policy().shapes(), shapes);
 });
