@@ -139,7 +139,7 @@ impl<R: Real> HeadPass<'_, R> {
     }
 
     /// Writes the gradient of the residual stream into `stream_gradient` (zero at rows without targets) and
-    /// adds those of head and final norm to `gradients`, where they are trained.
+    /// adds those of the head and the final norm to `gradients`, if they are trained.
     pub(crate) fn backward(
         &self,
         output: &OutputGradient<'_, R>,

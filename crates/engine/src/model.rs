@@ -161,7 +161,7 @@ impl<R: Real> Model<R> {
         parameters
     }
 
-    /// All matrices: the embedding, the projections, the head where it is not tied.
+    /// All matrices: the embedding, the projections, and the head unless it is tied.
     pub(crate) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix<R>> {
         let projections = self.layers.iter_mut().flat_map(|layer| &mut layer.projections);
         std::iter::once(&mut self.embedding).chain(projections.map(|linear| &mut linear.weight)).chain(&mut self.head)

@@ -109,7 +109,7 @@ impl Real for f32 {
         p = f32::mul_add(p, r, 1.666_666_5e-1);
         p = f32::mul_add(p, r, 0.5);
         p = f32::mul_add(p * r, r, r) + 1.0;
-        // The exponent of 88.7 is 128, one more than a float holds: two factors of half the power.
+        // The exponent of 88.7 is 128, one more than a float can hold: multiply by two factors of half the power.
         let power = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         let half = power >> 1;
         let first = f32::from_bits(((half + 127) << 23) as u32);

@@ -96,7 +96,7 @@ impl<R: Real> Matrix<R> {
     }
 
     /// A matrix from a file: bf16 and f16 stay in the file, f32 is copied.
-    pub fn from_file(matrix: StoredMatrix) -> Self {
+    pub(crate) fn from_file(matrix: StoredMatrix) -> Self {
         if matrix.stored == StoredType::F32 {
             let mut values = vec![R::ZERO; matrix.rows * matrix.columns];
             widen(matrix.stored, matrix.elements(), &mut values);
@@ -117,7 +117,7 @@ impl<R: Real> Matrix<R> {
         self.columns
     }
 
-    /// The elements, where the matrix owns them.
+    /// The elements, if the matrix owns them.
     pub fn as_owned(&self) -> Option<&[R]> {
         match &self.storage {
             Storage::Owned(values) => Some(values),
@@ -125,7 +125,7 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// The elements, where the matrix owns them.
+    /// The elements, if the matrix owns them.
     pub fn as_owned_mut(&mut self) -> Option<&mut [R]> {
         match &mut self.storage {
             Storage::Owned(values) => Some(values),
@@ -153,7 +153,7 @@ impl<R: Real> Matrix<R> {
     }
 
     /// The elements as stored in memory, for a digest: in the computing type, in the file's type, or packed.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match (&self.storage, self.as_stored()) {
             (Storage::Owned(values), _) => bytemuck::cast_slice(values),
             (Storage::Packed(columns), _) => columns.as_bytes(),
@@ -162,7 +162,7 @@ impl<R: Real> Matrix<R> {
     }
 
     /// Whether the elements are packed for products in bf16.
-    pub fn is_packed(&self) -> bool {
+    pub(crate) fn is_packed(&self) -> bool {
         self.as_packed().is_some()
     }
 

@@ -45,14 +45,14 @@ fn forest_both_ways(vocabulary: usize) -> (Vec<Case>, Vec<Case>) {
     let separate = targets
         .iter()
         .zip(&output_weights)
-        .map(|(target, &seed)| {
+        .map(|(target, &weight)| {
             let row = target.row as usize;
             let segment =
                 batch.segments.iter().find(|segment| segment.rows.contains(&row)).expect("rows have segments");
             let path = segment.context.iter().cloned().chain(std::iter::once(segment.rows.start..row + 1)).flatten();
             let sequence: Vec<u32> = path.map(|row| batch.tokens[row]).collect();
             let last = Target { row: sequence.len() as u32 - 1, token: target.token };
-            (plain(&[sequence]), vec![last], vec![seed])
+            (plain(&[sequence]), vec![last], vec![weight])
         })
         .collect();
     (vec![(batch, targets, output_weights)], separate)
@@ -116,8 +116,8 @@ fn packed_sequences_equal_sequences_alone() {
     let alone: Vec<_> = [(0, 2, 4), (1, 0, 1), (2, 4, 11)]
         .iter()
         .zip(&output_weights)
-        .map(|(&(sequence, row, token), &seed): (&(usize, u32, u32), _)| {
-            (plain(&sequences[sequence..=sequence]), vec![Target { row, token }], vec![seed])
+        .map(|(&(sequence, row, token), &weight): (&(usize, u32, u32), _)| {
+            (plain(&sequences[sequence..=sequence]), vec![Target { row, token }], vec![weight])
         })
         .collect();
     let a = run(&model, None, &[(packed, targets, output_weights)], &ForwardOptions::default());

@@ -140,8 +140,8 @@ fn gradients_of_every_lora_matrix() {
         let mean = log_probs.iter().sum::<f64>() / log_probs.len() as f64;
         assert!((mean - expected.mean_log_prob).abs() < 1e-4, "{family}: {mean} and {}", expected.mean_log_prob);
         let mut gradients = Gradients::lora(&model, &lora);
-        let seed = vec![1.0 / targets.len() as f64; targets.len()];
-        let output = OutputGradient { log_probabilities: &seed, divergences: None };
+        let output_weights = vec![1.0 / targets.len() as f64; targets.len()];
+        let output = OutputGradient { log_probabilities: &output_weights, divergences: None };
         backward(&model, Some(&lora), &batch, &output, &mut workspace, &mut gradients);
         let names = lora.shapes(&model.config);
         for ((name, _), found) in names.iter().zip(gradients.parts_mut()) {

@@ -122,7 +122,7 @@ fn an_index_leads_to_files_of_its_folder_only() {
 }
 
 #[test]
-fn a_weight_that_is_no_number_is_named() {
+fn a_non_finite_weight_is_named() {
     for (family, stored) in [("llama", 4), ("mistral", 2), ("qwen3", 0)] {
         let folder = copy(family);
         let path = folder.path().join("model.safetensors");

@@ -6,7 +6,7 @@ use crate::packing::{MicroBatch, pack};
 use crate::trie::{ExampleTargets, gather};
 use crate::{ReferenceCache, ReferenceIdentity, TokenisedExample, TrainError};
 
-/// Log-probs of the answers of one example, one a token.
+/// Log-probs of the answers of one example, one per token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExampleLogProbs {
     /// The chosen answer.
@@ -16,7 +16,7 @@ pub struct ExampleLogProbs {
 }
 
 impl ExampleLogProbs {
-    /// Reads those of one example from the log-probs of its micro-batch.
+    /// The log-probs of one example, from those of its micro-batch.
     pub(crate) fn gather(log_probs: &[f64], targets: &ExampleTargets) -> Self {
         Self {
             chosen: gather(log_probs, &targets.chosen),

@@ -67,7 +67,7 @@ pub struct StepRecord {
     pub gradient_norm: f64,
     /// Examples in the step.
     pub examples: u64,
-    /// Mean margin between chosen and rejected score, where the objective has a preference.
+    /// Mean margin between the chosen and the rejected score, if the objective compares answers.
     pub margin: Option<f64>,
     /// Share of the pairs whose margin is above 0.
     pub accuracy: Option<f64>,

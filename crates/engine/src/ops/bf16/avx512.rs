@@ -155,7 +155,7 @@ pub(super) fn round_pair(even: &[f32], odd: &[f32], scale: f32, pair: usize, ste
 #[target_feature(enable = "avx512f")]
 fn interleave() -> __m512i {
     let words = Line(std::array::from_fn(|i| (i / 2 + i % 2 * TILE) as u16));
-    // SAFETY: the line is there.
+    // SAFETY: `words` is a valid line.
     unsafe { load(&raw const words) }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn transpose(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) 
     // Words 0, 2, 4, ... and 1, 3, 5, ... of two vectors.
     let select = |odd: u16| {
         let words = Line(std::array::from_fn(|i| 2 * i as u16 + odd));
-        // SAFETY: the line is there.
+        // SAFETY: `words` is a valid line.
         unsafe { load(&raw const words) }
     };
     let (even, odd) = (select(0), select(1));

@@ -1,4 +1,4 @@
-//! Rounding and transposing operands, with vector instructions where the machine has them.
+//! Rounding and transposing of operands, with vector instructions if the machine has them.
 
 use super::kernel::STEP_LINES;
 use super::layout::Line;
