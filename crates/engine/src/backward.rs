@@ -13,12 +13,12 @@ use crate::real::Real;
 use crate::scratch::fit;
 use crate::workspace::Workspace;
 
-/// Adds the gradient of the loss to `gradients`. `model`, `lora` and `batch` are those of the last
-/// forward pass in `workspace`, whose targets and options are remembered there. What that pass kept is
-/// used up: each backward pass needs a forward pass of its own.
+/// Adds the gradient of the loss to `gradients`. `model`, `lora` and `batch` must be those of the last
+/// forward pass in `workspace`, which remembers its targets and options. What that pass kept is consumed:
+/// each backward pass needs its own forward pass.
 ///
 /// # Panics
-/// If the forward pass kept nothing, or the output gradient does not have one value a target.
+/// If the forward pass kept nothing, or the output gradient does not have one value per target.
 pub fn backward<R: Real>(
     model: &Model<R>,
     lora: Option<&Lora<R>>,
@@ -62,7 +62,7 @@ fn backward_on_pool<R: Real>(
             Gradients::Full(model) => BlockGradients::Full(&mut model.layers[index]),
             Gradients::Lora(lora) => BlockGradients::Lora(&mut lora.layers[index]),
         };
-        // Below the first block there is only the embedding, which an adapter does not train.
+        // Below the first block there is only the embedding, which is not trained with an adapter.
         let input_gradient = index > 0 || matches!(targets, BlockGradients::Full(_));
         pass.backward(block, input, buffers, shared, &mut targets, input_gradient);
     }

@@ -1,4 +1,4 @@
-//! Timing of a training step, and of the matrix products it could consist of.
+//! Timing of training steps, and of matrix products as an upper bound.
 
 use std::time::{Duration, Instant};
 
@@ -18,18 +18,18 @@ use crate::view::{View, ViewMut};
 use crate::workspace::Workspace;
 use crate::{OutputGradient, backward};
 
-/// The shape of a step that is timed.
+/// The shape of a timed step.
 #[derive(Clone, Debug)]
 pub struct StepShape {
     /// The decoder.
     pub model: ModelConfig,
-    /// Rank of the adapters on all seven projections; without one all parameters are trained.
+    /// Rank of the adapters on all seven projections; `None` trains all parameters.
     pub rank: Option<usize>,
     /// Sequences in the batch.
     pub sequences: usize,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub length: usize,
-    /// Tokens at the end of a sequence that have a loss.
+    /// Tokens at the end of a sequence that contribute to the loss.
     pub supervised: usize,
 }
 
@@ -67,9 +67,9 @@ impl StepShape {
         Self { model, rank: None, sequences: 8, length: 512, supervised: 511 }
     }
 
-    /// Floating-point operations of one step: two per multiply-add of the products that forward and
-    /// backward pass need. Nothing is counted for what is computed again, for attention scores that the
-    /// causal mask hides, or for element-wise work.
+    /// Floating-point operations of one step: two per multiply-add of the products that the forward and
+    /// backward pass need. Recomputation, attention scores hidden by the causal mask, and element-wise work do
+    /// not count.
     pub fn operations(&self) -> f64 {
         let config = &self.model;
         let tokens = (self.sequences * self.length) as f64;
@@ -78,7 +78,7 @@ impl StepShape {
         for layer in 0..config.layers {
             for projection in Projection::ALL {
                 let [outputs, inputs] = projection.shape(config).map(|size| size as f64);
-                // Nothing below the first layer's inputs is trained with an adapter.
+                // With an adapter, nothing below the first layer is trained.
                 let reads_stream = matches!(projection, Projection::Query | Projection::Key | Projection::Value);
                 let input_gradient = if self.rank.is_some() && layer == 0 && reads_stream { 0.0 } else { 1.0 };
                 multiply_adds += match self.rank {
@@ -117,7 +117,7 @@ pub struct StepTime {
 }
 
 impl StepTime {
-    /// All of it.
+    /// The whole step.
     pub fn total(&self) -> Duration {
         self.forward + self.backward + self.optimiser
     }
@@ -138,11 +138,11 @@ pub struct StepBench {
 }
 
 impl StepBench {
-    /// Allocates everything but the buffers of the passes, which the first step allocates. With an adapter
-    /// the products with the frozen weights are computed as `compute` says.
+    /// Allocates everything except the buffers of the passes, which the first step allocates. `compute` is
+    /// the type for products with frozen weights, which exist only with an adapter.
     pub fn new(shape: &StepShape, recompute: Recompute, compute: Compute) -> Self {
         let mut model = Model::initialise(shape.model.clone(), 1);
-        // What is trained is not frozen.
+        // Trained weights are not frozen.
         let compute = if shape.rank.is_some() { model.freeze(compute) } else { Compute::F32 };
         let lora = shape.rank.map(|rank| Lora::initialise(&shape.model, LoraConfig::new(rank, rank as f64), 2));
         let (gradients, optimiser) = match &lora {
@@ -153,7 +153,7 @@ impl StepBench {
         let mut targets = Vec::new();
         for sequence in 0..shape.sequences {
             let start = sequence * shape.length;
-            // Any fixed tokens will do; a stride coprime to the vocabulary visits most of it.
+            // Arbitrary fixed tokens; a stride coprime to the vocabulary visits most of it.
             let token = |row: usize| (row * 7919 % shape.model.vocabulary) as u32;
             batch.tokens.extend((start..start + shape.length).map(token));
             batch.positions.extend(0..shape.length as u32);
@@ -166,7 +166,7 @@ impl StepBench {
         Self { model, lora, gradients, optimiser, workspace: Workspace::new(), batch, targets, options, compute }
     }
 
-    /// How products with the weights are computed.
+    /// The type in which products with the weights are computed.
     pub fn compute(&self) -> Compute {
         self.compute
     }
@@ -179,9 +179,9 @@ impl StepBench {
         let forward = start.elapsed();
         let start = Instant::now();
         let weights = vec![-1.0 / targets.len() as f64; targets.len()];
-        let seed = OutputGradient { log_probabilities: &weights, divergences: None };
+        let output = OutputGradient { log_probabilities: &weights, divergences: None };
         self.gradients.clear();
-        backward(&self.model, lora, &self.batch, &seed, &mut self.workspace, &mut self.gradients);
+        backward(&self.model, lora, &self.batch, &output, &mut self.workspace, &mut self.gradients);
         let backward = start.elapsed();
         let start = Instant::now();
         self.gradients.clip(1.0);
@@ -193,7 +193,7 @@ impl StepBench {
     }
 }
 
-/// Operands of the large products that the machine's peak is taken from.
+/// Operands of the large products that measure the machine's peak.
 #[derive(Debug)]
 pub struct PeakBench {
     a: Vec<f32>,
@@ -218,8 +218,8 @@ impl PeakBench {
         }
     }
 
-    /// The most GFLOP/s of any shape: in single precision in products through `gemm` cut as the engine cuts
-    /// them and as the crate itself does with all threads, in bf16 in products of packed operands.
+    /// The highest GFLOP/s over all shapes: in single precision with products split by the engine and by
+    /// `gemm` itself, in bf16 with packed operands.
     pub fn gflops(&mut self) -> f64 {
         let mut best = 0.0_f64;
         for (m, n, k) in Self::SHAPES {

@@ -16,13 +16,13 @@ use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
 use crate::workspace::{LayerBuffers, LowScratch, Plan, SharedBuffers};
 
-/// Places of the adapter groups in [`tabpo_model::INPUT_GROUPS`].
+/// Indices of the adapter groups in [`tabpo_model::INPUT_GROUPS`].
 const ATTENTION: usize = 0;
 const OUTPUT: usize = 1;
 const FEED_FORWARD: usize = 2;
 const DOWN: usize = 3;
 
-/// Everything a block needs besides its parameters and its buffers.
+/// Everything a block needs except its parameters and buffers.
 pub(crate) struct Pass<'a, R> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) batch: &'a Batch,
@@ -43,12 +43,12 @@ pub(crate) struct Block<'a, R> {
 }
 
 impl<'a, R: Real> Block<'a, R> {
-    /// Whether the weights are packed, and products read rounded operands.
+    /// Whether the weights are packed, so that products need rounded operands.
     fn packed(&self) -> bool {
         self.layer.projections[0].weight.is_packed()
     }
 
-    /// The adapters that read one input, if there are any.
+    /// The adapters of an input group, if there are any.
     fn group(&self, group: usize) -> Option<&'a LoraGroup<R>> {
         self.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty())
     }
@@ -60,14 +60,14 @@ impl<'a, R: Real> Block<'a, R> {
     }
 }
 
-/// What the projections of a group read: the input, and with an adapter its low-rank input `x A^T`.
+/// The input of a group's projections, with an adapter's low-rank input `x A^T`.
 #[derive(Clone, Copy)]
 struct Input<'a, R> {
     x: Operand<'a, R>,
     low: &'a [R],
 }
 
-/// Where a block's parameter gradients go.
+/// The gradient of a block's parameters.
 pub(crate) enum BlockGradients<'a, R> {
     Full(&'a mut Layer<R>),
     Lora(&'a mut [LoraGroup<R>; 4]),
@@ -82,13 +82,13 @@ impl<R: Real> Pass<'_, R> {
         self.options.gradient && self.options.recompute == Recompute::Nothing
     }
 
-    /// The dropout mask of an adapter group, where one is wanted.
+    /// The dropout mask of an adapter group, if there is one.
     fn mask(&self, layer: usize, group: usize) -> Option<Dropout> {
         let seed = self.options.dropout_seed.filter(|_| self.dropout > 0.0)?;
         Some(Dropout::new(seed, layer, group, self.dropout))
     }
 
-    /// What the projections of a group read; the rounded copy is made in `copy`.
+    /// The operand of a group's projections; its rounded copy is made in `copy`.
     fn operand<'x>(&self, block: Block<'_, R>, x: &'x [R], copy: &'x mut Rows) -> Operand<'x, R> {
         Operand::new(View::new(x, self.rows(), x.len() / self.rows()), block.packed(), copy)
     }
@@ -117,7 +117,7 @@ impl<R: Real> Pass<'_, R> {
         linear::forward_low(adapters, operand, low, &mut scratch.adapters);
     }
 
-    /// One projection of the block: `y = x W^T + b + s low B^T`, plus `residual` where given.
+    /// One projection of the block: `y = x W^T + b + s low B^T`, plus `residual` if given.
     fn project(
         &self,
         block: Block<'_, R>,
@@ -141,8 +141,8 @@ impl<R: Real> Pass<'_, R> {
         );
     }
 
-    /// `x + attention(norm(x))`, then the same with the feed-forward part, into `output`. Without an
-    /// output, which a repeated forward pass does not need, the down projection is left out.
+    /// `x + attention(norm(x))`, then the same with the feed-forward part, into `output`. A repeated forward
+    /// pass needs no output and skips the down projection.
     pub(crate) fn forward(
         &self,
         block: Block<'_, R>,
@@ -210,7 +210,7 @@ impl<R: Real> Pass<'_, R> {
         self.project(block, Projection::Gate, Input { x, low }, None, gate, scratch);
         let up = fit(&mut buffers.up, rows * config.intermediate);
         self.project(block, Projection::Up, Input { x, low }, None, up, scratch);
-        // The down projection's low-rank input is needed by the backward pass even without an output.
+        // The backward pass needs the down projection's low-rank input even without an output.
         if output.is_some() || block.group(DOWN).is_some() {
             let product = fit(&mut shared.product, rows * config.intermediate);
             swiglu::forward(gate, up, product);
@@ -223,9 +223,9 @@ impl<R: Real> Pass<'_, R> {
         }
     }
 
-    /// Turns the gradient of the block's output in `shared.stream_gradient` into that of its input, and
-    /// adds the gradients of its parameters. `buffers` are used up. Where nothing below the block is
-    /// trained, `input_gradient` is false and the last steps are left out.
+    /// Replaces the gradient of the block's output in `shared.stream_gradient` by that of its input, and
+    /// adds the gradients of its parameters. `buffers` are consumed. If nothing below the block is trained,
+    /// `input_gradient` is false and the last steps are skipped.
     pub(crate) fn backward(
         &self,
         block: Block<'_, R>,
@@ -248,7 +248,7 @@ impl<R: Real> Pass<'_, R> {
         let up = fit(&mut buffers.up, rows * config.intermediate);
         self.input_gradient(block, DOWN, [(Projection::Down, stream_gradient)], Some(product), &mut scratch);
         swiglu::backward(gate, up, product);
-        let inputs = (&*product, &buffers.low[DOWN][..]);
+        let inputs = GroupInput { x: product, low: &buffers.low[DOWN] };
         self.parameter_gradients(block, DOWN, [(Projection::Down, stream_gradient)], inputs, &mut scratch, gradients);
         let middle = fit(&mut buffers.middle, width);
         let keeps = self.keeps_norms();
@@ -261,7 +261,7 @@ impl<R: Real> Pass<'_, R> {
         let normed_gradient = fit(&mut shared.normed_gradient, width);
         let outputs = [(Projection::Gate, &*gate), (Projection::Up, &*up)];
         self.input_gradient(block, FEED_FORWARD, outputs, Some(normed_gradient), &mut scratch);
-        let inputs = (&*normed, &buffers.low[FEED_FORWARD][..]);
+        let inputs = GroupInput { x: normed, low: &buffers.low[FEED_FORWARD] };
         self.parameter_gradients(block, FEED_FORWARD, outputs, inputs, &mut scratch, gradients);
         if let BlockGradients::Full(gradient) = gradients {
             norm::backward_scale(middle, inverse, normed_gradient, &mut gradient.post_attention_norm);
@@ -273,7 +273,7 @@ impl<R: Real> Pass<'_, R> {
         let outputs = [(Projection::Output, &*stream_gradient)];
         self.input_gradient(block, OUTPUT, outputs, Some(attention_gradient), &mut scratch);
         let attention = fit(&mut buffers.attention, rows * config.query_width());
-        let inputs = (&*attention, &buffers.low[OUTPUT][..]);
+        let inputs = GroupInput { x: attention, low: &buffers.low[OUTPUT] };
         self.parameter_gradients(block, OUTPUT, outputs, inputs, &mut scratch, gradients);
         let query_gradient = fit(&mut shared.query_gradient, rows * config.query_width());
         let key_gradient = fit(&mut shared.key_gradient, rows * config.key_width());
@@ -334,7 +334,7 @@ impl<R: Real> Pass<'_, R> {
         ];
         let target = input_gradient.then_some(&mut *normed_gradient);
         self.input_gradient(block, ATTENTION, outputs, target, &mut scratch);
-        let inputs = (&*normed, &buffers.low[ATTENTION][..]);
+        let inputs = GroupInput { x: normed, low: &buffers.low[ATTENTION] };
         self.parameter_gradients(block, ATTENTION, outputs, inputs, &mut scratch, gradients);
         if input_gradient {
             if let BlockGradients::Full(gradient) = gradients {
@@ -379,8 +379,8 @@ impl<R: Real> Pass<'_, R> {
         }
     }
 
-    /// The gradient of what a group of projections read, into `target` where one is given, and of its
-    /// low-rank inputs.
+    /// The gradient of the input of a group of projections, into `target` if given, and of its low-rank
+    /// inputs.
     fn input_gradient<const N: usize>(
         &self,
         block: Block<'_, R>,
@@ -409,14 +409,14 @@ impl<R: Real> Pass<'_, R> {
         }
     }
 
-    /// The gradients of the parameters of a group of projections that read `x`, with low-rank inputs
-    /// `low` whose gradient is in `scratch.low`.
+    /// The gradients of the parameters of a group of projections. The gradient of the low-rank inputs is in
+    /// `scratch.low`.
     fn parameter_gradients<const N: usize>(
         &self,
         block: Block<'_, R>,
         group: usize,
         outputs: [(Projection, &[R]); N],
-        (x, low): (&[R], &[R]),
+        GroupInput { x, low }: GroupInput<'_, R>,
         scratch: &mut GradientScratch<'_, R>,
         gradients: &mut BlockGradients<'_, R>,
     ) {
@@ -455,6 +455,14 @@ impl<R: Real> Pass<'_, R> {
             }
         }
     }
+}
+
+/// The input `[rows, inputs]` of a group's projections and their low-rank inputs `[rows, ranks]`, as kept by
+/// the forward pass.
+#[derive(Clone, Copy)]
+struct GroupInput<'a, R> {
+    x: &'a [R],
+    low: &'a [R],
 }
 
 /// Scratch for the operands and the low-rank inputs of gradients.

@@ -5,25 +5,25 @@ use crate::real::Real;
 use tabpo_model::ModelConfig;
 
 /// The keys and values of one sequence: for every layer the keys as
-/// `[kv_heads, capacity / LANES, head_dim, LANES]`, so that the scores of neighbouring keys are computed at
-/// once from memory read in order, then the values as `[kv_heads, capacity, head_dim]`.
+/// `[kv_heads, capacity / LANES, head_dim, LANES]`, so that the scores of neighbouring keys are computed
+/// together from sequential memory, then the values as `[kv_heads, capacity, head_dim]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequence<R> {
     pub(crate) length: usize,
     values: Vec<R>,
 }
 
-/// Keys and values of a set of live sequences of different lengths.
+/// Keys and values of live sequences of different lengths.
 #[derive(Clone, Debug)]
 pub struct KvCache<R> {
     shape: CacheShape,
     sequences: usize,
     live: Vec<Sequence<R>>,
-    /// Memory of sequences that left, for those that come.
+    /// Memory of finished sequences, for reuse.
     free: Vec<Sequence<R>>,
 }
 
-/// The sizes that the layout of a sequence follows from.
+/// The sizes that determine the layout of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CacheShape {
     pub(crate) layers: usize,
@@ -64,14 +64,14 @@ impl<R: Real> Sequence<R> {
 }
 
 impl<R: Real> KvCache<R> {
-    /// Room for `sequences` live sequences of up to `capacity` tokens each. Memory is taken when a
-    /// sequence comes.
+    /// A cache for up to `sequences` live sequences of up to `capacity` tokens each. The memory of a
+    /// sequence is allocated when it is added.
     pub fn new(config: &ModelConfig, sequences: usize, capacity: usize) -> Self {
         let shape = CacheShape {
             layers: config.layers,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
-            // Whole vectors, which attention reads past the end of a sequence.
+            // Whole vectors, because attention reads past the end of a sequence.
             capacity: capacity.next_multiple_of(LANES),
         };
         Self { shape, sequences, live: Vec::new(), free: Vec::new() }
@@ -87,30 +87,19 @@ impl<R: Real> KvCache<R> {
         self.live.is_empty()
     }
 
-    /// Tokens of a live sequence.
-    pub fn length(&self, sequence: usize) -> usize {
-        self.live[sequence].length
-    }
-
-    /// Longest sequence there is room for: what was asked for, rounded up to a multiple of 16.
-    pub fn capacity(&self) -> usize {
+    /// Largest length of a sequence: the requested one, rounded up to a multiple of 16.
+    pub(crate) fn capacity(&self) -> usize {
         self.shape.capacity
     }
 
-    /// Keeps the live sequences for which `keep` (one entry each) is true, in their order. No keys or
-    /// values move.
+    /// Keeps the live sequences for which `keep` is true, in their order. Keys and values are not moved.
     ///
     /// # Panics
     /// If `keep` does not have one entry per live sequence.
     pub fn retain(&mut self, keep: &[bool]) {
-        assert_eq!(keep.len(), self.live.len(), "one decision a live sequence");
+        assert_eq!(keep.len(), self.live.len(), "one decision per live sequence");
         let mut decisions = keep.iter();
         self.free.extend(self.live.extract_if(.., |_| decisions.next() == Some(&false)));
-    }
-
-    /// Drops all sequences.
-    pub fn clear(&mut self) {
-        self.free.append(&mut self.live);
     }
 
     pub(crate) fn shape(&self) -> CacheShape {
@@ -121,9 +110,9 @@ impl<R: Real> KvCache<R> {
         &mut self.live
     }
 
-    /// Appends an empty sequence.
+    /// Adds an empty sequence.
     pub(crate) fn push(&mut self) {
-        assert!(self.live.len() < self.sequences, "the cache has room for {} sequences", self.sequences);
+        assert!(self.live.len() < self.sequences, "the cache holds at most {} sequences", self.sequences);
         let shape = self.shape;
         let mut sequence = self.free.pop().unwrap_or_else(|| {
             let elements = shape.layers * 2 * shape.kv_heads * shape.head();

@@ -1,4 +1,4 @@
-//! In which type products with frozen weights are computed.
+//! The type in which products with frozen weights are computed.
 
 use serde::{Deserialize, Serialize};
 use tabpo_model::StoredType;
@@ -7,18 +7,18 @@ use crate::model::Model;
 use crate::ops::bf16;
 use crate::weights::Matrix;
 
-/// How products with weights that do not change are computed. Parameters that are trained, their gradients
-/// and everything that is no product with weights are in single precision in any case.
+/// The type in which products with frozen weights are computed. Trained parameters, their gradients and all
+/// other operations are always in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compute {
-    /// In bf16 where the weights are stored in bf16, so that rounding them loses nothing, and the machine
-    /// has instructions for it; otherwise in single precision.
+    /// bf16 if the weights are stored in bf16, so that nothing is lost by rounding them, and the machine has
+    /// instructions for it; otherwise single precision.
     #[default]
     Auto,
-    /// In single precision.
+    /// Single precision.
     F32,
-    /// In bf16, which rounds weights of other types; slowly where the machine has no instructions for it.
+    /// bf16, to which weights of other types are rounded; slow on machines without instructions for it.
     Bf16,
 }
 
@@ -32,16 +32,16 @@ impl Compute {
         }
     }
 
-    /// What this machine has for products in bf16: `amx`, `avx512-bf16` or nothing.
+    /// This machine's instructions for products in bf16: `amx`, `avx512-bf16` or none.
     pub fn bf16_instructions() -> Option<&'static str> {
         bf16::kernel().instructions()
     }
 }
 
 impl Model<f32> {
-    /// Makes the matrices ready for products in which they do not change, and says how these are computed:
-    /// [`Compute::F32`] or [`Compute::Bf16`], the latter with every matrix rounded and packed, two bytes an
-    /// element. A model that is packed takes no gradient; see [`Model::make_trainable`].
+    /// Prepares the matrices for products as frozen weights, and returns the type of these products: either
+    /// [`Compute::F32`], or [`Compute::Bf16`] with every matrix rounded and packed, two bytes per element. A
+    /// packed model cannot be trained unless [`Model::make_trainable`] is called.
     pub fn freeze(&mut self, compute: Compute) -> Compute {
         let in_bf16 = |matrix: &Matrix<f32>| matches!(matrix.as_stored(), Some((StoredType::Bf16, _)));
         let wanted = match compute {

@@ -1,4 +1,4 @@
-//! Generation one token at a time, batched, with a cache of keys and values.
+//! Batched generation, one token at a time, with a cache of keys and values.
 
 use rayon::prelude::*;
 
@@ -22,21 +22,21 @@ use crate::weights::Matrix;
 use crate::workspace::Workspace;
 use tabpo_model::{ModelConfig, Projection};
 
-/// Parameters up to which a model is copied into the layout that decodes fastest.
+/// Up to this many parameters a model is copied into the fastest layout for decoding.
 const PACKED_PARAMETERS: usize = 64 << 20;
 
-/// Parameters up to which a batch is decoded in independent groups of sequences, a thread each: such
-/// weights stay in the caches, so that reading them once per group costs little and no thread waits.
+/// Up to this many parameters a batch is decoded in independent groups of sequences, one per thread: such weights
+/// stay in the processor's caches, so that reading them once per group costs little and no thread waits.
 const GROUPED_PARAMETERS: usize = 4 << 20;
 
-/// Sequences that the products with packed weights take at once.
+/// Sequences that products with packed weights process together.
 const GROUP_ROWS: usize = 6;
 
-/// Sequences of a group of a larger model, whose products are shared among threads instead.
+/// Sequences per group of a larger model, whose products are split among threads instead.
 const LARGEST_GROUP: usize = 192;
 
-/// A model made ready for generation. A small one is copied into the layout that decodes fastest, with
-/// the adapter added into the weights; a large one is used as it is, with the adapter beside it.
+/// A model prepared for generation. A small model is copied into the fastest layout for decoding, with the
+/// adapter merged into the weights; a large one is used as it is, with a separate adapter.
 #[derive(Debug)]
 pub struct Decoder<'m, R> {
     model: &'m Model<R>,
@@ -54,14 +54,14 @@ pub struct Decoder<'m, R> {
 #[derive(Debug)]
 struct DecodeLayer<'m, R> {
     layer: &'m Layer<R>,
-    /// The projections in the order of [`Projection::ALL`], with the adapter added. Empty where the model is
-    /// used as it is.
+    /// The projections in the order of [`Projection::ALL`], with the adapter merged. Empty if the model is used
+    /// as it is.
     packed: Vec<Panels<R>>,
-    /// The adapters that are not in the weights.
+    /// The adapters that are not merged.
     adapters: Option<&'m [LoraGroup<R>; 4]>,
 }
 
-/// The matrix that makes logits.
+/// The matrix that computes logits.
 #[derive(Debug)]
 enum Head<'m, R> {
     Packed(Panels<R>),
@@ -88,7 +88,7 @@ struct StepBuffers<R> {
     positions: Vec<u32>,
 }
 
-/// Scratch for copies of the rows that products read.
+/// Scratch for copies of the operands of products.
 #[derive(Debug, Default)]
 struct DecodeScratch<R> {
     /// For products with panels.
@@ -98,7 +98,7 @@ struct DecodeScratch<R> {
     adapters: AdapterScratch,
 }
 
-/// A matrix with an adapter added, packed.
+/// Packs a matrix with its adapter merged.
 fn pack<R: Real>(matrix: &Matrix<R>, adapter: Option<(&LoraGroup<R>, usize)>) -> Panels<R> {
     let (outputs, inputs) = (matrix.rows(), matrix.columns());
     let mut values = vec![R::ZERO; outputs * inputs];
@@ -149,16 +149,16 @@ impl<'m, R: Real> Decoder<'m, R> {
         }
     }
 
-    /// The logits of the last pass, `[sequences, vocabulary]`, with whatever lies behind them.
-    pub fn logits(&self) -> &[R] {
+    /// The logits of the last pass, `[sequences, vocabulary]`, followed by unspecified values.
+    pub(crate) fn logits(&self) -> &[R] {
         &self.logits
     }
 
-    /// Appends one sequence per prompt to the cache and returns the logits after each prompt's last
-    /// token, `[prompts, vocabulary]`.
+    /// Adds one sequence per prompt to the cache and returns the logits after each prompt's last token,
+    /// `[prompts, vocabulary]`.
     ///
     /// # Panics
-    /// If a prompt is empty or longer than the cache's capacity, or the cache cannot hold all.
+    /// If a prompt is empty or exceeds the cache's capacity, or the cache cannot hold all sequences.
     pub fn prefill(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) -> &[R] {
         on_pool(|| self.prefill_on_pool(prompts, cache));
         &self.logits[..prompts.len() * self.model.config.vocabulary]
@@ -168,8 +168,8 @@ impl<'m, R: Real> Decoder<'m, R> {
         let vocabulary = self.model.config.vocabulary;
         let mut logits = std::mem::take(&mut self.logits);
         let rows = fit(&mut logits, prompts.len() * vocabulary);
-        // Where rotations depend on the length of the sequence, prompts that run together would change
-        // each other's.
+        // If rotations depend on the length of the sequence, prompts in one batch would affect each
+        // other.
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
         let together = if self.model.config.rope_depends_on(longest) { 1 } else { prompts.len().max(1) };
         for (prompts, logits) in prompts.chunks(together).zip(rows.chunks_mut(together * vocabulary)) {
@@ -224,11 +224,11 @@ impl<'m, R: Real> Decoder<'m, R> {
 
     fn step_on_pool(&mut self, tokens: &[u32], cache: &mut KvCache<R>) {
         let config = &self.model.config;
-        assert_eq!(tokens.len(), cache.len(), "one token a live sequence");
+        assert_eq!(tokens.len(), cache.len(), "one token per live sequence");
         let shape = cache.shape();
         self.rope.extend_growing(config, shape.capacity);
         let size = if self.parameters <= GROUPED_PARAMETERS {
-            // A row's result does not depend on its group, so groups may follow the number of threads.
+            // A row's result does not depend on its group, so that groups may depend on the number of threads.
             let share = tokens.len().div_ceil(rayon::current_num_threads()).max(1);
             if share <= GROUP_ROWS { share } else { share.next_multiple_of(GROUP_ROWS) }
         } else {
@@ -267,12 +267,13 @@ struct Step<'a, R> {
 }
 
 impl<R: Real> Step<'_, R> {
-    /// `y = x W^T + b` (+ the adapter's share, with low-rank inputs `low`) of one projection.
+    /// One projection: `y = x W^T + b`, plus the adapter's update from the low-rank inputs `low`.
     fn project(
         &self,
         layer: &DecodeLayer<'_, R>,
         projection: Projection,
-        (x, low): (&[R], &[R]),
+        x: &[R],
+        low: &[R],
         y: &mut [R],
         scratch: &mut DecodeScratch<R>,
     ) {
@@ -320,17 +321,17 @@ impl<R: Real> Step<'_, R> {
         let gate = fit(&mut buffers.gate, rows * intermediate);
         let up = fit(&mut buffers.up, rows * intermediate);
         let gated = fit(&mut buffers.product, rows * intermediate);
-        // Wide enough for the raw queries of models that normalise them.
+        // Wide enough for the queries of models that normalise them per head.
         let inverse = fit(&mut buffers.inverse, rows * heads.max(1));
         let scores = fit(&mut buffers.scores, shape.capacity);
         let scratch = &mut buffers.scratch;
         for (index, layer) in self.layers.iter().enumerate() {
             let parameters = layer.layer;
             norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 0, normed, rows, (&mut buffers.low, scratch));
-            self.project(layer, Projection::Query, (normed, low), query, scratch);
-            self.project(layer, Projection::Key, (normed, low), key, scratch);
-            self.project(layer, Projection::Value, (normed, low), value, scratch);
+            let low = low_inputs(layer, 0, normed, rows, &mut buffers.low, scratch);
+            self.project(layer, Projection::Query, normed, low, query, scratch);
+            self.project(layer, Projection::Key, normed, low, key, scratch);
+            self.project(layer, Projection::Value, normed, low, value, scratch);
             for (state, scale, heads) in
                 [(&mut *query, &parameters.query_norm, heads), (&mut *key, &parameters.key_norm, kv_heads)]
             {
@@ -350,21 +351,21 @@ impl<R: Real> Step<'_, R> {
                 let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
                 for head in 0..heads {
                     let at = row * query_width + head * head_dim..row * query_width + (head + 1) * head_dim;
-                    let cached = sequence.head(shape, index, head / (heads / kv_heads));
-                    attend(&query[at.clone()], cached, (first, position + 1), scores, &mut attention[at]);
+                    let (keys, values) = sequence.head(shape, index, head / (heads / kv_heads));
+                    attend(&query[at.clone()], keys, values, first..position + 1, scores, &mut attention[at]);
                 }
             }
-            let low = low_inputs(layer, 1, attention, rows, (&mut buffers.low, scratch));
-            self.project(layer, Projection::Output, (attention, low), normed, scratch);
+            let low = low_inputs(layer, 1, attention, rows, &mut buffers.low, scratch);
+            self.project(layer, Projection::Output, attention, low, normed, scratch);
             add(stream, normed);
 
             norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 2, normed, rows, (&mut buffers.low, scratch));
-            self.project(layer, Projection::Gate, (normed, low), gate, scratch);
-            self.project(layer, Projection::Up, (normed, low), up, scratch);
+            let low = low_inputs(layer, 2, normed, rows, &mut buffers.low, scratch);
+            self.project(layer, Projection::Gate, normed, low, gate, scratch);
+            self.project(layer, Projection::Up, normed, low, up, scratch);
             swiglu::forward(gate, up, gated);
-            let low = low_inputs(layer, 3, gated, rows, (&mut buffers.low, scratch));
-            self.project(layer, Projection::Down, (gated, low), normed, scratch);
+            let low = low_inputs(layer, 3, gated, rows, &mut buffers.low, scratch);
+            self.project(layer, Projection::Down, gated, low, normed, scratch);
             add(stream, normed);
         }
         for sequence in sequences {
@@ -382,13 +383,14 @@ impl<R: Real> Step<'_, R> {
     }
 }
 
-/// `x A^T` of an adapter group that is not in the weights.
+/// `x A^T` of an adapter group that is not merged.
 fn low_inputs<'l, R: Real>(
     layer: &DecodeLayer<'_, R>,
     group: usize,
     x: &[R],
     rows: usize,
-    (low, scratch): (&'l mut Vec<R>, &mut DecodeScratch<R>),
+    low: &'l mut Vec<R>,
+    scratch: &mut DecodeScratch<R>,
 ) -> &'l [R] {
     let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
         return &[];

@@ -18,14 +18,14 @@ pub(crate) fn forward<R: Real>(embedding: &Matrix<R>, tokens: &[u32], x: &mut [R
     });
 }
 
-/// `dE[token] += dx[row]`, in order of the rows; parallel over columns, since a token may occur twice.
+/// `dE[token] += dx[row]`, in order of the rows; parallel over columns, because a token may occur more than once.
 pub(crate) fn backward<R: Real>(dx: &[R], tokens: &[u32], width: usize, gradient: &mut [R]) {
     /// Columns of one task.
     const STRIPE: usize = 64;
     let height = gradient.len() / width;
     let dx = View::new(dx, tokens.len(), width);
-    for_each_tile([ViewMut::new(gradient, height, width)], Bands::Every(height), [STRIPE], |[mut stripe], place| {
-        let start = place.column * STRIPE;
+    for_each_tile([ViewMut::new(gradient, height, width)], Bands::Every(height), [STRIPE], |[mut stripe], tile| {
+        let start = tile.column * STRIPE;
         simd(
             #[inline(always)]
             || {

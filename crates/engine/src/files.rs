@@ -1,4 +1,4 @@
-//! Models and adapters from folders and into them.
+//! Reads and writes models and adapters.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -19,8 +19,8 @@ impl<R: Real> Model<R> {
     /// Opens a Hugging Face folder: `config.json` with `model.safetensors`, or with shards and their
     /// index.
     ///
-    /// Matrices in bf16 and f16 stay in the memory map and are widened where they are used, so that
-    /// a model takes about the size of its file; f32 matrices, norms and biases are copied.
+    /// Matrices in bf16 and f16 stay in the memory map and are widened when they are used, so that a model
+    /// takes about as much memory as its file; f32 matrices, norms and biases are copied.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let mut stored = ModelFolder::open(folder)?;
         let config = stored.config().clone();
@@ -29,20 +29,20 @@ impl<R: Real> Model<R> {
         Ok(model)
     }
 
-    /// Writes `config.json`, `generation_config.json` and the weights of a model that was trained
-    /// from scratch. The tokenizer is written by [`Tokenizer::save`](tabpo_model::Tokenizer::save).
+    /// Writes `config.json`, `generation_config.json` and the weights of a model trained from scratch. The
+    /// tokenizer is written by [`Tokenizer::save`](tabpo_model::Tokenizer::save).
     pub fn save(&self, folder: &Path, options: &SaveOptions, tokens: &GenerationTokens) -> Result<(), FolderError> {
         save_model(folder, &self.config, self.saved_tensors(options.stored), options, tokens)
     }
 
-    /// Writes the weights of a model that was made from the one in `base`, and copies that folder's
+    /// Writes the weights of a model derived from the one in `base`, and copies that folder's
     /// configuration, tokenizer and chat template.
     pub fn save_like(&self, base: &Path, folder: &Path, options: &SaveOptions) -> Result<(), FolderError> {
         save_model_like(base, folder, &self.config, self.saved_tensors(options.stored), options)
     }
 
-    /// As [`Model::save_like`], for a model into which the adapter in `adapter` is merged: what that folder has
-    /// of tokenizer and chat template takes the place of the base's.
+    /// As [`Model::save_like`], for a model into which the adapter in `adapter` is merged: a tokenizer or chat
+    /// template in that folder replaces the base's.
     pub fn save_merged(
         &self,
         base: &Path,
@@ -60,8 +60,8 @@ impl<R: Real> Model<R> {
         tensors.map(|((name, tensor), (_, shape))| (name, SavedTensor { tensor, shape, stored })).collect()
     }
 
-    /// Puts embedding and head of an adapter's folder in the place of the model's own, as PEFT does. Those
-    /// that are the model's own already are dropped from the adapter. `folder` is the adapter's, for messages.
+    /// Replaces the embedding and head by those saved with an adapter, as PEFT does. Those that equal the
+    /// model's own are removed from the adapter. `folder` is the adapter's, for messages.
     pub fn take_saved(&mut self, adapter: &mut Lora<R>, folder: &Path) -> Result<(), FolderError> {
         let wrong = |problem: &str| Err(AdapterFolder::refusal(folder, problem));
         let saved = &mut *adapter.saved;
@@ -78,14 +78,14 @@ impl<R: Real> Model<R> {
             (Some(head), Some(own)) => *own = head.clone(),
             (Some(_), None) => {
                 return wrong(
-                    "holds a head that differs from the embedding, but the base model has one matrix for both: merge \
+                    "contains a head that differs from the embedding, but the base model has one matrix for both: merge \
                      the adapter with PEFT and use the merged model",
                 );
             }
             (None, _) => {}
         }
         if self.head.as_ref().is_some_and(|head| head.rows() != self.embedding.rows()) {
-            return wrong("holds an embedding and a head of another vocabulary than each other's");
+            return wrong("contains an embedding and a head with different vocabulary sizes");
         }
         self.config.vocabulary = self.embedding.rows();
         Ok(())
@@ -106,9 +106,9 @@ fn equal<R: Real>(a: &Matrix<R>, b: &Matrix<R>) -> bool {
 
 impl<R: Real> Lora<R> {
     /// Opens a PEFT folder with an adapter for a model of this shape; see [`AdapterFolder::open`] for what is
-    /// understood. A projection that is adapted in some blocks only has zeros of rank 1 in the others, which stay
-    /// zero in training. Embedding and head that are saved beside the adapter are read too, and are the model's
-    /// after [`Model::take_saved`].
+    /// supported. A projection that is adapted in some blocks only has zeros of rank 1 in the others, which stay
+    /// zero in training. An embedding and head that are saved with the adapter are read too; [`Model::take_saved`]
+    /// moves them into the model.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
         let stored = AdapterFolder::open(folder, model)?;
         let mut lora = Self::zeros(model, stored.config.clone());
@@ -123,8 +123,8 @@ impl<R: Real> Lora<R> {
         Ok(lora)
     }
 
-    /// Writes the adapter, in f32, with embedding and head if they are its own, as a folder that PEFT loads. `base`
-    /// is what `base_model_name_or_path` is to say: where the model under the adapter is found.
+    /// Writes the adapter in f32, with its own embedding and head if it has them, as a folder that PEFT loads.
+    /// `base` becomes `base_model_name_or_path`: where the base model is found.
     pub fn save(&self, folder: &Path, model: &ModelConfig, base: &str) -> Result<(), FolderError> {
         let stored = StoredType::F32;
         let tensors =
@@ -141,7 +141,7 @@ impl<R: Real> Lora<R> {
     }
 }
 
-/// A tensor of a model on its way to disk.
+/// A tensor to be written.
 struct SavedTensor<'a, R> {
     tensor: TensorRef<'a, R>,
     shape: Vec<usize>,

@@ -11,11 +11,11 @@ use crate::options::ForwardOptions;
 use crate::real::Real;
 use crate::workspace::Workspace;
 
-/// Computes the log-probability of every target, in the order of `targets`, and keeps in `workspace`
-/// what [`crate::backward`] needs.
+/// The log-probability of every target, in the order of `targets`. Keeps in `workspace` what
+/// [`crate::backward`] needs.
 ///
 /// # Panics
-/// If the batch breaks the rules of [`Batch`], or a token or row is out of range.
+/// If the batch violates the rules of [`Batch`], or a token or row is out of range.
 pub fn forward<R: Real>(
     model: &Model<R>,
     lora: Option<&Lora<R>>,
@@ -27,11 +27,11 @@ pub fn forward<R: Real>(
     through_head(model, lora, batch, targets, None, options, workspace).0
 }
 
-/// As [`forward`], and the Kullback-Leibler divergence `KL(reference || policy)` over the vocabulary at
+/// As [`forward`], with the Kullback-Leibler divergence `KL(reference || policy)` over the vocabulary at
 /// the row of every target: `(log-probabilities, divergences)`.
 ///
 /// # Panics
-/// As [`forward`], or if the reference does not have the same target rows and vocabulary.
+/// As [`forward`], or if the reference has other target rows or another vocabulary.
 pub fn forward_with_reference<R: Real>(
     model: &Model<R>,
     lora: Option<&Lora<R>>,
@@ -71,7 +71,7 @@ pub fn target_hidden<R: Real>(workspace: &Workspace<R>) -> &[R] {
     &workspace.head.hidden[..rows * width]
 }
 
-/// The logits at the given rows, in the given order: `[rows.len(), vocabulary]`.
+/// The logits at some rows, in the given order: `[rows.len(), vocabulary]`.
 ///
 /// # Panics
 /// As [`forward`].
@@ -96,7 +96,7 @@ pub fn logits<R: Real>(
     })
 }
 
-/// Embeds the tokens and runs all blocks; `visit(layer, keys, values)` sees the keys (rotated) and values
+/// Embeds the tokens and runs all blocks; `visit(layer, keys, values)` is given the rotated keys and the values
 /// of each layer, `[rows, kv_heads * head_dim]`.
 pub(crate) fn blocks<R: Real>(
     model: &Model<R>,

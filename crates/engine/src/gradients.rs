@@ -1,4 +1,4 @@
-//! Gradients, in the shape of what is trained.
+//! Gradients of trained parameters.
 
 use crate::lora::Lora;
 use crate::model::Model;
@@ -10,7 +10,7 @@ use crate::real::Real;
 pub enum Gradients<R> {
     /// Of every parameter of the model.
     Full(Box<Model<R>>),
-    /// Of an adapter; the model is frozen and gets no gradient.
+    /// Of an adapter; the model is frozen and has no gradient.
     Lora(Lora<R>),
 }
 
@@ -40,7 +40,7 @@ impl<R: Real> Gradients<R> {
         }
     }
 
-    /// Multiplies the gradient, for instance with one over the number of accumulated examples.
+    /// Multiplies the gradient by a factor.
     pub fn scale(&mut self, factor: f64) {
         let factor = R::from_f64(factor);
         for part in self.parts_mut() {
@@ -50,13 +50,13 @@ impl<R: Real> Gradients<R> {
         }
     }
 
-    /// The Euclidean norm over all parameters together, summed in double precision.
+    /// The Euclidean norm over all parameters, summed in double precision.
     pub fn norm(&mut self) -> f64 {
         self.parts_mut().iter().map(|part| crate::ops::reduce::sum_of_squares(part)).sum::<f64>().sqrt()
     }
 
-    /// Scales the gradient down to norm `limit` where it is longer, and returns the norm it had.
-    /// A norm that is not finite leaves the gradient as it is, for the caller to skip the step.
+    /// Scales the gradient down to norm `limit` if it is longer, and returns its previous norm. If that is not
+    /// finite, the gradient is left unchanged, and the caller should skip the step.
     pub fn clip(&mut self, limit: f64) -> f64 {
         let norm = self.norm();
         if norm.is_finite() && norm > limit {

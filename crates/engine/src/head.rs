@@ -1,5 +1,5 @@
-//! The head: log-probabilities of targets and divergences from a reference, only at the rows that have
-//! targets, in chunks of rows, so that memory does not grow with vocabulary times length.
+//! The head: log-probabilities of targets and divergences from a reference. It computes only rows that have
+//! targets, in chunks, so that memory does not grow with vocabulary times length.
 //!
 //! With logits `z`, `ln p_y = z_y - ln sum e^z`. A loss with derivatives `g_t` for the targets `y_t` of a
 //! row and `k` for its divergence `KL(q || p)` has `dL/dz_v = (k - sum g_t) p_v - k q_v + sum g_t [v = y_t]`.
@@ -11,42 +11,42 @@ use crate::linear;
 use crate::model::Model;
 use crate::ops::bf16::Rows;
 use crate::ops::norm;
-use crate::ops::softmax::{divergence, log_sum_exp, weighted};
+use crate::ops::softmax::{ReferenceRow, divergence, log_sum_exp, weighted};
 use crate::options::ForwardOptions;
 use crate::real::Real;
 use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
 use crate::workspace::{HeadBuffers, Plan};
 
-/// The reference side of a per-token divergence.
+/// The reference of a per-token divergence.
 #[derive(Clone, Copy, Debug)]
 pub struct ReferenceHidden<'a, R> {
-    /// The reference's final hidden states at the target rows, as [`target_hidden`](crate::target_hidden) returned
-    /// them for the same targets: `[distinct target rows, hidden]`.
+    /// The reference's final hidden states at the target rows, from [`target_hidden`](crate::target_hidden) for the
+    /// same targets: `[distinct target rows, hidden]`.
     pub hidden: &'a [R],
-    /// The reference's model, for its head; the policy's own where only an adapter is trained.
+    /// The reference's model, for its head; the policy's own if only an adapter is trained.
     pub model: &'a Model<R>,
 }
 
-/// The derivative of a loss with respect to what the forward pass returned.
+/// The derivative of a loss with respect to the results of the forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputGradient<'a, R> {
     /// dL/d(log-probability) of every target.
     pub log_probabilities: &'a [f64],
-    /// dL/d(divergence) of every target, with the reference that the forward pass was given, for
-    /// objectives that use one.
+    /// dL/d(divergence) of every target, with the reference of the forward pass, for objectives that use
+    /// one.
     pub divergences: Option<(&'a [f64], ReferenceHidden<'a, R>)>,
 }
 
-/// Target rows whose logits are in memory at once.
+/// Number of target rows whose logits are in memory at the same time.
 fn chunk_rows<R: Real>(config: &ModelConfig, options: &ForwardOptions, reference: bool) -> usize {
-    /// Fewer rows would waste the time that reading the head takes.
+    /// With fewer rows, reading the head's weights would dominate.
     const FEWEST: usize = 16;
     let copies = if reference { 2 } else { 1 };
     (options.logit_bytes / (config.vocabulary * size_of::<R>() * copies)).max(FEWEST)
 }
 
-/// Copies the residual stream at the target rows and normalises it.
+/// Gathers the residual stream at the target rows and normalises it.
 pub(crate) fn gather<R: Real>(model: &Model<R>, rows: &[u32], stream: &[R], head: &mut HeadBuffers<R>) {
     let width = model.config.hidden;
     let gathered = fit(&mut head.stream, rows.len() * width);
@@ -72,7 +72,7 @@ pub(crate) fn logits<R: Real>(
     linear::forward_matrix(model.head_matrix(), View::new(hidden, rows, config.hidden), out, scratch, rounded);
 }
 
-/// What both passes through the head read.
+/// The inputs of both passes through the head.
 pub(crate) struct HeadPass<'a, R> {
     pub(crate) model: &'a Model<R>,
     pub(crate) plan: &'a Plan,
@@ -81,7 +81,7 @@ pub(crate) struct HeadPass<'a, R> {
 }
 
 impl<R: Real> HeadPass<'_, R> {
-    /// The log-probability of every target; with a reference, the divergence at its row too.
+    /// The log-probability of every target and, with a reference, the divergence at its row.
     pub(crate) fn forward(
         &self,
         reference: Option<ReferenceHidden<'_, R>>,
@@ -139,7 +139,7 @@ impl<R: Real> HeadPass<'_, R> {
     }
 
     /// Writes the gradient of the residual stream into `stream_gradient` (zero at rows without targets) and
-    /// adds those of head and final norm to `gradients`, where they are trained.
+    /// adds those of the head and the final norm to `gradients`, if they are trained.
     pub(crate) fn backward(
         &self,
         output: &OutputGradient<'_, R>,
@@ -163,7 +163,7 @@ impl<R: Real> HeadPass<'_, R> {
             let part = start..(start + chunk).min(rows);
             let elements = part.start * hidden..part.end * hidden;
             let values = fit(&mut head.logits, part.len() * vocabulary);
-            // A single chunk is still there from the forward pass.
+            // The forward pass keeps the logits of a single chunk.
             if rows > chunk {
                 logits(model, &head.hidden[elements.clone()], values, scratch, &mut head.rounded);
             }
@@ -176,7 +176,8 @@ impl<R: Real> HeadPass<'_, R> {
                 let others = head.reference_log_sums[part.clone()].par_iter().zip(&divergence_weights[part.clone()]);
                 sums.zip(others).zip(values.par_chunks_mut(vocabulary).zip(other.par_chunks(vocabulary))).for_each(
                     |(((&sum, &weight), (&other_sum, &other_weight)), (row, other))| {
-                        weighted(row, sum, other_weight - weight, Some((other, other_sum, other_weight)));
+                        let reference = ReferenceRow { logits: other, log_sum: other_sum, weight: other_weight };
+                        weighted(row, sum, other_weight - weight, Some(reference));
                     },
                 );
             } else {
@@ -211,9 +212,9 @@ impl<R: Real> HeadPass<'_, R> {
     }
 }
 
-/// Adds up the values of the targets of each row.
+/// Sums the values of the targets of each row.
 fn sum_over_rows(plan: &Plan, values: &[f64], sums: &mut Vec<f64>) {
-    assert_eq!(values.len(), plan.targets.len(), "one value a target");
+    assert_eq!(values.len(), plan.targets.len(), "one value per target");
     sums.clear();
     sums.resize(plan.target_rows.len(), 0.0);
     for (&slot, &value) in plan.target_slots.iter().zip(values) {

@@ -1,4 +1,4 @@
-//! Random weights for a model that is trained from scratch.
+//! Random weights for training from scratch.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,12 +12,12 @@ impl<R: Real> Model<R> {
     /// A model with random weights as in GPT-2: matrices normal with standard deviation 0.02, those
     /// that write into the residual stream (`o_proj`, `down_proj`) divided by `sqrt(2 * layers)`,
     /// biases 0, norms 1. Embeddings have standard deviation `sqrt(2 / (5 hidden))` (Nguyen and
-    /// Salazar 2019), so that in a small model too they are longer than what the blocks first add.
+    /// Salazar 2019), so that even in a small model they dominate the initial output of the blocks.
     pub fn initialise(config: ModelConfig, seed: u64) -> Self {
         Self::initialise_from(config, &mut ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// As [`Model::initialise`], with numbers from a generator that is used further.
+    /// As [`Model::initialise`], with numbers from a given generator.
     pub fn initialise_from(config: ModelConfig, random: &mut impl Rng) -> Self {
         let embeddings = embedding_spread(&config);
         let residual = 1.0 / (2.0 * config.layers as f64).sqrt();
@@ -48,7 +48,7 @@ pub fn embedding_spread(config: &ModelConfig) -> f64 {
     (2.0 / (5.0 * config.hidden as f64)).sqrt()
 }
 
-/// A standard normal number by the method of Box and Muller.
+/// A standard normal number (Box-Muller transform).
 pub fn standard_normal(random: &mut impl Rng) -> f64 {
     // 53 random bits, shifted off zero so that the logarithm is finite.
     let mut unit = || ((random.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;

@@ -42,13 +42,13 @@ pub use head::{OutputGradient, ReferenceHidden};
 pub use initialise::{embedding_spread, standard_normal};
 pub use lora::{Lora, LoraGroup, LoraMember, SavedModules};
 pub use model::{Layer, Linear, Model, TensorRef};
-pub use optimiser::{AdamW, AdamWConfig, Moments};
+pub use optimiser::{AdamW, AdamWConfig};
 pub use options::{ForwardOptions, Recompute};
 pub use real::Real;
 pub use verify::{ExportError, LogitDifference, verify_export};
 pub use weights::Matrix;
 pub use worker::{
-    Generator, GeneratorSize, HostWorker, Job, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf, Pick, Picked,
-    Policy, PolicyShape, Spent, TargetValues, TrainingSetup, Worker, WorkerError,
+    Generator, GeneratorSize, HostWorker, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf,
+    Pick, Picked, Policy, PolicyShape, TargetValues, TrainingSetup, Worker, WorkerError,
 };
 pub use workspace::Workspace;

@@ -1,8 +1,8 @@
 //! Linear layers with optional low-rank adapters: `y = x W^T + b + s (x A^T) B^T`.
 //!
-//! Where the weights are packed in bf16, the products with them and with the adapters' matrices read
-//! operands rounded to bf16, and a layer and its adapter are one sum. Gradients of parameters are always
-//! computed in the computing type.
+//! If the weights are packed in bf16, products with them and with the adapters' matrices use operands rounded
+//! to bf16, and a layer and its adapter are computed as one sum. Gradients of parameters are always computed
+//! in the computing type.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::scratch::ThreadScratch;
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
 
-/// A matrix that products read, with its rounded copy where the weights are packed.
+/// An operand of products, with a rounded copy if the weights are packed.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a, R> {
     pub(crate) values: View<'a, R>,
@@ -24,7 +24,7 @@ pub(crate) struct Operand<'a, R> {
 }
 
 impl<'a, R: Real> Operand<'a, R> {
-    /// `values` for products with packed weights or with others; the rounded copy is made in `copy`.
+    /// An operand for products with weights, which may be packed; the rounded copy is made in `copy`.
     pub(crate) fn new(values: View<'a, R>, packed: bool, copy: &'a mut Rows) -> Self {
         if packed {
             copy.pack(values.into_f32());
@@ -32,13 +32,13 @@ impl<'a, R: Real> Operand<'a, R> {
         Self { values, rounded: packed.then_some(&*copy) }
     }
 
-    /// The rounded copy, which is there because the weights are packed.
+    /// The rounded copy, which exists if the weights are packed.
     fn rounded(&self) -> &'a Rows {
         self.rounded.expect("an operand of packed weights is rounded")
     }
 }
 
-/// The adapter of one projection with its low-rank input `x A^T`, `[rows, rank]`.
+/// The adapter of one projection, with its low-rank input `x A^T`, `[rows, rank]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Adapter<'a, R> {
     pub(crate) member: &'a LoraMember<R>,
@@ -52,7 +52,7 @@ impl<'a, R: Real> Adapter<'a, R> {
     }
 }
 
-/// Most projections that read one input: query, key and value.
+/// The most projections with one input: query, key and value.
 const LARGEST_GROUP: usize = 3;
 
 /// Scratch for the rounded operands of adapters.
@@ -104,7 +104,7 @@ pub(crate) fn forward_low<R: Real>(
     }
 }
 
-/// `y = x W^T + b + s low B^T`, plus `residual` where given.
+/// `y = x W^T + b + s low B^T`, plus `residual` if given.
 pub(crate) fn forward<R: Real>(
     linear: &Linear<R>,
     adapter: Option<Adapter<'_, R>>,
@@ -129,9 +129,9 @@ pub(crate) fn forward<R: Real>(
         return;
     }
     let x = x.values;
-    for_each_block(y, x.width, |mut block, rows, columns| {
+    for_each_block(y, x.width(), |mut block, rows, columns| {
         scratch.with(|scratch| {
-            let weight = linear.weight.block(columns.clone(), 0..x.width, scratch);
+            let weight = linear.weight.block(columns.clone(), 0..x.width(), scratch);
             product(block.reborrow(), x.rows(rows.clone()), weight.transposed());
         });
         if let Some(adapter) = adapter {
@@ -158,7 +158,7 @@ fn add_rows<R: Real>(
         }
     }
     if let Some(bias) = bias {
-        for row in 0..block.height {
+        for row in 0..block.height() {
             for (y, &b) in block.row_mut(row).iter_mut().zip(&bias[columns.clone()]) {
                 *y += b;
             }
@@ -178,9 +178,9 @@ pub(crate) fn forward_matrix<R: Real>(
         let x = Operand::new(x, true, rounded);
         return rounded_product(&[Term::new(x.rounded(), weight)], y, |_, _, _| ());
     }
-    for_each_block(y, x.width, |block, rows, columns| {
+    for_each_block(y, x.width(), |block, rows, columns| {
         scratch.with(|scratch| {
-            let weight = matrix.block(columns, 0..x.width, scratch);
+            let weight = matrix.block(columns, 0..x.width(), scratch);
             product(block, x.rows(rows), weight.transposed());
         });
     });
@@ -198,9 +198,9 @@ pub(crate) fn backward_matrix<R: Real>(
         let dy = Operand::new(dy, true, rounded);
         return rounded_product(&[Term::transposed(dy.rounded(), weight)], dx, |_, _, _| ());
     }
-    for_each_block(dx, dy.width, |block, rows, columns| {
+    for_each_block(dx, dy.width(), |block, rows, columns| {
         scratch.with(|scratch| {
-            let weight = matrix.block(0..dy.width, columns, scratch);
+            let weight = matrix.block(0..dy.width(), columns, scratch);
             product(block, dy.rows(rows), weight);
         });
     });
@@ -208,7 +208,7 @@ pub(crate) fn backward_matrix<R: Real>(
 
 /// `dW += dy^T x`
 pub(crate) fn backward_weight<R: Real>(dy: View<'_, R>, x: View<'_, R>, gradient: &mut [R]) {
-    parallel_add_product(ViewMut::new(gradient, dy.width, x.width), R::ONE, dy.transposed(), x);
+    parallel_add_product(ViewMut::new(gradient, dy.width(), x.width()), R::ONE, dy.transposed(), x);
 }
 
 /// `db += sum over rows of dy`, in order of the rows.
@@ -216,7 +216,7 @@ pub(crate) fn backward_bias<R: Real>(dy: View<'_, R>, gradient: &mut [R]) {
     simd(
         #[inline(always)]
         || {
-            for row in 0..dy.height {
+            for row in 0..dy.height() {
                 for (g, &d) in gradient.iter_mut().zip(dy.row(row)) {
                     *g += d;
                 }
@@ -238,23 +238,23 @@ pub(crate) fn backward_low<R: Real>(
         return rounded_product(&[Term::new(rounded, &scratch.columns)], dlow, |_, _, _| ());
     }
     let dy = dy.values;
-    for_each_block(dlow, dy.width, |block, rows, columns| {
+    for_each_block(dlow, dy.width(), |block, rows, columns| {
         scaled_product(block, member.scale, dy.rows(rows), b.columns(columns));
     });
 }
 
 /// `dB += s dy^T low`
 pub(crate) fn backward_b<R: Real>(adapter: Adapter<'_, R>, dy: View<'_, R>, gradient: &mut [R]) {
-    let target = ViewMut::new(gradient, dy.width, adapter.member.rank);
+    let target = ViewMut::new(gradient, dy.width(), adapter.member.rank);
     parallel_add_product(target, adapter.member.scale, dy.transposed(), adapter.low);
 }
 
 /// `dA += dlow^T x` for all members of a group.
 pub(crate) fn backward_a<R: Real>(dlow: View<'_, R>, x: View<'_, R>, gradient: &mut [R]) {
-    parallel_add_product(ViewMut::new(gradient, dlow.width, x.width), R::ONE, dlow.transposed(), x);
+    parallel_add_product(ViewMut::new(gradient, dlow.width(), x.width()), R::ONE, dlow.transposed(), x);
 }
 
-/// `dx = sum of dy W over the projections that read x, + dlow A` where `low` is given.
+/// `dx = sum of dy W` over the projections with input `x`, plus `dlow A` if `low` is given.
 pub(crate) fn backward_input<R: Real, const N: usize>(
     outputs: [(&Linear<R>, Operand<'_, R>); N],
     low: Option<(&LoraGroup<R>, View<'_, R>)>,
@@ -278,12 +278,12 @@ pub(crate) fn backward_input<R: Real, const N: usize>(
         }
         return rounded_product(&terms[..count], dx, |_, _, _| ());
     }
-    let depth = outputs.iter().map(|(_, dy)| dy.values.width).sum();
+    let depth = outputs.iter().map(|(_, dy)| dy.values.width()).sum();
     for_each_block(dx, depth, |mut block, rows, columns| {
         for (index, (linear, dy)) in outputs.iter().enumerate() {
             let dy = dy.values;
             scratch.with(|scratch| {
-                let weight = linear.weight.block(0..dy.width, columns.clone(), scratch);
+                let weight = linear.weight.block(0..dy.width(), columns.clone(), scratch);
                 if index == 0 {
                     product(block.reborrow(), dy.rows(rows.clone()), weight);
                 } else {
@@ -297,13 +297,13 @@ pub(crate) fn backward_input<R: Real, const N: usize>(
     });
 }
 
-/// `dx = dlow A`: the adapters' share of the input gradient alone.
+/// `dx = dlow A`: only the adapters' share of the input gradient.
 pub(crate) fn backward_low_input<R: Real>(group: &LoraGroup<R>, dlow: View<'_, R>, dx: ViewMut<'_, R>) {
     parallel_product(dx, dlow, group_a(group));
 }
 
-/// A mask of independent coin flips that is a pure function of its key and the element's index, so
-/// that the backward pass repeats it instead of storing it.
+/// A mask of independent random bits that is a pure function of its key and the element's index, so that
+/// the backward pass recomputes it instead of storing it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dropout {
     key: u64,
@@ -319,7 +319,7 @@ impl Dropout {
         Self { key, threshold, keep: 1.0 / (1.0 - probability) }
     }
 
-    /// `target = mask * values / (1 - probability)`, or added to `target`.
+    /// `target = mask * values / (1 - probability)`, or with `accumulate` `target += ...`.
     pub(crate) fn apply<R: Real>(self, values: &[R], target: &mut [R], accumulate: bool) {
         use rayon::prelude::*;
         let keep = R::from_f64(self.keep);

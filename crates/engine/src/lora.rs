@@ -17,16 +17,16 @@ pub struct LoraMember<R> {
     pub projection: Projection,
     /// First row of this member in the group's `a`.
     pub offset: usize,
-    /// Number of its rows.
+    /// Number of its rows in `a`.
     pub rank: usize,
-    /// Factor of the update.
+    /// Scale of the update.
     pub scale: R,
     /// `[outputs, rank]`
     pub b: Vec<R>,
 }
 
-/// The adapters of a block that read the same input, with their A matrices one below the other, so
-/// that one product serves them all.
+/// The adapters of a block with the same input. Their A matrices are stacked, so that one product serves
+/// them all.
 #[derive(Clone, Debug, Default)]
 pub struct LoraGroup<R> {
     /// `[sum of ranks, inputs]`
@@ -42,7 +42,7 @@ impl<R> LoraGroup<R> {
     }
 }
 
-/// Matrices that take the place of those of the model under an adapter.
+/// Matrices saved with an adapter that replace those of its base model.
 #[derive(Clone, Debug)]
 pub struct SavedModules<R> {
     /// Token embeddings, `[vocabulary, hidden]`.
@@ -62,9 +62,9 @@ impl<R> Default for SavedModules<R> {
 pub struct Lora<R> {
     /// The settings.
     pub config: LoraConfig,
-    /// For every block the groups in the order of [`INPUT_GROUPS`]; a group without adapters is empty.
+    /// The groups of every block in the order of [`INPUT_GROUPS`]; a group without adapters is empty.
     pub layers: Vec<[LoraGroup<R>; 4]>,
-    /// Embedding and head that the adapter's folder has in the place of the model's.
+    /// An embedding and head that replace the model's.
     pub saved: Box<SavedModules<R>>,
 }
 
@@ -74,8 +74,8 @@ pub(crate) fn groups<R>(lora: Option<&Lora<R>>, layer: usize) -> Option<&[LoraGr
 }
 
 impl<R: Real> Lora<R> {
-    /// A new adapter as PEFT initialises it: A Kaiming-uniform with `a = sqrt(5)`, that is uniform in
-    /// `±1 / sqrt(inputs)`; B zero, so that the adapted model equals the base model.
+    /// A new adapter, initialised as by PEFT: A is Kaiming-uniform with `a = sqrt(5)`, that is, uniform in
+    /// `±1 / sqrt(inputs)`; B is zero, so that the adapted model equals the base model.
     pub fn initialise(model: &ModelConfig, config: LoraConfig, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut lora = Self::zeros(model, config);
@@ -91,7 +91,7 @@ impl<R: Real> Lora<R> {
         lora
     }
 
-    /// An adapter of zeros: the shape of a gradient.
+    /// An adapter of zeros, for gradients.
     pub fn zeros(model: &ModelConfig, config: LoraConfig) -> Self {
         let group = |projections: &[Projection], layer: usize| {
             let mut members = Vec::new();
@@ -123,7 +123,7 @@ impl<R: Real> Lora<R> {
         shapes
     }
 
-    /// The elements of all parameters: of every module A, then B.
+    /// The elements of all parameters: for every module A, then B.
     pub fn parameters(&self) -> Vec<&[R]> {
         let mut parameters = Vec::new();
         for group in self.layers.iter().flatten() {
@@ -152,8 +152,8 @@ impl<R: Real> Lora<R> {
         parameters
     }
 
-    /// The model with the adapter added into its weights: `W + s B A`. Adapted matrices become
-    /// owned; the others are copied as they are.
+    /// The model with the adapter merged into its weights, `W + s B A`. Adapted matrices become owned; the
+    /// others are copied unchanged.
     pub fn merge(&self, model: &Model<R>) -> Model<R> {
         let mut merged = model.clone();
         for (layer, groups) in merged.layers.iter_mut().zip(&self.layers) {

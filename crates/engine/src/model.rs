@@ -41,13 +41,13 @@ impl<R> Layer<R> {
 pub struct Model<R> {
     /// The shape.
     pub config: ModelConfig,
-    /// Token embeddings, `[vocabulary, hidden]`; the head too where it is tied.
+    /// Token embeddings, `[vocabulary, hidden]`; also the head if it is tied.
     pub embedding: Matrix<R>,
     /// The blocks.
     pub layers: Vec<Layer<R>>,
     /// Scale of the final normalisation, `[hidden]`.
     pub norm: Vec<R>,
-    /// The head, `[vocabulary, hidden]`, where it is not tied.
+    /// The head, `[vocabulary, hidden]`, unless it is tied.
     pub head: Option<Matrix<R>>,
 }
 
@@ -61,8 +61,8 @@ pub enum TensorRef<'a, R> {
 }
 
 impl<R: Real> Model<R> {
-    /// Builds a model from its tensors. `tensor` is asked for every name of [`ModelConfig::tensors`], in
-    /// that order, with `[rows, columns]`; a vector is asked for with one row and must be owned.
+    /// Builds a model from its tensors. `tensor` is called with every name of [`ModelConfig::tensors`], in
+    /// that order, and its shape `[rows, columns]`; a vector has one row.
     ///
     /// # Errors
     /// The first error of `tensor`.
@@ -103,7 +103,7 @@ impl<R: Real> Model<R> {
         Ok(Self { config, embedding, layers, norm, head })
     }
 
-    /// A model of zeros: the shape of a gradient.
+    /// A model of zeros, for gradients.
     pub fn zeros(config: ModelConfig) -> Self {
         let built = Self::from_tensors(config, |_, [rows, columns]| {
             Ok::<_, std::convert::Infallible>(Matrix::zeros(rows, columns))
@@ -114,7 +114,7 @@ impl<R: Real> Model<R> {
         }
     }
 
-    /// The matrix that turns hidden states into logits, `[vocabulary, hidden]`.
+    /// The matrix that maps hidden states to logits, `[vocabulary, hidden]`.
     pub fn head_matrix(&self) -> &Matrix<R> {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
@@ -140,7 +140,7 @@ impl<R: Real> Model<R> {
     /// The elements of all parameters, in the order of [`ModelConfig::tensors`].
     ///
     /// # Panics
-    /// If a matrix is kept in its stored type; see [`Model::make_trainable`].
+    /// If a matrix does not own its elements; see [`Model::make_trainable`].
     pub fn parameters_mut(&mut self) -> Vec<&mut [R]> {
         fn owned<R: Real>(matrix: &mut Matrix<R>) -> &mut [R] {
             matrix.as_owned_mut().expect("a trainable matrix owns its elements")
@@ -161,13 +161,13 @@ impl<R: Real> Model<R> {
         parameters
     }
 
-    /// All matrices: the embedding, the projections, the head where it is not tied.
+    /// All matrices: the embedding, the projections, and the head unless it is tied.
     pub(crate) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix<R>> {
         let projections = self.layers.iter_mut().flat_map(|layer| &mut layer.projections);
         std::iter::once(&mut self.embedding).chain(projections.map(|linear| &mut linear.weight)).chain(&mut self.head)
     }
 
-    /// Widens every matrix that is kept in its stored type or packed, so that all parameters can be trained.
+    /// Widens every stored or packed matrix, so that all parameters can be trained.
     pub fn make_trainable(&mut self) {
         for matrix in self.matrices_mut() {
             matrix.make_owned();
@@ -175,7 +175,7 @@ impl<R: Real> Model<R> {
     }
 }
 
-/// Asks for a vector as a matrix of one row.
+/// Takes a vector as a matrix of one row.
 fn vector<R: Real, E>(
     tensor: &mut impl FnMut(&str, [usize; 2]) -> Result<Matrix<R>, E>,
     name: &str,

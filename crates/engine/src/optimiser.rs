@@ -26,17 +26,17 @@ impl Default for AdamWConfig {
     }
 }
 
-/// One tensor of the optimiser's state.
+/// The optimiser's state for one parameter.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub(crate) struct Moments {
     /// Name of the parameter.
-    pub name: String,
+    pub(crate) name: String,
     /// Its shape.
-    pub shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Moving average of the gradient.
-    pub first: Vec<f32>,
+    pub(crate) first: Vec<f32>,
     /// Moving average of the squared gradient.
-    pub second: Vec<f32>,
+    pub(crate) second: Vec<f32>,
 }
 
 /// `AdamW` over the parameters of a model or of an adapter, with 32-bit state.
@@ -69,19 +69,13 @@ impl AdamW {
         Self { config, steps: 0, moments }
     }
 
-    /// Takes up state that [`AdamW::moments`] gave out, after `steps` steps. `moments` are in the
-    /// order they were given out.
-    pub fn restore(&mut self, steps: u64, moments: Vec<Moments>) {
+    /// Restores the state after `steps` steps. `moments` are in the order of [`AdamW::moments`].
+    pub(crate) fn restore(&mut self, steps: u64, moments: Vec<Moments>) {
         (self.steps, self.moments) = (steps, moments);
     }
 
-    /// Steps taken.
-    pub fn steps(&self) -> u64 {
-        self.steps
-    }
-
-    /// The state, in the order of the parameters, for a checkpoint.
-    pub fn moments(&self) -> &[Moments] {
+    /// The state for a checkpoint, in the order of the parameters.
+    pub(crate) fn moments(&self) -> &[Moments] {
         &self.moments
     }
 

@@ -1,29 +1,28 @@
-//! Settings of the passes.
+//! Options of the passes.
 
 /// What the forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Recompute {
     /// Everything is stored.
     Nothing,
-    /// Normalised inputs are computed again, for a percent of the time.
+    /// Normalised inputs are recomputed, which takes about one percent more time.
     #[default]
     Cheap,
-    /// Only the inputs of the blocks are stored: a block's forward pass runs again before its
-    /// backward pass.
+    /// Only the inputs of blocks are stored: a block's forward pass is repeated before its backward pass.
     Blocks,
 }
 
-/// Settings of a forward pass.
+/// Options of a forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardOptions {
-    /// Whether a backward pass follows. Without one, memory does not grow with the number of layers.
+    /// Whether a backward pass follows. Otherwise memory does not grow with the number of layers.
     pub gradient: bool,
     /// What is kept for the backward pass.
     pub recompute: Recompute,
-    /// Seed of the adapter's dropout masks, a different one every step; `None` switches dropout off,
-    /// as for reference log-probabilities and evaluation.
+    /// Seed of the adapter's dropout masks, which must differ between steps; `None` disables dropout, as for
+    /// reference log-probabilities and evaluation.
     pub dropout_seed: Option<u64>,
-    /// Bytes of logits that may be in memory at once. If the logits of all target rows fit, they are kept
+    /// Most bytes of logits in memory at the same time. If the logits of all target rows fit, they are kept
     /// for the backward pass; otherwise they are computed in chunks, and again in the backward pass.
     pub logit_bytes: usize,
 }
@@ -35,7 +34,7 @@ impl Default for ForwardOptions {
 }
 
 impl ForwardOptions {
-    /// Settings for evaluation and reference log-probabilities: no backward pass, no dropout.
+    /// Options for evaluation and reference log-probabilities: no backward pass, no dropout.
     pub fn inference() -> Self {
         Self { gradient: false, ..Self::default() }
     }

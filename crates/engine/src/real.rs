@@ -1,4 +1,4 @@
-//! The number types the engine computes in.
+//! The engine's number types.
 
 #![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined into the loops that use them")]
 
@@ -92,8 +92,8 @@ impl Real for f32 {
     /// Free of branches and table look-ups, so that loops over it are vectorised.
     #[inline(always)]
     fn exp(self) -> Self {
-        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, which then stands in the
-        // low bits of the sum.
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, which is in the low bits of the
+        // sum.
         const ROUND: f32 = 12_582_912.0;
         const LN2_HIGH: f32 = 0.693_359_4;
         const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -109,7 +109,7 @@ impl Real for f32 {
         p = f32::mul_add(p, r, 1.666_666_5e-1);
         p = f32::mul_add(p, r, 0.5);
         p = f32::mul_add(p * r, r, r) + 1.0;
-        // The exponent of 88.7 is 128, one more than a float holds: two factors of half the power.
+        // The exponent of 88.7 is 128, one more than a float can hold: multiply by two factors of half the power.
         let power = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         let half = power >> 1;
         let first = f32::from_bits(((half + 127) << 23) as u32);

@@ -1,20 +1,20 @@
-//! Temporary buffers that grow and are kept.
+//! Temporary buffers that grow and are reused.
 
 use std::sync::Mutex;
 
 use crate::real::Real;
 
-/// The first `length` elements of a buffer that grows to the largest length asked for.
+/// The first `length` elements of a buffer, which grows if necessary. Their values are unspecified.
 pub(crate) fn fit<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
     if buffer.len() < length {
-        // Freed first, so that old and new never exist together.
+        // Freed first, so that the old and the new buffer never exist together.
         *buffer = Vec::new();
         *buffer = vec![R::ZERO; length];
     }
     &mut buffer[..length]
 }
 
-/// One growing buffer per thread for temporary values within a task.
+/// One growing buffer per thread, for temporary values of a task.
 #[derive(Debug)]
 pub(crate) struct ThreadScratch<R>(Vec<Mutex<Vec<R>>>);
 
@@ -23,14 +23,14 @@ impl<R: Real> ThreadScratch<R> {
         Self((0..rayon::current_num_threads()).map(|_| Mutex::new(Vec::new())).collect())
     }
 
-    /// Lends this thread's buffer. Tasks do not wait for other tasks, so a thread never asks twice.
+    /// Lends this thread's buffer. Tasks do not wait for other tasks, so that a thread never borrows it twice.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Vec<R>) -> T) -> T {
         let thread = rayon::current_thread_index().unwrap_or(0) % self.0.len();
         let mut buffer = self.0[thread].lock().expect("no task panics while it holds a scratch buffer");
         work(&mut buffer)
     }
 
-    /// Lends parts of this thread's buffer of the given lengths, with whatever was in them.
+    /// Lends parts of this thread's buffer with the given lengths and unspecified values.
     pub(crate) fn with_sizes<T, const N: usize>(
         &self,
         lengths: [usize; N],

@@ -1,4 +1,4 @@
-//! Checking that what was written computes what was meant.
+//! Checks that an exported model computes the same as the original.
 
 use thiserror::Error;
 
@@ -10,20 +10,20 @@ use crate::real::Real;
 use crate::workspace::Workspace;
 use tabpo_model::{ModelConfig, StoredType};
 
-/// A reloaded export computes other logits than the model that was exported.
+/// A reloaded export computes different logits from the original model.
 #[derive(Clone, Debug, Error)]
 #[error(
     "the exported model differs from the trained one: logits differ by up to {:.3e} times their standard deviation, \
-     {:.0e} is tolerated", difference.relative(), tolerance
+at most {:.0e} is tolerated", difference.relative(), tolerance
 )]
 pub struct ExportError {
     /// What was measured.
     pub difference: LogitDifference,
-    /// The largest relative difference that rounding explains.
+    /// The largest relative difference that rounding can explain.
     pub tolerance: f64,
 }
 
-/// How far two models are apart on the same tokens.
+/// The difference between the logits of two models for the same tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogitDifference {
     /// Largest absolute difference of two logits.
@@ -42,9 +42,8 @@ impl LogitDifference {
 /// Compares the logits of two models, each with or without an adapter, on the same probe of 48
 /// tokens spread over the vocabulary.
 ///
-/// Run it on what was trained and on what was reloaded after every export. `stored` is the type of
-/// the written weights: f32 must agree to rounding of the arithmetic, f16 and bf16 to rounding of
-/// the weights.
+/// Call it with the trained model and the reloaded one after every export. `stored` is the type of the
+/// written weights: f32 must agree up to rounding of the arithmetic, f16 and bf16 up to rounding of the weights.
 pub fn verify_export<R: Real>(
     trained: (&Model<R>, Option<&Lora<R>>),
     written: (&Model<R>, Option<&Lora<R>>),
@@ -57,7 +56,7 @@ pub fn verify_export<R: Real>(
     let mean = expected.iter().map(|logit| logit.to_f64()).sum::<f64>() / count;
     let variance = expected.iter().map(|logit| (logit.to_f64() - mean).powi(2)).sum::<f64>() / count;
     let largest = expected.iter().zip(&found).map(|(a, b)| (a.to_f64() - b.to_f64()).abs());
-    // A NaN would be lost by `max`, and is the worst difference of all.
+    // `max` would drop a NaN, which is the worst difference of all.
     let largest = largest.fold(0.0, |worst, next| if next > worst || next.is_nan() { next } else { worst });
     let difference = LogitDifference { largest, deviation: variance.sqrt() };
     let tolerance = match stored {

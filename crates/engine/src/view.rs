@@ -1,4 +1,4 @@
-//! Strided views of matrices, the only way in which operations share a buffer between threads.
+//! Strided views of matrices, through which operations share buffers between threads.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -6,15 +6,17 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// A matrix seen through strides. Rows and columns are counted as the reader sees them; a transposed
-/// view has its strides exchanged.
+/// A matrix with strides; a transposed view has its strides exchanged.
+///
+/// Invariant: every element `(row, column)` within `height` and `width` is borrowed for `'a` and lies at
+/// `pointer + row * row_stride + column * column_stride`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a, R> {
-    pub(crate) pointer: *const R,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) row_stride: usize,
-    pub(crate) column_stride: usize,
+    pointer: *const R,
+    height: usize,
+    width: usize,
+    row_stride: usize,
+    column_stride: usize,
     elements: PhantomData<&'a [R]>,
 }
 
@@ -33,7 +35,7 @@ impl<'a, R> View<'a, R> {
     /// Some of the rows.
     pub(crate) fn rows(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.height);
-        // `wrapping_add`: the pointer of an empty range may lie behind the buffer and is never read.
+        // `wrapping_add`, because the pointer of an empty range may lie past the buffer; it is never read.
         let pointer = self.pointer.wrapping_add(range.start * self.row_stride);
         Self { pointer, height: range.len(), ..self }
     }
@@ -66,27 +68,56 @@ impl<'a, R> View<'a, R> {
         View { pointer: pointer.cast(), height, width, row_stride, column_stride, elements: PhantomData }
     }
 
+    /// Number of rows.
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Number of columns.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Elements from one row to the next.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Elements from one column to the next.
+    pub(crate) fn column_stride(&self) -> usize {
+        self.column_stride
+    }
+
+    /// The first element, for reading elements within the view.
+    pub(crate) fn as_ptr(&self) -> *const R {
+        self.pointer
+    }
+
     /// One row of a view with contiguous rows.
     pub(crate) fn row(&self, row: usize) -> &'a [R] {
         assert!(row < self.height && self.column_stride == 1);
-        // SAFETY: the row lies within the borrowed elements by the checks of the constructors.
+        // SAFETY: by the invariant the row is `width` contiguous elements that are borrowed for `'a`.
         unsafe { std::slice::from_raw_parts(self.pointer.add(row * self.row_stride), self.width) }
     }
 }
 
 /// A mutable matrix with contiguous rows.
+///
+/// Invariant: every element `(row, column)` within `height` and `width` is exclusively borrowed for `'a` and lies at
+/// `pointer + row * row_stride + column`.
 #[derive(Debug)]
 pub(crate) struct ViewMut<'a, R> {
-    pub(crate) pointer: *mut R,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) row_stride: usize,
+    pointer: *mut R,
+    height: usize,
+    width: usize,
+    row_stride: usize,
     elements: PhantomData<&'a mut [R]>,
 }
 
-// SAFETY: a mutable view is the only access to its elements, and `&mut [R]` may be sent when `R: Send`.
+// SAFETY: a mutable view has exclusive access to its elements, like `&mut [R]`, which is `Send` if `R: Send`.
 unsafe impl<R: Send> Send for ViewMut<'_, R> {}
-// SAFETY: a shared reference to a mutable view gives no access to its elements but by reading.
+// SAFETY: outside this module a shared reference to a mutable view only reads elements; `for_each_tile` also
+// derives mutable tiles from it, which are disjoint, and therefore requires `R: Send`.
 unsafe impl<R: Sync> Sync for ViewMut<'_, R> {}
 
 impl<'a, R> ViewMut<'a, R> {
@@ -96,7 +127,7 @@ impl<'a, R> ViewMut<'a, R> {
         Self { pointer: values.as_mut_ptr(), height, width, row_stride: width, elements: PhantomData }
     }
 
-    /// The same view for a shorter time.
+    /// The same view for a shorter lifetime.
     pub(crate) fn reborrow(&mut self) -> ViewMut<'_, R> {
         ViewMut { elements: PhantomData, ..*self }
     }
@@ -111,7 +142,7 @@ impl<'a, R> ViewMut<'a, R> {
         ViewMut { pointer: pointer.cast(), height, width, row_stride, elements: PhantomData }
     }
 
-    /// The same elements to read.
+    /// A view for reading the same elements.
     pub(crate) fn as_view(&self) -> View<'_, R> {
         View {
             pointer: self.pointer,
@@ -136,20 +167,40 @@ impl<'a, R> ViewMut<'a, R> {
         Self { pointer: self.pointer.wrapping_add(range.start), width: range.len(), ..self }
     }
 
+    /// Number of rows.
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Number of columns.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Elements from one row to the next.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// The first element, for reading and writing elements within the view.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut R {
+        self.pointer
+    }
+
     /// One row.
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [R] {
         assert!(row < self.height);
-        // SAFETY: the row lies within the elements that this view alone may touch.
+        // SAFETY: by the invariant the row is `width` contiguous elements that are exclusively borrowed.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(row * self.row_stride), self.width) }
     }
 }
 
-/// Where a matrix is cut into bands of rows.
+/// How a matrix is split into bands of rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bands<'a> {
-    /// Every so many rows; the last band may be lower.
+    /// Bands of this many rows; the last one may have fewer.
     Every(usize),
-    /// At increasing row numbers; band `i` is `bounds[i]..bounds[i + 1]`.
+    /// Bands `bounds[i]..bounds[i + 1]`, with increasing bounds.
     At(&'a [usize]),
 }
 
@@ -169,29 +220,29 @@ impl Bands<'_> {
     }
 }
 
-/// A tile's place in its matrices.
+/// The position of a tile in its matrices.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    /// Number of the band.
+pub(crate) struct TilePosition {
+    /// Index of the band.
     pub(crate) band: usize,
-    /// Number of the tile within its band.
+    /// Index of the tile in its band.
     pub(crate) column: usize,
     /// The band's rows.
     pub(crate) rows: Range<usize>,
 }
 
-/// Cuts matrices into tiles, the same bands of rows for all and columns of `widths[i]` in matrix `i`
-/// (the last column of tiles may be narrower), and calls `work` for all tiles at the same place, in
-/// parallel over the places.
+/// Splits matrices into tiles, with the same bands of rows for all and `widths[i]` columns in matrix `i` (the last
+/// tile of a band may be narrower), and calls `work` with the tiles of all matrices at the same position, in
+/// parallel over the positions.
 ///
 /// # Panics
-/// If the bands pass the end of a matrix, or if the matrices have different numbers of tile columns.
-#[expect(clippy::needless_pass_by_value, reason = "mutable views are handed over like a `&mut`")]
+/// If the bands exceed a matrix, or if the matrices have different numbers of tile columns.
+#[expect(clippy::needless_pass_by_value, reason = "mutable views are passed like a `&mut`")]
 pub(crate) fn for_each_tile<R: Send + Sync, const N: usize>(
     matrices: [ViewMut<'_, R>; N],
     bands: Bands<'_>,
     widths: [usize; N],
-    work: impl Fn([ViewMut<'_, R>; N], Place) + Sync,
+    work: impl Fn([ViewMut<'_, R>; N], TilePosition) + Sync,
 ) {
     let height = matrices[0].height;
     let columns = matrices[0].width.div_ceil(widths[0]);
@@ -208,8 +259,9 @@ pub(crate) fn for_each_tile<R: Send + Sync, const N: usize>(
         let tiles = std::array::from_fn(|i| {
             let (matrix, width) = (&matrices[i], widths[i]);
             let start = column * width;
-            // Tiles at different places are disjoint, since bands and columns do not overlap, and
-            // `matrices` outlives the call: no element is reachable through two tiles.
+            // The invariant of `ViewMut`: tiles at different positions are disjoint, because bands and columns
+            // do not overlap, and each position is visited once. The elements stay exclusively borrowed,
+            // because `matrices` is owned by this call and not used otherwise.
             ViewMut {
                 pointer: matrix.pointer.wrapping_add(rows.start * matrix.row_stride + start),
                 height: rows.len(),
@@ -218,7 +270,7 @@ pub(crate) fn for_each_tile<R: Send + Sync, const N: usize>(
                 elements: PhantomData,
             }
         });
-        work(tiles, Place { band, column, rows });
+        work(tiles, TilePosition { band, column, rows });
     };
     let count = bands.count(height) * columns;
     if count == 1 {

@@ -1,5 +1,5 @@
-//! Matrices of weights: owned in the computing type, left in the type of their file, or packed for products
-//! in bf16.
+//! Matrices of weights: owned in the computing type, stored in the type of their file, or packed for products in
+//! bf16.
 
 use std::fmt;
 use std::ops::Range;
@@ -45,7 +45,7 @@ enum Storage<R> {
         offset: usize,
         stored: StoredType,
     },
-    /// Only where the computing type is `f32`.
+    /// Only if the computing type is `f32`.
     Packed(Arc<Columns>),
 }
 
@@ -84,8 +84,8 @@ impl<R: Real> Matrix<R> {
         Self::owned(rows, columns, vec![R::ZERO; rows * columns])
     }
 
-    /// A matrix that keeps the type of its file and is widened block by block when it is used.
-    /// It takes no gradient and cannot be trained.
+    /// A matrix that keeps the type of its file and is widened block by block when it is used. It cannot be
+    /// trained.
     ///
     /// # Panics
     /// If `bytes` ends before the last element.
@@ -95,8 +95,8 @@ impl<R: Real> Matrix<R> {
         Self { rows, columns, storage: Storage::Stored { bytes, offset, stored } }
     }
 
-    /// A matrix from a file: one in bf16 or f16 stays there, one in f32 is copied.
-    pub fn from_file(matrix: StoredMatrix) -> Self {
+    /// A matrix from a file: bf16 and f16 stay in the file, f32 is copied.
+    pub(crate) fn from_file(matrix: StoredMatrix) -> Self {
         if matrix.stored == StoredType::F32 {
             let mut values = vec![R::ZERO; matrix.rows * matrix.columns];
             widen(matrix.stored, matrix.elements(), &mut values);
@@ -117,7 +117,7 @@ impl<R: Real> Matrix<R> {
         self.columns
     }
 
-    /// The elements, where the matrix owns them.
+    /// The elements, if the matrix owns them.
     pub fn as_owned(&self) -> Option<&[R]> {
         match &self.storage {
             Storage::Owned(values) => Some(values),
@@ -125,7 +125,7 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// The elements, where the matrix owns them.
+    /// The elements, if the matrix owns them.
     pub fn as_owned_mut(&mut self) -> Option<&mut [R]> {
         match &mut self.storage {
             Storage::Owned(values) => Some(values),
@@ -133,7 +133,7 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// The elements with their type, where the matrix keeps the type of its file.
+    /// The elements with their type, if the matrix keeps the type of its file.
     pub fn as_stored(&self) -> Option<(StoredType, &[u8])> {
         match &self.storage {
             Storage::Owned(_) | Storage::Packed(_) => None,
@@ -144,7 +144,7 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// The elements packed for products in bf16, where they are.
+    /// The packed elements, if the matrix is packed for products in bf16.
     pub(crate) fn as_packed(&self) -> Option<&Columns> {
         match &self.storage {
             Storage::Packed(columns) => Some(columns),
@@ -152,8 +152,8 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// The elements as they lie in memory, for a digest: of the computing type, of the file's, or packed.
-    pub fn as_bytes(&self) -> &[u8] {
+    /// The elements as stored in memory, for a digest: in the computing type, in the file's type, or packed.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match (&self.storage, self.as_stored()) {
             (Storage::Owned(values), _) => bytemuck::cast_slice(values),
             (Storage::Packed(columns), _) => columns.as_bytes(),
@@ -162,11 +162,11 @@ impl<R: Real> Matrix<R> {
     }
 
     /// Whether the elements are packed for products in bf16.
-    pub fn is_packed(&self) -> bool {
+    pub(crate) fn is_packed(&self) -> bool {
         self.as_packed().is_some()
     }
 
-    /// Turns stored or packed elements into owned ones, so that the matrix can be trained.
+    /// Converts stored or packed elements to owned ones, so that the matrix can be trained.
     pub fn make_owned(&mut self) -> &mut [R] {
         if let Some(columns) = self.as_packed() {
             let mut values = vec![R::ZERO; self.rows * self.columns];
@@ -196,9 +196,8 @@ impl<R: Real> Matrix<R> {
         }
     }
 
-    /// A block of the matrix in the computing type: a view of owned elements, or a widened copy of stored
-    /// ones in `scratch`, which grows to the largest block asked for. Packed elements have products of their
-    /// own and are not asked for.
+    /// A block of the matrix in the computing type: a view of owned elements, or a widened copy of stored ones
+    /// in `scratch`, which grows if necessary. Packed matrices have no blocks: they have products of their own.
     pub(crate) fn block<'a>(
         &'a self,
         rows: Range<usize>,
@@ -226,8 +225,8 @@ impl<R: Real> Matrix<R> {
 }
 
 impl Matrix<f32> {
-    /// Rounds the elements to bf16 and packs them for products; they take two bytes each from then on, and
-    /// no gradient.
+    /// Rounds the elements to bf16 and packs them for products, at two bytes each. The matrix can no longer be
+    /// trained.
     pub(crate) fn pack(&mut self) {
         if !self.is_packed() {
             let columns = Columns::of_weights(self.rows, self.columns, |row, out| self.copy_row(row, out));

@@ -10,7 +10,7 @@ use crate::real::Real;
 use crate::scratch::{ThreadScratch, fit};
 use tabpo_model::ModelConfig;
 
-/// What a batch and its targets mean for the passes.
+/// The layout of a batch and its targets, as needed by the passes.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) rows: usize,
@@ -20,27 +20,27 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// The distinct rows of the targets, increasing.
     pub(crate) target_rows: Vec<u32>,
-    /// For every target the place of its row in `target_rows`.
+    /// For every target the index of its row in `target_rows`.
     pub(crate) target_slots: Vec<usize>,
 }
 
 impl Plan {
     /// # Panics
-    /// If the segments do not partition the rows in order, or a context lies behind its segment.
+    /// If the segments do not partition the rows in order, or a context does not precede its segment.
     pub(crate) fn set(&mut self, batch: &Batch, targets: &[Target]) {
         self.rows = batch.tokens.len();
-        assert_eq!(batch.positions.len(), self.rows, "one position a token");
+        assert_eq!(batch.positions.len(), self.rows, "one position per token");
         self.segment_bounds.clear();
         self.tree_bounds.clear();
         self.tree_segments.clear();
         let mut next = 0;
         for (index, segment) in batch.segments.iter().enumerate() {
             assert_eq!(segment.rows.start, next, "segments partition the rows in order");
-            assert!(segment.context.iter().all(|rows| rows.end <= next), "a context lies before its segment");
+            assert!(segment.context.iter().all(|rows| rows.end <= next), "a context precedes its segment");
             self.segment_bounds.push(next);
             self.tree_bounds.push(next);
             self.tree_segments.push(index);
-            // A segment belongs to the tree of its context, and so does everything between.
+            // A segment belongs to the tree of its context, and so do all segments between them.
             let root = segment.context.iter().map(|rows| rows.start).min().unwrap_or(next);
             while self.tree_bounds.last().is_some_and(|&start| start > root) {
                 self.tree_bounds.pop();
@@ -84,16 +84,16 @@ impl Plan {
     }
 }
 
-/// What the forward pass of one block leaves for its backward pass. All are `[rows, ...]`.
+/// What the forward pass of one block keeps for its backward pass. All buffers are `[rows, ...]`.
 #[derive(Debug, Default)]
 pub(crate) struct LayerBuffers<R> {
     /// Inverse root mean squares of the block's input, and of the stream between its halves.
     pub(crate) inverse: [Vec<R>; 2],
-    /// The two normalised inputs, where they are stored.
+    /// The two normalised inputs, if they are stored.
     pub(crate) normed: [Vec<R>; 2],
     /// Low-rank inputs of the four adapter groups.
     pub(crate) low: [Vec<R>; 4],
-    /// Queries and keys before their normalisation, where the model has one.
+    /// Queries and keys before their normalisation, if the model has one.
     pub(crate) raw: [Vec<R>; 2],
     /// Inverse root mean squares of queries and keys, per head.
     pub(crate) raw_inverse: [Vec<R>; 2],
@@ -108,10 +108,10 @@ pub(crate) struct LayerBuffers<R> {
     pub(crate) up: Vec<R>,
 }
 
-/// Scratch for the low-rank inputs of an adapter group and what they are computed from.
+/// Scratch for the low-rank inputs of an adapter group and their operands.
 #[derive(Debug, Default)]
 pub(crate) struct LowScratch<R> {
-    /// An input after dropout, and the same rounded.
+    /// An input after dropout, and its rounded copy.
     pub(crate) dropped: Vec<R>,
     pub(crate) dropped_rounded: Rows,
     pub(crate) adapters: AdapterScratch,
@@ -134,7 +134,7 @@ pub(crate) struct SharedBuffers<R> {
     /// Per key head.
     pub(crate) key_gradient: Vec<R>,
     pub(crate) value_gradient: Vec<R>,
-    /// Per query head, where several share a key head.
+    /// Per query head, if several share a key head.
     pub(crate) key_gradient_per_head: Vec<R>,
     pub(crate) value_gradient_per_head: Vec<R>,
 }
@@ -150,7 +150,7 @@ pub(crate) struct HeadBuffers<R> {
     pub(crate) hidden_gradient: Vec<R>,
     pub(crate) logits: Vec<R>,
     pub(crate) reference_logits: Vec<R>,
-    /// What a packed head multiplies, rounded.
+    /// The rounded operand of a packed head.
     pub(crate) rounded: Rows,
     pub(crate) log_sums: Vec<f64>,
     pub(crate) reference_log_sums: Vec<f64>,
@@ -159,8 +159,8 @@ pub(crate) struct HeadBuffers<R> {
     pub(crate) output_gradients: [Vec<f64>; 2],
 }
 
-/// Buffers of the forward and backward pass, allocated for the largest batch seen and reused, so that
-/// a training loop allocates nothing once it has seen its largest batch.
+/// Buffers of the forward and backward pass. They grow to fit the largest batch and are reused, so that a
+/// training loop allocates nothing after its largest batch.
 #[derive(Debug)]
 pub struct Workspace<R> {
     pub(crate) options: ForwardOptions,
@@ -220,17 +220,17 @@ impl<R: Real> Workspace<R> {
         elements * size_of::<R>() + rounded + self.scratch.bytes() + self.rope.bytes()
     }
 
-    /// Which of `layers` a block's buffers are in.
+    /// The index of a block's buffers in `layers`.
     pub(crate) fn slot(options: &ForwardOptions, layer: usize) -> usize {
         if options.gradient && options.recompute != Recompute::Blocks { layer } else { 0 }
     }
 
-    /// Which of `streams` holds a block's input.
+    /// The index of a block's input in `streams`.
     pub(crate) fn stream(options: &ForwardOptions, layer: usize) -> usize {
         if options.gradient { layer } else { layer % 2 }
     }
 
-    /// Prepares for a pass over a batch.
+    /// Prepares the buffers for a pass over a batch.
     pub(crate) fn prepare(
         &mut self,
         config: &ModelConfig,

@@ -1,5 +1,5 @@
-//! Once a workspace has seen its largest batch, steps take no memory for activations or gradients. The
-//! only temporary memory is the GEMM library's packing and vectors of a few numbers per target.
+//! After its largest batch a workspace allocates nothing for activations or gradients. The only temporary memory
+//! is the GEMM library's packing and vectors of a few numbers per target.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,24 +12,24 @@ use tabpo_engine::{
 };
 use tabpo_model::{LoraConfig, ModelConfig};
 
-/// The system's allocator, watched.
+/// The system's allocator with counters.
 struct Watched;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator unchanged; the counters touch no memory of it.
+// SAFETY: every call is forwarded to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Relaxed);
         LARGEST.fetch_max(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
+        // SAFETY: the caller fulfils the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
+        // SAFETY: the caller fulfils the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -48,7 +48,7 @@ fn batch(sequences: usize, length: usize) -> (Batch, Vec<Target>) {
 
 #[test]
 fn steady_steps_allocate_no_buffers() {
-    // One thread, so that the library's buffers of each thread are certainly there after the first steps.
+    // With one thread, the library's buffers per thread certainly exist after the first steps.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread pool");
     pool.install(|| {
         let config = ModelConfig { kv_heads: 2, query_key_norm: true, ..ModelConfig::small(200, 96, 2, 4) };

@@ -21,7 +21,7 @@ struct Setup {
     compiler: GrammarCompiler,
 }
 
-/// A random model: every token is about as likely as any other.
+/// A random model, for which all tokens are about equally likely.
 fn setup(texts: &[String], vocabulary: usize) -> Setup {
     let options = BpeOptions { vocabulary_size: vocabulary, ..BpeOptions::default() };
     let tokenizer = Tokenizer::train(texts, &options).expect("training");
@@ -143,7 +143,7 @@ range = ["Partner/ship (joint)"]
 constraint = "hard"
 "#;
 
-/// Hard signatures, sub-labels, renamed keys, and a source full of what JSON has to escape.
+/// Hard signatures, sub-labels, renamed keys, and a source full of characters that JSON escapes.
 #[test]
 fn hard_signatures_and_escapes() {
     let ontology = &Ontology::parse(PROJECTS, "projects.toml").expect("an ontology");

@@ -1,4 +1,4 @@
-//! Generation with a cache of keys and values gives what the whole forward pass gives.
+//! Generation with a cache of keys and values gives the same logits as the whole forward pass.
 
 mod small;
 
@@ -42,7 +42,6 @@ fn steps_equal_the_whole_forward_pass() {
                 }
             }
             assert_eq!(cache.len(), 3);
-            assert_eq!(cache.length(2), sequences[2].len());
         }
     }
 }
@@ -79,7 +78,7 @@ fn a_tiny_model_learns_eight_sequences_by_heart() {
     let sequences: Vec<Vec<u32>> = (0..8_u32)
         .map(|first| {
             let length = 12 + random.below(8);
-            // A repetition of the first token could not be told from it: a value does not know its position.
+            // Other tokens differ from the first one, because attention to values ignores their positions.
             std::iter::once(first).chain((1..length).map(|_| 8 + random.below(32) as u32)).collect()
         })
         .collect();
@@ -90,7 +89,7 @@ fn a_tiny_model_learns_eight_sequences_by_heart() {
             targets.push(Target { row: row as u32, token: batch.tokens[row + 1] });
         }
     }
-    let seeds = vec![-1.0 / targets.len() as f64; targets.len()];
+    let output_weights = vec![-1.0 / targets.len() as f64; targets.len()];
     let mut optimiser = AdamW::for_model(&model, AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() });
     let mut workspace = Workspace::new();
     let mut gradients = Gradients::full(&model);
@@ -98,7 +97,7 @@ fn a_tiny_model_learns_eight_sequences_by_heart() {
     for _ in 0..250 {
         let values = forward(&model, None, &batch, &targets, &ForwardOptions::default(), &mut workspace);
         losses.push(-values.iter().sum::<f64>() / targets.len() as f64);
-        let output = OutputGradient { log_probabilities: &seeds, divergences: None };
+        let output = OutputGradient { log_probabilities: &output_weights, divergences: None };
         gradients.clear();
         backward(&model, None, &batch, &output, &mut workspace, &mut gradients);
         gradients.clip(1.0);
@@ -121,7 +120,7 @@ fn sequences_in_other_groups_do_not_matter() {
     decoder.prefill(&prompts, &mut cache);
     let together = decoder.step(&tokens, &mut cache).to_vec();
     for (index, prompt) in prompts.iter().enumerate() {
-        cache.clear();
+        cache.retain(&vec![false; cache.len()]);
         decoder.prefill(&[prompt], &mut cache);
         let alone = decoder.step(&tokens[index..=index], &mut cache);
         let together = &together[index * 13..(index + 1) * 13];

@@ -1,5 +1,5 @@
-//! Different ways to compute the same numbers: tries and separate sequences, packed and alone, stored and
-//! computed again, one thread and several, wide and narrow weights.
+//! Different ways to compute the same numbers: tries and separate sequences, batches and single sequences, stored
+//! and recomputed activations, one thread and several, wide and narrow weights.
 
 #![allow(clippy::single_range_in_vec_init, reason = "a context may well be one range")]
 
@@ -14,7 +14,7 @@ use tabpo_engine::{
 };
 use tabpo_model::{LoraConfig, ModelConfig, StoredType};
 
-/// A batch, its targets, and the seeds of its backward pass.
+/// A batch, its targets, and their output gradient.
 type Case = (Batch, Vec<Target>, Vec<f64>);
 
 struct Outcome {
@@ -22,7 +22,7 @@ struct Outcome {
     gradient: Vec<f64>,
 }
 
-/// Forward and backward over several batches, with the seeds of each.
+/// Forward and backward over several batches with their output gradients.
 fn run<R: Real>(model: &Model<R>, lora: Option<&Lora<R>>, batches: &[Case], options: &ForwardOptions) -> Outcome {
     let mut workspace = Workspace::new();
     let mut gradients = match lora {
@@ -30,32 +30,32 @@ fn run<R: Real>(model: &Model<R>, lora: Option<&Lora<R>>, batches: &[Case], opti
         None => Gradients::full(model),
     };
     let mut log_probabilities = Vec::new();
-    for (batch, targets, seeds) in batches {
+    for (batch, targets, output_weights) in batches {
         log_probabilities.extend(forward(model, lora, batch, targets, options, &mut workspace));
-        let output = OutputGradient { log_probabilities: seeds, divergences: None };
+        let output = OutputGradient { log_probabilities: output_weights, divergences: None };
         backward(model, lora, batch, &output, &mut workspace, &mut gradients);
     }
     Outcome { log_probabilities, gradient: flat(&mut gradients) }
 }
 
-/// The forest as one batch, and the same targets with every path from a root as a sequence of its own.
+/// The forest as one batch, and the same targets with every path from a root as a separate sequence.
 fn forest_both_ways(vocabulary: usize) -> (Vec<Case>, Vec<Case>) {
     let (batch, targets) = forest(vocabulary, 11);
-    let seeds = Random::new(12).seeds(targets.len());
+    let output_weights = Random::new(12).output_weights(targets.len());
     let separate = targets
         .iter()
-        .zip(&seeds)
-        .map(|(target, &seed)| {
+        .zip(&output_weights)
+        .map(|(target, &weight)| {
             let row = target.row as usize;
             let segment =
                 batch.segments.iter().find(|segment| segment.rows.contains(&row)).expect("rows have segments");
             let path = segment.context.iter().cloned().chain(std::iter::once(segment.rows.start..row + 1)).flatten();
             let sequence: Vec<u32> = path.map(|row| batch.tokens[row]).collect();
             let last = Target { row: sequence.len() as u32 - 1, token: target.token };
-            (plain(&[sequence]), vec![last], vec![seed])
+            (plain(&[sequence]), vec![last], vec![weight])
         })
         .collect();
-    (vec![(batch, targets, seeds)], separate)
+    (vec![(batch, targets, output_weights)], separate)
 }
 
 #[test]
@@ -112,15 +112,15 @@ fn packed_sequences_equal_sequences_alone() {
     let sequences = [vec![1, 2, 3, 4], vec![5], vec![6, 7, 8, 9, 10, 11, 12]];
     let packed = plain(&sequences);
     let targets = vec![Target { row: 2, token: 4 }, Target { row: 4, token: 1 }, Target { row: 9, token: 11 }];
-    let seeds = vec![1.0, -0.5, 2.0];
+    let output_weights = vec![1.0, -0.5, 2.0];
     let alone: Vec<_> = [(0, 2, 4), (1, 0, 1), (2, 4, 11)]
         .iter()
-        .zip(&seeds)
-        .map(|(&(sequence, row, token), &seed): (&(usize, u32, u32), _)| {
-            (plain(&sequences[sequence..=sequence]), vec![Target { row, token }], vec![seed])
+        .zip(&output_weights)
+        .map(|(&(sequence, row, token), &weight): (&(usize, u32, u32), _)| {
+            (plain(&sequences[sequence..=sequence]), vec![Target { row, token }], vec![weight])
         })
         .collect();
-    let a = run(&model, None, &[(packed, targets, seeds)], &ForwardOptions::default());
+    let a = run(&model, None, &[(packed, targets, output_weights)], &ForwardOptions::default());
     let b = run(&model, None, &alone, &ForwardOptions::default());
     assert_close(&a.log_probabilities, &b.log_probabilities, 1e-12, "log-probabilities");
     assert_close(&a.gradient, &b.gradient, 1e-12, "gradient");
@@ -154,7 +154,7 @@ fn a_chunked_head_equals_a_whole_one() {
     let mut random = Random::new(4);
     let tokens: Vec<u32> = (0..80).map(|_| random.below(13) as u32).collect();
     let targets: Vec<Target> = (0..79).map(|row| Target { row, token: tokens[row as usize + 1] }).collect();
-    let batch = [(plain(&[tokens]), targets, random.seeds(79))];
+    let batch = [(plain(&[tokens]), targets, random.output_weights(79))];
     let whole = run(&model, None, &batch, &ForwardOptions::default());
     let chunked = run(&model, None, &batch, &ForwardOptions { logit_bytes: 0, ..ForwardOptions::default() });
     assert_close(&whole.log_probabilities, &chunked.log_probabilities, 1e-13, "log-probabilities");
@@ -163,7 +163,7 @@ fn a_chunked_head_equals_a_whole_one() {
 
 #[test]
 fn the_number_of_threads_does_not_matter() {
-    // Large enough for every operation to be cut into several tasks.
+    // Large enough for every operation to be split into several tasks.
     let config = ModelConfig { vocabulary: 600, hidden: 192, intermediate: 520, head_dim: 32, ..tiny() };
     let model = random_model::<f32>(config, 1);
     let mut random = Random::new(2);
@@ -171,7 +171,7 @@ fn the_number_of_threads_does_not_matter() {
         [150, 40, 90].iter().map(|&length| (0..length).map(|_| random.below(600) as u32).collect()).collect();
     let batch = plain(&sequences);
     let targets: Vec<Target> = (0..270).step_by(2).map(|row| Target { row, token: row * 2 % 600 }).collect();
-    let batches = [(batch, targets.clone(), random.seeds(targets.len()))];
+    let batches = [(batch, targets.clone(), random.output_weights(targets.len()))];
     let lora = random_lora(&model.config, LoraConfig::new(4, 4.0), 3);
     for lora in [None, Some(&lora)] {
         let on = |threads: usize| {
@@ -210,8 +210,8 @@ fn a_merged_adapter_equals_the_adapter_beside_the_model() {
     assert_close(&beside, &inside, 1e-12, "logits");
 }
 
-/// The model with every matrix kept in 16 or 32 bits, at an odd offset in a shared buffer, and the same
-/// numbers widened.
+/// The model with every matrix stored in 16 or 32 bits, at an odd offset in a shared buffer, and the same numbers
+/// widened.
 fn stored_and_widened(model: &Model<f32>, stored: StoredType) -> (Model<f32>, Model<f32>) {
     let encode = |values: &[f32]| -> Vec<u8> {
         let mut bytes = vec![0xff];

@@ -1,4 +1,4 @@
-//! Folders: what is written is read back, and what is wrong is named.
+//! Folders: written models are read back, and errors name what is wrong.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn every_configuration_survives_being_written() {
     }
 }
 
-/// Both layouts of the rotary settings, and the defaults of keys that are not there.
+/// Both layouts of the rotary settings, and the defaults of missing keys.
 #[test]
 fn layouts_of_the_rotary_settings_agree() {
     let folder = copy("llama");
@@ -103,7 +103,7 @@ fn merging_keeps_the_logits_and_the_folder() {
             json_file(&base.path().join("generation_config.json"))
         );
     }
-    // A merge that went wrong is noticed.
+    // A wrong merge is detected.
     assert!(verify_export((&model, Some(&lora)), (&model, None), StoredType::Bf16).is_err());
 }
 
@@ -145,7 +145,7 @@ fn unsupported_settings_are_named() {
 fn missing_extra_and_misshapen_tensors_are_named() {
     for (family, changes, parts) in [
         ("llama", json!({"attention_bias": true}), ["no tensor `model.layers.0.self_attn.q_proj.bias`", ""]),
-        ("llama", json!({"num_hidden_layers": 1}), ["`model.layers.1.", "no part of a LlamaForCausalLM"]),
+        ("llama", json!({"num_hidden_layers": 1}), ["`model.layers.1.", "not part of a LlamaForCausalLM"]),
         ("llama", json!({"intermediate_size": 64}), ["`model.layers.0.mlp.gate_proj.weight`", "[48, 32]"]),
         ("llama", json!({"tie_word_embeddings": true}), ["tie_word_embeddings", "lm_head.weight"]),
         ("qwen2", json!({"vocab_size": 300}), ["`model.embed_tokens.weight`", "[300, 32]"]),

@@ -1,4 +1,4 @@
-//! The backward pass against central differences in double precision, for every parameter.
+//! Compares the backward pass with central differences in double precision, for every parameter.
 
 mod small;
 
@@ -30,8 +30,8 @@ impl Loss {
         let mut workspace = Workspace::new();
         forward(&reference, None, &batch, &targets, &ForwardOptions::inference(), &mut workspace);
         Self {
-            log_probability_weights: random.seeds(targets.len()),
-            divergence_weights: divergence.then(|| random.seeds(targets.len())),
+            log_probability_weights: random.output_weights(targets.len()),
+            divergence_weights: divergence.then(|| random.output_weights(targets.len())),
             reference_hidden: target_hidden(&workspace).to_vec(),
             batch,
             targets,
@@ -85,7 +85,7 @@ fn derivative(point: f64, mut value: impl FnMut(f64) -> f64) -> f64 {
     (8.0 * difference(STEP) - difference(2.0 * STEP)) / (12.0 * STEP)
 }
 
-/// Runs on one thread: the models are too small to share, and every loss is computed thousands of times.
+/// Runs on one thread: the models are too small for several, and every loss is computed thousands of times.
 fn on_one_thread(work: impl FnOnce() + Send) {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread pool").install(work);
 }
@@ -183,7 +183,7 @@ fn every_parameter_of_every_kind_of_adapter() {
                 ("patterned", &patterned, Recompute::Cheap),
                 ("dropout", &dropped, Recompute::Blocks),
             ];
-            // The kinds of adapters meet the same code in every family: all of them in one, one in all.
+            // Adapters share their code among all families: test all kinds in one family, and one kind in all.
             let kinds = if name == "llama with biases" { &kinds[..] } else { &kinds[..1] };
             for &(kind, settings, recompute) in kinds {
                 let options = ForwardOptions { recompute, dropout_seed: Some(9), ..ForwardOptions::default() };

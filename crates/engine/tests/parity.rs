@@ -1,4 +1,4 @@
-//! Logits, gradients and continuations are those of transformers and peft.
+//! Logits, gradients and continuations equal those of transformers and peft.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn logits_of_every_family() {
     }
 }
 
-/// Rotary scalings and attention windows: the weights of a family under another configuration.
+/// Rotary scalings and attention windows: the weights of a family with another configuration.
 #[test]
 fn logits_of_every_variant() {
     let variants = std::fs::read_dir(fixture("variants")).expect("variants");
@@ -47,7 +47,7 @@ fn logits_of_every_variant() {
         std::fs::copy(variant.join("config.json"), folder.path().join("config.json")).expect("copying");
         let model = Model::<f32>::open(folder.path()).expect("opening");
         let reference = tensors(&variant.join("expected.safetensors"));
-        // One at a time: dynamic scaling looks at the longest sequence of a batch.
+        // One at a time, because dynamic scaling depends on the longest sequence of a batch.
         for (i, ids) in expected(&base).input_ids.into_iter().enumerate() {
             let found = all_logits(&model, None, &[ids]).remove(0);
             assert_close(
@@ -62,8 +62,7 @@ fn logits_of_every_variant() {
     assert_eq!(count, 8);
 }
 
-/// Dynamic rotary scaling beyond the length that the model is meant for: what is computed for a sequence
-/// depends on nothing but that sequence.
+/// With dynamic rotary scaling beyond the designed length, the results for a sequence depend on that sequence only.
 #[test]
 fn dynamic_scaling_follows_each_sequence() {
     let variant = fixture("variants").join("llama-dynamic");
@@ -75,7 +74,7 @@ fn dynamic_scaling_follows_each_sequence() {
     let reference = tensors(&variant.join("expected.safetensors"));
     let sequences = expected(&fixture("llama")).input_ids;
     assert!(sequences[0].len() > model.config.max_positions && sequences[2].len() < model.config.max_positions);
-    // The shorter ones after the longest, with the same buffers.
+    // Shorter sequences after the longest, with the same buffers.
     let mut workspace = Workspace::new();
     for (i, ids) in sequences.iter().enumerate() {
         let batch = batch(std::slice::from_ref(ids));
@@ -141,8 +140,8 @@ fn gradients_of_every_lora_matrix() {
         let mean = log_probs.iter().sum::<f64>() / log_probs.len() as f64;
         assert!((mean - expected.mean_log_prob).abs() < 1e-4, "{family}: {mean} and {}", expected.mean_log_prob);
         let mut gradients = Gradients::lora(&model, &lora);
-        let seed = vec![1.0 / targets.len() as f64; targets.len()];
-        let output = OutputGradient { log_probabilities: &seed, divergences: None };
+        let output_weights = vec![1.0 / targets.len() as f64; targets.len()];
+        let output = OutputGradient { log_probabilities: &output_weights, divergences: None };
         backward(&model, Some(&lora), &batch, &output, &mut workspace, &mut gradients);
         let names = lora.shapes(&model.config);
         for ((name, _), found) in names.iter().zip(gradients.parts_mut()) {
@@ -165,7 +164,7 @@ fn greedy_continuations() {
         let requests: Vec<Request> =
             expected.prompts.iter().map(|prompt| Request { prompt: prompt.clone(), constraint: None }).collect();
         for (lora, reference) in [(None, &expected.greedy), (Some(&lora), &expected.adapter_greedy)] {
-            // A batch of two with three requests: one of them waits for a place.
+            // Three requests with a batch of two: one of them has to wait.
             for size in [1, 2, 3] {
                 let options = GenerateOptions {
                     max_new_tokens: 16,

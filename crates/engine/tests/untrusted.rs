@@ -1,5 +1,5 @@
-//! Folders from outside: sizes, names and numbers in them are compared with something before they are used, and
-//! what is wrong is named with what to do.
+//! Untrusted folders: sizes, names and numbers are checked before they are used, and errors say what is wrong and
+//! what to do.
 
 mod common;
 
@@ -11,7 +11,7 @@ use tabpo_engine::{Lora, Matrix, Model, verify_export};
 use tabpo_model::{FolderError, ModelConfig, SaveOptions, StoredType, check_model_folder, find_base};
 use tempfile::TempDir;
 
-/// Sizes and numbers of config.json are compared with what they can be before anything is made of them.
+/// Sizes and numbers of config.json are checked before they are used.
 #[test]
 fn sizes_and_numbers_beyond_reason_are_named() {
     for (key, value) in [
@@ -33,7 +33,7 @@ fn sizes_and_numbers_beyond_reason_are_named() {
         let message = refusal("llama", &json!({key: value}));
         assert!(message.contains(key) && message.contains("config.json"), "{key}: {message}");
     }
-    // More layers than tensors: found while the tensors are looked for.
+    // More layers than tensors: detected when a tensor is missing.
     let message = refusal("llama", &json!({"num_hidden_layers": 4000}));
     assert!(message.contains("model.layers.2."), "{message}");
 }
@@ -122,7 +122,7 @@ fn an_index_leads_to_files_of_its_folder_only() {
 }
 
 #[test]
-fn a_weight_that_is_no_number_is_named() {
+fn a_non_finite_weight_is_named() {
     for (family, stored) in [("llama", 4), ("mistral", 2), ("qwen3", 0)] {
         let folder = copy(family);
         let path = folder.path().join("model.safetensors");
@@ -183,13 +183,13 @@ fn saved_embeddings_are_used_where_they_differ() {
     let mut lora = Lora::<f32>::open(&folder, &model.config).expect("adapter");
     let ids = [vec![1, 2, 3, 4]];
     let before = all_logits(&model, Some(&lora), &ids);
-    // Those of the model itself change nothing and are not kept.
+    // Modules that equal the model's own are dropped.
     lora.saved.embedding = Some(model.embedding.clone());
     lora.saved.head = Some(model.head_matrix().clone());
     model.take_saved(&mut lora, &folder).expect("the same");
     assert!(lora.saved.embedding.is_none() && lora.saved.head.is_none());
     assert_eq!(all_logits(&model, Some(&lora), &ids), before);
-    // A head of its own, with one token more, survives being written and read.
+    // A separate head with one more token survives saving and loading.
     let (rows, width) = (model.config.vocabulary + 1, model.config.hidden);
     let grown = |seed: usize| {
         Matrix::owned(rows, width, (0..rows * width).map(|i| ((i * 7 + seed) % 13) as f32 * 0.1).collect())
@@ -203,7 +203,7 @@ fn saved_embeddings_are_used_where_they_differ() {
     assert_eq!(model.config.vocabulary, rows);
     let after = all_logits(&model, Some(&read), &ids);
     assert_eq!(after[0].len(), 4 * rows);
-    // Merged, it is a model of that vocabulary.
+    // The merged model has that vocabulary.
     let merged = tempfile::tempdir().expect("temporary folder");
     let options = SaveOptions::new(StoredType::F32);
     read.merge(&model).save_merged(&fixture("llama"), out.path(), merged.path(), &options).expect("saving");
@@ -211,7 +211,7 @@ fn saved_embeddings_are_used_where_they_differ() {
     verify_export((&model, Some(&read)), (&written, None), StoredType::F32).expect("the same logits");
 }
 
-/// The base of an adapter is found from where the path starts, and where both were moved together.
+/// The base of an adapter is found by its path, also if both were moved together.
 #[test]
 fn the_base_of_an_adapter_is_found() {
     let place = tempfile::tempdir().expect("temporary folder");
@@ -238,13 +238,13 @@ fn the_base_of_an_adapter_is_found() {
         let message = find_base(&at("moved/run/sft/policy")).expect_err("nowhere").to_string();
         assert!(message.contains(part) && message.contains("base_model_name_or_path"), "{message}");
     }
-    // The folder of a stage is not yet the adapter's.
+    // The folder of a stage contains the adapter's folder.
     let message = find_base(&at("moved/run/sft")).expect_err("above").to_string();
     assert!(message.contains("did you mean") && message.contains("policy"), "{message}");
 }
 
 #[test]
-fn what_is_no_model_folder_says_what_it_is() {
+fn other_folders_and_files_are_named_for_what_they_are() {
     let place = tempfile::tempdir().expect("temporary folder");
     let at = |name: &str| place.path().join(name);
     std::fs::create_dir_all(at("stage/policy")).expect("a folder");
@@ -255,7 +255,7 @@ fn what_is_no_model_folder_says_what_it_is() {
     }
     for (path, part) in [
         (at("stage"), "did you mean"),
-        (at("model.safetensors"), "give the folder"),
+        (at("model.safetensors"), "give its folder"),
         (at("model.gguf"), "GGUF"),
         (at("empty"), "no config.json"),
         (at("none"), "no such folder"),
@@ -264,7 +264,7 @@ fn what_is_no_model_folder_says_what_it_is() {
         let message = check_model_folder(&path).expect_err("no model").to_string();
         assert!(message.contains(part), "{}: {message}", path.display());
     }
-    // Another architecture is no misspelt one.
+    // A different architecture is not a misspelling.
     assert!(!refusal("llama", &json!({"architectures": ["Phi3ForCausalLM"]})).contains("did you mean"));
     assert!(
         refusal("llama", &json!({"architectures": ["LLamaForCausalLM"]})).contains("did you mean LlamaForCausalLM")

@@ -90,8 +90,8 @@ pub struct ModelConfig {
     pub rope_scaling: RopeScaling,
     /// Longest sequence the model was designed for.
     pub max_positions: usize,
-    /// For every layer the window of its attention: a row sees keys at most `window - 1` positions
-    /// back. Empty where no layer has a window.
+    /// The attention window of every layer: a row attends to keys at most `window - 1` positions
+    /// back. Empty if no layer has a window.
     pub sliding_window: Vec<Option<usize>>,
     /// Whether the query, key and value projections have a bias.
     pub query_key_value_bias: bool,

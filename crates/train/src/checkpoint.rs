@@ -1,4 +1,4 @@
-//! The state of an interrupted run, in one file that is replaced whole and carries a digest of itself.
+//! The state of an interrupted run: one file, replaced atomically, that contains a digest of itself.
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) summary: TrainSummary,
 }
 
-/// Writes the state of a run. The old file stays until the new one is complete.
+/// Writes the state of a run. The previous file stays until the new one is complete.
 pub(crate) fn write(path: &Path, state: &State, tensors: Vec<NamedTensor<'_>>) -> Result<(), TrainError> {
     let failed = |source| TrainError::Io { path: path.to_path_buf(), source };
     let state = serde_json::to_string(state).expect("a state of numbers and strings is JSON");
@@ -48,36 +48,36 @@ pub(crate) fn write(path: &Path, state: &State, tensors: Vec<NamedTensor<'_>>) -
     written.map_err(|source| unwritable.map_or_else(|| failed(source), |problem| broken(path, &problem)))
 }
 
-/// What stands where a checkpoint would be.
-pub(crate) enum Found {
+/// What was found at the path of a checkpoint.
+pub(crate) enum StoredCheckpoint {
     /// No file.
-    Nothing,
-    /// A sound checkpoint of another run.
+    Missing,
+    /// An intact checkpoint of another run.
     OtherRun,
-    /// Something else than what was written.
+    /// A file that is not what was written, and the problem with it.
     Damaged(String),
-    /// The checkpoint of the run; the worker has its parameters and moments.
+    /// The checkpoint of this run; the worker now has its parameters and moments.
     Resumed(State),
 }
 
-/// Reads a checkpoint into `worker`, which is changed only where the whole file is sound.
-pub(crate) fn read(path: &Path, run: &str, worker: &mut dyn Worker) -> Result<Found, TrainError> {
+/// Reads a checkpoint into `worker`, which is changed only if the whole file is intact.
+pub(crate) fn read(path: &Path, run: &str, worker: &mut dyn Worker) -> Result<StoredCheckpoint, TrainError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(StoredCheckpoint::Missing),
         Err(source) => return Err(TrainError::Io { path: path.to_path_buf(), source }),
     };
-    let (state, tensors) = match sound(&bytes) {
-        Ok(sound) => sound,
-        Err(problem) => return Ok(Found::Damaged(problem)),
+    let (state, tensors) = match parse(&bytes) {
+        Ok(parsed) => parsed,
+        Err(problem) => return Ok(StoredCheckpoint::Damaged(problem)),
     };
     if state.run != run {
-        return Ok(Found::OtherRun);
+        return Ok(StoredCheckpoint::OtherRun);
     }
     let tensors: Vec<NamedTensor<'_>> = tensors.iter().map(|(name, tensor)| named(name, &tensor)).collect();
     match worker.import(state.cursor.step, &tensors) {
-        Ok(()) => Ok(Found::Resumed(state)),
-        Err(WorkerError::State(problem)) => Ok(Found::Damaged(problem)),
+        Ok(()) => Ok(StoredCheckpoint::Resumed(state)),
+        Err(WorkerError::State(problem)) => Ok(StoredCheckpoint::Damaged(problem)),
         Err(other) => Err(other.into()),
     }
 }
@@ -91,26 +91,26 @@ fn named<'a>(name: &str, tensor: &safetensors::tensor::TensorView<'a>) -> NamedT
     }
 }
 
-/// Moves a damaged checkpoint out of the way of the next one, and returns its new place.
+/// Moves a damaged checkpoint out of the way of the next one, and returns its new path.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, TrainError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".damaged");
-    let place = PathBuf::from(name);
-    std::fs::rename(path, &place).map_err(|source| TrainError::Io { path: path.to_path_buf(), source })?;
-    Ok(place)
+    let moved_to = PathBuf::from(name);
+    std::fs::rename(path, &moved_to).map_err(|source| TrainError::Io { path: path.to_path_buf(), source })?;
+    Ok(moved_to)
 }
 
-/// State and tensors of a file whose digest is right, or what is wrong.
-fn sound(bytes: &[u8]) -> Result<(State, SafeTensors<'_>), String> {
+/// The state and tensors of a file with a matching digest, or the problem with it.
+fn parse(bytes: &[u8]) -> Result<(State, SafeTensors<'_>), String> {
     let refuse = |error: safetensors::SafeTensorError| format!("not a checkpoint: {error}");
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(refuse)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(refuse)?;
     let metadata = header.metadata().as_ref().ok_or("not a checkpoint of a training run")?;
     let text = metadata.get(STATE).ok_or("not a checkpoint of a training run")?;
     let parts = tensors.iter().map(|(name, tensor)| (name, tensor.data()));
-    // Fuzzing could not get past it, and what is behind it has to hold by itself.
+    // Fuzzing could not get past the digest, and the code behind it must withstand any input.
     if metadata.get(DIGEST) != Some(&digest(text, parts)) && !cfg!(fuzzing) {
-        return Err("its digest does not fit its content".to_owned());
+        return Err("its digest does not match its content".to_owned());
     }
     let state = serde_json::from_str(text).map_err(|error| format!("its state cannot be read: {error}"))?;
     Ok((state, tensors))

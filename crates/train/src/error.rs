@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ pub enum ExampleError {
         id: String,
         /// Tokens of the prompt and the longest answer.
         tokens: usize,
-        /// Tokens that are allowed.
+        /// The limit.
         limit: usize,
     },
-    /// The record's texts cannot become tokens.
+    /// The record's texts cannot be tokenised.
     #[error("record {id:?}: {source}")]
     Format {
         /// Id of the record.
@@ -24,8 +24,7 @@ pub enum ExampleError {
         /// Why.
         source: Box<crate::FormatError>,
     },
-    /// An answer is not as the canonical writer would write it, so that the roles of its tokens are
-    /// not known.
+    /// An answer is not in canonical form, so that the roles of its tokens are unknown.
     #[error("record {id:?}: not a canonical answer of this ontology: {answer}")]
     NotCanonical {
         /// Id of the record.
@@ -33,13 +32,13 @@ pub enum ExampleError {
         /// How the answer begins.
         answer: String,
     },
-    /// The objective compares answers and the record has none to compare with.
+    /// The objective compares answers, but the record has no rejected one.
     #[error("record {id:?} has no rejected answer, which the objective needs")]
     NothingRejected {
         /// Id of the record.
         id: String,
     },
-    /// The record has no prompt or an answer without tokens.
+    /// The record has an empty prompt or answer.
     #[error("record {id:?} has an empty {part}")]
     Empty {
         /// Id of the record.
@@ -48,18 +47,20 @@ pub enum ExampleError {
         part: &'static str,
     },
     /// A token is not in the model's vocabulary.
-    #[error("record {id:?} has token {token}, but the model has only {vocabulary}: is the tokenizer the model's own?")]
+    #[error(
+        "record {id:?} has token {token}, but the model has only {vocabulary} tokens: does the tokenizer belong to it?"
+    )]
     Token {
         /// Id of the record.
         id: String,
         /// The token.
         token: u32,
-        /// Number of tokens that the model has.
+        /// Number of the model's tokens.
         vocabulary: usize,
     },
 }
 
-/// Why a run did not go on.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A file could not be read or written.
@@ -67,10 +68,10 @@ pub enum TrainError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A record is not fit for training.
+    /// A record cannot be used for training.
     #[error(transparent)]
     Example(#[from] ExampleError),
     /// No record can be trained on.
@@ -79,7 +80,7 @@ pub enum TrainError {
         /// Number of records.
         records: usize,
     },
-    /// A checkpoint cannot be read or does not fit the policy.
+    /// A checkpoint cannot be written.
     #[error("{}: {message}", path.display())]
     Checkpoint {
         /// The file.
@@ -87,16 +88,16 @@ pub enum TrainError {
         /// What is wrong.
         message: String,
     },
-    /// The policy at the start does not agree with the reference log-probs.
+    /// The initial policy does not agree with the reference log-probs.
     #[error(
-        "the policy at the start differs from the reference by {difference:.3e} nats in a token's log-prob; \
-         the reference must be the policy that training starts from"
+        "the initial policy differs from the reference by {difference:.3e} nats in a token's log-prob; \
+         training must start from the reference"
     )]
     ReferenceMismatch {
         /// The largest difference.
         difference: f64,
     },
-    /// Loss or gradient is not a number any more.
+    /// The loss or the gradient is no longer finite.
     #[error("training diverged at step {step}: the {what} is not finite; a lower learning rate may help")]
     Diverged {
         /// Number of the step, from 1.
@@ -110,7 +111,7 @@ pub enum TrainError {
         /// Name of the objective.
         objective: String,
     },
-    /// The worker could not go on.
+    /// The worker failed.
     #[error(transparent)]
     Worker(#[from] tabpo_engine::WorkerError),
 }

@@ -1,23 +1,23 @@
-//! A training example as tokens.
+//! Training examples as tokens.
 
 use tabpo_roles::Role;
 
 use crate::ExampleError;
 
-/// An answer as tokens, ending with the token that ends the turn.
+/// An answer as tokens; the last one ends the turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenisedAnswer {
-    /// Token ids; never empty. The last one ends the turn and is supervised like the others.
+    /// Token ids; not empty. The last one ends the turn and is supervised like the others.
     pub tokens: Vec<u32>,
     /// Role of every token.
     pub roles: Vec<Role>,
-    /// Weight of every token for the objectives that take weights from the data (token importance,
-    /// masks); `None` leaves them to the objective.
+    /// Weight of every token, for objectives that take weights from the data (token importance, masks);
+    /// `None` means 1.
     pub weights: Option<Vec<f64>>,
 }
 
 impl TokenisedAnswer {
-    /// An answer of which only the end is known to have a role.
+    /// An answer whose tokens are all [`Role::Scaffold`], except the last, which is [`Role::End`].
     pub fn unlabelled(tokens: Vec<u32>) -> Self {
         let mut roles = vec![Role::Scaffold; tokens.len()];
         if let Some(last) = roles.last_mut() {
@@ -26,7 +26,7 @@ impl TokenisedAnswer {
         Self { tokens, roles, weights: None }
     }
 
-    /// Keeps the tokens shared with the start of `chosen` and the one that follows them.
+    /// Keeps the prefix shared with `chosen` and the token after it.
     pub(crate) fn cut_after_divergence(&mut self, chosen: &[u32]) {
         let shared = self.tokens.iter().zip(chosen).take_while(|(own, other)| own == other).count();
         self.tokens.truncate(shared + 1);
@@ -42,26 +42,25 @@ impl TokenisedAnswer {
 pub struct RejectedAnswer {
     /// Its tokens.
     pub answer: TokenisedAnswer,
-    /// Weight of the pair that it makes with the chosen answer, 1 unless the pair's source says
-    /// otherwise.
+    /// Weight of its pair with the chosen answer; usually 1.
     pub weight: f64,
 }
 
 /// A prompt with its chosen answer and any number of rejected answers; none for supervised training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenisedExample {
-    /// Name of the record that it was made from.
+    /// Id of the record that it was made from.
     pub id: String,
-    /// Prompt; never empty, for its last token predicts the first of the answer.
+    /// Prompt; not empty, because its last token predicts the first of the answer.
     pub prompt: Vec<u32>,
-    /// The answer to prefer.
+    /// The preferred answer.
     pub chosen: TokenisedAnswer,
-    /// The answers to prefer it to.
+    /// The answers it is preferred to.
     pub rejected: Vec<RejectedAnswer>,
 }
 
 impl TokenisedExample {
-    /// The chosen and the rejected answers.
+    /// The chosen answer, then the rejected ones.
     pub fn answers(&self) -> impl Iterator<Item = &TokenisedAnswer> {
         std::iter::once(&self.chosen).chain(self.rejected.iter().map(|rejected| &rejected.answer))
     }
@@ -85,8 +84,8 @@ impl TokenisedExample {
         }
     }
 
-    /// The examples of reversed preferences, one for each rejected answer: the rejected answer is
-    /// preferred to the chosen one. They train the second scorer of token importance sampling.
+    /// Examples with reversed preferences, one for each rejected answer, which is preferred to the chosen
+    /// one. They train the second scorer of token importance sampling.
     pub fn reversed(&self) -> Vec<TokenisedExample> {
         let reverse = |rejected: &RejectedAnswer| TokenisedExample {
             id: self.id.clone(),

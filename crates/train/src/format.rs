@@ -1,4 +1,4 @@
-//! From text to tokens: one path for training and for generation.
+//! Converts texts to tokens, in the same way for training and generation.
 
 use jiff::civil::DateTime;
 use tabpo_answer::{Part, token_roles};
@@ -7,11 +7,11 @@ use tabpo_roles::Role;
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
 
-/// What stands between the source text and the answer.
+/// How the source text and the answer are combined.
 #[derive(Clone)]
 pub enum PromptFormat {
-    /// The source text and a special token that asks for the answer. The cheapest form, for models
-    /// trained from scratch; the answer ends with the tokenizer's end token.
+    /// The source text, a special token as separator, and the answer, which ends with the tokenizer's end
+    /// token. The shortest format, for models trained from scratch.
     Plain {
         /// The special token.
         separator: String,
@@ -20,14 +20,14 @@ pub enum PromptFormat {
     Chat {
         /// The template.
         template: Box<ChatTemplate>,
-        /// What the system turn says, where there is one.
+        /// Text of the system turn, if there is one.
         system: Option<String>,
-        /// What templates that print a date are told; fixed, so that prompts are reproducible.
+        /// The date for templates that print one; fixed, so that prompts are reproducible.
         date: DateTime,
     },
 }
 
-/// Turns texts into tokens, the same way for training and for generation: the prompt's tokens do
+/// Converts texts to tokens, in the same way for training and generation: the prompt's tokens do
 /// not depend on the answer, and every answer ends with the token that ends the turn.
 pub struct ExampleFormat<'a> {
     tokenizer: &'a Tokenizer,
@@ -36,19 +36,19 @@ pub struct ExampleFormat<'a> {
     stop: Vec<u32>,
 }
 
-/// Why texts cannot become tokens.
+/// Why texts cannot be tokenised.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// The tokenizer refuses.
+    /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] FolderError),
-    /// The chat template cannot be trained with.
+    /// The chat template cannot be used for training.
     #[error(transparent)]
     Template(#[from] ChatError),
-    /// The tokenizer has no token with which an answer could end.
+    /// The tokenizer has no token that ends an answer.
     #[error("the tokenizer has no end-of-sequence token, so that an answer would never end")]
     NoEnd,
-    /// The separator is not one token of the tokenizer.
+    /// The separator is not a single token of the tokenizer.
     #[error("the separator {separator:?} is not a token of the tokenizer")]
     NoSeparator {
         /// The separator.
@@ -57,7 +57,7 @@ pub enum FormatError {
 }
 
 impl<'a> ExampleFormat<'a> {
-    /// Checks that the format and the tokenizer fit together.
+    /// Checks that the format can be used with the tokenizer.
     pub fn new(tokenizer: &'a Tokenizer, prompt: PromptFormat) -> Result<Self, FormatError> {
         let (end, stop) = match &prompt {
             PromptFormat::Plain { separator } => {
@@ -78,33 +78,19 @@ impl<'a> ExampleFormat<'a> {
         Ok(Self { tokenizer, prompt, end, stop })
     }
 
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &'a Tokenizer {
-        self.tokenizer
-    }
-
-    /// The token that ends every answer.
-    pub fn end(&self) -> u32 {
-        self.end
-    }
-
-    /// The tokens at which generation stops: the end token and whatever else the model's folder names.
+    /// The tokens at which generation stops: the one that ends every answer, and others that the model's
+    /// folder names.
     pub fn stop(&self) -> &[u32] {
         &self.stop
     }
 
-    /// The prompt for a source text, as a model sees it in training and in generation. What the source says
-    /// is text: no word of it becomes a control token.
+    /// The prompt for a source text, as a model sees it in training and generation. The source is plain text:
+    /// nothing in it becomes a control token.
     pub fn prompt(&self, source: &str) -> Result<Vec<u32>, FormatError> {
         Ok(self.tokenizer.encode_marked(&self.marked_prompt(source)?)?.ids)
     }
 
-    /// The prompt for a source text as text.
-    pub fn prompt_text(&self, source: &str) -> Result<String, FormatError> {
-        Ok(Tokenizer::unmark(&self.marked_prompt(source)?).into_owned())
-    }
-
-    /// The prompt as text, with marks in words that spell a control token; see [`Tokenizer::mark`].
+    /// The prompt as text, with marks in spellings of control tokens; see [`Tokenizer::mark`].
     fn marked_prompt(&self, source: &str) -> Result<String, FormatError> {
         match &self.prompt {
             PromptFormat::Plain { separator } => Ok(format!("{}{separator}", self.tokenizer.mark(source))),
@@ -114,10 +100,10 @@ impl<'a> ExampleFormat<'a> {
         }
     }
 
-    /// The tokens of an answer with the end token, and the role of each from `parts`.
+    /// The tokens of an answer and the end token, with the role of each.
     fn answer(&self, prompt: &str, source: &str, answer: &AnswerText<'_>) -> Result<TokenisedAnswer, FormatError> {
         if let PromptFormat::Chat { template, system, date } = &self.prompt {
-            // Refuses a template that would not leave the answer as it is.
+            // Refuses a template that would change the answer.
             let messages = messages(self.tokenizer, system.as_deref(), source);
             template.exchange(&messages, &self.tokenizer.mark(answer.text), *date)?;
         }
@@ -128,10 +114,10 @@ impl<'a> ExampleFormat<'a> {
         Ok(TokenisedAnswer { tokens, roles, weights: None })
     }
 
-    /// A source text with its answers as an example of at most `max_tokens` tokens in prompt and
-    /// longest answer. Nothing is cut: an example that is longer is [`ExampleError::TooLong`].
+    /// An example of a source text with its answers, each rejected one with the weight of its pair.
     ///
-    /// A rejected answer comes with the weight of its pair.
+    /// Nothing is truncated: if the prompt and the longest answer together exceed `max_tokens`, the result
+    /// is [`ExampleError::TooLong`].
     pub fn example(
         &self,
         id: &str,
@@ -161,12 +147,12 @@ impl<'a> ExampleFormat<'a> {
     }
 }
 
-/// An answer as text with the role of every byte; without parts, every token is scaffolding.
+/// An answer as text with the roles of its bytes; without parts, every token is scaffolding.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerText<'a> {
     /// The text.
     pub text: &'a str,
-    /// What its bytes are for.
+    /// The roles of its bytes.
     pub parts: &'a [Part],
 }
 
@@ -176,7 +162,7 @@ impl<'a> From<&'a tabpo_answer::Rendered> for AnswerText<'a> {
     }
 }
 
-/// The turns before the answer, marked.
+/// The marked messages before the answer.
 fn messages(tokenizer: &Tokenizer, system: Option<&str>, source: &str) -> Vec<Message> {
     let turn = |role, text: &str| Message::new(role, &tokenizer.mark(text));
     let system = system.map(|text| turn("system", text));

@@ -14,7 +14,7 @@ pub enum ScoreTransform {
     /// Ranks within the answer mapped linearly to [0.7, 1.3]; the released configuration.
     #[default]
     RankBased,
-    /// 1 for this part of the tokens, those with the highest scores, and 0 for the rest.
+    /// 1 for this share of the tokens, those with the highest scores, and 0 for the others.
     Binary(f64),
 }
 
@@ -31,9 +31,9 @@ impl ScoreTransform {
 /// Sets the weights of an example's tokens from their log-probs under the scorer trained on the
 /// preferences (`positive`) and the one trained on the reversed preferences (`negative`).
 ///
-/// The score of a token is `log π⁻ − log π⁺`; a chosen answer takes the transform of the negated
-/// score, a rejected one that of the score. The token that ends the turn has weight 0, as in the
-/// released code.
+/// The score of a token is `log π⁻ − log π⁺`. Weights of the chosen answer are transformed from the
+/// negated score, those of a rejected answer from the score itself. The token that ends the turn has
+/// weight 0, as in the released code.
 pub fn set_importance_weights(
     example: &mut TokenisedExample,
     positive: &ExampleLogProbs,

@@ -1,12 +1,12 @@
-//! Log-probs of whole examples under a model that does not change.
+//! Log-probs of whole examples under a fixed model.
 
 use tabpo_engine::Worker;
 
-use crate::packing::MicroBatch;
+use crate::packing::{MicroBatch, pack};
 use crate::trie::{ExampleTargets, gather};
-use crate::{ReferenceCache, ReferenceIdentity, TokenisedExample, TrainError, pack};
+use crate::{ReferenceCache, ReferenceIdentity, TokenisedExample, TrainError};
 
-/// Log-probs of the answers of one example, one a token.
+/// Log-probs of the answers of one example, one per token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExampleLogProbs {
     /// The chosen answer.
@@ -16,7 +16,7 @@ pub struct ExampleLogProbs {
 }
 
 impl ExampleLogProbs {
-    /// Reads those of one example from the log-probs of its micro-batch.
+    /// The log-probs of one example, from those of its micro-batch.
     pub(crate) fn gather(log_probs: &[f64], targets: &ExampleTargets) -> Self {
         Self {
             chosen: gather(log_probs, &targets.chosen),
@@ -25,8 +25,8 @@ impl ExampleLogProbs {
     }
 }
 
-/// Log-probs of the targets of a micro-batch of `examples` that a cache holds, or else those that `compute`
-/// finds, which the cache has from then on.
+/// Log-probs of the targets of a micro-batch of `examples`, from the cache or else from `compute`, whose result
+/// is added to the cache.
 pub(crate) fn cached(
     cache: &mut ReferenceCache,
     identity: &ReferenceIdentity,
@@ -47,8 +47,8 @@ pub(crate) fn cached(
 
 /// Log-probs of the answers of `examples` under the worker's policy, in their order, in passes of at most
 /// `max_tokens` rows. `tokenizer` is the digest of the tokenizer
-/// ([`Tokenizer::digest`](tabpo_model::Tokenizer::digest)). Also returns how many examples were computed and not
-/// known from the cache.
+/// ([`Tokenizer::digest`](tabpo_model::Tokenizer::digest)). Also returns the number of examples that were not in
+/// the cache.
 pub fn log_probs(
     worker: &mut dyn Worker,
     tokenizer: &[u8; 32],

@@ -1,4 +1,4 @@
-//! From the log-probs of a step to its loss and the gradient of the model's outputs.
+//! Computes the loss of a step and the gradient of the model's outputs from their log-probs.
 
 use tabpo_engine::TargetValues;
 use tabpo_objective::accounting::Accounting;
@@ -9,17 +9,17 @@ use tabpo_objective::{Completion, Needs, Normaliser, Objective, Pair, PairLoss, 
 use crate::trie::{ExampleTargets, gather, scatter_add};
 use crate::{ExampleLogProbs, TokenisedAnswer, TokenisedExample};
 
-/// What does not depend on the policy: an example with the differences between its chosen and each
-/// rejected answer, found while the step is prepared.
+/// The differences between the chosen and each rejected answer of an example, which do not depend on the
+/// policy and are found while a step is prepared.
 #[derive(Clone, Debug)]
 pub struct Differences {
     /// For each rejected answer, which chosen and which rejected tokens differ.
-    pub answers: Vec<(Vec<bool>, Vec<bool>)>,
+    answers: Vec<(Vec<bool>, Vec<bool>)>,
 }
 
 impl Differences {
     /// Aligns the answers of an example.
-    pub fn new(example: &TokenisedExample) -> Self {
+    pub(crate) fn new(example: &TokenisedExample) -> Self {
         let chosen = &example.chosen.tokens;
         Self { answers: example.rejected.iter().map(|r| differs(chosen, &r.answer.tokens)).collect() }
     }
@@ -27,10 +27,10 @@ impl Differences {
 
 /// Log-probs of one example that do not change during the run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fixed {
-    /// Those at the start of the run.
+pub(crate) struct FixedLogProbs {
+    /// Under the policy at the start of the run.
     pub(crate) reference: Option<ExampleLogProbs>,
-    /// Those of a guide model.
+    /// Under a guide model.
     pub(crate) guide: Option<ExampleLogProbs>,
 }
 
@@ -61,8 +61,8 @@ impl StepLoss {
     }
 }
 
-/// The totals of a step, which every pair's loss is divided by, so that micro-batches add up to the
-/// gradient of the step in one piece.
+/// The totals by which the loss of every pair of a step is divided, so that the gradients of its micro-batches
+/// add up to that of the whole step.
 pub(crate) fn normaliser(needs: Needs, examples: &[TokenisedExample]) -> Normaliser {
     let mut totals = Normaliser::default();
     for example in examples {
@@ -81,14 +81,12 @@ pub(crate) struct Member<'a> {
     pub(crate) example: &'a TokenisedExample,
     pub(crate) differences: &'a Differences,
     pub(crate) targets: &'a ExampleTargets,
-    pub(crate) fixed: &'a Fixed,
+    pub(crate) fixed: &'a FixedLogProbs,
 }
 
 impl Member<'_> {
     /// Evaluates the objective on every pair of the example; adds the gradient to `gradient` and the
-    /// pairs with their losses to `pairs`.
-    ///
-    /// Pairs of an example share its chosen answer, whose gradients add up.
+    /// pairs with their losses to `pairs`. The pairs share the chosen answer, whose gradients add up.
     pub(crate) fn evaluate(
         &self,
         objective: &Objective,
@@ -101,9 +99,9 @@ impl Member<'_> {
         let reference = self.fixed.reference.as_ref();
         let guide = self.fixed.guide.as_ref();
         let mut chosen = completion(&self.example.chosen, &self.targets.chosen, values);
-        chosen.reference = reference.map(|known| known.chosen.clone()).unwrap_or_default();
-        chosen.guide = guide.map(|known| known.chosen.clone()).unwrap_or_default();
-        let mut settle = |pair: Pair, rejected: &[u32]| {
+        chosen.reference = reference.map(|fixed| fixed.chosen.clone()).unwrap_or_default();
+        chosen.guide = guide.map(|fixed| fixed.chosen.clone()).unwrap_or_default();
+        let mut evaluate = |pair: Pair, rejected: &[u32]| {
             let loss = objective.evaluate(&pair, normaliser);
             scatter_add(&mut gradient.log_probs, &self.targets.chosen, &loss.chosen.logp);
             scatter_add(&mut gradient.log_probs, rejected, &loss.rejected.logp);
@@ -114,7 +112,7 @@ impl Member<'_> {
             pairs.push((pair, loss));
         };
         if !needs.pairs() {
-            return settle(Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
+            return evaluate(Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
         }
         for (number, rejected) in self.example.rejected.iter().enumerate() {
             let targets = &self.targets.rejected[number];
@@ -126,19 +124,19 @@ impl Member<'_> {
             };
             pair.chosen.differs.clone_from(chosen_differs);
             pair.rejected.differs.clone_from(rejected_differs);
-            pair.rejected.reference = reference.map(|known| known.rejected[number].clone()).unwrap_or_default();
-            pair.rejected.guide = guide.map(|known| known.rejected[number].clone()).unwrap_or_default();
+            pair.rejected.reference = reference.map(|fixed| fixed.rejected[number].clone()).unwrap_or_default();
+            pair.rejected.guide = guide.map(|fixed| fixed.rejected[number].clone()).unwrap_or_default();
             if needs.weights == WeightSource::Released {
                 let (tokens, other) = (&self.example.chosen.tokens, &rejected.answer.tokens);
                 pair.chosen.weights = released(&self.example.chosen.roles, tokens, other);
                 pair.rejected.weights = released(&rejected.answer.roles, other, tokens);
             }
-            settle(pair, targets);
+            evaluate(pair, targets);
         }
     }
 }
 
-/// An answer as an objective sees it, without reference.
+/// An answer as the objective's input, without its reference.
 fn completion(answer: &TokenisedAnswer, targets: &[u32], values: &TargetValues) -> Completion {
     let kl = if values.divergences.is_empty() { Vec::new() } else { gather(&values.divergences, targets) };
     Completion {

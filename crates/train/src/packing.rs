@@ -1,4 +1,4 @@
-//! Which examples a step sees and how they are laid out in micro-batches.
+//! The order of the examples, and their layout in micro-batches.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -8,9 +8,9 @@ use tabpo_engine::Job;
 use crate::TokenisedExample;
 use crate::trie::{ExampleTargets, TokenTrie, example_rows};
 
-/// The order of `count` records in one epoch: a permutation that depends on the seed and the epoch
-/// alone, so that a resumed run needs no state of a random generator.
-pub fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
+/// The order of `count` records in one epoch: a permutation that depends only on the seed and the epoch,
+/// so that a resumed run needs no state of a random generator.
+pub(crate) fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(epoch);
     let mut order: Vec<u32> = (0..count as u32).collect();
@@ -18,27 +18,28 @@ pub fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     order
 }
 
-/// Examples that go through the engine in one pass.
+/// Examples that are computed in one pass.
 #[derive(Clone, Debug)]
 pub struct MicroBatch {
-    /// Their tokens.
+    /// The trie of their tokens.
     pub trie: TokenTrie,
-    /// For every example its position in the step and where its log-probs are.
+    /// For every example its position in the step and the targets of its log-probs.
     pub members: Vec<(usize, ExampleTargets)>,
 }
 
 impl MicroBatch {
-    /// The pass over it. Dropout is off without a seed.
+    /// The pass over the micro-batch. Without a seed there is no dropout.
     pub fn job(&self, dropout_seed: Option<u64>) -> Job<'_> {
         Job { batch: self.trie.batch(), targets: self.trie.targets(), dropout_seed }
     }
 }
 
-/// Lays out the examples of a step in as few micro-batches as first-fit decreasing finds, none
-/// above `max_tokens` rows unless a single example is.
+/// Lays out the examples of a step in micro-batches of at most `max_tokens` rows; a longer example has a
+/// micro-batch of its own.
 ///
-/// Long examples open the bins and short ones fill them, so that every pass has about the same size.
-pub fn pack(examples: &[TokenisedExample], max_tokens: usize) -> Vec<MicroBatch> {
+/// First-fit decreasing: long examples open the bins and short ones fill them, so that all passes have about
+/// the same size.
+pub(crate) fn pack(examples: &[TokenisedExample], max_tokens: usize) -> Vec<MicroBatch> {
     let rows: Vec<usize> = examples.iter().map(example_rows).collect();
     first_fit_decreasing(&rows, max_tokens)
         .into_iter()
@@ -91,23 +92,23 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn bins_hold_everything_once_and_keep_to_the_budget(
-            sizes in prop::collection::vec(1usize..60, 0..40),
-            capacity in 10usize..100,
-        ) {
-            let bins = first_fit_decreasing(&sizes, capacity);
-            let mut all: Vec<usize> = bins.concat();
-            all.sort_unstable();
-            prop_assert_eq!(all, (0..sizes.len()).collect::<Vec<_>>());
-            let mut half_empty = 0;
-            for bin in &bins {
-                let used: usize = bin.iter().map(|&index| sizes[index]).sum();
-                prop_assert!(used <= capacity || bin.len() == 1);
-                half_empty += usize::from(used * 2 <= capacity);
+            #[test]
+            fn bins_hold_everything_once_and_keep_to_the_budget(
+                sizes in prop::collection::vec(1usize..60, 0..40),
+                capacity in 10usize..100,
+            ) {
+                let bins = first_fit_decreasing(&sizes, capacity);
+                let mut all: Vec<usize> = bins.concat();
+                all.sort_unstable();
+                prop_assert_eq!(all, (0..sizes.len()).collect::<Vec<_>>());
+                let mut half_empty = 0;
+                for bin in &bins {
+                    let used: usize = bin.iter().map(|&index| sizes[index]).sum();
+                    prop_assert!(used <= capacity || bin.len() == 1);
+                    half_empty += usize::from(used * 2 <= capacity);
+                }
+    // Two bins that are at most half full would have been merged.
+                prop_assert!(half_empty <= 1);
             }
-            // Two bins at most half full would have been one.
-            prop_assert!(half_empty <= 1);
         }
-    }
 }

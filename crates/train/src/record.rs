@@ -1,4 +1,4 @@
-//! What a run tells about itself.
+//! What a run reports.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// All of it.
+    /// The sum of all activities.
     pub fn total(&self) -> f64 {
         self.waiting + self.reference + self.forward + self.objective + self.backward + self.optimiser
     }
@@ -49,7 +49,7 @@ pub struct StepRecord {
     pub step: u64,
     /// Epoch of its examples, from 0.
     pub epoch: u64,
-    /// Part of the budget spent at its middle.
+    /// Share of the budget that is spent at its middle.
     pub progress: f64,
     /// Loss of the step before its update: the sum of the four terms.
     pub loss: f64,
@@ -67,9 +67,9 @@ pub struct StepRecord {
     pub gradient_norm: f64,
     /// Examples in the step.
     pub examples: u64,
-    /// Mean margin between chosen and rejected score, where the objective has a preference.
+    /// Mean margin between the chosen and the rejected score, if the objective compares answers.
     pub margin: Option<f64>,
-    /// Part of the pairs whose margin is above 0.
+    /// Share of the pairs whose margin is above 0.
     pub accuracy: Option<f64>,
     /// Gradient shares, gate activity and change of log-prob by role.
     pub roles: BTreeMap<Role, RoleSummary>,
@@ -79,43 +79,42 @@ pub struct StepRecord {
     pub tokens: u64,
     /// Rows computed a second in this step, waiting included.
     pub tokens_per_second: f64,
-    /// Ids of records that were passed over as too long, with their lengths in tokens and their numbers,
-    /// counted from 1.
+    /// Records that were skipped as too long: their ids, lengths in tokens, and numbers from 1.
     pub skipped: Vec<(String, usize, usize)>,
     /// Where the time went.
     pub timing: Timing,
 }
 
-/// A checkpoint that a run does not go on from.
+/// A checkpoint from which a run cannot be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnusedCheckpoint {
-    /// It was made under other settings, from another start or on other data. The run's first
-    /// checkpoint replaces it.
+    /// It was written with other settings, another initial policy or other data. The run's first checkpoint
+    /// replaces it.
     OtherRun,
     /// It is not what was written.
     Damaged {
         /// What is wrong with it.
         problem: String,
-        /// Where it was put, out of the way of the run's own.
+        /// Where it was moved, out of the way of new checkpoints.
         moved_to: PathBuf,
     },
 }
 
-/// Follows a run. Every method has a default that does nothing.
+/// Observes a run. The default methods do nothing.
 pub trait Observer {
-    /// The run goes on from a checkpoint made after `step` steps.
+    /// The run was resumed from a checkpoint after `step` steps.
     fn resumed(&mut self, _step: u64) {}
 
-    /// There is a checkpoint that the run cannot go on from; it starts anew.
+    /// The run could not be resumed from this checkpoint and starts anew.
     fn unused_checkpoint(&mut self, _checkpoint: &UnusedCheckpoint) {}
 
-    /// `done` of the examples that need reference log-probs have theirs.
+    /// Reference log-probs have been found for `done` examples.
     fn reference(&mut self, _done: u64) {}
 
-    /// A step was made.
+    /// A step was taken.
     fn step(&mut self, _record: &StepRecord) {}
 
-    /// Whether to stop after this step; a checkpoint is written first.
+    /// Whether to stop after this step, once a checkpoint is written.
     fn should_stop(&self) -> bool {
         false
     }
@@ -123,25 +122,25 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainOutcome {
-    /// Whether the budget was spent; otherwise the run was asked to stop.
+    /// Whether the budget was spent; otherwise the observer stopped the run.
     pub finished: bool,
-    /// What the run took.
+    /// Totals of the run.
     pub summary: TrainSummary,
 }
 
-/// What a run took, over all its sessions.
+/// Totals of a run, over all its sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainSummary {
     /// Optimiser steps.
     pub steps: u64,
-    /// Examples trained on, counted as often as they were used.
+    /// Examples trained on; each use counts.
     pub examples: u64,
     /// Tokens computed.
     pub tokens: TokenCount,
-    /// Records passed over as too long, counted as often as they came up.
+    /// Records skipped as too long; each time counts.
     pub skipped: u64,
     /// Where the time went.
     pub timing: Timing,

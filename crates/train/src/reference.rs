@@ -1,4 +1,4 @@
-//! Reference log-probs on disk: computed once, shared by epochs, learning rates and objectives.
+//! A cache of reference log-probs: computed once, shared by epochs, learning rates and objectives.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -9,20 +9,20 @@ use serde::Serialize;
 
 use crate::{TokenisedExample, TrainError};
 
-/// Starts every record; a reader that lost its place looks for the next one. Its number is that of the
-/// meaning of keys: records of an older one are passed over.
+/// Starts every record, so that a reader can resynchronise after damage. The digit is the version of the keys:
+/// records of other versions are skipped.
 const MARKER: [u8; 4] = *b"RLP2";
 /// Marker, key and number of values.
 const HEADER: usize = 4 + 32 + 4;
 /// Leading bytes of the BLAKE3 digest of everything before it.
 const CHECKSUM: usize = 16;
 
-/// What a reference log-prob depends on besides its tokens: the weights as they are computed with, and the tokenizer.
+/// What a reference log-prob depends on besides its tokens: the weights as used in computations, and the tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ReferenceIdentity([u8; 32]);
 
 impl ReferenceIdentity {
-    /// The identity of a reference, from that of the worker that computes it
+    /// The identity of a reference, from the identity of the worker that computes it
     /// ([`Worker::identity`](tabpo_engine::Worker::identity)) and the digest of the tokenizer.
     pub fn new(worker: &[u8; 32], tokenizer: &[u8; 32]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("tabpo reference identity 3");
@@ -31,12 +31,11 @@ impl ReferenceIdentity {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// The name under which the log-probs of some examples are stored that are computed together.
+    /// The key of the log-probs of examples that are computed together.
     ///
-    /// It covers all of them, because the last bits of a log-prob depend on what is computed with it:
-    /// on where other answers leave a shared prefix, and on the size of the matrix products. A name for each
-    /// answer alone would give whichever value was computed first, so that the last bits of a run
-    /// would depend on what had been run before.
+    /// It covers all of them, because the last bits of a log-prob depend on what is computed with it: on
+    /// where other answers leave a shared prefix, and on the size of the matrix products. With a key for each
+    /// answer alone, the last bits of a run would depend on which earlier run computed the value.
     pub fn key<'e>(&self, examples: impl IntoIterator<Item = &'e TokenisedExample>) -> ReferenceKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for example in examples {
@@ -52,14 +51,14 @@ impl ReferenceIdentity {
     }
 }
 
-/// Digest of a reference and of examples.
+/// Key of the log-probs of some examples under one reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReferenceKey([u8; 32]);
 
 /// Log-probs by key, in memory and in an append-only file.
 ///
-/// Every record carries its own checksum. A record that a kill cut short or that was damaged later
-/// is passed over when the file is opened, and computed again by whoever misses it.
+/// Every record has a checksum. A record that was cut short by a kill or damaged later is skipped when the
+/// file is opened, and is computed again when it is needed.
 pub struct ReferenceCache {
     path: Option<PathBuf>,
     file: Option<File>,
@@ -68,12 +67,12 @@ pub struct ReferenceCache {
 }
 
 impl ReferenceCache {
-    /// A cache that lives in memory alone.
+    /// A cache in memory only.
     pub fn in_memory() -> Self {
         Self { path: None, file: None, entries: HashMap::new(), damaged: 0 }
     }
 
-    /// Opens the file at `path`, made if it is not there, and reads every sound record.
+    /// Opens the file at `path`, which is created if it does not exist, and reads every intact record.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let failed = |source| TrainError::Io { path: path.to_path_buf(), source };
         if let Some(folder) = path.parent() {
@@ -86,31 +85,31 @@ impl ReferenceCache {
         Ok(Self { path: Some(path.to_path_buf()), file: Some(file), entries, damaged })
     }
 
-    /// Bytes of the file that belonged to no sound record when it was opened.
+    /// Bytes of the file outside intact records when it was opened.
     pub fn damaged_bytes(&self) -> u64 {
         self.damaged
     }
 
-    /// Number of micro-batches whose log-probs are known.
+    /// Number of micro-batches whose log-probs are stored.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is known.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The log-probs stored under `key`, one a target.
+    /// The log-probs stored under `key`, one per target.
     pub fn get(&self, key: &ReferenceKey) -> Option<&[f64]> {
         self.entries.get(key).map(AsRef::as_ref)
     }
 
-    /// Stores log-probs; they are in the file when this returns (in the operating system's hands:
-    /// [`ReferenceCache::sync`] waits for the disk).
+    /// Stores log-probs in memory and passes them to the operating system for the file;
+    /// [`ReferenceCache::sync`] waits for the disk.
     pub fn insert(&mut self, key: ReferenceKey, log_probs: &[f64]) -> Result<(), TrainError> {
         if let Some(file) = &mut self.file {
-            // One write of a whole record: an interrupted run leaves at most its last one cut.
+            // A record is written in one call, so that an interruption cuts at most the last one.
             file.write_all(&record(&key, log_probs))
                 .map_err(|source| TrainError::Io { path: self.path.clone().unwrap_or_default(), source })?;
         }
@@ -140,7 +139,7 @@ fn record(key: &ReferenceKey, values: &[f64]) -> Vec<u8> {
     bytes
 }
 
-/// The sound records of a file and the number of bytes outside them.
+/// The intact records of a file and the number of bytes outside them.
 fn read_records(bytes: &[u8]) -> (HashMap<ReferenceKey, Box<[f64]>>, u64) {
     let mut entries = HashMap::new();
     let mut damaged = 0;
@@ -168,7 +167,7 @@ fn read_record(bytes: &[u8]) -> Option<(ReferenceKey, Box<[f64]>, usize)> {
     let (values, rest) = rest.split_at_checked(count.checked_mul(8)?)?;
     let checksum = rest.get(..CHECKSUM)?;
     let body = HEADER + values.len();
-    // Fuzzing could not get past it, and what is behind it has to hold by itself.
+    // Fuzzing could not get past the checksum, and the code behind it must withstand any input.
     if !cfg!(fuzzing) && blake3::hash(&bytes[..body]).as_bytes()[..CHECKSUM] != *checksum {
         return None;
     }

@@ -1,9 +1,9 @@
-//! How long a run lasts and how its learning rate moves.
+//! The length of a run and its learning rate.
 
 use serde::{Deserialize, Serialize};
 
-/// How long a run lasts. A preference run and the continued fine-tuning that it is compared with are
-/// given equal steps or equal tokens.
+/// The length of a run. A preference run and the continued fine-tuning that it is compared with should have
+/// equal steps or equal tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrainBudget {
@@ -11,12 +11,13 @@ pub enum TrainBudget {
     Epochs(u64),
     /// Optimiser steps.
     Steps(u64),
-    /// Tokens through forward and backward; the step that crosses the number is the last. A token
-    /// through a forward pass alone counts a third ([`crate::TokenCount::equivalent`]).
+    /// Tokens through forward and backward passes; the step that exceeds the number is the last.
+    /// [`TokenCount::equivalent`](crate::TokenCount::equivalent) converts tokens that only need a forward
+    /// pass.
     Tokens(u64),
 }
 
-/// The form of the decay after the warm-up.
+/// The shape of the decay after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
@@ -29,24 +30,24 @@ pub enum Decay {
     Cosine,
 }
 
-/// Learning rate as a function of progress.
+/// The learning rate as a function of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Learning rate at the end of the warm-up.
     pub peak: f64,
-    /// Part of the run spent rising linearly from 0, in [0, 1].
+    /// Share of the run during which the rate rises linearly from 0, in [0, 1].
     pub warmup: f64,
-    /// What follows.
+    /// The decay that follows.
     pub decay: Decay,
-    /// Learning rate at the end as a part of the peak, in [0, 1]; unused by a constant schedule.
+    /// Learning rate at the end as a fraction of the peak, in [0, 1]; unused by a constant schedule.
     pub floor: f64,
 }
 
 impl Schedule {
-    /// Learning rate at `progress` in [0, 1], the part of the budget that is spent.
+    /// The learning rate at `progress` in [0, 1], the share of the budget that is spent.
     ///
-    /// The trainer asks at the middle of a step, so that neither the first nor the last step has
-    /// rate 0 and a schedule depends on the budget in the same way whatever its unit is.
+    /// A step uses the rate at its middle, so that neither the first nor the last step has rate 0 and the
+    /// schedule does not depend on the unit of the budget.
     pub fn learning_rate(&self, progress: f64) -> f64 {
         let progress = progress.clamp(0.0, 1.0);
         if progress < self.warmup {

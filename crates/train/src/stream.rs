@@ -1,4 +1,4 @@
-//! The steps of a run as a stream: order, tokenisation and packing, made ahead on another thread.
+//! The steps of a run as a stream: ordered, tokenised and packed ahead of time on another thread.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
@@ -12,20 +12,20 @@ use tabpo_objective::Reach;
 use crate::trie::example_rows;
 use crate::{Differences, ExampleError, TokenisedExample, TrainBudget, TrainError};
 
-/// Steps that are prepared before they are needed.
+/// Number of steps that are prepared ahead.
 const STEPS_AHEAD: usize = 2;
 
-/// Where examples come from: anything that can tokenise its records by number.
+/// A source of examples, which loads and tokenises records by number.
 pub trait ExampleSource: Sync {
     /// Number of records.
     fn len(&self) -> usize;
 
-    /// Whether there is none.
+    /// Whether there are no records.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The record at `index` as tokens. [`ExampleError::TooLong`] skips it, anything else ends the
+    /// The record at `index` as tokens. [`ExampleError::TooLong`] skips the record; any other error ends the
     /// run.
     fn load(&self, index: usize) -> Result<TokenisedExample, ExampleError>;
 }
@@ -50,10 +50,10 @@ impl ExampleSource for Vec<TokenisedExample> {
     }
 }
 
-/// The most rows that a micro-batch of a run can have: those of its longest example, or of as many of the
-/// longest as make a step, up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the
-/// objective reads, `vocabulary` the model's number of tokens. Examples that cannot be read are the run's to
-/// report, and count nothing here.
+/// The most rows that a micro-batch of a run can have: those of its longest example, or those of a step of the
+/// longest examples up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the objective
+/// reads, `vocabulary` the model's number of tokens. Examples that cannot be loaded are ignored; the run itself
+/// reports them.
 pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
     source: &S,
     plan: &BatchPlan,
@@ -68,15 +68,15 @@ pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
     rows.first().copied().unwrap_or(0).max(step)
 }
 
-/// A source whose examples are fit for one run.
+/// A source whose examples are checked and cut for one run.
 pub(crate) struct Checked<'a, S: ?Sized> {
     source: &'a S,
     reach: Reach,
     vocabulary: usize,
 }
 
-/// A source as an objective needs it: with as much of the rejected answers as it reads, so that
-/// nothing is computed that has no gradient.
+/// A source for an objective, whose rejected answers are cut to what the objective reads, so that nothing is
+/// computed without need.
 pub(crate) fn checked<S: ExampleSource + ?Sized>(source: &S, reach: Reach, vocabulary: usize) -> Checked<'_, S> {
     Checked { source, reach, vocabulary }
 }
@@ -102,12 +102,12 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
     }
 }
 
-/// How steps are made from records.
+/// How records are grouped into steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchPlan {
-    /// Examples a step.
+    /// Examples per step.
     pub batch_size: usize,
-    /// Rows a micro-batch; a step above it is accumulated over several.
+    /// Most rows of a micro-batch; larger steps are accumulated over several.
     pub max_tokens: usize,
     /// Seed of the order of the records.
     pub seed: u64,
@@ -115,42 +115,41 @@ pub struct BatchPlan {
     pub budget: TrainBudget,
 }
 
-/// How far a run has come: all that the order of its data depends on.
+/// The position of a run in its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// Steps made.
+    /// Steps taken.
     pub step: u64,
     /// Epoch of the next record.
     pub epoch: u64,
     /// Position of the next record in its epoch's order.
     pub position: u64,
-    /// Rows that went through forward and backward.
+    /// Rows that went through forward and backward passes.
     pub tokens: u64,
     /// Records that were skipped as too long.
     pub skipped: u64,
 }
 
-/// One optimiser step, ready to be computed.
+/// The input of one optimiser step.
 #[derive(Debug)]
 pub struct PreparedStep {
-    /// Where the run stands after it.
+    /// The position of the run after the step.
     pub after: Cursor,
     /// Epoch that its examples belong to, from 0.
     pub epoch: u64,
-    /// Part of the budget spent at its middle.
+    /// Share of the budget that is spent at its middle.
     pub progress: f64,
     /// Its examples in the order of the epoch.
     pub examples: Vec<TokenisedExample>,
     /// What differs between the answers of each example.
     pub differences: Vec<Differences>,
-    /// Their layout.
+    /// The layout of the examples.
     pub micro_batches: Vec<MicroBatch>,
-    /// Ids of the records that were passed over as too long, with their lengths in tokens and their numbers,
-    /// counted from 1.
+    /// Records that were skipped as too long: their ids, lengths in tokens, and numbers from 1.
     pub skipped: Vec<(String, usize, usize)>,
 }
 
-/// Makes the steps of a run one after the other; a pure function of source, plan and start.
+/// Prepares the steps of a run in order: a pure function of the source, the plan and the position.
 pub struct StepPlanner<'a, S: ?Sized> {
     source: &'a S,
     plan: BatchPlan,
@@ -159,12 +158,12 @@ pub struct StepPlanner<'a, S: ?Sized> {
 }
 
 impl<'a, S: ExampleSource + ?Sized> StepPlanner<'a, S> {
-    /// A planner that goes on from `cursor` (the default one is the beginning).
+    /// A planner that continues from `cursor`; the default cursor is the beginning.
     pub fn new(source: &'a S, plan: BatchPlan, cursor: Cursor) -> Self {
         Self { source, plan, cursor, order: epoch_order(plan.seed, cursor.epoch, source.len()) }
     }
 
-    /// Part of the budget that is spent at `cursor`.
+    /// Share of the budget that is spent at `cursor`.
     fn spent(&self, cursor: &Cursor) -> f64 {
         let ratio = |done: u64, whole: u64| done as f64 / (whole.max(1)) as f64;
         match self.plan.budget {
@@ -235,9 +234,8 @@ impl<S: ExampleSource + ?Sized> Iterator for StepPlanner<'_, S> {
     }
 }
 
-/// Runs `items` on another thread, a few ahead of whoever receives them, in order.
-///
-/// The thread ends when the receiver is dropped.
+/// Runs `items` on another thread, a few items ahead of the receiver. The thread ends when the receiver is
+/// dropped.
 pub(crate) fn ahead<'scope, 'env, I>(scope: &'scope Scope<'scope, 'env>, items: I) -> Receiver<I::Item>
 where
     I: Iterator + Send + 'scope,
@@ -319,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn going_on_from_a_cursor_gives_the_same_steps() {
+    fn continuing_from_a_cursor_gives_the_same_steps() {
         let source = Numbers { count: 10, too_long: vec![3] };
         let whole = collect(&source, TrainBudget::Steps(9), Cursor::default());
         assert_eq!(whole.len(), 9);

@@ -9,18 +9,18 @@ use crate::{AnswerText, ExampleError, ExampleFormat, ExampleSource, TokenisedExa
 /// A source text with its answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExampleRecord {
-    /// Its name.
+    /// Its id.
     pub id: String,
     /// The source text.
     pub source: String,
-    /// The answer to prefer.
+    /// The preferred answer.
     pub chosen: Rendered,
-    /// The answers to prefer it to, with the weights of their pairs.
+    /// The answers it is preferred to, with the weights of their pairs.
     pub rejected: Vec<(Rendered, f64)>,
 }
 
-/// Joins the pairs of one example, which stand next to each other in a pair file, into one record:
-/// K rejected answers that share prompt and chosen answer. Roles come from `ontology`; see [`rendered`].
+/// Groups pairs with the same prompt and chosen answer, which are adjacent in a pair file, into one record with
+/// several rejected answers. Roles come from `ontology`; see [`rendered`].
 pub fn group_pairs(
     pairs: impl IntoIterator<Item = PairRecord>,
     ontology: &Ontology,
@@ -47,10 +47,8 @@ pub fn group_pairs(
     Ok(records)
 }
 
-/// An answer that was written canonically, with the role of every byte.
-///
-/// The text is read and written again, so that the roles are the writer's own; `None` if that does
-/// not give the same text, byte for byte.
+/// Parses an answer in canonical form and renders it again, which gives the role of every byte. `None` if the
+/// rendered text is not the same, byte for byte.
 pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
     let parsed = parse(text, ontology);
     let entities = parsed
@@ -81,7 +79,7 @@ pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
     Some(render(&Answer { entities, relations }, ontology)).filter(|rendered| rendered.text == text)
 }
 
-/// Records that are tokenised when they are needed.
+/// A source that tokenises records on demand.
 pub struct TextSource<'a> {
     format: &'a ExampleFormat<'a>,
     records: &'a [ExampleRecord],
@@ -89,7 +87,7 @@ pub struct TextSource<'a> {
 }
 
 impl<'a> TextSource<'a> {
-    /// Records in a format; those longer than `max_tokens` are passed over in training.
+    /// A source of records in a format; those longer than `max_tokens` are skipped in training.
     pub fn new(format: &'a ExampleFormat<'a>, records: &'a [ExampleRecord], max_tokens: usize) -> Self {
         Self { format, records, max_tokens }
     }

@@ -1,4 +1,4 @@
-//! The loop: one for supervised fine-tuning and for every preference objective.
+//! The training loop, the same for supervised fine-tuning and every preference objective.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use tabpo_engine::{Job, TargetValues, TrainingSetup, Worker};
 use tabpo_objective::{Needs, Pair, PairLoss};
 
-use crate::checkpoint::{self, Found, State};
+use crate::checkpoint::{self, State, StoredCheckpoint};
 use crate::log_probs::cached;
-use crate::loss::{Fixed, Member, StepLoss, normaliser};
+use crate::loss::{FixedLogProbs, Member, StepLoss, normaliser};
 use crate::stream::{ahead, checked};
 use crate::{
     Cursor, ExampleLogProbs, ExampleSource, ExampleTargets, Observer, PreparedStep, ReferenceCache, ReferenceIdentity,
@@ -20,20 +20,19 @@ use crate::{
     TrainSummary, UnusedCheckpoint,
 };
 
-/// Stream of the random generator that dropout seeds come from; the order of the data uses the
-/// streams of the epochs' numbers.
+/// The random stream of dropout seeds; the order of the data uses the streams numbered by epoch.
 const DROPOUT_STREAM: u64 = u64::MAX;
 
-/// What a run shares with others: where log-probs and its state are kept.
+/// The surroundings of a run: where its log-probs and state are kept, and the models it needs.
 pub struct Session<'a> {
-    /// What decides the run's data and settings, as a digest or any other text: a checkpoint that was
-    /// made under another identity is not taken up.
+    /// Identifies the run's data and settings, as a digest or any other text: a checkpoint that was written
+    /// under another identity is not used.
     pub identity: &'a str,
-    /// Log-probs that do not change; see [`ReferenceCache::in_memory`] and [`ReferenceCache::open`].
+    /// Log-probs under fixed models.
     pub cache: &'a mut ReferenceCache,
     /// Digest of the tokenizer ([`Tokenizer::digest`](tabpo_model::Tokenizer::digest)).
     pub tokenizer: [u8; 32],
-    /// The checkpoint: read if it is there and of this run, written as the settings ask.
+    /// The checkpoint: read if it exists and belongs to this run, written according to the settings.
     pub checkpoint: Option<&'a Path>,
     /// A guide model, for objectives that need its log-probs.
     pub guide: Option<&'a mut dyn Worker>,
@@ -41,9 +40,9 @@ pub struct Session<'a> {
 
 /// Trains the policy of `worker` on the examples of `source`.
 ///
-/// The reference is the policy as it is given. A step is computed in micro-batches whose gradients
-/// add up to that of the step in one piece. A run that is stopped and started again with the same
-/// arguments and its checkpoint gives the same bits as one that was not.
+/// The reference is the initial policy. A step is computed in micro-batches whose gradients add up to that of
+/// the whole step. A run that is stopped and restarted with the same arguments and its checkpoint gives the same
+/// bits as an uninterrupted one.
 pub fn train<S: ExampleSource + ?Sized>(
     worker: &mut dyn Worker,
     source: &S,
@@ -63,60 +62,60 @@ pub fn train<S: ExampleSource + ?Sized>(
     let start = ReferenceIdentity::new(&worker.identity(), &tokenizer);
     let run = settings.identity(identity, &start, source.len());
     let mut summary = TrainSummary::default();
-    let mut known = Known::default();
+    let mut fixed = RunLogProbs::default();
     if settings.track_reference || needs.reference {
-        let found = FixedLogProbs::find(worker, start, &source, settings, cache, observer)?;
+        let found = ModelLogProbs::find(worker, start, &source, settings, cache, observer)?;
         summary.timing.reference += found.seconds;
-        // What is asked for by the log alone is no part of what the method costs.
+        // A reference that is only logged is not part of the cost of the method.
         if needs.reference {
             summary.tokens.reference += found.rows;
         }
-        known.start = Some(found);
+        fixed.reference = Some(found);
     }
     if needs.guide {
         let name = settings.objective.name().to_owned();
         let guide = guide.ok_or(TrainError::NoGuideModel { objective: name })?;
         let identity = ReferenceIdentity::new(&guide.identity(), &tokenizer);
-        let found = FixedLogProbs::find(guide, identity, &source, settings, cache, observer)?;
+        let found = ModelLogProbs::find(guide, identity, &source, settings, cache, observer)?;
         summary.timing.reference += found.seconds;
         summary.tokens.reference += found.rows;
-        known.guide = Some(found);
+        fixed.guide = Some(found);
     }
     cache.sync()?;
 
     let mut trainer = Trainer { worker, settings, needs, run, cursor: Cursor::default(), summary, checkpoint };
     trainer.resume(observer)?;
-    let finished = trainer.run(&source, &known, observer)?;
+    let finished = trainer.run(&source, &fixed, observer)?;
     Ok(TrainOutcome { finished, summary: trainer.summary })
 }
 
-/// Log-probs that do not change during the run.
+/// The log-probs of the run's examples that do not change during the run.
 #[derive(Default)]
-struct Known {
-    start: Option<FixedLogProbs>,
-    guide: Option<FixedLogProbs>,
+struct RunLogProbs {
+    reference: Option<ModelLogProbs>,
+    guide: Option<ModelLogProbs>,
 }
 
-impl Known {
-    fn of(&self, example: &TokenisedExample) -> Fixed {
-        let find = |known: &FixedLogProbs| known.of(example).clone();
-        Fixed { reference: self.start.as_ref().map(find), guide: self.guide.as_ref().map(find) }
+impl RunLogProbs {
+    fn of(&self, example: &TokenisedExample) -> FixedLogProbs {
+        let find = |model: &ModelLogProbs| model.of(example).clone();
+        FixedLogProbs { reference: self.reference.as_ref().map(find), guide: self.guide.as_ref().map(find) }
     }
 }
 
 /// The log-probs of every example of the run under one model.
-struct FixedLogProbs {
+struct ModelLogProbs {
     identity: ReferenceIdentity,
     examples: HashMap<ReferenceKey, ExampleLogProbs>,
-    /// Rows that they take with an empty cache: what a run costs does not depend on what was run before it.
+    /// Rows computed with an empty cache: the cost of a run does not depend on earlier runs.
     rows: u64,
-    /// Seconds that they took.
+    /// Seconds spent computing.
     seconds: f64,
 }
 
-impl FixedLogProbs {
-    /// Those of every example that the run will use, packed as the first epoch will be, so that policy and
-    /// reference agree to the bit at the first step.
+impl ModelLogProbs {
+    /// Finds the log-probs of every example that the run will use, packed as in the first epoch, so that policy
+    /// and reference agree to the bit at the first step.
     fn find<S: ExampleSource + ?Sized>(
         worker: &mut dyn Worker,
         identity: ReferenceIdentity,
@@ -173,18 +172,18 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// Takes up the checkpoint of this run, if there is one. A damaged one is set aside.
+    /// Resumes from the checkpoint of this run, if there is one. A damaged checkpoint is set aside.
     fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let Some(path) = self.checkpoint else { return Ok(()) };
         match checkpoint::read(path, &self.run, self.worker)? {
-            Found::Nothing => {}
-            Found::Resumed(state) => {
+            StoredCheckpoint::Missing => {}
+            StoredCheckpoint::Resumed(state) => {
                 self.cursor = state.cursor;
                 self.summary = state.summary;
                 observer.resumed(self.cursor.step);
             }
-            Found::OtherRun => observer.unused_checkpoint(&UnusedCheckpoint::OtherRun),
-            Found::Damaged(problem) => {
+            StoredCheckpoint::OtherRun => observer.unused_checkpoint(&UnusedCheckpoint::OtherRun),
+            StoredCheckpoint::Damaged(problem) => {
                 let moved_to = checkpoint::set_aside(path)?;
                 observer.unused_checkpoint(&UnusedCheckpoint::Damaged { problem, moved_to });
             }
@@ -192,11 +191,11 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Makes steps until the budget is spent (true) or the observer asks to stop (false).
+    /// Takes steps until the budget is spent (true) or the observer stops the run (false).
     fn run<S: ExampleSource + ?Sized>(
         &mut self,
         source: &S,
-        known: &Known,
+        fixed: &RunLogProbs,
         observer: &mut dyn Observer,
     ) -> Result<bool, TrainError> {
         if observer.should_stop() {
@@ -210,7 +209,7 @@ impl Trainer<'_> {
                 let Ok(prepared) = steps.recv() else { return Ok(true) };
                 let prepared = prepared?;
                 let waiting = started.elapsed().as_secs_f64();
-                let record = self.step(prepared, known, waiting)?;
+                let record = self.step(prepared, fixed, waiting)?;
                 observer.step(&record);
                 let stop = observer.should_stop();
                 let due = self.settings.checkpoint_every.is_some_and(|every| self.cursor.step.is_multiple_of(every));
@@ -225,9 +224,9 @@ impl Trainer<'_> {
     }
 
     /// One optimiser step.
-    fn step(&mut self, prepared: PreparedStep, known: &Known, waiting: f64) -> Result<StepRecord, TrainError> {
+    fn step(&mut self, prepared: PreparedStep, fixed: &RunLogProbs, waiting: f64) -> Result<StepRecord, TrainError> {
         let number = prepared.after.step;
-        let fixed: Vec<Fixed> = prepared.examples.iter().map(|example| known.of(example)).collect();
+        let fixed: Vec<FixedLogProbs> = prepared.examples.iter().map(|example| fixed.of(example)).collect();
         let totals = normaliser(self.needs, &prepared.examples);
         let mut timing = Timing { waiting, ..Timing::default() };
         let dropout = self.worker.uses_dropout();
@@ -237,13 +236,13 @@ impl Trainer<'_> {
         let jobs: Vec<Job<'_>> =
             prepared.micro_batches.iter().map(|micro| micro.job(dropout.then(|| seeds.next_u64()))).collect();
 
-        // A worker may compute micro-batches in any order; what they give is added up in theirs.
-        let evaluated: Vec<OnceLock<Evaluated>> = jobs.iter().map(|_| OnceLock::new()).collect();
+        // A worker may compute micro-batches in any order; their results are summed in order.
+        let evaluations: Vec<OnceLock<Evaluation>> = jobs.iter().map(|_| OnceLock::new()).collect();
         let tolerance = (number == 1 && !dropout).then(|| self.worker.tolerance());
         let objective = &self.settings.objective;
         let output_gradient = |job: usize, values: &TargetValues| {
             let mut gradient = values.zeros_like();
-            let mut evaluation = Evaluated::default();
+            let mut evaluation = Evaluation::default();
             for (index, targets) in &prepared.micro_batches[job].members {
                 let member = Member {
                     example: &prepared.examples[*index],
@@ -257,22 +256,22 @@ impl Trainer<'_> {
                     evaluation.distance = evaluation.distance.max(found);
                 }
             }
-            // Each job is asked about once.
-            evaluated[job].get_or_init(|| evaluation);
+            // Called once per job.
+            evaluations[job].get_or_init(|| evaluation);
             gradient
         };
         self.worker.clear_gradient()?;
-        let spent = self.worker.accumulate(&jobs, &output_gradient)?;
-        timing.reference += spent.reference;
-        timing.forward += spent.forward;
-        timing.objective += spent.output_gradient;
-        timing.backward += spent.backward;
+        let jobs_timing = self.worker.accumulate(&jobs, &output_gradient)?;
+        timing.reference += jobs_timing.reference;
+        timing.forward += jobs_timing.forward;
+        timing.objective += jobs_timing.output_gradient;
+        timing.backward += jobs_timing.backward;
 
         let mut sums = StepLoss::default();
-        for evaluation in evaluated {
-            let evaluation = evaluation.into_inner().expect("a worker asks for the gradient of every job's outputs");
-            // At the first step the policy is its own reference: anything else than rounding between their
-            // log-probs means that the reference belongs to another model.
+        for evaluation in evaluations {
+            let evaluation = evaluation.into_inner().expect("a worker calls for the output gradient of every job");
+            // At the first step the policy is its own reference: a difference beyond rounding means that
+            // the cached reference belongs to another model.
             if tolerance.is_some_and(|tolerance| evaluation.distance > tolerance) {
                 return Err(TrainError::ReferenceMismatch { difference: evaluation.distance });
             }
@@ -339,16 +338,16 @@ impl Trainer<'_> {
     }
 }
 
-/// What the objective says of a micro-batch.
+/// The objective's results for a micro-batch.
 #[derive(Default)]
-struct Evaluated {
+struct Evaluation {
     pairs: Vec<(Pair, PairLoss)>,
-    /// Largest distance of a log-prob from the reference's, where it is asked for.
+    /// Largest distance of a log-prob from the reference's; measured at the first step only.
     distance: f64,
 }
 
 /// The largest difference between the log-probs of an example's tokens and those of the reference, in nats.
-fn distance_from_reference(values: &TargetValues, targets: &ExampleTargets, fixed: &Fixed) -> f64 {
+fn distance_from_reference(values: &TargetValues, targets: &ExampleTargets, fixed: &FixedLogProbs) -> f64 {
     let Some(reference) = &fixed.reference else { return 0.0 };
     let policy = ExampleLogProbs::gather(&values.log_probs, targets);
     let pairs =

@@ -7,50 +7,46 @@ use tabpo_engine::{Batch, Segment, Target};
 
 use crate::TokenisedExample;
 
-/// Prompts of different examples share rows only from this many equal leading tokens on: a common
-/// system prompt is worth a branch, a common first word is not.
+/// Prompts of different examples share rows only if they have at least this many leading tokens in common: a
+/// common system prompt is worth a branch, a common first word is not.
 const MIN_SHARED_PROMPT: usize = 16;
 
-/// Where the log-probs of one example's answers are found among the targets of its batch.
+/// The targets of one example's answers in its batch, as indices into [`TokenTrie::targets`].
 ///
-/// Answers that share a prefix share its targets: their gradients meet by adding into the same
-/// entry of the seed.
+/// Answers with a common prefix share its targets, to which their gradients add up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExampleTargets {
-    /// Target of every token of the chosen answer.
+    /// The target of every token of the chosen answer.
     pub chosen: Vec<u32>,
-    /// Target of every token of each rejected answer.
+    /// The target of every token of each rejected answer.
     pub rejected: Vec<Vec<u32>>,
 }
 
-/// Reads the log-probs of one answer from those of a batch.
-///
-/// `targets` are the answer's entries of [`ExampleTargets`].
+/// The log-probs of one answer, from those of a batch. `targets` are the answer's entries of [`ExampleTargets`].
 pub fn gather<T: Copy + Into<f64>>(log_probs: &[T], targets: &[u32]) -> Vec<f64> {
     targets.iter().map(|&target| log_probs[target as usize].into()).collect()
 }
 
-/// Adds the gradient of one answer's log-probs into that of its batch.
-pub fn scatter_add(seed: &mut [f64], targets: &[u32], gradient: &[f64]) {
+/// Adds the gradient of one answer's log-probs to that of its batch, `batch_gradient`.
+pub fn scatter_add(batch_gradient: &mut [f64], targets: &[u32], gradient: &[f64]) {
     for (&target, &value) in targets.iter().zip(gradient) {
-        seed[target as usize] += value;
+        batch_gradient[target as usize] += value;
     }
 }
 
 /// The forest of token tries of one micro-batch, in the engine's layout.
 ///
-/// The trunk of an example is its prompt followed by its chosen answer. A rejected answer follows
-/// whatever is there as long as its tokens agree, with the trunk or with an earlier rejected answer,
-/// and carries only what is left as a segment of its own. The last token of an answer is predicted
-/// and predicts nothing, so it has a target and no row.
+/// The trunk of an example is its prompt followed by its chosen answer. A rejected answer shares rows with
+/// the trunk or an earlier rejected answer as long as its tokens agree, and has a segment of its own for the
+/// others. The last token of an answer predicts nothing, so that it has a target but no row.
 #[derive(Clone, Debug, Default)]
 pub struct TokenTrie {
     batch: Batch,
     targets: Vec<Target>,
     segment_of_row: Vec<u32>,
-    /// (row or `None` at the root, token) to the row that continues it.
+    /// From (row or `None` at the root, token) to the row of that token.
     child: HashMap<(Option<u32>, u32), u32>,
-    /// (row, token) to the target that stands for it.
+    /// From (row, token) to the target of that token.
     target_of: HashMap<(u32, u32), u32>,
     separate_rows: usize,
 }
@@ -66,25 +62,22 @@ impl TokenTrie {
         &self.batch
     }
 
-    /// The log-probs that the answers need, each once.
+    /// The targets of all answers, without duplicates.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    /// Rows that are computed.
+    /// Number of rows to compute.
     pub fn rows(&self) -> usize {
         self.batch.tokens.len()
     }
 
-    /// Rows that the same work would take with every prompt and answer as a sequence of its own,
-    /// without padding.
+    /// Number of rows with every prompt and answer as a separate sequence, without padding.
     pub fn separate_rows(&self) -> usize {
         self.separate_rows
     }
 
-    /// Adds an example and says where its log-probs will be.
-    ///
-    /// The example's prompt and answers are not empty ([`TokenisedExample`]).
+    /// Adds an example and returns its targets. Its prompt and answers must not be empty.
     pub fn insert(&mut self, example: &TokenisedExample) -> ExampleTargets {
         let prompt_rows = self.insert_prompt(&example.prompt);
         let stem = *prompt_rows.last().expect("a prompt has a token");
@@ -101,17 +94,17 @@ impl TokenTrie {
         ExampleTargets { chosen, rejected }
     }
 
-    /// The rows of a prompt, shared with an earlier example's if the common part is long enough.
+    /// The rows of a prompt, shared with an earlier example if the common prefix is long enough.
     fn insert_prompt(&mut self, prompt: &[u32]) -> Vec<u32> {
         if self.follow(None, prompt).len() >= MIN_SHARED_PROMPT.min(prompt.len()) {
             return self.insert_path(None, prompt);
         }
-        // A root of its own. It may take the place of an earlier one in the map, which forgoes
-        // sharing with that one and changes nothing else.
+        // A root of its own. It may replace an earlier one in the map, which only prevents sharing with
+        // that one.
         self.append(None, prompt)
     }
 
-    /// Targets of an answer whose first token is predicted from the row `stem`.
+    /// The targets of an answer whose first token is predicted from the row `stem`.
     fn insert_answer(&mut self, stem: u32, tokens: &[u32]) -> Vec<u32> {
         let rows = self.insert_path(Some(stem), &tokens[..tokens.len() - 1]);
         std::iter::once(stem)
@@ -128,7 +121,7 @@ impl TokenTrie {
             .collect()
     }
 
-    /// The rows below `from` that already hold the first of `tokens`.
+    /// The existing rows below `from` for the longest possible prefix of `tokens`.
     fn follow(&self, from: Option<u32>, tokens: &[u32]) -> Vec<u32> {
         let mut row = from;
         tokens
@@ -140,7 +133,7 @@ impl TokenTrie {
             .collect()
     }
 
-    /// Rows of `tokens` below `from`, those that exist and new ones for the rest.
+    /// The rows of `tokens` below `from`, existing ones and then new ones.
     fn insert_path(&mut self, from: Option<u32>, tokens: &[u32]) -> Vec<u32> {
         let mut rows = self.follow(from, tokens);
         if rows.len() < tokens.len() {
@@ -151,8 +144,8 @@ impl TokenTrie {
         rows
     }
 
-    /// New rows below `parent`: at the end of its segment where that is the end of the batch, as a
-    /// new segment otherwise.
+    /// New rows below `parent`: appended to its segment if that ends the batch with `parent`, otherwise as a
+    /// new segment.
     fn append(&mut self, parent: Option<u32>, tokens: &[u32]) -> Vec<u32> {
         let start = self.rows();
         let end = start + tokens.len();
@@ -184,8 +177,8 @@ impl TokenTrie {
     }
 }
 
-/// Rows that an example takes on its own.
-pub fn example_rows(example: &TokenisedExample) -> usize {
+/// Number of rows of an example on its own.
+pub(crate) fn example_rows(example: &TokenisedExample) -> usize {
     let mut trie = TokenTrie::new();
     trie.insert(example);
     trie.rows()
@@ -210,7 +203,7 @@ mod tests {
         }
     }
 
-    /// The tokens that a row sees, in order of depth, itself included.
+    /// The tokens that a row attends to, in order of depth, including itself.
     fn visible(batch: &Batch, row: usize) -> Vec<u32> {
         let segment =
             batch.segments.iter().find(|segment| segment.rows.contains(&row)).expect("segments partition the rows");
@@ -232,7 +225,7 @@ mod tests {
             &[10, 11, 12, 13],
             &[&[10, 20, 21, 13], &[10, 20, 22, 13], &[10, 11, 12, 13]],
         ));
-        // Trunk 3 + 3, the first rejected adds 20 and 21, the second only 22, the third nothing.
+        // The trunk has 3 + 3 rows; the first rejected answer adds 20 and 21, the second only 22, the third nothing.
         assert_eq!(trie.batch().tokens, [1, 2, 3, 10, 11, 12, 20, 21, 22]);
         assert_eq!(trie.batch().positions, [0, 1, 2, 3, 4, 5, 4, 5, 5]);
         assert_eq!(trie.batch().segments.len(), 3);
@@ -273,44 +266,44 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is shared, every target sees exactly the prefix that the separate sequence has.
-        #[test]
-        fn every_target_sees_its_own_sequence(
-            examples in prop::collection::vec(
-                (
-                    prop::collection::vec(0u32..2, 1..24),
-                    prop::collection::vec(prop::collection::vec(0u32..3, 1..7), 1..5),
-                ),
-                1..4,
-            )
-        ) {
-            let mut trie = TokenTrie::new();
-            let mut wanted = Vec::new();
-            for (prompt, answers) in &examples {
-                let rejected: Vec<&[u32]> = answers[1..].iter().map(Vec::as_slice).collect();
-                let targets = trie.insert(&example(prompt, &answers[0], &rejected));
-                let lists = std::iter::once(targets.chosen).chain(targets.rejected);
-                wanted.extend(lists.zip(answers).map(|(list, answer)| (prompt, list, answer)));
-            }
-            let batch = trie.batch();
-            for (prompt, list, answer) in wanted {
-                prop_assert_eq!(list.len(), answer.len());
-                for (position, &target) in list.iter().enumerate() {
-                    let target = trie.targets()[target as usize];
-                    prop_assert_eq!(target.token, answer[position]);
-                    let prefix = [prompt.as_slice(), &answer[..position]].concat();
-                    prop_assert_eq!(visible(batch, target.row as usize), prefix.clone());
-                    prop_assert_eq!(batch.positions[target.row as usize] as usize, prefix.len() - 1);
+    /// Whatever is shared, every target sees exactly the prefix of its separate sequence.
+            #[test]
+            fn every_target_sees_its_own_sequence(
+                examples in prop::collection::vec(
+                    (
+                        prop::collection::vec(0u32..2, 1..24),
+                        prop::collection::vec(prop::collection::vec(0u32..3, 1..7), 1..5),
+                    ),
+                    1..4,
+                )
+            ) {
+                let mut trie = TokenTrie::new();
+                let mut wanted = Vec::new();
+                for (prompt, answers) in &examples {
+                    let rejected: Vec<&[u32]> = answers[1..].iter().map(Vec::as_slice).collect();
+                    let targets = trie.insert(&example(prompt, &answers[0], &rejected));
+                    let lists = std::iter::once(targets.chosen).chain(targets.rejected);
+                    wanted.extend(lists.zip(answers).map(|(list, answer)| (prompt, list, answer)));
                 }
+                let batch = trie.batch();
+                for (prompt, list, answer) in wanted {
+                    prop_assert_eq!(list.len(), answer.len());
+                    for (position, &target) in list.iter().enumerate() {
+                        let target = trie.targets()[target as usize];
+                        prop_assert_eq!(target.token, answer[position]);
+                        let prefix = [prompt.as_slice(), &answer[..position]].concat();
+                        prop_assert_eq!(visible(batch, target.row as usize), prefix.clone());
+                        prop_assert_eq!(batch.positions[target.row as usize] as usize, prefix.len() - 1);
+                    }
+                }
+                let mut next = 0;
+                for segment in &batch.segments {
+                    prop_assert_eq!(segment.rows.start, next);
+                    prop_assert!(segment.context.iter().all(|range| range.end <= next));
+                    next = segment.rows.end;
+                }
+                prop_assert_eq!(next, batch.tokens.len());
+                prop_assert!(trie.rows() <= trie.separate_rows());
             }
-            let mut next = 0;
-            for segment in &batch.segments {
-                prop_assert_eq!(segment.rows.start, next);
-                prop_assert!(segment.context.iter().all(|range| range.end <= next));
-                next = segment.rows.end;
-            }
-            prop_assert_eq!(next, batch.tokens.len());
-            prop_assert!(trie.rows() <= trie.separate_rows());
         }
-    }
 }

@@ -1,4 +1,4 @@
-//! The same numbers whatever the layout: tries, packing and accumulation change nothing.
+//! Tries, packing and accumulation do not change the numbers.
 
 mod support;
 
@@ -12,8 +12,8 @@ use tabpo_train::{
     scatter_add,
 };
 
-/// Log-probs of the answers with every answer as a sequence of its own, and the gradient of
-/// `Σ weight · log-prob` with the weights that `weight(answer, position)` gives.
+/// Log-probs of the answers with every answer as a separate sequence. Adds the gradient of `Σ weight · log-prob`
+/// with weights `weight(answer, position)`.
 fn separately<R: Real>(
     model: &Model<R>,
     example: &TokenisedExample,
@@ -33,8 +33,8 @@ fn separately<R: Real>(
         let targets: Vec<Target> = (first..).zip(&answer.tokens).map(|(row, &token)| Target { row, token }).collect();
         let mut workspace = Workspace::new();
         let found = forward(model, None, &batch, &targets, &ForwardOptions::default(), &mut workspace);
-        let seed: Vec<f64> = (0..answer.tokens.len()).map(|position| weight(number, position)).collect();
-        let output = OutputGradient { log_probabilities: &seed, divergences: None };
+        let gradient: Vec<f64> = (0..answer.tokens.len()).map(|position| weight(number, position)).collect();
+        let output = OutputGradient { log_probabilities: &gradient, divergences: None };
         backward(model, None, &batch, &output, &mut workspace, gradients);
         results.push(found);
     }
@@ -53,7 +53,7 @@ fn check_trie_against_sequences<R: Real>(loss_tolerance: f64, gradient_tolerance
     let mut workspace = Workspace::new();
     let options = ForwardOptions::default();
     let found = forward(&model, None, trie.batch(), trie.targets(), &options, &mut workspace);
-    let mut seed = vec![0.0; found.len()];
+    let mut output_gradient = vec![0.0; found.len()];
     for (example, targets) in examples.iter().zip(&placed) {
         let expected = separately(&model, example, weight, &mut separate);
         let lists = std::iter::once(&targets.chosen).chain(&targets.rejected);
@@ -62,11 +62,11 @@ fn check_trie_against_sequences<R: Real>(loss_tolerance: f64, gradient_tolerance
                 assert!((a - b).abs() <= loss_tolerance * b.abs().max(1.0), "{a} and {b}");
             }
             let gradient: Vec<f64> = (0..list.len()).map(|position| weight(number, position)).collect();
-            scatter_add(&mut seed, list, &gradient);
+            scatter_add(&mut output_gradient, list, &gradient);
         }
     }
     let mut packed = Gradients::full(&model);
-    let output = OutputGradient { log_probabilities: &seed, divergences: None };
+    let output = OutputGradient { log_probabilities: &output_gradient, divergences: None };
     backward(&model, None, trie.batch(), &output, &mut workspace, &mut packed);
     let norm = separate.norm();
     for (a, b) in packed.parts_mut().into_iter().zip(separate.parts_mut()) {
@@ -82,8 +82,8 @@ fn a_trie_gives_the_log_probs_and_gradients_of_separate_sequences() {
     check_trie_against_sequences::<f32>(1e-5, 1e-5);
 }
 
-/// Settings under which an `AdamW` step is a smooth function of the gradient: its epsilon is not small
-/// beside the gradient's elements, whose rounding would otherwise decide the sign of a step.
+/// Settings under which an `AdamW` step is a smooth function of the gradient: with an epsilon much smaller than the
+/// gradient's elements, their rounding could decide the sign of a step.
 fn smooth(objective: &str) -> TrainSettings {
     let mut settings = settings(objective, TrainBudget::Steps(3));
     settings.optimiser = AdamWConfig { epsilon: 1e-2, ..AdamWConfig::default() };

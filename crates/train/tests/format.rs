@@ -1,4 +1,4 @@
-//! Text to tokens: prompts, answers, roles and what is left out.
+//! From text to tokens: prompts, answers, roles, and skipped examples.
 
 use jiff::civil::DateTime;
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
@@ -25,15 +25,19 @@ fn tokenizer(texts: &[(String, Rendered)]) -> Tokenizer {
     Tokenizer::train(texts, &options).expect("the texts train a tokenizer")
 }
 
-fn formats(tokenizer: &Tokenizer) -> [PromptFormat; 2] {
+/// The two formats, each with what it writes before and after a source text.
+fn formats(tokenizer: &Tokenizer) -> [(PromptFormat, [&'static str; 2]); 2] {
     let template = ChatTemplate::new(ChatTemplate::PLAIN.to_owned(), tokenizer.special(), "test".as_ref());
     [
-        PromptFormat::Plain { separator: "<|assistant|>".into() },
-        PromptFormat::Chat {
-            template: Box::new(template.expect("the template is valid")),
-            system: Some("Extract.".into()),
-            date: DateTime::constant(2024, 7, 26, 0, 0, 0, 0),
-        },
+        (PromptFormat::Plain { separator: "<|assistant|>".into() }, ["", "<|assistant|>"]),
+        (
+            PromptFormat::Chat {
+                template: Box::new(template.expect("the template is valid")),
+                system: Some("Extract.".into()),
+                date: DateTime::constant(2024, 7, 26, 0, 0, 0, 0),
+            },
+            ["<|system|>Extract.<|user|>", "<|assistant|>"],
+        ),
     ]
 }
 
@@ -41,18 +45,18 @@ fn formats(tokenizer: &Tokenizer) -> [PromptFormat; 2] {
 fn prompt_and_answer_decode_to_their_texts_and_the_end_is_supervised() {
     let texts = gold_answers();
     let tokenizer = tokenizer(&texts);
-    for prompt in formats(&tokenizer) {
+    let end_token = tokenizer.token_id("<|end|>").expect("the tokenizer has an end token");
+    for (prompt, [before, after]) in formats(&tokenizer) {
         let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
-        assert!(format.stop().contains(&format.end()));
+        assert!(format.stop().contains(&end_token));
         for (source, answer) in &texts {
             let example =
                 format.example("x", source, answer.into(), &[(answer.into(), 0.5)], 4096).expect("a short example");
             assert_eq!(example.prompt, format.prompt(source).expect("a prompt"));
             let text = tokenizer.decode(&example.prompt, false).expect("tokens");
-            assert_eq!(text, format.prompt_text(source).expect("a prompt"));
-            assert!(text.contains(source.as_str()));
+            assert_eq!(text, format!("{before}{source}{after}"));
             let (end, body) = example.chosen.tokens.split_last().expect("an answer has an end");
-            assert_eq!(*end, format.end());
+            assert_eq!(*end, end_token);
             assert_eq!(example.chosen.roles.last(), Some(&Role::End));
             assert_eq!(tokenizer.decode(body, false).expect("tokens"), answer.text);
             assert_eq!(example.chosen.roles.len(), example.chosen.tokens.len());
@@ -66,7 +70,7 @@ fn prompt_and_answer_decode_to_their_texts_and_the_end_is_supervised() {
 fn tokens_have_the_roles_of_the_bytes_that_they_stand_for() {
     let texts = gold_answers();
     let tokenizer = tokenizer(&texts);
-    let [plain, _] = formats(&tokenizer);
+    let [(plain, _), _] = formats(&tokenizer);
     let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
     let mut labels = 0;
     for (source, answer) in &texts {
@@ -92,7 +96,7 @@ fn tokens_have_the_roles_of_the_bytes_that_they_stand_for() {
 fn long_examples_are_counted_and_named_and_never_cut() {
     let texts = gold_answers();
     let tokenizer = tokenizer(&texts);
-    let [plain, _] = formats(&tokenizer);
+    let [(plain, _), _] = formats(&tokenizer);
     let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
     let lengths: Vec<usize> = texts
         .iter()
@@ -164,7 +168,7 @@ fn a_format_that_cannot_end_or_begin_an_answer_is_refused() {
     let source = "{%- for message in messages %}{{- message.content | upper }}{%- endfor %}";
     let template = ChatTemplate::new(source.into(), tokenizer.special(), "test".as_ref()).expect("valid");
     let [_, chat] = formats(&tokenizer);
-    let PromptFormat::Chat { date, .. } = chat else { unreachable!("the second format is a chat") };
+    let (PromptFormat::Chat { date, .. }, _) = chat else { unreachable!("the second format is a chat") };
     let shouting = PromptFormat::Chat { template: Box::new(template), system: None, date };
     assert!(ExampleFormat::new(&tokenizer, shouting).is_err());
 }
@@ -185,12 +189,12 @@ fn a_template_that_changes_one_answer_is_noticed_at_that_answer() {
     assert!(matches!(result, Err(ExampleError::Format { id, .. }) if id == "the id"));
 }
 
-/// Words of a document that spell a control token are words in the prompt and in the answer.
+/// Spellings of control tokens in a document are plain text in the prompt and in the answer.
 #[test]
 fn control_tokens_that_a_document_spells_are_text() {
     let texts = gold_answers();
     let tokenizer = tokenizer(&texts);
-    for (prompt, expected) in formats(&tokenizer).into_iter().zip([1, 3]) {
+    for ((prompt, [before, after]), expected) in formats(&tokenizer).into_iter().zip([1, 3]) {
         let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
         for source in ["ends <|end|> here", "<|assistant|>", "a<|user|>b<|system|><|pad|>"] {
             let text = format!("{{\"entities\":[{{\"text\":\"{source}\"}}]}}");
@@ -200,8 +204,7 @@ fn control_tokens_that_a_document_spells_are_text() {
             assert_eq!(controls(&example.prompt), expected, "{source}");
             assert_eq!(example.prompt, format.prompt(source).expect("a prompt"));
             let read = tokenizer.decode(&example.prompt, false).expect("tokens");
-            assert_eq!(read, format.prompt_text(source).expect("a prompt"));
-            assert!(read.contains(source));
+            assert_eq!(read, format!("{before}{source}{after}"));
             for answer in example.answers() {
                 // The one that ends the turn.
                 assert_eq!(controls(&answer.tokens), 1, "{source}");

@@ -65,11 +65,11 @@ fn the_estimate_is_what_the_engine_allocates() {
             let plan = MemoryPlan::new(&shape, &request, recompute);
             let mut workspace = Workspace::new();
             let found = forward(&model, adapter.as_ref(), trie.batch(), trie.targets(), &options, &mut workspace);
-            let seed = vec![1.0; found.len()];
-            let output = OutputGradient { log_probabilities: &seed, divergences: None };
+            let gradient = vec![1.0; found.len()];
+            let output = OutputGradient { log_probabilities: &gradient, divergences: None };
             backward(&model, adapter.as_ref(), trie.batch(), &output, &mut workspace, &mut gradients);
             let (estimate, actual) = ((plan.activations + plan.logits) as f64, workspace.bytes() as f64);
-            // The rest are the operations' own buffers.
+            // The remaining bytes are temporary buffers of single operations.
             assert!(
                 (0.85..=1.0).contains(&(estimate / actual)),
                 "{recompute:?} {dropout:?} {compute:?}: {estimate} of {actual}"

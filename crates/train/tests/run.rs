@@ -1,11 +1,11 @@
-//! What a run does from its first step to its last: reference, resuming, evaluation, every objective.
+//! Whole runs: reference, resuming, checkpoints, every objective.
 
 mod support;
 
 use support::{END, Recorder, VOCABULARY, adapter, adapting, distance, examples, full, model, run, settings};
 use tabpo_engine::{
-    ForwardOptions, Generator, GeneratorSize, HostWorker, Job, Lora, MemoryPlan, MemoryRequest, Model, NamedTensor,
-    OutputGradientOf, Policy, Spent, TrainingSetup, Worker, WorkerError, Workspace, forward,
+    ForwardOptions, Generator, GeneratorSize, HostWorker, Job, JobTiming, Lora, MemoryPlan, MemoryRequest, Model,
+    NamedTensor, OutputGradientOf, Policy, TrainingSetup, Worker, WorkerError, Workspace, forward,
 };
 use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::catalogue;
@@ -139,7 +139,7 @@ fn the_reference_is_computed_once_for_all_epochs_and_objectives_of_a_seed() {
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
         let session =
             Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
-        // A fresh adapter changes nothing yet: the reference is the model under it.
+        // A fresh adapter changes nothing yet, so that the reference is its base model.
         let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), seed);
         let mut recorder = Recorder::default();
         let outcome = train(&mut adapting(&model, fresh), &examples, &settings, session, &mut recorder).expect("a run");
@@ -147,7 +147,7 @@ fn the_reference_is_computed_once_for_all_epochs_and_objectives_of_a_seed() {
         assert_eq!(outcome.summary.timing.reference > 0.0, computed, "{objective} {seed}");
         counts.push(outcome.summary.tokens.reference);
     }
-    // What it costs a method is the same, whether it was computed for it or not.
+    // The cost of a method does not depend on what is already cached.
     assert!(counts[0] > 0 && counts[0] == counts[1] && counts[0] == counts[3], "{counts:?}");
 }
 
@@ -171,8 +171,8 @@ fn what_a_run_costs_and_comes_to_does_not_depend_on_what_the_cache_holds() {
     };
     for objective in ["sft", "dpo", "tab-po", "tdpo2", "tgdpo"] {
         let alone = attempt(objective, 1, &mut ReferenceCache::in_memory());
-        // Other objectives ask for the same examples with fewer or shorter rejected answers, other seeds
-        // pack them otherwise.
+        // Other objectives use fewer or shorter rejected answers of the same examples, and other seeds pack
+        // them differently.
         let mut filled = ReferenceCache::in_memory();
         for (other, seed) in [("sft", 1), ("tab-po", 1), ("dpo", 2), ("dpo", 1)] {
             attempt(other, seed, &mut filled);
@@ -222,7 +222,7 @@ fn damage_anywhere_in_a_checkpoint_is_found_and_costs_no_more_than_the_checkpoin
         let (values, recorder) = attempt(None);
         assert!(values == whole);
         assert_eq!(recorder.resumed, None);
-        let unused = recorder.unused.expect("the observer is told");
+        let unused = recorder.unused.expect("the observer is notified");
         assert!(matches!(unused, UnusedCheckpoint::Damaged { moved_to, .. } if moved_to == damaged_file));
         assert_eq!(std::fs::read(&damaged_file).expect("set aside"), bytes);
         assert!(!checkpoint.exists());
@@ -251,7 +251,7 @@ fn a_reference_of_another_model_is_noticed() {
     assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
 }
 
-/// Sentences that a model has to copy out of order: nothing that a fresh model would get right.
+/// Sentences whose answer reverses the prompt, which a fresh model cannot do.
 fn sentences() -> Vec<TokenisedExample> {
     (0..8u32)
         .map(|number| {
@@ -277,7 +277,7 @@ fn a_tiny_model_learns_eight_sentences_by_heart() {
     let mut cache = ReferenceCache::in_memory();
     let found = log_probs(&mut HostWorker::new(policy), &[0; 32], &examples, 1000, &mut cache).expect("log-probs").0;
     for (example, found) in examples.iter().zip(found) {
-        // A token with more than half of the probability is the one that greedy decoding takes.
+        // Greedy decoding takes any token with more than half of the probability.
         assert!(found.chosen.iter().all(|p| *p > 0.5_f64.ln()), "{}: {:?}", example.id, found.chosen);
     }
 }
@@ -295,11 +295,15 @@ fn preference_training_widens_the_margin() {
     assert!(last.loss < 0.9 * records[0].loss);
 }
 
-/// A worker that takes the last micro-batch first.
+/// A worker that computes the last micro-batch first.
 struct Backwards(HostWorker<f64>);
 
 impl Worker for Backwards {
-    fn accumulate(&mut self, jobs: &[Job<'_>], output_gradient: &OutputGradientOf<'_>) -> Result<Spent, WorkerError> {
+    fn accumulate(
+        &mut self,
+        jobs: &[Job<'_>],
+        output_gradient: &OutputGradientOf<'_>,
+    ) -> Result<JobTiming, WorkerError> {
         let reversed: Vec<Job<'_>> = jobs.iter().rev().copied().collect();
         self.0.accumulate(&reversed, &|job, values| output_gradient(jobs.len() - 1 - job, values))
     }
@@ -374,7 +378,7 @@ fn a_worker_may_compute_micro_batches_in_any_order() {
         };
         let (mut forwards, mut backwards) = (full(&model), Backwards(full(&model)));
         let (records, others) = (attempt(&mut forwards), attempt(&mut backwards));
-        // What is logged is added up in the order of the step; only gradients were added in another one.
+        // The log sums in the order of the step; only the gradients were added in another order.
         assert_eq!(records[0].loss.to_bits(), others[0].loss.to_bits(), "{objective}");
         assert_eq!(records[0].roles, others[0].roles, "{objective}");
         assert!(distance(forwards.policy(), backwards.0.policy()) < 1e-9, "{objective}");

@@ -1,4 +1,4 @@
-//! Completions: batched, greedy or sampled, free or inside a grammar.
+//! Completions: batched, greedy or sampled, optionally constrained by grammars.
 
 pub(crate) mod sample;
 
@@ -12,16 +12,16 @@ use crate::worker::{Generator, GeneratorSize, Pick, Worker, WorkerError};
 
 pub use sample::Sampling;
 
-/// What can go wrong while completing.
+/// What can go wrong in generation.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GenerateError {
-    /// A prompt without tokens.
+    /// A prompt is empty.
     #[error("prompt {request} is empty")]
     EmptyPrompt {
         /// Its position in the list.
         request: usize,
     },
-    /// A token id that the model does not have.
+    /// A token is not in the model's vocabulary.
     #[error("prompt {request} has token {token}, but the model has a vocabulary of {vocabulary}")]
     UnknownToken {
         /// The prompt's position in the list.
@@ -31,8 +31,8 @@ pub enum GenerateError {
         /// The model's number of tokens.
         vocabulary: usize,
     },
-    /// A prompt has no tokens left for a completion. A completion may run past the limit.
-    #[error("prompt {request} has {length} tokens; the model is meant for sequences of at most {limit}")]
+    /// A prompt leaves no space for a completion. (A completion may exceed the limit.)
+    #[error("prompt {request} has {length} tokens; the model supports sequences of at most {limit}")]
     TooLong {
         /// The prompt's position in the list.
         request: usize,
@@ -41,35 +41,35 @@ pub enum GenerateError {
         /// The model's longest sequence.
         limit: usize,
     },
-    /// The grammar or the tokenizer cannot be used.
+    /// A grammar failed.
     #[error(transparent)]
     Grammar(#[from] GrammarError),
-    /// A logit is no number: weights or settings of the model are wrong.
+    /// A logit is not finite: weights or settings of the model are wrong.
     #[error(
-        "the model's logits after {position} tokens are no finite numbers: its weights or its settings (rotary \
+        "the model's logits after {position} tokens are not finite: its weights or its settings (rotary \
          frequencies, norms, the scale of an adapter) are wrong"
     )]
     NotFinite {
         /// The number of tokens before it.
         position: usize,
     },
-    /// The worker could not go on.
+    /// The worker failed.
     #[error(transparent)]
     Worker(WorkerError),
-    /// The caller asked to stop.
+    /// The caller stopped generation.
     #[error("stopped")]
     Stopped,
-    /// A constraint without a compiler.
+    /// A request has a constraint, but there is no compiler.
     #[error("constrained decoding: a request has a grammar, but there is no grammar compiler")]
     NoCompiler,
 }
 
-/// How completions are made.
+/// Options of generation.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
-    /// Largest number of new tokens, the stop token included.
+    /// Largest number of new tokens, including the stop token.
     pub max_new_tokens: usize,
-    /// Greedy or sampled.
+    /// How tokens are chosen.
     pub sampling: Sampling,
     /// Tokens that end a completion.
     pub stop: Vec<u32>,
@@ -84,7 +84,7 @@ pub struct GenerateOptions {
 pub struct Request {
     /// Tokens of the prompt.
     pub prompt: Vec<u32>,
-    /// What the completion has to follow.
+    /// The grammar of the completion, if any.
     pub constraint: Option<Constraint>,
 }
 
@@ -105,8 +105,8 @@ pub struct Completion {
     pub tokens: Vec<u32>,
     /// Why it ended.
     pub finish: FinishReason,
-    /// For every token its log-probability under the model, at temperature 1 and without the
-    /// constraint; empty unless asked for.
+    /// For every token its log-probability under the model, at temperature 1 and without the constraint;
+    /// empty unless requested.
     pub log_probs: Vec<f64>,
 }
 
@@ -119,9 +119,10 @@ impl Completion {
 }
 
 /// A sequence that is being completed.
-struct Live {
+struct LiveSequence {
+    /// Index of the request.
     request: usize,
-    /// Tokens of the prompt.
+    /// Length of the prompt.
     prompt: usize,
     completion: Completion,
     guide: Option<Guide>,
@@ -130,9 +131,9 @@ struct Live {
 
 /// Completes prompts and returns the completions in the order of the requests.
 ///
-/// Up to `options.batch` sequences are decoded together, the longest prompts first; a sequence that
-/// ends gives its place to the next one at once. `progress` hears how many are done; `stop` is asked before every
-/// step whether to end with [`GenerateError::Stopped`].
+/// Up to `options.batch` sequences are decoded together, the longest prompts first; a finished sequence is
+/// replaced by the next one at once. `progress` is called with the number of finished completions. If `stop`, which
+/// is called before every step, returns true, the result is [`GenerateError::Stopped`].
 pub fn generate(
     worker: &mut dyn Worker,
     compiler: Option<&GrammarCompiler>,
@@ -147,7 +148,7 @@ pub fn generate(
     let sequences = options.batch.max(1).min(requests.len());
     let size = GeneratorSize { sequences, capacity: longest + options.max_new_tokens };
     let mut generator = worker.generator(size).map_err(GenerateError::Worker)?;
-    let mut live: Vec<Live> = Vec::with_capacity(sequences);
+    let mut live: Vec<LiveSequence> = Vec::with_capacity(sequences);
     let mut done = 0;
     while !queue.is_empty() || !live.is_empty() {
         if stop() {
@@ -182,8 +183,8 @@ pub fn generate(
     Ok(completions.into_iter().map(|one| one.expect("every request was completed")).collect())
 }
 
-/// Checks the requests and puts them in order: the longest prompts first, so that sequences of about
-/// the same length run together.
+/// Checks the requests and sorts them by length, the longest prompts first, so that sequences of similar length
+/// are decoded together.
 fn queue(config: &ModelConfig, requests: &[Request]) -> Result<VecDeque<usize>, GenerateError> {
     for (request, Request { prompt, .. }) in requests.iter().enumerate() {
         if prompt.is_empty() {
@@ -205,18 +206,22 @@ fn begin(
     request: usize,
     Request { prompt, constraint }: &Request,
     compiler: Option<&GrammarCompiler>,
-) -> Result<Live, GenerateError> {
+) -> Result<LiveSequence, GenerateError> {
     let guide = match (constraint, compiler) {
         (None, _) => None,
         (Some(constraint), Some(compiler)) => Some(compiler.guide(constraint)?),
         (Some(_), None) => return Err(GenerateError::NoCompiler),
     };
     let completion = Completion { tokens: Vec::new(), finish: FinishReason::Length, log_probs: Vec::new() };
-    Ok(Live { request, prompt: prompt.len(), completion, guide, done: false })
+    Ok(LiveSequence { request, prompt: prompt.len(), completion, guide, done: false })
 }
 
 /// Chooses the next token of every sequence; the sequences are the rows of the generator's last pass.
-fn advance(live: &mut [Live], generator: &mut dyn Generator, options: &GenerateOptions) -> Result<(), GenerateError> {
+fn advance(
+    live: &mut [LiveSequence],
+    generator: &mut dyn Generator,
+    options: &GenerateOptions,
+) -> Result<(), GenerateError> {
     let mut masks: Vec<Option<TokenMask>> = live
         .par_iter_mut()
         .map(|one| one.guide.as_mut().map(Guide::mask).transpose())
@@ -268,7 +273,7 @@ fn advance(live: &mut [Live], generator: &mut dyn Generator, options: &GenerateO
     Ok(())
 }
 
-impl Live {
+impl LiveSequence {
     fn append(&mut self, token: u32, log_prob: f64, options: &GenerateOptions) {
         let completion = &mut self.completion;
         if options.log_probs {

@@ -1,4 +1,4 @@
-//! Choosing a token from logits.
+//! Chooses tokens from logits.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,24 +8,24 @@ use crate::real::Real;
 /// How tokens are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divisor of the logits; 0 takes the most likely token.
+    /// Divisor of the logits; 0 chooses the most likely token.
     pub temperature: f64,
-    /// Only the most likely tokens that together have at least this probability are drawn from;
-    /// 1 keeps all.
+    /// Tokens are drawn from the smallest set of the most likely ones with at least this total probability; 1
+    /// keeps all.
     pub top_p: f64,
-    /// Seed. The number drawn for a token depends on the seed, the request's position in the list
-    /// and the token's position only, so that batching does not change what is drawn.
+    /// Random seed. The number drawn for a token depends only on the seed, the request's position in the list and
+    /// the token's position, so that batching does not change it.
     pub seed: u64,
 }
 
 impl Sampling {
-    /// The most likely token, always.
+    /// Always the most likely token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, seed: 0 };
 }
 
-/// Chooses a token among those for which `allowed` is true. `None` if there is none.
+/// Chooses a token among those for which `allowed` is true; `None` if there is none.
 ///
-/// Among equally likely tokens the smallest id wins.
+/// Among equally likely tokens greedy choice takes the smallest id.
 pub(crate) fn choose<R: Real>(
     logits: &[R],
     allowed: impl Fn(u32) -> bool,
@@ -66,11 +66,11 @@ pub(crate) fn choose<R: Real>(
         left -= weight;
         left < 0.0
     });
-    // Rounding may leave a little mass behind the last token.
+    // Rounding may leave a little mass after the last token.
     drawn.or(nucleus.last()).map(|(_, token)| *token)
 }
 
-/// A number in [0, 1) that depends on its three coordinates only.
+/// A random number in [0, 1) that depends only on the three arguments.
 fn uniform(seed: u64, request: u64, step: u64) -> f64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(request);

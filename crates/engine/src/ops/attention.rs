@@ -1,7 +1,7 @@
-//! Causal attention over segments, exact, in blocks of query rows whose probabilities are never kept:
-//! the forward pass stores one log-sum-exp a row and head, the backward pass computes them again.
+//! Exact causal attention over segments, in blocks of query rows. Probabilities are not kept: the forward pass
+//! stores one log-sum-exp per row and head, from which the backward pass recomputes them.
 //!
-//! For a query row `i` with keys `j` that it sees, `p = softmax(q_i k_j / sqrt(head_dim))` and
+//! For a query row `i` with visible keys `j`, `p = softmax(q_i k_j / sqrt(head_dim))` and
 //! `o_i = sum p_j v_j`. Backward, with `D_i = do_i o_i`: `dv_j += p do_i`, `ds = p (do_i v_j - D_i)`,
 //! `dq_i = sum ds k_j / sqrt(head_dim)`, `dk_j += ds q_i / sqrt(head_dim)` (arXiv 2205.14135).
 
@@ -16,16 +16,16 @@ use crate::real::Real;
 use crate::scratch::ThreadScratch;
 use crate::view::{Bands, View, ViewMut, for_each_tile};
 
-/// Query rows of one block.
+/// Query rows per block.
 const QUERY_ROWS: usize = 64;
 
-/// What attention needs to know of a batch and a layer.
+/// The layout of a batch and the attention settings of a layer.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
     pub(crate) segments: &'a [Segment],
     /// First row of every segment, and the number of rows.
     pub(crate) segment_bounds: &'a [usize],
-    /// First row of every group of segments that share context, and the number of rows.
+    /// First row of every tree (segments that share context), and the number of rows.
     pub(crate) tree_bounds: &'a [usize],
     /// First segment of every tree, and the number of segments.
     pub(crate) tree_segments: &'a [usize],
@@ -56,18 +56,18 @@ impl<R: Real> Inputs<'_, R> {
     }
 }
 
-/// A block of query rows and the keys that any of them sees, counted along the segment's context and
+/// A block of query rows and the keys visible to any of them. Keys are counted along the segment's context and
 /// then its own rows.
 struct Block<'a> {
     segment: &'a Segment,
     rows: Range<usize>,
-    /// Keys before the segment's own.
+    /// Number of keys in the context.
     context: usize,
     keys: Range<usize>,
 }
 
 impl Block<'_> {
-    /// The packed rows of the block's keys, with the columns they take in the block's scores.
+    /// The batch rows of the block's keys, with their columns in the block's scores.
     fn ranges(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let mut start = 0;
         self.segment.context.iter().chain(std::iter::once(&self.segment.rows)).filter_map(move |rows| {
@@ -78,7 +78,7 @@ impl Block<'_> {
         })
     }
 
-    /// The scores' columns that a row sees.
+    /// The columns of the scores that are visible to a row.
     fn visible(&self, attention: &Attention<'_>, row: usize) -> Range<usize> {
         let end = self.context + row - self.segment.rows.start + 1;
         let start = attention.first_key(self.segment, row).max(self.keys.start);
@@ -127,9 +127,9 @@ impl Attention<'_> {
     ) {
         let scale = self.scale();
         let bands = Bands::At(self.segment_bounds);
-        for_each_tile([out, log_sums], bands, [self.head_dim, 1], |[mut out, mut log_sums], place| {
-            let Inputs { query, key, value } = inputs.head(self, place.column);
-            for block in self.blocks(&self.segments[place.band]) {
+        for_each_tile([out, log_sums], bands, [self.head_dim, 1], |[mut out, mut log_sums], tile| {
+            let Inputs { query, key, value } = inputs.head(self, tile.column);
+            for block in self.blocks(&self.segments[tile.band]) {
                 let (height, width) = (block.rows.len(), block.keys.len());
                 scratch.with_sizes([height * width], |[scores]| {
                     let mut scores = ViewMut::new(scores, height, width);
@@ -138,7 +138,7 @@ impl Attention<'_> {
                         let target = scores.reborrow().columns(columns);
                         scaled_product(target, scale, query, key.rows(rows).transposed());
                     }
-                    let local = block.rows.start - place.rows.start;
+                    let local = block.rows.start - tile.rows.start;
                     for (offset, row) in block.rows.clone().enumerate() {
                         let visible = block.visible(self, row);
                         let scores = scores.row_mut(offset);
@@ -172,17 +172,17 @@ impl Attention<'_> {
     ) {
         let scale = self.scale();
         let width = self.head_dim;
-        for_each_tile(gradients, Bands::At(self.tree_bounds), [width; 3], |tiles, place| {
+        for_each_tile(gradients, Bands::At(self.tree_bounds), [width; 3], |tiles, tile| {
             let [mut query_gradient, mut key_gradient, mut value_gradient] = tiles;
-            for row in 0..place.rows.len() {
+            for row in 0..tile.rows.len() {
                 key_gradient.row_mut(row).fill(R::ZERO);
                 value_gradient.row_mut(row).fill(R::ZERO);
             }
-            let columns = place.column * width..(place.column + 1) * width;
+            let columns = tile.column * width..(tile.column + 1) * width;
             let (out, out_gradient) = (out.columns(columns.clone()), out_gradient.columns(columns));
-            let Inputs { query, key, value } = inputs.head(self, place.column);
-            let tree = self.tree_segments[place.band]..self.tree_segments[place.band + 1];
-            let local = |rows: &Range<usize>| rows.start - place.rows.start..rows.end - place.rows.start;
+            let Inputs { query, key, value } = inputs.head(self, tile.column);
+            let tree = self.tree_segments[tile.band]..self.tree_segments[tile.band + 1];
+            let local = |rows: &Range<usize>| rows.start - tile.rows.start..rows.end - tile.rows.start;
             for block in self.segments[tree].iter().flat_map(|segment| self.blocks(segment)) {
                 let (height, width) = (block.rows.len(), block.keys.len());
                 scratch.with_sizes([height * width, height * width], |[probabilities, score_gradients]| {
@@ -199,10 +199,10 @@ impl Attention<'_> {
                     }
                     for (offset, row) in block.rows.clone().enumerate() {
                         let visible = block.visible(self, row);
-                        let log_sum = log_sums.row(row)[place.column];
+                        let log_sum = log_sums.row(row)[tile.column];
                         let (o, d) = (out.row(offset), out_gradient.row(offset));
-                        let rows = (probabilities.row_mut(offset), score_gradients.row_mut(offset));
-                        row_gradient(rows, visible, log_sum, (o, d));
+                        let (scores, gradients) = (probabilities.row_mut(offset), score_gradients.row_mut(offset));
+                        row_gradient(scores, gradients, visible, log_sum, o, d);
                     }
                     let (probabilities, score_gradients) = (probabilities.as_view(), score_gradients.as_view());
                     for (index, (rows, columns)) in block.ranges().enumerate() {
@@ -243,12 +243,14 @@ fn normalise<R: Real>(scores: &mut [R], visible: Range<usize>) -> R {
     )
 }
 
-/// Turns scores into probabilities and gradients of probabilities into gradients of scores.
+/// Replaces scores by probabilities, and gradients of probabilities by gradients of scores.
 fn row_gradient<R: Real>(
-    (scores, gradients): (&mut [R], &mut [R]),
+    scores: &mut [R],
+    gradients: &mut [R],
     visible: Range<usize>,
     log_sum: R,
-    (out, out_gradient): (&[R], &[R]),
+    out: &[R],
+    out_gradient: &[R],
 ) {
     for row in [&mut *scores, &mut *gradients] {
         row[..visible.start].fill(R::ZERO);
@@ -270,16 +272,16 @@ fn row_gradient<R: Real>(
     );
 }
 
-/// Adds the gradients of the query heads that share a key head: `[rows, heads * head_dim]` into
+/// Sums the gradients of the query heads that share a key head: `[rows, heads * head_dim]` into
 /// `[rows, kv_heads * head_dim]`.
 pub(crate) fn sum_groups<R: Real>(per_head: View<'_, R>, target: ViewMut<'_, R>, head_dim: usize) {
-    let group = per_head.width / target.width * head_dim;
-    let width = target.width;
-    for_each_tile([target], Bands::Every(rows_per_task(per_head.width)), [width], |[mut target], place| {
+    let group = per_head.width() / target.width() * head_dim;
+    let width = target.width();
+    for_each_tile([target], Bands::Every(rows_per_task(per_head.width())), [width], |[mut target], tile| {
         simd(
             #[inline(always)]
             || {
-                for (offset, row) in place.rows.clone().enumerate() {
+                for (offset, row) in tile.rows.clone().enumerate() {
                     let heads = per_head.row(row).chunks_exact(group);
                     for (target, heads) in target.row_mut(offset).chunks_exact_mut(head_dim).zip(heads) {
                         sum_rows(heads, target);

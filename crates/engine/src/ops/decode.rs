@@ -1,6 +1,8 @@
 //! Operations on the few rows of a decoding step: products with packed weights, and attention of one new
 //! token over cached keys and values.
 
+use std::ops::Range;
+
 use super::gemm::for_each_block;
 use super::reduce::LANES;
 use super::simd;
@@ -9,8 +11,8 @@ use crate::real::Real;
 use crate::scratch::fit;
 use crate::view::ViewMut;
 
-/// A matrix of weights `[outputs, inputs]` in panels of [`LANES`] outputs, `[panels, inputs, LANES]`: read
-/// in order by a product with few rows, where packing the weights each time would take as long as the
+/// A matrix of weights `[outputs, inputs]` in panels of [`LANES`] outputs, `[panels, inputs, LANES]`, which a
+/// product with few rows reads sequentially. Packing the weights for every such product would take as long as the
 /// product.
 #[derive(Debug)]
 pub(crate) struct Panels<R> {
@@ -33,15 +35,15 @@ impl<R: Real> Panels<R> {
         Self { inputs, outputs, values }
     }
 
-    /// `y = x W^T`, with `x` as `[rows, inputs]` and `y` as `[rows, outputs]`; `packed` is room for a copy
-    /// of `x`.
+    /// `y = x W^T`, with `x` as `[rows, inputs]` and `y` as `[rows, outputs]`; `packed` is scratch for a copy of
+    /// `x`.
     pub(crate) fn product(&self, x: &[R], y: &mut [R], packed: &mut Vec<R>) {
         match x.len() / self.inputs {
             0 => {}
             1 => self.product_in_groups::<1>(x, y, packed),
             2 => self.product_in_groups::<2>(x, y, packed),
             3 | 4 => self.product_in_groups::<4>(x, y, packed),
-            // Six rows of sums, two registers each, leave room for the operands among 16 registers.
+            // Six rows of sums with two registers each leave 4 of 16 registers for the operands.
             _ => self.product_in_groups::<6>(x, y, packed),
         }
     }
@@ -60,7 +62,7 @@ impl<R: Real> Panels<R> {
         }
         let (packed, target) = (&*packed, ViewMut::new(y, rows, self.outputs));
         for_each_block(target, self.inputs, |mut block, block_rows, columns| {
-            assert!(block_rows.len() == rows && columns.start % LANES == 0, "few rows are not cut");
+            assert!(block_rows.len() == rows && columns.start % LANES == 0, "few rows are not split");
             simd(
                 #[inline(always)]
                 || {
@@ -81,8 +83,8 @@ impl<R: Real> Panels<R> {
     }
 }
 
-/// The products of a group of rows with one panel. Every row's sums are a variable of their own: in one
-/// two-dimensional array the compiler would leave them in memory.
+/// The products of a group of rows with one panel. The sums of every row are a separate variable, because the
+/// compiler would keep a two-dimensional array in memory.
 #[inline(always)]
 fn group_sums<R: Real, const ROWS: usize>(x: &[[R; ROWS]], panel: &[[R; LANES]]) -> [[R; LANES]; 6] {
     const { assert!(ROWS <= 6) };
@@ -113,22 +115,24 @@ fn add_scaled<R: Real>(sums: &mut [R; LANES], x: R, w: &[R; LANES]) {
     }
 }
 
-/// `out = softmax(q k^T / sqrt(head_dim)) v` for one query head over the positions `first..length`, with
-/// `keys` as `[capacity / LANES, head_dim, LANES]` and `values` as `[capacity, head_dim]`. `scores` has room
-/// for the capacity.
+/// `out = softmax(q k^T / sqrt(head_dim)) v` for one query head over some positions, with `keys` as
+/// `[capacity / LANES, head_dim, LANES]` and `values` as `[capacity, head_dim]`. `scores` is scratch of `capacity`
+/// elements.
 pub(crate) fn attend<R: Real>(
     query: &[R],
-    (keys, values): (&[R], &[R]),
-    (first, length): (usize, usize),
+    keys: &[R],
+    values: &[R],
+    positions: Range<usize>,
     scores: &mut [R],
     out: &mut [R],
 ) {
+    let Range { start: first, end: length } = positions;
     let width = query.len();
     let scale = R::from_f64(1.0 / (width as f64).sqrt());
     simd(
         #[inline(always)]
         || {
-            // Columns past the end hold keys of nobody and are cut off below.
+            // Columns past the end contain stale keys and are cut off below.
             let keys = keys.as_chunks::<LANES>().0;
             for block in first / LANES..length.div_ceil(LANES) {
                 let keys = &keys[block * width..(block + 1) * width];
@@ -164,8 +168,8 @@ pub(crate) fn attend<R: Real>(
     );
 }
 
-/// The sum of vectors with weights, in two alternating partial sums, so that additions need not wait for
-/// each other.
+/// The weighted sum of vectors, in two alternating partial sums, so that additions need not wait for each
+/// other.
 #[inline(always)]
 fn weighted_sum<'v, R: Real>(weights: &[R], vectors: impl Iterator<Item = &'v [R; LANES]>) -> [R; LANES] {
     let mut sums = [[R::ZERO; LANES]; 2];

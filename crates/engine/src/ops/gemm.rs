@@ -12,7 +12,7 @@ pub(crate) fn product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'
     call(target, false, R::ONE, a, b, Parallelism::None);
 }
 
-/// `target = a b`, shared among all threads by the `gemm` crate itself.
+/// `target = a b`, split among all threads by the `gemm` crate itself.
 pub(crate) fn whole_product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'_, R>) {
     call(target, false, R::ONE, a, b, Parallelism::Rayon(0));
 }
@@ -27,33 +27,32 @@ pub(crate) fn add_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_,
     call(target, true, scale, a, b, Parallelism::None);
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a mutable view is handed over like a `&mut`")]
 fn call<R: Real>(
-    target: ViewMut<'_, R>,
+    mut target: ViewMut<'_, R>,
     accumulate: bool,
     scale: R,
     a: View<'_, R>,
     b: View<'_, R>,
     parallelism: Parallelism,
 ) {
-    assert!(target.height == a.height && target.width == b.width && a.width == b.height);
-    // SAFETY: the three views lie within their buffers by construction and their shapes agree; the
-    // target is a mutable borrow and overlaps neither operand.
+    assert!(target.height() == a.height() && target.width() == b.width() && a.width() == b.height());
+    // SAFETY: by construction every element of a view is valid at its pointer and strides, and the shapes
+    // agree. The target is a unique borrow, so that it overlaps neither operand.
     unsafe {
         gemm::gemm(
-            target.height,
-            target.width,
-            a.width,
-            target.pointer,
+            target.height(),
+            target.width(),
+            a.width(),
+            target.as_mut_ptr(),
             1,
-            target.row_stride as isize,
+            target.row_stride() as isize,
             accumulate,
-            a.pointer,
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.pointer,
-            b.column_stride as isize,
-            b.row_stride as isize,
+            a.as_ptr(),
+            a.column_stride() as isize,
+            a.row_stride() as isize,
+            b.as_ptr(),
+            b.column_stride() as isize,
+            b.row_stride() as isize,
             R::ONE,
             scale,
             false,
@@ -64,26 +63,26 @@ fn call<R: Real>(
     }
 }
 
-/// Cuts the target of a product with inner dimension `depth` into blocks and calls
+/// Splits the target of a product with inner dimension `depth` into blocks and calls
 /// `work(block, rows, columns)` for each in parallel.
 ///
-/// The cut depends on the shape alone, so that a result does not depend on the number of threads.
-/// Columns are cut first: the weights, which `gemm` has to repack, are then packed once.
+/// The split depends only on the shape, so that a result does not depend on the number of threads. Columns are
+/// split first, so that the weights, which `gemm` must pack, are packed once.
 pub(crate) fn for_each_block<R: Real>(
     target: ViewMut<'_, R>,
     depth: usize,
     work: impl Fn(ViewMut<'_, R>, Range<usize>, Range<usize>) + Sync,
 ) {
-    /// Multiply-adds below which a block is not worth handing to another thread.
+    /// Fewer multiply-adds are not worth another block.
     const SMALLEST: usize = 1 << 21;
-    /// Blocks enough to keep a large machine busy.
+    /// Enough blocks to keep a large machine busy.
     const MOST: usize = 48;
-    /// Columns of a block, a multiple of the kernels' heights (16, 24, 32, 48), and rows: with fewer rows the
-    /// packing of the weights shows.
+    /// Columns of a block: a multiple of the kernels' heights (16, 24, 32, 48). And rows: with fewer, packing
+    /// the weights would take a noticeable share of the time.
     const COLUMNS: usize = 192;
     const ROWS: usize = 256;
 
-    let (height, width) = (target.height, target.width);
+    let (height, width) = (target.height(), target.width());
     if height == 0 || width == 0 {
         return;
     }
@@ -92,21 +91,21 @@ pub(crate) fn for_each_block<R: Real>(
     let bands = (blocks / columns).clamp(1, height.div_ceil(ROWS));
     let block_width = if columns == 1 { width } else { width.div_ceil(columns).next_multiple_of(48) };
     let block_height = height.div_ceil(bands);
-    for_each_tile([target], Bands::Every(block_height), [block_width], |[block], place| {
-        let start = place.column * block_width;
-        let end = start + block.width;
-        work(block, place.rows, start..end);
+    for_each_tile([target], Bands::Every(block_height), [block_width], |[block], tile| {
+        let start = tile.column * block_width;
+        let end = start + block.width();
+        work(block, tile.rows, start..end);
     });
 }
 
 /// `target = a b`, in parallel.
 pub(crate) fn parallel_product<R: Real>(target: ViewMut<'_, R>, a: View<'_, R>, b: View<'_, R>) {
-    for_each_block(target, a.width, |block, rows, columns| product(block, a.rows(rows), b.columns(columns)));
+    for_each_block(target, a.width(), |block, rows, columns| product(block, a.rows(rows), b.columns(columns)));
 }
 
 /// `target += scale * a b`, in parallel.
 pub(crate) fn parallel_add_product<R: Real>(target: ViewMut<'_, R>, scale: R, a: View<'_, R>, b: View<'_, R>) {
-    for_each_block(target, a.width, |block, rows, columns| {
+    for_each_block(target, a.width(), |block, rows, columns| {
         add_product(block, scale, a.rows(rows), b.columns(columns));
     });
 }

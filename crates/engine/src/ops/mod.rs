@@ -1,4 +1,4 @@
-//! The operations of a decoder, each with its backward pass beside it.
+//! The operations of a decoder, each with its backward pass.
 
 #![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined; see `simd`")]
 
@@ -16,27 +16,27 @@ use std::sync::LazyLock;
 
 use pulp::Arch;
 
-/// Elements that one task of an element-wise operation handles: some microseconds of work.
+/// Elements per task of an element-wise operation: a few microseconds of work.
 pub(crate) const ELEMENTS_PER_TASK: usize = 1 << 14;
 
-/// Rows that one task of a row-wise operation handles.
+/// Rows per task of a row-wise operation.
 pub(crate) fn rows_per_task(width: usize) -> usize {
     (ELEMENTS_PER_TASK / width).max(1)
 }
 
-/// Runs work on a thread of the current pool. A pass begins with this, so that its many short parallel
-/// loops start from inside the pool and do not each wake a thread of it.
+/// Runs work on a thread of the current pool. Every pass begins with this, because each of its many short
+/// parallel loops would otherwise have to wake a thread of the pool.
 pub(crate) fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| work())
 }
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
-/// Runs a loop compiled for the widest vector instructions of this machine.
+/// Runs a loop that is compiled for the widest vector instructions of this machine.
 ///
-/// The closure must carry `#[inline(always)]`, and so must everything it calls: code that is not
-/// inlined into the function compiled for AVX2 or AVX-512 does not use those instructions, and a
-/// `mul_add` in it becomes a call into the C library.
+/// The closure must be `#[inline(always)]`, and so must everything it calls: code that is not inlined into the
+/// function compiled for AVX2 or AVX-512 does not use those instructions, and its `mul_add` becomes a call into
+/// the C library.
 #[inline(always)]
 pub(crate) fn simd<T>(work: impl FnOnce() -> T) -> T {
     ARCH.dispatch(work)

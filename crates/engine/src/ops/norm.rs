@@ -6,7 +6,7 @@ use super::reduce::sum_lanes;
 use super::{rows_per_task, simd};
 use crate::real::Real;
 
-/// Normalises groups of `scale.len()` elements and keeps the inverse root mean square of each.
+/// Normalises groups of `scale.len()` elements and stores the inverse root mean square of each.
 pub(crate) fn forward<R: Real>(x: &[R], scale: &[R], epsilon: f64, inverse: &mut [R], y: &mut [R]) {
     let width = scale.len();
     let rows = rows_per_task(width);

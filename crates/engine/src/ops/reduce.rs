@@ -5,15 +5,15 @@ use rayon::prelude::*;
 use super::simd;
 use crate::real::Real;
 
-/// Independent partial sums, so that the compiler may use vector registers.
+/// Number of independent partial sums, so that the compiler can use vector registers.
 pub(crate) const LANES: usize = 16;
 
-/// The sum of `term` over the elements of `N` vectors of the same length, in an order that does not depend
+/// The sum of `term` over the elements of `N` vectors of the same length. The order of the sum does not depend
 /// on the width of the machine's registers.
 #[inline(always)]
 pub(crate) fn sum_lanes<R: Real, S: Real, const N: usize>(inputs: [&[R]; N], term: impl Fn([R; N]) -> S) -> S {
     let length = inputs[0].len();
-    // Cut to arrays first, so that no bounds check stands in the way of vector instructions.
+    // Split into arrays first, so that no bounds check prevents vector instructions.
     let parts = inputs.map(|input| input[..length].as_chunks::<LANES>());
     let mut lanes = [S::ZERO; LANES];
     for chunk in 0..length / LANES {
@@ -32,7 +32,7 @@ pub(crate) fn sum_lanes<R: Real, S: Real, const N: usize>(inputs: [&[R]; N], ter
     sum
 }
 
-/// The largest element; negative infinity of none.
+/// The largest element, or negative infinity if there is none.
 #[inline(always)]
 pub(crate) fn max_lanes<R: Real>(values: &[R]) -> R {
     let mut lanes = [R::NEG_INFINITY; LANES];
@@ -78,7 +78,7 @@ pub(crate) fn sum_of_squares<R: Real>(values: &[R]) -> f64 {
     if values.len() <= CHUNK {
         return chunk_sum(values);
     }
-    // Collected in order before they are added, so that the number of threads does not matter.
+    // Collected in order before they are added, so that the sum does not depend on the number of threads.
     let sums: Vec<f64> = values.par_chunks(CHUNK).map(chunk_sum).collect();
     sums.into_iter().sum()
 }

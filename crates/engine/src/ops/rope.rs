@@ -12,23 +12,23 @@ use tabpo_model::{ModelConfig, RopeScaling};
 pub(crate) struct RopeTable<R> {
     cosines: Vec<R>,
     sines: Vec<R>,
-    /// What the entries were computed from.
+    /// The sequence length that the entries were computed for.
     made_for: Option<Lengths>,
 }
 
-/// The length of the sequence that the frequencies of a position belong to. Only dynamic scaling looks
-/// at it, and only where it is beyond the length that the model is meant for.
+/// The length of the sequence for which the frequencies of a position are computed. It only matters for dynamic
+/// scaling, beyond the length that the model was designed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lengths {
-    /// One sequence of at most that many tokens.
+    /// One sequence of at most this many tokens.
     Sequence(usize),
-    /// The position's own place: what a token sees that is the last of its sequence.
+    /// A sequence that ends with the position itself.
     Growing,
 }
 
 impl<R: Real> RopeTable<R> {
-    /// Makes the table cover the `positions` positions of a sequence; entries that are there already are
-    /// kept if the frequencies are those of this length.
+    /// Makes the table cover the `positions` positions of a sequence; existing entries are kept if their
+    /// frequencies are those of this length.
     pub(crate) fn extend(&mut self, config: &ModelConfig, positions: usize) {
         let length = match config.rope_scaling {
             RopeScaling::Dynamic { .. } => positions.max(config.max_positions),
@@ -37,8 +37,8 @@ impl<R: Real> RopeTable<R> {
         self.cover(config, positions, Lengths::Sequence(length));
     }
 
-    /// Makes the table cover `positions` positions for sequences that grow token by token: every
-    /// position has the frequencies of a sequence that ends with it.
+    /// Makes the table cover `positions` positions for sequences that grow token by token: every position
+    /// has the frequencies of a sequence that ends there.
     pub(crate) fn extend_growing(&mut self, config: &ModelConfig, positions: usize) {
         self.cover(config, positions, Lengths::Growing);
     }
@@ -61,7 +61,7 @@ impl<R: Real> RopeTable<R> {
                 (frequencies, attention_factor) = config.rope_frequencies(position + 1);
             }
             for &frequency in &frequencies {
-                // Angles are rounded to single precision, as pre-trained models saw them.
+                // Angles are rounded to single precision, as in pre-training.
                 let angle = f64::from(position as f32 * frequency as f32);
                 self.cosines.push(R::from_f64(angle.cos() * attention_factor));
                 self.sines.push(R::from_f64(angle.sin() * attention_factor));

@@ -5,7 +5,7 @@ use super::simd;
 use crate::real::Real;
 
 /// Turns scores into unnormalised probabilities `e^(score - max)` in place and returns their sum and
-/// the maximum. For a row without elements the sum is 0.
+/// the maximum. The sum of an empty row is 0.
 #[inline(always)]
 pub(crate) fn exponentiate<R: Real>(scores: &mut [R]) -> (R, R) {
     let maximum = max_lanes(scores);
@@ -22,7 +22,7 @@ pub(crate) fn exponentiate<R: Real>(scores: &mut [R]) -> (R, R) {
     )
 }
 
-/// `ln sum e^logit`, the sum taken in blocks that are added in double precision.
+/// `ln sum e^logit`. Sums of blocks are added in double precision.
 pub(crate) fn log_sum_exp<R: Real>(logits: &[R]) -> f64 {
     const BLOCK: usize = 512;
     simd(
@@ -43,8 +43,8 @@ pub(crate) fn log_sum_exp<R: Real>(logits: &[R]) -> f64 {
     )
 }
 
-/// `KL(p || q) = sum p (ln p - ln q)` of two rows of logits with their log-sum-exps, in blocks that are
-/// added in double precision.
+/// `KL(p || q) = sum p (ln p - ln q)` of two rows of logits with their log-sum-exps. Sums of blocks are added in
+/// double precision.
 pub(crate) fn divergence<R: Real>(p: &[R], p_sum: f64, q: &[R], q_sum: f64) -> f64 {
     const BLOCK: usize = 512;
     simd(
@@ -66,18 +66,27 @@ pub(crate) fn divergence<R: Real>(p: &[R], p_sum: f64, q: &[R], q_sum: f64) -> f
     )
 }
 
-/// Replaces logits by `weight * softmax`; with a reference row, `- reference_weight * its softmax`.
-pub(crate) fn weighted<R: Real>(logits: &mut [R], sum: f64, weight: f64, reference: Option<(&[R], f64, f64)>) {
-    let (sum, weight) = (R::from_f64(sum), R::from_f64(weight));
+/// A row of the reference's logits.
+#[derive(Clone, Copy)]
+pub(crate) struct ReferenceRow<'a, R> {
+    pub(crate) logits: &'a [R],
+    pub(crate) log_sum: f64,
+    /// The factor of the reference's softmax.
+    pub(crate) weight: f64,
+}
+
+/// Replaces logits by `weight * softmax`, minus the reference's weighted softmax if there is one.
+pub(crate) fn weighted<R: Real>(logits: &mut [R], log_sum: f64, weight: f64, reference: Option<ReferenceRow<'_, R>>) {
+    let (sum, weight) = (R::from_f64(log_sum), R::from_f64(weight));
     simd(
         #[inline(always)]
         || {
             for logit in logits.iter_mut() {
                 *logit = (*logit - sum).exp() * weight;
             }
-            if let Some((reference, reference_sum, reference_weight)) = reference {
-                let (sum, weight) = (R::from_f64(reference_sum), R::from_f64(reference_weight));
-                for (value, &logit) in logits.iter_mut().zip(reference) {
+            if let Some(reference) = reference {
+                let (sum, weight) = (R::from_f64(reference.log_sum), R::from_f64(reference.weight));
+                for (value, &logit) in logits.iter_mut().zip(reference.logits) {
                     *value -= (logit - sum).exp() * weight;
                 }
             }

@@ -23,9 +23,9 @@ pub(crate) fn forward<R: Real>(gate: &[R], up: &[R], product: &mut [R]) {
         });
 }
 
-/// Turns the three buffers over in one pass: `gate` and `up` become their gradients and `gradient`,
-/// which holds dL/d(product), becomes the product again, which the gradient of the down projection
-/// needs. With `s` the sigmoid of `g`: `dg = dp * u * s * (1 + g * (1 - s))` and `du = dp * g * s`.
+/// Overwrites three buffers in one pass: `gate` and `up` with their gradients, and `gradient`, which contains
+/// dL/d(product), with the recomputed product, which the gradient of the down projection needs. With `s` the
+/// sigmoid of `g`: `dg = dp * u * s * (1 + g * (1 - s))` and `du = dp * g * s`.
 pub(crate) fn backward<R: Real>(gate: &mut [R], up: &mut [R], gradient: &mut [R]) {
     gradient
         .par_chunks_mut(ELEMENTS_PER_TASK)

@@ -1,10 +1,10 @@
-//! The identity of weights.
+//! Digests of weights.
 
 use crate::model::{Model, TensorRef};
 use crate::real::Real;
 use crate::worker::Policy;
 
-/// Digest of the model and of the adapter, unless that changes nothing.
+/// Digest of the model, and of the adapter unless it changes nothing.
 pub(super) fn of_policy<R: Real>(policy: &Policy<R>) -> [u8; 32] {
     let model = policy.model();
     let mut hasher = blake3::Hasher::new_derive_key("tabpo policy on a CPU 1");
@@ -28,7 +28,7 @@ fn model_digest<R: Real>(model: &Model<R>) -> [u8; 32] {
             TensorRef::Vector(values) => absorb(&mut hasher, &name, &[values.len()], bytemuck::cast_slice(values)),
             TensorRef::Matrix(matrix) => {
                 let shape = [matrix.rows(), matrix.columns()];
-                // Packed weights are other weights: they are rounded, and so is what they multiply.
+                // Packed weights compute differently: they are rounded, and so are the other operands.
                 let name = if matrix.is_packed() { format!("{name} in bf16") } else { name };
                 absorb(&mut hasher, &name, &shape, matrix.as_bytes());
             }

@@ -1,4 +1,4 @@
-//! Generation step by step: the border below [`generate`](crate::generate).
+//! Generation step by step, on which [`generate`](crate::generate) is based.
 
 use rayon::prelude::*;
 
@@ -10,51 +10,51 @@ use crate::lora::Lora;
 use crate::model::Model;
 use crate::real::Real;
 
-/// What a generator must hold.
+/// The capacity of a generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneratorSize {
-    /// Sequences that are decoded together.
+    /// Number of sequences that are decoded together.
     pub sequences: usize,
-    /// Tokens of the longest sequence, its prompt included.
+    /// Tokens of the longest sequence, including its prompt.
     pub capacity: usize,
 }
 
-/// A choice that is to be made among the tokens of one row of logits.
+/// A request to choose a token from one row of logits.
 #[derive(Clone, Copy, Debug)]
 pub struct Pick<'a> {
-    /// Row of the last pass: the prompt's position after [`Generator::prefill`], the live sequence's after
-    /// [`Generator::step`].
+    /// Row of the last pass: the position of the prompt after [`Generator::prefill`], or of the live sequence
+    /// after [`Generator::step`].
     pub row: usize,
     /// The tokens that may be chosen, as bits: token `t` is bit `t % 32` of word `t / 32`. `None` allows all.
     pub allowed: Option<&'a [u32]>,
-    /// How it is chosen.
+    /// How the token is chosen.
     pub sampling: &'a Sampling,
-    /// The first coordinate of the random number that is drawn.
+    /// The position of the request, which selects the random number.
     pub request: u64,
-    /// The second one.
+    /// The position of the token in the completion, which also selects the random number.
     pub step: u64,
-    /// Whether the token's log-probability is wanted.
+    /// Whether to compute the token's log-probability.
     pub log_prob: bool,
 }
 
-/// A token that was chosen.
+/// A chosen token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Picked {
     /// The token; `None` if no token is allowed.
     pub token: Option<u32>,
-    /// Its log-probability at temperature 1 without a constraint; 0 unless it was asked for.
+    /// Its log-probability at temperature 1 without a constraint; 0 unless requested.
     pub log_prob: f64,
 }
 
 /// Live sequences and the logits after their last tokens.
 pub trait Generator {
-    /// Adds a live sequence for each prompt; their logits are the rows of the next choice.
+    /// Adds a live sequence for each prompt; their logits are the rows for [`Generator::choose`].
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<(), WorkerError>;
 
-    /// Appends a token to every live sequence. May return before it is computed.
+    /// Appends a token to every live sequence. May return before the computation is finished.
     fn step(&mut self, tokens: &[u32]) -> Result<(), WorkerError>;
 
-    /// Chooses tokens from the rows of the last pass. May be called again for a row, with other tokens allowed.
+    /// Chooses tokens from the rows of the last pass. May be called again for a row with other allowed tokens.
     fn choose(&mut self, picks: &[Pick<'_>]) -> Result<Vec<Picked>, WorkerError>;
 
     /// Keeps the live sequences for which `keep` is true, in their order.
@@ -93,8 +93,8 @@ impl<R: Real> Generator for HostGenerator<'_, R> {
         let (decoder, vocabulary) = (&self.decoder, self.vocabulary);
         let pick = |pick: &Pick<'_>| {
             let logits = &decoder.logits()[pick.row * vocabulary..][..vocabulary];
-            // A logit that is no number is the least likely and not the most to a comparison, and all of them give
-            // the first token of the vocabulary: an answer that says nothing.
+            // A NaN compares as neither larger nor smaller, so that a row of them would silently choose the first
+            // token of the vocabulary.
             if !logits.iter().all(|logit| logit.to_f64().is_finite()) {
                 return Err(WorkerError::NotFinite { row: pick.row });
             }

@@ -1,4 +1,4 @@
-//! The worker that computes on this machine's CPUs.
+//! The worker for this machine's CPUs.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,8 +10,8 @@ use tabpo_model::ModelConfig;
 
 use super::generator::HostGenerator;
 use super::{
-    Generator, GeneratorSize, Job, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf, Policy, PolicyShape,
-    Spent, TargetValues, TrainingSetup, Worker, WorkerError, digest,
+    Generator, GeneratorSize, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf, Policy,
+    PolicyShape, TargetValues, TrainingSetup, Worker, WorkerError, digest,
 };
 use crate::backward::backward;
 use crate::forward::{forward, forward_with_reference, target_hidden};
@@ -24,7 +24,7 @@ use crate::options::ForwardOptions;
 use crate::real::Real;
 use crate::workspace::Workspace;
 
-/// Largest difference that packing other tokens beside them makes between the log-probs of the same tokens.
+/// See [`Worker::tolerance`].
 const TOLERANCE: f64 = 1e-2;
 
 /// A [`Worker`] on the CPU. `f32` trains; `f64` checks gradients through the same code.
@@ -35,11 +35,11 @@ pub struct HostWorker<R> {
     training: Option<Training<R>>,
 }
 
-/// What only training needs.
+/// The state of training.
 struct Training<R> {
     gradients: Gradients<R>,
     optimiser: AdamW,
-    /// The policy at the start, with buffers of its own, for divergences.
+    /// The initial policy with its own buffers, for divergences.
     reference: Option<(Policy<R>, Workspace<R>)>,
 }
 
@@ -49,7 +49,7 @@ impl<R: Real> HostWorker<R> {
         Self { policy, options: ForwardOptions::default(), workspace: Workspace::new(), training: None }
     }
 
-    /// A worker that trains nothing: for generation, scoring, and as a guide model.
+    /// A worker for generation, scoring and guide models, which need no training.
     pub fn frozen(model: Model<R>, adapter: Option<Lora<R>>) -> Self {
         Self::new(match adapter {
             Some(adapter) => Policy::adapter(model.into(), adapter),
@@ -62,13 +62,13 @@ impl<R: Real> HostWorker<R> {
         &self.policy
     }
 
-    /// The policy, once the worker has served.
+    /// Returns the policy.
     pub fn into_policy(self) -> Policy<R> {
         self.policy
     }
 
     fn training(&mut self) -> &mut Training<R> {
-        self.training.as_mut().expect("`begin` comes before training")
+        self.training.as_mut().expect("`begin` was called before training")
     }
 }
 
@@ -114,11 +114,15 @@ impl<R: Real> Worker for HostWorker<R> {
         Ok(forward(model, adapter, job.batch, job.targets, &options, &mut self.workspace))
     }
 
-    fn accumulate(&mut self, jobs: &[Job<'_>], output_gradient: &OutputGradientOf<'_>) -> Result<Spent, WorkerError> {
+    fn accumulate(
+        &mut self,
+        jobs: &[Job<'_>],
+        output_gradient: &OutputGradientOf<'_>,
+    ) -> Result<JobTiming, WorkerError> {
         let Self { policy, options, workspace, training } = self;
-        let Training { gradients, reference, .. } = training.as_mut().expect("`begin` comes before training");
+        let Training { gradients, reference, .. } = training.as_mut().expect("`begin` was called before training");
         let (model, adapter) = (policy.model(), policy.lora());
-        let mut spent = Spent::default();
+        let mut timing = JobTiming::default();
         for (number, job) in jobs.iter().enumerate() {
             let &Job { batch, targets, dropout_seed } = job;
             let options = ForwardOptions { gradient: true, dropout_seed, ..*options };
@@ -129,7 +133,7 @@ impl<R: Real> Worker for HostWorker<R> {
                 ReferenceHidden { hidden: target_hidden(workspace), model: policy.model() }
             });
             if reference.is_some() {
-                spent.reference += started.elapsed().as_secs_f64();
+                timing.reference += started.elapsed().as_secs_f64();
             }
 
             let started = Instant::now();
@@ -144,11 +148,11 @@ impl<R: Real> Worker for HostWorker<R> {
                     TargetValues { log_probs, divergences }
                 }
             };
-            spent.forward += started.elapsed().as_secs_f64();
+            timing.forward += started.elapsed().as_secs_f64();
 
             let started = Instant::now();
             let gradient = output_gradient(number, &values);
-            spent.output_gradient += started.elapsed().as_secs_f64();
+            timing.output_gradient += started.elapsed().as_secs_f64();
 
             let started = Instant::now();
             let output = OutputGradient {
@@ -156,9 +160,9 @@ impl<R: Real> Worker for HostWorker<R> {
                 divergences: reference.map(|reference| (&gradient.divergences[..], reference)),
             };
             backward(model, adapter, batch, &output, workspace, gradients);
-            spent.backward += started.elapsed().as_secs_f64();
+            timing.backward += started.elapsed().as_secs_f64();
         }
-        Ok(spent)
+        Ok(timing)
     }
 
     fn clear_gradient(&mut self) -> Result<(), WorkerError> {
@@ -171,7 +175,7 @@ impl<R: Real> Worker for HostWorker<R> {
     }
 
     fn step(&mut self, learning_rate: f64, factor: f64) -> Result<(), WorkerError> {
-        let Training { gradients, optimiser, .. } = self.training.as_mut().expect("`begin` comes before training");
+        let Training { gradients, optimiser, .. } = self.training.as_mut().expect("`begin` was called before training");
         if factor != 1.0 {
             gradients.scale(factor);
         }
@@ -184,7 +188,7 @@ impl<R: Real> Worker for HostWorker<R> {
     }
 
     fn export(&self) -> Result<Vec<NamedTensor<'_>>, WorkerError> {
-        let training = self.training.as_ref().expect("`begin` comes before training");
+        let training = self.training.as_ref().expect("`begin` was called before training");
         let parameters = self.policy.shapes().into_iter().zip(self.policy.parameters());
         let mut tensors: Vec<_> =
             parameters.map(|((name, shape), values)| tensor("parameter", &name, shape, values)).collect();
@@ -224,7 +228,7 @@ impl<R: Real> Worker for HostWorker<R> {
     }
 }
 
-/// The stored type of a type that the engine computes or keeps moments in: 32 or 64 bits.
+/// The stored type of a float of 32 or 64 bits.
 fn dtype<T>() -> Dtype {
     if size_of::<T>() == 8 { Dtype::F64 } else { Dtype::F32 }
 }
@@ -234,7 +238,7 @@ fn tensor<'a, T: Pod>(kind: &str, name: &str, shape: Vec<usize>, values: &'a [T]
     NamedTensor { name: format!("{kind}.{name}"), shape, dtype: dtype::<T>(), bytes }
 }
 
-/// The elements of a tensor that must have this shape.
+/// The elements of a tensor, which must have this shape.
 fn elements<T: Pod>(
     tensors: &HashMap<&str, &NamedTensor<'_>>,
     kind: &str,
@@ -247,7 +251,7 @@ fn elements<T: Pod>(
         let found = format!("{:?} {:?}", tensor.dtype, tensor.shape);
         return Err(WorkerError::State(format!("tensor {name} is {found}, not {:?} {shape:?}", dtype::<T>())));
     }
-    // Copied as bytes: those of a file need not be aligned.
+    // Copied as bytes, because those of a file need not be aligned.
     let mut values = vec![T::zeroed(); shape.iter().product()];
     bytemuck::cast_slice_mut(&mut values).copy_from_slice(&tensor.bytes);
     Ok(values)

@@ -1,4 +1,4 @@
-//! How much memory a run will take, before it takes it.
+//! Estimates the memory of a run.
 
 use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig};
 
@@ -10,51 +10,51 @@ use crate::real::Real;
 /// Estimated bytes of a run, by use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// What the process holds besides ([`MemoryRequest::held`]).
+    /// Other memory of the process ([`MemoryRequest::held`]).
     pub held: usize,
     /// Weights of the model and of the adapter.
     pub weights: usize,
-    /// Further models that objectives compare with, and the buffers of their pass.
+    /// Reference and guide models, and the buffers of their passes.
     pub reference: usize,
-    /// Gradient of what is trained.
+    /// Gradient of the trained parameters.
     pub gradients: usize,
     /// Moments of `AdamW`.
     pub optimiser: usize,
-    /// What the forward pass keeps for the backward pass, and the buffers that the blocks share.
+    /// What the forward pass keeps for the backward pass, and buffers that blocks share.
     pub activations: usize,
     /// Logits.
     pub logits: usize,
-    /// Temporary buffers of single operations on every thread, and steps that are prepared ahead.
+    /// Temporary buffers of single operations on every thread, and steps prepared ahead.
     pub working: usize,
-    /// The setting that the activations are for.
+    /// The setting for which the activations were estimated.
     pub recompute: Recompute,
 }
 
-/// What is trained, as far as memory depends on it: known before the weights are there.
+/// The sizes of a policy that memory depends on, known before its weights are loaded.
 #[derive(Clone, Debug)]
 pub struct PolicyShape {
     config: ModelConfig,
-    /// Bytes of an element that is computed with.
+    /// Bytes of an element of the computing type.
     element: usize,
     /// Bytes of the model's weights.
     weights: usize,
-    /// Whether they are packed for products in bf16.
+    /// Whether the weights are packed for products in bf16.
     packed: bool,
     adapter: Option<AdapterShape>,
 }
 
-/// An adapter that is trained.
+/// The sizes of a trained adapter.
 #[derive(Clone, Debug)]
 struct AdapterShape {
-    /// Elements in all.
+    /// Total number of elements.
     elements: usize,
-    /// Ranks of each group of the first block's adapters.
+    /// Total rank of each group of adapters in the first block.
     ranks: Vec<usize>,
     dropout: bool,
 }
 
 impl PolicyShape {
-    /// The shape of a model, trained as a whole or under an adapter.
+    /// The shape of a model that is trained as a whole or with an adapter.
     pub fn of<R: Real>(model: &Model<R>, adapter: Option<&Lora<R>>) -> Self {
         let shape = |adapter: &Lora<R>| AdapterShape {
             elements: adapter.parameters().iter().map(|part| part.len()).sum(),
@@ -70,8 +70,8 @@ impl PolicyShape {
         }
     }
 
-    /// The shape of a model that is not there yet, in single precision. `weights` are the bytes of its
-    /// weights, where they are stored in another type.
+    /// The shape of a model that is not loaded yet, in single precision. `weights` is the size of its weights in
+    /// bytes if they are stored in another type.
     pub fn planned(config: &ModelConfig, weights: Option<usize>, adapter: Option<&LoraConfig>) -> Self {
         let shape = |adapter: &LoraConfig| {
             let of_block = |layer: usize| {
@@ -93,12 +93,12 @@ impl PolicyShape {
         };
         let element = size_of::<f32>();
         let own = config.parameters() * element;
-        // All that is trained is widened.
+        // Trained weights are widened.
         let weights = if adapter.is_some() { weights.unwrap_or(own) } else { own };
         Self { config: config.clone(), element, weights, packed: false, adapter: adapter.map(shape) }
     }
 
-    /// The memory of a run, with the most kept between the passes that fits into `limit` bytes.
+    /// The memory of a run. With a `limit` in bytes, as much as fits is kept between the passes.
     pub fn plan(&self, request: &MemoryRequest, limit: Option<usize>) -> MemoryPlan {
         match limit {
             Some(limit) => MemoryPlan::within(self, request, limit),
@@ -107,33 +107,33 @@ impl PolicyShape {
     }
 }
 
-/// What a run looks like, as far as its memory depends on it.
+/// The properties of a run that its memory depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryRequest {
     /// Rows of the largest micro-batch.
     pub rows: usize,
-    /// Distinct rows of it at which log-probs are wanted, at most `rows`.
+    /// Its distinct rows with targets, at most `rows`.
     pub target_rows: usize,
-    /// Bytes of logits that may be kept ([`TrainingSetup::logit_bytes`](crate::TrainingSetup::logit_bytes)).
+    /// Most bytes of logits that are kept ([`TrainingSetup::logit_bytes`](crate::TrainingSetup::logit_bytes)).
     pub logit_bytes: usize,
-    /// Whether the objective compares distributions with those of the start.
+    /// Whether the objective uses divergences from the initial policy.
     pub divergence: bool,
-    /// Bytes of a guide model that stays in memory.
+    /// Bytes of a guide model in memory.
     pub guide: usize,
-    /// Bytes that the process holds before the run's own models are read: code, tokenizer, documents, and
-    /// what earlier runs left with the allocator.
+    /// Bytes of the process before the run's own models are loaded: code, tokenizer, documents, and memory that
+    /// the allocator retains from earlier runs.
     pub held: usize,
-    /// Threads that compute.
+    /// Number of computing threads.
     pub threads: usize,
 }
 
-/// What a run takes whatever its size: prepared steps, the log, code that is read in. Measured, as the others,
-/// and rounded up.
+/// Bytes that any run takes: prepared steps, the log, loaded code. Like the other constants, measured and rounded
+/// up.
 const WORKING: usize = 28 << 20;
-/// What the temporary buffers of single operations, such as panels of matrix products, take on each thread;
-/// less where the weights are fewer bytes.
+/// Bytes of temporary buffers of single operations, such as panels of matrix products, on each thread; at most the
+/// size of the weights.
 const WORKING_PER_THREAD: usize = 24 << 20;
-/// One part in this many of activations and logits is in temporary buffers that grow with them.
+/// Temporary buffers that grow with activations and logits take this fraction (one in so many) of them.
 const TEMPORARY: usize = 16;
 
 impl MemoryPlan {
@@ -147,10 +147,10 @@ impl MemoryPlan {
         let width = Width { config, adapter: adapter.as_ref() };
         let head = target_rows * config.hidden;
         let inference = element * (rows * width.inference() + 2 * head);
-        // Target rows repeat where answers part; distinct ones are what the logits are made for.
+        // Answers that diverge share target rows; logits are computed for distinct rows.
         let all_logits = target_rows * config.vocabulary * element * if divergence { 2 } else { 1 };
         let logits = all_logits.min(logit_bytes);
-        // Packed weights multiply rounded copies, two bytes an element, of what lies in the buffers.
+        // Products with packed weights need rounded copies of the buffers, two bytes per element.
         let rounded = if *packed { rows.next_multiple_of(32) * 2 * width.rounded() } else { 0 };
         let rounded_logits = if *packed { logits * 2 / element / if divergence { 2 } else { 1 } } else { 0 };
         let reference = match (divergence, adapter) {
@@ -174,7 +174,7 @@ impl MemoryPlan {
         }
     }
 
-    /// The setting that keeps the most within `bytes`; recomputing whole blocks if none fits.
+    /// The setting that keeps the most within `bytes`; recomputes whole blocks if none fits.
     fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
         [Recompute::Nothing, Recompute::Cheap]
             .map(|recompute| Self::new(policy, request, recompute))
@@ -183,19 +183,19 @@ impl MemoryPlan {
             .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks))
     }
 
-    /// What is needed whatever a step holds and whatever is computed again: the process and its weights.
+    /// What is needed for any step and any recomputation: the process, weights, gradients and moments.
     pub fn least(&self) -> usize {
         self.held + self.weights + self.gradients + self.optimiser
     }
 
-    /// All of it.
+    /// The total.
     pub fn total(&self) -> usize {
         self.least() + self.reference + self.activations + self.logits + self.working
     }
 }
 
 impl<R: Real> Model<R> {
-    /// Bytes of the weights as they lie in memory.
+    /// Bytes of the weights in memory.
     pub fn bytes(&self) -> usize {
         self.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
     }
@@ -208,14 +208,14 @@ fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
     }
 }
 
-/// Elements a row of the engine's buffers.
+/// Elements per row of the engine's buffers.
 struct Width<'a> {
     config: &'a ModelConfig,
     adapter: Option<&'a AdapterShape>,
 }
 
 impl Width<'_> {
-    /// Ranks of each group of one block's adapters.
+    /// Total rank of each group of one block's adapters.
     fn ranks(&self) -> &[usize] {
         self.adapter.map_or(&[], |adapter| &adapter.ranks)
     }
@@ -233,7 +233,7 @@ impl Width<'_> {
         2 * query + 2 * key + heads + raw + hidden + 2 * intermediate + 2 + self.ranks().iter().sum::<usize>()
     }
 
-    /// What the forward pass keeps: the stream before every block and after the last, and the blocks.
+    /// What the forward pass keeps: the stream before every block and after the last, and the blocks' buffers.
     fn kept(&self, recompute: Recompute) -> usize {
         let ModelConfig { hidden, layers, .. } = *self.config;
         let blocks = match recompute {
@@ -254,7 +254,7 @@ impl Width<'_> {
         normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
     }
 
-    /// Rounded copies: of the widest input or output, of the second output of the feed-forward part or of
+    /// Rounded copies of the widest input or output, of the second output of the feed-forward part or of
     /// attention, and of the values.
     fn rounded(&self) -> usize {
         let ModelConfig { hidden, intermediate, .. } = *self.config;

@@ -1,8 +1,8 @@
-//! A replica of a model with what is trained of it, wherever it computes.
+//! A replica of a model that can be trained, on any device.
 //!
-//! [`Worker`] is the border between the training loop and an engine. It is drawn at the level of a replica and not of
-//! single operations, because engines differ in how they fuse operations, lay out buffers and round; what they share
-//! is the packed batch, the targets, the gradient of the outputs and the names of the parameters.
+//! [`Worker`] is the interface between the training loop and an engine. It describes a whole replica rather than single
+//! operations, because engines differ in how they fuse operations, lay out buffers and round. They share the packed
+//! batch, the targets, the output gradient and the names of the parameters.
 
 mod digest;
 mod generator;
@@ -31,64 +31,64 @@ pub use policy::Policy;
 pub struct Job<'a> {
     /// The tokens.
     pub batch: &'a Batch,
-    /// The log-probabilities that are wanted.
+    /// The log-probabilities to compute.
     pub targets: &'a [Target],
-    /// Seed of the adapter's dropout masks, a different one every step; `None` switches dropout off.
+    /// Seed of the adapter's dropout masks, which must differ between steps; `None` disables dropout.
     pub dropout_seed: Option<u64>,
 }
 
-/// A number for every target of a job: log-probabilities and divergences, or the derivatives of a loss with respect
-/// to them.
+/// Values for every target of a job: log-probabilities and divergences, or the derivatives of a loss with respect to
+/// them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TargetValues {
-    /// Of the log-probability of the target's token.
+    /// For the log-probability of the target's token.
     pub log_probs: Vec<f64>,
-    /// Of the divergence `KL(reference || policy)` over the vocabulary at the target's row; empty where the worker
-    /// keeps no reference ([`TrainingSetup::divergences`]).
+    /// For the divergence `KL(reference || policy)` over the vocabulary at the target's row; empty if the worker keeps
+    /// no reference ([`TrainingSetup::divergences`]).
     pub divergences: Vec<f64>,
 }
 
 impl TargetValues {
-    /// Zeros for as many targets.
+    /// Zeros for the same number of targets.
     #[must_use]
     pub fn zeros_like(&self) -> Self {
         Self { log_probs: vec![0.0; self.log_probs.len()], divergences: vec![0.0; self.divergences.len()] }
     }
 }
 
-/// The derivative of the loss with respect to the values of a job, given the job's position and its values.
+/// Computes the derivative of the loss with respect to the values of a job, from the job's index and its values.
 pub type OutputGradientOf<'a> = dyn Fn(usize, &TargetValues) -> TargetValues + Sync + 'a;
 
-/// Seconds spent on some jobs.
+/// Seconds spent on jobs, by activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spent {
+pub struct JobTiming {
     /// Forward passes of the reference.
     pub reference: f64,
     /// Forward passes of the policy.
     pub forward: f64,
-    /// The caller's gradient of the outputs.
+    /// The caller's output gradient.
     pub output_gradient: f64,
     /// Backward passes.
     pub backward: f64,
 }
 
-/// How a worker trains.
+/// Settings for training.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingSetup {
     /// Optimiser.
     pub optimiser: AdamWConfig,
-    /// What the forward pass keeps. The gradient is the same to the bit.
+    /// What the forward pass keeps; this does not change a bit of the gradient.
     pub recompute: Recompute,
-    /// Bytes of logits that may be in memory at once.
+    /// Most bytes of logits in memory at the same time.
     pub logit_bytes: usize,
-    /// Whether the policy as it is now is kept as the reference of divergences.
+    /// Whether the current policy is kept as the reference for divergences.
     pub divergences: bool,
 }
 
 /// A tensor of a worker's state.
 #[derive(Clone, Debug)]
 pub struct NamedTensor<'a> {
-    /// `parameter.`, `first.` or `second.` (moments of the optimiser) and the parameter's name.
+    /// `parameter.`, or `first.` or `second.` for the optimiser's moments, followed by the parameter's name.
     pub name: String,
     /// Shape.
     pub shape: Vec<usize>,
@@ -116,13 +116,13 @@ impl View for NamedTensor<'_> {
     }
 }
 
-/// Why a worker cannot do what it was asked for.
+/// Why a worker failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WorkerError {
-    /// Training was begun on a policy without trainable parameters.
-    #[error("the policy has nothing that is trained")]
+    /// The policy has no trainable parameters.
+    #[error("the policy has no trainable parameters")]
     Frozen,
-    /// A tensor of a state is missing or another one than the policy has.
+    /// An imported tensor is missing or does not match the policy.
     #[error("{0}")]
     State(String),
     /// A logit is not a finite number.
@@ -133,34 +133,38 @@ pub enum WorkerError {
     },
 }
 
-/// One replica of a model with what is trained of it: parameters, gradient and optimiser.
+/// One replica of a model with its trained parameters, gradient and optimiser.
 pub trait Worker {
     /// The model's shape.
     fn config(&self) -> &ModelConfig;
 
-    /// Digest of the weights as they are computed with: their values, their type, the kind of machine. Two workers
-    /// with one identity give the same log-probabilities for the same jobs, up to [`Worker::tolerance`].
+    /// Digest of the weights as used in computations: their values, their type, and the kind of machine. Two workers
+    /// with the same identity give the same log-probabilities for the same jobs, up to [`Worker::tolerance`].
     fn identity(&self) -> [u8; 32];
 
-    /// How far two passes over the same tokens may differ in a log-probability, in nats, when other tokens are computed
-    /// beside them.
+    /// How much a log-probability, in nats, may change if its tokens are computed together with different other
+    /// tokens.
     fn tolerance(&self) -> f64;
 
-    /// Whether training drops inputs of the adapter at random.
+    /// Whether training uses dropout.
     fn uses_dropout(&self) -> bool;
 
-    /// The memory that training would take, with the most kept between the passes that fits into `limit` bytes.
+    /// The memory that training would take. With a `limit` in bytes, as much as fits is kept between the passes.
     fn memory(&self, request: &MemoryRequest, limit: Option<usize>) -> MemoryPlan;
 
-    /// Begins training: a gradient of zero, a fresh optimiser, and the reference of divergences.
+    /// Begins training with a zero gradient, a fresh optimiser, and the reference for divergences.
     fn begin(&mut self, setup: &TrainingSetup) -> Result<(), WorkerError>;
 
-    /// Log-probabilities of the targets under the policy as it is, without dropout and without a gradient.
+    /// Log-probabilities of the targets under the current policy, without dropout or gradient.
     fn log_probs(&mut self, job: &Job<'_>) -> Result<Vec<f64>, WorkerError>;
 
-    /// For every job a forward pass, the caller's gradient of its outputs, and a backward pass. Gradients add up in
-    /// the order of the jobs; the caller's function may be called in another order and from several threads.
-    fn accumulate(&mut self, jobs: &[Job<'_>], output_gradient: &OutputGradientOf<'_>) -> Result<Spent, WorkerError>;
+    /// For every job, runs a forward pass, the caller's output gradient, and a backward pass. Gradients are summed in
+    /// the order of the jobs; `output_gradient` may be called in another order and from several threads.
+    fn accumulate(
+        &mut self,
+        jobs: &[Job<'_>],
+        output_gradient: &OutputGradientOf<'_>,
+    ) -> Result<JobTiming, WorkerError>;
 
     /// Sets the gradient to zero.
     fn clear_gradient(&mut self) -> Result<(), WorkerError>;
@@ -174,9 +178,9 @@ pub trait Worker {
     /// The trained parameters and the optimiser's moments.
     fn export(&self) -> Result<Vec<NamedTensor<'_>>, WorkerError>;
 
-    /// Takes up what [`Worker::export`] gave out after `steps` steps; changes nothing if a tensor does not fit.
+    /// Restores what [`Worker::export`] returned after `steps` steps; changes nothing if a tensor does not match.
     fn import(&mut self, steps: u64, tensors: &[NamedTensor<'_>]) -> Result<(), WorkerError>;
 
-    /// Starts generation.
+    /// Creates a generator.
     fn generator(&mut self, size: GeneratorSize) -> Result<Box<dyn Generator + '_>, WorkerError>;
 }

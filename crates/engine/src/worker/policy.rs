@@ -1,4 +1,4 @@
-//! What is trained: all parameters of a model, or an adapter of a frozen one.
+//! The policy: a model that is trained as a whole, or a frozen one with an adapter.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use crate::lora::Lora;
 use crate::model::{Model, TensorRef};
 use crate::real::Real;
 
-/// The model that training changes.
+/// The model that is trained or used.
 #[derive(Clone, Debug)]
 pub enum Policy<R> {
-    /// Every parameter of a model is trained; its matrices are owned ([`Model::make_trainable`]).
+    /// All parameters are trained; the matrices are owned ([`Model::make_trainable`]).
     Full(Box<Model<R>>),
-    /// An adapter is trained; the model under it stays as it is and may be shared.
+    /// An adapter is trained; the base model is frozen and may be shared.
     Adapter {
         /// The frozen model.
         base: Arc<Model<R>>,
-        /// What is trained.
+        /// The trained adapter.
         adapter: Lora<R>,
     },
     /// Nothing is trained.
@@ -23,13 +23,13 @@ pub enum Policy<R> {
 }
 
 impl<R: Real> Policy<R> {
-    /// All parameters of a model, widened to the computing type.
+    /// Trains all parameters of a model, which are widened to the computing type.
     pub fn full(mut model: Model<R>) -> Self {
         model.make_trainable();
         Self::Full(Box::new(model))
     }
 
-    /// An adapter of a frozen model.
+    /// Trains an adapter of a frozen model.
     pub fn adapter(base: Arc<Model<R>>, adapter: Lora<R>) -> Self {
         Self::Adapter { base, adapter }
     }
@@ -42,7 +42,7 @@ impl<R: Real> Policy<R> {
         }
     }
 
-    /// The adapter, where there is one.
+    /// The adapter, if there is one.
     pub fn lora(&self) -> Option<&Lora<R>> {
         match self {
             Self::Full(_) | Self::Frozen(_) => None,
@@ -50,8 +50,8 @@ impl<R: Real> Policy<R> {
         }
     }
 
-    /// The adapter, unless all its B matrices are zero: then the policy is the model under it, and
-    /// is computed and named as that.
+    /// The adapter, unless all its B matrices are zero: then the policy equals its base model, and has the same
+    /// results and identity.
     pub fn effective_lora(&self) -> Option<&Lora<R>> {
         let changes = |adapter: &&Lora<R>| {
             let members = adapter.layers.iter().flatten().flat_map(|group| &group.members);
@@ -60,7 +60,7 @@ impl<R: Real> Policy<R> {
         self.lora().filter(changes)
     }
 
-    /// Names and shapes of what is trained, in the order of [`Policy::parameters`].
+    /// Names and shapes of the trained parameters, in the order of [`Policy::parameters`].
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         match self {
             Self::Full(model) => model.config.tensors(),

@@ -11,30 +11,30 @@ use tabpo_engine::{Batch, Lora, Model, Segment, Workspace, logits};
 use tempfile::TempDir;
 
 /// The fixture folders, one per family.
-pub const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "mistral"];
+pub(crate) const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "mistral"];
 
 /// A folder of fixtures.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// `expected.json` of a family.
 #[derive(Deserialize)]
-pub struct Expected {
-    pub input_ids: Vec<Vec<u32>>,
-    pub prompts: Vec<Vec<u32>>,
-    pub greedy: Vec<Vec<u32>>,
-    pub adapter_greedy: Vec<Vec<u32>>,
-    pub gradient_of_tokens_from: usize,
-    pub mean_log_prob: f64,
+pub(crate) struct Expected {
+    pub(crate) input_ids: Vec<Vec<u32>>,
+    pub(crate) prompts: Vec<Vec<u32>>,
+    pub(crate) greedy: Vec<Vec<u32>>,
+    pub(crate) adapter_greedy: Vec<Vec<u32>>,
+    pub(crate) gradient_of_tokens_from: usize,
+    pub(crate) mean_log_prob: f64,
 }
 
-pub fn expected(folder: &Path) -> Expected {
+pub(crate) fn expected(folder: &Path) -> Expected {
     serde_json::from_slice(&std::fs::read(folder.join("expected.json")).expect("expected.json")).expect("expected.json")
 }
 
 /// The f32 tensors of a file.
-pub fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
     let bytes = std::fs::read(path).expect("a tensor file");
     let file = SafeTensors::deserialize(&bytes).expect("a tensor file");
     let floats = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -42,7 +42,7 @@ pub fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// Sequences as a batch without padding.
-pub fn batch(sequences: &[Vec<u32>]) -> Batch {
+pub(crate) fn batch(sequences: &[Vec<u32>]) -> Batch {
     let mut batch = Batch::default();
     for ids in sequences {
         let start = batch.tokens.len();
@@ -54,7 +54,7 @@ pub fn batch(sequences: &[Vec<u32>]) -> Batch {
 }
 
 /// The logits of every token of some sequences, computed in one batch: one vector a sequence.
-pub fn all_logits(model: &Model<f32>, lora: Option<&Lora<f32>>, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
+pub(crate) fn all_logits(model: &Model<f32>, lora: Option<&Lora<f32>>, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
     let batch = batch(sequences);
     let rows: Vec<u32> = (0..batch.tokens.len() as u32).collect();
     let all = logits(model, lora, &batch, &rows, &mut Workspace::new());
@@ -70,7 +70,7 @@ pub fn all_logits(model: &Model<f32>, lora: Option<&Lora<f32>>, sequences: &[Vec
 
 /// Asserts that two vectors agree to an absolute tolerance and reports where they do not.
 #[track_caller]
-pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     let worst = found
         .iter()
@@ -82,7 +82,7 @@ pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str)
 }
 
 /// A copy of a fixture folder without its expected values.
-pub fn copy(name: &str) -> TempDir {
+pub(crate) fn copy(name: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("temporary folder");
     for entry in std::fs::read_dir(fixture(name)).expect("a fixture").map(|entry| entry.expect("an entry")) {
         if entry.file_type().expect("a type").is_file() {
@@ -92,12 +92,12 @@ pub fn copy(name: &str) -> TempDir {
     folder
 }
 
-pub fn json_file(path: &Path) -> Value {
+pub(crate) fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("reading")).expect("JSON")
 }
 
 /// Changes keys of a JSON file; null removes a key.
-pub fn change(path: &Path, changes: &Value) {
+pub(crate) fn change(path: &Path, changes: &Value) {
     let mut value = json_file(path);
     let object = value.as_object_mut().expect("an object");
     for (key, value) in changes.as_object().expect("an object") {
@@ -111,7 +111,7 @@ pub fn change(path: &Path, changes: &Value) {
 }
 
 /// The message of the error with which a changed copy of a family is refused.
-pub fn refusal(family: &str, changes: &Value) -> String {
+pub(crate) fn refusal(family: &str, changes: &Value) -> String {
     let folder = copy(family);
     change(&folder.path().join("config.json"), changes);
     Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error").to_string()

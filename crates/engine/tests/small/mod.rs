@@ -25,7 +25,7 @@ impl Random {
         (self.0.next_u64() % bound as u64) as usize
     }
 
-    pub(crate) fn seeds(&mut self, count: usize) -> Vec<f64> {
+    pub(crate) fn output_weights(&mut self, count: usize) -> Vec<f64> {
         (0..count).map(|_| self.signed()).collect()
     }
 }

@@ -75,19 +75,19 @@ impl AdapterFolder {
         Ok(Self { config, file, adapted })
     }
 
-    /// One matrix of the adapter (`model.layers.0.self_attn.q_proj.lora_A.weight`); `None` where the file has none,
+    /// One matrix of the adapter (`model.layers.0.self_attn.q_proj.lora_A.weight`); `None` if the file does not have it,
     /// because its projection is not adapted in that block.
     pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Option<StoredMatrix>, FolderError> {
         if !self.adapted.contains(name) {
             return Ok(None);
         }
         let stored_name = format!("{PREFIX}{name}");
-        let place = self.file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
+        let location = self.file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
             path: self.file.path.clone(),
             name: stored_name.clone(),
             nearest: None,
         })?;
-        self.file.matrix(&stored_name, place, shape).map(Some)
+        self.file.matrix(&stored_name, location, shape).map(Some)
     }
 
     /// The embedding and the head that are saved with the adapter, each `[vocabulary, hidden]`, for a model of
@@ -95,9 +95,9 @@ impl AdapterFolder {
     pub fn saved_modules(&self, hidden: usize) -> Result<[Option<StoredMatrix>; 2], FolderError> {
         let read = |name: &str| {
             let stored = format!("{PREFIX}{name}");
-            let Some(place) = self.file.tensors.get(&stored) else { return Ok(None) };
-            let rows = place.shape.first().copied().filter(|&rows| rows > 0).unwrap_or(1);
-            self.file.matrix(&stored, place, [rows, hidden]).map(Some)
+            let Some(location) = self.file.tensors.get(&stored) else { return Ok(None) };
+            let rows = location.shape.first().copied().filter(|&rows| rows > 0).unwrap_or(1);
+            self.file.matrix(&stored, location, [rows, hidden]).map(Some)
         };
         let [embedding, head] = SAVED_MODULES;
         Ok([read(embedding)?, read(head)?])
@@ -234,7 +234,7 @@ fn ranks(file: &TensorFile, model: &ModelConfig) -> Result<BTreeMap<(Projection,
         let shape_of = |part: &str| {
             let name = format!("{PREFIX}{path}.lora_{part}.weight");
             match file.tensors.get(&name) {
-                Some(place) => Ok((name, place.shape.clone())),
+                Some(location) => Ok((name, location.shape.clone())),
                 None => Err(FolderError::MissingTensor { path: file.path.clone(), name, nearest: None }),
             }
         };

@@ -248,13 +248,13 @@ fn padded(state: &State, text: &str, method: &str, arguments: &Arguments) -> Res
 /// The part of a text between the positions given by the second and third argument, and where it starts.
 fn window<'t>(text: &'t str, arguments: &Arguments) -> Result<(&'t str, usize), Error> {
     let length = text.chars().count() as i64;
-    let place = |position: Option<i64>, default: i64| match position {
+    let resolved = |position: Option<i64>, default: i64| match position {
         None => default,
         Some(position) if position < 0 => (position + length).max(0),
         Some(position) => position.min(length),
     };
-    let first = place(arguments.number(1, "start")?, 0);
-    let last = place(arguments.number(2, "end")?, length).max(first);
+    let first = resolved(arguments.number(1, "start")?, 0);
+    let last = resolved(arguments.number(2, "end")?, length).max(first);
     let byte = |position: i64| text.char_indices().nth(position as usize).map_or(text.len(), |(at, _)| at);
     Ok((&text[byte(first)..byte(last)], first as usize))
 }

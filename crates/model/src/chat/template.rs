@@ -50,6 +50,7 @@ impl Message {
 
     /// The message with marks in its texts, so that nothing in them becomes a control token; see
     /// [`Tokenizer::mark`].
+    #[must_use]
     pub fn marked(&self, tokenizer: &Tokenizer) -> Self {
         let marked = self.0.iter().map(|(key, value)| {
             let value = if key == "role" { value.clone() } else { marked_value(value, tokenizer) };

@@ -118,7 +118,7 @@ pub enum FolderError {
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// The library's message.
         problem: String,
     },
 }

@@ -1,8 +1,9 @@
 //! Hugging Face model folders: `config.json` and safetensors, read and written.
 
+mod check;
 mod config;
 mod error;
-mod place;
+
 pub(crate) mod remedy;
 mod rope;
 mod save;
@@ -14,14 +15,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+pub use check::check_model_folder;
 pub use config::{config_from_json, config_to_json};
 pub use error::FolderError;
-pub use place::check_model_folder;
 pub use save::{GenerationTokens, SaveOptions, save_model, save_model_like, take_companions, write_safetensors};
 pub use weights::ModelFolder;
 pub use write::write_atomically;
 
-pub(crate) use place::inside;
+pub(crate) use check::inside;
 pub(crate) use tensor_file::TensorFile;
 pub(crate) use write::write_json;
 

@@ -146,13 +146,13 @@ fn save_weights<V: View>(folder: &Path, tensors: Vec<(String, V)>, options: &Sav
         return remove_if_present(&index_path);
     }
     let count = shards.len();
-    let mut places = Map::new();
+    let mut weight_map = Map::new();
     for (i, shard) in shards.into_iter().enumerate() {
         let file = format!("model-{:05}-of-{count:05}.safetensors", i + 1);
-        places.extend(shard.iter().map(|(name, _)| (name.clone(), json!(file))));
+        weight_map.extend(shard.iter().map(|(name, _)| (name.clone(), json!(file))));
         write_safetensors(&folder.join(file), shard)?;
     }
-    write_json(&index_path, &json!({"metadata": {"total_size": total}, "weight_map": places}))?;
+    write_json(&index_path, &json!({"metadata": {"total_size": total}, "weight_map": weight_map}))?;
     // A leftover single file would take precedence over the index when the folder is loaded.
     remove_if_present(&folder.join("model.safetensors"))
 }

@@ -14,7 +14,7 @@ use crate::stored::{SharedBytes, StoredMatrix, StoredType, TensorBytes};
 
 /// Position of a tensor in its file.
 #[derive(Clone, Debug)]
-pub(crate) struct TensorPlace {
+pub(crate) struct TensorLocation {
     pub(crate) shape: Vec<usize>,
     dtype: Dtype,
     offset: usize,
@@ -25,7 +25,7 @@ pub(crate) struct TensorPlace {
 pub(crate) struct TensorFile {
     pub(crate) path: PathBuf,
     map: Arc<Mapped>,
-    pub(crate) tensors: BTreeMap<String, TensorPlace>,
+    pub(crate) tensors: BTreeMap<String, TensorLocation>,
 }
 
 impl TensorFile {
@@ -49,13 +49,13 @@ impl TensorFile {
             .into_iter()
             .map(|(name, info)| {
                 let (start, end) = info.data_offsets;
-                let place = TensorPlace {
+                let location = TensorLocation {
                     shape: info.shape.clone(),
                     dtype: info.dtype,
                     offset: data + start,
                     length: end - start,
                 };
-                (name, place)
+                (name, location)
             })
             .collect();
         Ok(Self { path: path.into(), map: Arc::new(map), tensors })
@@ -65,24 +65,24 @@ impl TensorFile {
     pub(crate) fn matrix(
         &self,
         name: &str,
-        place: &TensorPlace,
+        location: &TensorLocation,
         [rows, columns]: [usize; 2],
     ) -> Result<StoredMatrix, FolderError> {
-        let fits = match place.shape[..] {
+        let fits = match location.shape[..] {
             [length] => rows == 1 && length == columns,
             [height, width] => (height, width) == (rows, columns),
             _ => false,
         };
         if !fits {
-            let expected = if rows == 1 && place.shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
+            let expected = if rows == 1 && location.shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
             return Err(FolderError::Shape {
                 path: self.path.clone(),
                 name: name.into(),
-                found: place.shape.clone(),
+                found: location.shape.clone(),
                 expected,
             });
         }
-        let stored = match place.dtype {
+        let stored = match location.dtype {
             Dtype::F32 => StoredType::F32,
             Dtype::F16 => StoredType::F16,
             Dtype::BF16 => StoredType::Bf16,
@@ -94,16 +94,16 @@ impl TensorFile {
                 });
             }
         };
-        if let Some(element) = first_not_finite(self.bytes(place), stored) {
+        if let Some(element) = first_not_finite(self.bytes(location), stored) {
             return Err(FolderError::NotFinite { path: self.path.clone(), name: name.into(), element });
         }
         let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
-        Ok(StoredMatrix { rows, columns, stored, bytes, offset: place.offset })
+        Ok(StoredMatrix { rows, columns, stored, bytes, offset: location.offset })
     }
 
     /// The elements of a tensor as they are stored.
-    pub(super) fn bytes(&self, place: &TensorPlace) -> &[u8] {
-        &self.map.bytes()[place.offset..place.offset + place.length]
+    pub(super) fn bytes(&self, location: &TensorLocation) -> &[u8] {
+        &self.map.bytes()[location.offset..location.offset + location.length]
     }
 }
 

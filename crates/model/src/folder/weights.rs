@@ -12,7 +12,7 @@ use crate::stored::StoredMatrix;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A Hugging Face folder whose tensors are handed out one by one: `config.json` with `model.safetensors`, or with
+/// A Hugging Face folder whose tensors are taken one by one: `config.json` with `model.safetensors`, or with
 /// shards and their index. A file stays memory-mapped as long as one of its tensors is in use.
 pub struct ModelFolder {
     config: ModelConfig,
@@ -60,7 +60,7 @@ struct Tensors {
     wanted: BTreeSet<String>,
     files: Vec<TensorFile>,
     /// For every tensor, by the model's name for it, its file and its name there.
-    place: BTreeMap<String, (usize, String)>,
+    locations: BTreeMap<String, (usize, String)>,
     taken: BTreeSet<String>,
 }
 
@@ -84,13 +84,13 @@ impl Tensors {
             files.push(file);
         }
         let bare = stored.iter().any(|(name, _)| unwrapped(name) == "embed_tokens.weight");
-        let place = stored.into_iter().map(|(name, file)| (model_name(&name, bare), (file, name))).collect();
-        Ok(Self { folder: folder.into(), wanted, files, place, taken: BTreeSet::new() })
+        let locations = stored.into_iter().map(|(name, file)| (model_name(&name, bare), (file, name))).collect();
+        Ok(Self { folder: folder.into(), wanted, files, locations, taken: BTreeSet::new() })
     }
 
     fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {
-        let Some((file, stored_name)) = self.place.get(name) else {
-            let unused = self.place.keys().map(String::as_str).filter(|other| !self.wanted.contains(*other));
+        let Some((file, stored_name)) = self.locations.get(name) else {
+            let unused = self.locations.keys().map(String::as_str).filter(|other| !self.wanted.contains(*other));
             return Err(FolderError::MissingTensor {
                 path: self.folder.clone(),
                 name: name.into(),
@@ -106,9 +106,9 @@ impl Tensors {
     /// frequencies, and a copy of the embedding as the head of a model with a tied head.
     fn finish(self, tied: bool, architecture: &str) -> Result<(), FolderError> {
         let bytes = |name: &str| {
-            self.place.get(name).map(|(file, stored)| self.files[*file].bytes(&self.files[*file].tensors[stored]))
+            self.locations.get(name).map(|(file, stored)| self.files[*file].bytes(&self.files[*file].tensors[stored]))
         };
-        for name in self.place.keys().filter(|name| !self.taken.contains(*name)) {
+        for name in self.locations.keys().filter(|name| !self.taken.contains(*name)) {
             if name.ends_with("rotary_emb.inv_freq") {
                 continue;
             }

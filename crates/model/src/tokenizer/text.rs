@@ -163,9 +163,9 @@ impl Tokenizer {
             if token_end <= lead.len() {
                 continue;
             }
-            let place = |offset: usize| stretch.start + offset.saturating_sub(lead.len());
-            let start = place(token_start).min(end);
-            end = place(token_end).max(end);
+            let position_in_text = |offset: usize| stretch.start + offset.saturating_sub(lead.len());
+            let start = position_in_text(token_start).min(end);
+            end = position_in_text(token_end).max(end);
             if self.controls.contains(id) && self.special.unknown.as_deref().and_then(|u| self.token_id(u)) != Some(id)
             {
                 return Err(self.refused(&format!("cannot encode `{}` as plain text", &text[start..end])));

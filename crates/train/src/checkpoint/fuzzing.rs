@@ -1,21 +1,21 @@
-//! Checkpoints outside of a run, for fuzz targets; built under `--cfg fuzzing` only.
+//! Checkpoints outside a run, for fuzz targets; built with `--cfg fuzzing` only.
 
 use std::path::Path;
 
 use tabpo_engine::Worker;
 
-use super::{Found, State};
+use super::{State, StoredCheckpoint};
 use crate::{Cursor, TrainError, TrainSummary};
 
 const RUN: &str = "fuzz";
 
-/// Writes a checkpoint of a worker that has begun training and made no step.
+/// Writes a checkpoint of a worker that has begun training but taken no step.
 pub fn write_checkpoint(path: &Path, worker: &dyn Worker) -> Result<(), TrainError> {
     let state = State { run: RUN.to_owned(), cursor: Cursor::default(), summary: TrainSummary::default() };
     super::write(path, &state, worker.export()?)
 }
 
-/// Whether a file is a checkpoint of this worker, which then has its parameters.
+/// Whether a file is a checkpoint of this worker, which then takes its parameters.
 pub fn read_checkpoint(path: &Path, worker: &mut dyn Worker) -> Result<bool, TrainError> {
-    Ok(matches!(super::read(path, RUN, worker)?, Found::Resumed(_)))
+    Ok(matches!(super::read(path, RUN, worker)?, StoredCheckpoint::Resumed(_)))
 }

@@ -1,5 +1,5 @@
 //! Tiny models and examples that the tests share.
-#![allow(dead_code, reason = "every test file uses another part")]
+#![allow(dead_code, reason = "each test file uses a different part")]
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,10 +13,10 @@ use tabpo_train::{
     TokenisedExample, TrainBudget, TrainSettings, UnusedCheckpoint, train,
 };
 
-pub const VOCABULARY: usize = 24;
-pub const END: u32 = 0;
+pub(crate) const VOCABULARY: usize = 24;
+pub(crate) const END: u32 = 0;
 
-pub fn model<R: Real>(seed: u64) -> Model<R> {
+pub(crate) fn model<R: Real>(seed: u64) -> Model<R> {
     let mut model = Model::initialise(ModelConfig::small(VOCABULARY, 16, 2, 2), seed);
     // Larger weights than a fresh model's, so that the log-probs are far from uniform.
     for part in model.parameters_mut() {
@@ -30,7 +30,7 @@ pub fn model<R: Real>(seed: u64) -> Model<R> {
 }
 
 /// An adapter that changes the model (B is not zero).
-pub fn adapter<R: Real>(model: &Model<R>, dropout: f64) -> Lora<R> {
+pub(crate) fn adapter<R: Real>(model: &Model<R>, dropout: f64) -> Lora<R> {
     let mut config = LoraConfig::new(3, 6.0);
     config.dropout = dropout;
     let mut adapter = Lora::initialise(&model.config, config, 5);
@@ -51,8 +51,8 @@ fn answer(random: &mut ChaCha8Rng, tokens: Vec<u32>) -> TokenisedAnswer {
 }
 
 /// Examples whose rejected answers are edits of the chosen one: a replacement, a deletion, an
-/// insertion, and an edit of the previous negative, so that negatives share with each other.
-pub fn examples(count: usize, rejected: usize, seed: u64) -> Vec<TokenisedExample> {
+/// insertion, and an edit of the previous one, so that rejected answers share prefixes.
+pub(crate) fn examples(count: usize, rejected: usize, seed: u64) -> Vec<TokenisedExample> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     (0..count)
         .map(|number| {
@@ -83,7 +83,7 @@ pub fn examples(count: usize, rejected: usize, seed: u64) -> Vec<TokenisedExampl
         .collect()
 }
 
-pub fn settings(objective: &str, budget: TrainBudget) -> TrainSettings {
+pub(crate) fn settings(objective: &str, budget: TrainBudget) -> TrainSettings {
     let objective = Objective::try_from(Value::from(objective)).expect("an objective of the catalogue");
     let plan = BatchPlan { batch_size: 4, max_tokens: 1000, seed: 11, budget };
     let schedule = Schedule { peak: 1e-3, warmup: 0.1, decay: Decay::Cosine, floor: 0.0 };
@@ -94,11 +94,11 @@ pub fn settings(objective: &str, budget: TrainBudget) -> TrainSettings {
 
 /// Keeps the records and stops after some steps.
 #[derive(Default)]
-pub struct Recorder {
-    pub records: Vec<StepRecord>,
-    pub stop_after: Option<u64>,
-    pub resumed: Option<u64>,
-    pub unused: Option<UnusedCheckpoint>,
+pub(crate) struct Recorder {
+    pub(crate) records: Vec<StepRecord>,
+    pub(crate) stop_after: Option<u64>,
+    pub(crate) resumed: Option<u64>,
+    pub(crate) unused: Option<UnusedCheckpoint>,
 }
 
 impl Observer for Recorder {
@@ -120,17 +120,17 @@ impl Observer for Recorder {
 }
 
 /// A worker that trains an adapter of a model.
-pub fn adapting<R: Real>(model: &Model<R>, adapter: Lora<R>) -> HostWorker<R> {
+pub(crate) fn adapting<R: Real>(model: &Model<R>, adapter: Lora<R>) -> HostWorker<R> {
     HostWorker::new(Policy::adapter(model.clone().into(), adapter))
 }
 
 /// A worker that trains all parameters of a model.
-pub fn full<R: Real>(model: &Model<R>) -> HostWorker<R> {
+pub(crate) fn full<R: Real>(model: &Model<R>) -> HostWorker<R> {
     HostWorker::new(Policy::full(model.clone()))
 }
 
-/// A run without files; the guide is the policy as it is at the start.
-pub fn run<R: Real>(
+/// A run without files; the guide model is the initial policy.
+pub(crate) fn run<R: Real>(
     mut worker: HostWorker<R>,
     examples: &[TokenisedExample],
     settings: &TrainSettings,
@@ -146,7 +146,7 @@ pub fn run<R: Real>(
 }
 
 /// The largest difference between the parameters of two policies.
-pub fn distance<R: Real>(a: &Policy<R>, b: &Policy<R>) -> f64 {
+pub(crate) fn distance<R: Real>(a: &Policy<R>, b: &Policy<R>) -> f64 {
     let pairs = a.parameters().into_iter().zip(b.parameters());
     pairs.flat_map(|(a, b)| a.iter().zip(b)).map(|(a, b)| (a.to_f64() - b.to_f64()).abs()).fold(0.0, f64::max)
 }

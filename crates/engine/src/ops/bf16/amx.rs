@@ -1,7 +1,7 @@
-//! The kernel over AMX tiles. Tiles 0 to 3 hold the sums of a block of 32 by 32, tiles 4 and 5 the rows and
+//! The kernel for AMX tiles. Tiles 0 to 3 hold the sums of a block of 32 by 32, tiles 4 and 5 the rows and
 //! 6 and 7 the columns of one step; every loaded tile is used twice.
 //!
-//! The intrinsics for tiles are not stable, so the instructions are written out.
+//! The intrinsics for tiles are not stable, so the instructions are written as assembly.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 
 use super::kernel::Run;
 
-/// Whether the processor has tiles with bf16 products and the system lets this process use them.
-pub(super) fn is_there() -> bool {
-    static THERE: LazyLock<bool> = LazyLock::new(|| has_tiles() && request_permission());
-    *THERE
+/// Whether the processor has tiles with bf16 products and the system allows this process to use them.
+pub(super) fn is_available() -> bool {
+    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| has_tiles() && request_permission());
+    *AVAILABLE
 }
 
 fn has_tiles() -> bool {
@@ -29,16 +29,16 @@ fn has_tiles() -> bool {
     features & AMX_BF16 != 0 && features & AMX_TILE != 0
 }
 
-/// Asks Linux for the tiles' state, which it gives a process only on request (`ARCH_REQ_XCOMP_PERM`). The
-/// permission holds for all threads of the process.
+/// Requests permission to use tiles from Linux (`ARCH_REQ_XCOMP_PERM`), which holds for all threads of the
+/// process.
 #[cfg(target_os = "linux")]
 fn request_permission() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const TILE_DATA: i64 = 18;
     let result: i64;
-    // SAFETY: the system call takes two numbers and touches no memory of this process; `syscall` changes
-    // rcx and r11 besides its result.
+    // SAFETY: the system call takes two numbers and accesses no memory of this process; `syscall` clobbers
+    // rcx and r11, as declared.
     unsafe {
         asm!(
             "syscall",
@@ -53,13 +53,13 @@ fn request_permission() -> bool {
     result == 0
 }
 
-/// Other systems are not asked.
+/// Not supported on other systems.
 #[cfg(not(target_os = "linux"))]
 fn request_permission() -> bool {
     false
 }
 
-/// The operand of `ldtilecfg`: palette 1, for every tile its bytes a row and its rows.
+/// The operand of `ldtilecfg`: palette 1, and for every tile its bytes per row and its rows.
 #[repr(C, align(64))]
 struct Configuration {
     palette: u8,
@@ -83,29 +83,30 @@ static CONFIGURATION: Configuration = Configuration {
 /// # Safety
 /// The machine has AMX and the process may use it.
 pub(super) unsafe fn configure() {
-    // SAFETY: the operand is 64 bytes of a valid configuration; Rust keeps nothing in tiles.
+    // SAFETY: the operand is 64 bytes of a valid configuration; compiled code does not use tiles.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly)) };
 }
 
-/// Gives the tiles of this thread back, so that the system need not save them.
+/// Releases the tiles of this thread, so that the system need not save them.
 ///
 /// # Safety
 /// As [`configure`].
 pub(super) unsafe fn release() {
-    // SAFETY: Rust keeps nothing in tiles.
+    // SAFETY: compiled code does not use tiles.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
 /// See [`super::kernel::Session::block`].
 ///
 /// # Safety
-/// As there; the tiles of this thread are configured.
+/// As there; the tiles of this thread must be configured.
 #[inline]
 pub(super) unsafe fn block(runs: &[Run], target: *mut f32, stride: usize, accumulate: bool) {
     let stride = stride * size_of::<f32>();
     let lower = target.cast::<u8>().wrapping_add(16 * stride);
-    // SAFETY: reads and writes 32 rows of 32 sums at `target`, and of every run as many lines as its steps
-    // say, all promised by the caller; each step is two tiles of 1024 bytes of either operand.
+    // SAFETY: this accesses 32 rows of 32 sums at `target`, and reads two tiles of 1024 bytes per step from
+    // both panels of every run, all of which the caller guarantees. The loops need at least one run, each
+    // with at least one step, as guaranteed too. `Run` is `repr(C)`, with fields at 0, 8 and 16.
     unsafe {
         asm!(
             "test {accumulate:e}, {accumulate:e}",

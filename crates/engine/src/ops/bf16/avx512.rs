@@ -1,4 +1,4 @@
-//! The kernel over AVX-512 vectors, and the rounding and transposing of operands.
+//! The kernel for AVX-512 vectors, and the rounding and transposing of operands.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
@@ -13,8 +13,8 @@ use super::layout::Line;
 /// Lines of a tile, and elements of a vector of f32.
 const TILE: usize = 16;
 
-/// Whether the processor has the instructions of this file.
-pub(super) fn is_there() -> bool {
+/// Whether the processor has the instructions used in this file.
+pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512bf16")
@@ -23,7 +23,7 @@ pub(super) fn is_there() -> bool {
 /// See [`super::kernel::Session::block`]: eight rows by two vectors of sums at a time.
 ///
 /// # Safety
-/// As there; the machine has the instructions.
+/// As there; the machine must have the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn block(runs: &[Run], target: *mut f32, stride: usize, accumulate: bool) {
     const GROUP: usize = 8;
@@ -31,7 +31,7 @@ pub(super) unsafe fn block(runs: &[Run], target: *mut f32, stride: usize, accumu
         let mut sums = [[_mm512_setzero_ps(); 2]; GROUP];
         if accumulate {
             for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: 32 rows of 32 sums are at `target`, as the caller promises.
+                // SAFETY: the caller guarantees 32 rows of 32 sums at `target`.
                 unsafe {
                     let at = target.add((first + row) * stride);
                     *sums = [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(TILE))];
@@ -40,7 +40,7 @@ pub(super) unsafe fn block(runs: &[Run], target: *mut f32, stride: usize, accumu
         }
         for run in runs {
             for step in 0..run.steps {
-                // SAFETY: the panels have as many lines as the steps say, as the caller promises.
+                // SAFETY: the caller guarantees that the panels have `STEP_LINES` lines per step.
                 let (rows, columns) = unsafe {
                     let tile = step * STEP_LINES + first / TILE * TILE + first % TILE;
                     (run.rows.add(tile).cast::<i32>(), run.columns.add(step * STEP_LINES))
@@ -73,7 +73,7 @@ pub(super) unsafe fn block(runs: &[Run], target: *mut f32, stride: usize, accumu
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn load(line: *const Line) -> __m512i {
-    // SAFETY: the caller passes a line that is there.
+    // SAFETY: the caller guarantees a valid line of 64 bytes.
     unsafe { _mm512_loadu_si512(line.cast()) }
 }
 
@@ -92,12 +92,12 @@ fn round(low: __m512, high: __m512) -> __m512i {
     unsafe { std::mem::transmute::<__m512bh, __m512i>(rounded) }
 }
 
-/// Up to 16 values, zero behind them.
+/// Up to 16 values, followed by zeros.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn some(values: &[f32]) -> __m512 {
     let mask = if values.len() >= TILE { u16::MAX } else { (1 << values.len()) - 1 };
-    // SAFETY: only elements within the slice are read.
+    // SAFETY: the mask selects only elements of the slice.
     unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
 }
 
@@ -108,7 +108,7 @@ fn store(line: &mut Line, value: __m512i) {
     unsafe { _mm512_storeu_si512((&raw mut *line).cast(), value) };
 }
 
-/// Rounds one row into a panel of rows: `row` is its number within the panel, `panel` the panel's lines.
+/// Rounds one row into a panel of rows: `row` is its index in the panel, `panel` the panel's lines.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) fn round_row(values: &[f32], row: usize, panel: &mut [Line]) {
     for (values, step) in values.chunks(SIDE).zip(panel.chunks_exact_mut(STEP_LINES)) {
@@ -136,8 +136,8 @@ pub(super) fn round_columns(rows: &[&[f32]], scale: f32, panel: &mut [Line]) {
     }
 }
 
-/// Rounds two rows, of which up to 32 elements each, into line `pair` of the two tiles of a step of
-/// columns, depth down the rows.
+/// Rounds up to 32 elements of two rows into line `pair` of the two tiles of a step of columns, depth down
+/// the rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) fn round_pair(even: &[f32], odd: &[f32], scale: f32, pair: usize, step: &mut [Line]) {
     let (scale, interleave) = (_mm512_set1_ps(scale), interleave());
@@ -155,7 +155,7 @@ pub(super) fn round_pair(even: &[f32], odd: &[f32], scale: f32, pair: usize, ste
 #[target_feature(enable = "avx512f")]
 fn interleave() -> __m512i {
     let words = Line(std::array::from_fn(|i| (i / 2 + i % 2 * TILE) as u16));
-    // SAFETY: the line is there.
+    // SAFETY: `words` is a valid line.
     unsafe { load(&raw const words) }
 }
 
@@ -165,16 +165,16 @@ pub(super) fn transpose(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) 
     // Words 0, 2, 4, ... and 1, 3, 5, ... of two vectors.
     let select = |odd: u16| {
         let words = Line(std::array::from_fn(|i| 2 * i as u16 + odd));
-        // SAFETY: the line is there.
+        // SAFETY: `words` is a valid line.
         unsafe { load(&raw const words) }
     };
     let (even, odd) = (select(0), select(1));
     for (tile, to) in to.chunks_exact_mut(TILE).enumerate() {
-        // Vector `i` holds the weights of input `16 tile + i`, its pairs are neighbouring outputs.
+        // Vector `i` holds the weights of input `16 tile + i`, in pairs of neighbouring outputs.
         let mut values = [_mm512_set1_epi32(0); TILE];
         for (half, values) in values.chunks_exact_mut(2).enumerate() {
             let pair = tile * TILE / 2 + half;
-            // SAFETY: the step has 32 lines.
+            // SAFETY: the references point to lines of the step.
             let (first, second) = unsafe { (load(&raw const from[pair]), load(&raw const from[TILE + pair])) };
             values[0] = _mm512_permutex2var_epi16(first, even, second);
             values[1] = _mm512_permutex2var_epi16(first, odd, second);

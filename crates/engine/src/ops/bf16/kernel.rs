@@ -1,5 +1,6 @@
-//! Which kernel runs, and the block of 32 by 32 sums that every kernel computes.
+//! Selects the kernel, and calls it for blocks of 32 by 32 sums.
 
+use std::marker::PhantomData;
 use std::sync::LazyLock;
 
 use super::layout::Line;
@@ -10,10 +11,10 @@ pub(crate) const SIDE: usize = 32;
 /// Lines of one step of a panel: two tiles of 16 lines.
 pub(crate) const STEP_LINES: usize = 32;
 
-/// The longest list of runs that a kernel takes.
+/// The most runs that a kernel accepts.
 pub(crate) const MOST_RUNS: usize = 8;
 
-/// A stretch of depth: a panel of rows against a panel of columns, both `steps` times [`STEP_LINES`] lines.
+/// A range of depth: a panel of rows and a panel of columns, both of `steps` times [`STEP_LINES`] lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Run {
@@ -34,7 +35,7 @@ pub(crate) enum Kernel {
 }
 
 static KERNEL: LazyLock<Kernel> =
-    LazyLock::new(|| Kernel::ALL.into_iter().find(|kernel| kernel.is_there()).expect("one of them runs everywhere"));
+    LazyLock::new(|| Kernel::ALL.into_iter().find(|kernel| kernel.is_available()).expect("one runs everywhere"));
 
 /// The fastest kernel that this machine has.
 pub(crate) fn kernel() -> Kernel {
@@ -45,7 +46,7 @@ impl Kernel {
     /// All kernels, the fastest first.
     pub(crate) const ALL: [Kernel; 3] = [Kernel::Amx, Kernel::Avx512, Kernel::Portable];
 
-    /// The name of its instructions; `None` where it needs none.
+    /// The name of its instructions; `None` if it needs none.
     pub(crate) fn instructions(self) -> Option<&'static str> {
         match self {
             Kernel::Amx => Some("amx"),
@@ -55,13 +56,13 @@ impl Kernel {
     }
 
     /// Whether this machine can run it.
-    pub(crate) fn is_there(self) -> bool {
+    pub(crate) fn is_available(self) -> bool {
         match self {
-            // The packing of both kernels' operands uses AVX-512.
+            // Both kernels need AVX-512, which packs their operands.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Amx => super::avx512::is_there() && super::amx::is_there(),
+            Kernel::Amx => super::avx512::is_available() && super::amx::is_available(),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => super::avx512::is_there(),
+            Kernel::Avx512 => super::avx512::is_available(),
             #[cfg(not(target_arch = "x86_64"))]
             Kernel::Amx | Kernel::Avx512 => false,
             Kernel::Portable => true,
@@ -69,42 +70,43 @@ impl Kernel {
     }
 }
 
-/// The right to call a kernel on this thread: for AMX the configuration of its tiles, which is taken back
-/// when the session ends.
+/// Permission to call a kernel on this thread. For AMX it configures the tiles and releases them when it is
+/// dropped; it cannot be sent to another thread.
 pub(crate) struct Session {
     kernel: Kernel,
+    this_thread: PhantomData<*const ()>,
 }
 
 impl Session {
-    /// Begins. The kernel is there ([`Kernel::is_there`]).
+    /// Begins a session with an available kernel ([`Kernel::is_available`]).
     pub(crate) fn new(kernel: Kernel) -> Self {
-        assert!(kernel.is_there(), "{kernel:?} was chosen because the machine has it");
+        assert!(kernel.is_available(), "{kernel:?} must be available");
         #[cfg(target_arch = "x86_64")]
         if kernel == Kernel::Amx {
-            // SAFETY: the machine has AMX and the process may use it, as just checked.
+            // SAFETY: the machine has AMX and the process may use it, as checked above.
             unsafe { super::amx::configure() };
         }
-        Self { kernel }
+        Self { kernel, this_thread: PhantomData }
     }
 
-    /// `target = sum over runs of rows * columns` for a block of 32 by 32 sums with `stride` elements from
-    /// row to row, or added to it.
+    /// `target = sum over runs of rows * columns`, or with `accumulate` `target += ...`, for a block of 32 by 32
+    /// sums whose rows are `stride` elements apart.
     ///
     /// # Safety
-    /// The runs' panels have as many lines as their steps say, and the block lies in memory that this
-    /// thread may write.
+    /// There are 1 to [`MOST_RUNS`] runs, each with at least one step, whose panels have [`STEP_LINES`] lines
+    /// per step. The block lies in memory to which this thread has exclusive access.
     #[inline]
     pub(crate) unsafe fn block(&self, runs: &[Run], target: *mut f32, stride: usize, accumulate: bool) {
         debug_assert!(!runs.is_empty() && runs.len() <= MOST_RUNS && runs.iter().all(|run| run.steps > 0));
         match self.kernel {
-            // SAFETY: as promised by the caller; the tiles of this thread are configured as long as `self` lives.
+            // SAFETY: guaranteed by the caller; the tiles of this thread are configured as long as `self` lives.
             #[cfg(target_arch = "x86_64")]
             Kernel::Amx => unsafe { super::amx::block(runs, target, stride, accumulate) },
-            // SAFETY: as promised by the caller; the machine has the instructions.
+            // SAFETY: guaranteed by the caller; `new` has checked that the machine has the instructions.
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512 => unsafe { super::avx512::block(runs, target, stride, accumulate) },
             #[cfg(not(target_arch = "x86_64"))]
-            Kernel::Amx | Kernel::Avx512 => unreachable!("a session begins with a kernel that is there"),
+            Kernel::Amx | Kernel::Avx512 => unreachable!("a session begins with an available kernel"),
             // SAFETY: as promised by the caller.
             Kernel::Portable => unsafe { super::portable::block(runs, target, stride, accumulate) },
         }
@@ -115,7 +117,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         #[cfg(target_arch = "x86_64")]
         if self.kernel == Kernel::Amx {
-            // SAFETY: the session configured the tiles of this thread.
+            // SAFETY: `new` configured the tiles of this thread.
             unsafe { super::amx::release() };
         }
     }

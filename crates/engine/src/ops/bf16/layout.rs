@@ -1,5 +1,5 @@
-//! How operands lie in memory. A panel is 32 rows (or columns) over the whole depth, step by step of 32 in
-//! depth; a step is two tiles of 16 lines of 64 bytes. Missing rows, columns and depth are zero.
+//! The layout of operands. A panel is 32 rows (or columns) over the whole depth, in steps of 32 of depth; a step
+//! is two tiles of 16 lines of 64 bytes. Missing rows, columns and depth are zero.
 //!
 //! In a panel of rows, line `r` of tile `t` is 32 of depth of row `16 t + r`. In a panel of columns, line
 //! `p` of tile `t` holds for each of the columns `16 t ..` the two numbers at depth `2 p` and `2 p + 1`.
@@ -20,7 +20,7 @@ impl Line {
     pub(super) const ZERO: Self = Self([0; SIDE]);
 }
 
-/// The first `length` lines of a buffer that grows to the largest length asked for.
+/// The first `length` lines of a buffer, which grows if necessary.
 pub(super) fn fit(lines: &mut Vec<Line>, length: usize) -> &mut [Line] {
     if lines.len() < length {
         // Freed first, so that old and new never exist together.
@@ -30,8 +30,7 @@ pub(super) fn fit(lines: &mut Vec<Line>, length: usize) -> &mut [Line] {
     &mut lines[..length]
 }
 
-/// Panels of either kind, for a number of vectors (rows or columns) of a common depth. The buffer is kept
-/// for the next operand.
+/// Panels of vectors (rows or columns) of the same depth. The buffer is reused for the next operand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Panels {
     lines: Vec<Line>,
@@ -40,8 +39,7 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// Takes another shape; gives the lines of all panels, of which each has as many as the second value
-    /// says.
+    /// Changes the shape; returns the lines of all panels, and the number of lines per panel.
     fn reshape(&mut self, vectors: usize, depth: usize) -> (&mut [Line], usize) {
         (self.vectors, self.depth) = (vectors, depth);
         let length = self.panel_lines();
@@ -53,7 +51,7 @@ impl Panels {
         self.vectors
     }
 
-    /// Length of each.
+    /// Length of each row or column.
     pub(super) fn depth(&self) -> usize {
         self.depth
     }
@@ -86,9 +84,9 @@ pub(crate) struct Rows {
 impl Rows {
     /// Rounds a matrix with contiguous rows, in parallel.
     pub(crate) fn pack(&mut self, x: View<'_, f32>) {
-        let (lines, length) = self.panels.reshape(x.height, x.width);
+        let (lines, length) = self.panels.reshape(x.height(), x.width());
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
-            let rows = panel * SIDE..x.height.min((panel + 1) * SIDE);
+            let rows = panel * SIDE..x.height().min((panel + 1) * SIDE);
             if rows.len() < SIDE {
                 lines.fill(Line::ZERO);
             }
@@ -104,15 +102,15 @@ impl Rows {
     }
 }
 
-/// The rounded columns of a right operand, `[depth, columns]`; of weights `[outputs, inputs]`, which stand
-/// for the right operand of `y = x W^T`, the columns are the outputs and the depth the inputs.
+/// The rounded columns of a right operand, `[depth, columns]`. For weights `[outputs, inputs]` in `y = x W^T` the
+/// columns are the outputs and the depth is the inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Columns {
     pub(super) panels: Panels,
 }
 
 impl Columns {
-    /// Packs weights of any stored type; `widen(output, row)` writes one row of them.
+    /// Packs weights of any stored type; `widen(output, row)` writes one row.
     pub(crate) fn of_weights(outputs: usize, inputs: usize, widen: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let mut packed = Self::default();
         let (lines, length) = packed.panels.reshape(outputs, inputs);
@@ -135,10 +133,10 @@ impl Columns {
 
     /// Packs `scale` times a small matrix `[columns, depth]` with contiguous rows.
     pub(crate) fn pack_along(&mut self, matrix: View<'_, f32>, scale: f32) {
-        let (lines, length) = self.panels.reshape(matrix.height, matrix.width);
+        let (lines, length) = self.panels.reshape(matrix.height(), matrix.width());
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
             let mut rows: [&[f32]; SIDE] = [&[]; SIDE];
-            let numbers = panel * SIDE..matrix.height.min((panel + 1) * SIDE);
+            let numbers = panel * SIDE..matrix.height().min((panel + 1) * SIDE);
             for (row, number) in rows.iter_mut().zip(numbers.clone()) {
                 *row = matrix.row(number);
             }
@@ -148,10 +146,10 @@ impl Columns {
 
     /// Packs `scale` times a small matrix `[depth, columns]` with contiguous rows.
     pub(crate) fn pack_across(&mut self, matrix: View<'_, f32>, scale: f32) {
-        let (lines, length) = self.panels.reshape(matrix.width, matrix.height);
+        let (lines, length) = self.panels.reshape(matrix.width(), matrix.height());
         lines.par_chunks_mut(length).enumerate().for_each(|(panel, lines)| {
-            let columns = panel * SIDE..matrix.width.min((panel + 1) * SIDE);
-            let row = |depth: usize| if depth < matrix.height { &matrix.row(depth)[columns.clone()] } else { &[] };
+            let columns = panel * SIDE..matrix.width().min((panel + 1) * SIDE);
+            let row = |depth: usize| if depth < matrix.height() { &matrix.row(depth)[columns.clone()] } else { &[] };
             for (step, lines) in lines.chunks_exact_mut(STEP_LINES).enumerate() {
                 for pair in 0..SIDE / 2 {
                     let depth = step * SIDE + 2 * pair;
@@ -161,7 +159,7 @@ impl Columns {
         });
     }
 
-    /// Writes the weights of one output.
+    /// Writes the weights of one output to `out`.
     pub(crate) fn copy_column<R: Real>(&self, column: usize, out: &mut [R]) {
         assert!(column < self.columns() && out.len() == self.depth(), "a column of the matrix and its depth");
         let tile = column % SIDE / 16 * 16;
@@ -193,7 +191,7 @@ impl Columns {
     /// The packed numbers, for a digest.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         let bytes = self.bytes();
-        // SAFETY: a line is 64 bytes without padding, and every byte may be read as such.
+        // SAFETY: the buffer has `bytes` bytes, because a line is 64 bytes without padding.
         unsafe { std::slice::from_raw_parts(self.panels.lines.as_ptr().cast(), bytes) }
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel in plain Rust: the reference of the others, and what runs where a machine has no instructions for
+//! The kernel in plain Rust: the reference for the others, and the fallback on machines without instructions for
 //! products in bf16.
 
 use super::kernel::{Run, SIDE, STEP_LINES};
@@ -16,12 +16,12 @@ pub(super) unsafe fn block(runs: &[Run], target: *mut f32, stride: usize, accumu
     let mut sums = [[0.0_f32; SIDE]; SIDE];
     if accumulate {
         for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: 32 rows of 32 sums are at `target`, as the caller promises.
+            // SAFETY: the caller guarantees 32 rows of 32 sums at `target`.
             sums.copy_from_slice(unsafe { std::slice::from_raw_parts(target.add(row * stride), SIDE) });
         }
     }
     for run in runs {
-        // SAFETY: the panels have as many lines as the steps say, as the caller promises.
+        // SAFETY: the caller guarantees that the panels have `STEP_LINES` lines per step.
         let [rows, columns] =
             [run.rows, run.columns].map(|lines| unsafe { std::slice::from_raw_parts(lines, run.steps * STEP_LINES) });
         for (rows, columns) in rows.chunks_exact(STEP_LINES).zip(columns.chunks_exact(STEP_LINES)) {
@@ -63,13 +63,13 @@ fn widen(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// To nearest, ties to even; numbers below the normal ones become zero, as the instructions have it.
+/// Rounds to nearest, ties to even; like the instructions, it flushes subnormal numbers to zero.
 fn round(value: f32) -> u16 {
     if value.is_subnormal() { half::bf16::from_f32(0.0_f32.copysign(value)) } else { half::bf16::from_f32(value) }
         .to_bits()
 }
 
-/// Rounds one row into a panel of rows: `row` is its number within the panel, `panel` the panel's lines.
+/// Rounds one row into a panel of rows: `row` is its index in the panel, `panel` the panel's lines.
 pub(super) fn round_row(values: &[f32], row: usize, panel: &mut [Line]) {
     for (values, step) in values.chunks(SIDE).zip(panel.chunks_exact_mut(STEP_LINES)) {
         step[row] = Line(std::array::from_fn(|depth| values.get(depth).map_or(0, |&value| round(value))));
@@ -90,8 +90,8 @@ pub(super) fn round_columns(rows: &[&[f32]], scale: f32, panel: &mut [Line]) {
     }
 }
 
-/// Rounds `scale` times two rows, of which up to 32 elements each, into line `pair` of the two tiles of a step of
-/// columns, depth down the rows.
+/// Rounds `scale` times up to 32 elements of two rows into line `pair` of the two tiles of a step of columns,
+/// depth down the rows.
 pub(super) fn round_pair(even: &[f32], odd: &[f32], scale: f32, pair: usize, step: &mut [Line]) {
     for tile in 0..2 {
         step[tile * TILE + pair] = Line(std::array::from_fn(|word| {
@@ -107,7 +107,7 @@ pub(super) fn transpose(from: &[Line; STEP_LINES], to: &mut [Line; STEP_LINES]) 
     let at = |column: usize, depth: usize| from[column / TILE * TILE + depth / 2].0[2 * (column % TILE) + depth % 2];
     for (number, line) in to.iter_mut().enumerate() {
         let (first, pair) = (number / TILE * TILE, number % TILE);
-        // What was depth is a column now.
+        // Depth and columns are exchanged.
         *line = Line(std::array::from_fn(|word| at(2 * pair + word % 2, first + word / 2)));
     }
 }

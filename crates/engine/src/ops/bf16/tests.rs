@@ -1,9 +1,9 @@
-//! Every kernel of this machine against sums of exact products in double precision.
+//! Compares every kernel of this machine with sums of exact products in double precision.
 
 use super::{Columns, Kernel, Rows, Term, product};
 use crate::view::{View, ViewMut};
 
-/// Numbers of both signs over some orders of magnitude, not representable in bf16.
+/// Numbers of both signs and several orders of magnitude that bf16 cannot represent.
 fn values(length: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
     let mut next = || {
@@ -17,13 +17,13 @@ fn rounded(value: f32) -> f64 {
     half::bf16::from_f32(value).to_f64()
 }
 
-/// Runs a check for each kernel that is there: the portable one is, everywhere.
+/// Runs a check for each available kernel; the portable one is always available.
 fn for_each_kernel(check: impl Fn(Kernel)) {
-    Kernel::ALL.into_iter().filter(|kernel| kernel.is_there()).for_each(check);
+    Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()).for_each(check);
 }
 
-/// Compares with `sum a[i][k] b[k][j]` of rounded operands. A sum in f32 of products that are exact may
-/// be off by its own rounding only.
+/// Compares with `sum a[i][k] b[k][j]` of rounded operands. The products are exact in f32, so that only the sum
+/// is rounded.
 fn assert_close(target: &[f32], width: usize, exact: impl Fn(usize, usize) -> (f64, f64)) {
     for (index, &value) in target.iter().enumerate() {
         let (sum, magnitude) = exact(index / width, index % width);
@@ -36,8 +36,8 @@ fn sum(terms: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     terms.fold((0.0, 0.0), |(sum, size), (a, b)| (sum + a * b, size + (a * b).abs()))
 }
 
-/// Rows, columns, depth: less than a block, whole blocks, tails on every side, several blocks of rows and
-/// of depth.
+/// Rows, columns, depth: less than a block, whole blocks, remainders on every side, several blocks of rows and of
+/// depth.
 const SHAPES: [(usize, usize, usize); 9] = [
     (1, 1, 1),
     (3, 5, 2),
@@ -132,7 +132,7 @@ fn terms_of_different_depth_and_direction_add_up() {
                 .chain((0..depths[1]).map(|k| (x(1, k), 0.5 * rounded(right[1][j * depths[1] + k]))))
                 .chain((0..depths[2]).map(|k| (x(2, k), 2.0 * rounded(right[2][k * width + j]))));
             let (exact, magnitude) = sum(all);
-            // The row number that was added and taken away rounds too.
+            // Adding and subtracting the row number rounds too.
             let error = (f64::from(value) - exact).abs();
             assert!(error <= magnitude * 2e-6 + 1e-5, "element {index}: {value} and {exact}");
         }
@@ -176,7 +176,7 @@ fn a_product_does_not_depend_on_the_number_of_threads() {
     });
 }
 
-/// Whatever this machine has for rounding and transposing gives the same lines as plain Rust.
+/// This machine's rounding and transposing gives the same lines as plain Rust.
 #[test]
 fn operands_are_packed_as_plain_rust_packs_them() {
     use super::kernel::STEP_LINES;
