@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tabpo_model::{SharedBytes, StoredMatrix, StoredType};
+use tabpo_model::{BlockMatrix, SharedBytes, StoredMatrix, StoredType, StoredValues};
 
 use crate::ops::bf16::Columns;
 use crate::real::Real;
@@ -45,6 +45,8 @@ enum Storage<R> {
         offset: usize,
         stored: StoredType,
     },
+    /// Quantised, as in a GGUF file.
+    Blocks(BlockMatrix),
     /// Only if the computing type is `f32`.
     Packed(Arc<Columns>),
 }
@@ -63,6 +65,7 @@ impl<R> fmt::Debug for Matrix<R> {
         let stored = match &self.storage {
             Storage::Owned(_) => "owned".to_owned(),
             Storage::Stored { stored, .. } => format!("stored as {stored:?}"),
+            Storage::Blocks(blocks) => format!("stored as {}", blocks.type_name()),
             Storage::Packed(_) => "packed in bf16".to_owned(),
         };
         write!(f, "Matrix([{}, {}], {stored})", self.rows, self.columns)
@@ -95,16 +98,20 @@ impl<R: Real> Matrix<R> {
         Self { rows, columns, storage: Storage::Stored { bytes, offset, stored } }
     }
 
-    /// A matrix from a file: bf16 and f16 stay in the file, f32 is copied.
+    /// A matrix from a file: f32 is copied, other types stay in the file.
     pub(crate) fn from_file(matrix: StoredMatrix) -> Self {
-        if matrix.stored == StoredType::F32 {
-            let mut values = vec![R::ZERO; matrix.rows * matrix.columns];
-            widen(matrix.stored, matrix.elements(), &mut values);
-            matrix.release();
-            return Self::owned(matrix.rows, matrix.columns, values);
+        let StoredMatrix { rows, columns, values } = matrix;
+        match values {
+            StoredValues::Plain { stored: StoredType::F32, bytes, offset } => {
+                let range = offset..offset + rows * columns * StoredType::F32.bytes();
+                let mut values = vec![R::ZERO; rows * columns];
+                widen(StoredType::F32, &bytes.bytes()[range.clone()], &mut values);
+                bytes.release(range);
+                Self::owned(rows, columns, values)
+            }
+            StoredValues::Plain { stored, bytes, offset } => Self::stored(rows, columns, stored, bytes, offset),
+            StoredValues::Blocks(blocks) => Self { rows, columns, storage: Storage::Blocks(blocks) },
         }
-        let StoredMatrix { rows, columns, stored, bytes, offset } = matrix;
-        Self::stored(rows, columns, stored, bytes, offset)
     }
 
     /// Number of rows (outputs of a projection).
@@ -121,7 +128,7 @@ impl<R: Real> Matrix<R> {
     pub fn as_owned(&self) -> Option<&[R]> {
         match &self.storage {
             Storage::Owned(values) => Some(values),
-            Storage::Stored { .. } | Storage::Packed(_) => None,
+            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Packed(_) => None,
         }
     }
 
@@ -129,14 +136,14 @@ impl<R: Real> Matrix<R> {
     pub fn as_owned_mut(&mut self) -> Option<&mut [R]> {
         match &mut self.storage {
             Storage::Owned(values) => Some(values),
-            Storage::Stored { .. } | Storage::Packed(_) => None,
+            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Packed(_) => None,
         }
     }
 
     /// The elements with their type, if the matrix keeps the type of its file.
     pub fn as_stored(&self) -> Option<(StoredType, &[u8])> {
         match &self.storage {
-            Storage::Owned(_) | Storage::Packed(_) => None,
+            Storage::Owned(_) | Storage::Blocks(_) | Storage::Packed(_) => None,
             Storage::Stored { bytes, offset, stored } => {
                 let length = self.rows * self.columns * stored.bytes();
                 Some((*stored, &bytes.bytes()[*offset..*offset + length]))
@@ -148,7 +155,7 @@ impl<R: Real> Matrix<R> {
     pub(crate) fn as_packed(&self) -> Option<&Columns> {
         match &self.storage {
             Storage::Packed(columns) => Some(columns),
-            Storage::Owned(_) | Storage::Stored { .. } => None,
+            Storage::Owned(_) | Storage::Stored { .. } | Storage::Blocks(_) => None,
         }
     }
 
@@ -157,7 +164,17 @@ impl<R: Real> Matrix<R> {
         match (&self.storage, self.as_stored()) {
             (Storage::Owned(values), _) => bytemuck::cast_slice(values),
             (Storage::Packed(columns), _) => columns.as_bytes(),
+            (Storage::Blocks(blocks), _) => blocks.bytes(),
             (Storage::Stored { .. }, stored) => stored.expect("the storage is stored").1,
+        }
+    }
+
+    /// The name of the format that the elements are computed with where it is not the computing type, for a digest.
+    pub(crate) fn format(&self) -> Option<&'static str> {
+        match &self.storage {
+            Storage::Packed(_) => Some("bf16"),
+            Storage::Blocks(blocks) => Some(blocks.type_name()),
+            Storage::Owned(_) | Storage::Stored { .. } => None,
         }
     }
 
@@ -175,9 +192,11 @@ impl<R: Real> Matrix<R> {
             }
             self.storage = Storage::Owned(values);
         }
-        if let Some((stored, bytes)) = self.as_stored() {
+        if matches!(self.storage, Storage::Stored { .. } | Storage::Blocks(_)) {
             let mut values = vec![R::ZERO; self.rows * self.columns];
-            widen(stored, bytes, &mut values);
+            for (row, values) in values.chunks_exact_mut(self.columns.max(1)).enumerate() {
+                self.widen(row, 0..self.columns, values);
+            }
             self.storage = Storage::Owned(values);
         }
         self.as_owned_mut().expect("the storage was just made owned")
@@ -185,14 +204,27 @@ impl<R: Real> Matrix<R> {
 
     /// Copies one row, widened, into `out` of `columns` elements.
     pub fn copy_row(&self, row: usize, out: &mut [R]) {
-        let range = row * self.columns..(row + 1) * self.columns;
         match &self.storage {
-            Storage::Owned(values) => out.copy_from_slice(&values[range]),
-            Storage::Stored { .. } => {
-                let (stored, bytes) = self.as_stored().expect("the storage is not owned");
-                widen(stored, &bytes[range.start * stored.bytes()..range.end * stored.bytes()], out);
-            }
+            Storage::Owned(values) => out.copy_from_slice(&values[row * self.columns..(row + 1) * self.columns]),
+            Storage::Stored { .. } | Storage::Blocks(_) => self.widen(row, 0..self.columns, out),
             Storage::Packed(columns) => columns.copy_column(row, out),
+        }
+    }
+
+    /// Widens some columns of a row that is stored in the type of its file.
+    fn widen(&self, row: usize, columns: Range<usize>, out: &mut [R]) {
+        match &self.storage {
+            Storage::Blocks(blocks) => blocks.widen(row, columns, |start, values| {
+                for (out, &value) in out[start..].iter_mut().zip(values) {
+                    *out = R::from_f32(value);
+                }
+            }),
+            Storage::Stored { .. } => {
+                let (stored, bytes) = self.as_stored().expect("the storage is stored");
+                let start = (row * self.columns + columns.start) * stored.bytes();
+                widen(stored, &bytes[start..start + columns.len() * stored.bytes()], out);
+            }
+            Storage::Owned(_) | Storage::Packed(_) => unreachable!("only stored elements are widened"),
         }
     }
 
@@ -206,16 +238,13 @@ impl<R: Real> Matrix<R> {
     ) -> View<'a, R> {
         match &self.storage {
             Storage::Owned(values) => View::new(values, self.rows, self.columns).rows(rows).columns(columns),
-            Storage::Stored { .. } => {
-                let (stored, bytes) = self.as_stored().expect("the storage is not owned");
-                let size = stored.bytes();
+            Storage::Stored { .. } | Storage::Blocks(_) => {
                 let (height, width) = (rows.len(), columns.len());
                 if scratch.len() < height * width {
                     scratch.resize(height * width, R::ZERO);
                 }
                 for (row, out) in rows.zip(scratch.chunks_exact_mut(width)) {
-                    let start = (row * self.columns + columns.start) * size;
-                    widen(stored, &bytes[start..start + width * size], out);
+                    self.widen(row, columns.clone(), out);
                 }
                 View::new(&scratch[..height * width], height, width)
             }

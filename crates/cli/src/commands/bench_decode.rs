@@ -10,7 +10,7 @@ use serde::Serialize;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit};
 use tabpo_engine::{Compute, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
-use tabpo_model::{Constraint, GrammarCompiler, Tokenizer};
+use tabpo_model::{Constraint, GrammarCompiler, Tokenizer, is_gguf_file};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 
 use crate::{
@@ -106,7 +106,10 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
         best = best.min(start.elapsed().as_secs_f64());
     }
     let tokens = arguments.prompts * arguments.new_tokens;
-    let grammar = if policy.tokenizer_folder().join("tokenizer.json").exists() && arguments.sentences > 0 {
+    let grammar = if (is_gguf_file(policy.tokenizer_folder())
+        || policy.tokenizer_folder().join("tokenizer.json").exists())
+        && arguments.sentences > 0
+    {
         Some(time_grammar(arguments, policy.tokenizer_folder(), vocabulary)?)
     } else {
         None

@@ -29,7 +29,7 @@ fn model_digest<R: Real>(model: &Model<R>) -> [u8; 32] {
             TensorRef::Matrix(matrix) => {
                 let shape = [matrix.rows(), matrix.columns()];
                 // Packed weights compute differently: they are rounded, and so are the other operands.
-                let name = if matrix.is_packed() { format!("{name} in bf16") } else { name };
+                let name = matrix.format().map_or_else(|| name.clone(), |format| format!("{name} in {format}"));
                 absorb(&mut hasher, &name, &shape, matrix.as_bytes());
             }
         }

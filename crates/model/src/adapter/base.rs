@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::CONFIG;
 use crate::folder::{FolderError, inside, read_json};
+use crate::gguf::is_gguf_file;
 
 /// Whether a folder holds an adapter.
 pub fn is_adapter_folder(folder: &Path) -> bool {
@@ -46,7 +47,7 @@ pub fn find_base(adapter: &Path) -> Result<PathBuf, FolderError> {
         }
         Some(other) => return Err(FolderError::setting(path, key, format!("is {other}; a path is expected"))),
     };
-    let is_model = |folder: &Path| folder.join("config.json").exists();
+    let is_model = |place: &Path| place.join("config.json").exists() || (is_gguf_file(place) && place.is_file());
     for candidate in [named.clone(), adapter.join(&named)] {
         if is_model(&candidate) {
             return Ok(candidate);

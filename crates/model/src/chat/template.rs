@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 use super::exchange::Adaptation;
 use super::{ChatError, filters, methods, python, source};
 use crate::folder::{FolderError, read_json_if_present};
+use crate::gguf::{self, is_gguf_file};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// The steps that a template may take for one conversation; producing [`BYTES_PER_STEP`] bytes of text also counts
@@ -119,6 +120,11 @@ impl ChatTemplate {
         {%- if message.role == 'assistant' %}{{- eos_token }}{%- endif %}\
         {%- endfor %}\
         {%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}";
+
+    /// Whether a folder or GGUF file has a template, be it one that cannot be read.
+    pub fn is_in(folder: &Path) -> bool {
+        find(folder).map_or(true, |templates| !templates.is_empty())
+    }
 
     /// The template of a folder: `chat_template.jinja`, or `chat_template` of
     /// `tokenizer_config.json`. If there are several, the one named `default`.
@@ -288,6 +294,9 @@ impl std::fmt::Debug for ChatTemplate {
 
 /// The templates of a folder by name; an unnamed one is `default`.
 fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
+    if is_gguf_file(folder) {
+        return Ok(gguf::chat_template(folder)?.map(|source| ("default".to_owned(), source)).into_iter().collect());
+    }
     let mut templates = BTreeMap::new();
     for name in ["chat_template.json", "tokenizer_config.json"] {
         let path = folder.join(name);

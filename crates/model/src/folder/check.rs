@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::FolderError;
+use crate::gguf::is_gguf_file;
 
-/// Refuses what is not a model folder, with advice for the usual mistakes: a name on the Hugging Face Hub, a file
+/// Refuses what is neither a model folder nor a GGUF file, with advice for the usual mistakes: a name on the Hugging Face Hub, a file
 /// of weights, a folder above the model's, an adapter.
 pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
     let wrong = |problem: String| Err(FolderError::other_content(folder, problem));
@@ -12,13 +13,11 @@ pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
         return Ok(());
     }
     if folder.is_file() {
-        let is_gguf = folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-        return wrong(if is_gguf {
-            "is a GGUF file, which is not supported: give the folder of the original model in safetensors".into()
-        } else {
-            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            format!("is a file: give its folder, {}, with config.json and tokenizer", parent.display())
-        });
+        if is_gguf_file(folder) {
+            return Ok(());
+        }
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return wrong(format!("is a file: give its folder, {}, with config.json and tokenizer", parent.display()));
     }
     if !folder.exists() {
         return wrong(match hub_name(folder) {

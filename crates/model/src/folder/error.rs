@@ -50,6 +50,14 @@ pub enum FolderError {
         /// Why.
         source: safetensors::SafeTensorError,
     },
+    /// A file is not a valid GGUF file.
+    #[error("cannot read {}{}", path.display(), hint(source))]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<tabpo_gguf::ReadError>,
+    },
     /// A file or folder is not what it should be.
     #[error("{}: {problem}", path.display())]
     OtherContent {
@@ -133,6 +141,11 @@ impl FolderError {
     pub(crate) fn setting(path: impl Into<PathBuf>, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { path: path.into(), key: key.into(), problem: problem.into() }
     }
+}
+
+/// What helps against a problem of a GGUF file.
+fn hint(error: &tabpo_gguf::ReadError) -> String {
+    error.hint().map_or_else(String::new, |hint| format!(" ({hint})"))
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

@@ -1,4 +1,4 @@
-//! Hugging Face model folders: `config.json` and safetensors, read and written.
+//! Hugging Face model folders: `config.json` and safetensors, read and written; GGUF files where a folder is read.
 
 mod check;
 mod config;
@@ -23,7 +23,7 @@ pub use weights::ModelFolder;
 pub use write::write_atomically;
 
 pub(crate) use check::inside;
-pub(crate) use tensor_file::TensorFile;
+pub(crate) use tensor_file::{TensorFile, first_not_finite};
 pub(crate) use write::write_json;
 
 /// Reads a JSON object; `None` if the file does not exist.
@@ -48,7 +48,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>, FolderError> 
 }
 
 /// The candidate that is most similar to `name`, if it is similar enough to be worth suggesting.
-fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))

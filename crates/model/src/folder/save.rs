@@ -7,10 +7,12 @@ use std::path::Path;
 use safetensors::View;
 use serde_json::{Map, Value, json};
 
-use super::write::replace_atomically;
+use super::write::{replace_atomically, write_atomically};
 use super::{FolderError, config, config_to_json, read_json_if_present, write_json};
 use crate::config::ModelConfig;
+use crate::gguf::{self, is_gguf_file};
 use crate::stored::StoredType;
+use crate::tokenizer::Tokenizer;
 
 /// How a model is written.
 #[derive(Clone, Debug)]
@@ -82,6 +84,9 @@ pub fn save_model_like<V: View>(
     tensors: Vec<(String, V)>,
     options: &SaveOptions,
 ) -> Result<(), FolderError> {
+    if is_gguf_file(base) {
+        return save_gguf_like(base, folder, config, tensors, options);
+    }
     save_weights(folder, tensors, options)?;
     for name in COMPANIONS {
         let from = base.join(name);
@@ -104,6 +109,28 @@ pub fn save_model_like<V: View>(
     settings.insert(key.into(), json!(config::dtype_name(options.stored)));
     settings.insert("vocab_size".into(), json!(config.vocabulary));
     write_json(&folder.join("config.json"), &settings)
+}
+
+/// [`save_model_like`] for a GGUF file, whose metadata become files.
+fn save_gguf_like<V: View>(
+    base: &Path,
+    folder: &Path,
+    config: &ModelConfig,
+    tensors: Vec<(String, V)>,
+    options: &SaveOptions,
+) -> Result<(), FolderError> {
+    let tokenizer = Tokenizer::open(base)?;
+    let special = tokenizer.special();
+    let id = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
+    let tokens = GenerationTokens { bos: id(&special.bos), stop: tokenizer.stop_ids().to_vec(), pad: id(&special.pad) };
+    save_model(folder, config, tensors, options, &tokens)?;
+    tokenizer.save(folder)?;
+    match gguf::chat_template(base)? {
+        Some(template) => {
+            write_atomically(&folder.join("chat_template.jinja"), |out| out.write_all(template.as_bytes()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Replaces the tokenizer and chat template that [`save_model_like`] copied from the base model by those of an

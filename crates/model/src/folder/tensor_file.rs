@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{FolderError, remedy};
 use crate::mapped::Mapped;
-use crate::stored::{SharedBytes, StoredMatrix, StoredType, TensorBytes};
+use crate::stored::{SharedBytes, StoredMatrix, StoredType, StoredValues, TensorBytes};
 
 /// Position of a tensor in its file.
 #[derive(Clone, Debug)]
@@ -98,7 +98,8 @@ impl TensorFile {
             return Err(FolderError::NotFinite { path: self.path.clone(), name: name.into(), element });
         }
         let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
-        Ok(StoredMatrix { rows, columns, stored, bytes, offset: location.offset })
+        let values = StoredValues::Plain { stored, bytes, offset: location.offset };
+        Ok(StoredMatrix { rows, columns, values })
     }
 
     /// The elements of a tensor as they are stored.
@@ -113,7 +114,7 @@ const PIECE: usize = 1 << 20;
 /// The position of the first element that is infinite or not a number.
 ///
 /// A single such weight spoils every logit that depends on it, and answers silently become empty.
-fn first_not_finite(bytes: &[u8], stored: StoredType) -> Option<usize> {
+pub(crate) fn first_not_finite(bytes: &[u8], stored: StoredType) -> Option<usize> {
     // A float is not finite if all bits of its exponent are set.
     let in_piece = |piece: &[u8]| match stored {
         StoredType::F32 => {

@@ -7,25 +7,35 @@ use serde_json::Value;
 
 use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, read_json, remedy};
 use crate::config::ModelConfig;
+use crate::gguf::{self, GgufTensors, is_gguf_file};
 use crate::stored::StoredMatrix;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A Hugging Face folder whose tensors are taken one by one: `config.json` with `model.safetensors`, or with
-/// shards and their index. A file stays memory-mapped as long as one of its tensors is in use.
+/// A model whose tensors are taken one by one: a Hugging Face folder (`config.json` with `model.safetensors`, or with
+/// shards and their index) or a GGUF file. A file stays memory-mapped as long as one of its tensors is in use.
 pub struct ModelFolder {
     config: ModelConfig,
-    tensors: Tensors,
+    source: Source,
+}
+
+enum Source {
+    Folder(Tensors),
+    Gguf(GgufTensors),
 }
 
 impl ModelFolder {
-    /// Opens a folder. A tensor is checked when it is taken.
+    /// Opens a folder or a GGUF file. A tensor is checked when it is taken.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        if is_gguf_file(folder) {
+            let (config, tensors) = GgufTensors::open(folder)?;
+            return Ok(Self { config, source: Source::Gguf(tensors) });
+        }
         let config = ModelConfig::open(folder)?;
         let wanted = config.tensors().into_iter().map(|(name, _)| name).collect();
-        let tensors = Tensors::open(folder, wanted)?;
-        Ok(Self { config, tensors })
+        let source = Source::Folder(Tensors::open(folder, wanted)?);
+        Ok(Self { config, source })
     }
 
     /// The shape of the model.
@@ -35,18 +45,29 @@ impl ModelFolder {
 
     /// The tensor of this name and shape; a vector is a matrix of one row.
     pub fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {
-        self.tensors.take(name, shape)
+        match &mut self.source {
+            Source::Folder(tensors) => tensors.take(name, shape),
+            Source::Gguf(tensors) => tensors.take(name, shape),
+        }
     }
 
     /// Refuses tensors that were not taken, except redundant ones that older files contain.
     pub fn finish(self) -> Result<(), FolderError> {
-        self.tensors.finish(self.config.tied_head, config::class_name(self.config.architecture))
+        match self.source {
+            Source::Folder(tensors) => {
+                tensors.finish(self.config.tied_head, config::class_name(self.config.architecture))
+            }
+            Source::Gguf(tensors) => tensors.finish(),
+        }
     }
 }
 
 impl ModelConfig {
-    /// Reads the `config.json` of a folder.
+    /// Reads the `config.json` of a folder, or the metadata of a GGUF file.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        if is_gguf_file(folder) {
+            return gguf::model_config(folder);
+        }
         check_model_folder(folder)?;
         let path = folder.join("config.json");
         config_from_json(&path, &read_json(&path)?)

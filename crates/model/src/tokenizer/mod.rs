@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::DecoderWrapper;
 
 use crate::folder::{FolderError, remedy, write_atomically, write_json};
+use crate::gguf::{self, is_gguf_file};
 
 pub(crate) use guard::guarded;
 use text::Controls;
@@ -51,7 +52,12 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads `tokenizer.json`, `tokenizer_config.json` (or `special_tokens_map.json`) and
     /// `generation_config.json` of a model folder; only the first must exist.
+    ///
+    /// The tokenizer of a GGUF file comes from its metadata.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        if is_gguf_file(folder) {
+            return gguf::tokenizer(folder);
+        }
         let path = folder.join("tokenizer.json");
         if !path.exists() && ["tokenizer.model", "vocab.json"].iter().any(|name| folder.join(name).exists()) {
             return Err(FolderError::other_content(
@@ -74,6 +80,18 @@ impl Tokenizer {
         let special = SpecialTokens::read(folder)?;
         added::add(&mut inner, folder, &special)?;
         Self::assemble(inner, special, path, &special::generation_stop_ids(folder)?)
+    }
+
+    /// A tokenizer from the text of a `tokenizer.json`; `path` is for error messages.
+    pub(crate) fn from_json(
+        json: &[u8],
+        special: SpecialTokens,
+        path: &Path,
+        stop_ids: &[u32],
+    ) -> Result<Self, FolderError> {
+        let refused = |problem| FolderError::Tokenizer { path: path.into(), problem };
+        let inner = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(refused)?;
+        Self::assemble(inner, special, path.into(), stop_ids)
     }
 
     /// Trains a byte-level BPE; see [`BpeOptions`] for how texts are split into words.

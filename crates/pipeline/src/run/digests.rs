@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tabpo_model::{gguf_parts, is_gguf_file};
+
 use crate::error::Error;
 
 /// blake3 of a file's content, in hexadecimal.
@@ -23,8 +25,14 @@ pub(crate) fn input_digest(path: Option<&Path>) -> Result<String, Error> {
 /// The extensions of the files in a model folder that may be read.
 const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
 
-/// A digest of those files in a model folder that may be read. Others, such as a README, do not count.
+/// A digest of those files in a model folder that may be read, or of a GGUF file with the other parts of a split one.
+/// Other files, such as a README, do not count.
 pub(crate) fn folder_digest(folder: &Path) -> Result<String, Error> {
+    if is_gguf_file(folder) {
+        let parts: Vec<String> =
+            gguf_parts(folder).iter().map(|part| input_digest(Some(part))).collect::<Result<_, _>>()?;
+        return Ok(parts.join("-"));
+    }
     let entries = std::fs::read_dir(folder)
         .map_err(|error| Error::input(format!("cannot read the folder {}: {error}", folder.display())))?;
     // Templates are the only files in subfolders that are read.

@@ -190,7 +190,7 @@ impl PolicyFolder {
     }
 
     fn has_template(&self) -> bool {
-        self.template_folders().any(has_template)
+        self.template_folders().any(ChatTemplate::is_in)
     }
 
     /// The chat template of a choice: the named one, or one of the policy's folders, or else a built-in format, which
@@ -205,7 +205,7 @@ impl PolicyFolder {
         if let Some(named) = named {
             return named_template(named, tokenizer);
         }
-        if let Some(folder) = self.template_folders().find(|folder| has_template(folder)) {
+        if let Some(folder) = self.template_folders().find(|folder| ChatTemplate::is_in(folder)) {
             return ChatTemplate::open_named(folder, tokenizer, name, tools)
                 .or_input()
                 .map_err(|error| error.with_hint(TEMPLATE_HINT));
@@ -236,18 +236,6 @@ fn named_template(named: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, Er
             .with_hint(format!("a Jinja file, or a built-in format: {}", ChatTemplate::BUILT_IN.join(", ")))
     })?;
     ChatTemplate::new(source, tokenizer.special(), path).or_input()
-}
-
-fn has_template(folder: &Path) -> bool {
-    let in_config = |name: &str| {
-        let text = std::fs::read(folder.join(name)).unwrap_or_default();
-        let config = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
-        config.get("chat_template").is_some_and(|template| !template.is_null())
-    };
-    folder.join("chat_template.jinja").exists()
-        || folder.join("additional_chat_templates").is_dir()
-        || in_config("tokenizer_config.json")
-        || in_config("chat_template.json")
 }
 
 /// Writes a trained policy (a model folder with its tokenizer, or a PEFT folder), reads it back and compares logits.

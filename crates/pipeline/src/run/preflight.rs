@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tabpo_engine::{ForwardOptions, PolicyShape};
-use tabpo_model::ModelConfig;
+use tabpo_model::{ModelConfig, gguf_parts, is_gguf_file};
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
@@ -58,6 +58,10 @@ fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Erro
 
 /// The size of the weight files in a model folder, in bytes.
 fn weight_files(folder: &Path) -> usize {
+    if is_gguf_file(folder) {
+        let sizes = gguf_parts(folder).into_iter().filter_map(|part| std::fs::metadata(part).ok());
+        return sizes.map(|file| file.len() as usize).sum();
+    }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let weights = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "safetensors"));
     weights.filter_map(|entry| std::fs::metadata(entry.path()).ok()).map(|file| file.len() as usize).sum()
