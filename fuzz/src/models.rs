@@ -44,9 +44,10 @@ impl Folder {
     }
 }
 
-/// A folder of the engine's tests.
+/// A folder of fixtures: the tokenizer of the model crate's tests, or a model of the engine's.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/engine/tests/fixtures").join(name)
+    let owner = if name == "tokenizer" { "model" } else { "engine" };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates").join(owner).join("tests/fixtures").join(name)
 }
 
 /// The day on which templates are rendered.
