@@ -256,7 +256,6 @@ fn other_folders_and_files_are_named_for_what_they_are() {
     for (path, part) in [
         (at("stage"), "did you mean"),
         (at("model.safetensors"), "give its folder"),
-        (at("model.gguf"), "GGUF"),
         (at("empty"), "no config.json"),
         (at("none"), "no such folder"),
         ("HuggingFaceTB/SmolLM2-135M".into(), "hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M"),
@@ -264,6 +263,8 @@ fn other_folders_and_files_are_named_for_what_they_are() {
         let message = check_model_folder(&path).expect_err("no model").to_string();
         assert!(message.contains(part), "{}: {message}", path.display());
     }
+    let message = Model::<f32>::open(&at("model.gguf")).map(|_| ()).expect_err("an empty file").to_string();
+    assert!(message.contains("model.gguf"), "{message}");
     // A different architecture is not a misspelling.
     assert!(!refusal("llama", &json!({"architectures": ["Phi3ForCausalLM"]})).contains("did you mean"));
     assert!(

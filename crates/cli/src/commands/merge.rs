@@ -36,10 +36,21 @@ pub(crate) struct MergeArgs {
 
 /// A type of weights.
 #[derive(Clone, Copy, ValueEnum)]
-enum Dtype {
+pub(super) enum Dtype {
     Bf16,
     F16,
     F32,
+}
+
+impl Dtype {
+    /// The type in files.
+    pub(super) fn stored(self) -> StoredType {
+        match self {
+            Dtype::Bf16 => StoredType::Bf16,
+            Dtype::F16 => StoredType::F16,
+            Dtype::F32 => StoredType::F32,
+        }
+    }
 }
 
 /// Writes the merged folder under a temporary name, reloads it, compares logits, and only then puts it in place.
@@ -60,30 +71,14 @@ pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliErr
     let others = others_in(&arguments.out)?;
     let (mut model, mut lora) = open(&policy.model, adapter)?;
     model.take_saved(&mut lora, adapter).or_input()?;
-    let stored = match arguments.dtype {
-        Dtype::Bf16 => StoredType::Bf16,
-        Dtype::F16 => StoredType::F16,
-        Dtype::F32 => StoredType::F32,
-    };
-    let new = FolderReplacement::create(&arguments.out).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            CliError::input(format!("another merge is writing to {}", arguments.out.display()))
-                .with_hint("wait for it, or name another folder")
-        }
-        _ => CliError::failed(format!("cannot write {}: {error}", arguments.out.display())),
-    })?;
+    let stored = arguments.dtype.stored();
+    let new = new_folder(&arguments.out)?;
     let options = SaveOptions::new(stored);
     lora.merge(&model).save_merged(&policy.model, adapter, new.path(), &options).or_failed()?;
     let written = Model::<f32>::open(new.path()).or_failed()?;
     let difference = verify_export((&model, Some(&lora)), (&written, None), stored).or_failed()?;
-    for file in others {
-        let name = file.file_name().unwrap_or_default();
-        if !new.path().join(name).exists() {
-            fs::copy(&file, new.path().join(name)).or_failed()?;
-        }
-    }
     drop(written);
-    new.finish().map_err(|error| CliError::failed(format!("cannot write {}: {error}", arguments.out.display())))?;
+    put_in_place(new, &others, &arguments.out)?;
     context.say(format!(
         "wrote {}; reloaded, its logits differ from model and adapter by at most {:.1e} ({:.1e} standard deviations)",
         arguments.out.display(),
@@ -91,6 +86,26 @@ pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliErr
         difference.relative(),
     ));
     Ok(())
+}
+
+/// A folder under a temporary name that will replace `out`.
+pub(super) fn new_folder(out: &Path) -> Result<FolderReplacement, CliError> {
+    FolderReplacement::create(out).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => CliError::input(format!("another command is writing to {}", out.display()))
+            .with_hint("wait for it, or name another folder"),
+        _ => CliError::failed(format!("cannot write {}: {error}", out.display())),
+    })
+}
+
+/// Puts a folder in the place of `out`, with the files of that which do not belong to a model ([`others_in`]).
+pub(super) fn put_in_place(new: FolderReplacement, others: &[PathBuf], out: &Path) -> Result<(), CliError> {
+    for file in others {
+        let name = file.file_name().unwrap_or_default();
+        if !new.path().join(name).exists() {
+            fs::copy(file, new.path().join(name)).or_failed()?;
+        }
+    }
+    new.finish().map_err(|error| CliError::failed(format!("cannot write {}: {error}", out.display())))
 }
 
 fn open(model: &Path, adapter: &Path) -> Result<(Model<f32>, Lora<f32>), CliError> {
@@ -109,7 +124,7 @@ fn open(model: &Path, adapter: &Path) -> Result<(Model<f32>, Lora<f32>), CliErro
 /// The files in the folder that do not belong to a model, which are kept when it is replaced.
 ///
 /// It is an error if the folder has files but no model.
-fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
+pub(super) fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
     const OF_MODELS: [&str; 8] = ["safetensors", "json", "jinja", "bin", "model", "gguf", "pt", "pth"];
     let entries = match fs::read_dir(out) {
         Ok(entries) => entries,
@@ -138,7 +153,7 @@ fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
     Ok(others)
 }
 
-fn same_folder(a: &Path, b: &Path) -> bool {
+pub(super) fn same_folder(a: &Path, b: &Path) -> bool {
     // A path may lead through a folder that does not exist yet: `new/../model` is `model`.
     matches!((without_detours(a).canonicalize(), without_detours(b).canonicalize()), (Ok(a), Ok(b)) if a == b)
         || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)

@@ -14,6 +14,7 @@ mod eval;
 mod generate;
 mod inspect;
 mod merge;
+mod model;
 mod objective;
 mod ontology;
 mod pairs;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Report(run::RunArgs),
     /// Merge an adapter into the weights of its model
     Merge(merge::MergeArgs),
+    /// Convert model files
+    Model(model::ModelArgs),
     /// Complete a prompt or answer a conversation
     Generate(generate::GenerateArgs),
     /// Render a conversation with a model's chat template
@@ -107,6 +110,7 @@ impl Command {
             Command::Eval(arguments) => eval::run(&arguments, context),
             Command::Compare(arguments) => compare::run(&arguments, context),
             Command::Merge(arguments) => merge::run(&arguments, context),
+            Command::Model(arguments) => model::run(&arguments, context),
             Command::Generate(arguments) => generate::run(&arguments, context),
             Command::ChatTemplate(arguments) => chat_template::run(&arguments, context),
             Command::Inspect(arguments) => inspect::run(&arguments, context),

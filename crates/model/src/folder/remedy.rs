@@ -41,7 +41,7 @@ pub(super) fn instead_of_weights(bytes: &[u8]) -> Option<&'static str> {
         return Some("is a PyTorch checkpoint, not safetensors: convert it with save_pretrained of transformers");
     }
     if bytes.starts_with(b"GGUF") {
-        return Some("is a GGUF file, which is not supported: use the safetensors of the original model");
+        return Some("is a GGUF file: give it the ending .gguf, and give the file itself as the model");
     }
     if is_web_page(bytes) {
         return Some(WEB_PAGE);
@@ -84,7 +84,7 @@ pub(super) fn without_weights(folder: &Path) -> &'static str {
         return "not found, only a PyTorch checkpoint: convert it to safetensors with save_pretrained of transformers";
     }
     if has_ending(&[".gguf"]) {
-        return "not found, only GGUF, which is not supported: use the safetensors of the original model";
+        return "not found, only GGUF: give the .gguf file itself as the model";
     }
     if has_ending(&[".h5", ".msgpack"]) {
         return "not found, only weights of TensorFlow or Flax: convert them with save_pretrained of transformers";
