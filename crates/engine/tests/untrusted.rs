@@ -85,7 +85,7 @@ fn weights_that_are_something_else_say_what_and_what_to_do() {
         (&whole[..5], ["incomplete", "download it again"]),
         (b"", ["empty", "download it again"]),
         (b"PK\x03\x04rest of an archive", ["PyTorch", "save_pretrained"]),
-        (b"GGUF\x03\x00\x00\x00\x00\x00", ["GGUF", "original"]),
+        (b"GGUF\x03\x00\x00\x00\x00\x00", ["GGUF", "give the file itself"]),
         (b"<!DOCTYPE html>\n<html>", ["web page", "download it again"]),
     ] {
         let folder = copy("llama");
