@@ -377,8 +377,9 @@ fn brat_errors_name_the_annotation_line() {
 
 #[test]
 fn missing_and_unrecognised_files_are_named() {
-    let error = read(Path::new("no/such.jsonl"), None, &ontology()).unwrap_err().to_string();
-    assert!(error.starts_with("cannot read no/such.jsonl: "), "{error}");
+    let error = read(Path::new("no/such.jsonl"), None, &ontology()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read no/such.jsonl");
+    assert!(std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("No such file")));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x");
     for content in ["", "hello", "{\"a\": 1}"] {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{FAMILIES, all_logits, change, copy, expected, fixture, json_file, refusal};
+use common::{FAMILIES, all_logits, change, copy, expected, fixture, json_file, refusal, with_causes};
 use serde_json::{Value, json};
 use tabpo_engine::{Lora, Model, verify_export};
 use tabpo_model::{
@@ -159,7 +159,7 @@ fn missing_extra_and_misshapen_tensors_are_named() {
 
 #[test]
 fn missing_and_broken_files_are_named() {
-    let message = |folder: &TempDir| Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error").to_string();
+    let message = |folder: &TempDir| with_causes(&Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error"));
     let folder = copy("qwen2");
     std::fs::remove_file(folder.path().join("model-00002-of-00002.safetensors")).expect("removing");
     assert!(message(&folder).contains("model-00002-of-00002.safetensors"), "{}", message(&folder));

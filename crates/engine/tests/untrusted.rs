@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{all_logits, change, copy, fixture, refusal};
+use common::{all_logits, change, copy, fixture, refusal, with_causes};
 use serde_json::{Value, json};
 use tabpo_engine::{Lora, Matrix, Model, verify_export};
 use tabpo_model::{FolderError, ModelConfig, SaveOptions, StoredType, check_model_folder, find_base};
@@ -90,7 +90,7 @@ fn weights_that_are_something_else_say_what_and_what_to_do() {
     ] {
         let folder = copy("llama");
         std::fs::write(folder.path().join("model.safetensors"), content).expect("writing");
-        let message = Model::<f32>::open(folder.path()).map(|_| ()).expect_err("no weights").to_string();
+        let message = with_causes(&Model::<f32>::open(folder.path()).map(|_| ()).expect_err("no weights"));
         for part in parts.into_iter().chain(["model.safetensors"]) {
             assert!(message.contains(part), "{part}: {message}");
         }
@@ -105,7 +105,7 @@ fn weights_that_are_something_else_say_what_and_what_to_do() {
     ] {
         let folder = copy("llama");
         std::fs::rename(folder.path().join("model.safetensors"), folder.path().join(name)).expect("renaming");
-        let message = Model::<f32>::open(folder.path()).map(|_| ()).expect_err("no weights").to_string();
+        let message = with_causes(&Model::<f32>::open(folder.path()).map(|_| ()).expect_err("no weights"));
         assert!(message.contains(part), "{name}: {message}");
     }
 }

@@ -17,7 +17,7 @@ pub enum ExampleError {
         limit: usize,
     },
     /// The record's texts cannot be tokenised.
-    #[error("record {id:?}: {source}")]
+    #[error("record {id:?} cannot become tokens")]
     Format {
         /// Id of the record.
         id: String,
@@ -64,7 +64,7 @@ pub enum ExampleError {
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read or write {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -37,8 +37,14 @@ pub(crate) fn load(files: &[File]) -> Result<(Vec<Document>, Notes), String> {
         _ => directory.path().to_path_buf(),
     };
     let loaded = read(&path, None, &ontology())
-        .map_err(|error| error.to_string().replace(&directory.path().display().to_string(), ""))?;
+        .map_err(|error| with_causes(&error).replace(&directory.path().display().to_string(), ""))?;
     Ok((loaded.documents, loaded.notes))
+}
+
+/// An error with its causes, as a program shows it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Reads one file.

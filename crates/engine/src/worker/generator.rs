@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use super::WorkerError;
 use crate::cache::KvCache;
 use crate::decode::Decoder;
-use crate::generate::sample::{Sampling, choose, log_probability};
 use crate::lora::Lora;
 use crate::model::Model;
 use crate::real::Real;
+use crate::sample::{Sampling, choose, log_probability};
 
 /// The capacity of a generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

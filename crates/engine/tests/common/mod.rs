@@ -116,3 +116,9 @@ pub(crate) fn refusal(family: &str, changes: &Value) -> String {
     change(&folder.path().join("config.json"), changes);
     Model::<f32>::open(folder.path()).map(|_| ()).expect_err("an error").to_string()
 }
+
+/// An error with its causes, as a program shows it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -17,7 +17,7 @@ pub enum FolderError {
         source: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum FolderError {
         source: std::io::Error,
     },
     /// A file is not valid JSON, or not a JSON object.
-    #[error("{}:{}: {source}", path.display(), source.line())]
+    #[error("{}:{}: not the JSON object that is expected", path.display(), source.line())]
     Json {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum FolderError {
         problem: String,
     },
     /// A file is not in safetensors format.
-    #[error("{}: not a safetensors file: {source}", path.display())]
+    #[error("{}: not a safetensors file", path.display())]
     Safetensors {
         /// The file.
         path: PathBuf,

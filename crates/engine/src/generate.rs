@@ -1,16 +1,13 @@
 //! Completions: batched, greedy or sampled, optionally constrained by grammars.
 
-pub(crate) mod sample;
-
 use std::collections::VecDeque;
 
 use rayon::prelude::*;
 use tabpo_model::{Constraint, GrammarCompiler, GrammarError, Guide, ModelConfig, TokenMask};
 use thiserror::Error;
 
+use crate::sample::Sampling;
 use crate::worker::{Generator, GeneratorSize, Pick, Worker, WorkerError};
-
-pub use sample::Sampling;
 
 /// What can go wrong in generation.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
