@@ -18,7 +18,7 @@ pub enum Compute {
     Auto,
     /// Single precision.
     F32,
-    /// bf16, to which weights of other types are rounded; slow on machines without instructions for it.
+    /// bf16, to which weights of other types are rounded; by a portable kernel on machines without instructions for it.
     Bf16,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blocks::{self, BlockError};
@@ -19,6 +19,7 @@ use crate::tensor_type::TensorType;
 /// The files are mapped: opening costs little more than reading the metadata, and a tensor is read
 /// from disk when it is used.
 pub struct Gguf {
+    files: Vec<PathBuf>,
     version: u32,
     metadata: Metadata,
     tensors: Vec<Tensor>,
@@ -39,14 +40,15 @@ impl Gguf {
             let path = split.part(path, index).map_err(at(path))?;
             let part = Self::open_file(&path)?;
             split.check_part(&part.metadata, index).map_err(at(&path))?;
-            Ok((part, path))
+            Ok(part)
         };
-        let (mut model, _) = open_part(0)?;
+        let mut model = open_part(0)?;
         for index in 1..split.count {
-            let (part, path) = open_part(index)?;
+            let part = open_part(index)?;
             for tensor in part.tensors {
-                model.add(tensor).map_err(at(&path))?;
+                model.add(tensor).map_err(|problem| ReadError::Split { path: part.files[0].clone(), problem })?;
             }
+            model.files.extend(part.files);
         }
         split.check_tensor_count(model.tensors.len() as u64).map_err(at(path))?;
         Ok(model)
@@ -59,7 +61,8 @@ impl Gguf {
 
     fn open_file(path: &Path) -> Result<Self, ReadError> {
         let storage = Storage::map(path).map_err(|source| ReadError::Io { path: path.into(), source })?;
-        Self::of(storage).map_err(|malformed| ReadError::Malformed { path: path.into(), malformed })
+        let model = Self::of(storage).map_err(|malformed| ReadError::Malformed { path: path.into(), malformed })?;
+        Ok(Self { files: vec![path.into()], ..model })
     }
 
     fn of(storage: Storage) -> Result<Self, Malformed> {
@@ -68,7 +71,7 @@ impl Gguf {
         let tensor = |info| Tensor { info: Arc::new(info), storage: Arc::clone(&storage) };
         let tensors: Vec<Tensor> = head.tensors.into_iter().map(tensor).collect();
         let index = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name().to_owned(), index)).collect();
-        Ok(Self { version: head.version, metadata: head.metadata, tensors, index })
+        Ok(Self { files: Vec::new(), version: head.version, metadata: head.metadata, tensors, index })
     }
 
     /// Adds a tensor of another part.
@@ -78,6 +81,11 @@ impl Gguf {
         }
         self.tensors.push(tensor);
         Ok(())
+    }
+
+    /// The files that the model was opened from, in the order of their parts; none if it was read from memory.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The version of the format: 2 or 3.

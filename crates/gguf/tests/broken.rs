@@ -275,6 +275,7 @@ fn split_models_are_opened_by_any_part() {
         assert_eq!(names, ["a.0", "b.0", "a.1", "b.1", "a.2", "b.2"]);
         assert_eq!(model.tensor("a.2").map(Tensor::dequantise), Some(vec![2.0, 0.5]));
         assert_eq!(model.metadata().required::<u32>("part"), Ok(0));
+        assert_eq!(model.files(), [0, 1, 2].map(|part| folder.path().join(part_name(part))));
     }
 }
 

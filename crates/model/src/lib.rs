@@ -19,7 +19,7 @@ pub use folder::{
     FolderError, GenerationTokens, ModelFolder, SaveOptions, check_model_folder, config_from_json, config_to_json,
     save_model, save_model_like, take_companions, write_atomically, write_safetensors,
 };
-pub use gguf::{gguf_parts, is_gguf_file};
+pub use gguf::{gguf_files, is_gguf_file};
 pub use grammar::{Constraint, GrammarCompiler, GrammarError, Guide, NextStage, TokenMask};
 pub use projection::{INPUT_GROUPS, Projection};
 pub use stored::{BlockMatrix, SharedBytes, StoredMatrix, StoredType, StoredValues, TensorBytes};

@@ -23,7 +23,7 @@ pub use weights::ModelFolder;
 pub use write::write_atomically;
 
 pub(crate) use check::inside;
-pub(crate) use tensor_file::{TensorFile, first_not_finite};
+pub(crate) use tensor_file::{TensorFile, check_finite, check_shape};
 pub(crate) use write::write_json;
 
 /// Reads a JSON object; `None` if the file does not exist.

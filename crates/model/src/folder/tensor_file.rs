@@ -68,20 +68,7 @@ impl TensorFile {
         location: &TensorLocation,
         [rows, columns]: [usize; 2],
     ) -> Result<StoredMatrix, FolderError> {
-        let fits = match location.shape[..] {
-            [length] => rows == 1 && length == columns,
-            [height, width] => (height, width) == (rows, columns),
-            _ => false,
-        };
-        if !fits {
-            let expected = if rows == 1 && location.shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
-            return Err(FolderError::Shape {
-                path: self.path.clone(),
-                name: name.into(),
-                found: location.shape.clone(),
-                expected,
-            });
-        }
+        check_shape(&self.path, name, &location.shape, [rows, columns])?;
         let stored = match location.dtype {
             Dtype::F32 => StoredType::F32,
             Dtype::F16 => StoredType::F16,
@@ -94,9 +81,7 @@ impl TensorFile {
                 });
             }
         };
-        if let Some(element) = first_not_finite(self.bytes(location), stored) {
-            return Err(FolderError::NotFinite { path: self.path.clone(), name: name.into(), element });
-        }
+        check_finite(&self.path, name, self.bytes(location), stored)?;
         let bytes: SharedBytes = Arc::clone(&self.map) as SharedBytes;
         let values = StoredValues::Plain { stored, bytes, offset: location.offset };
         Ok(StoredMatrix { rows, columns, values })
@@ -108,13 +93,35 @@ impl TensorFile {
     }
 }
 
+/// Checks that a tensor of the file at `path` is a matrix of this shape; a matrix of one row may be a vector.
+pub(crate) fn check_shape(
+    path: &Path,
+    name: &str,
+    found: &[usize],
+    [rows, columns]: [usize; 2],
+) -> Result<(), FolderError> {
+    if found == [rows, columns] || (rows == 1 && found == [columns]) {
+        return Ok(());
+    }
+    let expected = if rows == 1 && found.len() == 1 { vec![columns] } else { vec![rows, columns] };
+    Err(FolderError::Shape { path: path.into(), name: name.into(), found: found.to_vec(), expected })
+}
+
+/// Checks that a tensor of the file at `path` has no element that is infinite or not a number.
+pub(crate) fn check_finite(path: &Path, name: &str, bytes: &[u8], stored: StoredType) -> Result<(), FolderError> {
+    match first_not_finite(bytes, stored) {
+        Some(element) => Err(FolderError::NotFinite { path: path.into(), name: name.into(), element }),
+        None => Ok(()),
+    }
+}
+
 /// Bytes that one thread checks at a time.
 const PIECE: usize = 1 << 20;
 
 /// The position of the first element that is infinite or not a number.
 ///
 /// A single such weight spoils every logit that depends on it, and answers silently become empty.
-pub(crate) fn first_not_finite(bytes: &[u8], stored: StoredType) -> Option<usize> {
+fn first_not_finite(bytes: &[u8], stored: StoredType) -> Option<usize> {
     // A float is not finite if all bits of its exponent are set.
     let in_piece = |piece: &[u8]| match stored {
         StoredType::F32 => {

@@ -5,15 +5,13 @@ use std::path::Path;
 use tabpo_gguf::names::ROPE_FREQUENCIES;
 use tabpo_gguf::{Architecture as GgufArchitecture, Gguf, Hyperparameters, Llama3Scaling, RopeScaling as Scaling};
 
-use super::setting;
 use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::folder::FolderError;
 
 /// Largest relative difference between two divisors of a rotary frequency that rounding explains.
 const ROUNDING: f32 = 1e-4;
 
-pub(super) fn read(model: &Gguf, path: &Path) -> Result<ModelConfig, FolderError> {
-    let found = Hyperparameters::read(model).map_err(|error| setting(path, &error))?;
+pub(super) fn read(model: &Gguf, found: &Hyperparameters, path: &Path) -> Result<ModelConfig, FolderError> {
     let architecture = match found.architecture {
         GgufArchitecture::Llama => Architecture::Llama,
         GgufArchitecture::Mistral3 => Architecture::Mistral,
@@ -44,7 +42,7 @@ pub(super) fn read(model: &Gguf, path: &Path) -> Result<ModelConfig, FolderError
         head_dim: found.head_length as usize,
         rms_epsilon: decimal(found.rms_epsilon),
         rope_theta,
-        rope_scaling: rope_scaling(&found, model, path)?,
+        rope_scaling: rope_scaling(found, model, path)?,
         max_positions: found.context_length as usize,
         sliding_window: window.map_or_else(Vec::new, |window| vec![Some(window); found.block_count as usize]),
         query_key_value_bias: has("blk.0.attn_q.bias"),

@@ -7,7 +7,7 @@ mod tokenizer;
 
 use std::path::{Path, PathBuf};
 
-use tabpo_gguf::{Gguf, MetadataError, TokenizerMetadata};
+use tabpo_gguf::{Gguf, Hyperparameters, MetadataError, TokenizerMetadata};
 
 use crate::config::ModelConfig;
 use crate::folder::FolderError;
@@ -20,17 +20,10 @@ pub fn is_gguf_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !path.is_dir()
 }
 
-/// The files of the model that a GGUF file belongs to: those of a split one (`NAME-00001-of-00003.gguf`) that are
-/// there, in order, or the file alone.
-pub fn gguf_parts(path: &Path) -> Vec<PathBuf> {
-    let alone = || vec![path.to_owned()];
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return alone() };
-    let Some((start, end)) = name.rsplit_once("-of-") else { return alone() };
-    let Some((stem, number)) = start.rsplit_once('-') else { return alone() };
-    let count = end.split('.').next().and_then(|count| count.parse::<u32>().ok());
-    let (Some(count), true) = (count, number.parse::<u32>().is_ok()) else { return alone() };
-    let part = |number: u32| path.with_file_name(format!("{stem}-{number:05}-of-{end}"));
-    (1..=count.min(99_999)).map(part).filter(|part| part.is_file()).collect()
+/// The files of the model that a GGUF file belongs to: the parts of a split one (`NAME-00001-of-00003.gguf`) in order,
+/// or the file alone.
+pub fn gguf_files(path: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    Ok(open(path)?.files().to_vec())
 }
 
 /// Opens a GGUF file, with the other parts of a split one.
@@ -40,7 +33,12 @@ pub(crate) fn open(path: &Path) -> Result<Gguf, FolderError> {
 
 /// The shape of the model in a GGUF file.
 pub(crate) fn model_config(path: &Path) -> Result<ModelConfig, FolderError> {
-    config::read(&open(path)?, path)
+    let model = open(path)?;
+    config::read(&model, &hyperparameters(&model, path)?, path)
+}
+
+fn hyperparameters(model: &Gguf, path: &Path) -> Result<Hyperparameters, FolderError> {
+    Hyperparameters::read(model).map_err(|error| setting(path, &error))
 }
 
 /// The tokenizer of a GGUF file.

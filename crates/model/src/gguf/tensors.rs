@@ -7,9 +7,8 @@ use std::sync::Arc;
 use tabpo_gguf::names::{self, ROPE_FREQUENCIES, RowOrder};
 use tabpo_gguf::{Gguf, Hyperparameters, Tensor, TensorType};
 
-use super::setting;
 use crate::config::ModelConfig;
-use crate::folder::{FolderError, first_not_finite, nearest};
+use crate::folder::{FolderError, check_finite, check_shape, nearest};
 use crate::stored::{BlockMatrix, SharedBytes, StoredMatrix, StoredType, StoredValues, TensorBytes};
 
 /// The tensors of a file, and which of them have been taken.
@@ -34,8 +33,8 @@ impl GgufTensors {
     /// Opens a file, with the shape of its model.
     pub(crate) fn open(path: &Path) -> Result<(ModelConfig, Self), FolderError> {
         let model = super::open(path)?;
-        let config = super::config::read(&model, path)?;
-        let hyperparameters = Hyperparameters::read(&model).map_err(|error| setting(path, &error))?;
+        let hyperparameters = super::hyperparameters(&model, path)?;
+        let config = super::config::read(&model, &hyperparameters, path)?;
         let mut left = BTreeMap::new();
         for tensor in model.tensors().iter().filter(|tensor| tensor.name() != ROPE_FREQUENCIES) {
             let name = names::hugging_face(tensor.name()).unwrap_or_else(|| tensor.name().to_owned());
@@ -51,16 +50,7 @@ impl GgufTensors {
             let nearest = nearest(&name, self.left.values().map(Tensor::name)).map(str::to_owned);
             return Err(FolderError::MissingTensor { path: self.path.clone(), name, nearest });
         };
-        let fits = match *tensor.shape() {
-            [length] => rows == 1 && length == columns,
-            [height, width] => (height, width) == (rows, columns),
-            _ => false,
-        };
-        if !fits {
-            let expected = if rows == 1 && tensor.shape().len() == 1 { vec![columns] } else { vec![rows, columns] };
-            let found = tensor.shape().to_vec();
-            return Err(FolderError::Shape { path: self.path.clone(), name: tensor.name().into(), found, expected });
-        }
+        check_shape(&self.path, tensor.name(), tensor.shape(), [rows, columns])?;
         let heads = names::heads_to_reorder(tensor.name(), &self.hyperparameters);
         let stored = match tensor.tensor_type() {
             TensorType::F32 => Some(StoredType::F32),
@@ -79,9 +69,7 @@ impl GgufTensors {
                     })?)
                 }
             };
-            if let Some(element) = first_not_finite(bytes.bytes(), stored) {
-                return Err(FolderError::NotFinite { path: self.path.clone(), name: tensor.name().into(), element });
-            }
+            check_finite(&self.path, tensor.name(), bytes.bytes(), stored)?;
             StoredValues::Plain { stored, bytes, offset: 0 }
         } else {
             let head_length = heads.map(|heads| rows / heads as usize);

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tabpo_model::{gguf_parts, is_gguf_file};
+use tabpo_model::{gguf_files, is_gguf_file};
 
-use crate::error::Error;
+use crate::error::{Error, ResultExt};
 
 /// blake3 of a file's content, in hexadecimal.
 pub(crate) fn file_digest(path: &Path) -> std::io::Result<String> {
@@ -29,9 +29,9 @@ const MODEL_FILES: [&str; 5] = ["json", "safetensors", "jinja", "model", "txt"];
 /// Other files, such as a README, do not count.
 pub(crate) fn folder_digest(folder: &Path) -> Result<String, Error> {
     if is_gguf_file(folder) {
-        let parts: Vec<String> =
-            gguf_parts(folder).iter().map(|part| input_digest(Some(part))).collect::<Result<_, _>>()?;
-        return Ok(parts.join("-"));
+        let files = gguf_files(folder).or_input()?;
+        let digests: Vec<String> = files.iter().map(|file| input_digest(Some(file))).collect::<Result<_, _>>()?;
+        return Ok(digests.join("-"));
     }
     let entries = std::fs::read_dir(folder)
         .map_err(|error| Error::input(format!("cannot read the folder {}: {error}", folder.display())))?;

@@ -1,4 +1,4 @@
-//! Policies on disk (a model folder, with or without an adapter), and how they turn text into prompts.
+//! Policies on disk (a model folder or GGUF file, with or without an adapter), and how they turn text into prompts.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
 /// A policy on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PolicyFolder {
-    /// A Hugging Face folder.
+    /// A Hugging Face folder or a GGUF file.
     pub model: PathBuf,
     /// A PEFT folder on top of it.
     pub adapter: Option<PathBuf>,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tabpo_engine::{ForwardOptions, PolicyShape};
-use tabpo_model::{ModelConfig, gguf_parts, is_gguf_file};
+use tabpo_model::{ModelConfig, gguf_files, is_gguf_file};
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
@@ -59,7 +59,8 @@ fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Erro
 /// The size of the weight files in a model folder, in bytes.
 fn weight_files(folder: &Path) -> usize {
     if is_gguf_file(folder) {
-        let sizes = gguf_parts(folder).into_iter().filter_map(|part| std::fs::metadata(part).ok());
+        let files = gguf_files(folder).into_iter().flatten();
+        let sizes = files.filter_map(|file| std::fs::metadata(file).ok());
         return sizes.map(|file| file.len() as usize).sum();
     }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
