@@ -323,3 +323,41 @@ fn a_document_beyond_the_window_has_no_answer() {
         place.run(&[&arguments[..], &["--chat-template", template]].concat(), code);
     }
 }
+
+/// An example that does not fit costs itself and no other.
+#[test]
+fn pairs_beyond_the_window_are_left_out_of_a_selection() {
+    let place = Place::new();
+    let model = small_model(&place);
+    let ontology = place
+        .write("ontology.toml", "[ontology]\nname = \"o\"\n[[entity]]\nname = \"Task\"\n[[entity]]\nname = \"Tool\"\n");
+    let answer = |label: &str| format!(r#"{{"entities":[{{"text":"optical","type":"{label}"}}]}}"#);
+    let pairs = |key: &str, words: usize| {
+        let edit = serde_json::json!({"kind": "label", "source": "mode", "from": "Task", "to": "Tool", "item": "e1"});
+        let pair = serde_json::json!({
+            "id": key, "doc_key": key, "prompt": "optical ".repeat(words), "chosen": answer("Task"),
+            "rejected": answer("Tool"), "edit": edit, "distance_tokens": 1, "weight": 1.0,
+        });
+        format!("{pair}\n")
+    };
+    let select = |pairs: &str, more: &[&str], code| {
+        place.write("pairs.jsonl", pairs);
+        let arguments = ["pairs", "select", "pairs.jsonl", "--ontology", text(&ontology), "--model", text(&model)];
+        place.run(&[&arguments[..], &["--keep", "1", "--out", "hard.jsonl"], more].concat(), code)
+    };
+    let all = pairs("first", 3) + &pairs("endless", 5000) + &pairs("last", 4);
+    let (stdout, stderr) = select(&all, &["--json"], 0);
+    assert!(stderr.contains("\"endless\"") && stderr.contains("1 of 3 examples"), "{stderr}");
+    let summary: Value = serde_json::from_str(&stdout).expect("the summary is JSON");
+    assert_eq!((summary["examples"].as_u64(), summary["too_long"].as_u64()), (Some(2), Some(1)));
+    let kept = std::fs::read_to_string(place.path("hard.jsonl")).expect("written");
+    let keys: Vec<Value> =
+        kept.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["doc_key"].clone()).collect();
+    assert_eq!(keys, ["first", "last"]);
+    std::fs::remove_file(place.path("hard.jsonl")).expect("removing");
+    let (_, stderr) = select(&all, &["--strict"], 1);
+    assert!(stderr.contains("\"endless\"") && stderr.contains("--strict"), "{stderr}");
+    let (_, stderr) = select(&pairs("endless", 5000), &[], 2);
+    assert!(stderr.contains("every example exceeds"), "{stderr}");
+    assert!(!place.path("hard.jsonl").exists());
+}

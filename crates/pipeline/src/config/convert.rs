@@ -10,7 +10,17 @@ use super::{AdapterSection, ModelSection, SyntheticSection, TrainSection};
 impl ModelSection {
     /// The decoder that a checked section describes, with a vocabulary of this size.
     pub fn shape(&self, vocabulary: usize) -> ModelConfig {
-        let &Self { kv_heads, intermediate, hidden, layers, heads, .. } = self;
+        let &Self {
+            folder: _,
+            chat_template: _,
+            vocabulary: _,
+            compute: _,
+            kv_heads,
+            intermediate,
+            hidden,
+            layers,
+            heads,
+        } = self;
         ModelConfig { kv_heads, intermediate, ..ModelConfig::small(vocabulary, hidden, layers, heads) }
     }
 }

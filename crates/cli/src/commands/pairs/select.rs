@@ -7,7 +7,9 @@ use tabpo_engine::{Compute, HostWorker, Worker};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PairRecord, hardest};
 use tabpo_report::{Alignment, Table};
-use tabpo_train::{ExampleFormat, ExampleLogProbs, ReferenceCache, TokenisedExample, group_pairs, log_probs};
+use tabpo_train::{
+    ExampleError, ExampleFormat, ExampleLogProbs, ReferenceCache, TokenisedExample, group_pairs, log_probs,
+};
 
 use super::read_pairs;
 use crate::{
@@ -23,6 +25,8 @@ use crate::{
 const CHUNK: usize = 64;
 /// Most rows of one pass through the model.
 const PASS: usize = 4096;
+/// At most this many examples are named as too long; their number is always reported.
+const NAMED: usize = 20;
 
 /// Arguments of `tabpo pairs select`.
 #[derive(clap::Args)]
@@ -51,6 +55,9 @@ pub(crate) struct SelectArgs {
     /// The pair file to write; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Stop at an example that exceeds the model's context, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
     /// Write what was kept as JSON
     #[arg(long)]
     json: bool,
@@ -64,6 +71,8 @@ struct Summary {
     kept: Margins,
     /// Examples whose log-probabilities were not all in the cache.
     scored: u64,
+    /// Examples that were left out because they exceed the model's context.
+    too_long: u64,
 }
 
 /// Margins in nats.
@@ -98,9 +107,26 @@ pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliEr
         if context.interrupted() {
             return Err(CliError::interrupted("no pairs were written"));
         }
-        let chunk = chunk?;
-        let margins = scorer.margins(&chunk, &ontology, &mut summary)?;
-        for (example, margins) in chunk.into_iter().zip(margins) {
+        let mut examples = Vec::with_capacity(CHUNK);
+        for pairs in chunk? {
+            match scorer.tokenise(&pairs, &ontology) {
+                Ok(tokens) => examples.push((pairs, tokens)),
+                Err(error @ ExampleError::TooLong { .. }) if !arguments.strict => {
+                    summary.too_long += 1;
+                    if summary.too_long <= NAMED as u64 {
+                        context.warn(&format!("{error}: its pairs are left out"));
+                    }
+                }
+                Err(error @ ExampleError::TooLong { .. }) => {
+                    return Err(CliError::failed(error.to_string())
+                        .with_hint("without --strict, its pairs are left out and the others are selected from"));
+                }
+                Err(error) => return Err(error).or_input(),
+            }
+        }
+        let (examples, tokens): (Vec<_>, Vec<_>) = examples.into_iter().unzip();
+        let margins = scorer.margins(&tokens, &mut summary)?;
+        for (example, margins) in examples.into_iter().zip(margins) {
             summary.examples += 1;
             for &margin in &margins {
                 summary.all.add(margin);
@@ -112,7 +138,14 @@ pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliEr
         }
     }
     if summary.examples == 0 {
-        return Err(CliError::input(format!("{} holds no pairs", arguments.file.display())));
+        return Err(CliError::input(match summary.too_long {
+            0 => format!("{} holds no pairs", arguments.file.display()),
+            _ => format!("{}: every example exceeds the model's context", arguments.file.display()),
+        }));
+    }
+    if summary.too_long > 0 {
+        let all = summary.examples + summary.too_long;
+        context.warn(&format!("{} of {all} examples exceed the model's context and were left out", summary.too_long));
     }
     scorer.cache.sync().or_failed()?;
     finish(out, &arguments.out)?;
@@ -180,26 +213,22 @@ impl<'v> Scorer<'v> {
         Ok(Self { format: renderer.format()?, worker: folder.worker()?, tokenizer: renderer.tokenizer.digest(), cache })
     }
 
+    /// The pairs of one example as tokens.
+    fn tokenise(&self, example: &[PairRecord], ontology: &Ontology) -> Result<TokenisedExample, ExampleError> {
+        let mut records = group_pairs(example.iter().cloned(), ontology)?;
+        let record = records.pop().expect("an example has a pair, and its pairs share prompt and gold");
+        let rejected: Vec<_> = record.rejected.iter().map(|(answer, weight)| (answer.into(), *weight)).collect();
+        let config = self.worker.config();
+        let (chosen, limit) = ((&record.chosen).into(), config.longest());
+        let tokenised = self.format.example(&record.id, &record.source, chosen, &rejected, limit)?;
+        tokenised.check(config.vocabulary)?;
+        Ok(tokenised)
+    }
+
     /// The margins of the pairs of every example: the log-probability of the whole gold answer minus
     /// that of the whole negative, in nats.
-    fn margins(
-        &mut self,
-        examples: &[Vec<PairRecord>],
-        ontology: &Ontology,
-        summary: &mut Summary,
-    ) -> Result<Vec<Vec<f64>>, CliError> {
-        let tokenised = |example: &Vec<PairRecord>| {
-            let mut records = group_pairs(example.iter().cloned(), ontology).or_input()?;
-            let record = records.pop().expect("an example has a pair, and its pairs share prompt and gold");
-            let rejected: Vec<_> = record.rejected.iter().map(|(answer, weight)| (answer.into(), *weight)).collect();
-            let tokenised =
-                self.format.example(&record.id, &record.source, (&record.chosen).into(), &rejected, usize::MAX);
-            let tokenised = tokenised.or_input()?;
-            tokenised.check(self.worker.config().vocabulary).or_input()?;
-            Ok(tokenised)
-        };
-        let examples: Vec<TokenisedExample> = examples.iter().map(tokenised).collect::<Result<_, CliError>>()?;
-        let scored = log_probs(&mut self.worker, &self.tokenizer, &examples, PASS, &mut self.cache);
+    fn margins(&mut self, examples: &[TokenisedExample], summary: &mut Summary) -> Result<Vec<Vec<f64>>, CliError> {
+        let scored = log_probs(&mut self.worker, &self.tokenizer, examples, PASS, &mut self.cache);
         let (found, computed) = scored.or_failed()?;
         summary.scored += computed as u64;
         let margins = |scored: &ExampleLogProbs| {
