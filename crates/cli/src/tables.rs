@@ -37,6 +37,32 @@ pub(crate) fn comparison(comparison: &Comparison) -> Table {
     table
 }
 
+/// Precision and recall of the headline's F1 scores, for every system; none if there is no such score.
+pub(crate) fn precision_and_recall(comparison: &Comparison) -> Option<Table> {
+    let scored: Vec<usize> = (0..comparison.metrics.len())
+        .filter(|&index| {
+            let key = comparison.metrics[index].key.as_str();
+            HEADLINE.contains(&key) && key.ends_with("_f1")
+        })
+        .collect();
+    if scored.is_empty() {
+        return None;
+    }
+    let columns = scored.iter().flat_map(|&index| {
+        let name = comparison.metrics[index].title.trim_end_matches(" F1");
+        [format!("{name} P"), format!("{name} R")].map(|title| (title, Alignment::Right))
+    });
+    let mut table = Table::new([("System".to_owned(), Alignment::Left)].into_iter().chain(columns));
+    for system in &comparison.systems {
+        let rates = scored.iter().flat_map(|&index| {
+            let score = &system.scores[index];
+            [score.precision, score.recall].map(percent_or_dash)
+        });
+        table.push([system.name.clone()].into_iter().chain(rates));
+    }
+    Some(table)
+}
+
 /// Shown instead of a rate over nothing, and of an interval that does not exist.
 pub(crate) const DASH: &str = "–";
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::EvaluationError;
 use crate::evaluate::Counts;
 use crate::layout::{Layout, Tally};
-use crate::metric::{Metric, Profile};
+use crate::metric::{Metric, Prf, Profile};
 use crate::prediction::PredictionKind;
 use crate::significance::{Resampling, bootstrap, holm, percentile_interval, randomisation};
 use crate::table::CountTable;
@@ -66,6 +66,12 @@ pub struct Estimate {
     pub metric: String,
     /// The figure from counts summed over documents and runs, a fraction.
     pub value: Option<f64>,
+    /// Precision, of a metric that is an F1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
+    /// Recall, of a metric that is an F1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
     /// Lower end of the 95 % bootstrap percentile interval over documents; none where there is one
     /// document, or no resample.
     pub low: Option<f64>,
@@ -180,7 +186,8 @@ pub fn compare(
             let interval = value.and_then(|_| percentile_interval(sample(index, position).collect()));
             let (low, high) = interval.unzip();
             let (mean, sd) = mean_and_sd(&per_run);
-            Estimate { metric: metric.key.into(), value, low, high, per_run, mean, sd }
+            let Prf { p: precision, r: recall, .. } = metric.measure.prf(layout, &pooled).unwrap_or_default();
+            Estimate { metric: metric.key.into(), value, precision, recall, low, high, per_run, mean, sd }
         };
         scores.push(SystemScores {
             name: name.clone(),

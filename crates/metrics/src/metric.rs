@@ -67,9 +67,17 @@ impl Measure {
     /// share of.
     pub fn value(self, layout: &Layout, row: &[u64]) -> Option<f64> {
         match self {
-            Measure::F1(family) => Prf::of(layout.total(row, family)).f1,
-            Measure::MacroF1(family) => Prf::macro_mean(layout, row, family).f1,
+            Measure::F1(_) | Measure::MacroF1(_) => self.prf(layout, row)?.f1,
             Measure::Share(part, whole) => share(row[part as usize], row[whole as usize]),
+        }
+    }
+
+    /// Precision and recall with their F1; none for a share.
+    pub fn prf(self, layout: &Layout, row: &[u64]) -> Option<Prf> {
+        match self {
+            Measure::F1(family) => Some(Prf::of(layout.total(row, family))),
+            Measure::MacroF1(family) => Some(Prf::macro_mean(layout, row, family)),
+            Measure::Share(..) => None,
         }
     }
 

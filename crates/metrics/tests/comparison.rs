@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use tabpo_metrics::{Comparison, Counts, Predictions, Profile, Resampling, UnitOutput, compare};
+use tabpo_metrics::{Comparison, Counts, Family, Predictions, Profile, Resampling, UnitOutput, compare};
 
 const RESAMPLING: Resampling = Resampling { resamples: 2000, seed: 11 };
 
@@ -212,4 +212,28 @@ fn one_document_and_no_resamples_give_figures_alone() {
     }
     let several = compare(&[("a".into(), vec![of_answers(|_| ABSENT, 4)])], Profile::Default, RESAMPLING);
     assert_eq!(several.expect("a system").without_intervals(), None);
+}
+
+#[test]
+fn an_f1_comes_with_the_precision_and_recall_of_all_runs() {
+    let comparison = comparison(&[("a", &["offsets_a", "offsets_b"])]);
+    for estimate in &comparison.systems[0].scores {
+        let (precision, recall) = (estimate.precision, estimate.recall);
+        if !estimate.metric.ends_with("_f1") {
+            assert_eq!((precision, recall), (None, None), "{}", estimate.metric);
+        } else if !estimate.metric.contains("macro") {
+            let (p, r) = precision.zip(recall).expect("all runs together predict something");
+            let f1 = estimate.value.expect("a figure");
+            assert!((2.0 * p * r / (p + r) - f1).abs() < 1e-12, "{estimate:?}");
+        }
+    }
+    // Counts of the runs are summed, so the rates of two runs are no means of theirs.
+    let pooled: Vec<u64> =
+        ["offsets_a", "offsets_b"].map(|name| counts(name).table.pooled()).into_iter().fold(Vec::new(), |sum, row| {
+            if sum.is_empty() { row } else { sum.iter().zip(&row).map(|(a, b)| a + b).collect() }
+        });
+    let total = counts("offsets_a").layout.total(&pooled, Family::Ner);
+    let ner = comparison.estimate("a", "ner_f1").expect("the metric");
+    assert_eq!(ner.precision, Some(total.matched as f64 / total.predicted as f64));
+    assert_eq!(ner.recall, Some(total.matched as f64 / total.gold as f64));
 }

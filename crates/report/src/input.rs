@@ -155,8 +155,11 @@ pub enum SystemKind {
 /// A value with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The point estimate (mean over seeds).
+    /// The point estimate, from counts summed over seeds.
     pub value: f64,
+    /// Precision and recall, if the value is their harmonic mean.
+    #[serde(default)]
+    pub precision_and_recall: Option<(f64, f64)>,
     /// The interval, lower end first.
     #[serde(default)]
     pub interval: Option<(f64, f64)>,

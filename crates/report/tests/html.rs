@@ -94,7 +94,12 @@ fn compared(figures: &[(bool, Option<f64>)], lower_is_better: bool) -> String {
     let row = |(index, &(silent, value)): (usize, &(bool, Option<f64>))| SystemRow {
         name: format!("s{index}"),
         silent,
-        scores: vec![value.map(|value| Estimate { value, interval: Some((value, value)), deviation: None })],
+        scores: vec![value.map(|value| Estimate {
+            value,
+            precision_and_recall: Some((0.25, 0.75)),
+            interval: Some((value, value)),
+            deviation: None,
+        })],
         ..SystemRow::default()
     };
     let comparison = Comparison {
@@ -114,6 +119,12 @@ fn a_system_that_extracts_nothing_is_never_the_best() {
     assert_eq!(bold(&compared(&[(true, Some(1.0)), (false, Some(0.9)), (false, Some(0.8))], false)), ["90.0"]);
     assert_eq!(bold(&compared(&[(true, Some(1.0)), (false, Some(1.0))], false)), Vec::<&str>::new());
     assert_eq!(bold(&compared(&[(true, Some(0.3)), (true, Some(0.2))], false)), Vec::<&str>::new());
+}
+
+#[test]
+fn precision_and_recall_stand_below_their_f1() {
+    let page = compared(&[(false, Some(0.375))], false);
+    assert!(page.contains("<span class=\"small\">P 25.0 R 75.0</span>"));
 }
 
 #[test]

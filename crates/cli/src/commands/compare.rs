@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliE
         return output::print_json(&comparison);
     }
     let mut shown = vec![tables::comparison(&comparison)];
+    shown.extend(tables::precision_and_recall(&comparison));
     if comparison.systems.iter().any(|system| system.runs > 1) {
         shown.push(spread(&comparison));
     }

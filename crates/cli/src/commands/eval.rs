@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliErro
         return output::print_json(&value);
     }
     let metrics = score.profile.metrics(&counts.layout, evaluation.raw.is_some());
-    let mut tables = vec![headline(counts, &metrics, &comparison)];
+    let mut tables = vec![headline(&metrics, &comparison)];
     // Other formats are for papers, which need only the scores; on a terminal, details help.
     if score.format == TableFormat::Plain {
         tables.extend(metrics.iter().filter_map(|metric| per_label(counts, metric)));
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliErro
 }
 
 /// A row for each metric: precision, recall, the score and its interval.
-fn headline(counts: &Counts, metrics: &[Metric], comparison: &Comparison) -> Table {
+fn headline(metrics: &[Metric], comparison: &Comparison) -> Table {
     let mut table = Table::new([
         ("Metric", Alignment::Left),
         ("P", Alignment::Right),
@@ -67,18 +67,13 @@ fn headline(counts: &Counts, metrics: &[Metric], comparison: &Comparison) -> Tab
         ("Score", Alignment::Right),
         ("95 % interval", Alignment::Right),
     ]);
-    let row = counts.table.pooled();
     for (metric, estimate) in metrics.iter().zip(&comparison.systems[0].scores) {
-        let prf = match metric.measure {
-            Measure::F1(family) => Some(Prf::of(counts.layout.total(&row, family))),
-            Measure::MacroF1(family) => Some(Prf::macro_mean(&counts.layout, &row, family)),
-            Measure::Share(..) => None,
-        };
-        let part = |part: fn(&Prf) -> Option<f64>| prf.as_ref().map_or(String::new(), |prf| percent_or_dash(part(prf)));
+        let is_share = matches!(metric.measure, Measure::Share(..));
+        let part = |figure| if is_share { String::new() } else { percent_or_dash(figure) };
         table.push([
             metric.title.to_owned(),
-            part(|prf| prf.p),
-            part(|prf| prf.r),
+            part(estimate.precision),
+            part(estimate.recall),
             percent_or_dash(estimate.value),
             match (estimate.low, estimate.high) {
                 (None, _) | (_, None) => DASH.to_owned(),

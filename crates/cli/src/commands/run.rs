@@ -33,6 +33,9 @@ pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Resul
         None => output::print_line(result.output.display().to_string()),
         Some(scores) => {
             output::print(&tables::headline(&scores.comparison).plain())?;
+            if let Some(rates) = tables::precision_and_recall(&scores.comparison) {
+                output::print(&format!("\n{}\n", rates.plain()))?;
+            }
             output::print_line(format!("report: {}", result.output.display()))
         }
     }

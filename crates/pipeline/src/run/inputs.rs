@@ -357,5 +357,5 @@ pub(crate) struct ComparisonInputs<'a> {
 
 impl StageInputs for ComparisonInputs<'_> {
     const KIND: &'static str = "comparison";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }

@@ -159,7 +159,12 @@ fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) 
         _ => SystemKind::System,
     };
     let estimate = |score: &tabpo_metrics::comparison::Estimate| {
-        Some(Estimate { value: score.value?, interval: score.low.zip(score.high), deviation: score.sd })
+        Some(Estimate {
+            value: score.value?,
+            precision_and_recall: score.precision.zip(score.recall),
+            interval: score.low.zip(score.high),
+            deviation: score.sd,
+        })
     };
     let title = |key: &str| {
         let named = from.metrics.iter().find(|metric| metric.key == key);

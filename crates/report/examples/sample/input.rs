@@ -62,9 +62,16 @@ fn summary() -> RunSummary {
     }
 }
 
-fn estimate(value: f64, half: f64) -> Estimate {
+/// An estimate of a metric; `is_f1` says whether it has precision and recall.
+fn estimate(value: f64, is_f1: bool) -> Estimate {
+    let half = 0.003 + 0.05 * value * (1.0 - value);
     let interval = ((value - half).max(0.0), (value + half).min(1.0));
-    Estimate { value, interval: Some(interval), deviation: Some(half / 3.0) }
+    Estimate {
+        value,
+        precision_and_recall: is_f1.then(|| ((value + half).min(1.0), value - half)),
+        interval: Some(interval),
+        deviation: Some(half / 3.0),
+    }
 }
 
 fn comparison() -> Comparison {
@@ -79,11 +86,12 @@ fn comparison() -> Comparison {
         [0.881, 0.921, 0.524, 0.447, 0.016, 0.997],
         [0.702, 0.790, 0.401, 0.310, 0.004, 1.0],
     ];
+    let f1 = [true, false, true, true, false, false];
     let systems = SYSTEMS.iter().zip(rows).map(|(&(name, kind), values)| SystemRow {
         name: name.into(),
         kind,
         silent: false,
-        scores: values.map(|value| Some(estimate(value, 0.003 + 0.05 * value * (1.0 - value)))).to_vec(),
+        scores: values.iter().zip(f1).map(|(&value, is_f1)| Some(estimate(value, is_f1))).collect(),
     });
     let mut contrasts = Vec::new();
     for (metric, column) in [("NER", 0), ("Rel+", 3)] {

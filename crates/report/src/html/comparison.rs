@@ -61,6 +61,9 @@ fn score_cell(system: &SystemRow, column: usize, metric: &MetricColumn, best: Op
     html! {
         @if best == Some(estimate.value) { strong { (value) } } @else { (value) }
         @if let Some(small) = format::small_print(&estimate, metric.unit) { span.small { (small) } }
+        @if let Some((precision, recall)) = estimate.precision_and_recall {
+            span.small { "P " (format::score(precision, metric.unit)) " R " (format::score(recall, metric.unit)) }
+        }
     }
 }
 

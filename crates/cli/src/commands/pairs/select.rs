@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliEr
                 Err(error @ ExampleError::TooLong { .. }) if !arguments.strict => {
                     summary.too_long += 1;
                     if summary.too_long <= NAMED as u64 {
-                        context.warn(&format!("{error}: its pairs are left out"));
+                        context.warn(format!("{error}: its pairs are left out"));
                     }
                 }
                 Err(error @ ExampleError::TooLong { .. }) => {
@@ -145,7 +145,7 @@ pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliEr
     }
     if summary.too_long > 0 {
         let all = summary.examples + summary.too_long;
-        context.warn(&format!("{} of {all} examples exceed the model's context and were left out", summary.too_long));
+        context.warn(format!("{} of {all} examples exceed the model's context and were left out", summary.too_long));
     }
     scorer.cache.sync().or_failed()?;
     finish(out, &arguments.out)?;
