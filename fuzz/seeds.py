@@ -22,6 +22,10 @@ LABELS = {
     "Generic": "Place", "Used-for": "kept-in", "Feature-of": "works-on", "Hyponym-of": "kept-in",
     "Part-of": "works-on", "Evaluate-for": "kept-in", "Compare": "beside", "Conjunction": "beside",
 }
+# Targets whose files may be meant for any of them.
+JSON_READERS = [
+    "corpus_doccano", "corpus_dygie", "corpus_jsonl", "corpus_label_studio", "corpus_token_lists", "predictions",
+]
 
 
 def put(target, data):
@@ -69,7 +73,7 @@ def replies(value):
 
 def of_json(path, data):
     """A file of JSON may be meant for many readers; each gets it."""
-    for target in ["corpus_doccano", "corpus_dygie", "corpus_jsonl", "corpus_label_studio", "predictions"]:
+    for target in JSON_READERS:
         put(target, data)
         put(target, relabelled(data.decode("utf-8", "replace")))
         # The first lines, where the whole is large.
@@ -158,7 +162,7 @@ def in_rust(path):
             put("endpoint_reply", "200\n" + text)
         elif text.lstrip().startswith("{"):
             put("answer_bytes", text)
-            for target in ["corpus_doccano", "corpus_dygie", "corpus_jsonl", "corpus_label_studio", "predictions"]:
+            for target in JSON_READERS:
                 put(target, text)
 
 

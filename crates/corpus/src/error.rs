@@ -59,6 +59,12 @@ pub enum CorpusError {
         /// How to get a file that is read.
         remedy: String,
     },
+    /// A format that documents cannot be written in.
+    #[error("the format {format} is only read; write one of {}", crate::Format::written_names().join(", "))]
+    OnlyRead {
+        /// The format.
+        format: crate::Format,
+    },
     /// A file whose format cannot be recognised.
     #[error("cannot tell the format of {path}: {reason}; name it (one of {})", crate::Format::names().join(", "))]
     UnknownFormat {

@@ -129,6 +129,12 @@ fn of_value(value: &Value) -> Option<Format> {
     if others::of_value(value).is_some() {
         return None;
     }
+    if has("sentence") && has("doc_key") && value["sentence"].is_array() {
+        return Some(Format::CrossRe);
+    }
+    if has("tokens") && has("entities") && value["tokens"][0].is_string() && !has("text") && !has("sentences") {
+        return Some(Format::Spert);
+    }
     if has("sentences") && !has("text") {
         return Some(Format::Dygie);
     }

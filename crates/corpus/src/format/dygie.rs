@@ -4,9 +4,10 @@
 //! [[[start, end, start, end, label]]], "clusters": [[[start, end]]]}` with one list for each sentence.
 //! The source text is the tokens joined by single spaces, with the Penn Treebank's brackets
 //! (`-LRB-` and so on) written as brackets. Relations name their arguments by span, in any sentence of
-//! the document. Numbers after a label, as predictions have them, are counted as not read.
+//! the document. Numbers after a label, as predictions have them, are counted as not read, and so are
+//! tokens without a visible character, which offsets count. `SciER` writes `doc_id` for `doc_key`.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt, ops::Range};
+use std::{borrow::Cow, collections::BTreeSet, fmt, marker::PhantomData, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -18,7 +19,10 @@ use tabpo_ontology::Ontology;
 use crate::{
     Document, Mention, Note, Notes, Problem, Relation, Span,
     annotate::{mention_label, relation_label},
-    format::{json::Name, lines::LineError},
+    format::{
+        json::Name,
+        lines::{LineError, Origin},
+    },
 };
 
 /// Penn Treebank names of brackets and the brackets; a bijection.
@@ -37,38 +41,38 @@ fn bracket_to_treebank(token: &str) -> &str {
 
 /// A string of a line, copied only if it has escapes.
 #[derive(Debug, Deserialize, PartialEq)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// A list for each sentence, or for each cluster.
-type Lists<T> = Vec<Vec<T>>;
+pub(super) type Lists<T> = Vec<Vec<T>>;
 
 /// First and last token, label.
-type MentionEntry<'a> = Labelled<'a, 2>;
+pub(super) type MentionEntry<'a> = Labelled<'a, 2>;
 
 /// Head start and end, tail start and end, type.
-type RelationEntry<'a> = Labelled<'a, 4>;
+pub(super) type RelationEntry<'a> = Labelled<'a, 4>;
 
 /// An entry of a list: offsets, a label, and perhaps more after it.
 #[derive(Debug, PartialEq)]
-struct Labelled<'a, const N: usize> {
-    offsets: [i64; N],
-    name: Text<'a>,
+pub(super) struct Labelled<'a, const N: usize> {
+    pub(super) offsets: [i64; N],
+    pub(super) name: Text<'a>,
     /// Whether something follows the label.
-    more: bool,
+    pub(super) more: bool,
 }
 
-impl<'de, const N: usize> Deserialize<'de> for Labelled<'de, N> {
+impl<'de: 'a, 'a, const N: usize> Deserialize<'de> for Labelled<'a, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Parts<const N: usize>;
+        struct Parts<'a, const N: usize>(PhantomData<&'a ()>);
 
-        impl<'de, const N: usize> Visitor<'de> for Parts<N> {
-            type Value = Labelled<'de, N>;
+        impl<'de: 'a, 'a, const N: usize> Visitor<'de> for Parts<'a, N> {
+            type Value = Labelled<'a, N>;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 write!(f, "a list of {N} offsets and a label")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Labelled<'de, N>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Labelled<'a, N>, A::Error> {
                 let mut offsets = [0; N];
                 for (index, offset) in offsets.iter_mut().enumerate() {
                     *offset = parts.next_element()?.ok_or_else(|| A::Error::invalid_length(index, &self))?;
@@ -82,19 +86,21 @@ impl<'de, const N: usize> Deserialize<'de> for Labelled<'de, N> {
             }
         }
 
-        deserializer.deserialize_seq(Parts)
+        deserializer.deserialize_seq(Parts(PhantomData))
     }
 }
 
 /// The sentences of a line in the form of a [`Document`].
 #[derive(Debug, Default, PartialEq)]
-struct Sentences {
+pub(super) struct Sentences {
     /// The tokens with single spaces between them.
     text: String,
     tokens: Vec<Range<u32>>,
     spans: Vec<Span>,
-    /// The first token that is blank, if one is: its number and the token.
-    blank: Option<(usize, String)>,
+    /// For every token of the file, and for its end, the number of tokens before it that are kept.
+    kept_before: Vec<u32>,
+    /// The sentences as ranges of the file's tokens.
+    listed: Vec<Span>,
     /// Tokens that are literal brackets.
     literal_brackets: u64,
 }
@@ -102,9 +108,9 @@ struct Sentences {
 impl Sentences {
     /// Adds a token to the last sentence.
     fn push(&mut self, token: &str) {
+        self.kept_before.push(self.tokens.len() as u32);
         if token.trim().is_empty() {
-            let number = self.tokens.len();
-            self.blank.get_or_insert_with(|| (number, token.to_owned()));
+            return;
         }
         self.literal_brackets += u64::from(bracket_to_treebank(token) != token);
         if !self.text.is_empty() {
@@ -117,8 +123,10 @@ impl Sentences {
 
     /// Ends the last sentence.
     fn end(&mut self) {
-        let start = self.spans.last().map_or(0, |span| span.end);
-        self.spans.push(Span::new(start, self.tokens.len() as u32));
+        for (spans, tokens) in [(&mut self.spans, self.tokens.len()), (&mut self.listed, self.kept_before.len())] {
+            let start = spans.last().map_or(0, |span| span.end);
+            spans.push(Span::new(start, tokens as u32));
+        }
     }
 }
 
@@ -131,16 +139,17 @@ impl From<Lists<Text<'_>>> for Sentences {
             }
             sentences.end();
         }
+        sentences.kept_before.push(sentences.tokens.len() as u32);
         sentences
     }
 }
 
 /// The fields of a line that are read.
-const FIELDS: [&str; 5] = ["doc_key", "sentences", "ner", "relations", "clusters"];
+const FIELDS: [&str; 6] = ["doc_key", "doc_id", "sentences", "ner", "relations", "clusters"];
 
 /// First and last token of a member of a cluster.
 #[derive(Debug, PartialEq)]
-struct ClusterSpan(i64, i64);
+pub(super) struct ClusterSpan(i64, i64);
 
 impl<'de> Deserialize<'de> for ClusterSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -152,15 +161,16 @@ impl<'de> Deserialize<'de> for ClusterSpan {
     }
 }
 
+/// What a line says.
 #[derive(Debug, Default, PartialEq)]
-struct RawLine<'a> {
-    key: Option<String>,
-    sentences: Option<Sentences>,
-    ner: Option<Lists<MentionEntry<'a>>>,
-    relations: Option<Lists<RelationEntry<'a>>>,
-    clusters: Option<Lists<ClusterSpan>>,
+pub(super) struct RawLine<'a> {
+    pub(super) key: Option<String>,
+    pub(super) sentences: Option<Sentences>,
+    pub(super) ner: Option<Lists<MentionEntry<'a>>>,
+    pub(super) relations: Option<Lists<RelationEntry<'a>>>,
+    pub(super) clusters: Option<Lists<ClusterSpan>>,
     /// The names of all other fields.
-    unknown: BTreeSet<String>,
+    pub(super) unknown: BTreeSet<String>,
 }
 
 /// Reads known and unknown fields in one pass.
@@ -178,6 +188,7 @@ impl<'de> Deserialize<'de> for RawLine<'de> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<RawLine<'de>, M::Error> {
                 let mut line = RawLine::default();
                 let mut seen = Vec::with_capacity(FIELDS.len());
+                let mut other_key = None;
                 while let Some(Text(name)) = map.next_key()? {
                     if let Some(&field) = FIELDS.iter().find(|field| **field == name) {
                         if seen.contains(&field) {
@@ -187,6 +198,7 @@ impl<'de> Deserialize<'de> for RawLine<'de> {
                     }
                     match &*name {
                         "doc_key" => line.key = map.next_value::<Option<Name>>()?.map(|Name(key)| key),
+                        "doc_id" => other_key = map.next_value::<Option<Name>>()?.map(|Name(key)| key),
                         "sentences" => line.sentences = map.next_value::<Option<Lists<Text>>>()?.map(Sentences::from),
                         "ner" => line.ner = map.next_value()?,
                         "relations" => line.relations = map.next_value()?,
@@ -197,6 +209,7 @@ impl<'de> Deserialize<'de> for RawLine<'de> {
                         }
                     }
                 }
+                line.key = line.key.or(other_key);
                 Ok(line)
             }
         }
@@ -206,7 +219,12 @@ impl<'de> Deserialize<'de> for RawLine<'de> {
 }
 
 /// The document that a line describes.
-pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+pub(crate) fn parse(
+    content: &str,
+    _origin: Origin<'_>,
+    ontology: &Ontology,
+    notes: &mut Notes,
+) -> Result<Document, LineError> {
     let mut line: RawLine = serde_json::from_str(content)?;
     for field in std::mem::take(&mut line.unknown) {
         notes.add(Note::IgnoredField(field));
@@ -214,36 +232,51 @@ pub(crate) fn parse(content: &str, ontology: &Ontology, notes: &mut Notes) -> Re
     let Some(key) = line.key.take() else {
         return Err(LineError::of(None)(Problem::MissingName { field: "doc_key" }));
     };
-    document(key.clone(), line, ontology, notes).map_err(LineError::of(Some(&key)))
+    document(&key, line, Ends::Inclusive, ontology, notes).map_err(LineError::of(Some(&key)))
 }
 
-fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) -> Result<Document, Problem> {
+/// What the second of two token offsets is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// The last token.
+    Inclusive,
+    /// One past it.
+    Exclusive,
+}
+
+/// The document that a line describes.
+pub(super) fn document(
+    key: &str,
+    line: RawLine,
+    ends: Ends,
+    ontology: &Ontology,
+    notes: &mut Notes,
+) -> Result<Document, Problem> {
     let sentences = line.sentences.ok_or(Problem::MissingField { field: "sentences" })?;
-    if let Some((index, token)) = sentences.blank {
-        return Err(Problem::malformed(format!("token {index} is `{token}`; a token must not be blank")));
-    }
     (0..sentences.literal_brackets).for_each(|_| notes.add(Note::LiteralBracket));
-    let Sentences { text, tokens, spans, .. } = sentences;
-    let mut document = Document { key, text, tokens, sentences: spans, ..Document::default() };
+    let Sentences { text, tokens, spans, kept_before, listed, .. } = sentences;
+    (tokens.len() + 1..kept_before.len()).for_each(|_| notes.ignore("blank tokens"));
+    let offsets = Offsets { ends, kept_before };
+    let mut document = Document { key: key.to_owned(), text, tokens, sentences: spans, ..Document::default() };
 
     let ner = per_sentence("ner", line.ner, document.sentences.len())?;
     let mut mentions: Vec<Mention> = Vec::new();
-    for (&sentence, list) in document.sentences.iter().zip(&ner) {
+    for (&sentence, list) in listed.iter().zip(&ner) {
         for Labelled { offsets: [start, end], name: Text(name), more } in list {
-            let span = token_span("ner span", (*start, *end), sentence, "its sentence")?;
+            let span = offsets.span("ner span", (*start, *end), sentence, "its sentence")?;
             let (label, subtype) = mention_label(ontology, name, || document.span_text(span))?;
             mentions.push(Mention { span, label, subtype });
             (*more).then(|| notes.ignore(BEHIND_LABEL));
         }
     }
-    let whole = Span::new(0, document.tokens.len() as u32);
+    let whole = Span::new(0, listed.last().map_or(0, |sentence| sentence.end));
     let per_sentence = per_sentence("relations", line.relations, document.sentences.len())?;
     let mut relations = Vec::new();
     let bearers = Bearers::new(&mentions);
-    for Labelled { offsets, name: Text(name), more } in per_sentence.iter().flatten() {
-        let [head_start, head_end, tail_start, tail_end] = *offsets;
+    for Labelled { offsets: arguments, name: Text(name), more } in per_sentence.iter().flatten() {
+        let [head_start, head_end, tail_start, tail_end] = *arguments;
         let mut argument = |start: i64, end: i64| {
-            let span = token_span("relation argument", (start, end), whole, "the document")?;
+            let span = offsets.span("relation argument", (start, end), whole, "the document")?;
             let (bearer, is_only) = bearers.of(span, &mentions).ok_or_else(|| Problem::NoSuchEntity {
                 relation: format!("[{head_start}, {head_end}, {tail_start}, {tail_end}, \"{name}\"]"),
                 argument: format!("[{start}, {end}] `{}`", document.span_text(span)),
@@ -260,7 +293,7 @@ fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) 
     for cluster in line.clusters.unwrap_or_default() {
         let spans = cluster
             .iter()
-            .map(|&ClusterSpan(start, end)| token_span("cluster span", (start, end), whole, "the document"));
+            .map(|&ClusterSpan(start, end)| offsets.span("cluster span", (start, end), whole, "the document"));
         document.clusters.push(spans.collect::<Result<_, _>>()?);
     }
     document.annotate(mentions, &relations, ontology, notes)?;
@@ -304,18 +337,33 @@ fn per_sentence<T>(field: &'static str, lists: Option<Lists<T>>, sentences: usiz
     }
 }
 
-/// Inclusive offsets as a half-open span.
-fn token_span(what: &'static str, (start, end): (i64, i64), within: Span, name: &str) -> Result<Span, Problem> {
-    let found = || format!("[{start}, {end}]");
-    if start < i64::from(within.start) || end >= i64::from(within.end) {
-        let last = i64::from(within.end) - 1;
-        let bounds = format!("{name} (tokens {} to {last})", within.start);
-        return Err(Problem::OutOfRange { what, found: found(), bounds });
+/// How a file counts tokens.
+struct Offsets {
+    ends: Ends,
+    /// [`Sentences::kept_before`].
+    kept_before: Vec<u32>,
+}
+
+impl Offsets {
+    /// Offsets of the file as a span of the document's tokens. They must lie `within` a range of the file's tokens,
+    /// which is called `name`.
+    fn span(&self, what: &'static str, (start, end): (i64, i64), within: Span, name: &str) -> Result<Span, Problem> {
+        let found = || format!("[{start}, {end}]");
+        let last = match self.ends {
+            Ends::Inclusive => end,
+            Ends::Exclusive => end.saturating_sub(1),
+        };
+        if start < i64::from(within.start) || last >= i64::from(within.end) {
+            let last = i64::from(within.end) - 1;
+            let bounds = format!("{name} (tokens {} to {last})", within.start);
+            return Err(Problem::OutOfRange { what, found: found(), bounds });
+        }
+        let span = (last >= start).then(|| {
+            let kept_before = |token: i64| self.kept_before[token as usize];
+            Span::new(kept_before(start), kept_before(last + 1))
+        });
+        span.filter(|span| !span.is_empty()).ok_or_else(|| Problem::EmptySpan { what, found: found() })
     }
-    if end < start {
-        return Err(Problem::EmptySpan { what, found: found() });
-    }
-    Ok(Span::new(start as u32, end as u32 + 1))
 }
 
 /// The line that says what `document` says; what the format cannot hold is counted in `notes`.
@@ -379,8 +427,9 @@ mod tests {
     fn tokens_are_taken_as_they_stand() {
         let line: RawLine = serde_json::from_str(LINE).expect("the line is JSON");
         let sentences = line.sentences.expect("it has sentences");
-        assert_eq!(sentences.text, "A ( long-winded-token-of-a-kind ( é   z");
-        assert_eq!(sentences.spans, [Span::new(0, 5), Span::new(5, 5), Span::new(5, 7)]);
-        assert_eq!((sentences.literal_brackets, sentences.blank), (1, Some((5, " ".to_owned()))));
+        assert_eq!(sentences.text, "A ( long-winded-token-of-a-kind ( é z");
+        assert_eq!(sentences.spans, [Span::new(0, 5), Span::new(5, 5), Span::new(5, 6)]);
+        assert_eq!(sentences.listed, [Span::new(0, 5), Span::new(5, 5), Span::new(5, 7)]);
+        assert_eq!((sentences.literal_brackets, sentences.kept_before), (1, vec![0, 1, 2, 3, 4, 5, 5, 6]));
     }
 }

@@ -41,8 +41,24 @@ impl From<serde_json::Error> for LineError {
     }
 }
 
+/// Where a document of a file comes from, for formats whose documents have no name of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    pub(crate) path: &'a Path,
+    /// The document's line or, in a list, its position, counted from 1.
+    pub(crate) number: usize,
+}
+
+impl Origin<'_> {
+    /// The file's name without its extension, and the number.
+    pub(crate) fn name(self) -> String {
+        let stem = self.path.file_stem().map_or_else(Default::default, |stem| stem.to_string_lossy());
+        format!("{stem}-{}", self.number)
+    }
+}
+
 /// Turns one line into a document.
-pub(crate) type LineParser = fn(&str, &Ontology, &mut Notes) -> Result<Document, LineError>;
+pub(crate) type LineParser = fn(&str, Origin<'_>, &Ontology, &mut Notes) -> Result<Document, LineError>;
 
 /// Bytes that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
 const CHUNK: usize = 1 << 18;
@@ -106,20 +122,21 @@ impl Parser<'_> {
     fn line(&self, line: &NumberedLine) -> Option<Result<Parsed, CorpusError>> {
         match line.text() {
             Ok(text) if text.trim_start().is_empty() => None,
-            Ok(text) => Some(self.object(line.number, text)),
+            Ok(text) => Some(self.object(line.number, line.number, text)),
             Err(source) => Some(Err(CorpusError::read(self.path, source))),
         }
     }
 
-    /// Parses the object that begins in a line of the file.
-    fn object(&self, line: usize, content: &str) -> Result<Parsed, CorpusError> {
+    /// Parses the object that begins in a line of the file; `number` is its [`Origin::number`].
+    fn object(&self, line: usize, number: usize, content: &str) -> Result<Parsed, CorpusError> {
+        let origin = Origin { path: self.path, number };
         let mut notes = Notes::default();
-        let mut document = (self.parse)(content, self.ontology, &mut notes);
+        let mut document = (self.parse)(content, origin, self.ontology, &mut notes);
         if let Err(LineError::Json(_)) = document
             && let Some((mended, count)) = mend_surrogates(content)
         {
             notes = Notes::default();
-            document = (self.parse)(&mended, self.ontology, &mut notes);
+            document = (self.parse)(&mended, origin, self.ontology, &mut notes);
             notes.add_many(Note::LoneSurrogate, count);
         }
         let document = document.map_err(|error| match error {
@@ -136,8 +153,8 @@ pub(crate) fn read_objects(source: &Source, ontology: &Ontology, parse: LinePars
     let parser = Parser { path, ontology, parse };
     let mut known = Known::default();
     let mut documents = Vec::new();
-    for (line, object) in values(path, &text)? {
-        documents.push(known.enter(path, parser.object(line, object)?)?);
+    for (number, (line, object)) in (1..).zip(values(path, &text)?) {
+        documents.push(known.enter(path, parser.object(line, number, object)?)?);
     }
     Ok(Loaded { documents, notes: known.notes })
 }

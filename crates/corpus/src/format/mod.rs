@@ -10,6 +10,7 @@ pub mod label_studio;
 mod lines;
 mod others;
 mod source;
+mod token_lists;
 
 use std::{fmt, fs::File, path::Path, str::FromStr};
 
@@ -36,13 +37,31 @@ pub enum Format {
     Doccano,
     /// Label Studio's JSON export.
     LabelStudio,
+    /// `SpERT`'s JSON, the form in which `CoNLL04` and ADE are distributed. Only read.
+    Spert,
+    /// `CrossRE`'s JSONL. Only read.
+    #[serde(rename = "crossre")]
+    CrossRe,
     /// The plain JSONL of this program, which holds all that a document says.
     Jsonl,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] = [Format::Dygie, Format::Brat, Format::Doccano, Format::LabelStudio, Format::Jsonl];
+    pub const ALL: [Format; 7] = [
+        Format::Dygie,
+        Format::Brat,
+        Format::Doccano,
+        Format::LabelStudio,
+        Format::Spert,
+        Format::CrossRe,
+        Format::Jsonl,
+    ];
+
+    /// Whether documents can be written in it.
+    pub fn is_written(self) -> bool {
+        !matches!(self, Format::Spert | Format::CrossRe)
+    }
 
     /// The name used on the command line and in configuration files.
     pub fn name(self) -> &'static str {
@@ -51,8 +70,15 @@ impl Format {
             Format::Brat => "brat",
             Format::Doccano => "doccano",
             Format::LabelStudio => "label_studio",
+            Format::Spert => "spert",
+            Format::CrossRe => "crossre",
             Format::Jsonl => "jsonl",
         }
+    }
+
+    /// The names of the formats that documents can be written in.
+    pub fn written_names() -> Vec<&'static str> {
+        Self::ALL.into_iter().filter(|format| format.is_written()).map(Format::name).collect()
     }
 
     /// Recognises the format of a file or folder by its content. A format that is recognised but not supported
@@ -134,6 +160,8 @@ fn line_parser(format: Format) -> Option<LineParser> {
         Format::Dygie => Some(dygie::parse),
         Format::Doccano => Some(doccano::parse),
         Format::Jsonl => Some(jsonl::parse),
+        Format::Spert => Some(token_lists::parse_spert),
+        Format::CrossRe => Some(token_lists::parse_crossre),
         Format::Brat | Format::LabelStudio => None,
     }
 }
@@ -161,8 +189,11 @@ pub fn stream<'a>(
 }
 
 /// Writes documents to a file or, for brat, into a folder. Returns what the format cannot express. The file
-/// appears only when it is complete.
+/// appears only when it is complete. Formats that are only read are an error.
 pub fn write(path: &Path, format: Format, documents: &[Document], ontology: &Ontology) -> Result<Notes, CorpusError> {
+    if !format.is_written() {
+        return Err(CorpusError::OnlyRead { format });
+    }
     let mut notes = Notes::default();
     if format == Format::Brat {
         brat::write(path, documents, ontology, &mut notes)?;

@@ -24,7 +24,6 @@ pub(crate) enum Other {
     TaggedTokens,
     WebAnno,
     Cas,
-    Spert,
     DocRed,
     BioC,
     PubTator,
@@ -49,7 +48,6 @@ impl Other {
             Other::TaggedTokens => "tokens with a tag each (CoNLL as JSON)",
             Other::WebAnno => "WebAnno or INCEpTION TSV",
             Other::Cas => "a UIMA CAS as JSON",
-            Other::Spert => "SpERT's JSON",
             Other::DocRed => "DocRED's JSON",
             Other::BioC => "BioC",
             Other::PubTator => "PubTator",
@@ -85,11 +83,6 @@ impl Other {
             }
             Other::WebAnno | Other::Cas => {
                 "export the documents from INCEpTION in brat's format (`.txt` and `.ann`)".to_owned()
-            }
-            Other::Spert => {
-                "write each sentence as a document of DyGIE: `sentences`: [tokens], `ner`: [[start, end - 1, \
-                             type]], `relations` by the first and last tokens of both arguments"
-                    .to_owned()
             }
             Other::DocRed => {
                 "write each document as DyGIE: `sents` as `sentences`, and mentions by tokens counted from \
@@ -196,8 +189,6 @@ pub(crate) fn of_value(value: &Value) -> Option<Other> {
         Some(Other::BioC)
     } else if has("vertexSet") {
         Some(Other::DocRed)
-    } else if has("tokens") && first_has("entities", "type") && !has("text") {
-        Some(Other::Spert)
     } else if (has("tokens") || has("words")) && tagged && !has("text") {
         Some(Other::TaggedTokens)
     } else if object.values().any(is_regions) {
@@ -246,7 +237,6 @@ mod tests {
             (json!({"id": 0, "paragraphs": []}), Other::SpacyTraining),
             (json!({"text": "a", "ents": [], "tokens": []}), Other::SpacyDocuments),
             (json!({"tokens": ["a"], "ner_tags": [0]}), Other::TaggedTokens),
-            (json!({"tokens": ["a"], "entities": [{"type": "X", "start": 0, "end": 1}]}), Other::Spert),
             (
                 json!({"id": 1, "note": "a", "label": [{"start": 0, "end": 1, "text": "a", "labels": ["X"]}]}),
                 Other::JsonMin,
