@@ -96,7 +96,7 @@ fn a_gguf_file_stands_for_a_folder_and_becomes_one() {
         serde_json::from_str(&place.run(&arguments, 0).0).expect("the output is JSON")
     };
     let from_file = generate(&file);
-    let (_, stderr) = place.run(&["model", "convert", text(&file), "--out", text(&folder), "--dtype", "f32"], 0);
+    let (_, stderr) = place.run(&["model", "convert", text(&file), text(&folder), "--type", "f32"], 0);
     assert!(stderr.contains("at most 0.0e0"), "{stderr}");
     assert_eq!(generate(&folder), from_file);
 
@@ -109,7 +109,7 @@ fn a_gguf_file_stands_for_a_folder_and_becomes_one() {
     assert_eq!(rendered(&folder), rendered(&file));
     assert!(rendered(&file).contains("<|user|>a text"));
 
-    let (_, stderr) = place.run(&["model", "convert", text(&file), "--out", text(&file)], 2);
+    let (_, stderr) = place.run(&["model", "convert", text(&file), text(&file)], 2);
     assert!(stderr.contains("tiny.gguf"), "{stderr}");
 }
 
