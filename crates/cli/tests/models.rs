@@ -81,7 +81,7 @@ fn merge_writes_a_folder_with_the_same_logits() {
     // Also through a folder that does not exist.
     let detour = folder.parent().expect("a folder above").join("new/..").join(folder.file_name().expect("a name"));
     let (_, refused) = place.run(&[&merge[..], &[text(&detour)]].concat(), 2);
-    assert!(refused.contains("the folder that is merged"), "{refused}");
+    assert!(refused.contains("the model or adapter that is merged"), "{refused}");
     let (_, stderr) = place.run(&[&merge[..], &[text(&folder)]].concat(), 2);
     assert!(stderr.contains("--out"), "{stderr}");
 }

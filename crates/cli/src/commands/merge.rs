@@ -43,9 +43,9 @@ pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliErr
     let model = policy_in(&arguments.model);
     let to_file = is_file(out);
     if to_file {
-        check_file(out)?
+        check_file(out)?;
     } else {
-        check_folder(out)?
+        check_folder(out)?;
     }
     // As a file even a model without an adapter is something new.
     if arguments.adapter.is_none() && !is_adapter_folder(&model) && !to_file {
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliErr
     let policy = PolicyFolder::resolve(&model, arguments.adapter.as_deref(), Compute::F32, context)?;
     for folder in [Some(policy.model.as_path()), policy.adapter.as_deref()].into_iter().flatten() {
         if same_folder(folder, out) {
-            return Err(CliError::input(format!("--out is {}, which is merged", folder.display()))
+            return Err(CliError::input(format!("--out is {}, the model or adapter that is merged", folder.display()))
                 .with_hint("write to a new place; model and adapter stay as they are"));
         }
     }

@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &ModelArgs, context: &Context) -> Result<(), CliErr
 fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     let ConvertArgs { from, to, .. } = arguments;
     if same_folder(from, to) {
-        return Err(CliError::input(format!("TO is {}, what is converted", from.display()))
+        return Err(CliError::input(format!("FROM and TO are the same: {}", from.display()))
             .with_hint("write to another place; the original stays as it is"));
     }
     if is_adapter_folder(from) {

@@ -26,7 +26,7 @@ enum Source {
         /// The model's names of the adapter matrices that the file contains.
         adapted: BTreeSet<String>,
     },
-    Gguf(GgufAdapter),
+    Gguf(Box<GgufAdapter>),
 }
 
 impl AdapterFolder {
@@ -40,7 +40,7 @@ impl AdapterFolder {
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
         if is_gguf_file(folder) {
             let (config, adapter) = GgufAdapter::open(folder, model)?;
-            return Ok(Self { config, source: Source::Gguf(adapter) });
+            return Ok(Self { config, source: Source::Gguf(Box::new(adapter)) });
         }
         base::check(folder)?;
         let config_path = folder.join(CONFIG);

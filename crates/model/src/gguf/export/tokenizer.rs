@@ -190,7 +190,8 @@ fn byte_level(
     let ignore_merges = json["model"]["ignore_merges"] == true;
     let pre = pre_tokenizer::name_of(&json["normalizer"], &json["pre_tokenizer"], ignore_merges).ok_or_else(|| {
         tokenizer.refused(&format!(
-            "splits texts into words in a way that llama.cpp has no name for; those that can be written: {KNOWN}"
+            "splits texts into words in a way that llama.cpp has no name for, so only a folder can hold this model; GGUF \
+             has names for the ways of {KNOWN}"
         ))
     })?;
     if let Some((left, right)) = merges.iter().find(|(left, right)| [left, right].iter().any(|text| text.contains(' ')))
