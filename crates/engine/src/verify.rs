@@ -50,7 +50,8 @@ impl From<StoredType> for Tolerance {
 }
 
 impl From<FileType> for Tolerance {
-    /// The divergences are ten times those of small pretrained models on the probe, which is harder for them than text.
+    /// The bounds of quantised types are several times what pretrained models show on the probe: SmolLM2-135M, a small
+    /// model that quantisation harms most, 0.003 nats in `Q8_0` and 0.16 in `Q4_K_M`.
     fn from(file_type: FileType) -> Self {
         match file_type {
             FileType::F32 => StoredType::F32.into(),
