@@ -186,7 +186,7 @@ fn command_hint(command: &str) -> Option<String> {
         "infer" | "inference" | "extract" | "annotate" => "the command is `tabpo predict`",
         "chat" | "try" | "cli" | "complete" => "the command is `tabpo generate`",
         "serve" | "api" | "deploy" | "vllm" => "`tabpo serve-config` shows how to serve a model",
-        "convert" => "the command is `tabpo corpus convert`",
+        "convert" => "`tabpo corpus convert` converts documents, `tabpo model convert` models",
         "stats" | "count" | "preprocess" | "data" => "the command is `tabpo corpus stats`",
         "check" | "validate" | "debug" => "`tabpo ontology check` and `tabpo corpus stats` check what a run reads",
         "export" => "`tabpo pairs export` writes pairs for other trainers, `tabpo merge` a whole model",

@@ -74,14 +74,14 @@ fn merge_writes_a_folder_with_the_same_logits() {
     let folder = fixture("engine", "qwen3");
     let (adapter, merged, out) = (folder.join("adapter"), place.path("merged"), place.path("logits.safetensors"));
     let merge = ["merge", "--model", text(&folder), "--adapter", text(&adapter), "--out"];
-    place.run(&[&merge[..], &[text(&merged), "--dtype", "f32"]].concat(), 0);
+    place.run(&[&merge[..], &[text(&merged), "--type", "f32"]].concat(), 0);
     let tokens = folder.join("expected.json");
     place.run(&["inspect", "logits", "--model", text(&merged), "--tokens", text(&tokens), "--out", text(&out)], 0);
     assert_logits(&out, &folder, "adapter.");
     // Also through a folder that does not exist.
     let detour = folder.parent().expect("a folder above").join("new/..").join(folder.file_name().expect("a name"));
     let (_, refused) = place.run(&[&merge[..], &[text(&detour)]].concat(), 2);
-    assert!(refused.contains("the folder that is merged"), "{refused}");
+    assert!(refused.contains("the model or adapter that is merged"), "{refused}");
     let (_, stderr) = place.run(&[&merge[..], &[text(&folder)]].concat(), 2);
     assert!(stderr.contains("--out"), "{stderr}");
 }
@@ -223,7 +223,7 @@ fn an_adapter_stands_for_its_model_in_every_command() {
     };
     let expected = logits("a.safetensors", &["--model", text(&model), "--adapter", text(&adapter)]);
     assert_eq!(logits("b.safetensors", &["--model", text(&adapter)]), expected);
-    place.run(&["merge", "--model", text(&adapter), "--out", text(&place.path("merged")), "--dtype", "f32"], 0);
+    place.run(&["merge", "--model", text(&adapter), "--out", text(&place.path("merged")), "--type", "f32"], 0);
     let (_, stderr) = place.run(&["merge", "--model", text(&model), "--out", text(&place.path("merged"))], 2);
     assert!(stderr.contains("--adapter"), "{stderr}");
     let messages = place.write("messages.json", r#"[{"role": "user", "content": "U"}]"#);
@@ -250,7 +250,7 @@ fn merge_replaces_a_folder_as_one_or_not_at_all() {
     let out = place.path("merged");
     let merge = |adapter: &Path, code| {
         place.run(
-            &["merge", "--model", text(&model), "--adapter", text(adapter), "--out", text(&out), "--dtype", "f32"],
+            &["merge", "--model", text(&model), "--adapter", text(adapter), "--out", text(&out), "--type", "f32"],
             code,
         )
     };

@@ -11,6 +11,7 @@ mod embedding;
 mod files;
 mod forward;
 mod generate;
+mod gguf;
 mod gradients;
 mod head;
 mod initialise;
@@ -47,7 +48,7 @@ pub use optimiser::{AdamW, AdamWConfig};
 pub use options::{ForwardOptions, Recompute};
 pub use real::Real;
 pub use sample::Sampling;
-pub use verify::{ExportError, LogitDifference, verify_export};
+pub use verify::{ExportError, LogitDifference, Tolerance, verify_export};
 pub use weights::Matrix;
 pub use worker::{
     Generator, GeneratorSize, HostWorker, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf,

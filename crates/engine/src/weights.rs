@@ -151,6 +151,11 @@ impl<R: Real> Matrix<R> {
         }
     }
 
+    /// The quantised elements, if the matrix keeps them as its GGUF file has them.
+    pub(crate) fn as_blocks(&self) -> Option<&BlockMatrix> {
+        if let Storage::Blocks(blocks) = &self.storage { Some(blocks) } else { None }
+    }
+
     /// The packed elements, if the matrix is packed for products in bf16.
     pub(crate) fn as_packed(&self) -> Option<&Columns> {
         match &self.storage {

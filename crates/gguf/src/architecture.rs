@@ -42,6 +42,21 @@ impl Architecture {
         }
     }
 
+    /// Reads `general.architecture`. Fails for architectures that aren't supported.
+    pub(crate) fn read(metadata: &Metadata) -> Result<Self, MetadataError> {
+        let name: &str = metadata.required(ARCHITECTURE_KEY)?;
+        Self::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| MetadataError::Unsupported {
+            key: ARCHITECTURE_KEY.to_owned(),
+            found: format!("{name:?}"),
+            supported: "llama, mistral3, qwen2, qwen3",
+        })
+    }
+
+    /// Adds `general.architecture`.
+    pub(crate) fn write(self, metadata: &mut Metadata) {
+        metadata.insert(ARCHITECTURE_KEY, self.name());
+    }
+
     /// Whether the rows of query and key projections are in another order than in Hugging Face models.
     pub(crate) fn reorders_heads(self) -> bool {
         matches!(self, Self::Llama | Self::Mistral3)
@@ -170,14 +185,7 @@ impl Hyperparameters {
     /// Fails for other architectures, for mixtures of experts, and if numbers contradict each other.
     pub fn read(model: &Gguf) -> Result<Self, MetadataError> {
         let metadata = model.metadata();
-        let name: &str = metadata.required(ARCHITECTURE_KEY)?;
-        let architecture = Architecture::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
-            MetadataError::Unsupported {
-                key: ARCHITECTURE_KEY.to_owned(),
-                found: format!("{name:?}"),
-                supported: "llama, mistral3, qwen2, qwen3",
-            }
-        })?;
+        let architecture = Architecture::read(metadata)?;
         let keys = Prefixed { metadata, architecture };
         if let Some(experts) = metadata.optional::<u32>(&keys.key("expert_count"))?.filter(|&experts| experts > 0) {
             return Err(keys.unsupported("expert_count", experts, "0, that is, dense models"));
@@ -233,7 +241,7 @@ impl Hyperparameters {
 
     /// Adds the keys that describe the model, as llama.cpp's converter names them.
     pub fn write(&self, metadata: &mut Metadata) {
-        metadata.insert(ARCHITECTURE_KEY, self.architecture.name());
+        self.architecture.write(metadata);
         let key = |name: &str| format!("{}.{name}", self.architecture);
         metadata.insert(key("block_count"), self.block_count);
         metadata.insert(key("context_length"), self.context_length);

@@ -8,6 +8,7 @@ mod folder;
 mod gguf;
 mod grammar;
 mod mapped;
+mod ollama;
 mod projection;
 mod stored;
 mod tokenizer;
@@ -19,8 +20,12 @@ pub use folder::{
     FolderError, GenerationTokens, ModelFolder, SaveOptions, check_model_folder, config_from_json, config_to_json,
     save_model, save_model_like, take_companions, write_atomically, write_safetensors,
 };
-pub use gguf::{gguf_files, is_gguf_file};
+pub use gguf::{
+    AdapterModule, GgufHead, GgufSource, GgufTensor, gguf_files, is_gguf_file, write_gguf, write_gguf_adapter,
+};
 pub use grammar::{Constraint, GrammarCompiler, GrammarError, Guide, NextStage, TokenMask};
+pub use ollama::Modelfile;
 pub use projection::{INPUT_GROUPS, Projection};
 pub use stored::{BlockMatrix, SharedBytes, StoredMatrix, StoredType, StoredValues, TensorBytes};
+pub use tabpo_gguf::FileType;
 pub use tokenizer::{BpeOptions, Encoding, SpecialTokens, Tokenizer};

@@ -106,6 +106,11 @@ impl BlockMatrix {
         &self.tensor
     }
 
+    /// Whether the rows are reordered when they are widened, because the file has them in llama.cpp's order.
+    pub(crate) fn is_in_file_order(&self) -> bool {
+        self.head_length.is_some()
+    }
+
     /// The elements as the file has them.
     pub fn bytes(&self) -> &[u8] {
         self.tensor.bytes()

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tabpo_model::{ChatTemplate, ModelConfig, Tokenizer};
+use tabpo_model::{ChatTemplate, GgufHead, GgufSource, ModelConfig, Modelfile, Tokenizer};
 use unicode_normalization::is_nfc;
 
 #[derive(Deserialize)]
@@ -68,5 +68,27 @@ fn shapes_and_templates_can_be_used() {
         let date = jiff::civil::date(2026, 1, 2).at(0, 0, 0, 0);
         let prompt = template.prompt(&[tabpo_model::Message::new("user", "A text.")], date).expect("a prompt");
         assert!(prompt.contains("A text."), "{prompt}");
+    }
+}
+
+#[test]
+#[ignore = "needs published files: set TABPO_GGUF_FOLDER"]
+fn tokenizers_go_through_a_folder_to_a_file() {
+    let date = jiff::civil::date(2026, 1, 2).at(0, 0, 0, 0);
+    for file in files() {
+        let config = ModelConfig::open(&file).expect("a shape");
+        let tokenizer = Tokenizer::open(&file).expect("a tokenizer");
+        let template = ChatTemplate::open(&file, &tokenizer).expect("a template");
+        let folder = tempfile::tempdir().expect("a folder");
+        tokenizer.save(folder.path()).expect("the tokenizer is written");
+        std::fs::write(folder.path().join("chat_template.jinja"), template.source()).expect("the template is written");
+        let head = |model: &Path| {
+            GgufHead::new(&config, &GgufSource { model, adapter: None, name: "test", date }).expect("a model for GGUF")
+        };
+        let (original, again) = (head(&file), head(folder.path()));
+        assert_eq!(again.stops(), original.stops(), "{}", file.display());
+        assert_eq!(again.first_token(), original.first_token(), "{}", file.display());
+        let modelfile = Modelfile::new("model.gguf", &again, config.longest(), date);
+        assert_eq!(modelfile.untranslated, None, "{}", file.display());
     }
 }

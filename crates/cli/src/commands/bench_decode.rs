@@ -23,8 +23,8 @@ use crate::{
 /// Arguments of `tabpo bench decode`.
 #[derive(clap::Args)]
 pub(crate) struct DecodeArgs {
-    /// Model folder
-    #[arg(long, value_name = "DIR")]
+    /// Model folder or GGUF file
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
     #[arg(long, value_name = "DIR")]

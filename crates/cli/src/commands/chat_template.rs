@@ -16,8 +16,8 @@ use crate::{
 /// Arguments of `tabpo chat-template`.
 #[derive(clap::Args)]
 pub(crate) struct ChatTemplateArgs {
-    /// Model folder with tokenizer and chat template, or a PEFT folder (its base model is found automatically)
-    #[arg(long, value_name = "DIR")]
+    /// Model folder with tokenizer and chat template, GGUF file, or a PEFT folder (its base model is found automatically)
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Conversation: a JSON list of messages with `role` and `content`, or {"messages": [...]} with
     /// "tools" and whatever other variables the template uses

@@ -18,8 +18,8 @@ use crate::{
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
 pub(crate) struct GenerateArgs {
-    /// Model folder, or a PEFT folder (its base model is found automatically)
-    #[arg(long, value_name = "DIR")]
+    /// Model folder, GGUF file, or a PEFT folder (its base model is found automatically)
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
     #[arg(long, value_name = "DIR")]

@@ -1,13 +1,14 @@
 //! `tabpo inspect`: shows what a model computes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tabpo_engine::{Batch, Compute, Segment, Workspace, logits, write_logits};
+use tabpo_model::Tokenizer;
 
 use crate::{
     error::{CliError, ResultExt},
-    output::Context,
+    output::{Context, print_json},
     run::PolicyFolder,
 };
 
@@ -22,12 +23,27 @@ pub(crate) struct InspectArgs {
 enum What {
     /// Write the logits of given token sequences
     Logits(LogitsArgs),
+    /// Print the token ids of given texts
+    Tokens(TokensArgs),
+}
+
+#[derive(clap::Args)]
+struct TokensArgs {
+    /// Model folder, GGUF file, or a PEFT folder (its base model is found automatically)
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Texts: a JSON list of strings
+    #[arg(long, value_name = "FILE.json")]
+    texts: PathBuf,
+    /// Add what the tokenizer itself puts around a text, such as a beginning-of-sequence token
+    #[arg(long)]
+    add_special: bool,
 }
 
 #[derive(clap::Args)]
 struct LogitsArgs {
-    /// Model folder, or a PEFT folder (its base model is found automatically)
-    #[arg(long, value_name = "DIR")]
+    /// Model folder, GGUF file, or a PEFT folder (its base model is found automatically)
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// PEFT folder with an adapter for the model
     #[arg(long, value_name = "DIR")]
@@ -40,7 +56,7 @@ struct LogitsArgs {
     out: PathBuf,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Tokens {
     input_ids: Vec<Vec<u32>>,
 }
@@ -49,17 +65,33 @@ struct Tokens {
 pub(crate) fn run(arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
     match &arguments.what {
         What::Logits(arguments) => inspect_logits(arguments, context),
+        What::Tokens(arguments) => inspect_tokens(arguments, context),
     }
+}
+
+/// The value in a JSON file; `form` says how it is written.
+fn read_json<T: DeserializeOwned>(path: &Path, form: &str) -> Result<T, CliError> {
+    let text = tabpo_files::read_text(path)
+        .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::input(format!("{}:{}: {error}", path.display(), error.line())).with_hint(form))
+}
+
+/// Prints the ids in the form that `inspect logits` reads.
+fn inspect_tokens(arguments: &TokensArgs, context: &Context) -> Result<(), CliError> {
+    let texts: Vec<String> = read_json(&arguments.texts, r#"texts are written as ["one", "another"]"#)?;
+    let policy = PolicyFolder::resolve(&arguments.model, None, Compute::F32, context)?;
+    let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
+    let encode = |text: &String| {
+        if arguments.add_special { tokenizer.encode_bare(text) } else { tokenizer.encode(text) }
+    };
+    let input_ids = texts.iter().map(encode).collect::<Result<_, _>>().or_failed()?;
+    print_json(&Tokens { input_ids })
 }
 
 fn inspect_logits(arguments: &LogitsArgs, context: &Context) -> Result<(), CliError> {
     let path = &arguments.tokens;
-    let text = tabpo_files::read_text(path)
-        .map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
-    let tokens: Tokens = serde_json::from_str(&text).map_err(|error| {
-        CliError::input(format!("{}:{}: {error}", path.display(), error.line()))
-            .with_hint(r#"token ids are written as {"input_ids": [[1, 2, 3]]}"#)
-    })?;
+    let tokens: Tokens = read_json(path, r#"token ids are written as {"input_ids": [[1, 2, 3]]}"#)?;
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let (model, lora) = policy.open()?;

@@ -5,86 +5,107 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use clap::ValueEnum;
 use tabpo_engine::{Compute, Lora, Model, verify_export};
 use tabpo_files::FolderReplacement;
-use tabpo_model::{FolderError, SaveOptions, StoredType, is_adapter_folder};
+use tabpo_model::{
+    FolderError, GgufHead, GgufSource, Modelfile, SaveOptions, StoredType, is_adapter_folder, write_atomically,
+};
 
+use super::export::{Weights, check_file, is_file, name_of, policy_in, report, write_model};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
-    run::PolicyFolder,
+    run::{PROMPT_DATE, PolicyFolder},
     writing::check_folder,
 };
 
 /// Arguments of `tabpo merge`.
 #[derive(clap::Args)]
 pub(crate) struct MergeArgs {
-    /// Model folder, or the adapter's PEFT folder (its base model is found automatically)
-    #[arg(long, value_name = "DIR")]
+    /// Model folder, GGUF file, the adapter's PEFT folder (its base model is found automatically), or a run's stage
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// PEFT folder with the adapter, if --model is its base model
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Folder to write; an existing model in it is replaced as a whole
-    #[arg(long, value_name = "DIR")]
+    /// Folder to write, an existing model in it is replaced as a whole; or a file that ends in .gguf, which gets a Modelfile
+    /// for Ollama beside it
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Type of the written weights
-    #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
-    dtype: Dtype,
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = Weights::Bf16)]
+    weights: Weights,
 }
 
-/// A type of weights.
-#[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Dtype {
-    Bf16,
-    F16,
-    F32,
-}
-
-impl Dtype {
-    /// The type in files.
-    pub(super) fn stored(self) -> StoredType {
-        match self {
-            Dtype::Bf16 => StoredType::Bf16,
-            Dtype::F16 => StoredType::F16,
-            Dtype::F32 => StoredType::F32,
-        }
-    }
-}
-
-/// Writes the merged folder under a temporary name, reloads it, compares logits, and only then puts it in place.
+/// Merges, and writes a folder or a GGUF file.
 pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
-    check_folder(&arguments.out)?;
-    if arguments.adapter.is_none() && !is_adapter_folder(&arguments.model) {
+    let out = &arguments.out;
+    let model = policy_in(&arguments.model);
+    let to_file = is_file(out);
+    if to_file {
+        check_file(out)?;
+    } else {
+        check_folder(out)?;
+    }
+    // As a file even a model without an adapter is something new.
+    if arguments.adapter.is_none() && !is_adapter_folder(&model) && !to_file {
         return Err(CliError::input("--adapter is missing: there is nothing to merge")
             .with_hint("--adapter names the PEFT folder; --model may name it too, its base is found"));
     }
-    let policy = PolicyFolder::resolve(&arguments.model, arguments.adapter.as_deref(), Compute::F32, context)?;
-    let adapter = policy.adapter.as_deref().unwrap_or(&arguments.model);
-    for folder in [policy.model.as_path(), adapter] {
-        if same_folder(folder, &arguments.out) {
-            return Err(CliError::input(format!("--out is {}, the folder that is merged", folder.display()))
-                .with_hint("merge into a new folder; model and adapter stay as they are"));
+    let policy = PolicyFolder::resolve(&model, arguments.adapter.as_deref(), Compute::F32, context)?;
+    for folder in [Some(policy.model.as_path()), policy.adapter.as_deref()].into_iter().flatten() {
+        if same_folder(folder, out) {
+            return Err(CliError::input(format!("--out is {}, the model or adapter that is merged", folder.display()))
+                .with_hint("write to a new place; model and adapter stay as they are"));
         }
     }
-    let others = others_in(&arguments.out)?;
-    let (mut model, mut lora) = open(&policy.model, adapter)?;
-    model.take_saved(&mut lora, adapter).or_input()?;
-    let stored = arguments.dtype.stored();
-    let new = new_folder(&arguments.out)?;
+    if to_file { merge_to_file(&policy, arguments, context) } else { merge_to_folder(&policy, arguments, context) }
+}
+
+/// Writes the merged folder under a temporary name, reads it again, compares logits, and only then puts it in place.
+fn merge_to_folder(policy: &PolicyFolder, arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
+    let out = &arguments.out;
+    let adapter = policy.adapter.as_deref().unwrap_or(&arguments.model);
+    let stored: StoredType = arguments.weights.in_folder(out)?;
+    let others = others_in(out)?;
+    let (model, lora) = open(&policy.model, adapter)?;
+    let new = new_folder(out)?;
     let options = SaveOptions::new(stored);
     lora.merge(&model).save_merged(&policy.model, adapter, new.path(), &options).or_failed()?;
     let written = Model::<f32>::open(new.path()).or_failed()?;
     let difference = verify_export((&model, Some(&lora)), (&written, None), stored).or_failed()?;
     drop(written);
-    put_in_place(new, &others, &arguments.out)?;
-    context.say(format!(
-        "wrote {}; reloaded, its logits differ from model and adapter by at most {:.1e} ({:.1e} standard deviations)",
-        arguments.out.display(),
-        difference.largest,
-        difference.relative(),
-    ));
+    put_in_place(new, &others, out)?;
+    report(out, &difference, context);
+    Ok(())
+}
+
+/// Writes the merged model as a GGUF file, and a `Modelfile` beside it.
+fn merge_to_file(policy: &PolicyFolder, arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
+    let MergeArgs { out, weights, .. } = arguments;
+    let modelfile = out.with_file_name("Modelfile");
+    if fs::read_to_string(&modelfile).is_ok_and(|text| !Modelfile::is_ours(&text)) {
+        return Err(CliError::input(format!("{} exists and was not written by tabpo", modelfile.display()))
+            .with_hint("move it away, or write to another folder"));
+    }
+    let (model, lora) = match &policy.adapter {
+        Some(adapter) => open(&policy.model, adapter).map(|(model, lora)| (model, Some(lora)))?,
+        None => (Model::<f32>::open(&policy.model).or_input()?, None),
+    };
+    let source =
+        GgufSource { model: &policy.model, adapter: policy.adapter.as_deref(), name: &name_of(out), date: PROMPT_DATE };
+    let head = GgufHead::new(&model.config, &source).or_input()?;
+    let merged = lora.as_ref().map(|lora| lora.merge(&model));
+    let difference = write_model(out, merged.as_ref().unwrap_or(&model), &head, *weights, (&model, lora.as_ref()))?;
+    let file = out.file_name().unwrap_or_default().to_string_lossy();
+    let described = Modelfile::new(&file, &head, model.config.longest(), PROMPT_DATE);
+    write_atomically(&modelfile, |file| file.write_all(described.text.as_bytes())).or_failed()?;
+    report(out, &difference, context);
+    context.say(format!("wrote {} for `ollama create NAME -f`", modelfile.display()));
+    if let Some(problem) = described.untranslated {
+        context
+            .say(format!("it has no TEMPLATE: {problem}; write one, or serve the file with llama.cpp's llama-server"));
+    }
     Ok(())
 }
 
@@ -108,17 +129,20 @@ pub(super) fn put_in_place(new: FolderReplacement, others: &[PathBuf], out: &Pat
     new.finish().map_err(|error| CliError::failed(format!("cannot write {}: {error}", out.display())))
 }
 
+/// Reads a model and its adapter; what the adapter has instead of the model's own matrices is in the model.
 fn open(model: &Path, adapter: &Path) -> Result<(Model<f32>, Lora<f32>), CliError> {
     let read = || {
         let model = Model::<f32>::open(model)?;
         let lora = Lora::open(adapter, &model.config)?;
         Ok((model, lora))
     };
-    match read() {
+    let (mut model, mut lora) = match read() {
         // The files can be read, but not merged.
         Err(error @ FolderError::NotFinite { .. }) => Err(error).or_failed(),
         result => result.or_input(),
-    }
+    }?;
+    model.take_saved(&mut lora, adapter).or_input()?;
+    Ok((model, lora))
 }
 
 /// The files in the folder that do not belong to a model, which are kept when it is replaced.

@@ -11,6 +11,7 @@ mod completions;
 mod corpus;
 mod errors;
 mod eval;
+mod export;
 mod generate;
 mod inspect;
 mod merge;
@@ -75,9 +76,9 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     /// Run a configuration and write its report page
     Report(run::RunArgs),
-    /// Merge an adapter into the weights of its model
+    /// Merge an adapter into the weights of its model, as a folder or as a GGUF file for llama.cpp and Ollama
     Merge(merge::MergeArgs),
-    /// Convert model files
+    /// Convert models between folders and GGUF files
     Model(model::ModelArgs),
     /// Complete a prompt or answer a conversation
     Generate(generate::GenerateArgs),

@@ -1,14 +1,18 @@
 //! `tabpo model`: model files in other forms.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use tabpo_engine::{Model, verify_export};
-use tabpo_model::{SaveOptions, check_model_folder};
+use tabpo_engine::{Compute, Lora, Model, verify_export};
+use tabpo_model::{GgufHead, GgufSource, SaveOptions, check_model_folder, is_adapter_folder};
 
-use super::merge::{Dtype, new_folder, others_in, put_in_place, same_folder};
+use super::{
+    export::{Weights, check_file, is_file, name_of, report, write_file, write_model},
+    merge::{new_folder, others_in, put_in_place, same_folder},
+};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
+    run::{PROMPT_DATE, PolicyFolder},
     writing::check_folder,
 };
 
@@ -21,22 +25,25 @@ pub(crate) struct ModelArgs {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Write a model, such as a GGUF file, as a Hugging Face folder
+    /// Write a model folder as a GGUF file, a GGUF file as a folder, or an adapter for llama.cpp's --lora
     Convert(ConvertArgs),
 }
 
 /// Arguments of `tabpo model convert`.
 #[derive(clap::Args)]
 struct ConvertArgs {
-    /// Model folder, or a GGUF file
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
-    /// Folder to write; an existing model in it is replaced as a whole
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Type of the written weights
-    #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
-    dtype: Dtype,
+    /// Model folder, GGUF file (of a split one any part), or the PEFT folder of an adapter
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// File to write, ending in .gguf, or a folder; an existing model in that is replaced as a whole
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+    /// Type of the written weights [default: bf16, for an adapter f32]
+    #[arg(long = "type", value_name = "TYPE", value_enum)]
+    weights: Option<Weights>,
+    /// Base model of an adapter, if it is not where the adapter says
+    #[arg(long, value_name = "MODEL")]
+    base: Option<PathBuf>,
 }
 
 /// Runs the chosen conversion.
@@ -46,29 +53,74 @@ pub(crate) fn run(arguments: &ModelArgs, context: &Context) -> Result<(), CliErr
     }
 }
 
-/// Writes the folder under a temporary name, reloads it, compares logits, and only then puts it in place.
 fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
-    let ConvertArgs { model: path, out, dtype } = arguments;
-    check_folder(out)?;
-    check_model_folder(path).or_input()?;
-    if same_folder(path, out) {
-        return Err(CliError::input(format!("--out is {}, the model that is converted", path.display()))
-            .with_hint("write to a new folder; the model stays as it is"));
+    let ConvertArgs { from, to, .. } = arguments;
+    if same_folder(from, to) {
+        return Err(CliError::input(format!("FROM and TO are the same: {}", from.display()))
+            .with_hint("write to another place; the original stays as it is"));
     }
-    let others = others_in(out)?;
-    let model = Model::<f32>::open(path).or_input()?;
-    let stored = dtype.stored();
-    let new = new_folder(out)?;
-    model.save_like(path, new.path(), &SaveOptions::new(stored)).or_failed()?;
+    if is_adapter_folder(from) {
+        return convert_adapter(arguments, context);
+    }
+    if let Some(base) = &arguments.base {
+        return Err(CliError::input(format!("--base is {}, but {} is not an adapter", base.display(), from.display()))
+            .with_hint("leave it out: a model has no base"));
+    }
+    check_model_folder(from).or_input()?;
+    let weights = arguments.weights.unwrap_or(Weights::Bf16);
+    if is_file(to) { model_to_file(from, to, weights, context) } else { model_to_folder(from, to, weights, context) }
+}
+
+fn model_to_file(from: &Path, to: &Path, weights: Weights, context: &Context) -> Result<(), CliError> {
+    check_file(to)?;
+    let model = Model::<f32>::open(from).or_input()?;
+    let source = GgufSource { model: from, adapter: None, name: &name_of(to), date: PROMPT_DATE };
+    let head = GgufHead::new(&model.config, &source).or_input()?;
+    let difference = write_model(to, &model, &head, weights, (&model, None))?;
+    report(to, &difference, context);
+    Ok(())
+}
+
+/// Writes the folder under a temporary name, reads it again, compares logits, and only then puts it in place.
+fn model_to_folder(from: &Path, to: &Path, weights: Weights, context: &Context) -> Result<(), CliError> {
+    check_folder(to)?;
+    let stored = weights.in_folder(to)?;
+    let others = others_in(to)?;
+    let model = Model::<f32>::open(from).or_input()?;
+    let new = new_folder(to)?;
+    model.save_like(from, new.path(), &SaveOptions::new(stored)).or_failed()?;
     let written = Model::<f32>::open(new.path()).or_failed()?;
     let difference = verify_export((&model, None), (&written, None), stored).or_failed()?;
     drop(written);
-    put_in_place(new, &others, out)?;
-    context.say(format!(
-        "wrote {}; reloaded, its logits differ from the model's by at most {:.1e} ({:.1e} standard deviations)",
-        out.display(),
-        difference.largest,
-        difference.relative(),
-    ));
+    put_in_place(new, &others, to)?;
+    report(to, &difference, context);
+    Ok(())
+}
+
+fn convert_adapter(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
+    let ConvertArgs { from, to, base, .. } = arguments;
+    if !is_file(to) {
+        return Err(CliError::input(format!("{} is an adapter, which becomes a file", from.display()))
+            .with_hint("let TO end in .gguf; `tabpo merge` makes a model of an adapter and its base"));
+    }
+    check_file(to)?;
+    let weights = arguments.weights.unwrap_or(Weights::F32);
+    if matches!(weights, Weights::Q8_0 | Weights::Q4KM) {
+        return Err(CliError::input("the matrices of an adapter are too small to be quantised")
+            .with_hint("choose f32, f16 or bf16; the base model may be quantised"));
+    }
+    let policy = match base {
+        Some(base) => PolicyFolder::resolve(base, Some(from), Compute::F32, context)?,
+        None => PolicyFolder::resolve(from, None, Compute::F32, context)?,
+    };
+    let mut model = Model::<f32>::open(&policy.model).or_input()?;
+    let mut lora = Lora::open(from, &model.config).or_input()?;
+    model.take_saved(&mut lora, from).or_input()?;
+    let difference = write_file(to, |new| {
+        lora.save_gguf(new, (&model.config, &policy.model), from, &name_of(to), weights.in_gguf()).or_input()?;
+        let written = Lora::open(new, &model.config).or_failed()?;
+        verify_export((&model, Some(&lora)), (&model, Some(&written)), weights.in_gguf()).or_failed()
+    })?;
+    report(to, &difference, context);
     Ok(())
 }

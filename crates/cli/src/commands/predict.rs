@@ -23,7 +23,7 @@ use crate::{
 /// Arguments of `tabpo predict`.
 #[derive(clap::Args)]
 pub(crate) struct PredictArgs {
-    /// A model folder, or a PEFT folder (its base model is found automatically), or with --endpoint the model's name there
+    /// A model folder, a GGUF file, or a PEFT folder (its base model is found automatically), or with --endpoint the model's name there
     #[arg(long, value_name = "DIR|NAME")]
     model: String,
     /// A PEFT folder on top of the model folder

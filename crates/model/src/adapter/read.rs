@@ -9,20 +9,28 @@ use serde_json::{Map, Value};
 use super::{CONFIG, LoraConfig, PREFIX, SAVED_MODULES, WEIGHTS, base};
 use crate::config::ModelConfig;
 use crate::folder::{FolderError, TensorFile, read_json};
+use crate::gguf::{adapter::GgufAdapter, is_gguf_file};
 use crate::projection::Projection;
 use crate::stored::StoredMatrix;
 
-/// A PEFT folder with a `LoRA` adapter.
+/// A PEFT folder with a `LoRA` adapter, or a GGUF file with one.
 pub struct AdapterFolder {
     /// The settings, with targets and ranks taken from the tensors.
     pub config: LoraConfig,
-    file: TensorFile,
-    /// The model's names of the adapter matrices that the file contains.
-    adapted: BTreeSet<String>,
+    source: Source,
+}
+
+enum Source {
+    Folder {
+        file: TensorFile,
+        /// The model's names of the adapter matrices that the file contains.
+        adapted: BTreeSet<String>,
+    },
+    Gguf(Box<GgufAdapter>),
 }
 
 impl AdapterFolder {
-    /// Opens the folder of an adapter for a model of this shape.
+    /// Opens the folder or GGUF file of an adapter for a model of this shape.
     ///
     /// Adapted projections and their ranks are taken from the tensors, which covers every way of writing
     /// `target_modules`, `layers_to_transform` and `rank_pattern`; alphas come from `lora_alpha` and
@@ -30,6 +38,10 @@ impl AdapterFolder {
     /// tensors there. Anything that would change the arithmetic (`DoRA`, trained biases, other modules) is
     /// refused.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, FolderError> {
+        if is_gguf_file(folder) {
+            let (config, adapter) = GgufAdapter::open(folder, model)?;
+            return Ok(Self { config, source: Source::Gguf(Box::new(adapter)) });
+        }
         base::check(folder)?;
         let config_path = folder.join(CONFIG);
         let settings = read_json(&config_path)?;
@@ -72,32 +84,37 @@ impl AdapterFolder {
                 }
             }
         }
-        Ok(Self { config, file, adapted })
+        Ok(Self { config, source: Source::Folder { file, adapted } })
     }
 
     /// One matrix of the adapter (`model.layers.0.self_attn.q_proj.lora_A.weight`); `None` if the file does not have it,
     /// because its projection is not adapted in that block.
     pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Option<StoredMatrix>, FolderError> {
-        if !self.adapted.contains(name) {
+        let (file, adapted) = match &self.source {
+            Source::Folder { file, adapted } => (file, adapted),
+            Source::Gguf(adapter) => return adapter.matrix(name, shape),
+        };
+        if !adapted.contains(name) {
             return Ok(None);
         }
         let stored_name = format!("{PREFIX}{name}");
-        let location = self.file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
-            path: self.file.path.clone(),
+        let location = file.tensors.get(&stored_name).ok_or_else(|| FolderError::MissingTensor {
+            path: file.path.clone(),
             name: stored_name.clone(),
             nearest: None,
         })?;
-        self.file.matrix(&stored_name, location, shape).map(Some)
+        file.matrix(&stored_name, location, shape).map(Some)
     }
 
     /// The embedding and the head that are saved with the adapter, each `[vocabulary, hidden]`, for a model of
     /// this width.
     pub fn saved_modules(&self, hidden: usize) -> Result<[Option<StoredMatrix>; 2], FolderError> {
+        let Source::Folder { file, .. } = &self.source else { return Ok([None, None]) };
         let read = |name: &str| {
             let stored = format!("{PREFIX}{name}");
-            let Some(location) = self.file.tensors.get(&stored) else { return Ok(None) };
+            let Some(location) = file.tensors.get(&stored) else { return Ok(None) };
             let rows = location.shape.first().copied().filter(|&rows| rows > 0).unwrap_or(1);
-            self.file.matrix(&stored, location, [rows, hidden]).map(Some)
+            file.matrix(&stored, location, [rows, hidden]).map(Some)
         };
         let [embedding, head] = SAVED_MODULES;
         Ok([read(embedding)?, read(head)?])

@@ -13,3 +13,5 @@ mod template;
 pub use error::ChatError;
 pub use exchange::{EncodedExchange, Exchange};
 pub use template::{ChatTemplate, Message};
+
+pub(crate) use template::templates;

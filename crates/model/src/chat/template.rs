@@ -123,7 +123,7 @@ impl ChatTemplate {
 
     /// Whether a folder or GGUF file has a template, be it one that cannot be read.
     pub fn is_in(folder: &Path) -> bool {
-        find(folder).map_or(true, |templates| !templates.is_empty())
+        templates(folder).map_or(true, |templates| !templates.is_empty())
     }
 
     /// The template of a folder: `chat_template.jinja`, or `chat_template` of
@@ -140,7 +140,7 @@ impl ChatTemplate {
         name: Option<&str>,
         tools: bool,
     ) -> Result<Self, ChatError> {
-        let mut templates = find(folder)?;
+        let mut templates = templates(folder)?;
         if templates.is_empty() {
             return Err(ChatError::None { path: folder.into() });
         }
@@ -293,9 +293,9 @@ impl std::fmt::Debug for ChatTemplate {
 }
 
 /// The templates of a folder by name; an unnamed one is `default`.
-fn find(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
+pub(crate) fn templates(folder: &Path) -> Result<BTreeMap<String, String>, ChatError> {
     if is_gguf_file(folder) {
-        return Ok(gguf::chat_template(folder)?.map(|source| ("default".to_owned(), source)).into_iter().collect());
+        return Ok(gguf::chat_templates(folder)?);
     }
     let mut templates = BTreeMap::new();
     for name in ["chat_template.json", "tokenizer_config.json"] {

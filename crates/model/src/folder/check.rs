@@ -26,6 +26,7 @@ pub fn check_model_folder(folder: &Path) -> Result<(), FolderError> {
                  `hf download {name} --local-dir {}` and give that folder",
                 name.rsplit('/').next().unwrap_or(name)
             ),
+            None if is_gguf_file(folder) => "there is no such file".into(),
             None => "there is no such folder".into(),
         });
     }

@@ -125,12 +125,14 @@ fn save_gguf_like<V: View>(
     let tokens = GenerationTokens { bos: id(&special.bos), stop: tokenizer.stop_ids().to_vec(), pad: id(&special.pad) };
     save_model(folder, config, tensors, options, &tokens)?;
     tokenizer.save(folder)?;
-    match gguf::chat_template(base)? {
-        Some(template) => {
-            write_atomically(&folder.join("chat_template.jinja"), |out| out.write_all(template.as_bytes()))
-        }
-        None => Ok(()),
+    for (name, template) in gguf::chat_templates(base)? {
+        let path = match name.as_str() {
+            "default" => folder.join("chat_template.jinja"),
+            _ => folder.join("additional_chat_templates").join(format!("{name}.jinja")),
+        };
+        write_atomically(&path, |out| out.write_all(template.as_bytes()))?;
     }
+    Ok(())
 }
 
 /// Replaces the tokenizer and chat template that [`save_model_like`] copied from the base model by those of an

@@ -8,13 +8,18 @@ use tabpo_gguf::{Architecture as GgufArchitecture, Gguf, Hyperparameters, Llama3
 use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::folder::FolderError;
 
+/// The constants of Llama 3.1's rotary scaling, besides its factor.
+pub(super) const LLAMA_3_LOW: f32 = 1.0;
+pub(super) const LLAMA_3_HIGH: f32 = 4.0;
+pub(super) const LLAMA_3_CONTEXT: u32 = 8192;
 /// Largest relative difference between two divisors of a rotary frequency that rounding explains.
 const ROUNDING: f32 = 1e-4;
 
 pub(super) fn read(model: &Gguf, found: &Hyperparameters, path: &Path) -> Result<ModelConfig, FolderError> {
     let architecture = match found.architecture {
-        GgufArchitecture::Llama => Architecture::Llama,
-        GgufArchitecture::Mistral3 => Architecture::Mistral,
+        // Of the two families under this name, Mistral is the one with a window.
+        GgufArchitecture::Llama if found.sliding_window.is_none() => Architecture::Llama,
+        GgufArchitecture::Llama | GgufArchitecture::Mistral3 => Architecture::Mistral,
         GgufArchitecture::Qwen2 => Architecture::Qwen2,
         GgufArchitecture::Qwen3 => Architecture::Qwen3,
     };
@@ -92,15 +97,19 @@ fn rope_scaling(found: &Hyperparameters, model: &Gguf, path: &Path) -> Result<Ro
 fn llama3(found: &Hyperparameters, model: &Gguf) -> Option<RopeScaling> {
     let divisors = model.tensor(ROPE_FREQUENCIES)?.dequantise();
     let factor = divisors.iter().copied().fold(1.0, f32::max);
-    let scaling =
-        Llama3Scaling { factor, low_frequency_factor: 1.0, high_frequency_factor: 4.0, original_context_length: 8192 };
+    let scaling = Llama3Scaling {
+        factor,
+        low_frequency_factor: LLAMA_3_LOW,
+        high_frequency_factor: LLAMA_3_HIGH,
+        original_context_length: LLAMA_3_CONTEXT,
+    };
     let expected = scaling.frequency_factors(found.rope_base, found.rope_dimension_count);
     let same = expected.len() == divisors.len()
         && expected.iter().zip(&divisors).all(|(a, b)| (a - b).abs() <= ROUNDING * a.abs());
     same.then_some(RopeScaling::Llama3 {
         factor: decimal(factor),
-        low_frequency_factor: 1.0,
-        high_frequency_factor: 4.0,
-        original_max_positions: 8192,
+        low_frequency_factor: decimal(LLAMA_3_LOW),
+        high_frequency_factor: decimal(LLAMA_3_HIGH),
+        original_max_positions: LLAMA_3_CONTEXT as usize,
     })
 }

@@ -1,18 +1,24 @@
 //! Models in GGUF files, in the terms of Hugging Face folders: shape, tensors, tokenizer, chat template.
 
+pub(crate) mod adapter;
+mod chat_templates;
 mod config;
+mod export;
 mod pre_tokenizer;
 mod tensors;
 mod tokenizer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tabpo_gguf::{Gguf, Hyperparameters, MetadataError, TokenizerMetadata};
+use tabpo_gguf::{AdapterMetadata, Gguf, Hyperparameters, MetadataError, TokenizerMetadata};
 
 use crate::config::ModelConfig;
 use crate::folder::FolderError;
 use crate::tokenizer::Tokenizer;
 
+pub use adapter::{AdapterModule, write_gguf_adapter};
+pub use export::{GgufHead, GgufSource, GgufTensor, write_gguf};
 pub(crate) use tensors::GgufTensors;
 
 /// Whether a path names a GGUF file, by its ending.
@@ -38,6 +44,10 @@ pub(crate) fn model_config(path: &Path) -> Result<ModelConfig, FolderError> {
 }
 
 fn hyperparameters(model: &Gguf, path: &Path) -> Result<Hyperparameters, FolderError> {
+    if AdapterMetadata::is_in(model.metadata()) {
+        let problem = "is an adapter, not a model: its base model is needed here".to_owned();
+        return Err(FolderError::other_content(path, problem));
+    }
     Hyperparameters::read(model).map_err(|error| setting(path, &error))
 }
 
@@ -46,9 +56,9 @@ pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer, FolderError> {
     tokenizer::read(&tokenizer_metadata(path)?, path)
 }
 
-/// The chat template of a GGUF file, if it has one.
-pub(crate) fn chat_template(path: &Path) -> Result<Option<String>, FolderError> {
-    Ok(tokenizer_metadata(path)?.chat_template)
+/// The chat templates of a GGUF file by name.
+pub(crate) fn chat_templates(path: &Path) -> Result<BTreeMap<String, String>, FolderError> {
+    chat_templates::read(open(path)?.metadata()).map_err(|error| setting(path, &error))
 }
 
 fn tokenizer_metadata(path: &Path) -> Result<TokenizerMetadata, FolderError> {

@@ -21,6 +21,30 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
 }
 
+/// The name of the pre-tokenizer that a `tokenizer.json` describes; `None` if llama.cpp has none like it.
+pub(super) fn name_of(normalizer: &Value, splitter: &Value, ignore_merges: bool) -> Option<&'static str> {
+    KNOWN.split(", ").find(|name| {
+        named(name).is_some_and(|known| {
+            known.ignore_merges == ignore_merges
+                && known.normalizer == *normalizer
+                && without_offsets(known.splitter) == without_offsets(splitter.clone())
+        })
+    })
+}
+
+/// The settings of a pre-tokenizer without the one that only moves offsets.
+fn without_offsets(mut splitter: Value) -> Value {
+    if let Some(object) = splitter.as_object_mut() {
+        object.remove("trim_offsets");
+        if let Some(Value::Array(parts)) = object.get_mut("pretokenizers") {
+            for part in parts {
+                *part = without_offsets(part.take());
+            }
+        }
+    }
+    splitter
+}
+
 /// The pre-tokenizer of this name; `None` if it is not known.
 pub(super) fn named(name: &str) -> Option<PreTokenizer> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});

@@ -17,8 +17,12 @@ pub(super) fn read(metadata: &TokenizerMetadata, path: &Path) -> Result<Tokenize
     };
     json["version"] = json!("1.0");
     json["added_tokens"] = added_tokens(metadata);
-    if let (Some(true), Some(bos)) = (metadata.add_bos, metadata.special.bos) {
-        json["post_processor"] = starting_with(&metadata.tokens[bos as usize], bos);
+    let added = |add: Option<bool>, id: Option<u32>| {
+        id.filter(|_| add == Some(true)).map(|id| (metadata.tokens[id as usize].as_str(), id))
+    };
+    let (first, last) = (added(metadata.add_bos, metadata.special.bos), added(metadata.add_eos, metadata.special.eos));
+    if first.is_some() || last.is_some() {
+        json["post_processor"] = framed(first, last);
     }
     let text = |id: Option<u32>| id.map(|id| metadata.tokens[id as usize].clone());
     let special = SpecialTokens {
@@ -56,10 +60,12 @@ fn byte_level(metadata: &TokenizerMetadata, path: &Path) -> Result<Value, Folder
     }))
 }
 
+/// What stands for a blank.
+pub(super) const BLANK: &str = "\u{2581}";
+
 /// SentencePiece's byte-pair encoding: blanks are `▁`, one is put before a text, what is not in the vocabulary
 /// becomes bytes, and the merges follow from the scores.
 fn sentence_piece(metadata: &TokenizerMetadata) -> Value {
-    const BLANK: &str = "\u{2581}";
     let mut normalizers = vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": BLANK})];
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": BLANK}, "content": " "}),
@@ -84,11 +90,19 @@ fn sentence_piece(metadata: &TokenizerMetadata) -> Value {
     })
 }
 
+/// The name of an id without a token: the row of an embedding that is longer than its vocabulary.
+pub(super) fn placeholder(id: usize) -> String {
+    format!("[PAD{id}]")
+}
+
 fn vocabulary(metadata: &TokenizerMetadata) -> Value {
+    let is_token =
+        |&(id, token): &(usize, &String)| metadata.token_types[id] != TokenType::Unused || *token != placeholder(id);
     metadata
         .tokens
         .iter()
         .enumerate()
+        .filter(is_token)
         .map(|(id, token)| (token.clone(), json!(id)))
         .collect::<serde_json::Map<_, _>>()
         .into()
@@ -96,7 +110,7 @@ fn vocabulary(metadata: &TokenizerMetadata) -> Value {
 
 /// Every way to build a token from two others, the tokens with the highest scores first; among the ways for one
 /// token, and among tokens of one score, in the order of transformers' `generate_merges`.
-fn merges_from_scores(metadata: &TokenizerMetadata) -> Vec<[&str; 2]> {
+pub(super) fn merges_from_scores(metadata: &TokenizerMetadata) -> Vec<[&str; 2]> {
     let scores = metadata.scores.as_deref().unwrap_or_default();
     let ids: HashMap<&str, usize> =
         metadata.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
@@ -136,13 +150,18 @@ fn added_tokens(metadata: &TokenizerMetadata) -> Value {
         .collect()
 }
 
-/// A post-processor that puts one token before a text.
-fn starting_with(token: &str, id: u32) -> Value {
-    let start = json!({"SpecialToken": {"id": token, "type_id": 0}});
-    json!({
-        "type": "TemplateProcessing",
-        "single": [start, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [start, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-    })
+/// A post-processor that puts one token before a text and one after it.
+fn framed(first: Option<(&str, u32)>, last: Option<(&str, u32)>) -> Value {
+    let special = |token: Option<(&str, u32)>, text: u32| {
+        token.map(|(token, _)| json!({"SpecialToken": {"id": token, "type_id": text}}))
+    };
+    let texts = |names: &[&str]| -> Value {
+        let sequences = (0..).zip(names).map(|(text, name)| json!({"Sequence": {"id": name, "type_id": text}}));
+        let end = special(last, names.len() as u32 - 1);
+        special(first, 0).into_iter().chain(sequences).chain(end).collect()
+    };
+    let tokens = [first, last].into_iter().flatten();
+    let tokens: serde_json::Map<String, Value> =
+        tokens.map(|(token, id)| (token.to_owned(), json!({"id": token, "ids": [id], "tokens": [token]}))).collect();
+    json!({"type": "TemplateProcessing", "single": texts(&["A"]), "pair": texts(&["A", "B"]), "special_tokens": tokens})
 }

@@ -11,6 +11,7 @@ mod special;
 mod text;
 mod train;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -253,7 +254,24 @@ impl Tokenizer {
         write_json(&folder.join("tokenizer_config.json"), &self.special.to_config())
     }
 
-    fn refused(&self, problem: &str) -> FolderError {
+    /// The text of its `tokenizer.json`, with all tokens that were added.
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, FolderError> {
+        let text = self.inner.to_string(false).map_err(|error| self.refused(&error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| self.refused(&error.to_string()))
+    }
+
+    /// The spellings of all added tokens, which texts are searched for as a whole, in the order of their ids.
+    pub(crate) fn added_spellings(&self) -> Vec<String> {
+        let added: BTreeMap<_, _> = self.inner.get_added_tokens_decoder().into_iter().collect();
+        added.into_values().map(|token| token.content).collect()
+    }
+
+    /// The file of the tokenizer.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn refused(&self, problem: &str) -> FolderError {
         FolderError::Tokenizer { path: self.path.clone(), problem: problem.to_owned() }
     }
 }

@@ -30,7 +30,7 @@ use crate::{error::Error, observer::Observer};
 pub use self::{
     comparison::SystemScores,
     pipeline::{Pipeline, RunResult, Until},
-    policy::{PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
+    policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
 };
 

@@ -21,7 +21,7 @@ pub const SEPARATOR: &str = "<|assistant|>";
 
 /// The date for templates that print one, which is the default in Llama 3.1's. It is fixed because a prompt must not
 /// depend on the day.
-const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
+pub const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
 
 /// A policy on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -86,7 +86,7 @@ pub(crate) struct BuildArgs {
     /// pattern or mode behind each
     #[arg(long, value_name = "RULE", default_value = "equal", value_parser = parse_weighting)]
     weighting: Weighting,
-    /// The model folder whose tokenizer measures edit distances; characters if not given
+    /// The model folder or GGUF file whose tokenizer measures edit distances; characters if not given
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// The model's own answers to the same examples, for on-policy negatives

@@ -36,8 +36,8 @@ pub(crate) struct SelectArgs {
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     ontology: PathBuf,
-    /// The model folder whose margins count: log-probability of gold minus that of the negative
-    #[arg(long, value_name = "DIR")]
+    /// The model folder or GGUF file whose margins count: log-probability of gold minus that of the negative
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// A PEFT folder on top of the model folder
     #[arg(long, value_name = "DIR")]
