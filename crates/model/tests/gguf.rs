@@ -77,6 +77,19 @@ fn byte_level_tokens_follow_the_named_pre_tokenizer() {
     assert_eq!(template.render(&[Message::new("user", "ab")], false, date).expect("text"), "<s>ab<end>");
 }
 
+/// llama.cpp's defaults.
+#[test]
+fn where_a_file_is_silent_the_kind_of_tokenizer_decides_how_texts_begin() {
+    let begins = |pre: &str, add_bos: Option<bool>| {
+        let (_folder, path) = file(&TokenizerMetadata { pre: Some(pre.into()), add_bos, ..byte_level() });
+        Tokenizer::open(&path).expect("a tokenizer").encode_bare("ab").expect("tokens")[0] == 9
+    };
+    for (pre, default) in [("qwen2", false), ("smollm", false), ("llama-bpe", true), ("tekken", true)] {
+        assert_eq!(begins(pre, None), default, "{pre}");
+        assert!(begins(pre, Some(true)) && !begins(pre, Some(false)), "{pre}");
+    }
+}
+
 #[test]
 fn sentence_piece_tokens_merge_by_score() {
     let tokens = vec!["<unk>", "<s>", "<end>", "<0x41>", "\u{2581}", "a", "b", "ab", "\u{2581}a", "\u{2581}ab"];

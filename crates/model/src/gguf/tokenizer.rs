@@ -17,10 +17,9 @@ pub(super) fn read(metadata: &TokenizerMetadata, path: &Path) -> Result<Tokenize
     };
     json["version"] = json!("1.0");
     json["added_tokens"] = added_tokens(metadata);
-    let added = |add: Option<bool>, id: Option<u32>| {
-        id.filter(|_| add == Some(true)).map(|id| (metadata.tokens[id as usize].as_str(), id))
-    };
-    let (first, last) = (added(metadata.add_bos, metadata.special.bos), added(metadata.add_eos, metadata.special.eos));
+    let added = |add: bool, id: Option<u32>| id.filter(|_| add).map(|id| (metadata.tokens[id as usize].as_str(), id));
+    let first = added(adds_bos(metadata), metadata.special.bos);
+    let last = added(metadata.add_eos == Some(true), metadata.special.eos);
     if first.is_some() || last.is_some() {
         json["post_processor"] = framed(first, last);
     }
@@ -37,6 +36,19 @@ pub(super) fn read(metadata: &TokenizerMetadata, path: &Path) -> Result<Tokenize
     let stop = [metadata.special.eos, metadata.special.eot, metadata.special.eom];
     let stop: Vec<u32> = stop.into_iter().flatten().collect();
     Tokenizer::from_json(json.to_string().as_bytes(), special, path, &stop)
+}
+
+/// Whether texts begin with the token for their beginning. Where the file doesn't say, as llama.cpp decides: with
+/// SentencePiece they do, and with those byte-level tokenizers that look up whole words before they merge (Llama 3,
+/// Tekken).
+fn adds_bos(metadata: &TokenizerMetadata) -> bool {
+    metadata.add_bos.unwrap_or_else(|| match metadata.model {
+        TokenizerModel::Llama => true,
+        TokenizerModel::Gpt2 => {
+            let words = metadata.pre.as_deref().and_then(pre_tokenizer::named);
+            words.is_some_and(|words| words.ignore_merges)
+        }
+    })
 }
 
 /// Byte-level byte-pair encoding.
