@@ -4,6 +4,7 @@ use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig};
 
 use crate::lora::{Lora, LoraGroup};
 use crate::model::{Model, TensorRef};
+use crate::ops::attention;
 use crate::options::Recompute;
 use crate::real::Real;
 
@@ -246,12 +247,16 @@ impl Width<'_> {
 
     /// The buffers that blocks share in both passes.
     fn shared(&self, recompute: Recompute) -> usize {
-        let ModelConfig { hidden, intermediate, heads, kv_heads, .. } = *self.config;
+        let ModelConfig { hidden, intermediate, kv_heads, .. } = *self.config;
         let (query, key) = (self.config.query_width(), self.config.key_width());
         let normed = if recompute == Recompute::Nothing { 0 } else { hidden };
-        let per_head = if heads == kv_heads { 0 } else { 2 * query };
+        // A batch of one tree has the most parts.
+        let parts = match attention::parts(1, kv_heads) {
+            1 => 0,
+            parts => 2 * parts * key,
+        };
         let low = self.ranks().iter().copied().max().unwrap_or(0);
-        normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
+        normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + parts + low
     }
 
     /// Rounded copies of the widest input or output, of the second output of the feed-forward part or of
