@@ -5,7 +5,7 @@ use crate::linear::AdapterScratch;
 use crate::ops::attention::{Attention, Layout};
 use crate::ops::bf16::Rows;
 use crate::ops::rope::RopeTable;
-use crate::options::{ForwardOptions, Recompute};
+use crate::options::ForwardOptions;
 use crate::real::Real;
 use crate::scratch::{ThreadScratch, fit};
 use tabpo_model::ModelConfig;
@@ -204,7 +204,7 @@ impl<R: Real> Workspace<R> {
 
     /// The index of a block's buffers in `layers`.
     pub(crate) fn slot(options: &ForwardOptions, layer: usize) -> usize {
-        if options.gradient && options.recompute != Recompute::Blocks { layer } else { 0 }
+        if options.gradient { options.recompute.sets(layer + 1) - 1 } else { 0 }
     }
 
     /// The index of a block's input in `streams`.

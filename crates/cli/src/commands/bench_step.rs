@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &StepArgs, context: &Context) -> Result<(), CliErro
     let recompute = match arguments.recompute {
         Again::Nothing => Recompute::Nothing,
         Again::Cheap => Recompute::Cheap,
-        Again::Blocks => Recompute::Blocks,
+        Again::Blocks => Recompute::ALL_BLOCKS,
     };
     let steps = arguments.steps;
     let compute = arguments.compute.into();

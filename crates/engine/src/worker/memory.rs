@@ -175,13 +175,16 @@ impl MemoryPlan {
         }
     }
 
-    /// The setting that keeps the most within `bytes`; recomputes whole blocks if none fits.
+    /// The setting that keeps the most within `bytes`; recomputes all blocks if none fits.
     fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
+        let layers = policy.config.layers;
+        // Repeating a single block saves nothing: it needs a set of buffers, too.
         [Recompute::Nothing, Recompute::Cheap]
-            .map(|recompute| Self::new(policy, request, recompute))
             .into_iter()
+            .chain((2..layers).map(Recompute::Blocks))
+            .map(|recompute| Self::new(policy, request, recompute))
             .find(|plan| plan.total() <= bytes)
-            .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks))
+            .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks(layers)))
     }
 
     /// What is needed for any step and any recomputation: the process, weights, gradients and moments.
@@ -237,11 +240,8 @@ impl Width<'_> {
     /// What the forward pass keeps: the stream before every block and after the last, and the blocks' buffers.
     fn kept(&self, recompute: Recompute) -> usize {
         let ModelConfig { hidden, layers, .. } = *self.config;
-        let blocks = match recompute {
-            Recompute::Nothing => layers * (self.block() + 2 * hidden),
-            Recompute::Cheap => layers * self.block(),
-            Recompute::Blocks => self.block(),
-        };
+        let normed = if recompute == Recompute::Nothing { 2 * hidden } else { 0 };
+        let blocks = recompute.sets(layers) * (self.block() + normed);
         (layers + 1) * hidden + blocks
     }
 

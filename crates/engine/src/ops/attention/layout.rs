@@ -225,6 +225,7 @@ fn trees(batch: &Batch) -> Vec<(Range<usize>, Range<usize>)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a context is a list of ranges, often of one")]
 mod tests {
     use super::*;
     use crate::batch::Segment;
@@ -260,7 +261,7 @@ mod tests {
             assert_eq!(layout.trees.iter().map(|tree| tree.rows.clone()).collect::<Vec<_>>(), [0..120, 120..130]);
             for (rows, context) in &segments {
                 for row in rows.clone() {
-                    let path: Vec<usize> = context.iter().cloned().flatten().chain(rows.start..row + 1).collect();
+                    let path: Vec<usize> = context.iter().cloned().flatten().chain(rows.start..=row).collect();
                     assert_eq!(keys_of(&layout, row)[..path.len()], path, "row {row}");
                 }
             }
