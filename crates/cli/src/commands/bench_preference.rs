@@ -6,16 +6,19 @@ use serde::Serialize;
 use tabpo_engine::{
     Compute, ForwardOptions, HostWorker, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute,
 };
-use tabpo_model::{LoraConfig, ModelConfig, Projection};
+use tabpo_model::LoraConfig;
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 use tabpo_train::{
-    BatchPlan, Cursor, Decay, ExampleRecord, Observer, ReferenceCache, Schedule, Session, StepPlanner, StepProgress,
-    StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary, group_pairs, train,
+    BatchPlan, Decay, ExampleRecord, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TextSource,
+    TrainBudget, TrainSettings, TrainSummary, group_pairs, train,
 };
 
-use super::Products;
+use super::{
+    Products,
+    bench_operations::{Operations, Work},
+};
 use crate::{
     config::rank_within,
     error::{CliError, ResultExt},
@@ -252,7 +255,7 @@ impl Bench {
         // Without a reference in the objective there is nothing to compare with here.
         settings.track_reference = false;
         let operations = Operations::new(&self.model.config, self.adapter.config.rank);
-        let epoch = work(&source, self.plan)?;
+        let epoch = Work::of_epoch(&source, self.plan)?;
 
         let mut worker = HostWorker::new(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()));
         let mut cache = ReferenceCache::in_memory();
@@ -290,75 +293,6 @@ impl Bench {
             objective_seconds: timing.objective,
             waiting_seconds: timing.waiting,
         })
-    }
-}
-
-/// What is computed in one epoch.
-#[derive(Default)]
-struct Work {
-    rows: u64,
-    /// Distinct rows at which logits are computed.
-    head_rows: u64,
-    /// Pairs of a row and a row that it attends to.
-    scores: u64,
-}
-
-fn work(source: &TextSource<'_>, plan: BatchPlan) -> Result<Work, CliError> {
-    let plan = BatchPlan { budget: TrainBudget::Epochs(1), ..plan };
-    let mut work = Work::default();
-    for step in StepPlanner::new(source, plan, Cursor::default()) {
-        for micro in step.or_input()?.micro_batches {
-            let mut rows: Vec<u32> = micro.trie.targets().iter().map(|target| target.row).collect();
-            rows.sort_unstable();
-            rows.dedup();
-            work.rows += micro.trie.rows() as u64;
-            work.head_rows += rows.len() as u64;
-            work.scores += micro.trie.batch().positions.iter().map(|&position| u64::from(position) + 1).sum::<u64>();
-        }
-    }
-    Ok(work)
-}
-
-/// Floating-point operations of the matrix products, two for a multiply-add; element-wise work is not counted.
-struct Operations {
-    /// Multiply-adds a row in the frozen projections.
-    frozen: f64,
-    /// The part of them whose input gradient nobody needs: below the first block nothing is trained.
-    first: f64,
-    /// Multiply-adds a row in the adapters.
-    adapters: f64,
-    /// Multiply-adds a target row in the head.
-    head: f64,
-    /// Multiply-adds a score of all heads and blocks in one product of attention.
-    attention: f64,
-}
-
-impl Operations {
-    fn new(config: &ModelConfig, rank: usize) -> Self {
-        let size = |projection: Projection| projection.shape(config).map(|size| size as f64);
-        let products = |projection| size(projection)[0] * size(projection)[1];
-        let widths = |projection| (size(projection)[0] + size(projection)[1]) * rank as f64;
-        let layers = config.layers as f64;
-        Self {
-            frozen: layers * Projection::ALL.map(products).iter().sum::<f64>(),
-            first: [Projection::Query, Projection::Key, Projection::Value].map(products).iter().sum(),
-            adapters: layers * Projection::ALL.map(widths).iter().sum::<f64>(),
-            head: (config.vocabulary * config.hidden) as f64,
-            attention: layers * config.query_width() as f64,
-        }
-    }
-
-    /// Two products of attention forward and five backward.
-    fn training(&self, work: &Work) -> f64 {
-        2.0 * (work.rows as f64 * (2.0 * self.frozen - self.first + 3.0 * self.adapters)
-            + 2.0 * work.head_rows as f64 * self.head
-            + 7.0 * work.scores as f64 * self.attention)
-    }
-
-    fn inference(&self, work: &Work) -> f64 {
-        2.0 * (work.rows as f64 * self.frozen
-            + work.head_rows as f64 * self.head
-            + 2.0 * work.scores as f64 * self.attention)
     }
 }
 

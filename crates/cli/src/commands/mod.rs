@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_decode;
+mod bench_operations;
 mod bench_preference;
 mod bench_prepare;
 mod bench_step;
