@@ -8,7 +8,6 @@ use crate::head::{HeadPass, OutputGradient};
 use crate::lora::{Lora, groups};
 use crate::model::Model;
 use crate::ops::on_pool;
-use crate::options::Recompute;
 use crate::real::Real;
 use crate::scratch::fit;
 use crate::workspace::Workspace;
@@ -55,7 +54,7 @@ fn backward_on_pool<R: Real>(
         let block = Block { index, layer, adapters: groups(lora, index) };
         let buffers = &mut layers[Workspace::<R>::slot(&options, index)];
         let input = &streams[index][..width];
-        if options.recompute == Recompute::Blocks {
+        if options.recompute.repeats(index) {
             pass.forward(block, input, buffers, shared, None);
         }
         let mut targets = match gradients {

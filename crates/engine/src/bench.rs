@@ -25,9 +25,11 @@ pub struct StepShape {
     pub model: ModelConfig,
     /// Rank of the adapters on all seven projections; `None` trains all parameters.
     pub rank: Option<usize>,
+    /// Tokens of a prefix that all sequences share and that is computed once.
+    pub prefix: usize,
     /// Sequences in the batch.
     pub sequences: usize,
-    /// Tokens per sequence.
+    /// Tokens per sequence after the shared prefix.
     pub length: usize,
     /// Tokens at the end of a sequence that contribute to the loss.
     pub supervised: usize,
@@ -57,14 +59,20 @@ impl StepShape {
             query_key_norm: false,
             tied_head: true,
         };
-        Self { model, rank: Some(16), sequences: 1, length: 1024, supervised: 256 }
+        Self { model, rank: Some(16), prefix: 0, sequences: 1, length: 1024, supervised: 256 }
     }
 
     /// A full step of a small model: hidden 256, 4 layers, intermediate 704, vocabulary 4096, 8 sequences
     /// of 512 tokens, all supervised.
     pub fn m2() -> Self {
         let model = ModelConfig { intermediate: 704, ..ModelConfig::small(4096, 256, 4, 4) };
-        Self { model, rank: None, sequences: 8, length: 512, supervised: 511 }
+        Self { model, rank: None, prefix: 0, sequences: 8, length: 512, supervised: 511 }
+    }
+
+    /// A step of supervised training on 16 sentences, each with its answer, that share a prompt of 900 tokens,
+    /// with adapters of rank 32.
+    pub fn shared_prompt(model: ModelConfig) -> Self {
+        Self { model, rank: Some(32), prefix: 900, sequences: 16, length: 156, supervised: 110 }
     }
 
     /// Floating-point operations of one step: two per multiply-add of the products that the forward and
@@ -72,7 +80,7 @@ impl StepShape {
     /// not count.
     pub fn operations(&self) -> f64 {
         let config = &self.model;
-        let tokens = (self.sequences * self.length) as f64;
+        let tokens = self.tokens() as f64;
         let supervised = (self.sequences * self.supervised) as f64;
         let mut multiply_adds = 0.0;
         for layer in 0..config.layers {
@@ -91,7 +99,9 @@ impl StepShape {
                 };
             }
             // Two products forward and five backward, half of each hidden by the mask.
-            let pairs = self.sequences as f64 * self.length as f64 * (self.length as f64 + 1.0) / 2.0;
+            let causal = |length: usize| (length * (length + 1)) as f64 / 2.0;
+            let sequence = causal(self.length) + (self.prefix * self.length) as f64;
+            let pairs = causal(self.prefix) + self.sequences as f64 * sequence;
             multiply_adds += 7.0 * pairs * config.query_width() as f64;
         }
         let head = supervised * (config.vocabulary * config.hidden) as f64;
@@ -101,7 +111,7 @@ impl StepShape {
 
     /// Tokens of the batch.
     pub fn tokens(&self) -> usize {
-        self.sequences * self.length
+        self.prefix + self.sequences * self.length
     }
 }
 
@@ -123,7 +133,7 @@ impl StepTime {
     }
 }
 
-/// A model with random weights, ready to repeat one training step.
+/// A model that is ready to repeat one training step.
 #[derive(Debug)]
 pub struct StepBench {
     model: Model<f32>,
@@ -138,12 +148,17 @@ pub struct StepBench {
 }
 
 impl StepBench {
-    /// Allocates everything except the buffers of the passes, which the first step allocates. `compute` is
-    /// the type for products with frozen weights, which exist only with an adapter.
-    pub fn new(shape: &StepShape, recompute: Recompute, compute: Compute) -> Self {
-        let mut model = Model::initialise(shape.model.clone(), 1);
+    /// Allocates everything except the buffers of the passes, which the first step allocates. `model` has the
+    /// configuration of the shape; `compute` is the type for products with frozen weights, which exist only with
+    /// an adapter.
+    pub fn new(shape: &StepShape, mut model: Model<f32>, recompute: Recompute, compute: Compute) -> Self {
         // Trained weights are not frozen.
-        let compute = if shape.rank.is_some() { model.freeze(compute) } else { Compute::F32 };
+        let compute = if shape.rank.is_some() {
+            model.freeze(compute)
+        } else {
+            model.make_trainable();
+            Compute::F32
+        };
         let lora = shape.rank.map(|rank| Lora::initialise(&shape.model, LoraConfig::new(rank, rank as f64), 2));
         let (gradients, optimiser) = match &lora {
             Some(lora) => (Gradients::lora(&model, lora), AdamW::for_lora(&model, lora, AdamWConfig::default())),
@@ -151,13 +166,21 @@ impl StepBench {
         };
         let mut batch = Batch::default();
         let mut targets = Vec::new();
+        // Arbitrary fixed tokens; a stride coprime to the vocabulary visits most of it.
+        let token = |row: usize| (row * 7919 % shape.model.vocabulary) as u32;
+        let prefix = (shape.prefix > 0).then_some(0..shape.prefix);
+        if let Some(rows) = &prefix {
+            batch.tokens.extend(rows.clone().map(token));
+            batch.positions.extend(0..shape.prefix as u32);
+            batch.segments.push(Segment { rows: rows.clone(), context: Vec::new() });
+        }
         for sequence in 0..shape.sequences {
-            let start = sequence * shape.length;
-            // Arbitrary fixed tokens; a stride coprime to the vocabulary visits most of it.
-            let token = |row: usize| (row * 7919 % shape.model.vocabulary) as u32;
+            let start = shape.prefix + sequence * shape.length;
             batch.tokens.extend((start..start + shape.length).map(token));
-            batch.positions.extend(0..shape.length as u32);
-            batch.segments.push(Segment { rows: start..start + shape.length, context: Vec::new() });
+            batch.positions.extend(shape.prefix as u32..(shape.prefix + shape.length) as u32);
+            batch
+                .segments
+                .push(Segment { rows: start..start + shape.length, context: prefix.iter().cloned().collect() });
             let first = start + shape.length - shape.supervised - 1;
             targets
                 .extend((first..first + shape.supervised).map(|row| Target { row: row as u32, token: token(row + 1) }));

@@ -6,7 +6,7 @@ use crate::batch::Batch;
 use crate::linear::{self, Adapter, AdapterScratch, Dropout, Operand};
 use crate::lora::LoraGroup;
 use crate::model::Layer;
-use crate::ops::attention::{Inputs, sum_groups};
+use crate::ops::attention::{InputGradients, Inputs, Outputs};
 use crate::ops::bf16::Rows;
 use crate::ops::rope::RopeTable;
 use crate::ops::{norm, swiglu};
@@ -278,36 +278,25 @@ impl<R: Real> Pass<'_, R> {
         let query_gradient = fit(&mut shared.query_gradient, rows * config.query_width());
         let key_gradient = fit(&mut shared.key_gradient, rows * config.key_width());
         let value_gradient = fit(&mut shared.value_gradient, rows * config.key_width());
-        {
-            let views = Inputs {
+        self.plan.attention(self.batch, config, block.index).backward(
+            Inputs {
                 query: View::new(&buffers.query, rows, config.query_width()),
                 key: View::new(&buffers.key, rows, config.key_width()),
                 value: View::new(&buffers.value, rows, config.key_width()),
-            };
-            let per_head = rows * config.query_width();
-            let grouped = config.heads != config.kv_heads;
-            let (key_target, value_target) = if grouped {
-                (fit(&mut shared.key_gradient_per_head, per_head), fit(&mut shared.value_gradient_per_head, per_head))
-            } else {
-                (&mut *key_gradient, &mut *value_gradient)
-            };
-            let view = |slice| ViewMut::new(slice, rows, config.query_width());
-            self.plan.attention(self.batch, config, block.index).backward(
-                views,
-                View::new(attention, rows, config.query_width()),
-                View::new(&buffers.log_sums, rows, config.heads),
-                View::new(attention_gradient, rows, config.query_width()),
-                [view(query_gradient), view(key_target), view(value_target)],
-                self.scratch,
-            );
-            if grouped {
-                let per_head = |slice| View::new(slice, rows, config.query_width());
-                let target = ViewMut::new(key_gradient, rows, config.key_width());
-                sum_groups(per_head(&shared.key_gradient_per_head), target, config.head_dim);
-                let target = ViewMut::new(value_gradient, rows, config.key_width());
-                sum_groups(per_head(&shared.value_gradient_per_head), target, config.head_dim);
-            }
-        }
+            },
+            Outputs {
+                out: View::new(attention, rows, config.query_width()),
+                log_sums: View::new(&buffers.log_sums, rows, config.heads),
+                gradient: View::new(attention_gradient, rows, config.query_width()),
+            },
+            InputGradients {
+                query: ViewMut::new(query_gradient, rows, config.query_width()),
+                key: ViewMut::new(key_gradient, rows, config.key_width()),
+                value: ViewMut::new(value_gradient, rows, config.key_width()),
+                parts: [&mut shared.key_gradient_parts, &mut shared.value_gradient_parts],
+            },
+            self.scratch,
+        );
         let scales = [(&layer.query_norm, 0), (&layer.key_norm, 1)];
         for (gradient, (scale, which)) in [&mut *query_gradient, &mut *key_gradient].into_iter().zip(scales) {
             self.rope.backward(gradient, &self.batch.positions, config.head_dim);

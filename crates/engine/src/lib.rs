@@ -34,7 +34,7 @@ pub use backward::backward;
 pub use batch::{Batch, Segment, Target};
 pub use bench::{PeakBench, StepBench, StepShape, StepTime};
 pub use cache::KvCache;
-pub use compute::Compute;
+pub use compute::{Compute, ProductSpeeds};
 pub use decode::Decoder;
 pub use files::write_logits;
 pub use forward::{forward, forward_with_reference, logits, target_hidden};

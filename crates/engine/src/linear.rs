@@ -9,10 +9,12 @@ use std::ops::Range;
 use crate::lora::{LoraGroup, LoraMember};
 use crate::model::Linear;
 use crate::ops::bf16::{self, Columns, Rows, Term};
-use crate::ops::gemm::{add_product, for_each_block, parallel_add_product, parallel_product, product, scaled_product};
+use crate::ops::gemm::{
+    Split, add_product, for_each_block, parallel_add_product, parallel_product, product, scaled_product,
+};
 use crate::ops::{ELEMENTS_PER_TASK, simd};
 use crate::real::Real;
-use crate::scratch::ThreadScratch;
+use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
 
@@ -129,11 +131,7 @@ pub(crate) fn forward<R: Real>(
         return;
     }
     let x = x.values;
-    for_each_block(y, x.width(), |mut block, rows, columns| {
-        scratch.with(|scratch| {
-            let weight = linear.weight.block(columns.clone(), 0..x.width(), scratch);
-            product(block.reborrow(), x.rows(rows.clone()), weight.transposed());
-        });
+    for_each_block_of_weights(&linear.weight, x, y, scratch, |mut block, rows, columns| {
         if let Some(adapter) = adapter {
             let b = member_b(adapter.member).rows(columns.clone()).transposed();
             add_product(block.reborrow(), adapter.member.scale, adapter.low.rows(rows.clone()), b);
@@ -178,11 +176,46 @@ pub(crate) fn forward_matrix<R: Real>(
         let x = Operand::new(x, true, rounded);
         return rounded_product(&[Term::new(x.rounded(), weight)], y, |_, _, _| ());
     }
-    for_each_block(y, x.width(), |block, rows, columns| {
-        scratch.with(|scratch| {
-            let weight = matrix.block(columns, 0..x.width(), scratch);
-            product(block, x.rows(rows), weight.transposed());
+    for_each_block_of_weights(matrix, x, y, scratch, |_, _, _| ());
+}
+
+/// Computes `y = x W^T` in blocks and calls `finish(block, rows, columns)` for each.
+///
+/// Weights that several blocks read are widened and transposed once, because otherwise `gemm` would do the latter for
+/// each of these blocks.
+fn for_each_block_of_weights<R: Real>(
+    matrix: &Matrix<R>,
+    x: View<'_, R>,
+    y: ViewMut<'_, R>,
+    scratch: &ThreadScratch<R>,
+    finish: impl Fn(ViewMut<'_, R>, Range<usize>, Range<usize>) + Sync,
+) {
+    let depth = x.width();
+    let split = Split::new(y.height(), y.width(), depth);
+    if !split.repeats_weights() {
+        return split.for_each(y, |mut block, rows, columns| {
+            scratch.with(|scratch| {
+                let weight = matrix.block(columns.clone(), 0..depth, scratch);
+                product(block.reborrow(), x.rows(rows.clone()), weight.transposed());
+            });
+            finish(block, rows, columns);
         });
+    }
+    scratch.with_weights(|buffer| {
+        let (mut rest, mut start) = (y, 0);
+        while rest.width() > 0 {
+            let width = split.strip(depth, size_of::<R>()).min(rest.width());
+            let strip;
+            (strip, rest) = rest.split_columns(width);
+            let weights = fit(buffer, depth * width);
+            matrix.transpose_rows(start..start + width, weights, scratch);
+            let weights = View::new(weights, depth, width);
+            split.for_each(strip, |mut block, rows, columns| {
+                product(block.reborrow(), x.rows(rows.clone()), weights.columns(columns.clone()));
+                finish(block, rows, start + columns.start..start + columns.end);
+            });
+            start += width;
+        }
     });
 }
 
@@ -198,11 +231,51 @@ pub(crate) fn backward_matrix<R: Real>(
         let dy = Operand::new(dy, true, rounded);
         return rounded_product(&[Term::transposed(dy.rounded(), weight)], dx, |_, _, _| ());
     }
-    for_each_block(dx, dy.width(), |block, rows, columns| {
-        scratch.with(|scratch| {
-            let weight = matrix.block(0..dy.width(), columns, scratch);
-            product(block, dy.rows(rows), weight);
-        });
+    sum_of_products([(matrix, dy)], dx, scratch, |_, _, _| ());
+}
+
+/// Computes the sum of `dy W` over matrices in blocks and calls `finish(block, rows, columns)` for each. Weights that
+/// are not in the computing type are widened once.
+fn sum_of_products<R: Real, const N: usize>(
+    terms: [(&Matrix<R>, View<'_, R>); N],
+    dx: ViewMut<'_, R>,
+    scratch: &ThreadScratch<R>,
+    finish: impl Fn(ViewMut<'_, R>, Range<usize>, Range<usize>) + Sync,
+) {
+    let depth = terms.iter().map(|(_, dy)| dy.width()).sum();
+    let split = Split::new(dx.height(), dx.width(), depth);
+    scratch.with_weights(|buffer| {
+        let (mut rest, mut start) = (dx, 0);
+        while rest.width() > 0 {
+            let width = split.strip(depth, size_of::<R>()).min(rest.width());
+            let strip;
+            (strip, rest) = rest.split_columns(width);
+            let mut free = &mut *fit(
+                buffer,
+                if terms.iter().all(|(matrix, _)| matrix.as_owned().is_some()) { 0 } else { depth * width },
+            );
+            let weights = terms.map(|(matrix, _)| {
+                if let Some(values) = matrix.as_owned() {
+                    return View::new(values, matrix.rows(), matrix.columns()).columns(start..start + width);
+                }
+                let (own, others) = std::mem::take(&mut free).split_at_mut(matrix.rows() * width);
+                free = others;
+                matrix.widen_columns(start..start + width, own);
+                View::new(own, matrix.rows(), width)
+            });
+            split.for_each(strip, |mut block, rows, columns| {
+                for (index, ((_, dy), weights)) in terms.iter().zip(weights).enumerate() {
+                    let (dy, weights) = (dy.rows(rows.clone()), weights.columns(columns.clone()));
+                    if index == 0 {
+                        product(block.reborrow(), dy, weights);
+                    } else {
+                        add_product(block.reborrow(), R::ONE, dy, weights);
+                    }
+                }
+                finish(block, rows, start + columns.start..start + columns.end);
+            });
+            start += width;
+        }
     });
 }
 
@@ -278,19 +351,8 @@ pub(crate) fn backward_input<R: Real, const N: usize>(
         }
         return rounded_product(&terms[..count], dx, |_, _, _| ());
     }
-    let depth = outputs.iter().map(|(_, dy)| dy.values.width()).sum();
-    for_each_block(dx, depth, |mut block, rows, columns| {
-        for (index, (linear, dy)) in outputs.iter().enumerate() {
-            let dy = dy.values;
-            scratch.with(|scratch| {
-                let weight = linear.weight.block(0..dy.width(), columns.clone(), scratch);
-                if index == 0 {
-                    product(block.reborrow(), dy.rows(rows.clone()), weight);
-                } else {
-                    add_product(block.reborrow(), R::ONE, dy.rows(rows.clone()), weight);
-                }
-            });
-        }
+    let terms = outputs.map(|(linear, dy)| (&linear.weight, dy.values));
+    sum_of_products(terms, dx, scratch, |block, rows, columns| {
         if let Some((group, dlow)) = low {
             add_product(block, R::ONE, dlow.rows(rows), group_a(group).columns(columns));
         }

@@ -8,8 +8,27 @@ pub enum Recompute {
     /// Normalised inputs are recomputed, which takes about one percent more time.
     #[default]
     Cheap,
-    /// Only the inputs of blocks are stored: a block's forward pass is repeated before its backward pass.
-    Blocks,
+    /// As [`Recompute::Cheap`], and of the first blocks, this many, only the inputs are stored: a block's forward pass
+    /// is repeated before its backward pass.
+    Blocks(usize),
+}
+
+impl Recompute {
+    /// Only the inputs of all blocks are stored.
+    pub const ALL_BLOCKS: Self = Self::Blocks(usize::MAX);
+
+    /// Whether the forward pass of a block is repeated.
+    pub(crate) fn repeats(self, layer: usize) -> bool {
+        matches!(self, Self::Blocks(count) if layer < count)
+    }
+
+    /// Sets of buffers for `layers` blocks: one for all blocks whose forward pass is repeated.
+    pub(crate) fn sets(self, layers: usize) -> usize {
+        match self {
+            Self::Blocks(count) if count > 0 => layers - count.min(layers) + 1,
+            _ => layers,
+        }
+    }
 }
 
 /// Options of a forward pass.

@@ -14,19 +14,28 @@ pub(crate) fn fit<R: Real>(buffer: &mut Vec<R>, length: usize) -> &mut [R] {
     &mut buffer[..length]
 }
 
-/// One growing buffer per thread, for temporary values of a task.
+/// One growing buffer per thread, for temporary values of a task, and one for weights that all threads read.
 #[derive(Debug)]
-pub(crate) struct ThreadScratch<R>(Vec<Mutex<Vec<R>>>);
+pub(crate) struct ThreadScratch<R> {
+    threads: Vec<Mutex<Vec<R>>>,
+    weights: Mutex<Vec<R>>,
+}
 
 impl<R: Real> ThreadScratch<R> {
     pub(crate) fn new() -> Self {
-        Self((0..rayon::current_num_threads()).map(|_| Mutex::new(Vec::new())).collect())
+        let threads = (0..rayon::current_num_threads()).map(|_| Mutex::new(Vec::new())).collect();
+        Self { threads, weights: Mutex::new(Vec::new()) }
+    }
+
+    /// Lends the buffer for weights to one product at a time.
+    pub(crate) fn with_weights<T>(&self, work: impl FnOnce(&mut Vec<R>) -> T) -> T {
+        work(&mut self.weights.lock().expect("no product panics while it holds the weights"))
     }
 
     /// Lends this thread's buffer. Tasks do not wait for other tasks, so that a thread never borrows it twice.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Vec<R>) -> T) -> T {
-        let thread = rayon::current_thread_index().unwrap_or(0) % self.0.len();
-        let mut buffer = self.0[thread].lock().expect("no task panics while it holds a scratch buffer");
+        let thread = rayon::current_thread_index().unwrap_or(0) % self.threads.len();
+        let mut buffer = self.threads[thread].lock().expect("no task panics while it holds a scratch buffer");
         work(&mut buffer)
     }
 
@@ -49,6 +58,6 @@ impl<R: Real> ThreadScratch<R> {
     /// Bytes of all threads' buffers.
     pub(crate) fn bytes(&self) -> usize {
         let length = |buffer: &Mutex<Vec<R>>| buffer.lock().map_or(0, |buffer| buffer.len());
-        self.0.iter().map(length).sum::<usize>() * size_of::<R>()
+        self.threads.iter().chain([&self.weights]).map(length).sum::<usize>() * size_of::<R>()
     }
 }

@@ -142,18 +142,6 @@ impl<'a, R> ViewMut<'a, R> {
         ViewMut { pointer: pointer.cast(), height, width, row_stride, elements: PhantomData }
     }
 
-    /// A view for reading the same elements.
-    pub(crate) fn as_view(&self) -> View<'_, R> {
-        View {
-            pointer: self.pointer,
-            height: self.height,
-            width: self.width,
-            row_stride: self.row_stride,
-            column_stride: 1,
-            elements: PhantomData,
-        }
-    }
-
     /// Some of the rows.
     pub(crate) fn rows(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.height);
@@ -165,6 +153,22 @@ impl<'a, R> ViewMut<'a, R> {
     pub(crate) fn columns(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.width);
         Self { pointer: self.pointer.wrapping_add(range.start), width: range.len(), ..self }
+    }
+
+    /// The first `count` rows and the others.
+    pub(crate) fn split_rows(self, count: usize) -> (Self, Self) {
+        // The invariant: both parts have elements of this view, and no element is in both.
+        let rest = Self { elements: PhantomData, ..self };
+        let height = self.height;
+        (self.rows(0..count), rest.rows(count..height))
+    }
+
+    /// The first `count` columns and the others.
+    pub(crate) fn split_columns(self, count: usize) -> (Self, Self) {
+        // As for rows.
+        let rest = Self { elements: PhantomData, ..self };
+        let width = self.width;
+        (self.columns(0..count), rest.columns(count..width))
     }
 
     /// Number of rows.

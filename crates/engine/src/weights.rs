@@ -5,11 +5,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use tabpo_model::{BlockMatrix, SharedBytes, StoredMatrix, StoredType, StoredValues};
 
 use crate::ops::bf16::Columns;
+use crate::ops::rows_per_task;
+use crate::ops::transpose::transpose;
 use crate::real::Real;
-use crate::view::View;
+use crate::scratch::ThreadScratch;
+use crate::view::{Bands, View, ViewMut, for_each_tile};
 
 /// Widens little-endian elements.
 fn widen<R: Real>(stored: StoredType, bytes: &[u8], out: &mut [R]) {
@@ -255,6 +259,32 @@ impl<R: Real> Matrix<R> {
             }
             Storage::Packed(_) => unreachable!("packed elements have products of their own"),
         }
+    }
+}
+
+impl<R: Real> Matrix<R> {
+    /// Some rows in the computing type as the columns of `target`, `[columns, rows.len()]`; in parallel.
+    pub(crate) fn transpose_rows(&self, rows: Range<usize>, target: &mut [R], scratch: &ThreadScratch<R>) {
+        /// Rows of a task.
+        const ROWS: usize = 48;
+        let target = ViewMut::new(target, self.columns, rows.len());
+        for_each_tile([target], Bands::Every(self.columns), [ROWS], |[tile], position| {
+            let first = rows.start + position.column * ROWS;
+            scratch.with(|scratch| {
+                transpose(self.block(first..first + tile.width(), 0..self.columns, scratch), tile);
+            });
+        });
+    }
+
+    /// Some columns of a stored matrix in the computing type, `[rows, columns.len()]`; in parallel.
+    pub(crate) fn widen_columns(&self, columns: Range<usize>, target: &mut [R]) {
+        let width = columns.len();
+        let rows = rows_per_task(width);
+        target.par_chunks_mut(rows * width).enumerate().for_each(|(task, target)| {
+            for (row, target) in target.chunks_exact_mut(width).enumerate() {
+                self.widen(task * rows + row, columns.clone(), target);
+            }
+        });
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::batch::{Batch, Target};
 use crate::linear::AdapterScratch;
-use crate::ops::attention::Attention;
+use crate::ops::attention::{Attention, Layout};
 use crate::ops::bf16::Rows;
 use crate::ops::rope::RopeTable;
-use crate::options::{ForwardOptions, Recompute};
+use crate::options::ForwardOptions;
 use crate::real::Real;
 use crate::scratch::{ThreadScratch, fit};
 use tabpo_model::ModelConfig;
@@ -14,9 +14,7 @@ use tabpo_model::ModelConfig;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) rows: usize,
-    segment_bounds: Vec<usize>,
-    tree_bounds: Vec<usize>,
-    tree_segments: Vec<usize>,
+    layout: Layout,
     pub(crate) targets: Vec<Target>,
     /// The distinct rows of the targets, increasing.
     pub(crate) target_rows: Vec<u32>,
@@ -27,31 +25,17 @@ pub(crate) struct Plan {
 impl Plan {
     /// # Panics
     /// If the segments do not partition the rows in order, or a context does not precede its segment.
-    pub(crate) fn set(&mut self, batch: &Batch, targets: &[Target]) {
+    pub(crate) fn set(&mut self, config: &ModelConfig, batch: &Batch, targets: &[Target]) {
         self.rows = batch.tokens.len();
         assert_eq!(batch.positions.len(), self.rows, "one position per token");
-        self.segment_bounds.clear();
-        self.tree_bounds.clear();
-        self.tree_segments.clear();
         let mut next = 0;
-        for (index, segment) in batch.segments.iter().enumerate() {
+        for segment in &batch.segments {
             assert_eq!(segment.rows.start, next, "segments partition the rows in order");
             assert!(segment.context.iter().all(|rows| rows.end <= next), "a context precedes its segment");
-            self.segment_bounds.push(next);
-            self.tree_bounds.push(next);
-            self.tree_segments.push(index);
-            // A segment belongs to the tree of its context, and so do all segments between them.
-            let root = segment.context.iter().map(|rows| rows.start).min().unwrap_or(next);
-            while self.tree_bounds.last().is_some_and(|&start| start > root) {
-                self.tree_bounds.pop();
-                self.tree_segments.pop();
-            }
             next = segment.rows.end;
         }
         assert_eq!(next, self.rows, "segments partition the rows in order");
-        self.segment_bounds.push(self.rows);
-        self.tree_bounds.push(self.rows);
-        self.tree_segments.push(batch.segments.len());
+        self.layout.set(batch, config.heads / config.kv_heads, config.kv_heads);
         self.targets.clear();
         self.targets.extend_from_slice(targets);
         self.set_rows(targets.iter().map(|target| target.row));
@@ -71,10 +55,8 @@ impl Plan {
 
     pub(crate) fn attention<'a>(&'a self, batch: &'a Batch, config: &ModelConfig, layer: usize) -> Attention<'a> {
         Attention {
+            layout: &self.layout,
             segments: &batch.segments,
-            segment_bounds: &self.segment_bounds,
-            tree_bounds: &self.tree_bounds,
-            tree_segments: &self.tree_segments,
             positions: &batch.positions,
             window: config.window(layer),
             heads: config.heads,
@@ -134,9 +116,9 @@ pub(crate) struct SharedBuffers<R> {
     /// Per key head.
     pub(crate) key_gradient: Vec<R>,
     pub(crate) value_gradient: Vec<R>,
-    /// Per query head, if several share a key head.
-    pub(crate) key_gradient_per_head: Vec<R>,
-    pub(crate) value_gradient_per_head: Vec<R>,
+    /// Per part of a tree, if trees are split.
+    pub(crate) key_gradient_parts: Vec<R>,
+    pub(crate) value_gradient_parts: Vec<R>,
 }
 
 /// Buffers of the head.
@@ -210,7 +192,7 @@ impl<R: Real> Workspace<R> {
         elements += size(&[&shared.normed, &shared.product, &shared.stream_gradient]);
         elements += size(&[&shared.normed_gradient, &shared.attention_gradient]);
         elements += size(&[&shared.query_gradient, &shared.key_gradient, &shared.value_gradient]);
-        elements += size(&[&shared.key_gradient_per_head, &shared.value_gradient_per_head]);
+        elements += size(&[&shared.key_gradient_parts, &shared.value_gradient_parts]);
         let head = &self.head;
         elements += size(&[&head.stream, &head.inverse, &head.hidden, &head.hidden_gradient]);
         elements += size(&[&head.logits, &head.reference_logits]);
@@ -222,7 +204,7 @@ impl<R: Real> Workspace<R> {
 
     /// The index of a block's buffers in `layers`.
     pub(crate) fn slot(options: &ForwardOptions, layer: usize) -> usize {
-        if options.gradient && options.recompute != Recompute::Blocks { layer } else { 0 }
+        if options.gradient { options.recompute.sets(layer + 1) - 1 } else { 0 }
     }
 
     /// The index of a block's input in `streams`.
@@ -239,7 +221,7 @@ impl<R: Real> Workspace<R> {
         options: &ForwardOptions,
     ) {
         self.options = *options;
-        self.plan.set(batch, targets);
+        self.plan.set(config, batch, targets);
         let positions = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
         self.rope.extend(config, positions);
         let layers = Self::slot(options, config.layers - 1) + 1;

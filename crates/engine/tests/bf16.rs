@@ -59,7 +59,7 @@ fn log_probs_and_gradients_are_within_the_rounding_of_operands() {
     let (batch, targets) = batch(&plain.config);
     for dropout in [0.0, 0.2] {
         let lora = random_lora(&plain.config, LoraConfig { dropout, ..LoraConfig::new(4, 1.0) }, 2);
-        for recompute in [Recompute::Nothing, Recompute::Blocks] {
+        for recompute in [Recompute::Nothing, Recompute::ALL_BLOCKS] {
             let options = ForwardOptions { recompute, dropout_seed: Some(5), ..ForwardOptions::default() };
             let (values, gradient) = pass(&packed, &lora, (&batch, &targets), &options);
             let (exact, exact_gradient) = pass(&plain, &lora, (&batch, &targets), &options);
@@ -98,7 +98,7 @@ fn results_do_not_depend_on_the_number_of_threads_or_on_recomputing() {
     };
     let once = run(1, Recompute::Nothing);
     assert_eq!(once, run(3, Recompute::Nothing));
-    assert_eq!(once, run(2, Recompute::Blocks));
+    assert_eq!(once, run(2, Recompute::ALL_BLOCKS));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn computing_again_gives_the_same_bits() {
                 run(&model, lora, &together, &options)
             };
             let stored = outcome(Recompute::Nothing, 1 << 20);
-            for recompute in [Recompute::Cheap, Recompute::Blocks] {
+            for recompute in [Recompute::Cheap, Recompute::Blocks(1), Recompute::Blocks(2), Recompute::ALL_BLOCKS] {
                 let again = outcome(recompute, 1 << 20);
                 assert_eq!(stored.log_probabilities, again.log_probabilities, "{name}, {recompute:?}");
                 assert_eq!(stored.gradient, again.gradient, "{name}, {recompute:?}");

@@ -159,7 +159,7 @@ fn the_frozen_model_under_an_adapter() {
         let model = random_model(tiny(), 2);
         let lora = random_lora(&model.config, LoraConfig::new(2, 3.0), 4);
         let loss =
-            Loss::new(&model, false, ForwardOptions { recompute: Recompute::Blocks, ..ForwardOptions::default() });
+            Loss::new(&model, false, ForwardOptions { recompute: Recompute::ALL_BLOCKS, ..ForwardOptions::default() });
         check_full("base under an adapter", model, Some(&lora), &loss);
     });
 }
@@ -181,7 +181,7 @@ fn every_parameter_of_every_kind_of_adapter() {
                 ("all", &all, Recompute::Nothing),
                 ("some", &some, Recompute::Cheap),
                 ("patterned", &patterned, Recompute::Cheap),
-                ("dropout", &dropped, Recompute::Blocks),
+                ("dropout", &dropped, Recompute::ALL_BLOCKS),
             ];
             // Adapters share their code among all families: test all kinds in one family, and one kind in all.
             let kinds = if name == "llama with biases" { &kinds[..] } else { &kinds[..1] };

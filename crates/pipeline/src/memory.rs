@@ -16,16 +16,26 @@ pub fn request(rows: usize, logit_bytes: usize, divergence: bool, guide: usize, 
     MemoryRequest { rows, target_rows: rows, logit_bytes, divergence, guide, held, threads }
 }
 
-/// Bytes of a limit in GB.
-pub fn bytes(limit_gb: Option<f64>) -> Option<usize> {
-    limit_gb.map(|limit| (limit * 1e9) as usize)
+/// The bytes that a training run should stay below: those of `limit_gb`, or else what the process holds and 60 % of the
+/// free memory, which leaves the rest to other programs and to cached files. `None` if neither is known.
+pub fn limit(limit_gb: Option<f64>, held: usize) -> Option<usize> {
+    match limit_gb {
+        Some(limit) => Some((limit * 1e9) as usize),
+        None => free().map(|free| held + free.bytes / 10 * 6),
+    }
 }
 
-/// Reports the estimate for a training run, and warns if no setting stays within `limit_gb`.
-pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn Observer) {
+/// Reports the estimate for a training run beside the smallest possible one, and warns if no setting stays within
+/// `limit_gb`.
+///
+/// What the backward pass needs of the forward pass is either kept or computed again. As much is kept as the limit
+/// allows (see [`limit`]): everything; or all but the normalised inputs, which are recomputed in one percent of the time;
+/// or only the inputs of some or all blocks, each of which takes its forward pass again, up to a third of the time of a
+/// step. Results are the same to the last bit.
+pub fn say(stage: &str, plan: &MemoryPlan, smallest: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn Observer) {
     observer.say(&format!(
         "{stage}: estimated memory at most {:.0} MB (process {:.0}, weights {:.0}, gradients and optimiser {:.0}, \
-         activations {:.0}, logits {:.0}), recomputed: {}",
+         activations {:.0}, logits {:.0}), recomputed: {}; at least {:.0} MB with all blocks recomputed (memory_gb)",
         megabytes(plan.total()),
         megabytes(plan.held + plan.working),
         megabytes(plan.weights + plan.reference),
@@ -33,6 +43,7 @@ pub fn say(stage: &str, plan: &MemoryPlan, limit_gb: Option<f64>, observer: &dyn
         megabytes(plan.activations),
         megabytes(plan.logits),
         name(plan.recompute),
+        megabytes(smallest.total()),
     ));
     if let Some(limit) = limit_gb.filter(|limit| plan.total() as f64 > limit * 1e9) {
         observer
@@ -76,12 +87,12 @@ fn verdict(stage: &str, plan: &MemoryPlan, free: &Free) -> Result<Option<String>
     }))
 }
 
-/// The name of a setting.
-pub fn name(recompute: Recompute) -> &'static str {
+/// What the backward pass computes again.
+pub fn name(recompute: Recompute) -> String {
     match recompute {
-        Recompute::Nothing => "nothing",
-        Recompute::Cheap => "cheap",
-        Recompute::Blocks => "blocks",
+        Recompute::Nothing => "nothing".to_owned(),
+        Recompute::Cheap => "normalised inputs".to_owned(),
+        Recompute::Blocks(count) => format!("the first {count} blocks"),
     }
 }
 

@@ -27,7 +27,7 @@ pub use importance::{ScoreTransform, set_importance_weights};
 pub use log_probs::{ExampleLogProbs, log_probs};
 pub use loss::Differences;
 pub use packing::MicroBatch;
-pub use record::{Observer, StepRecord, Timing, TrainOutcome, TrainSummary, UnusedCheckpoint};
+pub use record::{Observer, StepProgress, StepRecord, Timing, TrainOutcome, TrainSummary, UnusedCheckpoint};
 pub use reference::{ReferenceCache, ReferenceIdentity, ReferenceKey};
 pub use schedule::{Decay, Schedule, TrainBudget};
 pub use settings::{TokenCount, TrainSettings};

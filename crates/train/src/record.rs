@@ -85,6 +85,19 @@ pub struct StepRecord {
     pub timing: Timing,
 }
 
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepProgress {
+    /// The number of the step, from 1.
+    pub step: u64,
+    /// Finished micro-batches.
+    pub done: usize,
+    /// Micro-batches of the step.
+    pub total: usize,
+    /// Rows computed a second in the finished ones, if there are any.
+    pub tokens_per_second: Option<f64>,
+}
+
 /// A checkpoint from which a run cannot be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnusedCheckpoint {
@@ -110,6 +123,9 @@ pub trait Observer {
 
     /// Reference log-probs have been found for `done` examples.
     fn reference(&mut self, _done: u64) {}
+
+    /// A step is under way.
+    fn micro_batches(&mut self, _progress: &StepProgress) {}
 
     /// A step was taken.
     fn step(&mut self, _record: &StepRecord) {}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::packing::{MicroBatch, epoch_order, pack};
 use tabpo_objective::Reach;
 
-use crate::trie::example_rows;
+use crate::trie::{example_rows, shared_prefix};
 use crate::{Differences, ExampleError, TokenisedExample, TrainBudget, TrainError};
 
 /// Number of steps that are prepared ahead.
@@ -51,7 +51,7 @@ impl ExampleSource for Vec<TokenisedExample> {
 }
 
 /// The most rows that a micro-batch of a run can have: those of its longest example, or those of a step of the
-/// longest examples up to [`BatchPlan::max_tokens`]. `rejected` is how much of the rejected answers the objective
+/// longest examples up to [`BatchPlan::max_tokens`], with a prefix that all prompts have in common only once. `rejected` is how much of the rejected answers the objective
 /// reads, `vocabulary` the model's number of tokens. Examples that cannot be loaded are ignored; the run itself
 /// reports them.
 pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
@@ -62,10 +62,17 @@ pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
 ) -> usize {
     let source = checked(source, rejected, vocabulary);
     let loaded = (0..source.len()).into_par_iter().filter_map(|index| source.load(index).ok());
-    let mut rows: Vec<usize> = loaded.map(|example| example_rows(&example)).collect();
+    let loaded: Vec<(usize, Vec<u32>)> = loaded.map(|example| (example_rows(&example), example.prompt)).collect();
+    let shared = shared_prefix(loaded.iter().map(|(_, prompt)| prompt.as_slice()));
+    let mut rows: Vec<usize> = loaded.iter().map(|&(rows, _)| rows).collect();
     rows.sort_unstable_by_key(|&rows| std::cmp::Reverse(rows));
-    let step = rows.iter().take(plan.batch_size).sum::<usize>().min(plan.max_tokens);
-    rows.first().copied().unwrap_or(0).max(step)
+    let mut separate = 0;
+    let with_more = rows.iter().take(plan.batch_size).enumerate().map(|(others, &rows)| {
+        separate += rows;
+        // Examples are packed as if they shared nothing.
+        if others == 0 { separate } else { separate.min(plan.max_tokens).saturating_sub(others * shared) }
+    });
+    with_more.max().unwrap_or(0)
 }
 
 /// A source whose examples are checked and cut for one run.

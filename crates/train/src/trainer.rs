@@ -16,8 +16,8 @@ use crate::loss::{FixedLogProbs, Member, StepLoss, normaliser};
 use crate::stream::{ahead, checked};
 use crate::{
     Cursor, ExampleLogProbs, ExampleSource, ExampleTargets, Observer, PreparedStep, ReferenceCache, ReferenceIdentity,
-    ReferenceKey, StepPlanner, StepRecord, Timing, TokenisedExample, TrainError, TrainOutcome, TrainSettings,
-    TrainSummary, UnusedCheckpoint,
+    ReferenceKey, StepPlanner, StepProgress, StepRecord, Timing, TokenisedExample, TrainError, TrainOutcome,
+    TrainSettings, TrainSummary, UnusedCheckpoint,
 };
 
 /// The random stream of dropout seeds; the order of the data uses the streams numbered by epoch.
@@ -129,6 +129,7 @@ impl ModelLogProbs {
         std::thread::scope(|scope| {
             let mut found = Self { identity, examples: HashMap::new(), rows: 0, seconds: 0.0 };
             let mut done = 0;
+            observer.reference(done);
             for step in ahead(scope, first_epoch) {
                 let step = step?;
                 for micro in &step.micro_batches {
@@ -143,9 +144,9 @@ impl ModelLogProbs {
                         let key = identity.key([&step.examples[*index]]);
                         found.examples.entry(key).or_insert_with(|| ExampleLogProbs::gather(&values, targets));
                     }
+                    done += micro.members.len() as u64;
+                    observer.reference(done);
                 }
-                done += step.examples.len() as u64;
-                observer.reference(done);
                 if observer.should_stop() {
                     break;
                 }
@@ -209,7 +210,7 @@ impl Trainer<'_> {
                 let Ok(prepared) = steps.recv() else { return Ok(true) };
                 let prepared = prepared?;
                 let waiting = started.elapsed().as_secs_f64();
-                let record = self.step(prepared, fixed, waiting)?;
+                let record = self.step(prepared, fixed, waiting, observer)?;
                 observer.step(&record);
                 let stop = observer.should_stop();
                 let due = self.settings.checkpoint_every.is_some_and(|every| self.cursor.step.is_multiple_of(every));
@@ -224,7 +225,13 @@ impl Trainer<'_> {
     }
 
     /// One optimiser step.
-    fn step(&mut self, prepared: PreparedStep, fixed: &RunLogProbs, waiting: f64) -> Result<StepRecord, TrainError> {
+    fn step(
+        &mut self,
+        prepared: PreparedStep,
+        fixed: &RunLogProbs,
+        waiting: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<StepRecord, TrainError> {
         let number = prepared.after.step;
         let fixed: Vec<FixedLogProbs> = prepared.examples.iter().map(|example| fixed.of(example)).collect();
         let totals = normaliser(self.needs, &prepared.examples);
@@ -261,7 +268,18 @@ impl Trainer<'_> {
             gradient
         };
         self.worker.clear_gradient()?;
-        let jobs_timing = self.worker.accumulate(&jobs, &output_gradient)?;
+        let started = Instant::now();
+        let mut progress = |done: usize| {
+            let rows = jobs.iter().take(done).map(|job| job.batch.tokens.len()).sum::<usize>() as f64;
+            observer.micro_batches(&StepProgress {
+                step: number,
+                done,
+                total: jobs.len(),
+                tokens_per_second: (done > 0).then(|| rows / started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)),
+            });
+        };
+        progress(0);
+        let jobs_timing = self.worker.accumulate(&jobs, &output_gradient, &mut progress)?;
         timing.reference += jobs_timing.reference;
         timing.forward += jobs_timing.forward;
         timing.objective += jobs_timing.output_gradient;

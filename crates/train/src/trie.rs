@@ -177,6 +177,14 @@ impl TokenTrie {
     }
 }
 
+/// The number of leading tokens that all prompts have in common and that their tries therefore share.
+pub(crate) fn shared_prefix<'a>(mut prompts: impl Iterator<Item = &'a [u32]>) -> usize {
+    let Some(first) = prompts.next() else { return 0 };
+    let common = |other: &[u32]| first.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let shared = prompts.map(common).fold(first.len(), usize::min);
+    if shared >= MIN_SHARED_PROMPT { shared } else { 0 }
+}
+
 /// Number of rows of an example on its own.
 pub(crate) fn example_rows(example: &TokenisedExample) -> usize {
     let mut trie = TokenTrie::new();

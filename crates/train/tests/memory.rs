@@ -9,9 +9,9 @@ use tabpo_engine::{
 };
 use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::Reach;
-use tabpo_train::{BatchPlan, TokenTrie, TrainBudget, largest_micro_batch};
+use tabpo_train::{BatchPlan, Cursor, StepPlanner, TokenTrie, TrainBudget, largest_micro_batch};
 
-const SETTINGS: [Recompute; 3] = [Recompute::Nothing, Recompute::Cheap, Recompute::Blocks];
+const SETTINGS: [Recompute; 4] = [Recompute::Nothing, Recompute::Cheap, Recompute::Blocks(2), Recompute::Blocks(4)];
 
 fn model(grouped: bool) -> Model<f32> {
     let mut config = ModelConfig::small(64, 96, 4, 6);
@@ -22,9 +22,11 @@ fn model(grouped: bool) -> Model<f32> {
     Model::initialise(config, 1)
 }
 
+/// Examples on one prompt: the backward pass splits a single tree into parts, which take the most memory.
 fn trie() -> TokenTrie {
     let mut trie = TokenTrie::new();
-    for example in examples(40, 2, 1) {
+    for mut example in examples(40, 2, 1) {
+        example.prompt.splice(0..0, (0..20).map(|index| 1 + index % 7));
         trie.insert(&example);
     }
     trie
@@ -93,11 +95,11 @@ fn the_setting_that_keeps_most_within_the_budget_is_chosen() {
     };
     let shape = PolicyShape::of(&model, Some(&adapter));
     let totals = SETTINGS.map(|recompute| MemoryPlan::new(&shape, &request, recompute).total());
-    assert!(totals[0] > totals[1] && totals[1] > totals[2]);
+    assert!(totals.is_sorted_by(|larger, smaller| larger > smaller));
     for (recompute, total) in SETTINGS.into_iter().zip(totals) {
         assert_eq!(shape.plan(&request, Some(total)).recompute, recompute);
     }
-    assert_eq!(shape.plan(&request, Some(1)).recompute, Recompute::Blocks);
+    assert_eq!(shape.plan(&request, Some(1)).recompute, Recompute::Blocks(4));
 }
 
 #[test]
@@ -164,4 +166,24 @@ fn the_largest_micro_batch_is_a_full_one_or_the_longest_example() {
     assert_eq!(most(1, 1 << 20), longest);
     assert_eq!(most(12, 1 << 20), all, "a step may be smaller than max_tokens");
     assert_eq!(most(12, longest + 1), longest + 1);
+}
+
+#[test]
+fn a_prompt_that_all_examples_share_is_planned_once() {
+    let prefix: Vec<u32> = (0..40).map(|index| 1 + index % 7).collect();
+    let mut examples = examples(12, 2, 3);
+    for example in &mut examples {
+        example.prompt.splice(0..0, prefix.iter().copied());
+    }
+    for (batch_size, max_tokens) in [(1, 1000), (4, 150), (4, 1000), (12, 400)] {
+        let plan = BatchPlan { batch_size, max_tokens, seed: 1, budget: TrainBudget::Epochs(3) };
+        let planned = largest_micro_batch(&examples, &plan, Reach::Whole, support::VOCABULARY);
+        let steps = StepPlanner::new(&examples, plan, Cursor::default());
+        let micro_batches = steps.flat_map(|step| step.expect("examples in memory").micro_batches);
+        let largest = micro_batches.map(|micro| micro.trie.rows()).max().expect("a step");
+        assert!(largest <= planned, "{largest} rows of {planned}");
+        // Without sharing: a full micro-batch, or whole steps of at least this length.
+        let separate = max_tokens.min(batch_size * (prefix.len() + 3));
+        assert!(batch_size == 1 || planned < separate, "{planned} rows, {separate} without sharing");
+    }
 }

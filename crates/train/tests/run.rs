@@ -303,9 +303,10 @@ impl Worker for Backwards {
         &mut self,
         jobs: &[Job<'_>],
         output_gradient: &OutputGradientOf<'_>,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<JobTiming, WorkerError> {
         let reversed: Vec<Job<'_>> = jobs.iter().rev().copied().collect();
-        self.0.accumulate(&reversed, &|job, values| output_gradient(jobs.len() - 1 - job, values))
+        self.0.accumulate(&reversed, &|job, values| output_gradient(jobs.len() - 1 - job, values), progress)
     }
 
     fn config(&self) -> &ModelConfig {

@@ -6,36 +6,43 @@ use serde::Serialize;
 use tabpo_engine::{
     Compute, ForwardOptions, HostWorker, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute,
 };
-use tabpo_model::{LoraConfig, ModelConfig, Projection, Tokenizer};
+use tabpo_model::LoraConfig;
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 use tabpo_train::{
-    BatchPlan, Cursor, Decay, ExampleFormat, ExampleRecord, Observer, PromptFormat, ReferenceCache, Schedule, Session,
-    StepPlanner, StepRecord, TextSource, TrainBudget, TrainSettings, TrainSummary, group_pairs, train,
+    BatchPlan, Decay, ExampleRecord, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TextSource,
+    TrainBudget, TrainSettings, TrainSummary, group_pairs, train,
 };
 
-use super::Products;
+use super::{
+    Products,
+    bench_operations::{Operations, Work},
+};
 use crate::{
     config::rank_within,
     error::{CliError, ResultExt},
     memory::{self, megabytes, peak_resident_bytes},
     output::{self, Context, Progress},
     range,
+    run::{PolicyFolder, Renderer},
 };
 
 /// Arguments of `tabpo bench preference`.
 #[derive(clap::Args)]
 pub(crate) struct PreferenceArgs {
-    /// The model folder; its tokenizer has the token `<|assistant|>` (see `tabpo bench prepare`)
-    #[arg(long, value_name = "DIR")]
+    /// Model folder or GGUF file, prompted as in a run: with its chat template and the ontology's instructions
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The pairs
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
-    /// The ontology of the pairs; that of the built-in corpus if not given
+    /// The ontology of the pairs and of the prompt; that of the built-in corpus if not given
     #[arg(long, value_name = "FILE")]
     ontology: Option<PathBuf>,
+    /// A chat template instead of the model's own: a Jinja file, or a built-in format (plain, alpaca, chatml)
+    #[arg(long, value_name = "TEMPLATE")]
+    chat_template: Option<String>,
     /// The objective
     #[arg(long, value_name = "NAME", default_value = "tab-po")]
     objective: String,
@@ -71,15 +78,12 @@ pub(crate) struct PreferenceArgs {
     json: bool,
 }
 
-/// The special token between source and answer.
-const SEPARATOR: &str = "<|assistant|>";
-
 #[derive(Serialize)]
 struct Outcome {
     objective: String,
     threads: usize,
     rank: usize,
-    recompute: &'static str,
+    recompute: String,
     /// How products with the frozen weights were computed.
     compute: &'static str,
     #[serde(flatten)]
@@ -119,8 +123,8 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
     let bench = Bench::open(arguments, context)?;
     let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
     let request = request(&bench.objective, arguments.max_tokens, bench.held);
-    let plan = shape.plan(&request, memory::bytes(arguments.memory_gb));
-    memory::say("training", &plan, arguments.memory_gb, context);
+    let plan = shape.plan(&request, memory::limit(arguments.memory_gb, bench.held));
+    memory::say("training", &plan, &shape.plan(&request, Some(0)), arguments.memory_gb, context);
     let recompute = memory::name(plan.recompute);
     let all = (bench.records.len(), bench.most_negatives());
     let mut peak = PeakBench::new(bench.compute);
@@ -159,7 +163,7 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
 struct Bench {
     model: Arc<Model<f32>>,
     adapter: Lora<f32>,
-    tokenizer: Tokenizer,
+    renderer: Renderer,
     records: Vec<ExampleRecord>,
     objective: Objective,
     plan: BatchPlan,
@@ -195,14 +199,25 @@ impl Bench {
         if records.is_empty() {
             return Err(CliError::input(format!("{} holds no pairs", path.display())));
         }
-        let mut model = Model::open(&arguments.model).or_input()?;
-        let compute = model.freeze(arguments.compute.into());
+        let policy = PolicyFolder::resolve(&arguments.model, None, arguments.compute.into(), context)?;
+        let policy = policy.measured(context)?;
+        if policy.adapter.is_some() {
+            return Err(CliError::input(format!("{} is an adapter", arguments.model.display()))
+                .with_hint("name its base model: a new adapter is trained"));
+        }
+        let renderer = Renderer::open(&policy, ontology, arguments.chat_template.as_deref(), context)?;
+        let (mut model, _) = policy.open_trainable()?;
+        let compute = model.freeze(policy.compute);
         let rank = arguments.lora_rank;
         rank_within("--lora-rank", rank, model.config.hidden)?;
         let config = LoraConfig::new(rank, 2.0 * rank as f64);
         let request = request(&objective, arguments.max_tokens, held);
         let shape = PolicyShape::planned(&model.config, Some(model.bytes()), Some(&config));
-        memory::compare_with_free("training", &shape.plan(&request, memory::bytes(arguments.memory_gb)), context)?;
+        memory::compare_with_free(
+            "training",
+            &shape.plan(&request, memory::limit(arguments.memory_gb, held)),
+            context,
+        )?;
         let adapter = Lora::initialise(&model.config, config, 1);
         let plan = BatchPlan {
             batch_size: arguments.batch_size,
@@ -210,16 +225,7 @@ impl Bench {
             seed: 1,
             budget: TrainBudget::Epochs(arguments.epochs),
         };
-        Ok(Self {
-            model: model.into(),
-            adapter,
-            tokenizer: Tokenizer::open(&arguments.model).or_input()?,
-            records,
-            objective,
-            plan,
-            compute,
-            held,
-        })
+        Ok(Self { model: model.into(), adapter, renderer, records, objective, plan, compute, held })
     }
 
     fn most_negatives(&self) -> usize {
@@ -235,13 +241,12 @@ impl Bench {
         recompute: Recompute,
         context: &Context,
     ) -> Result<Measurement, CliError> {
-        let format =
-            ExampleFormat::new(&self.tokenizer, PromptFormat::Plain { separator: SEPARATOR.into() }).or_input()?;
+        let format = self.renderer.format()?;
         let mut records = self.records[..examples].to_vec();
         for record in &mut records {
             record.rejected.truncate(negatives);
         }
-        let source = TextSource::new(&format, &records, self.model.config.max_positions);
+        let source = TextSource::new(&format, &records, self.model.config.longest());
         let pairs = records.iter().map(|record| record.rejected.len() as u64).sum::<u64>();
         let TrainBudget::Epochs(epochs) = self.plan.budget else { unreachable!("the command counts epochs") };
         let schedule = Schedule { peak: 1e-4, warmup: 0.1, decay: Decay::Linear, floor: 0.0 };
@@ -250,14 +255,14 @@ impl Bench {
         // Without a reference in the objective there is nothing to compare with here.
         settings.track_reference = false;
         let operations = Operations::new(&self.model.config, self.adapter.config.rank);
-        let heads = head_rows(&source, self.plan)? * epochs;
+        let epoch = Work::of_epoch(&source, self.plan)?;
 
         let mut worker = HostWorker::new(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()));
         let mut cache = ReferenceCache::in_memory();
-        let tokenizer = self.tokenizer.digest();
+        let tokenizer = self.renderer.tokenizer.digest();
         let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, guide: None };
         let progress = context.progress("training", 1000);
-        let mut watch = Watch { progress, context };
+        let mut watch = Watch { progress, done: 0, context };
         let started = Instant::now();
         let outcome = train(&mut worker, &source, &settings, session, &mut watch).or_failed()?;
         let seconds = started.elapsed().as_secs_f64();
@@ -267,8 +272,10 @@ impl Bench {
         }
         let TrainSummary { tokens, timing, .. } = outcome.summary;
         let busy = timing.reference + timing.forward + timing.backward;
-        let total = operations.training(tokens.trained, heads)
-            + operations.inference(tokens.reference, if tokens.reference > 0 { heads / epochs } else { 0 });
+        let mut total = epochs as f64 * operations.training(&epoch);
+        if tokens.reference > 0 {
+            total += operations.inference(&epoch);
+        }
         Ok(Measurement {
             examples,
             negatives,
@@ -289,67 +296,24 @@ impl Bench {
     }
 }
 
-/// Distinct rows of one epoch at which logits are computed.
-fn head_rows(source: &TextSource<'_>, plan: BatchPlan) -> Result<u64, CliError> {
-    let plan = BatchPlan { budget: TrainBudget::Epochs(1), ..plan };
-    let mut total = 0;
-    for step in StepPlanner::new(source, plan, Cursor::default()) {
-        for micro in step.or_input()?.micro_batches {
-            let mut rows: Vec<u32> = micro.trie.targets().iter().map(|target| target.row).collect();
-            rows.sort_unstable();
-            rows.dedup();
-            total += rows.len() as u64;
-        }
-    }
-    Ok(total)
-}
-
-/// Floating-point operations of the matrix products, two for a multiply-add; attention scores and
-/// element-wise work are not counted.
-struct Operations {
-    /// Multiply-adds a row in the frozen projections.
-    frozen: f64,
-    /// The part of them whose input gradient nobody needs: below the first block nothing is trained.
-    first: f64,
-    /// Multiply-adds a row in the adapters.
-    adapters: f64,
-    /// Multiply-adds a target row in the head.
-    head: f64,
-}
-
-impl Operations {
-    fn new(config: &ModelConfig, rank: usize) -> Self {
-        let size = |projection: Projection| projection.shape(config).map(|size| size as f64);
-        let products = |projection| size(projection)[0] * size(projection)[1];
-        let widths = |projection| (size(projection)[0] + size(projection)[1]) * rank as f64;
-        let layers = config.layers as f64;
-        Self {
-            frozen: layers * Projection::ALL.map(products).iter().sum::<f64>(),
-            first: [Projection::Query, Projection::Key, Projection::Value].map(products).iter().sum(),
-            adapters: layers * Projection::ALL.map(widths).iter().sum::<f64>(),
-            head: (config.vocabulary * config.hidden) as f64,
-        }
-    }
-
-    fn training(&self, rows: u64, head_rows: u64) -> f64 {
-        2.0 * (rows as f64 * (2.0 * self.frozen - self.first + 3.0 * self.adapters)
-            + 2.0 * head_rows as f64 * self.head)
-    }
-
-    fn inference(&self, rows: u64, head_rows: u64) -> f64 {
-        2.0 * (rows as f64 * self.frozen + head_rows as f64 * self.head)
-    }
-}
-
 /// Shows the progress of a run.
 struct Watch<'a> {
     progress: Progress,
+    /// Thousandths of the run.
+    done: u64,
     context: &'a Context,
 }
 
 impl Observer for Watch<'_> {
+    fn micro_batches(&mut self, progress: &StepProgress) {
+        if let Some(speed) = progress.tokens_per_second {
+            self.progress.update(self.done, &format!("{speed:.0} tokens/s"));
+        }
+    }
+
     fn step(&mut self, record: &StepRecord) {
-        self.progress.update((record.progress * 1000.0) as u64, &format!("{:.0} tokens/s", record.tokens_per_second));
+        self.done = (record.progress * 1000.0) as u64;
+        self.progress.update(self.done, &format!("{:.0} tokens/s", record.tokens_per_second));
     }
 
     fn should_stop(&self) -> bool {

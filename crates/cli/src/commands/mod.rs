@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_decode;
+mod bench_operations;
 mod bench_preference;
 mod bench_prepare;
 mod bench_step;
@@ -35,7 +36,7 @@ use crate::{error::CliError, output::Context, run::Until};
 /// The choices of `--compute`.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Products {
-    /// bf16 if the weights are stored in bf16 and the machine has instructions for it
+    /// bf16 if the weights are stored in bf16 and a short measurement shows that this machine is faster with it
     Auto,
     F32,
     Bf16,

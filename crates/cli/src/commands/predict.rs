@@ -97,7 +97,8 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
     let compute = arguments.compute.into();
-    let policy = PolicyFolder::resolve(arguments.model.as_ref(), arguments.adapter.as_deref(), compute, context)?;
+    let policy = PolicyFolder::resolve(arguments.model.as_ref(), arguments.adapter.as_deref(), compute, context)?
+        .measured(context)?;
     let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,

@@ -11,6 +11,7 @@ pub(crate) mod reduce;
 pub(crate) mod rope;
 pub(crate) mod softmax;
 pub(crate) mod swiglu;
+pub(crate) mod transpose;
 
 use std::sync::LazyLock;
 

@@ -7,7 +7,7 @@ use crate::worker::Policy;
 /// Digest of the model, and of the adapter unless it changes nothing.
 pub(super) fn of_policy<R: Real>(policy: &Policy<R>) -> [u8; 32] {
     let model = policy.model();
-    let mut hasher = blake3::Hasher::new_derive_key("tabpo policy on a CPU 1");
+    let mut hasher = blake3::Hasher::new_derive_key("tabpo policy on a CPU 2");
     hasher.update(&model_digest(model));
     if let Some(adapter) = policy.effective_lora() {
         let shapes = adapter.shapes(&model.config);

@@ -118,6 +118,7 @@ impl<R: Real> Worker for HostWorker<R> {
         &mut self,
         jobs: &[Job<'_>],
         output_gradient: &OutputGradientOf<'_>,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<JobTiming, WorkerError> {
         let Self { policy, options, workspace, training } = self;
         let Training { gradients, reference, .. } = training.as_mut().expect("`begin` was called before training");
@@ -161,6 +162,7 @@ impl<R: Real> Worker for HostWorker<R> {
             };
             backward(model, adapter, batch, &output, workspace, gradients);
             timing.backward += started.elapsed().as_secs_f64();
+            progress(number + 1);
         }
         Ok(timing)
     }

@@ -4,6 +4,7 @@ use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig};
 
 use crate::lora::{Lora, LoraGroup};
 use crate::model::{Model, TensorRef};
+use crate::ops::attention;
 use crate::options::Recompute;
 use crate::real::Real;
 
@@ -174,13 +175,16 @@ impl MemoryPlan {
         }
     }
 
-    /// The setting that keeps the most within `bytes`; recomputes whole blocks if none fits.
+    /// The setting that keeps the most within `bytes`; recomputes all blocks if none fits.
     fn within(policy: &PolicyShape, request: &MemoryRequest, bytes: usize) -> Self {
+        let layers = policy.config.layers;
+        // Repeating a single block saves nothing: it needs a set of buffers, too.
         [Recompute::Nothing, Recompute::Cheap]
-            .map(|recompute| Self::new(policy, request, recompute))
             .into_iter()
+            .chain((2..layers).map(Recompute::Blocks))
+            .map(|recompute| Self::new(policy, request, recompute))
             .find(|plan| plan.total() <= bytes)
-            .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks))
+            .unwrap_or_else(|| Self::new(policy, request, Recompute::Blocks(layers)))
     }
 
     /// What is needed for any step and any recomputation: the process, weights, gradients and moments.
@@ -236,22 +240,23 @@ impl Width<'_> {
     /// What the forward pass keeps: the stream before every block and after the last, and the blocks' buffers.
     fn kept(&self, recompute: Recompute) -> usize {
         let ModelConfig { hidden, layers, .. } = *self.config;
-        let blocks = match recompute {
-            Recompute::Nothing => layers * (self.block() + 2 * hidden),
-            Recompute::Cheap => layers * self.block(),
-            Recompute::Blocks => self.block(),
-        };
+        let normed = if recompute == Recompute::Nothing { 2 * hidden } else { 0 };
+        let blocks = recompute.sets(layers) * (self.block() + normed);
         (layers + 1) * hidden + blocks
     }
 
     /// The buffers that blocks share in both passes.
     fn shared(&self, recompute: Recompute) -> usize {
-        let ModelConfig { hidden, intermediate, heads, kv_heads, .. } = *self.config;
+        let ModelConfig { hidden, intermediate, kv_heads, .. } = *self.config;
         let (query, key) = (self.config.query_width(), self.config.key_width());
         let normed = if recompute == Recompute::Nothing { 0 } else { hidden };
-        let per_head = if heads == kv_heads { 0 } else { 2 * query };
+        // A batch of one tree has the most parts.
+        let parts = match attention::parts(1, kv_heads) {
+            1 => 0,
+            parts => 2 * parts * key,
+        };
         let low = self.ranks().iter().copied().max().unwrap_or(0);
-        normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + per_head + low
+        normed + 2 * hidden + intermediate + self.dropped() + 2 * query + 2 * key + parts + low
     }
 
     /// Rounded copies of the widest input or output, of the second output of the feed-forward part or of

@@ -159,11 +159,13 @@ pub trait Worker {
     fn log_probs(&mut self, job: &Job<'_>) -> Result<Vec<f64>, WorkerError>;
 
     /// For every job, runs a forward pass, the caller's output gradient, and a backward pass. Gradients are summed in
-    /// the order of the jobs; `output_gradient` may be called in another order and from several threads.
+    /// the order of the jobs; `output_gradient` may be called in another order and from several threads. `progress` is
+    /// called with the number of finished jobs whenever it has grown.
     fn accumulate(
         &mut self,
         jobs: &[Job<'_>],
         output_gradient: &OutputGradientOf<'_>,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<JobTiming, WorkerError>;
 
     /// Sets the gradient to zero.

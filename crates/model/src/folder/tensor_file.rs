@@ -21,6 +21,18 @@ pub(crate) struct TensorLocation {
     length: usize,
 }
 
+impl TensorLocation {
+    /// Whether this is a vector, or stored in a type.
+    pub(crate) fn is_vector_or(&self, stored: StoredType) -> bool {
+        let dtype = match stored {
+            StoredType::F32 => Dtype::F32,
+            StoredType::F16 => Dtype::F16,
+            StoredType::Bf16 => Dtype::BF16,
+        };
+        self.shape.len() < 2 || self.dtype == dtype
+    }
+}
+
 /// A memory-mapped safetensors file.
 pub(crate) struct TensorFile {
     pub(crate) path: PathBuf,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, read_json, remedy};
 use crate::config::ModelConfig;
 use crate::gguf::{self, GgufTensors, is_gguf_file};
-use crate::stored::StoredMatrix;
+use crate::stored::{StoredMatrix, StoredType};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -41,6 +41,15 @@ impl ModelFolder {
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Whether every matrix that the model takes is stored in this type, which is known without reading weights.
+    pub fn matrices_are(&self, stored: StoredType) -> bool {
+        match &self.source {
+            Source::Folder(tensors) => tensors.matrices_are(stored),
+            // Norms are stored in another type than the quantised matrices; plain files are an exception.
+            Source::Gguf(_) => false,
+        }
     }
 
     /// The tensor of this name and shape; a vector is a matrix of one row.
@@ -107,6 +116,11 @@ impl Tensors {
         let bare = stored.iter().any(|(name, _)| unwrapped(name) == "embed_tokens.weight");
         let locations = stored.into_iter().map(|(name, file)| (model_name(&name, bare), (file, name))).collect();
         Ok(Self { folder: folder.into(), wanted, files, locations, taken: BTreeSet::new() })
+    }
+
+    fn matrices_are(&self, stored: StoredType) -> bool {
+        let mut wanted = self.locations.iter().filter(|(name, _)| self.wanted.contains(*name));
+        wanted.all(|(_, (file, name))| self.files[*file].tensors[name].is_vector_or(stored))
     }
 
     fn take(&mut self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix, FolderError> {

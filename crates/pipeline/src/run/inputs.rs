@@ -106,7 +106,7 @@ pub(crate) struct SupervisedInputs<'a> {
 
 impl StageInputs for SupervisedInputs<'_> {
     const KIND: &'static str = "supervised";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 /// Inputs of the training of one system on pairs.
@@ -125,7 +125,7 @@ pub(crate) struct PreferenceInputs<'a> {
 
 impl StageInputs for PreferenceInputs<'_> {
     const KIND: &'static str = "preference";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 /// How to train a policy.
@@ -233,7 +233,7 @@ pub(crate) struct PredictionInputs<'a> {
 
 impl StageInputs for PredictionInputs<'_> {
     const KIND: &'static str = "prediction";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 /// Inputs of the measured error modes.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod comparison;
+mod compute;
 mod digests;
 mod directory;
 mod examples;
@@ -24,6 +25,8 @@ mod variants;
 
 use std::path::PathBuf;
 
+use tabpo_engine::Compute;
+
 use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs};
 use crate::{error::Error, observer::Observer};
 
@@ -40,6 +43,8 @@ struct Stages<'a> {
     observer: &'a dyn Observer,
     directory: RunDirectory,
     ledger: Ledger,
+    /// How products with frozen weights are computed.
+    compute: Compute,
     /// The digest of the base model. That of a model from scratch is known once the model has been made.
     base_digest: String,
 }

@@ -9,6 +9,7 @@ use tabpo_pairs::Patterns;
 use super::{
     PolicyFolder, Stages,
     comparison::SystemScores,
+    compute,
     digests::{folder_digest, input_digest},
     directory::{RunDirectory, write_atomically},
     ledger::Ledger,
@@ -113,8 +114,9 @@ impl Pipeline {
         let directory = RunDirectory::open(&root)?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
         let ledger = Ledger::open(&directory, observer)?;
+        let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;
         let base_digest = inputs.digests.base.clone();
-        Stages { inputs, observer, directory, ledger, base_digest }.run(until)
+        Stages { inputs, observer, directory, ledger, compute, base_digest }.run(until)
     }
 }
 

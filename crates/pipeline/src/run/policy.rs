@@ -11,6 +11,7 @@ use tabpo_model::{
 use tabpo_ontology::Ontology;
 use tabpo_train::{ExampleFormat, PromptFormat};
 
+use super::compute;
 use crate::{
     error::{Error, ResultExt},
     observer::Observer,
@@ -60,6 +61,16 @@ impl PolicyFolder {
         let mut adapter = Lora::open(folder, &model.config).or_input()?;
         model.take_saved(&mut adapter, folder).or_input()?;
         Ok((model, Some(adapter)))
+    }
+
+    /// The policy with [`Compute::Auto`] replaced by what a measurement chooses, where there is a choice, which is
+    /// reported.
+    pub fn measured(mut self, observer: &dyn Observer) -> Result<Self, Error> {
+        if let Some(speeds) = compute::speeds(&self.model, self.compute)? {
+            self.compute = speeds.choice();
+            observer.say(&compute::description(self.compute, &speeds));
+        }
+        Ok(self)
     }
 
     /// The policy that training this one writes to `folder`: a model, or an adapter of the same base model.

@@ -30,8 +30,9 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
     let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
     let compare = |name: &str, section: &TrainSection, divergence: bool| {
         let logit_bytes = ForwardOptions::default().logit_bytes;
-        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, memory::held(observer));
-        memory::compare_with_free(name, &policy.plan(&request, memory::bytes(section.memory_gb)), observer)
+        let held = memory::held(observer);
+        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, held);
+        memory::compare_with_free(name, &policy.plan(&request, memory::limit(section.memory_gb, held)), observer)
     };
     if let Some(warmup) = &config.warmup {
         compare("warmup.train", &warmup.train, false)?;

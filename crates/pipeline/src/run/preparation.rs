@@ -40,7 +40,7 @@ impl Stages<'_> {
         let model = &self.inputs.config.model;
         if let Some(folder) = &model.folder {
             let adapter = self.inputs.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
-            let path = PolicyFolder { model: folder.clone(), adapter, compute: model.compute };
+            let path = PolicyFolder { model: folder.clone(), adapter, compute: self.compute };
             return Ok(Artefact { path, digest: self.base_digest.clone() });
         }
         let built_in = self.inputs.config.warmup.as_ref().filter(|warmup| warmup.sentences > 0);
@@ -76,7 +76,7 @@ impl Stages<'_> {
             weights.save(&folder, &SaveOptions::new(StoredType::F32), &special).or_failed()?;
             tokenizer.save(&folder).or_failed()
         })?;
-        Ok(Artefact { path: PolicyFolder::model(folder, model.compute), digest: done.digest() })
+        Ok(Artefact { path: PolicyFolder::model(folder, self.compute), digest: done.digest() })
     }
 
     /// Training before SFT, if the configuration asks for it.
@@ -112,7 +112,7 @@ impl Stages<'_> {
         let recipe = Recipe {
             section,
             adapter: config.adapter.as_ref(),
-            compute: config.model.compute,
+            compute: self.compute,
             budget: section.budget(records.len()),
             learning_rate: section.learning_rate,
             seed: derived_seed(config.run.seed, name),

@@ -7,8 +7,8 @@ use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepRecord, TrainSettings, TrainSummary,
-    UnusedCheckpoint, largest_micro_batch, train,
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TrainSettings,
+    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
@@ -71,6 +71,7 @@ impl Job<'_> {
         observer: &dyn RunObserver,
     ) -> Result<(), Error> {
         let held = memory::held(observer);
+        let limit = memory::limit(self.recipe.section.memory_gb, held);
         let frozen = self.recipe.adapter.is_some() || self.start.adapter.is_some();
         let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
         // An existing adapter is trained further, with its own settings: without it, policy and reference would be
@@ -103,8 +104,9 @@ impl Job<'_> {
             guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
             held,
         );
-        let plan = worker.memory(&request, memory::bytes(self.recipe.section.memory_gb));
-        memory::say(self.name, &plan, self.recipe.section.memory_gb, observer);
+        let plan = worker.memory(&request, limit);
+        let smallest = worker.memory(&request, Some(0));
+        memory::say(self.name, &plan, &smallest, self.recipe.section.memory_gb, observer);
         settings.recompute = plan.recompute;
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
@@ -183,6 +185,8 @@ struct Watch<'a> {
     reference: Option<Box<dyn Progress>>,
     examples: u64,
     progress: Option<Box<dyn Progress>>,
+    /// Thousandths of the budget that are spent.
+    done: u64,
     resumed: u64,
     /// The numbers of the examples that were named as too long.
     too_long: BTreeSet<usize>,
@@ -210,6 +214,7 @@ impl<'a> Watch<'a> {
             reference: None,
             examples,
             progress: None,
+            done: 0,
             resumed: 0,
             too_long: BTreeSet::new(),
         }
@@ -278,10 +283,20 @@ impl Observer for Watch<'_> {
         bar.update(done, "");
     }
 
-    fn step(&mut self, record: &StepRecord) {
-        if let Some(bar) = self.reference.take() {
-            drop(bar);
+    fn micro_batches(&mut self, progress: &StepProgress) {
+        self.reference = None;
+        let (observer, stage) = (self.observer, self.stage);
+        let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
+        let StepProgress { step, done, total, tokens_per_second } = *progress;
+        // After the last one, the message of the step follows.
+        if done < total {
+            let speed = tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
+            bar.update(self.done, &format!("step {step}, micro-batch {} of {total}{speed}", done + 1));
         }
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        self.reference = None;
         let (observer, stage) = (self.observer, self.stage);
         for (id, tokens, number) in &record.skipped {
             if self.too_long.len() < NAMED && self.too_long.insert(*number) {
@@ -293,7 +308,8 @@ impl Observer for Watch<'_> {
         }
         let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
         let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
-        bar.update((record.progress * PARTS as f64) as u64, &note);
+        self.done = (record.progress * PARTS as f64) as u64;
+        bar.update(self.done, &note);
         if self.error.is_none() {
             self.error = self.log(record).err();
         }

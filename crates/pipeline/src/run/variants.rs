@@ -136,7 +136,7 @@ impl Stages<'_> {
         let recipe = Recipe {
             section,
             adapter: config.adapter.as_ref(),
-            compute: config.model.compute,
+            compute: self.compute,
             budget: variant.budget,
             learning_rate: variant.learning_rate,
             seed: variant.seed,

@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliEr
     let pairs = read_pairs(&arguments.file)?;
     let mut out = create(&arguments.out)?;
     let adapter = arguments.adapter.as_deref();
-    let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?;
+    let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?.measured(context)?;
     let renderer = Renderer::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
     let mut scorer = Scorer::open(&folder, &renderer, arguments.cache.as_deref())?;
     let mut summary = Summary::default();
