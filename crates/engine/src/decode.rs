@@ -14,7 +14,7 @@ use crate::real::Real;
 use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
-use tabpo_model::Projection;
+use tabpo_model::{ModelConfig, Projection};
 
 /// Up to this many parameters a model is copied into the fastest layout for decoding.
 const PACKED_PARAMETERS: usize = 64 << 20;
@@ -45,8 +45,6 @@ pub struct Decoder<'m, R> {
     /// Normalised hidden states after the last tokens, `[sequences, hidden]`.
     states: Vec<R>,
     logits: Vec<R>,
-    /// Rows of all passes so far.
-    rows: u64,
 }
 
 /// The parameters of one block.
@@ -66,6 +64,11 @@ pub(crate) enum Head<'m, R> {
     Packed(Panels<R>),
     /// `[vocabulary, hidden]`
     Plain(&'m Matrix<R>),
+}
+
+/// Whether a model is copied into the fastest layout.
+pub(crate) fn is_packed(config: &ModelConfig) -> bool {
+    config.parameters() <= PACKED_PARAMETERS
 }
 
 /// Packs a matrix with its adapter merged.
@@ -100,7 +103,7 @@ impl<'m, R: Real> Decoder<'m, R> {
     /// Prepares a model with an adapter.
     pub fn new(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
         let parameters = model.config.parameters();
-        let small = parameters <= PACKED_PARAMETERS;
+        let small = is_packed(&model.config);
         let layers = model.layers.iter().enumerate().map(|(index, layer)| {
             let adapters = groups(lora, index);
             if small { pack_layer(layer, adapters) } else { DecodeLayer { layer, packed: Vec::new(), adapters } }
@@ -117,18 +120,12 @@ impl<'m, R: Real> Decoder<'m, R> {
             prompt_rope: RopeTable::default(),
             states: Vec::new(),
             logits: Vec::new(),
-            rows: 0,
         }
     }
 
     /// The logits of the last pass, `[sequences, vocabulary]`, followed by unspecified values.
     pub(crate) fn logits(&self) -> &[R] {
         &self.logits
-    }
-
-    /// Tokens that went through the model so far, each once per pass that computed it.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
     }
 
     /// Computes the keys and values of a beginning that several prompts share: `tokens`, after those of `above`.
@@ -227,7 +224,6 @@ impl<'m, R: Real> Decoder<'m, R> {
         if feeds.is_empty() {
             return;
         }
-        self.rows += feeds.iter().map(|feed| feed.tokens.len() as u64).sum::<u64>();
         let config = &self.model.config;
         let end = |feed: &Feed<'_>| {
             let sequence = &sequences[feed.sequence];

@@ -33,6 +33,7 @@ impl PackedScales {
     }
 
     /// Scale and minimum of a group from 0 to 7.
+    #[inline(always)]
     fn get(self, group: usize) -> (u8, u8) {
         let Self(packed) = self;
         if group < 4 {
@@ -61,6 +62,7 @@ pub struct Q4K {
 impl Block for Q4K {
     const TYPE: TensorType = TensorType::Q4_K;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scales = Scales { scale: self.scale, minimum: self.minimum, groups: self.group_scales };
         scales.dequantise(&self.quants, |_, _| 0, out);
@@ -96,6 +98,7 @@ pub struct Q5K {
 impl Block for Q5K {
     const TYPE: TensorType = TensorType::Q5_K;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scales = Scales { scale: self.scale, minimum: self.minimum, groups: self.group_scales };
         scales.dequantise(&self.quants, |group, index| (self.fifth_bits[index] >> group & 1) << 4, out);
@@ -127,6 +130,7 @@ struct Scales {
 
 impl Scales {
     /// Writes the values of a block. `upper_bits` gives the bits above the fourth by group and index.
+    #[inline(always)]
     fn dequantise(&self, quants: &[u8; LEN / 2], upper_bits: impl Fn(usize, usize) -> u8, out: &mut [f32]) {
         let (scale, minimum) = (self.scale.value(), self.minimum.value());
         for (group, out) in out.chunks_exact_mut(GROUP).enumerate() {
@@ -217,6 +221,7 @@ pub struct Q6K {
 impl Block for Q6K {
     const TYPE: TensorType = TensorType::Q6_K;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scale = self.scale.value();
         let scales = self.group_scales.map(|group_scale| scale * f32::from(group_scale));

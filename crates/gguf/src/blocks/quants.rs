@@ -22,6 +22,7 @@ pub struct Q8_0 {
 impl Block for Q8_0 {
     const TYPE: TensorType = TensorType::Q8_0;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scale = self.scale.value();
         for (out, &quant) in out.iter_mut().zip(&self.quants) {
@@ -58,6 +59,7 @@ pub struct Q4_0 {
 impl Block for Q4_0 {
     const TYPE: TensorType = TensorType::Q4_0;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scale = self.scale.value();
         let (low, high) = out.split_at_mut(HALF);
@@ -94,6 +96,7 @@ pub struct Q4_1 {
 impl Block for Q4_1 {
     const TYPE: TensorType = TensorType::Q4_1;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let (scale, minimum) = (self.scale.value(), self.minimum.value());
         let (low, high) = out.split_at_mut(HALF);
@@ -131,6 +134,7 @@ pub struct Q5_0 {
 impl Block for Q5_0 {
     const TYPE: TensorType = TensorType::Q5_0;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scale = self.scale.value();
         unpack_five(self.fifth_bits, &self.quants, out, |quant| f32::from(quant as i8 - 16) * scale);
@@ -165,6 +169,7 @@ pub struct Q5_1 {
 impl Block for Q5_1 {
     const TYPE: TensorType = TensorType::Q5_1;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let (scale, minimum) = (self.scale.value(), self.minimum.value());
         unpack_five(self.fifth_bits, &self.quants, out, |quant| f32::from(quant) * scale + minimum);

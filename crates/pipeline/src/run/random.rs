@@ -110,6 +110,7 @@ const KEYS: [&str; 72] = [
     "preference.system.other.beta",
     "predict.max_new_tokens",
     "predict.batch_size",
+    "predict.memory_gb",
     "predict.constrained",
     "predict.remote.hosted.concurrency",
     "predict.remote.hosted.timeout_seconds",
