@@ -102,8 +102,16 @@ fn pack_layer<'m, R: Real>(layer: &'m Layer<R>, adapters: Option<&'m [LoraGroup<
 impl<'m, R: Real> Decoder<'m, R> {
     /// Prepares a model with an adapter.
     pub fn new(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
+        Self::in_layout(model, lora, is_packed(&model.config))
+    }
+
+    /// Prepares a model with an adapter without a copy of its weights, even if it is small.
+    pub fn as_stored(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
+        Self::in_layout(model, lora, false)
+    }
+
+    fn in_layout(model: &'m Model<R>, lora: Option<&'m Lora<R>>, small: bool) -> Self {
         let parameters = model.config.parameters();
-        let small = is_packed(&model.config);
         let layers = model.layers.iter().enumerate().map(|(index, layer)| {
             let adapters = groups(lora, index);
             if small { pack_layer(layer, adapters) } else { DecodeLayer { layer, packed: Vec::new(), adapters } }
