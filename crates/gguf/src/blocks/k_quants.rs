@@ -139,10 +139,10 @@ impl Scales {
             let (group_scale, group_minimum) = self.groups.get(group);
             let scale = scale * f32::from(group_scale);
             let minimum = minimum * f32::from(group_minimum);
-            for (index, (out, &quant)) in out.iter_mut().zip(quants).enumerate() {
-                let integer = (quant >> shift & 15) | upper_bits(group, index);
-                *out = scale * f32::from(integer) - minimum;
-            }
+            // As whole arrays, which the compiler turns into vector instructions.
+            let integers: [i32; GROUP] =
+                std::array::from_fn(|index| i32::from((quants[index] >> shift & 15) | upper_bits(group, index)));
+            out.copy_from_slice(&integers.map(|integer| scale * integer as f32 - minimum));
         }
     }
 
@@ -231,12 +231,14 @@ impl Block for Q6K {
             for (quarter, out) in out.chunks_exact_mut(32).enumerate() {
                 let low_bits = &low_bits[32 * (quarter % 2)..][..32];
                 let (low_shift, high_shift) = (4 * (quarter / 2), 2 * quarter);
-                for (index, out) in out.iter_mut().enumerate() {
+                let integers: [i32; GROUP] = std::array::from_fn(|index| {
                     let low = low_bits[index] >> low_shift & 15;
                     let high = high_bits[index] >> high_shift & 3;
-                    let integer = (low | high << 4) as i8 - 32;
-                    *out = scales[8 * half + 2 * quarter + index / SMALL_GROUP] * f32::from(integer);
-                }
+                    i32::from(low | high << 4) - 32
+                });
+                let small = 8 * half + 2 * quarter;
+                let scales: [f32; GROUP] = std::array::from_fn(|index| scales[small + index / SMALL_GROUP]);
+                out.copy_from_slice(&std::array::from_fn::<f32, GROUP, _>(|i| scales[i] * integers[i] as f32));
             }
         }
     }
