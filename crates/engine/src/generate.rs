@@ -179,7 +179,9 @@ pub fn generate(
     stop: impl Fn() -> bool,
 ) -> Result<Vec<Completion>, GenerateError> {
     let mut prompts = PromptTree::new();
-    requests.iter().for_each(|request| prompts.push(&request.prompt));
+    for request in requests {
+        prompts.push(&request.prompt);
+    }
     let pending: Vec<usize> = (0..requests.len()).collect();
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
     let mut done = 0;

@@ -148,7 +148,9 @@ mod tests {
 
     fn tree(prompts: &[Vec<u32>]) -> PromptTree {
         let mut tree = PromptTree::new();
-        prompts.iter().for_each(|prompt| tree.push(prompt));
+        for prompt in prompts {
+            tree.push(prompt);
+        }
         tree
     }
 

@@ -151,7 +151,9 @@ fn complete(
     options: &GenerateOptions,
 ) -> (Vec<(usize, Completion)>, GenerateWork) {
     let mut tree = PromptTree::new();
-    prompts().iter().for_each(|prompt| tree.push(prompt));
+    for prompt in prompts() {
+        tree.push(&prompt);
+    }
     let (mut finished, mut work) = (Vec::new(), GenerateWork::default());
     generate_each(worker, None, &tree, pending, &|_| None, options, &mut |event| {
         match event {

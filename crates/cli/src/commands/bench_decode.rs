@@ -95,10 +95,10 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
     let random =
         |prompt: usize, count: usize| (0..count).map(move |i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32);
     let mut prompts = PromptTree::new();
-    (0..arguments.prompts).for_each(|prompt| {
+    for prompt in 0..arguments.prompts {
         let tokens = random(0, arguments.shared_tokens).chain(random(prompt + 1, arguments.prompt_tokens));
         prompts.push(&tokens.collect::<Vec<u32>>());
-    });
+    }
     let all: Vec<usize> = (0..arguments.prompts).collect();
     let options = GenerateOptions {
         max_new_tokens: arguments.new_tokens,

@@ -42,7 +42,9 @@ impl<R: Real> RowPanels<R> {
                         vector[lane] = scale * value;
                     }
                 } else {
-                    values.iter_mut().for_each(|vector| vector[lane] = R::ZERO);
+                    for vector in values.iter_mut() {
+                        vector[lane] = R::ZERO;
+                    }
                 }
             }
         }

@@ -192,7 +192,9 @@ mod tests {
     }
 
     fn add(answers: &mut Answers, numbers: &[usize]) {
-        numbers.iter().for_each(|&number| answers.add(number, &answer(number)).unwrap());
+        for &number in numbers {
+            answers.add(number, &answer(number)).unwrap();
+        }
     }
 
     #[test]
