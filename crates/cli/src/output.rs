@@ -154,9 +154,11 @@ impl Progress {
             let elapsed = self.started.elapsed().as_secs_f64();
             let left = elapsed / (done.max(1) as f64) * (self.total.saturating_sub(done) as f64);
             eprintln!(
-                "{}: {done}/{}, {left:.0} s left{}{}",
+                "{}: {done}/{}{}{}{}",
                 self.label,
                 self.total,
+                // Before the first item, nothing is known about the time.
+                if done == 0 { String::new() } else { format!(", {left:.0} s left") },
                 if note.is_empty() { "" } else { ", " },
                 indented(note)
             );

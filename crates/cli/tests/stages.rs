@@ -247,7 +247,8 @@ fn changes() -> Vec<Change> {
         set("preference.system.dpo.beta", "0.2", &[Systems]),
         set("preference.system.dpo.equal_flops", "true", &[Systems]),
         set("predict.max_new_tokens", "9", ALL_PREDICTIONS),
-        set("predict.batch_size", "5", ALL_PREDICTIONS),
+        set("predict.batch_size", "5", &[]),
+        set("predict.memory_gb", "2.0", &[]),
         set("predict.constrained", "true", &[Answers, Checkpoint, Comparison]),
         set("evaluate.resamples", "30", &[Comparison]),
     ]

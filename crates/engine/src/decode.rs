@@ -2,24 +2,18 @@
 
 use rayon::prelude::*;
 
-use crate::batch::{Batch, Segment};
-use crate::cache::{CacheShape, KvCache, Sequence};
-use crate::forward::blocks;
-use crate::head;
-use crate::linear::{self, Adapter, AdapterScratch, Operand};
+use crate::cache::{CacheShape, KvCache, Sequence, SharedPrefix};
 use crate::lora::{Lora, LoraGroup, groups};
 use crate::model::{Layer, Model};
-use crate::ops::bf16::Rows;
-use crate::ops::decode::{Panels, attend};
 use crate::ops::gemm::add_product;
+use crate::ops::on_pool;
+use crate::ops::panels::Panels;
 use crate::ops::rope::RopeTable;
-use crate::ops::{norm, on_pool, swiglu};
-use crate::options::ForwardOptions;
+use crate::pass::{Feed, Pass, PassBuffers};
 use crate::real::Real;
 use crate::scratch::{ThreadScratch, fit};
 use crate::view::{View, ViewMut};
 use crate::weights::Matrix;
-use crate::workspace::Workspace;
 use tabpo_model::{ModelConfig, Projection};
 
 /// Up to this many parameters a model is copied into the fastest layout for decoding.
@@ -32,70 +26,49 @@ const GROUPED_PARAMETERS: usize = 4 << 20;
 /// Sequences that products with packed weights process together.
 const GROUP_ROWS: usize = 6;
 
-/// Sequences per group of a larger model, whose products are split among threads instead.
-const LARGEST_GROUP: usize = 192;
+/// The most rows of one pass, and of one group of a larger model, whose products are split among threads instead.
+pub(crate) const PASS_ROWS: usize = 256;
 
 /// A model prepared for generation. A small model is copied into the fastest layout for decoding, with the
 /// adapter merged into the weights; a large one is used as it is, with a separate adapter.
 #[derive(Debug)]
 pub struct Decoder<'m, R> {
     model: &'m Model<R>,
-    lora: Option<&'m Lora<R>>,
     parameters: usize,
     layers: Vec<DecodeLayer<'m, R>>,
     head: Head<'m, R>,
-    workspace: Workspace<R>,
-    groups: Vec<StepBuffers<R>>,
+    groups: Vec<PassBuffers<R>>,
+    scratch: ThreadScratch<R>,
     rope: RopeTable<R>,
+    /// For a prompt whose rotations depend on its length.
+    prompt_rope: RopeTable<R>,
+    /// Normalised hidden states after the last tokens, `[sequences, hidden]`.
+    states: Vec<R>,
     logits: Vec<R>,
 }
 
 /// The parameters of one block.
 #[derive(Debug)]
-struct DecodeLayer<'m, R> {
-    layer: &'m Layer<R>,
+pub(crate) struct DecodeLayer<'m, R> {
+    pub(crate) layer: &'m Layer<R>,
     /// The projections in the order of [`Projection::ALL`], with the adapter merged. Empty if the model is used
     /// as it is.
-    packed: Vec<Panels<R>>,
+    pub(crate) packed: Vec<Panels<R>>,
     /// The adapters that are not merged.
-    adapters: Option<&'m [LoraGroup<R>; 4]>,
+    pub(crate) adapters: Option<&'m [LoraGroup<R>; 4]>,
 }
 
 /// The matrix that computes logits.
 #[derive(Debug)]
-enum Head<'m, R> {
+pub(crate) enum Head<'m, R> {
     Packed(Panels<R>),
     /// `[vocabulary, hidden]`
     Plain(&'m Matrix<R>),
 }
 
-/// Buffers of one group of sequences, `[sequences, ...]`.
-#[derive(Debug, Default)]
-struct StepBuffers<R> {
-    stream: Vec<R>,
-    normed: Vec<R>,
-    inverse: Vec<R>,
-    query: Vec<R>,
-    key: Vec<R>,
-    value: Vec<R>,
-    attention: Vec<R>,
-    gate: Vec<R>,
-    up: Vec<R>,
-    product: Vec<R>,
-    low: Vec<R>,
-    scratch: DecodeScratch<R>,
-    scores: Vec<R>,
-    positions: Vec<u32>,
-}
-
-/// Scratch for copies of the operands of products.
-#[derive(Debug, Default)]
-struct DecodeScratch<R> {
-    /// For products with panels.
-    panels: Vec<R>,
-    /// Rounded, for products in bf16.
-    rounded: Rows,
-    adapters: AdapterScratch,
+/// Whether a model is copied into the fastest layout.
+pub(crate) fn is_packed(config: &ModelConfig) -> bool {
+    config.parameters() <= PACKED_PARAMETERS
 }
 
 /// Packs a matrix with its adapter merged.
@@ -129,8 +102,16 @@ fn pack_layer<'m, R: Real>(layer: &'m Layer<R>, adapters: Option<&'m [LoraGroup<
 impl<'m, R: Real> Decoder<'m, R> {
     /// Prepares a model with an adapter.
     pub fn new(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
+        Self::in_layout(model, lora, is_packed(&model.config))
+    }
+
+    /// Prepares a model with an adapter without a copy of its weights, even if it is small.
+    pub fn as_stored(model: &'m Model<R>, lora: Option<&'m Lora<R>>) -> Self {
+        Self::in_layout(model, lora, false)
+    }
+
+    fn in_layout(model: &'m Model<R>, lora: Option<&'m Lora<R>>, small: bool) -> Self {
         let parameters = model.config.parameters();
-        let small = parameters <= PACKED_PARAMETERS;
         let layers = model.layers.iter().enumerate().map(|(index, layer)| {
             let adapters = groups(lora, index);
             if small { pack_layer(layer, adapters) } else { DecodeLayer { layer, packed: Vec::new(), adapters } }
@@ -138,13 +119,14 @@ impl<'m, R: Real> Decoder<'m, R> {
         let head = if small { Head::Packed(pack(model.head_matrix(), None)) } else { Head::Plain(model.head_matrix()) };
         Self {
             model,
-            lora,
             parameters,
             layers: layers.collect(),
             head,
-            workspace: Workspace::new(),
             groups: Vec::new(),
+            scratch: ThreadScratch::new(),
             rope: RopeTable::default(),
+            prompt_rope: RopeTable::default(),
+            states: Vec::new(),
             logits: Vec::new(),
         }
     }
@@ -154,62 +136,74 @@ impl<'m, R: Real> Decoder<'m, R> {
         &self.logits
     }
 
+    /// Computes the keys and values of a beginning that several prompts share: `tokens`, after those of `above`.
+    ///
+    /// # Panics
+    /// If there are no tokens.
+    pub fn share(&mut self, above: Option<&SharedPrefix<R>>, tokens: &[u32]) -> SharedPrefix<R> {
+        assert!(!tokens.is_empty(), "a shared beginning has tokens");
+        let mut sequence = Sequence::new(CacheShape::of(&self.model.config), above, tokens.len());
+        on_pool(|| {
+            for tokens in tokens.chunks(PASS_ROWS) {
+                self.pass(&[Feed { sequence: 0, tokens, state: None }], std::slice::from_mut(&mut sequence), None);
+            }
+        });
+        sequence.into_shared()
+    }
+
     /// Adds one sequence per prompt to the cache and returns the logits after each prompt's last token,
     /// `[prompts, vocabulary]`.
     ///
     /// # Panics
     /// If a prompt is empty or exceeds the cache's capacity, or the cache cannot hold all sequences.
     pub fn prefill(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) -> &[R] {
-        on_pool(|| self.prefill_on_pool(prompts, cache));
+        let prompts: Vec<_> = prompts.iter().map(|&prompt| (None, prompt)).collect();
+        self.prefill_after(&prompts, cache)
+    }
+
+    /// As [`prefill`](Self::prefill), for prompts that consist of a shared beginning and tokens of their own.
+    ///
+    /// # Panics
+    /// As [`prefill`](Self::prefill), for the tokens of their own.
+    pub fn prefill_after(&mut self, prompts: &[(Option<&SharedPrefix<R>>, &[u32])], cache: &mut KvCache<R>) -> &[R] {
+        let before = cache.len();
+        for (after, tokens) in prompts {
+            assert!(!tokens.is_empty(), "a prompt has a token of its own");
+            cache.push(*after);
+        }
+        on_pool(|| {
+            fit(&mut self.states, prompts.len() * self.model.config.hidden);
+            self.prefill_on_pool(prompts, &mut cache.live_mut()[before..]);
+            self.compute_logits(prompts.len());
+        });
         &self.logits[..prompts.len() * self.model.config.vocabulary]
     }
 
-    fn prefill_on_pool(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>) {
-        let vocabulary = self.model.config.vocabulary;
-        let mut logits = std::mem::take(&mut self.logits);
-        let rows = fit(&mut logits, prompts.len() * vocabulary);
-        // If rotations depend on the length of the sequence, prompts in one batch would affect each
-        // other.
-        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let together = if self.model.config.rope_depends_on(longest) { 1 } else { prompts.len().max(1) };
-        for (prompts, logits) in prompts.chunks(together).zip(rows.chunks_mut(together * vocabulary)) {
-            self.prefill_together(prompts, cache, logits);
-        }
-        self.logits = logits;
-    }
-
-    fn prefill_together(&mut self, prompts: &[&[u32]], cache: &mut KvCache<R>, logits: &mut [R]) {
+    fn prefill_on_pool(&mut self, prompts: &[(Option<&SharedPrefix<R>>, &[u32])], sequences: &mut [Sequence<R>]) {
         let config = &self.model.config;
-        let mut batch = Batch::default();
-        for prompt in prompts {
-            assert!(!prompt.is_empty() && prompt.len() <= cache.capacity(), "a prompt fits the cache");
-            let start = batch.tokens.len();
-            batch.tokens.extend_from_slice(prompt);
-            batch.positions.extend(0..prompt.len() as u32);
-            batch.segments.push(Segment { rows: start..start + prompt.len(), context: Vec::new() });
-        }
-        let before = cache.len();
-        for _ in prompts {
-            cache.push();
-        }
-        self.workspace.prepare(config, &batch, &[], &ForwardOptions::inference());
-        let (shape, width) = (cache.shape(), config.key_width());
-        let sequences = &mut cache.live_mut()[before..];
-        blocks(self.model, self.lora, &batch, &mut self.workspace, |layer, keys, values| {
-            sequences.par_iter_mut().zip(&batch.segments).for_each(|(sequence, segment)| {
-                for (position, row) in segment.rows.clone().enumerate() {
-                    let at = row * width..(row + 1) * width;
-                    sequence.store(shape, layer, position, &keys[at.clone()], &values[at]);
+        let mut feeds: Vec<Feed<'_>> = Vec::new();
+        let mut space = PASS_ROWS;
+        for (index, (after, tokens)) in prompts.iter().enumerate() {
+            let length = after.map_or(0, SharedPrefix::length) + tokens.len();
+            // If rotations depend on the length of the sequence, it has a table of its own.
+            let own_table = config.rope_depends_on(length).then_some(length);
+            if own_table.is_some() {
+                assert!(after.is_none(), "rotations that depend on the length of a prompt cannot be shared");
+                self.pass(&feeds, sequences, None);
+                (feeds, space) = (Vec::new(), PASS_ROWS);
+            }
+            let mut rest = *tokens;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(space));
+                feeds.push(Feed { sequence: index, tokens: now, state: later.is_empty().then_some(index) });
+                (rest, space) = (later, space - now.len());
+                if space == 0 || own_table.is_some() {
+                    self.pass(&feeds, sequences, own_table);
+                    (feeds, space) = (Vec::new(), PASS_ROWS);
                 }
-                sequence.length = segment.rows.len();
-            });
-        });
-        let last_rows: Vec<u32> = batch.segments.iter().map(|segment| segment.rows.end as u32 - 1).collect();
-        let last = Workspace::<R>::stream(&ForwardOptions::inference(), config.layers);
-        let Workspace { streams, head, scratch, .. } = &mut self.workspace;
-        head::gather(self.model, &last_rows, &streams[last], head);
-        let hidden = &head.hidden[..prompts.len() * config.hidden];
-        head::logits(self.model, hidden, logits, scratch, &mut head.rounded);
+            }
+        }
+        self.pass(&feeds, sequences, None);
     }
 
     /// Appends one token to every live sequence and returns the logits after it,
@@ -218,194 +212,81 @@ impl<'m, R: Real> Decoder<'m, R> {
     /// # Panics
     /// If `tokens` does not have one token per live sequence, or a sequence is full.
     pub fn step(&mut self, tokens: &[u32], cache: &mut KvCache<R>) -> &[R] {
-        on_pool(|| self.step_on_pool(tokens, cache));
+        assert_eq!(tokens.len(), cache.len(), "one token per live sequence");
+        on_pool(|| {
+            fit(&mut self.states, tokens.len() * self.model.config.hidden);
+            let feeds: Vec<Feed<'_>> = tokens
+                .chunks(1)
+                .enumerate()
+                .map(|(sequence, tokens)| Feed { sequence, tokens, state: Some(sequence) })
+                .collect();
+            self.pass(&feeds, cache.live_mut(), None);
+            self.compute_logits(tokens.len());
+        });
         &self.logits[..tokens.len() * self.model.config.vocabulary]
     }
 
-    fn step_on_pool(&mut self, tokens: &[u32], cache: &mut KvCache<R>) {
-        let config = &self.model.config;
-        assert_eq!(tokens.len(), cache.len(), "one token per live sequence");
-        let shape = cache.shape();
-        self.rope.extend_growing(config, shape.capacity);
-        let size = if self.parameters <= GROUPED_PARAMETERS {
-            // A row's result does not depend on its group, so that groups may depend on the number of threads.
-            let share = tokens.len().div_ceil(rayon::current_num_threads()).max(1);
-            if share <= GROUP_ROWS { share } else { share.next_multiple_of(GROUP_ROWS) }
-        } else {
-            LARGEST_GROUP
-        };
-        let count = tokens.len().div_ceil(size);
-        if self.groups.len() < count {
-            self.groups.resize_with(count, StepBuffers::default);
-        }
-        let logits = fit(&mut self.logits, tokens.len() * config.vocabulary);
-        let step = Step {
-            model: self.model,
-            layers: &self.layers,
-            head: &self.head,
-            rope: &self.rope,
-            scratch: &self.workspace.scratch,
-            shape,
-        };
-        tokens
-            .par_chunks(size)
-            .zip(cache.live_mut().par_chunks_mut(size))
-            .zip(logits.par_chunks_mut(size * config.vocabulary))
-            .zip(&mut self.groups)
-            .for_each(|(((tokens, sequences), logits), buffers)| step.run(tokens, sequences, buffers, logits));
-    }
-}
-
-/// What the groups of one step share.
-struct Step<'a, R> {
-    model: &'a Model<R>,
-    layers: &'a [DecodeLayer<'a, R>],
-    head: &'a Head<'a, R>,
-    rope: &'a RopeTable<R>,
-    scratch: &'a ThreadScratch<R>,
-    shape: CacheShape,
-}
-
-impl<R: Real> Step<'_, R> {
-    /// One projection: `y = x W^T + b`, plus the adapter's update from the low-rank inputs `low`.
-    fn project(
-        &self,
-        layer: &DecodeLayer<'_, R>,
-        projection: Projection,
-        x: &[R],
-        low: &[R],
-        y: &mut [R],
-        scratch: &mut DecodeScratch<R>,
-    ) {
-        let linear = layer.layer.projection(projection);
-        let (outputs, inputs) = (linear.weight.rows(), linear.weight.columns());
-        let rows = x.len() / inputs;
-        if let Some(packed) = layer.packed.get(projection as usize) {
-            packed.product(x, y, &mut scratch.panels);
-            if let Some(bias) = &linear.bias {
-                for row in y.chunks_exact_mut(outputs) {
-                    add(row, bias);
-                }
-            }
+    /// Appends tokens to sequences, at most one feed for each, and stores the hidden states that the feeds ask for.
+    /// `length` is the length of the sequence if rotations depend on it.
+    fn pass(&mut self, feeds: &[Feed<'_>], sequences: &mut [Sequence<R>], length: Option<usize>) {
+        if feeds.is_empty() {
             return;
         }
-        let adapter = layer.adapters.map(|groups| &groups[projection.input_group()]).and_then(|group| {
-            let member = group.members.iter().find(|member| member.projection == projection)?;
-            Some(Adapter::of_group(member, View::new(low, rows, group.ranks())))
+        let config = &self.model.config;
+        let end = |feed: &Feed<'_>| {
+            let sequence = &sequences[feed.sequence];
+            sequence.before + sequence.own.length + feed.tokens.len()
+        };
+        let longest = feeds.iter().map(end).max().unwrap_or(0);
+        let rope = if let Some(length) = length {
+            self.prompt_rope.extend(config, length);
+            &self.prompt_rope
+        } else {
+            self.rope.extend_growing(config, longest.next_multiple_of(PASS_ROWS));
+            &self.rope
+        };
+        // Sequences with the same beginning become neighbours.
+        let mut taken: Vec<Option<&mut Sequence<R>>> = sequences.iter_mut().map(Some).collect();
+        let mut work: Vec<(Feed<'_>, &mut Sequence<R>)> = feeds
+            .iter()
+            .map(|feed| (*feed, taken[feed.sequence].take().expect("each sequence is fed once in a pass")))
+            .collect();
+        work.sort_by(|(_, a), (_, b)| {
+            a.shared.iter().map(SharedPrefix::number).cmp(b.shared.iter().map(SharedPrefix::number))
         });
-        let x = Operand::new(View::new(x, rows, inputs), linear.weight.is_packed(), &mut scratch.rounded);
-        let y = ViewMut::new(y, rows, outputs);
-        linear::forward(linear, adapter, x, None, y, self.scratch, &mut scratch.adapters);
-    }
-
-    /// One token for each of a group of sequences.
-    fn run(&self, tokens: &[u32], sequences: &mut [Sequence<R>], buffers: &mut StepBuffers<R>, logits: &mut [R]) {
-        let ModelConfig { hidden, intermediate, head_dim, rms_epsilon, heads, kv_heads, .. } = self.model.config;
-        let (rows, shape) = (tokens.len(), self.shape);
-        let (query_width, key_width) = (heads * head_dim, kv_heads * head_dim);
-        let positions = &mut buffers.positions;
-        positions.clear();
-        positions.extend(sequences.iter().map(|sequence| {
-            assert!(sequence.length < shape.capacity, "the cache can hold one more token");
-            sequence.length as u32
-        }));
-        let stream = fit(&mut buffers.stream, rows * hidden);
-        for (row, &token) in stream.chunks_exact_mut(hidden).zip(tokens) {
-            self.model.embedding.copy_row(token as usize, row);
+        let size = if self.parameters <= GROUPED_PARAMETERS {
+            // A row's result does not depend on its group, so that groups may depend on the number of threads.
+            let share = work.len().div_ceil(rayon::current_num_threads()).max(1);
+            if share <= GROUP_ROWS { share } else { share.next_multiple_of(GROUP_ROWS) }
+        } else {
+            PASS_ROWS
+        };
+        let count = work.len().div_ceil(size);
+        if self.groups.len() < count {
+            self.groups.resize_with(count, PassBuffers::default);
         }
-        let normed = fit(&mut buffers.normed, rows * hidden);
-        let query = fit(&mut buffers.query, rows * query_width);
-        let key = fit(&mut buffers.key, rows * key_width);
-        let value = fit(&mut buffers.value, rows * key_width);
-        let attention = fit(&mut buffers.attention, rows * query_width);
-        let gate = fit(&mut buffers.gate, rows * intermediate);
-        let up = fit(&mut buffers.up, rows * intermediate);
-        let gated = fit(&mut buffers.product, rows * intermediate);
-        // Wide enough for the queries of models that normalise them per head.
-        let inverse = fit(&mut buffers.inverse, rows * heads.max(1));
-        let scores = fit(&mut buffers.scores, shape.capacity);
-        let scratch = &mut buffers.scratch;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let parameters = layer.layer;
-            norm::forward(stream, &parameters.input_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 0, normed, rows, &mut buffers.low, scratch);
-            self.project(layer, Projection::Query, normed, low, query, scratch);
-            self.project(layer, Projection::Key, normed, low, key, scratch);
-            self.project(layer, Projection::Value, normed, low, value, scratch);
-            for (state, scale, heads) in
-                [(&mut *query, &parameters.query_norm, heads), (&mut *key, &parameters.key_norm, kv_heads)]
-            {
-                if let Some(scale) = scale {
-                    // `attention` is not in use yet and wide enough for queries and keys.
-                    let raw = &mut attention[..state.len()];
-                    raw.copy_from_slice(state);
-                    norm::forward(raw, scale, rms_epsilon, &mut inverse[..rows * heads], state);
-                }
-                self.rope.forward(state, positions, head_dim);
-            }
-            let window = self.model.config.window(index);
-            for (row, sequence) in sequences.iter_mut().enumerate() {
-                let position = positions[row] as usize;
-                let keys = row * key_width..(row + 1) * key_width;
-                sequence.store(shape, index, position, &key[keys.clone()], &value[keys]);
-                let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
-                for head in 0..heads {
-                    let at = row * query_width + head * head_dim..row * query_width + (head + 1) * head_dim;
-                    let (keys, values) = sequence.head(shape, index, head / (heads / kv_heads));
-                    attend(&query[at.clone()], keys, values, first..position + 1, scores, &mut attention[at]);
-                }
-            }
-            let low = low_inputs(layer, 1, attention, rows, &mut buffers.low, scratch);
-            self.project(layer, Projection::Output, attention, low, normed, scratch);
-            add(stream, normed);
-
-            norm::forward(stream, &parameters.post_attention_norm, rms_epsilon, &mut inverse[..rows], normed);
-            let low = low_inputs(layer, 2, normed, rows, &mut buffers.low, scratch);
-            self.project(layer, Projection::Gate, normed, low, gate, scratch);
-            self.project(layer, Projection::Up, normed, low, up, scratch);
-            swiglu::forward(gate, up, gated);
-            let low = low_inputs(layer, 3, gated, rows, &mut buffers.low, scratch);
-            self.project(layer, Projection::Down, gated, low, normed, scratch);
-            add(stream, normed);
-        }
-        for sequence in sequences {
-            sequence.length += 1;
-        }
-        norm::forward(stream, &self.model.norm, rms_epsilon, &mut inverse[..rows], normed);
-        let vocabulary = self.model.config.vocabulary;
-        match self.head {
-            Head::Packed(panels) => panels.product(normed, logits, &mut scratch.panels),
-            Head::Plain(matrix) => {
-                let (states, logits) = (View::new(normed, rows, hidden), ViewMut::new(logits, rows, vocabulary));
-                linear::forward_matrix(matrix, states, logits, self.scratch, &mut scratch.rounded);
+        let pass = Pass { model: self.model, layers: &self.layers, rope, scratch: &self.scratch };
+        work.par_chunks_mut(size).zip(&mut self.groups).for_each(|(work, buffers)| pass.run(work, buffers));
+        let hidden = config.hidden;
+        for (work, buffers) in work.chunks(size).zip(&self.groups) {
+            let states = work.iter().filter_map(|(feed, _)| feed.state);
+            for (state, values) in states.zip(buffers.states(hidden)) {
+                self.states[state * hidden..(state + 1) * hidden].copy_from_slice(values);
             }
         }
     }
-}
 
-/// `x A^T` of an adapter group that is not merged.
-fn low_inputs<'l, R: Real>(
-    layer: &DecodeLayer<'_, R>,
-    group: usize,
-    x: &[R],
-    rows: usize,
-    low: &'l mut Vec<R>,
-    scratch: &mut DecodeScratch<R>,
-) -> &'l [R] {
-    let Some(group) = layer.adapters.map(|groups| &groups[group]).filter(|group| !group.members.is_empty()) else {
-        return &[];
-    };
-    let ranks = group.ranks();
-    let low = fit(low, rows * ranks);
-    let packed = layer.layer.projections[0].weight.is_packed();
-    let x = Operand::new(View::new(x, rows, x.len() / rows), packed, &mut scratch.rounded);
-    linear::forward_low(group, x, ViewMut::new(low, rows, ranks), &mut scratch.adapters);
-    low
-}
-
-/// `x += y`
-fn add<R: Real>(x: &mut [R], y: &[R]) {
-    for (x, &y) in x.iter_mut().zip(y) {
-        *x += y;
+    /// The logits of the first `rows` hidden states.
+    fn compute_logits(&mut self, rows: usize) {
+        let (hidden, vocabulary) = (self.model.config.hidden, self.model.config.vocabulary);
+        let logits = fit(&mut self.logits, rows * vocabulary);
+        if self.groups.is_empty() {
+            self.groups.push(PassBuffers::default());
+        }
+        let buffers = &mut self.groups[0];
+        let parts = self.states[..rows * hidden].chunks(PASS_ROWS * hidden);
+        for (states, logits) in parts.zip(logits.chunks_mut(PASS_ROWS * vocabulary)) {
+            buffers.logits(&self.head, states, logits, &self.scratch);
+        }
     }
 }

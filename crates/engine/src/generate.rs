@@ -1,13 +1,19 @@
 //! Completions: batched, greedy or sampled, optionally constrained by grammars.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 use tabpo_model::{Constraint, GrammarCompiler, GrammarError, Guide, ModelConfig, TokenMask};
 use thiserror::Error;
 
+use crate::prompts::PromptTree;
 use crate::sample::Sampling;
-use crate::worker::{Generator, GeneratorSize, Pick, Worker, WorkerError};
+use crate::schedule::Schedule;
+use crate::worker::{Generator, GeneratorSize, Pick, Prefix, Prompt, Worker, WorkerError};
+
+/// Prompts are begun when one in so many sequences of the batch is free.
+const ADMITTED_SHARE: usize = 8;
 
 /// What can go wrong in generation.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -126,11 +132,44 @@ struct LiveSequence {
     done: bool,
 }
 
-/// Completes prompts and returns the completions in the order of the requests.
-///
-/// Up to `options.batch` sequences are decoded together, the longest prompts first; a finished sequence is
-/// replaced by the next one at once. `progress` is called with the number of finished completions. If `stop`, which
-/// is called before every step, returns true, the result is [`GenerateError::Stopped`].
+/// How much of a job is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GenerateWork {
+    /// Tokens of prompts that were computed; common beginnings count once.
+    pub prompt_tokens: u64,
+    /// Tokens of the prompts that were begun, each counted whole.
+    pub prompt_tokens_apart: u64,
+    /// New tokens.
+    pub new_tokens: u64,
+}
+
+/// What happens in generation.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The tokens of a pass were computed.
+    Worked(GenerateWork),
+    /// A prompt was completed.
+    Finished {
+        /// Its index in the tree.
+        prompt: usize,
+        /// What the model wrote.
+        completion: Completion,
+    },
+}
+
+/// The size of the generator that completes the `pending` prompts of a tree.
+pub fn generator_size(
+    config: &ModelConfig,
+    prompts: &PromptTree,
+    pending: &[usize],
+    options: &GenerateOptions,
+) -> GeneratorSize {
+    Schedule::new(prompts, pending, config, options).size
+}
+
+/// Completes requests and returns the completions in their order. `progress` is called with the number of finished
+/// completions. If `stop`, which is called after every pass, returns true, the result is [`GenerateError::Stopped`].
+/// See [`generate_each`].
 pub fn generate(
     worker: &mut dyn Worker,
     compiler: Option<&GrammarCompiler>,
@@ -139,78 +178,140 @@ pub fn generate(
     mut progress: impl FnMut(usize),
     stop: impl Fn() -> bool,
 ) -> Result<Vec<Completion>, GenerateError> {
+    let mut prompts = PromptTree::new();
+    for request in requests {
+        prompts.push(&request.prompt);
+    }
+    let pending: Vec<usize> = (0..requests.len()).collect();
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
-    let mut queue = queue(worker.config(), requests)?;
-    let longest = queue.front().map_or(0, |&request| requests[request].prompt.len());
-    let sequences = options.batch.max(1).min(requests.len());
-    let size = GeneratorSize { sequences, capacity: longest + options.max_new_tokens };
-    let mut generator = worker.generator(size).map_err(GenerateError::Worker)?;
-    let mut live: Vec<LiveSequence> = Vec::with_capacity(sequences);
     let mut done = 0;
-    while !queue.is_empty() || !live.is_empty() {
-        if stop() {
-            return Err(GenerateError::Stopped);
+    let constraint = |request: usize| requests[request].constraint.clone();
+    generate_each(worker, compiler, &prompts, &pending, &constraint, options, &mut |event| {
+        if let Event::Finished { prompt, completion } = event {
+            completions[prompt] = Some(completion);
+            done += 1;
+            progress(done);
         }
-        let count = (sequences - live.len()).min(queue.len());
-        if count > 0 {
-            let mut new = Vec::with_capacity(count);
-            for request in queue.drain(..count) {
-                new.push(begin(request, &requests[request], compiler)?);
+        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(completions.into_iter().map(|one| one.expect("every request was completed")).collect())
+}
+
+/// Completes the `pending` prompts of a tree, with the grammar that `constraint` gives for each, and reports every
+/// completion as soon as it is finished. If `report` breaks, the result is [`GenerateError::Stopped`].
+///
+/// What prompts have in common is computed once. Up to `options.batch` sequences are decoded together, and finished
+/// ones are replaced from the queue. Neither of this changes a completion, to the last bit: it depends only on its
+/// prompt, on what that shares with other prompts of the tree, and for sampling on its index.
+pub fn generate_each(
+    worker: &mut dyn Worker,
+    compiler: Option<&GrammarCompiler>,
+    prompts: &PromptTree,
+    pending: &[usize],
+    constraint: &dyn Fn(usize) -> Option<Constraint>,
+    options: &GenerateOptions,
+    report: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<(), GenerateError> {
+    let mut schedule =
+        check(worker.config(), prompts, pending).map(|()| Schedule::new(prompts, pending, worker.config(), options))?;
+    let sequences = schedule.size.sequences;
+    let mut generator = worker.generator(schedule.size).map_err(GenerateError::Worker)?;
+    let mut live: Vec<LiveSequence> = Vec::with_capacity(sequences);
+    let mut work = GenerateWork::default();
+    let mut kept: HashSet<u32> = HashSet::new();
+    let mut begun = 0;
+    let mut tell = |event| if report(event).is_break() { Err(GenerateError::Stopped) } else { Ok(()) };
+    while begun < schedule.order.len() || !live.is_empty() {
+        let free = sequences - live.len();
+        let waiting = schedule.order.len() - begun;
+        // A pass over a few prompts costs little more than one over a single prompt.
+        if waiting > 0 && (live.is_empty() || free >= waiting.min(sequences.div_ceil(ADMITTED_SHARE))) {
+            let places = begun..begun + free.min(waiting);
+            begun = places.end;
+            let mut new = Vec::with_capacity(places.len());
+            let mut tokens = Vec::with_capacity(places.len());
+            for place in places.clone() {
+                let prompt = schedule.order[place];
+                let whole = prompts.tokens(prompt);
+                new.push(begin(prompt, whole.len(), constraint(prompt), compiler)?);
+                let mut above = None;
+                let mut start = 0;
+                for part in &schedule.shared[place] {
+                    if kept.insert(part.id) {
+                        generator
+                            .share(Prefix(part.id), above, &whole[start..part.end])
+                            .map_err(GenerateError::Worker)?;
+                        work.prompt_tokens += (part.end - start) as u64;
+                        tell(Event::Worked(work))?;
+                    }
+                    (above, start) = (Some(Prefix(part.id)), part.end);
+                }
+                work.prompt_tokens_apart += whole.len() as u64;
+                work.prompt_tokens += (whole.len() - start) as u64;
+                tokens.push((above, start, whole));
             }
-            let prompts: Vec<&[u32]> = new.iter().map(|one| requests[one.request].prompt.as_slice()).collect();
-            generator.prefill(&prompts).map_err(GenerateError::Worker)?;
+            let new_prompts: Vec<Prompt<'_>> =
+                tokens.iter().map(|(after, start, whole)| Prompt { after: *after, tokens: &whole[*start..] }).collect();
+            generator.prefill(&new_prompts).map_err(GenerateError::Worker)?;
+            for part in places.flat_map(|place| &schedule.shared[place]) {
+                let uses = schedule.uses.get_mut(&part.id).expect("every part in use is counted");
+                *uses -= 1;
+                if *uses == 0 {
+                    generator.release(Prefix(part.id));
+                }
+            }
             advance(&mut new, generator.as_mut(), options)?;
+            work.new_tokens += new.len() as u64;
             live.append(&mut new);
         } else {
             let tokens: Vec<u32> =
                 live.iter().map(|one| *one.completion.tokens.last().expect("a live sequence has a token")).collect();
             generator.step(&tokens).map_err(GenerateError::Worker)?;
             advance(&mut live, generator.as_mut(), options)?;
+            work.new_tokens += live.len() as u64;
         }
         if live.iter().any(|one| one.done) {
             let keep: Vec<bool> = live.iter().map(|one| !one.done).collect();
             generator.retain(&keep);
-            for one in live.extract_if(.., |one| one.done) {
-                completions[one.request] = Some(one.completion);
-                done += 1;
+            for LiveSequence { request, completion, .. } in live.extract_if(.., |one| one.done) {
+                tell(Event::Finished { prompt: request, completion })?;
             }
-            progress(done);
         }
+        tell(Event::Worked(work))?;
     }
-    Ok(completions.into_iter().map(|one| one.expect("every request was completed")).collect())
+    Ok(())
 }
 
-/// Checks the requests and sorts them by length, the longest prompts first, so that sequences of similar length
-/// are decoded together.
-fn queue(config: &ModelConfig, requests: &[Request]) -> Result<VecDeque<usize>, GenerateError> {
-    for (request, Request { prompt, .. }) in requests.iter().enumerate() {
-        if prompt.is_empty() {
+/// Checks the pending prompts.
+fn check(config: &ModelConfig, prompts: &PromptTree, pending: &[usize]) -> Result<(), GenerateError> {
+    for &request in pending {
+        let length = prompts.length(request);
+        if length == 0 {
             return Err(GenerateError::EmptyPrompt { request });
         }
-        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= config.vocabulary) {
+        if length >= config.longest() {
+            return Err(GenerateError::TooLong { request, length, limit: config.longest() });
+        }
+        if let Some(token) = prompts.tokens(request).into_iter().find(|&token| token as usize >= config.vocabulary) {
             return Err(GenerateError::UnknownToken { request, token, vocabulary: config.vocabulary });
         }
-        if prompt.len() >= config.longest() {
-            return Err(GenerateError::TooLong { request, length: prompt.len(), limit: config.longest() });
-        }
     }
-    let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|&request| std::cmp::Reverse(requests[request].prompt.len()));
-    Ok(order.into())
+    Ok(())
 }
 
 fn begin(
     request: usize,
-    Request { prompt, constraint }: &Request,
+    prompt: usize,
+    constraint: Option<Constraint>,
     compiler: Option<&GrammarCompiler>,
 ) -> Result<LiveSequence, GenerateError> {
     let guide = match (constraint, compiler) {
         (None, _) => None,
-        (Some(constraint), Some(compiler)) => Some(compiler.guide(constraint)?),
+        (Some(constraint), Some(compiler)) => Some(compiler.guide(&constraint)?),
         (Some(_), None) => return Err(GenerateError::NoCompiler),
     };
     let completion = Completion { tokens: Vec::new(), finish: FinishReason::Length, log_probs: Vec::new() };
-    Ok(LiveSequence { request, prompt: prompt.len(), completion, guide, done: false })
+    Ok(LiveSequence { request, prompt, completion, guide, done: false })
 }
 
 /// Chooses the next token of every sequence; the sequences are the rows of the generator's last pass.

@@ -21,8 +21,12 @@ mod model;
 mod ops;
 mod optimiser;
 mod options;
+mod pass;
+mod pass_layout;
+mod prompts;
 mod real;
 mod sample;
+mod schedule;
 mod scratch;
 mod verify;
 mod view;
@@ -33,12 +37,15 @@ mod workspace;
 pub use backward::backward;
 pub use batch::{Batch, Segment, Target};
 pub use bench::{PeakBench, StepBench, StepShape, StepTime};
-pub use cache::KvCache;
+pub use cache::{KvCache, SharedPrefix};
 pub use compute::{Compute, ProductSpeeds};
 pub use decode::Decoder;
 pub use files::write_logits;
 pub use forward::{forward, forward_with_reference, logits, target_hidden};
-pub use generate::{Completion, FinishReason, GenerateError, GenerateOptions, Request, generate};
+pub use generate::{
+    Completion, Event, FinishReason, GenerateError, GenerateOptions, GenerateWork, Request, generate, generate_each,
+    generator_size,
+};
 pub use gradients::Gradients;
 pub use head::{OutputGradient, ReferenceHidden};
 pub use initialise::{embedding_spread, standard_normal};
@@ -46,12 +53,14 @@ pub use lora::{Lora, LoraGroup, LoraMember, SavedModules};
 pub use model::{Layer, Linear, Model, TensorRef};
 pub use optimiser::{AdamW, AdamWConfig};
 pub use options::{ForwardOptions, Recompute};
+pub use prompts::PromptTree;
 pub use real::Real;
 pub use sample::Sampling;
 pub use verify::{ExportError, LogitDifference, Tolerance, verify_export};
 pub use weights::Matrix;
 pub use worker::{
-    Generator, GeneratorSize, HostWorker, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf,
-    Pick, Picked, Policy, PolicyShape, TargetValues, TrainingSetup, Worker, WorkerError,
+    GenerationMemory, Generator, GeneratorSize, HostWorker, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor,
+    OutputGradientOf, Pick, Picked, Policy, PolicyShape, Prefix, Prompt, TargetValues, TrainingSetup, Worker,
+    WorkerError,
 };
 pub use workspace::Workspace;

@@ -93,6 +93,13 @@ impl<'a, R> View<'a, R> {
         self.pointer
     }
 
+    /// All elements of a view of whole, consecutive rows.
+    pub(crate) fn all(&self) -> &'a [R] {
+        assert!(self.column_stride == 1 && self.row_stride == self.width);
+        // SAFETY: by the invariant all elements are valid and borrowed for `'a`, and they are contiguous.
+        unsafe { std::slice::from_raw_parts(self.pointer, self.height * self.width) }
+    }
+
     /// One row of a view with contiguous rows.
     pub(crate) fn row(&self, row: usize) -> &'a [R] {
         assert!(row < self.height && self.column_stride == 1);

@@ -223,11 +223,21 @@ impl<R: Real> Matrix<R> {
     /// Widens some columns of a row that is stored in the type of its file.
     fn widen(&self, row: usize, columns: Range<usize>, out: &mut [R]) {
         match &self.storage {
-            Storage::Blocks(blocks) => blocks.widen(row, columns, |start, values| {
-                for (out, &value) in out[start..].iter_mut().zip(values) {
-                    *out = R::from_f32(value);
-                }
-            }),
+            Storage::Blocks(blocks) => crate::ops::simd(
+                #[inline(always)]
+                || {
+                    blocks.widen(
+                        row,
+                        columns,
+                        #[inline(always)]
+                        |start, values| {
+                            for (out, &value) in out[start..].iter_mut().zip(values) {
+                                *out = R::from_f32(value);
+                            }
+                        },
+                    );
+                },
+            ),
             Storage::Stored { .. } => {
                 let (stored, bytes) = self.as_stored().expect("the storage is stored");
                 let start = (row * self.columns + columns.start) * stored.bytes();

@@ -3,7 +3,7 @@
 
 mod machine;
 
-use tabpo_engine::{MemoryPlan, MemoryRequest, Recompute};
+use tabpo_engine::{GenerationMemory, MemoryPlan, MemoryRequest, Recompute};
 
 use self::machine::{Free, free};
 use crate::{error::Error, observer::Observer};
@@ -49,6 +49,54 @@ pub fn say(stage: &str, plan: &MemoryPlan, smallest: &MemoryPlan, limit_gb: Opti
         observer
             .warn(&format!("{stage}: no setting stays below {limit} GB; lower max_tokens or max_length to use less"));
     }
+}
+
+/// How many sequences, at most `wanted`, can be decoded together within a limit, or else in the free memory. If that is
+/// fewer, it is reported. `held` is what the process held before the model was read.
+pub fn sequences(
+    stage: &str,
+    plan: &GenerationMemory,
+    wanted: usize,
+    held: usize,
+    limit_gb: Option<f64>,
+    observer: &dyn Observer,
+) -> usize {
+    let (space, bound) = match (limit_gb, free()) {
+        (Some(limit), _) => ((limit * 1e9) as usize, format!("the limit of {limit} GB")),
+        // The model is read already, so its weights no longer count as free.
+        (None, Some(free)) => (free.bytes + held + plan.weights, format!("{} of free memory", size(free.bytes))),
+        (None, None) => return wanted,
+    };
+    let (count, message) = within(stage, plan, wanted, held, space, &bound);
+    if let Some(message) = message {
+        observer.warn(&message);
+    }
+    count
+}
+
+/// The number of sequences that fit into `space`, at least one, and what there is to say about it.
+fn within(
+    stage: &str,
+    plan: &GenerationMemory,
+    wanted: usize,
+    held: usize,
+    space: usize,
+    bound: &str,
+) -> (usize, Option<String>) {
+    let fits = space.saturating_sub(held + plan.total(0)) / plan.sequence.max(1);
+    if fits >= wanted {
+        return (wanted, None);
+    }
+    let each = format!("a sequence takes up to {}", size(plan.sequence));
+    let message = if fits == 0 {
+        let least = size(held + plan.total(1));
+        format!(
+            "{stage}: {bound} may be exceeded: one sequence with the model takes up to {least}; lower max_new_tokens to use less"
+        )
+    } else {
+        format!("{stage}: {fits} instead of {wanted} sequences are decoded together, because of {bound} ({each})")
+    };
+    (fits.max(1), Some(message))
 }
 
 /// Compares the plan of a training run with the free memory. It is an error if weights, gradients and the optimiser's
@@ -143,6 +191,19 @@ mod tests {
         assert!(error.messages[0].starts_with("sft: weights, gradients and optimiser take "), "{error:?}");
         assert!(error.messages[0].contains("1.1 GB of memory are free (the system)"), "{error:?}");
         assert!(judged(4096, Some(8), 64, 9 << 30).is_ok(), "the same model under an adapter");
+    }
+
+    #[test]
+    fn as_many_sequences_are_decoded_together_as_fit() {
+        let plan = GenerationMemory { weights: 300 << 20, fixed: 100 << 20, sequence: 50 << 20 };
+        let count = |space: usize| within("predict", &plan, 8, 20 << 20, space << 20, "the limit");
+        assert_eq!(count(820), (8, None));
+        let (fits, message) = count(819);
+        assert_eq!(fits, 7);
+        assert!(message.expect("fewer than wanted").starts_with("predict: 7 instead of 8 sequences"));
+        let (fits, message) = count(400);
+        assert_eq!(fits, 1);
+        assert!(message.expect("not even one").contains("the limit may be exceeded"));
     }
 
     #[test]

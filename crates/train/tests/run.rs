@@ -4,8 +4,9 @@ mod support;
 
 use support::{END, Recorder, VOCABULARY, adapter, adapting, distance, examples, full, model, run, settings};
 use tabpo_engine::{
-    ForwardOptions, Generator, GeneratorSize, HostWorker, Job, JobTiming, Lora, MemoryPlan, MemoryRequest, Model,
-    NamedTensor, OutputGradientOf, Policy, TrainingSetup, Worker, WorkerError, Workspace, forward,
+    ForwardOptions, GenerationMemory, Generator, GeneratorSize, HostWorker, Job, JobTiming, Lora, MemoryPlan,
+    MemoryRequest, Model, NamedTensor, OutputGradientOf, Policy, TrainingSetup, Worker, WorkerError, Workspace,
+    forward,
 };
 use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::catalogue;
@@ -355,6 +356,10 @@ impl Worker for Backwards {
 
     fn import(&mut self, steps: u64, tensors: &[NamedTensor<'_>]) -> Result<(), WorkerError> {
         self.0.import(steps, tensors)
+    }
+
+    fn generation_memory(&self, size: GeneratorSize) -> GenerationMemory {
+        self.0.generation_memory(size)
     }
 
     fn generator(&mut self, size: GeneratorSize) -> Result<Box<dyn Generator + '_>, WorkerError> {

@@ -50,9 +50,12 @@ pub(crate) struct PredictArgs {
     /// Most tokens of an answer (model folders only)
     #[arg(long, value_name = "N", default_value = "512", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
-    /// Sequences decoded together (model folders only)
+    /// Most sequences decoded together, which changes no answer (model folders only)
     #[arg(long, value_name = "N", default_value = "32", value_parser = range::BATCH.parser::<usize>(), allow_negative_numbers = true)]
     batch_size: usize,
+    /// Memory to stay below if possible, in GB: fewer sequences are decoded together (model folders only)
+    #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true, conflicts_with = "endpoint")]
+    memory_gb: Option<f64>,
     /// Constrain decoding to valid, grounded answers (model folders only)
     #[arg(long, conflicts_with = "endpoint")]
     constrained: bool,
@@ -103,6 +106,7 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,
+        memory_gb: arguments.memory_gb,
         constrained: arguments.constrained,
         ..PredictSection::default()
     };

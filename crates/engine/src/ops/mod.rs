@@ -4,13 +4,17 @@
 
 pub(crate) mod attention;
 pub(crate) mod bf16;
-pub(crate) mod decode;
+pub(crate) mod cached;
+
 pub(crate) mod gemm;
 pub(crate) mod norm;
+pub(crate) mod panels;
 pub(crate) mod reduce;
 pub(crate) mod rope;
 pub(crate) mod softmax;
+pub(crate) mod strips;
 pub(crate) mod swiglu;
+pub(crate) mod tiles;
 pub(crate) mod transpose;
 
 use std::sync::LazyLock;

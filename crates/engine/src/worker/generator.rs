@@ -1,10 +1,12 @@
 //! Generation step by step, on which [`generate`](crate::generate) is based.
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 
 use super::WorkerError;
-use crate::cache::KvCache;
-use crate::decode::Decoder;
+use crate::cache::{CacheShape, KvCache, SharedPrefix};
+use crate::decode::{Decoder, PASS_ROWS, is_packed};
 use crate::lora::Lora;
 use crate::model::Model;
 use crate::real::Real;
@@ -15,8 +17,41 @@ use crate::sample::{Sampling, choose, log_probability};
 pub struct GeneratorSize {
     /// Number of sequences that are decoded together.
     pub sequences: usize,
-    /// Tokens of the longest sequence, including its prompt.
+    /// Tokens of the longest sequence, including what its prompt doesn't share.
     pub capacity: usize,
+    /// Tokens of the shared beginnings that are kept at the same time.
+    pub shared: usize,
+}
+
+/// Estimated bytes of generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationMemory {
+    /// Weights of the model and of the adapter.
+    pub weights: usize,
+    /// What does not depend on the number of sequences: copies of weights, buffers, and shared beginnings.
+    pub fixed: usize,
+    /// Each sequence that is decoded together with others.
+    pub sequence: usize,
+}
+
+impl GenerationMemory {
+    /// The total for a number of sequences.
+    pub fn total(&self, sequences: usize) -> usize {
+        self.weights + self.fixed + sequences * self.sequence
+    }
+}
+
+/// A beginning of prompts whose keys and values a generator keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix(pub u32);
+
+/// A prompt: a kept beginning, then tokens of its own, at least one.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompt<'a> {
+    /// The beginning, if it is kept.
+    pub after: Option<Prefix>,
+    /// The tokens after it.
+    pub tokens: &'a [u32],
 }
 
 /// A request to choose a token from one row of logits.
@@ -48,8 +83,15 @@ pub struct Picked {
 
 /// Live sequences and the logits after their last tokens.
 pub trait Generator {
+    /// Computes the keys and values of a beginning, `tokens` after those of `above`, and keeps them under a name that
+    /// is not in use.
+    fn share(&mut self, name: Prefix, above: Option<Prefix>, tokens: &[u32]) -> Result<(), WorkerError>;
+
+    /// Gives up a beginning, for which there will be no more prompts. Live sequences keep what they use of it.
+    fn release(&mut self, name: Prefix);
+
     /// Adds a live sequence for each prompt; their logits are the rows for [`Generator::choose`].
-    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<(), WorkerError>;
+    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<(), WorkerError>;
 
     /// Appends a token to every live sequence. May return before the computation is finished.
     fn step(&mut self, tokens: &[u32]) -> Result<(), WorkerError>;
@@ -65,6 +107,7 @@ pub trait Generator {
 pub(super) struct HostGenerator<'m, R> {
     decoder: Decoder<'m, R>,
     cache: KvCache<R>,
+    shared: HashMap<Prefix, SharedPrefix<R>>,
     vocabulary: usize,
 }
 
@@ -73,14 +116,44 @@ impl<'m, R: Real> HostGenerator<'m, R> {
         Self {
             decoder: Decoder::new(model, adapter),
             cache: KvCache::new(&model.config, size.sequences, size.capacity),
+            shared: HashMap::new(),
             vocabulary: model.config.vocabulary,
         }
     }
 }
 
+/// The memory of a generator for a model, which is not made yet.
+pub(super) fn memory<R: Real>(model: &Model<R>, adapter: Option<&Lora<R>>, size: GeneratorSize) -> GenerationMemory {
+    let config = &model.config;
+    let element = size_of::<R>();
+    let shape = CacheShape::of(config);
+    let of_adapter = adapter.map_or(0, |adapter| adapter.parameters().iter().map(|part| part.len()).sum::<usize>());
+    let packed = if is_packed(config) { config.parameters() } else { 0 };
+    let row = 4 * config.hidden + 2 * config.query_width() + 2 * config.key_width() + 4 * config.intermediate;
+    let elements = |tokens: usize| shape.vectors(tokens) * crate::ops::reduce::LANES;
+    GenerationMemory {
+        weights: model.bytes() + of_adapter * element,
+        fixed: element * (packed + 2 * PASS_ROWS * row + elements(size.shared)) + (32 << 20),
+        sequence: element * (elements(size.capacity) + config.hidden + 2 * config.vocabulary),
+    }
+}
+
 impl<R: Real> Generator for HostGenerator<'_, R> {
-    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<(), WorkerError> {
-        self.decoder.prefill(prompts, &mut self.cache);
+    fn share(&mut self, name: Prefix, above: Option<Prefix>, tokens: &[u32]) -> Result<(), WorkerError> {
+        let above = above.map(|name| &self.shared[&name]);
+        let prefix = self.decoder.share(above, tokens);
+        self.shared.insert(name, prefix);
+        Ok(())
+    }
+
+    fn release(&mut self, name: Prefix) {
+        self.shared.remove(&name);
+    }
+
+    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<(), WorkerError> {
+        let prompts: Vec<(Option<&SharedPrefix<R>>, &[u32])> =
+            prompts.iter().map(|prompt| (prompt.after.map(|name| &self.shared[&name]), prompt.tokens)).collect();
+        self.decoder.prefill_after(&prompts, &mut self.cache);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use safetensors::Dtype;
 use tabpo_model::ModelConfig;
 
-use super::generator::HostGenerator;
+use super::generator::{GenerationMemory, HostGenerator};
 use super::{
     Generator, GeneratorSize, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf, Policy,
     PolicyShape, TargetValues, TrainingSetup, Worker, WorkerError, digest,
@@ -223,6 +223,10 @@ impl<R: Real> Worker for HostWorker<R> {
             parameter.copy_from_slice(&values);
         }
         Ok(())
+    }
+
+    fn generation_memory(&self, size: GeneratorSize) -> GenerationMemory {
+        super::generator::memory(self.policy.model(), self.policy.lora(), size)
     }
 
     fn generator(&mut self, size: GeneratorSize) -> Result<Box<dyn Generator + '_>, WorkerError> {

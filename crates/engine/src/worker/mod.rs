@@ -21,7 +21,7 @@ use crate::batch::{Batch, Target};
 use crate::optimiser::AdamWConfig;
 use crate::options::Recompute;
 
-pub use generator::{Generator, GeneratorSize, Pick, Picked};
+pub use generator::{GenerationMemory, Generator, GeneratorSize, Pick, Picked, Prefix, Prompt};
 pub use host::HostWorker;
 pub use memory::{MemoryPlan, MemoryRequest, PolicyShape};
 pub use policy::Policy;
@@ -182,6 +182,9 @@ pub trait Worker {
 
     /// Restores what [`Worker::export`] returned after `steps` steps; changes nothing if a tensor does not match.
     fn import(&mut self, steps: u64, tensors: &[NamedTensor<'_>]) -> Result<(), WorkerError>;
+
+    /// The memory that a generator would take.
+    fn generation_memory(&self, size: GeneratorSize) -> GenerationMemory;
 
     /// Creates a generator.
     fn generator(&mut self, size: GeneratorSize) -> Result<Box<dyn Generator + '_>, WorkerError>;

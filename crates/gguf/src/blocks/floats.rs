@@ -14,6 +14,7 @@ pub struct F32([u8; 4]);
 impl Block for F32 {
     const TYPE: TensorType = TensorType::F32;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         out[0] = f32::from_le_bytes(self.0);
     }
@@ -34,6 +35,7 @@ pub struct F16([u8; 2]);
 
 impl F16 {
     /// The number as `f32`, which holds it exactly.
+    #[inline(always)]
     pub fn value(self) -> f32 {
         f16::from_le_bytes(self.0).to_f32()
     }
@@ -48,6 +50,7 @@ impl From<f32> for F16 {
 impl Block for F16 {
     const TYPE: TensorType = TensorType::F16;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         out[0] = self.value();
     }
@@ -69,6 +72,7 @@ pub struct Bf16([u8; 2]);
 impl Block for Bf16 {
     const TYPE: TensorType = TensorType::BF16;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         out[0] = bf16::from_le_bytes(self.0).to_f32();
     }

@@ -33,6 +33,7 @@ impl PackedScales {
     }
 
     /// Scale and minimum of a group from 0 to 7.
+    #[inline(always)]
     fn get(self, group: usize) -> (u8, u8) {
         let Self(packed) = self;
         if group < 4 {
@@ -61,6 +62,7 @@ pub struct Q4K {
 impl Block for Q4K {
     const TYPE: TensorType = TensorType::Q4_K;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scales = Scales { scale: self.scale, minimum: self.minimum, groups: self.group_scales };
         scales.dequantise(&self.quants, |_, _| 0, out);
@@ -96,6 +98,7 @@ pub struct Q5K {
 impl Block for Q5K {
     const TYPE: TensorType = TensorType::Q5_K;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scales = Scales { scale: self.scale, minimum: self.minimum, groups: self.group_scales };
         scales.dequantise(&self.quants, |group, index| (self.fifth_bits[index] >> group & 1) << 4, out);
@@ -127,6 +130,7 @@ struct Scales {
 
 impl Scales {
     /// Writes the values of a block. `upper_bits` gives the bits above the fourth by group and index.
+    #[inline(always)]
     fn dequantise(&self, quants: &[u8; LEN / 2], upper_bits: impl Fn(usize, usize) -> u8, out: &mut [f32]) {
         let (scale, minimum) = (self.scale.value(), self.minimum.value());
         for (group, out) in out.chunks_exact_mut(GROUP).enumerate() {
@@ -135,10 +139,10 @@ impl Scales {
             let (group_scale, group_minimum) = self.groups.get(group);
             let scale = scale * f32::from(group_scale);
             let minimum = minimum * f32::from(group_minimum);
-            for (index, (out, &quant)) in out.iter_mut().zip(quants).enumerate() {
-                let integer = (quant >> shift & 15) | upper_bits(group, index);
-                *out = scale * f32::from(integer) - minimum;
-            }
+            // As whole arrays, which the compiler turns into vector instructions.
+            let integers: [i32; GROUP] =
+                std::array::from_fn(|index| i32::from((quants[index] >> shift & 15) | upper_bits(group, index)));
+            out.copy_from_slice(&integers.map(|integer| scale * integer as f32 - minimum));
         }
     }
 
@@ -217,6 +221,7 @@ pub struct Q6K {
 impl Block for Q6K {
     const TYPE: TensorType = TensorType::Q6_K;
 
+    #[inline(always)]
     fn dequantise(&self, out: &mut [f32]) {
         let scale = self.scale.value();
         let scales = self.group_scales.map(|group_scale| scale * f32::from(group_scale));
@@ -226,12 +231,14 @@ impl Block for Q6K {
             for (quarter, out) in out.chunks_exact_mut(32).enumerate() {
                 let low_bits = &low_bits[32 * (quarter % 2)..][..32];
                 let (low_shift, high_shift) = (4 * (quarter / 2), 2 * quarter);
-                for (index, out) in out.iter_mut().enumerate() {
+                let integers: [i32; GROUP] = std::array::from_fn(|index| {
                     let low = low_bits[index] >> low_shift & 15;
                     let high = high_bits[index] >> high_shift & 3;
-                    let integer = (low | high << 4) as i8 - 32;
-                    *out = scales[8 * half + 2 * quarter + index / SMALL_GROUP] * f32::from(integer);
-                }
+                    i32::from(low | high << 4) - 32
+                });
+                let small = 8 * half + 2 * quarter;
+                let scales: [f32; GROUP] = std::array::from_fn(|index| scales[small + index / SMALL_GROUP]);
+                out.copy_from_slice(&std::array::from_fn::<f32, GROUP, _>(|i| scales[i] * integers[i] as f32));
             }
         }
     }

@@ -5,6 +5,8 @@
 //! [`Tensor`](crate::Tensor) as blocks without a copy. [`dequantise`] and [`quantise`] choose the format
 //! at run time and work in parallel; their results don't depend on the number of threads.
 
+#![allow(clippy::inline_always, reason = "vector instructions reach only what is inlined; see `dequantise_here`")]
+
 mod floats;
 mod k_quants;
 mod quants;
@@ -110,6 +112,25 @@ pub fn dequantise(tensor_type: TensorType, bytes: &[u8], out: &mut [f32]) -> Res
     }
     dequantise_exactly(tensor_type, bytes, out);
     Ok(())
+}
+
+/// As [`dequantise`], on the calling thread. It is inlined whole, so that a caller that is compiled for a machine's
+/// vector instructions uses them here too.
+#[inline(always)]
+pub fn dequantise_here(tensor_type: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), BlockError> {
+    if tensor_type.bytes_of(out.len()) != Some(bytes.len()) {
+        return Err(BlockError::Length { tensor_type, bytes: bytes.len(), values: out.len() });
+    }
+    with_block!(tensor_type, dequantise_in_order(bytes, out));
+    Ok(())
+}
+
+#[inline(always)]
+fn dequantise_in_order<B: Block>(bytes: &[u8], out: &mut [f32]) {
+    let blocks: &[B] = bytemuck::cast_slice(bytes);
+    for (block, out) in blocks.iter().zip(out.chunks_exact_mut(B::LEN)) {
+        block.dequantise(out);
+    }
 }
 
 /// As [`dequantise`], for lengths that are known to agree.

@@ -213,6 +213,7 @@ fn prediction(config: &Configuration) -> Result<(), Error> {
     let predict = &config.predict;
     whole("predict.max_new_tokens", predict.max_new_tokens, range::ANSWER)?;
     whole("predict.batch_size", predict.batch_size, range::BATCH)?;
+    predict.memory_gb.map_or(Ok(()), |limit| range::MEMORY.check("predict.memory_gb", limit))?;
     let remote = || predict.remote.keys().map(|name| ("[predict.remote]:".to_owned(), name.as_str()));
     for (key, name) in remote() {
         names::check(&format!("{key} a name"), name)?;

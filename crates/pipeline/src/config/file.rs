@@ -13,7 +13,7 @@ pub struct Overrides {
     /// `KEY=VALUE` each. The key is dotted, such as `sft.epochs`; the value is TOML, or text without quotes. Paths in
     /// values are relative to the working directory.
     pub set: Vec<String>,
-    /// `memory_gb` of every training section.
+    /// `memory_gb` of every training section and of predictions.
     pub memory_gb: Option<f64>,
 }
 
@@ -36,6 +36,7 @@ impl Configuration {
             let warmup = config.warmup.as_mut().map(|warmup| &mut warmup.train);
             let sections = [&mut config.sft, &mut config.preference.train];
             sections.into_iter().chain(warmup).for_each(|section| section.memory_gb = overrides.memory_gb);
+            config.predict.memory_gb = overrides.memory_gb;
         }
         config.check()?;
         Ok(config)

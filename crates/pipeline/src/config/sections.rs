@@ -313,8 +313,10 @@ pub struct PreferenceSection {
 pub struct PredictSection {
     /// Most tokens of an answer.
     pub max_new_tokens: usize,
-    /// Sequences decoded together.
+    /// Most sequences decoded together. Their number changes no answer.
     pub batch_size: usize,
+    /// Memory to stay below if possible, in GB: decides how many sequences are decoded together.
+    pub memory_gb: Option<f64>,
     /// Whether the test documents are decoded a second time, constrained by the ontology's grammar.
     pub constrained: bool,
     /// Hosted models that answer the test documents too, by the name that tables show.
@@ -323,7 +325,7 @@ pub struct PredictSection {
 
 impl Default for PredictSection {
     fn default() -> Self {
-        Self { max_new_tokens: 512, batch_size: 32, constrained: false, remote: BTreeMap::new() }
+        Self { max_new_tokens: 512, batch_size: 32, memory_gb: None, constrained: false, remote: BTreeMap::new() }
     }
 }
 

@@ -226,7 +226,6 @@ pub(crate) struct PredictionInputs<'a> {
     /// The digest of the ontology whose grammar constrains the answers, if one does.
     pub grammar: Option<&'a str>,
     pub max_new_tokens: usize,
-    pub batch_size: usize,
     /// The number of answers to each unit, and temperature, top-p and seed of the sampling.
     pub sampling: (usize, f64, f64, u64),
 }

@@ -5,12 +5,17 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{BufRead, BufReader},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_engine::{GenerateError, GenerateOptions, HostWorker, Request, Sampling, Worker, generate};
+use tabpo_engine::{
+    Event, GenerateError, GenerateOptions, GenerateWork, HostWorker, PromptTree, Sampling, Worker, generate_each,
+    generator_size,
+};
 use tabpo_metrics::UnitOutput;
 use tabpo_model::{Constraint, GrammarCompiler};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
@@ -27,11 +32,9 @@ use super::{
 use crate::{
     config::PredictSection,
     error::{Error, ResultExt},
+    memory,
     observer::Observer,
 };
-
-/// The number of units that are decoded before their answers are saved: what a killed process can lose.
-const CHUNK: usize = 256;
 
 impl Stages<'_> {
     /// Has a policy answer one part of the documents, and writes the answers to `place` in the run directory.
@@ -117,7 +120,6 @@ impl Prediction<'_> {
             level: self.level,
             grammar: self.settings.constrained.then_some(ontology),
             max_new_tokens: self.settings.max_new_tokens,
-            batch_size: self.settings.batch_size,
             sampling: (self.samples, temperature, top_p, seed),
         }
         .key()
@@ -132,72 +134,176 @@ impl Prediction<'_> {
         Ok(key.short().to_owned())
     }
 
-    /// Writes the answers to all units of `documents` to `path`, in order. Until it is done, answers are kept in a
-    /// partial file, from which another attempt with the same `id` resumes.
+    /// Writes the answers to all units of `documents` to `path`, in order. Until it is done, every answer is kept in a
+    /// partial file as soon as it is finished, and another attempt with the same `id` resumes from there.
     pub fn write(&self, documents: &[Document], path: &Path, id: &str, observer: &dyn Observer) -> Result<(), Error> {
         let units = documents.iter().flat_map(|document| Unit::all(document, self.level));
         let units: Vec<Unit> = units.flat_map(|unit| std::iter::repeat_n(unit, self.samples)).collect();
-        let (mut answers, kept) = Answers::open(path, id, CHUNK, units.len())?;
-        let mut done = kept.len();
-        if done > 0 {
-            observer.say(&format!("{}: goes on after {done} of {} units", self.name, units.len()));
+        let (answers, kept) = Answers::open(path, id, units.len())?;
+        if !kept.is_empty() {
+            observer.say(&format!("{}: goes on after {} of {} units", self.name, kept.len(), units.len()));
         }
+        let held = memory::held(observer);
         let mut model = Answering::open(self)?;
-        let mut progress = observer.progress(self.name, units.len() as u64);
-        let mut too_long = kept.iter().filter(|answer| answer.outcome.is_some()).count();
-        let stopped = |done: usize, kept: bool| {
-            let stopped = format!("stopped after {done} of {} units", units.len());
-            if kept {
-                Error::interrupted(format!("{stopped}, which are saved"))
-                    .with_hint("run the same command again to resume")
-            } else {
-                Error::interrupted(stopped)
-            }
+        let mut job = Job { prediction: self, units: &units, done: kept.len(), answers, observer };
+        let Some(Prompts { tree, unit_of, too_long }) = job.prompts(&model, &kept)? else {
+            return Err(job.interrupted());
         };
-        for chunk in units[done..].chunks(CHUNK) {
-            let update = |count| progress.update((done + count) as u64, "");
-            let outputs = if observer.interrupted() {
-                None
-            } else {
-                model.answer(chunk, done as u64, update, || observer.interrupted())?
-            };
-            let Some(outputs) = outputs else {
-                drop(progress);
-                return Err(stopped(done, answers.are_kept()));
-            };
-            for (unit, output) in chunk.iter().zip(outputs) {
-                let (output, outcome) = match output {
-                    Ok(output) => (output, None),
-                    Err(tokens) => {
-                        let longest = model.longest();
-                        let message = format!(
-                            "`{}` has {tokens} tokens with its prompt; the model takes at most {longest}",
-                            unit_id(unit)
-                        );
-                        if self.strict {
-                            drop(progress);
-                            return Err(Error::failed(format!("{}: {message}", self.name))
-                                .with_hint("without --strict, its answer is empty and the others are answered"));
-                        }
-                        too_long += 1;
-                        if too_long <= NAMED {
-                            observer.warn(&format!("{}: {message}: no answer (outcome too-long)", self.name));
-                        }
-                        (String::new(), Some(NoAnswer::TooLong))
-                    }
-                };
-                let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
-                answers.add(&AnsweredUnit { unit, outcome })?;
-            }
-            done += chunk.len();
-            answers.flush()?;
+        let pending: Vec<usize> = (0..tree.len()).filter(|&prompt| !kept.contains_key(&unit_of[prompt])).collect();
+        drop(kept);
+        if !pending.is_empty() {
+            let size = generator_size(model.worker.config(), &tree, &pending, &model.options);
+            let plan = model.worker.generation_memory(size);
+            model.options.batch =
+                memory::sequences(self.name, &plan, size.sequences, held, self.settings.memory_gb, observer);
+            job.complete(&mut model, &tree, &unit_of, &pending)?;
         }
-        drop(progress);
         if too_long > 0 {
             observer.warn(&format!("{}: {too_long} of {} units were too long for the model", self.name, units.len()));
         }
-        answers.finish()
+        job.answers.finish()
     }
+}
+
+/// The prompts of a job that the model can take.
+struct Prompts {
+    tree: PromptTree,
+    /// The number of each prompt's unit.
+    unit_of: Vec<usize>,
+    /// The number of units whose prompts are too long.
+    too_long: usize,
+}
+
+/// The answers to some units, in the making.
+struct Job<'j> {
+    prediction: &'j Prediction<'j>,
+    units: &'j [Unit<'j>],
+    /// The number of units that are answered.
+    done: usize,
+    answers: Answers,
+    observer: &'j dyn Observer,
+}
+
+impl Job<'_> {
+    /// The error that says how far an interrupted job came.
+    fn interrupted(&self) -> Error {
+        let stopped = format!("stopped after {} of {} units", self.done, self.units.len());
+        if self.answers.are_kept() {
+            Error::interrupted(format!("{stopped}, which are saved")).with_hint("run the same command again to resume")
+        } else {
+            Error::interrupted(stopped)
+        }
+    }
+
+    fn save(&mut self, number: usize, output: String, outcome: Option<NoAnswer>) -> Result<(), Error> {
+        let unit = &self.units[number];
+        let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+        self.done += 1;
+        self.answers.add(number, &AnsweredUnit { unit, outcome })
+    }
+
+    /// The prompts of all units, also of those in `kept`, because what prompts share decides how each is computed, to
+    /// the last bit. `None` if the user interrupts it.
+    fn prompts(
+        &mut self,
+        model: &Answering<'_>,
+        kept: &BTreeMap<usize, AnsweredUnit>,
+    ) -> Result<Option<Prompts>, Error> {
+        let format = model.renderer.format()?;
+        let Prediction { name, samples, strict, .. } = *self.prediction;
+        let mut found = Prompts { tree: PromptTree::new(), unit_of: Vec::new(), too_long: 0 };
+        for first in (0..self.units.len()).step_by(samples) {
+            if self.observer.interrupted() {
+                return Ok(None);
+            }
+            let unit = &self.units[first];
+            let prompt = format.prompt(unit.text()).or_failed()?;
+            let longest = model.worker.config().longest();
+            let too_long = format!(
+                "`{}` has {} tokens with its prompt; the model takes at most {longest}",
+                unit_id(unit),
+                prompt.len()
+            );
+            for number in first..first + samples {
+                if prompt.len() < longest {
+                    found.tree.push(&prompt);
+                    found.unit_of.push(number);
+                    continue;
+                }
+                if strict {
+                    return Err(Error::failed(format!("{name}: {too_long}"))
+                        .with_hint("without --strict, its answer is empty and the others are answered"));
+                }
+                found.too_long += 1;
+                if kept.contains_key(&number) {
+                    continue;
+                }
+                if found.too_long <= NAMED {
+                    self.observer.warn(&format!("{name}: {too_long}: no answer (outcome too-long)"));
+                }
+                self.save(number, String::new(), Some(NoAnswer::TooLong))?;
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// Completes the pending prompts and saves every answer as soon as it is finished.
+    fn complete(
+        &mut self,
+        model: &mut Answering<'_>,
+        prompts: &PromptTree,
+        unit_of: &[usize],
+        pending: &[usize],
+    ) -> Result<(), Error> {
+        let observer = self.observer;
+        let Answering { renderer, worker, options, grammar } = model;
+        let compiler = grammar.as_ref().map(|(_, compiler)| compiler);
+        let units = self.units;
+        let constraint =
+            |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[unit_of[prompt]]));
+        let mut progress = observer.progress(self.prediction.name, units.len() as u64);
+        let started = Instant::now();
+        let mut work = GenerateWork::default();
+        let mut failure = None;
+        let mut report = |event| {
+            match event {
+                Event::Worked(now) => work = now,
+                Event::Finished { prompt, completion } => {
+                    let text = renderer.tokenizer.decode(completion.text_tokens(), false).or_failed();
+                    if let Err(error) = text.and_then(|text| self.save(unit_of[prompt], text, None)) {
+                        failure = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            progress.update(self.done as u64, &note(&work, started.elapsed().as_secs_f64()));
+            if observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let outcome = generate_each(worker, compiler, prompts, pending, &constraint, options, &mut report);
+        drop(progress);
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        match outcome {
+            Err(GenerateError::Stopped) => Err(self.interrupted()),
+            outcome => {
+                outcome.or_failed()?;
+                let seconds = started.elapsed().as_secs_f64();
+                observer.say(&format!("{}: {}", self.prediction.name, note(&work, seconds)));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What was computed so far, for people.
+fn note(work: &GenerateWork, seconds: f64) -> String {
+    let GenerateWork { prompt_tokens, prompt_tokens_apart, new_tokens } = work;
+    let rate = *new_tokens as f64 / seconds.max(1e-3);
+    format!(
+        "{prompt_tokens} tokens of prompts read ({prompt_tokens_apart} without sharing), {new_tokens} written, \
+         {rate:.0} tokens/s"
+    )
 }
 
 /// Removes the partial files that interrupted attempts with other settings left beside a prediction file.
@@ -254,47 +360,6 @@ impl<'p> Answering<'p> {
             None
         };
         Ok(Self { renderer, worker, options, grammar })
-    }
-
-    /// The model's context length, in tokens.
-    fn longest(&self) -> usize {
-        self.worker.config().longest()
-    }
-
-    /// The answers to some units, in order. For a unit whose prompt exceeds the model's context, it is the number of
-    /// tokens of that prompt. `None` if `stop` returned true. `first` is the position of the first unit in the whole
-    /// job, on which sampling depends.
-    fn answer(
-        &mut self,
-        units: &[Unit],
-        first: u64,
-        progress: impl FnMut(usize),
-        stop: impl Fn() -> bool,
-    ) -> Result<Option<Vec<Result<String, usize>>>, Error> {
-        let format = self.renderer.format()?;
-        let mut requests = Vec::with_capacity(units.len());
-        let mut answers = Vec::with_capacity(units.len());
-        for unit in units {
-            let prompt = format.prompt(unit.text()).or_failed()?;
-            if prompt.len() >= self.longest() {
-                answers.push(Err(prompt.len()));
-                continue;
-            }
-            answers.push(Ok(String::new()));
-            let constraint = self.grammar.as_ref().map(|(ontology, _)| constraint(ontology, unit));
-            requests.push(Request { prompt, constraint });
-        }
-        let compiler = self.grammar.as_ref().map(|(_, compiler)| compiler);
-        let mut options = self.options.clone();
-        options.sampling.seed ^= first << 32;
-        let completions = match generate(&mut self.worker, compiler, &requests, &options, progress, stop) {
-            Err(GenerateError::Stopped) => return Ok(None),
-            completions => completions.or_failed()?,
-        };
-        for (answer, completion) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&completions) {
-            *answer = Ok(self.renderer.tokenizer.decode(completion.text_tokens(), false).or_failed()?);
-        }
-        Ok(Some(answers))
     }
 }
 

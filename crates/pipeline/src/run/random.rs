@@ -44,7 +44,7 @@ model = "m"
 "#;
 
 /// Every key that holds a number or a list, and some that hold names.
-const KEYS: [&str; 72] = [
+const KEYS: [&str; 73] = [
     "run.name",
     "run.seed",
     "run.directory",
@@ -110,6 +110,7 @@ const KEYS: [&str; 72] = [
     "preference.system.other.beta",
     "predict.max_new_tokens",
     "predict.batch_size",
+    "predict.memory_gb",
     "predict.constrained",
     "predict.remote.hosted.concurrency",
     "predict.remote.hosted.timeout_seconds",

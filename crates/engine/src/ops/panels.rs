@@ -1,12 +1,8 @@
-//! Operations on the few rows of a decoding step: products with packed weights, and attention of one new
-//! token over cached keys and values.
-
-use std::ops::Range;
+//! Products of the rows of a generating pass with weights that are packed for them.
 
 use super::gemm::for_each_block;
 use super::reduce::LANES;
 use super::simd;
-use super::softmax::exponentiate;
 use crate::real::Real;
 use crate::scratch::fit;
 use crate::view::ViewMut;
@@ -113,79 +109,6 @@ fn add_scaled<R: Real>(sums: &mut [R; LANES], x: R, w: &[R; LANES]) {
     for (sum, &w) in sums.iter_mut().zip(w) {
         *sum = x.mul_add(w, *sum);
     }
-}
-
-/// `out = softmax(q k^T / sqrt(head_dim)) v` for one query head over some positions, with `keys` as
-/// `[capacity / LANES, head_dim, LANES]` and `values` as `[capacity, head_dim]`. `scores` is scratch of `capacity`
-/// elements.
-pub(crate) fn attend<R: Real>(
-    query: &[R],
-    keys: &[R],
-    values: &[R],
-    positions: Range<usize>,
-    scores: &mut [R],
-    out: &mut [R],
-) {
-    let Range { start: first, end: length } = positions;
-    let width = query.len();
-    let scale = R::from_f64(1.0 / (width as f64).sqrt());
-    simd(
-        #[inline(always)]
-        || {
-            // Columns past the end contain stale keys and are cut off below.
-            let keys = keys.as_chunks::<LANES>().0;
-            for block in first / LANES..length.div_ceil(LANES) {
-                let keys = &keys[block * width..(block + 1) * width];
-                let sums = weighted_sum(query, keys.iter());
-                for (score, sum) in scores[block * LANES..(block + 1) * LANES].iter_mut().zip(sums) {
-                    *score = sum * scale;
-                }
-            }
-            let scores = &mut scores[first..length];
-            let (sum, _) = exponentiate(scores);
-            let inverse = R::ONE / sum;
-            let values = values[first * width..length * width].chunks_exact(width);
-            for start in (0..width).step_by(LANES) {
-                let out = &mut out[start..width.min(start + LANES)];
-                if out.len() == LANES {
-                    let columns = values.clone().map(
-                        #[inline(always)]
-                        |row| row[start..].first_chunk().expect("the row has a whole vector left"),
-                    );
-                    for (out, sum) in out.iter_mut().zip(weighted_sum(scores, columns)) {
-                        *out = sum * inverse;
-                    }
-                } else {
-                    out.fill(R::ZERO);
-                    for (&p, row) in scores.iter().zip(values.clone()) {
-                        for (out, &v) in out.iter_mut().zip(&row[start..]) {
-                            *out += p * inverse * v;
-                        }
-                    }
-                }
-            }
-        },
-    );
-}
-
-/// The weighted sum of vectors, in two alternating partial sums, so that additions need not wait for each
-/// other.
-#[inline(always)]
-fn weighted_sum<'v, R: Real>(weights: &[R], vectors: impl Iterator<Item = &'v [R; LANES]>) -> [R; LANES] {
-    let mut sums = [[R::ZERO; LANES]; 2];
-    let mut weights = weights.iter();
-    let mut vectors = vectors;
-    while let (Some(&weight), Some(vector)) = (weights.next(), vectors.next()) {
-        add_scaled(&mut sums[0], weight, vector);
-        if let (Some(&weight), Some(vector)) = (weights.next(), vectors.next()) {
-            add_scaled(&mut sums[1], weight, vector);
-        }
-    }
-    let [mut even, odd] = sums;
-    for (even, odd) in even.iter_mut().zip(odd) {
-        *even += odd;
-    }
-    even
 }
 
 #[cfg(test)]
