@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use tabpo_answer::{align, gold, parse, render};
-use tabpo_corpus::{Document, Format, Level, Notes, Unit, brat, doccano, dygie, jsonl, label_studio, read, statistics};
+use tabpo_corpus::{
+    Document, Format, Level, Notes, Unit, brat, doccano, dygie, is_blank, jsonl, label_studio, read, statistics,
+};
 use tabpo_ontology::Ontology;
 
 use crate::Scratch;
@@ -91,7 +93,6 @@ pub fn check_corpus(path: &Path, format: Option<Format>, ontology: &Ontology, sc
 /// Documents with their tokens without the blanks at their ends.
 fn without_blanks(mut documents: Vec<Document>) -> Vec<Document> {
     for document in &mut documents {
-        let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
         for token in &mut document.tokens {
             let text = &document.text[token.start as usize..token.end as usize];
             let start = token.start + (text.len() - text.trim_start_matches(is_blank).len()) as u32;

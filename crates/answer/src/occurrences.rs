@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use tabpo_corpus::{Span, Unit};
+use tabpo_corpus::{Span, Unit, is_blank};
 use unicode_normalization::UnicodeNormalization;
 
 /// The source of a unit prepared for look-ups: its text in the form in which texts are compared, and the
@@ -93,7 +93,7 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut normal = String::with_capacity(text.len());
-    for (index, word) in text.split_whitespace().enumerate() {
+    for (index, word) in words(text).enumerate() {
         if index > 0 {
             normal.push(' ');
         }
@@ -125,12 +125,17 @@ fn is_normal(text: &str) -> bool {
         && !text.contains("  ")
 }
 
+/// What blanks separate, as readers of documents see it.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_blank).filter(|word| !word.is_empty())
+}
+
 fn push_comparable(form: &mut String, text: &str) {
     if is_normal(text) {
         form.push_str(text);
         return;
     }
-    for (index, word) in text.split_whitespace().enumerate() {
+    for (index, word) in words(text).enumerate() {
         if index > 0 {
             form.push(' ');
         }
@@ -157,6 +162,7 @@ mod tests {
     fn normal_form_collapses_blanks() {
         assert_eq!(normalise("  optical \n flow\t"), "optical flow");
         assert_eq!(normalise(" \n "), "");
+        assert_eq!(normalise("optical\u{feff} flow\u{feff}"), "optical flow");
     }
 
     #[test]

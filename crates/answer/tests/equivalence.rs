@@ -4,7 +4,8 @@
 mod common;
 
 use tabpo_answer::{Grounding, align, gold, parse, render};
-use tabpo_corpus::Unit;
+use tabpo_corpus::{Format, Unit, read_str};
+use tabpo_ontology::Ontology;
 
 /// A source with both spellings, and answers to it: text, and the first token of its place.
 const SOURCE: &str = "cafe\u{301} models and caf\u{e9} parsers from \u{212b}ngstro\u{308}m";
@@ -59,4 +60,22 @@ fn gold_is_read_back_as_it_was_written() {
     let aligned = align(&parse(&written, &ontology), &unit, &ontology);
     let spans: Vec<_> = aligned.entities.iter().map(|entity| entity.span.expect("gold is grounded")).collect();
     assert_eq!(spans, document.mentions.iter().map(|mention| mention.span).collect::<Vec<_>>());
+}
+
+/// A byte order mark that was left inside a text is a blank wherever texts are compared.
+#[test]
+fn a_mark_between_words_does_not_hide_a_place() {
+    let ontology = Ontology::parse("[ontology]\nname = \"o\"\n[[entity]]\nname = \"Tool\"\n", "o.toml").expect("valid");
+    for text in ["The dr\u{feff} The saw", "The\u{7f}\u{feff}The saw", "The dr \u{feff} saw"] {
+        let end = text.chars().count();
+        let line =
+            serde_json::json!({"doc_key": "d", "text": text, "entities": [{"start": 2, "end": end, "type": "Tool"}]});
+        let loaded = read_str(&line.to_string(), Format::Jsonl, &ontology).expect("a document");
+        let unit = Unit { document: &loaded.documents[0], sentence: None };
+        let answer = gold(&unit);
+        let rendered = render(&answer, &ontology);
+        let aligned = align(&parse(&rendered.text, &ontology), &unit, &ontology);
+        assert_eq!(aligned.to_answer(&unit, &ontology), answer, "{text:?}");
+        assert!(aligned.faults.is_empty(), "{text:?}: {:?}", aligned.faults);
+    }
 }

@@ -59,7 +59,7 @@ fn every_document_is_answered_once_by_a_model_of_its_own_fold() {
     place.write("config.toml", CONFIGURATION);
     place.run(&["train", "config.toml", "--quiet", "--memory-gb", "0.5"], 0);
     let resolved = fs::read_to_string(place.path("run/run.toml")).expect("the configuration as resolved");
-    assert_eq!(resolved.matches("memory_gb = 0.5").count(), 2, "SFT and preference training");
+    assert_eq!(resolved.matches("memory_gb = 0.5").count(), 3, "SFT, preference training and prediction");
     let keys = |text: &str| -> Vec<String> {
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line"));
         lines.map(|line| line["doc_key"].as_str().expect("a key").to_owned()).collect()

@@ -7,6 +7,12 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::Problem;
 
+/// Whether a character shows nothing at the ends of tokens and between words: whitespace, or a byte order mark that was
+/// left inside a text.
+pub fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c == BYTE_ORDER_MARK
+}
+
 /// Half-open offsets as a file gives them: in characters (code points) unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Characters {

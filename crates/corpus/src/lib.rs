@@ -12,6 +12,7 @@ mod statistics;
 mod text_document;
 mod unit;
 
+pub use characters::is_blank;
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, FilePlace, Problem};
 pub use format::{

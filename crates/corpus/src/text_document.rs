@@ -10,13 +10,12 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use tabpo_files::BYTE_ORDER_MARK;
 use tabpo_ontology::{EntityLabelId, Ontology, SubtypeId};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{
     Document, Mention, Note, Notes, Problem, Relation, Span,
-    characters::{CharacterMap, Characters, found},
+    characters::{CharacterMap, Characters, found, is_blank},
 };
 
 /// A document by character offsets. Labels are already resolved.
@@ -153,9 +152,8 @@ pub(crate) fn note_losses(document: &Document, ontology: &Ontology, notes: &mut 
     }
 }
 
-/// The range without whitespace at its ends. A byte order mark counts as whitespace: it is not part of a token.
+/// The range without blanks at its ends.
 fn trim(text: &str, range: Range<usize>) -> Range<usize> {
-    let is_blank = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
     let content = &text[range.clone()];
     let start = range.start + (content.len() - content.trim_start_matches(is_blank).len());
     start..start + content.trim_matches(is_blank).len()

@@ -117,8 +117,9 @@ fn shapes() -> impl Strategy<Value = ModelConfig> {
             let is_llama = architecture == Architecture::Llama;
             let heads = kv_heads * group;
             let head_dim = 2 * half;
-            // Only Llama's code has the scaling of Llama 3, and only Qwen2's queries must be as wide as the model.
-            let plain = matches!(rope_scaling, RopeScaling::Llama3 { .. }) && !is_llama;
+            // Only Llama's code has the scaling of Llama 3, and only Qwen2's queries must be as wide as the model. A file
+            // states that scaling by its divisors, of which the largest is the factor where heads have low frequencies.
+            let plain = matches!(rope_scaling, RopeScaling::Llama3 { .. }) && !(is_llama && half >= 3);
             let hidden = if architecture == Architecture::Qwen2 { heads * head_dim } else { 4 * width };
             ModelConfig {
                 architecture,

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use tabpo_engine::Job;
 
 use crate::TokenisedExample;
-use crate::trie::{ExampleTargets, TokenTrie, example_rows};
+use crate::trie::{ExampleTargets, TokenTrie, example_rows, shared_prefix};
 
 /// The order of `count` records in one epoch: a permutation that depends only on the seed and the epoch,
 /// so that a resumed run needs no state of a random generator.
@@ -38,10 +38,11 @@ impl MicroBatch {
 /// micro-batch of its own.
 ///
 /// First-fit decreasing: long examples open the bins and short ones fill them, so that all passes have about
-/// the same size.
+/// the same size. What all prompts have in common is one stretch of rows in every bin.
 pub(crate) fn pack(examples: &[TokenisedExample], max_tokens: usize) -> Vec<MicroBatch> {
-    let rows: Vec<usize> = examples.iter().map(example_rows).collect();
-    first_fit_decreasing(&rows, max_tokens)
+    let shared = shared_prefix(examples.iter().map(|example| example.prompt.as_slice()));
+    let own: Vec<usize> = examples.iter().map(|example| example_rows(example) - shared).collect();
+    first_fit_decreasing(&own, max_tokens.saturating_sub(shared))
         .into_iter()
         .map(|members| {
             let mut trie = TokenTrie::new();
@@ -79,6 +80,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::TokenisedAnswer;
+
+    /// Six prompts that differ in their last token, with an answer of three tokens.
+    #[test]
+    fn a_common_prompt_takes_space_once() {
+        let example = |number: u32| TokenisedExample {
+            id: number.to_string(),
+            prompt: (0..40).chain([100 + number]).collect(),
+            chosen: TokenisedAnswer::unlabelled(vec![1, 2, 3]),
+            rejected: Vec::new(),
+        };
+        let examples: Vec<TokenisedExample> = (0..6).map(example).collect();
+        let rows = |max_tokens| pack(&examples, max_tokens).iter().map(|micro| micro.trie.rows()).collect::<Vec<_>>();
+        let own = example_rows(&examples[0]) - 40;
+        assert_eq!(rows(40 + 6 * own), [40 + 6 * own]);
+        assert_eq!(rows(40 + 6 * own - 1), [40 + 5 * own, 40 + own]);
+        assert_eq!(rows(40 + 3 * own), [40 + 3 * own; 2]);
+        // No two fit together.
+        assert_eq!(rows(30), [40 + own; 6]);
+    }
 
     #[test]
     fn an_epoch_is_a_permutation_that_its_number_changes() {

@@ -51,9 +51,9 @@ impl ExampleSource for Vec<TokenisedExample> {
 }
 
 /// The most rows that a micro-batch of a run can have: those of its longest example, or those of a step of the
-/// longest examples up to [`BatchPlan::max_tokens`], with a prefix that all prompts have in common only once. `rejected` is how much of the rejected answers the objective
-/// reads, `vocabulary` the model's number of tokens. Examples that cannot be loaded are ignored; the run itself
-/// reports them.
+/// longest examples up to [`BatchPlan::max_tokens`], with a prefix that all prompts have in common only once.
+/// `rejected` is how much of the rejected answers the objective reads, `vocabulary` the model's number of tokens.
+/// Examples that cannot be loaded are ignored; the run itself reports them.
 pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
     source: &S,
     plan: &BatchPlan,
@@ -66,11 +66,11 @@ pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
     let shared = shared_prefix(loaded.iter().map(|(_, prompt)| prompt.as_slice()));
     let mut rows: Vec<usize> = loaded.iter().map(|&(rows, _)| rows).collect();
     rows.sort_unstable_by_key(|&rows| std::cmp::Reverse(rows));
-    let mut separate = 0;
+    let mut together = shared;
     let with_more = rows.iter().take(plan.batch_size).enumerate().map(|(others, &rows)| {
-        separate += rows;
-        // Examples are packed as if they shared nothing.
-        if others == 0 { separate } else { separate.min(plan.max_tokens).saturating_sub(others * shared) }
+        together += rows - shared;
+        // An example that is longer than the limit is alone.
+        if others == 0 { together } else { together.min(plan.max_tokens) }
     });
     with_more.max().unwrap_or(0)
 }

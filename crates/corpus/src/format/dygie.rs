@@ -23,6 +23,7 @@ use crate::{
         json::Name,
         lines::{LineError, Origin},
     },
+    is_blank,
 };
 
 /// Penn Treebank names of brackets and the brackets; a bijection.
@@ -109,7 +110,7 @@ impl Sentences {
     /// Adds a token to the last sentence.
     fn push(&mut self, token: &str) {
         self.kept_before.push(self.tokens.len() as u32);
-        if token.trim().is_empty() {
+        if token.chars().all(is_blank) {
             return;
         }
         self.literal_brackets += u64::from(bracket_to_treebank(token) != token);
