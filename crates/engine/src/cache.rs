@@ -1,7 +1,6 @@
 //! Keys and values of the tokens read and generated so far, shared where prompts begin alike.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ops::reduce::LANES;
 use crate::real::Real;
@@ -155,10 +154,8 @@ impl<R: Real> Sequence<R> {
         self.own.length = 0;
     }
 
-    /// Makes what is its own another part of the shared beginning.
-    pub(crate) fn into_shared(mut self) -> SharedPrefix<R> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    /// Makes what is its own another part of the shared beginning; `number` is larger than those of earlier parts.
+    pub(crate) fn into_shared(mut self, number: u64) -> SharedPrefix<R> {
         SharedPrefix(Arc::new(Part { above: self.shared.pop(), start: self.before, number, stretch: self.own }))
     }
 }

@@ -60,9 +60,8 @@ impl ProductSpeeds {
     /// bf16 is chosen if it is faster by this factor, so that noise does not choose it for nothing.
     const WORTHWHILE: f64 = 1.1;
 
-    /// Measures the forward and the backward product of the feed-forward part with both kernels in turn, which takes
-    /// a tenth of a second or less. The medians of several rounds count, because other work on the machine disturbs
-    /// single ones.
+    /// Measures the forward and the backward product of the feed-forward part with both kernels in turn. The medians of
+    /// several rounds count, because other work on the machine disturbs single ones.
     pub fn measure(config: &ModelConfig) -> Self {
         const ROWS: usize = 512;
         const ROUNDS: usize = 7;

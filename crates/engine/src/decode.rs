@@ -1,4 +1,4 @@
-//! Batched generation, one token at a time, with a cache of keys and values.
+//! Batched generation with a cache of keys and values: shared beginnings, prompts, then one token at a time.
 
 use rayon::prelude::*;
 
@@ -42,6 +42,8 @@ pub struct Decoder<'m, R> {
     rope: RopeTable<R>,
     /// For a prompt whose rotations depend on its length.
     prompt_rope: RopeTable<R>,
+    /// How many beginnings have been shared.
+    shared: u64,
     /// Normalised hidden states after the last tokens, `[sequences, hidden]`.
     states: Vec<R>,
     logits: Vec<R>,
@@ -126,6 +128,7 @@ impl<'m, R: Real> Decoder<'m, R> {
             scratch: ThreadScratch::new(),
             rope: RopeTable::default(),
             prompt_rope: RopeTable::default(),
+            shared: 0,
             states: Vec::new(),
             logits: Vec::new(),
         }
@@ -148,7 +151,8 @@ impl<'m, R: Real> Decoder<'m, R> {
                 self.pass(&[Feed { sequence: 0, tokens, state: None }], std::slice::from_mut(&mut sequence), None);
             }
         });
-        sequence.into_shared()
+        self.shared += 1;
+        sequence.into_shared(self.shared)
     }
 
     /// Adds one sequence per prompt to the cache and returns the logits after each prompt's last token,

@@ -133,10 +133,8 @@ impl<R: Real> Inputs<R> {
         let bias = linear.bias.as_deref();
         if let Some(packed) = layer.packed.get(projection as usize) {
             packed.product(x.all(), y, &mut self.panels);
-            for (row, bias) in y.chunks_exact_mut(outputs).zip(std::iter::repeat(bias)) {
-                if let Some(bias) = bias {
-                    add(row, bias);
-                }
+            if let Some(bias) = bias {
+                y.chunks_exact_mut(outputs).for_each(|row| add(row, bias));
             }
             return;
         }

@@ -270,9 +270,7 @@ impl<R: Real> Matrix<R> {
             Storage::Packed(_) => unreachable!("packed elements have products of their own"),
         }
     }
-}
 
-impl<R: Real> Matrix<R> {
     /// Some rows in the computing type as the columns of `target`, `[columns, rows.len()]`; in parallel.
     pub(crate) fn transpose_rows(&self, rows: Range<usize>, target: &mut [R], scratch: &ThreadScratch<R>) {
         /// Rows of a task.

@@ -1,15 +1,15 @@
-//! What is common to commands that write models: the types of weights, and GGUF files that are checked before they get
-//! their name.
+//! What is common to commands that write models: the types of weights, and files and folders that are checked before
+//! they get their name.
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    fs, io,
+    path::{Component, Path, PathBuf},
 };
 
 use clap::ValueEnum;
 use tabpo_engine::{LogitDifference, Lora, Model, verify_export};
-use tabpo_files::{Target, replace_by_path};
-use tabpo_model::{FileType, GgufHead, StoredType, is_gguf_file};
+use tabpo_files::{FolderReplacement, Target, replace_by_path};
+use tabpo_model::{FileType, FolderError, GgufHead, SaveOptions, StoredType};
 
 use crate::{
     error::{CliError, ResultExt},
@@ -98,9 +98,109 @@ pub(super) fn write_model(
     })
 }
 
-/// Whether a path names a GGUF file to be written, by its ending.
-pub(super) fn is_file(out: &Path) -> bool {
-    is_gguf_file(out)
+/// The folder of a model that is to be written; one that is there is replaced as a whole.
+pub(super) struct Folder<'o> {
+    out: &'o Path,
+    stored: StoredType,
+    /// Files in it that do not belong to a model, which are kept.
+    others: Vec<PathBuf>,
+}
+
+impl<'o> Folder<'o> {
+    /// Checks that a model with weights of this type can be written as a folder, before any work is done for it.
+    pub(super) fn at(out: &'o Path, weights: Weights) -> Result<Self, CliError> {
+        Ok(Self { out, stored: weights.in_folder(out)?, others: others_in(out)? })
+    }
+
+    /// Writes the folder under a temporary name, reads it again, compares its logits with those of `original`, and only
+    /// then puts it in place.
+    pub(super) fn write(
+        &self,
+        save: impl FnOnce(&Path, &SaveOptions) -> Result<(), FolderError>,
+        original: (&Model<f32>, Option<&Lora<f32>>),
+    ) -> Result<LogitDifference, CliError> {
+        let new = new_folder(self.out)?;
+        save(new.path(), &SaveOptions::new(self.stored)).or_failed()?;
+        let written = Model::<f32>::open(new.path()).or_failed()?;
+        let difference = verify_export(original, (&written, None), self.stored).or_failed()?;
+        drop(written);
+        put_in_place(new, &self.others, self.out)?;
+        Ok(difference)
+    }
+}
+
+/// A folder under a temporary name that will replace `out`.
+fn new_folder(out: &Path) -> Result<FolderReplacement, CliError> {
+    FolderReplacement::create(out).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => CliError::input(format!("another command is writing to {}", out.display()))
+            .with_hint("wait for it, or name another folder"),
+        _ => CliError::failed(format!("cannot write {}: {error}", out.display())),
+    })
+}
+
+/// Puts a folder in the place of `out`, with the files of that which do not belong to a model ([`others_in`]).
+fn put_in_place(new: FolderReplacement, others: &[PathBuf], out: &Path) -> Result<(), CliError> {
+    for file in others {
+        let name = file.file_name().unwrap_or_default();
+        if !new.path().join(name).exists() {
+            fs::copy(file, new.path().join(name)).or_failed()?;
+        }
+    }
+    new.finish().map_err(|error| CliError::failed(format!("cannot write {}: {error}", out.display())))
+}
+
+/// The files in the folder that do not belong to a model, which are kept when it is replaced.
+///
+/// It is an error if the folder has files but no model.
+fn others_in(out: &Path) -> Result<Vec<PathBuf>, CliError> {
+    const OF_MODELS: [&str; 8] = ["safetensors", "json", "jinja", "bin", "model", "gguf", "pt", "pth"];
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CliError::input(format!("{}: {error}", out.display()))),
+    };
+    let mut others = Vec::new();
+    let mut is_empty = true;
+    for entry in entries {
+        is_empty = false;
+        let path = entry.or_failed()?.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.ends_with("additional_chat_templates") {
+            return Err(CliError::input(format!("{} holds the folder {}", out.display(), path.display()))
+                .with_hint("a folder is replaced as a whole: name a new one"));
+        }
+        let of_model = OF_MODELS.contains(&extension.as_str()) || path.ends_with("merges.txt");
+        if path.is_file() && !of_model {
+            others.push(path);
+        }
+    }
+    if !is_empty && !out.join("config.json").exists() {
+        return Err(CliError::input(format!("{} holds files, but no model", out.display()))
+            .with_hint("a folder is replaced as a whole: name a new one, or one with an older model"));
+    }
+    Ok(others)
+}
+
+/// Whether two paths lead to the same place.
+pub(super) fn same_folder(a: &Path, b: &Path) -> bool {
+    // A path may lead through a folder that does not exist yet: `new/../model` is `model`.
+    matches!((without_detours(a).canonicalize(), without_detours(b).canonicalize()), (Ok(a), Ok(b)) if a == b)
+        || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The path with every `..` resolved by its text: each removes the component before it.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    if clean.as_os_str().is_empty() { PathBuf::from(".") } else { clean }
 }
 
 /// The name that a file gives what is in it: its own, without the ending.

@@ -3,12 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use tabpo_engine::{Compute, Lora, Model, verify_export};
-use tabpo_model::{GgufHead, GgufSource, SaveOptions, check_model_folder, is_adapter_folder};
+use tabpo_model::{GgufHead, GgufSource, check_model_folder, is_adapter_folder, is_gguf_file};
 
-use super::{
-    export::{Weights, check_file, is_file, name_of, report, write_file, write_model},
-    merge::{new_folder, others_in, put_in_place, same_folder},
-};
+use super::export::{Folder, Weights, check_file, name_of, report, same_folder, write_file, write_model};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
@@ -68,7 +65,11 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     }
     check_model_folder(from).or_input()?;
     let weights = arguments.weights.unwrap_or(Weights::Bf16);
-    if is_file(to) { model_to_file(from, to, weights, context) } else { model_to_folder(from, to, weights, context) }
+    if is_gguf_file(to) {
+        model_to_file(from, to, weights, context)
+    } else {
+        model_to_folder(from, to, weights, context)
+    }
 }
 
 fn model_to_file(from: &Path, to: &Path, weights: Weights, context: &Context) -> Result<(), CliError> {
@@ -81,25 +82,18 @@ fn model_to_file(from: &Path, to: &Path, weights: Weights, context: &Context) ->
     Ok(())
 }
 
-/// Writes the folder under a temporary name, reads it again, compares logits, and only then puts it in place.
 fn model_to_folder(from: &Path, to: &Path, weights: Weights, context: &Context) -> Result<(), CliError> {
     check_folder(to)?;
-    let stored = weights.in_folder(to)?;
-    let others = others_in(to)?;
+    let folder = Folder::at(to, weights)?;
     let model = Model::<f32>::open(from).or_input()?;
-    let new = new_folder(to)?;
-    model.save_like(from, new.path(), &SaveOptions::new(stored)).or_failed()?;
-    let written = Model::<f32>::open(new.path()).or_failed()?;
-    let difference = verify_export((&model, None), (&written, None), stored).or_failed()?;
-    drop(written);
-    put_in_place(new, &others, to)?;
+    let difference = folder.write(|new, options| model.save_like(from, new, options), (&model, None))?;
     report(to, &difference, context);
     Ok(())
 }
 
 fn convert_adapter(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     let ConvertArgs { from, to, base, .. } = arguments;
-    if !is_file(to) {
+    if !is_gguf_file(to) {
         return Err(CliError::input(format!("{} is an adapter, which becomes a file", from.display()))
             .with_hint("let TO end in .gguf; `tabpo merge` makes a model of an adapter and its base"));
     }

@@ -20,7 +20,7 @@ use tabpo_ontology::Ontology;
 
 use super::{
     json::Name,
-    lines::{LineError, Origin, note_other_fields, note_unknown_fields},
+    lines::{Line, LineError, note_other_fields, note_unknown_fields},
 };
 use crate::{
     Document, Note, Notes, Problem, Relation,
@@ -148,12 +148,8 @@ struct ListedRelation {
 const BOOKKEEPING: [&str; 7] = ["id", "user", "example", "document", "prob", "created_at", "updated_at"];
 
 /// The document that a line describes.
-pub(crate) fn parse(
-    content: &str,
-    _origin: Origin<'_>,
-    ontology: &Ontology,
-    notes: &mut Notes,
-) -> Result<Document, LineError> {
+pub(crate) fn parse(line: Line<'_>, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+    let content = line.text;
     let line: RawLine = serde_json::from_str(content)?;
     let known = ["id", "doc_key", "text", "data", "label", "labels", "annotations", "entities", "relations"];
     note_unknown_fields(content, &[&known[..], &["Comments", "comments"]].concat(), notes)?;

@@ -14,7 +14,7 @@ use tabpo_ontology::Ontology;
 
 use super::{
     json::Name,
-    lines::{LineError, Origin, note_other_fields, note_unknown_fields},
+    lines::{Line, LineError, note_other_fields, note_unknown_fields},
 };
 use crate::{
     Document, Note, Notes, Problem, Relation,
@@ -87,12 +87,8 @@ struct WrittenRelation<'a> {
 }
 
 /// The document that a line describes.
-pub(crate) fn parse(
-    content: &str,
-    _origin: Origin<'_>,
-    ontology: &Ontology,
-    notes: &mut Notes,
-) -> Result<Document, LineError> {
+pub(crate) fn parse(line: Line<'_>, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+    let content = line.text;
     let line: RawLine = serde_json::from_str(content)?;
     let known = ["doc_key", "text", "sentences", "tokens", "entities", "relations", "clusters"];
     note_unknown_fields(content, &known, notes)?;

@@ -41,24 +41,25 @@ impl From<serde_json::Error> for LineError {
     }
 }
 
-/// Where a document of a file comes from, for formats whose documents have no name of their own.
+/// A document of a file as text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin<'a> {
-    pub(crate) path: &'a Path,
-    /// The document's line or, in a list, its position, counted from 1.
-    pub(crate) number: usize,
+pub(crate) struct Line<'a> {
+    pub(crate) text: &'a str,
+    path: &'a Path,
+    /// Its line or, in a list, its position, counted from 1.
+    number: usize,
 }
 
-impl Origin<'_> {
-    /// The file's name without its extension, and the number.
+impl Line<'_> {
+    /// A name for a document that has none: the file's, without its extension, and the number.
     pub(crate) fn name(self) -> String {
-        let stem = self.path.file_stem().map_or_else(Default::default, |stem| stem.to_string_lossy());
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
         format!("{stem}-{}", self.number)
     }
 }
 
 /// Turns one line into a document.
-pub(crate) type LineParser = fn(&str, Origin<'_>, &Ontology, &mut Notes) -> Result<Document, LineError>;
+pub(crate) type LineParser = fn(Line<'_>, &Ontology, &mut Notes) -> Result<Document, LineError>;
 
 /// Bytes that are parsed at a time, in parallel; memory grows with it, results do not depend on it.
 const CHUNK: usize = 1 << 18;
@@ -127,16 +128,16 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the object that begins in a line of the file; `number` is its [`Origin::number`].
+    /// Parses the object that begins in a line of the file; `number` is its [`Line::number`].
     fn object(&self, line: usize, number: usize, content: &str) -> Result<Parsed, CorpusError> {
-        let origin = Origin { path: self.path, number };
+        let as_line = |text| Line { text, path: self.path, number };
         let mut notes = Notes::default();
-        let mut document = (self.parse)(content, origin, self.ontology, &mut notes);
+        let mut document = (self.parse)(as_line(content), self.ontology, &mut notes);
         if let Err(LineError::Json(_)) = document
             && let Some((mended, count)) = mend_surrogates(content)
         {
             notes = Notes::default();
-            document = (self.parse)(&mended, origin, self.ontology, &mut notes);
+            document = (self.parse)(as_line(&mended), self.ontology, &mut notes);
             notes.add_many(Note::LoneSurrogate, count);
         }
         let document = document.map_err(|error| match error {

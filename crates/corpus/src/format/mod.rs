@@ -10,6 +10,7 @@ pub mod label_studio;
 mod lines;
 mod others;
 mod source;
+mod token_document;
 mod token_lists;
 
 use std::{fmt, fs::File, path::Path, str::FromStr};

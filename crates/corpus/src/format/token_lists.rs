@@ -9,18 +9,18 @@
 //! `CrossRE`: `{"doc_key", "sentence": [token], "ner": [[start, end, label]], "relations": [[start, end, start, end,
 //! label, explanation, uncertain, syntax]]}` with inclusive ends. What follows a relation's label is counted as not read.
 //!
-//! Texts and brackets are those of [`dygie`].
+//! Text, brackets and relations are those of [`token_document`](super::token_document).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tabpo_ontology::Ontology;
 
-use super::dygie::{self, Ends, Labelled, MentionEntry, RawLine, RelationEntry, Sentences, Text};
+use super::token_document::{Ends, Labelled, MentionEntry, RelationEntry, Sentences, Text, TokenDocument};
 use crate::{
     Document, Notes, Problem,
     format::{
         json::Name,
-        lines::{LineError, Origin, note_unknown_fields},
+        lines::{Line, LineError, note_unknown_fields},
     },
 };
 
@@ -58,25 +58,19 @@ struct SpertRelation<'a> {
 }
 
 /// The document of a line in `SpERT`'s form.
-pub(crate) fn parse_spert(
-    content: &str,
-    origin: Origin<'_>,
-    ontology: &Ontology,
-    notes: &mut Notes,
-) -> Result<Document, LineError> {
-    let line: SpertLine = serde_json::from_str(content)?;
-    note_unknown_fields(content, &["doc_key", "tokens", "entities", "relations"], notes)?;
-    let key = line.doc_key.map_or_else(|| origin.name(), |Name(key)| key);
-    let mentions: Vec<MentionEntry> = line
-        .entities
+pub(crate) fn parse_spert(line: Line<'_>, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+    let SpertLine { doc_key, tokens, entities, relations: listed } = serde_json::from_str(line.text)?;
+    note_unknown_fields(line.text, &["doc_key", "tokens", "entities", "relations"], notes)?;
+    let key = doc_key.map_or_else(|| line.name(), |Name(key)| key);
+    let mentions: Vec<MentionEntry> = entities
         .into_iter()
         .map(|entity| match entity {
             SpertEntity::Object { name, start, end } => Labelled { offsets: [start, end], name, more: false },
             SpertEntity::List(entry) => entry,
         })
         .collect();
-    let mut relations: Vec<RelationEntry> = Vec::with_capacity(line.relations.len());
-    for relation in line.relations {
+    let mut relations: Vec<RelationEntry> = Vec::with_capacity(listed.len());
+    for relation in listed {
         if relation.get().starts_with('[') {
             relations.push(serde_json::from_str(relation.get())?);
             continue;
@@ -93,7 +87,7 @@ pub(crate) fn parse_spert(
             (offsets(head).map_err(&of_document)?, offsets(tail).map_err(&of_document)?);
         relations.push(Labelled { offsets: [head_start, head_end, tail_start, tail_end], name, more: false });
     }
-    document(&key, line.tokens, mentions, relations, Ends::Exclusive, ontology, notes)
+    document(&key, tokens, mentions, relations, Ends::Exclusive, ontology, notes)
 }
 
 /// A line of `CrossRE`.
@@ -109,14 +103,9 @@ struct CrossReLine<'a> {
 }
 
 /// The document of a line of `CrossRE`.
-pub(crate) fn parse_crossre(
-    content: &str,
-    _origin: Origin<'_>,
-    ontology: &Ontology,
-    notes: &mut Notes,
-) -> Result<Document, LineError> {
-    let CrossReLine { doc_key: Name(key), sentence, ner, mut relations } = serde_json::from_str(content)?;
-    note_unknown_fields(content, &["doc_key", "sentence", "ner", "relations"], notes)?;
+pub(crate) fn parse_crossre(line: Line<'_>, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+    let CrossReLine { doc_key: Name(key), sentence, ner, mut relations } = serde_json::from_str(line.text)?;
+    note_unknown_fields(line.text, &["doc_key", "sentence", "ner", "relations"], notes)?;
     for relation in relations.iter_mut().filter(|relation| relation.more) {
         relation.more = false;
         notes.ignore("explanations and flags of relations");
@@ -133,11 +122,11 @@ fn document(
     ontology: &Ontology,
     notes: &mut Notes,
 ) -> Result<Document, LineError> {
-    let line = RawLine {
+    let content = TokenDocument {
         sentences: Some(Sentences::from(vec![tokens])),
         ner: Some(vec![mentions]),
         relations: Some(vec![relations]),
-        ..RawLine::default()
+        clusters: None,
     };
-    dygie::document(key, line, ends, ontology, notes).map_err(LineError::of(Some(key)))
+    content.into_document(key, ends, ontology, notes).map_err(LineError::of(Some(key)))
 }

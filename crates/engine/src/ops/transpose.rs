@@ -21,20 +21,20 @@ pub(crate) fn transpose<R: Real>(source: View<'_, R>, mut target: ViewMut<'_, R>
             for (offset, tile) in tile.iter_mut().enumerate().take(rows) {
                 tile[..columns].copy_from_slice(&source.row(top + offset)[left..left + columns]);
             }
-            let turned = simd(
+            let transposed = simd(
                 #[inline(always)]
                 || {
-                    let mut turned = [[R::ZERO; TILE]; TILE];
+                    let mut transposed = [[R::ZERO; TILE]; TILE];
                     for (row, tile) in tile.iter().enumerate() {
-                        for (turned, &value) in turned.iter_mut().zip(tile) {
-                            turned[row] = value;
+                        for (transposed, &value) in transposed.iter_mut().zip(tile) {
+                            transposed[row] = value;
                         }
                     }
-                    turned
+                    transposed
                 },
             );
-            for (offset, turned) in turned.iter().enumerate().take(columns) {
-                target.row_mut(left + offset)[top..top + rows].copy_from_slice(&turned[..rows]);
+            for (offset, column) in transposed.iter().enumerate().take(columns) {
+                target.row_mut(left + offset)[top..top + rows].copy_from_slice(&column[..rows]);
             }
         }
     }

@@ -43,8 +43,7 @@ pub(super) fn of_run(
     };
     let path = directory.path(FILE)?;
     let machine = machine();
-    let earlier = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Choice>(&text).ok());
-    if let Some(earlier) = earlier {
+    if let Some(earlier) = read(&path, observer)? {
         let elsewhere = if earlier.machine == machine {
             String::new()
         } else {
@@ -60,6 +59,21 @@ pub(super) fn of_run(
     let text = serde_json::to_vec_pretty(&choice).expect("a choice is plain data");
     write_atomically(&path, &text)?;
     Ok(choice.compute)
+}
+
+/// The choice that a run has made. A damaged one is reported and made again.
+fn read(path: &Path, observer: &dyn Observer) -> Result<Option<Choice>, Error> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.or_failed()?,
+    };
+    match serde_json::from_slice(&text) {
+        Ok(choice) => Ok(Some(choice)),
+        Err(error) => {
+            observer.warn(&format!("{} is damaged ({error}): the type of products is chosen again", path.display()));
+            Ok(None)
+        }
+    }
 }
 
 /// The speeds of a model's products, if they decide how it is computed with.
@@ -119,6 +133,9 @@ mod tests {
             std::fs::write(&path, serde_json::to_vec(&choice).expect("plain data")).expect("writable");
             assert_eq!(of_run(&config, true, &directory, &()).expect("a choice"), compute);
         }
+        std::fs::write(&path, "{").expect("writable");
+        assert_ne!(of_run(&config, true, &directory, &()).expect("a new choice"), Compute::Auto);
+        assert!(serde_json::from_slice::<Choice>(&std::fs::read(&path).expect("the choice")).is_ok());
     }
 
     #[test]

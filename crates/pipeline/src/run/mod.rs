@@ -37,6 +37,9 @@ pub use self::{
     prediction::Prediction,
 };
 
+/// At most this many of the items that are left out are named one by one; their number is always reported.
+pub const NAMED: usize = 20;
+
 /// Runs the stages: they read the inputs and write to the run directory and its ledger.
 struct Stages<'a> {
     inputs: &'a Inputs,

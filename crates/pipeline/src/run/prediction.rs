@@ -21,7 +21,7 @@ use tabpo_model::{Constraint, GrammarCompiler};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
-    Artefact, Part, Stages, Trained,
+    Artefact, NAMED, Part, Stages, Trained,
     answers::{AnsweredUnit, Answers, NoAnswer},
     digests::folder_digest,
     examples::unit_id,
@@ -103,9 +103,6 @@ pub struct Prediction<'a> {
     /// Whether a unit that exceeds the model's context is an error; otherwise its answer is empty.
     pub strict: bool,
 }
-
-/// At most this many units are named as too long; their number is always reported.
-const NAMED: usize = 20;
 
 impl Prediction<'_> {
     /// The key of these answers, from the digests of the policy, of the prompt without the documents, of the documents

@@ -12,6 +12,7 @@ use tabpo_train::{
 };
 
 use super::{
+    NAMED,
     directory::{remove_if_there, write_atomically},
     inputs::Recipe,
     policy::{self, PolicyFolder, Renderer},
@@ -191,9 +192,6 @@ struct Watch<'a> {
     /// The numbers of the examples that were named as too long.
     too_long: BTreeSet<usize>,
 }
-
-/// At most this many examples are named as too long; their number is always reported.
-const NAMED: usize = 20;
 
 /// A training step in the run's log.
 #[derive(Serialize)]

@@ -16,7 +16,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{PolicyFolder, Renderer},
+    run::{NAMED, PolicyFolder, Renderer},
     tables::percent,
     writing::{create, finish},
 };
@@ -25,8 +25,6 @@ use crate::{
 const CHUNK: usize = 64;
 /// Most rows of one pass through the model.
 const PASS: usize = 4096;
-/// At most this many examples are named as too long; their number is always reported.
-const NAMED: usize = 20;
 
 /// Arguments of `tabpo pairs select`.
 #[derive(clap::Args)]
