@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for RawLine<'de> {
                         "doc_key" => line.key = map.next_value::<Option<Name>>()?.map(|Name(key)| key),
                         "doc_id" => other_key = map.next_value::<Option<Name>>()?.map(|Name(key)| key),
                         "sentences" => {
-                            content.sentences = map.next_value::<Option<Lists<Text>>>()?.map(Sentences::from)
+                            content.sentences = map.next_value::<Option<Lists<Text>>>()?.map(Sentences::from);
                         }
                         "ner" => content.ner = map.next_value()?,
                         "relations" => content.relations = map.next_value()?,
