@@ -1,8 +1,13 @@
 //! What can go wrong on a device.
 
+use crate::library::LibraryError;
+
 /// An error of a device or of what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
+    /// A library of NVIDIA's can't be used.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// The device's memory is full.
     #[error("the device is out of memory: {asked} bytes were asked for, {free} of {total} bytes are free")]
     OutOfMemory {
@@ -68,6 +73,7 @@ impl DriverError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Library(error) => error.hint(),
             Self::OutOfMemory { .. } => Some(
                 "Other processes may hold memory of the card (`nvidia-smi` lists them); otherwise lower `max_tokens` or \
                  choose another card with `model.device`.",
