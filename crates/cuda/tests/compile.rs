@@ -21,7 +21,7 @@ const MOST_REGISTERS: &[(&str, u32)] = &[
     ("attention_key_gradient_128", 255),
     ("attention_key_gradient_64", 168),
     ("attention_query_gradient_128", 255),
-    ("attention_query_gradient_64", 168),
+    ("attention_query_gradient_64", 176),
     ("norm", 40),
 ];
 

@@ -3,9 +3,8 @@
 //! Numbers that a library returns stay integers here: a newer library may return one that no list of ours has, which
 //! an `enum` must never hold.
 
-#[allow(dead_code)]
 pub(crate) mod cublaslt;
-#[allow(dead_code)]
+
 pub(crate) mod cuda;
 pub(crate) mod nvrtc;
 

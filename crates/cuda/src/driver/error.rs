@@ -9,10 +9,10 @@ pub enum DriverError {
     #[error(transparent)]
     Library(#[from] LibraryError),
     /// The device's memory is full.
-    #[error("the device is out of memory: {asked} bytes were asked for, {free} of {total} bytes are free")]
+    #[error("the device is out of memory: {what} failed with {free} of {total} bytes free")]
     OutOfMemory {
-        /// Bytes asked for.
-        asked: u64,
+        /// What was to be done.
+        what: String,
         /// Bytes free at that time.
         free: u64,
         /// Bytes that the device has.
