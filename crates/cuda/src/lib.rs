@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod arena;
 mod bindings;
 pub mod compiler;
 pub mod cubin;
@@ -7,3 +8,4 @@ pub mod driver;
 pub mod kernels;
 pub mod library;
 pub mod module;
+pub mod plan;

@@ -170,7 +170,7 @@ mod tests {
             alpha: 2.0,
             a: operand(stride(turned[0], rows, inner), turned[0]),
             b: operand(stride(turned[1], inner, columns), turned[1]),
-            c: Some(operand(columns + 1, false)),
+            c: Some(Operand { address: Address(512), ..operand(columns + 1, false) }),
             d: operand(columns + room, false),
         }
     }
