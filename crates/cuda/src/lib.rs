@@ -7,5 +7,6 @@ pub mod cubin;
 pub mod driver;
 pub mod kernels;
 pub mod library;
+pub mod memory;
 pub mod module;
 pub mod plan;

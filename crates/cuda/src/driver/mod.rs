@@ -5,6 +5,7 @@ mod card;
 mod error;
 mod product;
 
+pub(crate) use card::WORKSPACE_BYTES;
 pub use card::{Card, Device, System};
 pub use error::DriverError;
 pub use product::{Element, Operand, Product};

@@ -20,6 +20,7 @@ use crate::library::Search;
 use crate::module::{Store, modules};
 use functions::Functions;
 use products::Products;
+pub(crate) use products::WORKSPACE_BYTES;
 
 /// A card that is open, with the kernels loaded.
 pub struct Card {
