@@ -2,6 +2,7 @@
 
 pub mod arena;
 mod bindings;
+pub mod check;
 pub mod compiler;
 pub mod cubin;
 pub mod driver;

@@ -9,10 +9,10 @@ pub enum DriverError {
     #[error(transparent)]
     Library(#[from] LibraryError),
     /// The device's memory is full.
-    #[error("the device is out of memory: {what} failed with {free} of {total} bytes free")]
+    #[error("the device is out of memory{}; {free} of {total} bytes are free", asked_for(*asked))]
     OutOfMemory {
-        /// What was to be done.
-        what: String,
+        /// Bytes asked for; 0 where the driver took memory for something of its own.
+        asked: u64,
         /// Bytes free at that time.
         free: u64,
         /// Bytes that the device has.
@@ -88,4 +88,8 @@ impl DriverError {
             _ => None,
         }
     }
+}
+
+fn asked_for(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(": {bytes} bytes were asked for") }
 }

@@ -21,6 +21,7 @@ use crate::module::{Store, modules};
 use functions::Functions;
 use products::Products;
 pub(crate) use products::WORKSPACE_BYTES;
+pub use products::products_library;
 
 /// A card that is open, with the kernels loaded.
 pub struct Card {
@@ -208,9 +209,16 @@ impl Driver for Card {
 
     fn allocate(&self, bytes: usize) -> Result<Address, DriverError> {
         let mut address: Pointer = 0;
-        let what = format!("allocating {bytes} bytes");
         // SAFETY: the pointer is to an address.
-        self.session.call(&what, || unsafe { (self.session.system.api.allocate)(&raw mut address, bytes) })?;
+        let allocated = self
+            .session
+            .call("allocating memory", || unsafe { (self.session.system.api.allocate)(&raw mut address, bytes) });
+        allocated.map_err(|error| match error {
+            DriverError::OutOfMemory { free, total, .. } => {
+                DriverError::OutOfMemory { asked: bytes as u64, free, total }
+            }
+            other => other,
+        })?;
         Ok(Address(address))
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
+use std::path::PathBuf;
 use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +27,19 @@ pub(super) struct Products {
     known: Mutex<HashMap<Shape, Arc<Known>>>,
     lt: Arc<Lt>,
     workspace: Pointer,
+}
+
+/// Version and file of the cuBLASLt that would be used beside a driver of CUDA version `newest`.
+pub fn products_library(search: &Search, newest: Option<u32>) -> Result<(String, PathBuf), DriverError> {
+    let library = search.open(Library::Products, newest)?;
+    // SAFETY: the library is cuBLASLt by its name, and it is open while the function is called.
+    let number = unsafe { (CublasLt::load(&library)?.version)() };
+    Ok((words_of_version(number), library.path().to_owned()))
+}
+
+/// `130002` is 13.0.2.
+fn words_of_version(number: usize) -> String {
+    format!("{}.{}.{}", number / 10000, number / 100 % 100, number % 100)
 }
 
 /// The library with its handle.
@@ -59,7 +73,7 @@ impl Products {
         let code = unsafe { (lt.api.create)(&raw mut lt.handle) };
         if code == NOT_INITIALISED {
             // SAFETY: the function takes nothing.
-            let version = unsafe { (lt.api.version)() };
+            let version = words_of_version(unsafe { (lt.api.version)() });
             return Err(DriverError::Failed {
                 what: "starting cuBLASLt".to_owned(),
                 reason: format!(

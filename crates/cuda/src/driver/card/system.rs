@@ -172,7 +172,7 @@ fn no_device() -> DriverError {
 fn classified(code: c_int, what: &str, reason: String, memory: DeviceMemory) -> DriverError {
     let what = what.to_owned();
     match code {
-        OUT_OF_MEMORY => DriverError::OutOfMemory { what, free: memory.free, total: memory.total },
+        OUT_OF_MEMORY => DriverError::OutOfMemory { asked: 0, free: memory.free, total: memory.total },
         NO_DEVICE => no_device(),
         // CALL_REQUIRES_NEWER_DRIVER, UNSUPPORTED_PTX_VERSION, SYSTEM_DRIVER_MISMATCH, COMPAT_NOT_SUPPORTED_ON_DEVICE.
         36 | 222 | 803 | 804 => DriverError::DriverTooOld(reason),
