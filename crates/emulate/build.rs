@@ -15,7 +15,7 @@ const CHECKED: [&str; 8] = [
     "-Wno-unknown-pragmas",
     "-Wall",
     "-Wextra",
-    "-Werror",
+    "-Wno-sign-compare",
 ];
 /// The same for GCC, which spells its parameters in two words.
 const CHECKED_GCC: [&str; 4] = [

@@ -1,13 +1,25 @@
 //! Every kernel against its formula in double precision, on the emulator.
 
 #[cfg(emulated)]
+mod attention;
+#[cfg(emulated)]
 mod common;
 #[cfg(emulated)]
 mod elementwise;
 #[cfg(emulated)]
+mod embedding;
+#[cfg(emulated)]
+mod forest;
+#[cfg(emulated)]
+mod head;
+#[cfg(emulated)]
 mod mistakes;
 #[cfg(emulated)]
 mod norm;
+#[cfg(emulated)]
+mod optimiser;
+#[cfg(emulated)]
+mod reduce;
 
 #[cfg(not(emulated))]
 #[test]
