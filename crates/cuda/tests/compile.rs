@@ -13,16 +13,34 @@ use tabpo_cuda::module::{self, Store, compile, modules};
 const ARCHITECTURES: [(u32, u32); 6] = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)];
 
 /// The most registers of a thread, by the start of a kernel's name. 255 is the most that there are; with 128 threads a
-/// block, 168 let three blocks run on a multiprocessor and 128 let four.
+/// block, 168 let three blocks run on a multiprocessor at a time and 255 let two.
 const MOST_REGISTERS: &[(&str, u32)] = &[
+    ("adamw", 40),
     ("attention_delta", 40),
     ("attention_forward_128", 255),
-    ("attention_forward_64", 168),
+    ("attention_forward_64", 176),
+    ("attention_forward_96", 216),
     ("attention_key_gradient_128", 255),
-    ("attention_key_gradient_64", 168),
+    ("attention_key_gradient_64", 176),
+    ("attention_key_gradient_96", 240),
+    ("attention_plain", 64),
     ("attention_query_gradient_128", 255),
-    ("attention_query_gradient_64", 176),
-    ("norm", 40),
+    ("attention_query_gradient_64", 240),
+    ("attention_query_gradient_96", 248),
+    ("bias_gradient", 40),
+    ("convert", 16),
+    ("embed", 40),
+    ("gather_rows", 40),
+    ("head", 48),
+    ("norm", 48),
+    ("rope_backward", 64),
+    ("rope_forward", 48),
+    ("rope_scale_gradient", 48),
+    ("scale", 16),
+    ("scatter_rows", 40),
+    ("sum", 40),
+    ("swiglu", 48),
+    ("transpose", 32),
 ];
 
 fn compiler() -> &'static Compiler {
