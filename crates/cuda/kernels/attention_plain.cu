@@ -6,47 +6,6 @@
 // lane has the columns lane, lane + 32, ...
 #include "common.cuh"
 
-constexpr u32 MOST_COLUMNS = 256 / WARP;
-
-template <class T> struct Rows {
-    const T* values;
-    u32 stride;
-    __device__ __forceinline__ const T* row(u32 index) const { return values + (u64)index * stride; }
-};
-
-template <class T> __device__ __forceinline__ float dot(const float* a, const T* b, u32 size) {
-    float sum = 0.0f;
-    for (u32 i = 0; i < size; i++) sum += a[i] * load(b + i);
-    return sum;
-}
-
-/// A row to the warp's shared memory.
-template <class T> __device__ __forceinline__ void fetch(float* to, const T* row, u32 size) {
-    for (u32 i = threadIdx.x % WARP; i < size; i += WARP) to[i] = load(row + i);
-}
-
-/// `sums += sum of weights[j] rows[first + j]` over `count` rows.
-template <class T>
-__device__ __forceinline__ void add_rows(float (&sums)[MOST_COLUMNS], const float* weights, Rows<T> rows, u32 first, u32 count,
-                                         u32 size) {
-    const u32 lane = threadIdx.x % WARP;
-    for (u32 j = 0; j < count; j++) {
-        const float weight = weights[j];
-        const T* row = rows.row(first + j);
-#pragma unroll
-        for (u32 i = 0; i < MOST_COLUMNS; i++)
-            if (lane + i * WARP < size) sums[i] += weight * load(row + lane + i * WARP);
-    }
-}
-
-template <class T>
-__device__ __forceinline__ void write_row(T* out, const float (&sums)[MOST_COLUMNS], float factor, u32 size) {
-    const u32 lane = threadIdx.x % WARP;
-#pragma unroll
-    for (u32 i = 0; i < MOST_COLUMNS; i++)
-        if (lane + i * WARP < size) store(out + lane + i * WARP, sums[i] * factor);
-}
-
 /// A warp a query row (warps of a block, then x) and head (y). Shared memory: `size + 32` floats a warp.
 template <class T>
 __device__ void plain_forward(Rows<T> q, Rows<T> k, Rows<T> v, Mask mask, const u32* bounds, const u32* tiles, u32 group,

@@ -5,10 +5,6 @@
 // divergence KL(q || p) from a reference q has dL/dz_v = (k - sum g_t) p_v - k q_v + sum g_t [v = y_t].
 #include "common.cuh"
 
-/// Numbers of a row that a thread has in registers at the same time.
-constexpr u32 AT_ONCE = 8;
-constexpr u32 NONE = 0xffffffffu;
-
 /// A block a row: `out[i] = stream[rows[i]]`.
 template <class T> __device__ void gather_rows(const T* stream, const u32* rows, u32 width, T* out) {
     const Chunk* from = (const Chunk*)(stream + (u64)rows[blockIdx.x] * width);
@@ -25,34 +21,12 @@ template <class T> __device__ void scatter_rows(const T* from, const u32* slots,
 }
 
 /// A block a row, one pass: `log_sums[row] = ln sum e^z` and, for the row's targets `tokens[bounds[row]..bounds[row + 1]]`,
-/// their log-probabilities. Every thread keeps a running maximum; sums of eight are added in double precision. Shared
-/// memory: 8 bytes a warp.
+/// their log-probabilities. Shared memory: 8 bytes a warp.
 __device__ void log_probs_of(const float* logits, u32 stride, u32 vocabulary, const u32* bounds, const u32* tokens,
                              double* log_sums, double* log_probs) {
     DYNAMIC_SHARED(shared);
     const float* z = logits + (u64)blockIdx.x * stride;
-    float highest = minus_infinity();
-    double sum = 0.0;
-    for (u32 first = threadIdx.x; first < vocabulary; first += blockDim.x * AT_ONCE) {
-        float values[AT_ONCE], peak = highest;
-#pragma unroll
-        for (u32 i = 0; i < AT_ONCE; i++) {
-            const u32 v = first + i * blockDim.x;
-            values[i] = v < vocabulary ? z[v] : minus_infinity();
-            peak = fmaxf(peak, values[i]);
-        }
-        // Nothing but minus infinity so far.
-        if (peak == minus_infinity()) continue;
-        float part = 0.0f;
-#pragma unroll
-        for (u32 i = 0; i < AT_ONCE; i++) part += expf(values[i] - peak);
-        if (peak > highest) sum *= expf(highest - peak);
-        sum += part;
-        highest = peak;
-    }
-    const float peak = block_max(highest, (float*)shared);
-    if (highest < peak) sum *= expf(highest - peak);
-    const double log_sum = peak + log(block_sum(sum, (double*)shared));
+    const double log_sum = block_log_sum(z, vocabulary, shared);
     if (threadIdx.x == 0) log_sums[blockIdx.x] = log_sum;
     for (u32 t = bounds[blockIdx.x] + threadIdx.x; t < bounds[blockIdx.x + 1]; t += blockDim.x)
         log_probs[t] = z[tokens[t]] - log_sum;

@@ -2,7 +2,7 @@
 #include "common.cuh"
 
 enum Mistake {
-    NONE,
+    NO_MISTAKE,
     NO_BARRIER_BEFORE_TILE,    // a tile is overwritten while others still read it
     NO_BARRIER_AFTER_TILE,     // a tile is read before the others' copies are there for certain
     NO_WAIT,                   // a tile is read while it is still being copied
@@ -68,7 +68,7 @@ template <Mistake MISTAKE> __device__ void sum_of_tiles(const float* x, u32 tile
 
 #define SUM_OF_TILES(name, MISTAKE) \
     KERNEL(name, (const float* x, u32 tiles, float* out), sum_of_tiles<MISTAKE>(x, tiles, out))
-SUM_OF_TILES(sum_of_tiles_sound, NONE)
+SUM_OF_TILES(sum_of_tiles_sound, NO_MISTAKE)
 SUM_OF_TILES(sum_of_tiles_no_barrier_before_tile, NO_BARRIER_BEFORE_TILE)
 SUM_OF_TILES(sum_of_tiles_no_barrier_after_tile, NO_BARRIER_AFTER_TILE)
 SUM_OF_TILES(sum_of_tiles_no_wait, NO_WAIT)

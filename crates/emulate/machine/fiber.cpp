@@ -2,6 +2,9 @@
 #include "machine.hpp"
 #include <cstdlib>
 #if !defined(__x86_64__)
+#define EMULATE_UCONTEXT
+#endif
+#if defined(EMULATE_UCONTEXT)
 #include <ucontext.h>
 #endif
 
@@ -27,7 +30,7 @@ unsigned char* stacks(unsigned count) {
     return kept.memory;
 }
 
-#if defined(__x86_64__)
+#if !defined(EMULATE_UCONTEXT)
 // Saves what the System V calling convention keeps, exchanges the stacks, and restores.
 extern "C" void emulate_switch(void** save, void* load);
 asm(R"(

@@ -14,6 +14,8 @@ struct Case {
     fast: bool,
     size: usize,
     rows: usize,
+    /// A forest instead of one sequence.
+    branches: bool,
     heads: usize,
     kv_heads: usize,
     window: u32,
@@ -78,10 +80,10 @@ impl Case {
     }
 
     fn check(&self) {
-        let Self { element, fast, size, rows, heads, kv_heads, window } = *self;
+        let Self { element, fast, size, rows, branches, heads, kv_heads, window } = *self;
         let (suffix, scale) = (element.suffix(), self.scale());
         let mut random = Random::new((size + rows) as u64);
-        let forest = Forest::new(&mut random, rows, window);
+        let forest = Forest::new(&mut random, rows, branches, window);
         let (width, out_width) = (self.all_heads() * size, heads * size);
         // Queries as large as after a norm, so that probabilities are far from even.
         let qkv: Vec<f64> = random.values(rows * width).iter().map(|x| x * 2.0).collect();
@@ -178,8 +180,10 @@ impl Case {
     }
 }
 
-const FAST: Case = Case { element: Element::Bf16, fast: true, size: 64, rows: 150, heads: 4, kv_heads: 2, window: 0 };
-const PLAIN: Case = Case { element: Element::F32, fast: false, size: 64, rows: 100, heads: 4, kv_heads: 2, window: 0 };
+const FAST: Case =
+    Case { element: Element::Bf16, fast: true, size: 64, rows: 150, branches: true, heads: 4, kv_heads: 2, window: 0 };
+const PLAIN: Case =
+    Case { element: Element::F32, fast: false, size: 64, rows: 100, branches: true, heads: 4, kv_heads: 2, window: 0 };
 
 #[test]
 fn heads_of_64_on_tensor_cores() {
@@ -202,6 +206,15 @@ fn heads_of_128_on_tensor_cores() {
 fn a_window_on_tensor_cores() {
     Case { rows: 192, heads: 2, kv_heads: 2, window: 20, ..FAST }.check();
     Case { rows: 140, heads: 2, kv_heads: 1, window: 2, ..FAST }.check();
+}
+
+/// A sequence has tiles that see each other whole, for which no kernel looks at the mask.
+#[test]
+fn tiles_without_a_mask() {
+    let (bounds, tiles) = Forest::new(&mut Random::new(1), 192, false, 0).tiles(false);
+    assert_eq!((bounds, tiles), (vec![0, 1, 3, 6], vec![1 << 31, 0, 1 | 1 << 31, 0, 1, 2 | 1 << 31]));
+    Case { rows: 192, branches: false, ..FAST }.check();
+    Case { rows: 130, branches: false, ..PLAIN }.check();
 }
 
 #[test]

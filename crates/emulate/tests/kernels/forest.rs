@@ -18,13 +18,14 @@ pub(crate) struct Forest {
 }
 
 impl Forest {
-    /// A forest of several trees with branches of all lengths. Rows see ancestors less than `window` above them, or all
-    /// if it is 0.
-    pub(crate) fn new(random: &mut Random, rows: usize, window: u32) -> Self {
+    /// A forest of several trees with branches of all lengths, or one sequence. Rows see ancestors less than `window` above
+    /// them, or all if it is 0.
+    pub(crate) fn new(random: &mut Random, rows: usize, branches: bool, window: u32) -> Self {
         let mut parents: Vec<Option<usize>> = Vec::new();
         for row in 0..rows {
             parents.push(match random.below(60) {
                 _ if row == 0 => None,
+                _ if !branches => Some(row - 1),
                 0 => None,
                 1..=3 => {
                     let mut at = row - 1;

@@ -5,6 +5,8 @@ mod attention;
 #[cfg(emulated)]
 mod common;
 #[cfg(emulated)]
+mod decode;
+#[cfg(emulated)]
 mod elementwise;
 #[cfg(emulated)]
 mod embedding;
@@ -20,6 +22,8 @@ mod norm;
 mod optimiser;
 #[cfg(emulated)]
 mod reduce;
+#[cfg(emulated)]
+mod sample;
 
 #[cfg(not(emulated))]
 #[test]
