@@ -1,0 +1,227 @@
+//! Where the lists of an answer that is being written go on or end.
+
+use std::ops::Range;
+
+use tabpo_ontology::Ontology;
+
+use crate::render::Writer;
+
+/// A list of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum List {
+    /// The entities.
+    Entities,
+    /// The relations.
+    Relations,
+}
+
+impl List {
+    /// Both, in the order of an answer.
+    pub const ALL: [Self; 2] = [Self::Entities, Self::Relations];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entities => "entities",
+            Self::Relations => "relations",
+        }
+    }
+}
+
+/// The place after a record, or at the start of a list, where an answer either writes another record or closes the
+/// list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The list.
+    pub list: List,
+    /// The number of records that are written.
+    pub records: usize,
+    /// The byte of the answer at which the two continuations part.
+    pub at: usize,
+    /// Where the last record that is written starts, or 0: a byte of the answer from which on it can be split into
+    /// tokens without what precedes.
+    pub start: usize,
+    /// The answer from `start` on if another record follows, up to the first character that the source decides.
+    pub another: String,
+    /// The answer from `start` on if the list is closed, as far as that settles what follows.
+    pub close: String,
+}
+
+/// The decision that `added` makes, or begins to make, when it follows `written`, the beginning of an answer in the form
+/// of [`render`](crate::render()). `None` if it makes none, or if the two depart from that form.
+///
+/// A token often holds the end of a record and the decision after it. `added` may also end before the decision as long as
+/// only one text can lie between them.
+pub fn decision(written: &str, added: &str, ontology: &Ontology) -> Option<Decision> {
+    let mut reader = Reader { text: format!("{written}{added}"), position: 0, given: 0, ontology };
+    reader.given = reader.text.len();
+    let relational = !ontology.relations.is_empty();
+    let mut frame = Writer::default();
+    frame.open_answer(ontology);
+    reader.fixed(&frame.text)?;
+    let mut record = 0..0;
+    if let Some(found) = reader.list(List::Entities, written.len(), &mut record)? {
+        return Some(found);
+    }
+    if !relational {
+        return None;
+    }
+    let mut between = Writer::default();
+    between.close_entities(ontology);
+    // The bracket has been read as the end of the list.
+    reader.fixed(&between.text[1..])?;
+    reader.list(List::Relations, written.len(), &mut record)?
+}
+
+/// The beginning of an answer up to byte `at` of a decision about `list`, completed as if every list ended there.
+pub fn closed_at(text: &str, list: List, at: usize, ontology: &Ontology) -> String {
+    let mut end = Writer::default();
+    if list == List::Entities {
+        end.close_entities(ontology);
+    }
+    end.close_answer(ontology);
+    format!("{}{}", &text[..at], end.text)
+}
+
+/// Reads an answer strictly.
+struct Reader<'a> {
+    /// What was given, and what must follow it.
+    text: String,
+    position: usize,
+    /// The length of what was given.
+    given: usize,
+    ontology: &'a Ontology,
+}
+
+impl Reader<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.position..]
+    }
+
+    /// Reads a text that must follow, and adds what of it lies beyond the end.
+    fn fixed(&mut self, expected: &str) -> Option<()> {
+        let rest = self.rest();
+        if let Some(missing) = expected.strip_prefix(rest) {
+            let missing = missing.to_owned();
+            self.text.push_str(&missing);
+        } else if !rest.starts_with(expected) {
+            return None;
+        }
+        self.position += expected.len();
+        Some(())
+    }
+
+    /// Reads a list. Returns the first decision in it that lies at or after byte `from`, or nothing if the list is closed
+    /// before; `None` if the text departs from the form. `record` is set to the last record.
+    fn list(&mut self, list: List, from: usize, record: &mut Range<usize>) -> Option<Option<Decision>> {
+        let mut records = 0;
+        loop {
+            if self.position >= from {
+                return Some(Some(self.found(list, records, record.start)));
+            }
+            if self.rest().starts_with(']') {
+                self.position += 1;
+                return Some(None);
+            }
+            if records > 0 {
+                self.fixed(",")?;
+            }
+            let start = self.position;
+            self.record(list)?;
+            *record = start..self.position;
+            records += 1;
+        }
+    }
+
+    fn found(&self, list: List, records: usize, start: usize) -> Decision {
+        let context = &self.text[start..self.position];
+        let mut another = Writer::default();
+        let mut close = Writer::default();
+        match list {
+            List::Entities => {
+                another.open_entity(records, self.ontology);
+                another.text.push('"');
+                close.close_entities(self.ontology);
+                // Without entities there are no relations.
+                if records == 0 || self.ontology.relations.is_empty() {
+                    close.close_answer(self.ontology);
+                }
+            }
+            List::Relations => {
+                another.open_relation(records, self.ontology);
+                another.text.push_str("\"e");
+                close.close_answer(self.ontology);
+            }
+        }
+        Decision {
+            list,
+            records,
+            at: self.position,
+            start,
+            another: format!("{context}{}", another.text),
+            close: format!("{context}{}", close.text),
+        }
+    }
+
+    /// Reads a record of strings and numbers. One that ends directly after its last value is closed.
+    fn record(&mut self, list: List) -> Option<()> {
+        let mut open = "{";
+        loop {
+            self.take(open)?;
+            open = ",";
+            let key = self.string()?;
+            self.take(":")?;
+            if self.rest().starts_with('"') {
+                let value = self.string()?;
+                if self.position == self.given && self.is_last(list, &self.text[key], &self.text[value]) {
+                    return self.fixed("}");
+                }
+            } else {
+                let digits = self.rest().bytes().take_while(u8::is_ascii_digit).count();
+                self.position += digits;
+                if digits == 0 {
+                    return None;
+                }
+            }
+            if self.rest().starts_with('}') {
+                self.position += 1;
+                return Some(());
+            }
+        }
+    }
+
+    /// Whether a record ends after this value, if it has no occurrence.
+    fn is_last(&self, list: List, key: &str, value: &str) -> bool {
+        let keys = &self.ontology.keys;
+        match list {
+            List::Entities if key == keys.entity_type => {
+                let label = self.ontology.entity_named(value);
+                label.is_none_or(|label| self.ontology.entity(label).subtypes.is_empty())
+            }
+            List::Entities => key == keys.subtype,
+            List::Relations => key == keys.tail,
+        }
+    }
+
+    /// Reads a text that is there.
+    fn take(&mut self, expected: &str) -> Option<()> {
+        self.rest().starts_with(expected).then_some(())?;
+        self.position += expected.len();
+        Some(())
+    }
+
+    /// Reads a JSON string and returns where what is between its quotes lies.
+    fn string(&mut self) -> Option<Range<usize>> {
+        self.take("\"")?;
+        let start = self.position;
+        let mut escaped = false;
+        let length = self.rest().bytes().position(|byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        })?;
+        self.position += length + 1;
+        Some(start..start + length)
+    }
+}
