@@ -56,22 +56,24 @@ pub struct Decision {
 pub fn decision(written: &str, added: &str, ontology: &Ontology) -> Option<Decision> {
     let mut reader = Reader { text: format!("{written}{added}"), position: 0, given: 0, ontology };
     reader.given = reader.text.len();
-    let relational = !ontology.relations.is_empty();
     let mut frame = Writer::default();
     frame.open_answer(ontology);
     reader.fixed(&frame.text)?;
     let mut record = 0..0;
-    if let Some(found) = reader.list(List::Entities, written.len(), &mut record)? {
+    if let Step::Decides(found) = reader.list(List::Entities, written.len(), &mut record)? {
         return Some(found);
     }
-    if !relational {
+    if ontology.relations.is_empty() {
         return None;
     }
     let mut between = Writer::default();
     between.close_entities(ontology);
     // The bracket has been read as the end of the list.
     reader.fixed(&between.text[1..])?;
-    reader.list(List::Relations, written.len(), &mut record)?
+    match reader.list(List::Relations, written.len(), &mut record)? {
+        Step::Decides(found) => Some(found),
+        Step::Closed => None,
+    }
 }
 
 /// The beginning of an answer up to byte `at` of a decision about `list`, completed as if every list ended there.
@@ -82,6 +84,14 @@ pub fn closed_at(text: &str, list: List, at: usize, ontology: &Ontology) -> Stri
     }
     end.close_answer(ontology);
     format!("{}{}", &text[..at], end.text)
+}
+
+/// How the reading of a list ended.
+enum Step {
+    /// At a decision.
+    Decides(Decision),
+    /// At the end of the list, before the part that was asked for.
+    Closed,
 }
 
 /// Reads an answer strictly.
@@ -112,17 +122,17 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Reads a list. Returns the first decision in it that lies at or after byte `from`, or nothing if the list is closed
-    /// before; `None` if the text departs from the form. `record` is set to the last record.
-    fn list(&mut self, list: List, from: usize, record: &mut Range<usize>) -> Option<Option<Decision>> {
+    /// Reads a list up to the first decision in it that lies at or after byte `from`. `None` if the text departs from the
+    /// form. `record` is set to the last record.
+    fn list(&mut self, list: List, from: usize, record: &mut Range<usize>) -> Option<Step> {
         let mut records = 0;
         loop {
             if self.position >= from {
-                return Some(Some(self.found(list, records, record.start)));
+                return Some(Step::Decides(self.found(list, records, record.start)));
             }
             if self.rest().starts_with(']') {
                 self.position += 1;
-                return Some(None);
+                return Some(Step::Closed);
             }
             if records > 0 {
                 self.fixed(",")?;
