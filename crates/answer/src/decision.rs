@@ -44,8 +44,12 @@ pub struct Decision {
     pub start: usize,
     /// The answer from `start` on if another record follows, up to the first character that the source decides.
     pub another: String,
-    /// The answer from `start` on if the list is closed, as far as that settles what follows.
-    pub close: String,
+    /// The answer from `start` on if the list is closed. Where another list follows, there are two: the first goes on up to
+    /// the first character that the source decides of a record in that list, and the second closes it, too.
+    pub close: Vec<String>,
+    /// Where the two texts of `close` part: the byte of the answer at which the first record of the next list is decided
+    /// about.
+    pub next: Option<usize>,
 }
 
 /// The decision that `added` makes, or begins to make, when it follows `written`, the beginning of an answer in the form
@@ -146,32 +150,35 @@ impl Reader<'_> {
 
     fn found(&self, list: List, records: usize, start: usize) -> Decision {
         let context = &self.text[start..self.position];
-        let mut another = Writer::default();
-        let mut close = Writer::default();
-        match list {
-            List::Entities => {
-                another.open_entity(records, self.ontology);
-                another.text.push('"');
-                close.close_entities(self.ontology);
-                // Without entities there are no relations.
-                if records == 0 || self.ontology.relations.is_empty() {
-                    close.close_answer(self.ontology);
+        let related = !self.ontology.relations.is_empty();
+        let begin = |list: List, records: usize| {
+            let mut text = Writer::default();
+            match list {
+                List::Entities => {
+                    text.open_entity(records, self.ontology);
+                    text.text.push('"');
+                }
+                List::Relations => {
+                    text.open_relation(records, self.ontology);
+                    text.text.push_str("\"e");
                 }
             }
-            List::Relations => {
-                another.open_relation(records, self.ontology);
-                another.text.push_str("\"e");
-                close.close_answer(self.ontology);
-            }
+            text.text
+        };
+        let mut between = Writer::default();
+        if list == List::Entities {
+            between.close_entities(self.ontology);
         }
-        Decision {
-            list,
-            records,
-            at: self.position,
-            start,
-            another: format!("{context}{}", another.text),
-            close: format!("{context}{}", close.text),
+        let mut end = Writer::default();
+        end.close_answer(self.ontology);
+        let mut close = vec![format!("{context}{}{}", between.text, end.text)];
+        // Without entities there are no relations.
+        let next = (list == List::Entities && related && records > 0).then(|| self.position + between.text.len());
+        if next.is_some() {
+            close.insert(0, format!("{context}{}{}", between.text, begin(List::Relations, 0)));
         }
+        let another = format!("{context}{}", begin(list, records));
+        Decision { list, records, at: self.position, start, another, close, next }
     }
 
     /// Reads a record of strings and numbers. One that ends directly after its last value is closed.

@@ -92,9 +92,30 @@ fn every_cut_of_an_answer_leads_to_its_next_decision() {
                     List::Entities => records == answer.entities.len(),
                     List::Relations => records == answer.relations.len(),
                 };
-                let (right, wrong) = if ends { (&found.close, &found.another) } else { (&found.another, &found.close) };
-                assert_eq!(common(right), right.len(), "{right} in {rest}");
-                assert_eq!(common(wrong), at - found.start, "{wrong} and {rest} part at the decision");
+                let place = at - found.start;
+                let follows = found.close.iter().map(|close| common(close)).max().expect("a text");
+                if ends {
+                    assert!(
+                        found.close.iter().any(|close| rest.starts_with(close.as_str())),
+                        "{:?} in {rest}",
+                        found.close
+                    );
+                    assert_eq!(common(&found.another), place, "{} and {rest} part there", found.another);
+                } else {
+                    assert!(rest.starts_with(&found.another), "{} in {rest}", found.another);
+                    assert_eq!(follows, place, "{:?} and {rest} part there", found.close);
+                }
+                // Where the next list is decided about, if it is in the same text.
+                let next = places.iter().find(|place| place.0 != list && place.1 == 0 && place.2 > at);
+                assert_eq!(found.next, next.filter(|_| ends && records > 0).map(|place| place.2).or(found.next));
+                assert_eq!(
+                    found.next.is_some(),
+                    list == List::Entities && records > 0 && !ontology.relations.is_empty()
+                );
+                if let (Some(next), [one, other]) = (found.next, &found.close[..]) {
+                    let shared = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+                    assert_eq!(shared, next - found.start);
+                }
                 checked += 1;
             }
         }

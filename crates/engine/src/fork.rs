@@ -6,15 +6,15 @@
 
 use thiserror::Error;
 
-/// A place where one token makes a list go on and another one ends it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A place where one token makes a list go on and others end it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fork {
     /// The token with which the list goes on.
     pub go_on: u32,
-    /// The token that ends the list.
-    pub stop: u32,
-    /// The list goes on if the log-odds of `go_on` against `stop` exceed this. At 0, the token of greedy decoding is
-    /// chosen.
+    /// The tokens that end the list, at least one: a token may also hold what comes after the list.
+    pub stop: Vec<u32>,
+    /// The list goes on if the log-odds of `go_on` against the likeliest token of `stop` exceed this. At 0, the token of
+    /// greedy decoding is chosen.
     pub threshold: f64,
     /// Whether the list may go on where greedy decoding ends it. Without that, a low threshold could make a model repeat
     /// items up to the limit of tokens.
@@ -41,18 +41,39 @@ pub struct Outcome {
 #[error("{0}")]
 pub struct ForkError(pub String);
 
-impl Fork {
-    /// The other token of the two; `None` if `token` is neither, and then nothing is decided.
-    pub(crate) fn rival(&self, token: u32) -> Option<u32> {
-        match token {
-            _ if token == self.go_on => Some(self.stop),
-            _ if token == self.stop => Some(self.go_on),
-            _ => None,
+/// Decides at forks that one token passes, in order, where greedy decoding takes `token`: the tokens that end the first
+/// list may be a fork again. Only tokens that are `allowed` are chosen; a fork at which only one way is allowed decides
+/// nothing. Returns the token and what was decided.
+pub(crate) fn decide(
+    forks: &[Fork],
+    token: u32,
+    logit: impl Fn(u32) -> f64,
+    allowed: impl Fn(u32) -> bool,
+) -> (u32, Vec<Outcome>) {
+    let mut chosen = token;
+    let mut outcomes = Vec::new();
+    for fork in forks {
+        if chosen != fork.go_on && !fork.stop.contains(&chosen) {
+            break;
+        }
+        // Greedy decoding's own token comes before others that are as likely.
+        let likelier = |one: u32, other: u32| if logit(other) > logit(one) { other } else { one };
+        let first = Some(chosen).filter(|&chosen| chosen != fork.go_on);
+        let stop = first.into_iter().chain(fork.stop.iter().copied()).filter(|&stop| allowed(stop)).reduce(likelier);
+        let (Some(stop), true) = (stop, allowed(fork.go_on)) else { continue };
+        let outcome = fork.outcome(chosen, logit(fork.go_on) - logit(stop));
+        outcomes.push(outcome);
+        chosen = if outcome.goes_on { fork.go_on } else { stop };
+        if outcome.goes_on {
+            break;
         }
     }
+    (chosen, outcomes)
+}
 
-    /// Decides, where greedy decoding takes `token` and the logits of the two tokens differ by `difference`.
-    pub(crate) fn decide(&self, token: u32, difference: f64) -> Outcome {
+impl Fork {
+    /// What is decided where greedy decoding takes `token` and `go_on` has this much more logit than the other token.
+    fn outcome(&self, token: u32, difference: f64) -> Outcome {
         let log_odds = match difference {
             0.0 if token == self.go_on => f64::MIN_POSITIVE,
             ..=0.0 if !self.may_add => f64::NEG_INFINITY,
@@ -66,23 +87,61 @@ impl Fork {
 mod tests {
     use super::*;
 
+    fn fork(threshold: f64) -> Fork {
+        Fork { go_on: 5, stop: vec![3], threshold, may_add: true, name: 7 }
+    }
+
+    /// The token at one fork, where the logits of tokens 5 and 3 differ by this much.
+    fn token(fork: &Fork, greedy: u32, difference: f64) -> u32 {
+        let logit = |token| if token == 5 { difference } else { 0.0 };
+        decide(std::slice::from_ref(fork), greedy, logit, |_| true).0
+    }
+
     #[test]
     fn at_zero_the_likelier_token_is_taken_and_a_tie_is_left_to_greedy_decoding() {
-        let fork = Fork { go_on: 5, stop: 3, threshold: 0.0, may_add: true, name: 7 };
-        let goes_on = |token, difference| fork.decide(token, difference).goes_on;
-        assert!(goes_on(5, 1e-300) && !goes_on(3, -1e-300));
-        assert!(goes_on(5, 0.0) && !goes_on(3, 0.0) && goes_on(5, -0.0) && !goes_on(3, -0.0));
-        assert_eq!((fork.rival(5), fork.rival(3), fork.rival(4)), (Some(3), Some(5), None));
+        let fork = fork(0.0);
+        assert_eq!((token(&fork, 5, 1e-300), token(&fork, 3, -1e-300)), (5, 3));
+        for tie in [0.0, -0.0] {
+            assert_eq!((token(&fork, 5, tie), token(&fork, 3, tie)), (5, 3));
+        }
+        assert_eq!(token(&fork, 4, 9.0), 4, "a token that does neither is left alone");
     }
 
     #[test]
     fn log_odds_must_exceed_the_threshold() {
-        let fork = Fork { go_on: 0, stop: 1, threshold: -1.0, may_add: true, name: 0 };
-        assert!(fork.decide(1, -0.9).goes_on && !fork.decide(1, -1.0).goes_on);
-        let limited = Fork { may_add: false, ..fork };
-        assert!(!limited.decide(1, -0.1).goes_on && !limited.decide(1, 0.0).goes_on && limited.decide(0, 0.1).goes_on);
-        assert_eq!(limited.decide(1, -0.1).log_odds, f64::NEG_INFINITY);
-        let fork = Fork { threshold: 1.0, ..fork };
-        assert!(fork.decide(0, 1.1).goes_on && !fork.decide(0, 1.0).goes_on);
+        let low = fork(-1.0);
+        assert_eq!((token(&low, 3, -0.9), token(&low, 3, -1.0)), (5, 3));
+        let high = fork(1.0);
+        assert_eq!((token(&high, 5, 1.1), token(&high, 5, 1.0)), (5, 3));
+        let limited = Fork { may_add: false, ..low };
+        assert_eq!((token(&limited, 3, -0.1), token(&limited, 3, 0.0), token(&limited, 5, 0.1)), (3, 3, 5));
+        assert_eq!(limited.outcome(3, -0.1).log_odds, f64::NEG_INFINITY);
+    }
+
+    /// One token ends a list and decides about the next: 1 goes on, 2 ends it and begins the other, 3 ends both.
+    #[test]
+    fn a_token_may_pass_two_forks() {
+        let forks = |first, second| {
+            [
+                Fork { go_on: 1, stop: vec![2, 3], threshold: first, may_add: true, name: 0 },
+                Fork { go_on: 2, stop: vec![3], threshold: second, may_add: true, name: 1 },
+            ]
+        };
+        let logits: [f64; 4] = [0.0, 1.0, 0.0, 0.5];
+        let at = |first, second, allowed: &[u32]| {
+            let logit = |token: u32| logits[token as usize];
+            let greedy = *allowed.iter().max_by(|a, b| logit(**a).total_cmp(&logit(**b))).expect("a token");
+            let (token, outcomes) = decide(&forks(first, second), greedy, logit, |token| allowed.contains(&token));
+            (token, outcomes.iter().map(|outcome| (outcome.name, outcome.log_odds)).collect::<Vec<_>>())
+        };
+        let all = [1, 2, 3];
+        assert_eq!(at(0.0, 0.0, &all), (1, vec![(0, 0.5)]));
+        assert_eq!(at(0.5, 0.0, &all), (3, vec![(0, 0.5), (1, -0.5)]));
+        assert_eq!(at(0.5, -0.6, &all), (2, vec![(0, 0.5), (1, -0.5)]));
+        // What a grammar forbids is not chosen, and where it leaves one way nothing is decided.
+        assert_eq!(at(9.0, -9.0, &[1, 3]), (3, vec![(0, 0.5)]));
+        assert_eq!(at(9.0, -9.0, &[1, 2]), (2, vec![(0, 1.0)]));
+        assert_eq!(at(-9.0, -9.0, &[2, 3]), (2, vec![(1, -0.5)]));
+        assert_eq!(at(9.0, 9.0, &[1]), (1, vec![]));
     }
 }

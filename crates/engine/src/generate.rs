@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tabpo_model::{Constraint, GrammarCompiler, GrammarError, Guide, ModelConfig, TokenMask};
 use thiserror::Error;
 
-use crate::fork::{Fork, ForkError, Outcome};
+use crate::fork::{Fork, ForkError, Outcome, decide};
 use crate::prompts::PromptTree;
 use crate::sample::Sampling;
 use crate::schedule::Schedule;
@@ -115,7 +115,7 @@ pub struct Completion {
     /// For every token its log-probability under the model, at temperature 1 and without the constraint;
     /// empty unless requested.
     pub log_probs: Vec<f64>,
-    /// What was decided at its forks, in order; empty unless [`Steering::fork`] finds any.
+    /// What was decided at its forks, in order; empty unless [`Steering::forks`] finds any.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -132,18 +132,18 @@ impl Completion {
 pub struct Steering<'a> {
     /// The grammar of a prompt's completion, if it has one.
     pub constraint: &'a dyn Fn(usize) -> Option<Constraint>,
-    /// The fork at a prompt's next token, if there is one; see [`Fork`].
-    pub fork: Option<&'a ForkFinder<'a>>,
+    /// The forks at the next token of a prompt's completion; see [`Fork`].
+    pub forks: Option<&'a ForkFinder<'a>>,
 }
 
 impl Steering<'_> {
     /// The model decides alone.
-    pub const NONE: Steering<'static> = Steering { constraint: &|_| None, fork: None };
+    pub const NONE: Steering<'static> = Steering { constraint: &|_| None, forks: None };
 }
 
-/// Finds the fork at a token of a completion, from the prompt's index, the tokens before it and the token that would be
-/// chosen without a fork.
-pub type ForkFinder<'a> = dyn Fn(usize, &[u32], u32) -> Result<Option<Fork>, ForkError> + Sync + 'a;
+/// Finds the forks that a token of a completion passes, from the prompt's index, the tokens before it and the token that
+/// would be chosen without forks. After the first, each fork is about the tokens that end the list before.
+pub type ForkFinder<'a> = dyn Fn(usize, &[u32], u32) -> Result<Vec<Fork>, ForkError> + Sync + 'a;
 
 /// A sequence that is being completed.
 struct LiveSequence {
@@ -210,7 +210,7 @@ pub fn generate(
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
     let mut done = 0;
     let constraint = |request: usize| requests[request].constraint.clone();
-    let steering = Steering { constraint: &constraint, fork: None };
+    let steering = Steering { constraint: &constraint, forks: None };
     generate_each(worker, compiler, &prompts, &pending, steering, options, &mut |event| {
         if let Event::Finished { prompt, completion } = event {
             completions[prompt] = Some(completion);
@@ -285,14 +285,14 @@ pub fn generate_each(
                     generator.release(Prefix(part.id));
                 }
             }
-            advance(&mut new, generator.as_mut(), steering.fork, options)?;
+            advance(&mut new, generator.as_mut(), steering.forks, options)?;
             work.new_tokens += new.len() as u64;
             live.append(&mut new);
         } else {
             let tokens: Vec<u32> =
                 live.iter().map(|one| *one.completion.tokens.last().expect("a live sequence has a token")).collect();
             generator.step(&tokens).map_err(GenerateError::Worker)?;
-            advance(&mut live, generator.as_mut(), steering.fork, options)?;
+            advance(&mut live, generator.as_mut(), steering.forks, options)?;
             work.new_tokens += live.len() as u64;
         }
         if live.iter().any(|one| one.done) {
@@ -344,7 +344,7 @@ fn begin(
 fn advance(
     live: &mut [LiveSequence],
     generator: &mut dyn Generator,
-    fork: Option<&ForkFinder<'_>>,
+    forks: Option<&ForkFinder<'_>>,
     options: &GenerateOptions,
 ) -> Result<(), GenerateError> {
     let mut masks: Vec<Option<TokenMask>> = live
@@ -374,10 +374,10 @@ fn advance(
         for (&row, picked) in waiting.iter().zip(picked) {
             let none = || GrammarError::Decoding("the grammar allows no token".into());
             let Picked { token, log_prob } = picked;
-            choices[row] = Some(Choice { token: token.ok_or_else(none)?, log_prob, outcome: None });
+            choices[row] = Some(Choice { token: token.ok_or_else(none)?, log_prob, outcomes: Vec::new() });
         }
-        if let Some(fork) = fork {
-            decide(live, &masks, &mut choices, generator, fork, options)?;
+        if let Some(forks) = forks {
+            decide_forks(live, &masks, &mut choices, generator, forks, options)?;
         }
         let settled: Vec<bool> = live
             .par_iter_mut()
@@ -403,58 +403,62 @@ fn advance(
 }
 
 /// The next token of a sequence.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Choice {
     token: u32,
     log_prob: f64,
-    /// What was decided, if this is a fork.
-    outcome: Option<Outcome>,
+    /// What was decided at the forks that it passes.
+    outcomes: Vec<Outcome>,
 }
 
 /// Decides at the forks among these choices.
-fn decide(
+fn decide_forks(
     live: &[LiveSequence],
     masks: &[Option<TokenMask>],
     choices: &mut [Option<Choice>],
     generator: &mut dyn Generator,
-    fork: &ForkFinder<'_>,
+    forks: &ForkFinder<'_>,
     options: &GenerateOptions,
 ) -> Result<(), GenerateError> {
-    let forks: Vec<Option<Fork>> = live
+    let found: Vec<Vec<Fork>> = live
         .par_iter()
         .zip(&*choices)
-        .zip(masks)
-        .map(|((one, choice), mask)| {
-            let Some(choice) = choice.filter(|choice| !options.stop.contains(&choice.token)) else { return Ok(None) };
-            let found = fork(one.request, &one.completion.tokens, choice.token)?;
-            let allowed = |token| mask.as_ref().is_none_or(|mask| mask.allows(token));
-            Ok(found.filter(|fork| fork.rival(choice.token).is_some_and(allowed)))
+        .map(|(one, choice)| match choice {
+            Some(choice) if !options.stop.contains(&choice.token) => {
+                forks(one.request, &one.completion.tokens, choice.token)
+            }
+            _ => Ok(Vec::new()),
         })
         .collect::<Result<_, ForkError>>()?;
-    let at: Vec<(usize, Fork)> = forks.into_iter().enumerate().filter_map(|(row, fork)| Some((row, fork?))).collect();
-    let places: Vec<(usize, u32)> = at.iter().flat_map(|(row, fork)| [(*row, fork.go_on), (*row, fork.stop)]).collect();
-    let logits = generator.logits(&places).map_err(GenerateError::Worker)?;
-    for ((row, fork), logits) in at.iter().zip(logits.chunks_exact(2)) {
-        let choice = choices[*row].as_mut().expect("a fork belongs to a choice");
-        let outcome = fork.decide(choice.token, logits[0] - logits[1]);
-        let token = if outcome.goes_on { fork.go_on } else { fork.stop };
-        if token != choice.token && options.log_probs {
-            choice.log_prob += if outcome.goes_on { logits[0] - logits[1] } else { logits[1] - logits[0] };
+    for (row, forks) in found.iter().enumerate() {
+        let (Some(choice), Some(first)) = (&mut choices[row], forks.first()) else { continue };
+        // The tokens of a later fork are those of the first.
+        let tokens: Vec<u32> = [first.go_on, choice.token].into_iter().chain(first.stop.iter().copied()).collect();
+        let places: Vec<(usize, u32)> = tokens.iter().map(|&token| (row, token)).collect();
+        let logits = generator.logits(&places).map_err(GenerateError::Worker)?;
+        let logit = |token: u32| {
+            let place = tokens.iter().position(|&other| other == token);
+            logits[place.expect("every token of a fork has a logit")]
+        };
+        let allowed = |token: u32| masks[row].as_ref().is_none_or(|mask| mask.allows(token));
+        let (token, outcomes) = decide(forks, choice.token, logit, allowed);
+        if options.log_probs {
+            choice.log_prob += logit(token) - logit(choice.token);
         }
         choice.token = token;
-        choice.outcome = Some(outcome);
+        choice.outcomes = outcomes;
     }
     Ok(())
 }
 
 impl LiveSequence {
     fn append(&mut self, choice: &Choice, options: &GenerateOptions) {
-        let &Choice { token, log_prob, outcome } = choice;
+        let &Choice { token, log_prob, ref outcomes } = choice;
         let completion = &mut self.completion;
         if options.log_probs {
             completion.log_probs.push(log_prob);
         }
-        completion.outcomes.extend(outcome);
+        completion.outcomes.extend(outcomes);
         completion.tokens.push(token);
         if options.stop.contains(&token) {
             completion.finish = FinishReason::Stop;

@@ -102,10 +102,10 @@ pub(crate) fn run(arguments: &ThresholdsArgs, context: &Context) -> Result<(), C
     if arguments.json {
         return output::print_json(&curves);
     }
-    let tables: String = curves.iter().map(|curve| format!("{}\n", table(curve).plain())).collect();
+    let tables: Vec<String> = curves.iter().map(|curve| table(curve).plain()).collect();
     let options: Vec<String> =
         curves.iter().map(|curve| format!("--threshold-{} {}", curve.list.name(), curve.chosen)).collect();
-    output::print(&format!("{tables}tabpo predict {}\n", options.join(" ")))
+    output::print(&format!("{}\ntabpo predict {}\n", tables.join("\n"), options.join(" ")))
 }
 
 /// The scores at each threshold. An arrow marks the chosen one.

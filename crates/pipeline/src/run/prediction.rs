@@ -313,7 +313,7 @@ impl Job<'_> {
             progress.update(self.done as u64, &note(&work, started.elapsed().as_secs_f64()));
             if observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let steering = Steering { constraint: &constraint, fork: forks.then_some(&fork) };
+        let steering = Steering { constraint: &constraint, forks: forks.then_some(&fork) };
         let outcome = generate_each(worker, compiler, prompts, pending, steering, options, &mut report);
         drop(progress);
         if let Some(error) = failure {

@@ -68,8 +68,9 @@ pub(crate) fn log_odds(probability: f64) -> f64 {
 
 /// Finds the forks of answers: where one token begins another record and another one closes the list.
 ///
-/// Which tokens these are is decided by the tokenizer: both continuations are split into tokens, and a fork is the place
-/// where they part. So it does not matter whether a token also holds the end of the record before.
+/// Which tokens these are is decided by the tokenizer: the continuations are split into tokens, and a fork is the place
+/// where they part. So it does not matter whether a token also holds the end of the record before, or the beginning of the
+/// next list: a token that closes the entities may already say whether there are relations, and then passes two forks.
 pub(crate) struct ListForks<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) ontology: &'a Ontology,
@@ -77,37 +78,51 @@ pub(crate) struct ListForks<'a> {
 }
 
 impl ListForks<'_> {
-    /// The fork at the token after `written` in an answer to `unit`, where greedy decoding takes `next`.
-    pub(crate) fn find(&self, unit: &Unit<'_>, written: &[u32], next: u32) -> Result<Option<Fork>, ForkError> {
-        // Both tokens of a fork hold a bracket, or a quote before one.
+    /// The forks at the token after `written` in an answer to `unit`, where greedy decoding takes `next`.
+    pub(crate) fn find(&self, unit: &Unit<'_>, written: &[u32], next: u32) -> Result<Vec<Fork>, ForkError> {
+        // Every token of a fork holds a bracket, or a quote, comma or colon before one.
         let spelling = self.tokenizer.token(next).unwrap_or_default();
         if !spelling.contains(['"', '{', '}', '[', ']', ',', ':']) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let failed = |error: tabpo_model::FolderError| ForkError(error.to_string());
         let before = self.tokenizer.decode(written, false).map_err(failed)?;
         let after = self.tokenizer.decode(&[written, &[next]].concat(), false).map_err(failed)?;
         // The end of the text changes where a token completes a character.
-        let Some(added) = after.strip_prefix(&before) else { return Ok(None) };
-        let Some(found) = decision(&before, added, self.ontology) else { return Ok(None) };
-        let Some(place) = before.len().checked_sub(found.start) else { return Ok(None) };
-        let token = |text: &str| -> Result<Option<u32>, ForkError> {
+        let Some(added) = after.strip_prefix(&before) else { return Ok(Vec::new()) };
+        let Some(found) = decision(&before, added, self.ontology) else { return Ok(Vec::new()) };
+        let Some(place) = before.len().checked_sub(found.start) else { return Ok(Vec::new()) };
+        let token = |text: &String| -> Result<Option<u32>, ForkError> {
             let encoding = self.tokenizer.encode_marked(&self.tokenizer.mark(text)).map_err(failed)?;
             let mut tokens = encoding.ids.iter().zip(&encoding.ranges);
             Ok(tokens.find(|(_, range)| range.start == place).map(|(&id, _)| id))
         };
-        let (Some(go_on), Some(stop)) = (token(&found.another)?, token(&found.close)?) else { return Ok(None) };
-        if go_on == stop {
-            return Ok(None);
+        let close: Option<Vec<u32>> = found.close.iter().map(token).collect::<Result<_, _>>()?;
+        let (Some(go_on), Some(stop)) = (token(&found.another)?, close) else { return Ok(Vec::new()) };
+        if stop.contains(&go_on) {
+            return Ok(Vec::new());
         }
         let limits = AnswerLimits::for_words(unit.words().len());
-        let limit = match found.list {
-            List::Entities => limits.entities,
-            List::Relations => limits.relations,
+        let fork = |list: List, records: usize, at: usize, go_on: u32, stop: Vec<u32>| {
+            let limit = match list {
+                List::Entities => limits.entities,
+                List::Relations => limits.relations,
+            };
+            Fork {
+                go_on,
+                stop,
+                threshold: log_odds(self.thresholds.of(list)),
+                may_add: records < limit,
+                name: (at as u64) << 1 | u64::from(list == List::Relations),
+            }
         };
-        let name = (found.at as u64) << 1 | u64::from(found.list == List::Relations);
-        let threshold = log_odds(self.thresholds.of(found.list));
-        Ok(Some(Fork { go_on, stop, threshold, may_add: found.records < limit, name }))
+        let mut forks = vec![fork(found.list, found.records, found.at, go_on, stop.clone())];
+        if let (Some(at), &[first, none]) = (found.next, stop.as_slice())
+            && first != none
+        {
+            forks.push(fork(List::Relations, 0, at, first, vec![none]));
+        }
+        Ok(forks)
     }
 }
 
