@@ -3,6 +3,7 @@
 
 mod align;
 mod canonical;
+mod decision;
 mod fault;
 mod finder;
 mod json;
@@ -16,6 +17,7 @@ mod token_roles;
 
 pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
 pub use canonical::{canonical, gold};
+pub use decision::{Decision, List, closed_at, decision};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
 pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
 pub use occurrences::{comparable, normalise};

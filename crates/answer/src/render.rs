@@ -16,22 +16,10 @@ use crate::{Answer, Item, Part, Rendered};
 /// relations; the relations of `answer` must then be empty.
 pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
     let keys = &ontology.keys;
-    let linked = !ontology.relations.is_empty();
-    let mut writer = Writer { text: String::new(), parts: Vec::new(), item: Item::Frame };
-    writer.scaffold("{");
-    writer.key(&keys.entities);
-    writer.scaffold("[");
+    let mut writer = Writer::default();
+    writer.open_answer(ontology);
     for (index, entity) in answer.entities.iter().enumerate() {
-        writer.separate(index);
-        writer.item = Item::Entity(index as u32);
-        writer.scaffold("{");
-        if linked {
-            writer.key(&keys.id);
-            writer.scaffold("\"e");
-            writer.scaffold(&(index + 1).to_string());
-            writer.scaffold("\",");
-        }
-        writer.key(&keys.text);
+        writer.open_entity(index, ontology);
         writer.string(Role::Span, &entity.text);
         writer.scaffold(",");
         writer.key(&keys.entity_type);
@@ -49,16 +37,10 @@ pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
         writer.scaffold("}");
         writer.item = Item::Frame;
     }
-    writer.scaffold("]");
-    if linked {
-        writer.scaffold(",");
-        writer.key(&keys.relations);
-        writer.scaffold("[");
+    writer.close_entities(ontology);
+    if !ontology.relations.is_empty() {
         for (index, relation) in answer.relations.iter().enumerate() {
-            writer.separate(index);
-            writer.item = Item::Relation(index as u32);
-            writer.scaffold("{");
-            writer.key(&keys.head);
+            writer.open_relation(index, ontology);
             writer.string(Role::Link, &format!("e{}", relation.head + 1));
             writer.scaffold(",");
             writer.key(&keys.relation_type);
@@ -69,19 +51,71 @@ pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
             writer.scaffold("}");
             writer.item = Item::Frame;
         }
-        writer.scaffold("]");
     }
-    writer.scaffold("}");
+    writer.close_answer(ontology);
     Rendered { text: writer.text, parts: writer.parts }
 }
 
-struct Writer {
-    text: String,
+pub(crate) struct Writer {
+    pub(crate) text: String,
     parts: Vec<Part>,
     item: Item,
 }
 
+impl Default for Writer {
+    fn default() -> Self {
+        Self { text: String::new(), parts: Vec::new(), item: Item::Frame }
+    }
+}
+
 impl Writer {
+    /// Everything before the first entity.
+    pub(crate) fn open_answer(&mut self, ontology: &Ontology) {
+        self.scaffold("{");
+        self.key(&ontology.keys.entities);
+        self.scaffold("[");
+    }
+
+    /// An entity up to the colon before its text, with the comma that separates it from the one before.
+    pub(crate) fn open_entity(&mut self, index: usize, ontology: &Ontology) {
+        self.separate(index);
+        self.item = Item::Entity(index as u32);
+        self.scaffold("{");
+        if !ontology.relations.is_empty() {
+            self.key(&ontology.keys.id);
+            self.scaffold("\"e");
+            self.scaffold(&(index + 1).to_string());
+            self.scaffold("\",");
+        }
+        self.key(&ontology.keys.text);
+    }
+
+    /// The end of the entities and, where the ontology has relations, everything before the first one.
+    pub(crate) fn close_entities(&mut self, ontology: &Ontology) {
+        self.scaffold("]");
+        if !ontology.relations.is_empty() {
+            self.scaffold(",");
+            self.key(&ontology.keys.relations);
+            self.scaffold("[");
+        }
+    }
+
+    /// A relation up to the colon before its head, with the comma that separates it from the one before.
+    pub(crate) fn open_relation(&mut self, index: usize, ontology: &Ontology) {
+        self.separate(index);
+        self.item = Item::Relation(index as u32);
+        self.scaffold("{");
+        self.key(&ontology.keys.head);
+    }
+
+    /// Everything after the last relation, or after [`close_entities`](Self::close_entities) in an ontology without.
+    pub(crate) fn close_answer(&mut self, ontology: &Ontology) {
+        if !ontology.relations.is_empty() {
+            self.scaffold("]");
+        }
+        self.scaffold("}");
+    }
+
     fn push(&mut self, role: Role, text: &str) {
         let start = self.text.len();
         self.text.push_str(text);
