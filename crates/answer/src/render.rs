@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use tabpo_ontology::Ontology;
-use tabpo_roles::Role;
+use tabpo_roles::{List, ListDecision, Role};
 
-use crate::{Answer, Item, Part, Rendered};
+use crate::{Answer, Branch, Item, Part, Rendered};
 
 /// Writes an answer as compact JSON with the role of every byte.
 ///
@@ -17,12 +17,13 @@ use crate::{Answer, Item, Part, Rendered};
 pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
     let keys = &ontology.keys;
     let linked = !ontology.relations.is_empty();
-    let mut writer = Writer { text: String::new(), parts: Vec::new(), item: Item::Frame };
+    let mut writer = Writer { text: String::new(), parts: Vec::new(), decisions: Vec::new(), item: Item::Frame };
+    let (entities, relations) = alternatives(ontology);
     writer.scaffold("{");
     writer.key(&keys.entities);
     writer.scaffold("[");
     for (index, entity) in answer.entities.iter().enumerate() {
-        writer.separate(index);
+        writer.open(&entities, index);
         writer.item = Item::Entity(index as u32);
         writer.scaffold("{");
         if linked {
@@ -49,13 +50,13 @@ pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
         writer.scaffold("}");
         writer.item = Item::Frame;
     }
-    writer.scaffold("]");
+    writer.close_list(&entities, answer.entities.len());
     if linked {
         writer.scaffold(",");
         writer.key(&keys.relations);
         writer.scaffold("[");
         for (index, relation) in answer.relations.iter().enumerate() {
-            writer.separate(index);
+            writer.open(&relations, index);
             writer.item = Item::Relation(index as u32);
             writer.scaffold("{");
             writer.key(&keys.head);
@@ -69,15 +70,40 @@ pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
             writer.scaffold("}");
             writer.item = Item::Frame;
         }
-        writer.scaffold("]");
+        writer.close_list(&relations, answer.relations.len());
     }
     writer.scaffold("}");
-    Rendered { text: writer.text, parts: writer.parts }
+    Rendered { text: writer.text, parts: writer.parts, decisions: writer.decisions }
+}
+
+/// How a further record of a list begins, and how the text goes on after the list's end, without further items.
+struct Alternatives {
+    list: List,
+    /// Without the comma between records.
+    record: String,
+    end: String,
+}
+
+/// Those of the entities and those of the relations.
+fn alternatives(ontology: &Ontology) -> (Alternatives, Alternatives) {
+    let keys = &ontology.keys;
+    let key = |name: &str| {
+        let mut text = String::from("\"");
+        escape(&mut text, name);
+        text + "\":"
+    };
+    let linked = !ontology.relations.is_empty();
+    let record = format!("{{{}\"{}", key(if linked { &keys.id } else { &keys.text }), if linked { "e" } else { "" });
+    let end = if linked { format!("],{}[]}}", key(&keys.relations)) } else { "]}".to_owned() };
+    let entities = Alternatives { list: List::Entities, record, end };
+    let record = format!("{{{}\"e", key(&keys.head));
+    (entities, Alternatives { list: List::Relations, record, end: "]}".to_owned() })
 }
 
 struct Writer {
     text: String,
     parts: Vec<Part>,
+    decisions: Vec<Branch>,
     item: Item,
 }
 
@@ -102,10 +128,22 @@ impl Writer {
         self.push(Role::Scaffold, text);
     }
 
-    fn separate(&mut self, index: usize) {
+    /// Notes that a list goes on with the record at `index`, and separates that from the one before.
+    fn open(&mut self, of: &Alternatives, index: usize) {
+        let decision = ListDecision { list: of.list, opens: true };
+        self.decisions.push(Branch { byte: self.text.len(), decision, other: of.end.clone() });
         if index > 0 {
             self.scaffold(",");
         }
+    }
+
+    /// Ends a list of `length` records.
+    fn close_list(&mut self, of: &Alternatives, length: usize) {
+        let decision = ListDecision { list: of.list, opens: false };
+        let separator = if length > 0 { "," } else { "" };
+        let other = format!("{separator}{}", of.record);
+        self.decisions.push(Branch { byte: self.text.len(), decision, other });
+        self.scaffold("]");
     }
 
     fn key(&mut self, name: &str) {
@@ -137,6 +175,56 @@ fn escape(text: &mut String, value: &str) {
                 write!(text, "\\u{:04x}", u32::from(control)).expect("writing to a string cannot fail");
             }
             other => text.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AnswerEntity, AnswerRelation};
+    use tabpo_ontology::{EntityLabelId, RelationLabelId};
+
+    /// Each alternative is how the text of the answer with one record more, or without those that follow, goes on.
+    #[test]
+    fn the_other_decision_is_what_the_writer_itself_would_write() {
+        let linked = "[[entity]]\nname = \"A\"\n[[relation]]\nname = \"r\"\n";
+        for (text, relations) in [("[[entity]]\nname = \"A\"\n", 0), (linked, 2)] {
+            let text = format!("[ontology]\nname = \"x\"\n{text}");
+            let ontology = Ontology::parse(&text, "x.toml").expect("an ontology");
+            let answer = |entities: usize, relations: usize| {
+                let entity = AnswerEntity {
+                    text: "robin".into(),
+                    span: None,
+                    label: EntityLabelId(0),
+                    subtype: None,
+                    occurrence: None,
+                };
+                let relation = AnswerRelation { head: 0, tail: 1, label: RelationLabelId(0) };
+                Answer { entities: vec![entity; entities], relations: vec![relation; relations] }
+            };
+            for (entities, relations) in [(0, 0), (1, 0), (3, relations)] {
+                let written = render(&answer(entities, relations), &ontology);
+                let lists = 1 + usize::from(!ontology.relations.is_empty());
+                assert_eq!(written.decisions.len(), entities + relations + lists);
+                let mut done = [0, 0];
+                for Branch { byte, decision, other } in &written.decisions {
+                    let in_relations = usize::from(decision.list == List::Relations);
+                    let [entities_so_far, relations_so_far] = done;
+                    let further = usize::from(!decision.opens);
+                    // With the other decision: closed here, or one record more.
+                    let rival = if in_relations == 0 {
+                        answer(entities_so_far + further, 0)
+                    } else {
+                        answer(entities, relations_so_far + further)
+                    };
+                    let rival = render(&rival, &ontology).text;
+                    assert_eq!(rival[..*byte], written.text[..*byte]);
+                    assert!(rival[*byte..].starts_with(other.as_str()), "{rival} at {byte}: {other}");
+                    assert_ne!(rival.as_bytes()[*byte], written.text.as_bytes()[*byte]);
+                    done[in_relations] += usize::from(decision.opens);
+                }
+            }
         }
     }
 }

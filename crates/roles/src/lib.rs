@@ -59,3 +59,22 @@ impl Role {
         }
     }
 }
+
+/// One of the two lists of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum List {
+    /// The entities.
+    Entities,
+    /// The relations between them.
+    Relations,
+}
+
+/// A decision between a further record and the end of a list, as it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ListDecision {
+    /// The list.
+    pub list: List,
+    /// Whether a further record follows; otherwise the list is closed.
+    pub opens: bool,
+}

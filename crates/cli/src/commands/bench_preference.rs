@@ -247,6 +247,7 @@ impl Bench {
             record.rejected.truncate(negatives);
         }
         let source = TextSource::new(&format, &records, self.model.config.longest());
+        let source = if self.objective.needs().credit { source.with_decisions() } else { source };
         let pairs = records.iter().map(|record| record.rejected.len() as u64).sum::<u64>();
         let TrainBudget::Epochs(epochs) = self.plan.budget else { unreachable!("the command counts epochs") };
         let schedule = Schedule { peak: 1e-4, warmup: 0.1, decay: Decay::Linear, floor: 0.0 };
