@@ -3,31 +3,9 @@
 use std::ops::Range;
 
 use tabpo_ontology::Ontology;
+use tabpo_roles::List;
 
 use crate::render::Writer;
-
-/// A list of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum List {
-    /// The entities.
-    Entities,
-    /// The relations.
-    Relations,
-}
-
-impl List {
-    /// Both, in the order of an answer.
-    pub const ALL: [Self; 2] = [Self::Entities, Self::Relations];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Entities => "entities",
-            Self::Relations => "relations",
-        }
-    }
-}
 
 /// The place after a record, or at the start of a list, where an answer either writes another record or closes the
 /// list.

@@ -2,9 +2,10 @@
 
 mod common;
 
-use tabpo_answer::{Answer, List, closed_at, decision, gold, parse, render};
+use tabpo_answer::{Answer, closed_at, decision, gold, parse, render};
 use tabpo_corpus::{Document, Mention, Relation, Unit};
 use tabpo_ontology::{Ontology, SubtypeId};
+use tabpo_roles::List;
 
 /// A document with nothing in it, and one with quotes, repeated words that need an occurrence, and relations.
 fn documents() -> [Document; 2] {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tabpo_answer::{List, Tier, align, parse};
+use tabpo_answer::{Tier, align, parse};
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{Compute, Decoder, KvCache, Sampling};
 use tabpo_metrics::{Evaluation, Predictions, count};
@@ -21,6 +21,7 @@ use tabpo_pipeline::{
     observer::StageState,
     run::{ListEnds, PolicyFolder, Prediction, Renderer, Thresholds, tune},
 };
+use tabpo_roles::List;
 use tempfile::TempDir;
 
 /// A model that has learnt the form of answers and is unsure of their content.

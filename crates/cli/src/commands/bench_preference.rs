@@ -245,6 +245,7 @@ impl Bench {
             record.rejected.truncate(negatives);
         }
         let source = TextSource::new(&format, &records, self.model.config.longest());
+        let source = if self.objective.needs().credit { source.with_decisions() } else { source };
         let pairs = if self.objective.needs().pairs() {
             records.iter().map(|record| record.rejected.len() as u64).sum::<u64>()
         } else {

@@ -8,9 +8,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::List;
 use tabpo_files::{Replacement, Target};
 use tabpo_metrics::UnitOutput;
+use tabpo_roles::List;
 
 use super::directory::remove_if_there;
 use crate::{

@@ -6,12 +6,12 @@
 //! limits, how often checkpoints are written, where folders are.
 
 use serde::Serialize;
-use tabpo_answer::List;
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
 use tabpo_objective::Objective;
 use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
+use tabpo_roles::List;
 use tabpo_train::{Decay, TrainBudget};
 
 use super::{pipeline::Digests, threshold::ListEnds, tuning::TunedSystem};

@@ -1,11 +1,12 @@
 //! Thresholds on the probability at which a list of an answer goes on with another record.
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::{List, decision};
+use tabpo_answer::decision;
 use tabpo_corpus::Unit;
 use tabpo_engine::{Fork, ForkError, Outcome};
 use tabpo_model::Tokenizer;
 use tabpo_ontology::{AnswerLimits, Ontology};
+use tabpo_roles::List;
 
 use super::answers::RecordedDecision;
 

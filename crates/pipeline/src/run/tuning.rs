@@ -8,11 +8,12 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tabpo_answer::{List, closed_at};
+use tabpo_answer::closed_at;
 use tabpo_corpus::Document;
 use tabpo_metrics::{Family, Predictions, Prf, UnitOutput, count};
 use tabpo_model::Tokenizer;
 use tabpo_ontology::Ontology;
+use tabpo_roles::List;
 
 use super::{
     Part, Stages, Trained,
