@@ -3,6 +3,7 @@
 
 mod align;
 mod canonical;
+mod decision;
 mod fault;
 mod finder;
 mod json;
@@ -16,8 +17,9 @@ mod token_roles;
 
 pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
 pub use canonical::{canonical, gold};
+pub use decision::{Decision, closed_at, decision};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
-pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
+pub use model::{Answer, AnswerEntity, AnswerRelation, Branch, Rendered};
 pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};
 pub use part::{Item, Part};

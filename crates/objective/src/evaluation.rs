@@ -20,6 +20,8 @@ pub struct Evaluation<'a> {
     pair: &'a Pair,
     per_pair: f64,
     per_token: f64,
+    /// The sum of the batch's pair weights.
+    pairs: f64,
     result: PairLoss,
 }
 
@@ -31,6 +33,7 @@ impl<'a> Evaluation<'a> {
             pair,
             per_pair: share(normaliser.pairs),
             per_token: share(normaliser.chosen_tokens),
+            pairs: normaliser.pairs,
             result: PairLoss {
                 chosen: empty(pair.chosen.len()),
                 rejected: empty(pair.rejected.len()),
@@ -89,16 +92,37 @@ impl<'a> Evaluation<'a> {
     /// # Panics
     /// If a gradient and its completion differ in length.
     pub fn term(&mut self, loss: f64, chosen: &[f64], rejected: &[f64]) {
+        self.term_with_share(self.per_pair, loss, chosen, rejected);
+    }
+
+    /// Like [`Evaluation::term`] for a pair that counts `weight` in the mean over pairs, whatever its own weight.
+    pub fn term_with_weight(&mut self, weight: f64, loss: f64, chosen: &[f64], rejected: &[f64]) {
+        let share = if self.pairs > 0.0 { weight / self.pairs } else { 0.0 };
+        self.term_with_share(share, loss, chosen, rejected);
+    }
+
+    fn term_with_share(&mut self, share: f64, loss: f64, chosen: &[f64], rejected: &[f64]) {
         assert_eq!(chosen.len(), self.pair.chosen.len(), "one derivative for each chosen token");
         assert_eq!(rejected.len(), self.pair.rejected.len(), "one derivative for each rejected token");
-        self.result.loss += self.per_pair * loss;
-        self.result.preference += self.per_pair * loss;
-        add_scaled(&mut self.result.chosen.logp, self.per_pair, chosen);
-        add_scaled(&mut self.result.rejected.logp, self.per_pair, rejected);
+        self.result.loss += share * loss;
+        self.result.preference += share * loss;
+        add_scaled(&mut self.result.chosen.logp, share, chosen);
+        add_scaled(&mut self.result.rejected.logp, share, rejected);
+    }
+
+    /// Sets the margin that is logged, where no term has [`Scores`].
+    pub fn set_margin(&mut self, margin: f64) {
+        self.result.margin = margin;
     }
 
     /// Adds `weight` times the negative log-likelihood of the chosen completion.
     pub fn likelihood(&mut self, weight: f64, pooling: Pooling) {
+        self.token_losses(weight, pooling, |_, p| (-p, -1.0));
+    }
+
+    /// Adds `weight` times the mean of a loss of each chosen token, as a likelihood term. `loss` takes a token's
+    /// position and log-prob, and returns its loss with the derivative with respect to the log-prob.
+    pub fn token_losses(&mut self, weight: f64, pooling: Pooling, loss: impl Fn(usize, f64) -> (f64, f64)) {
         let n = self.pair.chosen.len();
         if n == 0 {
             return;
@@ -108,10 +132,14 @@ impl<'a> Evaluation<'a> {
                 Pooling::Tokens => self.per_token,
                 Pooling::Sequences => self.per_pair / n as f64,
             };
-        let value = -per_token * self.pair.chosen.policy.iter().sum::<f64>();
-        self.result.likelihood += value;
-        self.result.loss += value;
-        add_constant(&mut self.result.chosen.logp, -per_token);
+        let mut sum = 0.0;
+        for (t, (p, gradient)) in self.pair.chosen.policy.iter().zip(&mut self.result.chosen.logp).enumerate() {
+            let (value, slope) = loss(t, *p);
+            sum += value;
+            *gradient += per_token * slope;
+        }
+        self.result.likelihood += per_token * sum;
+        self.result.loss += per_token * sum;
     }
 
     /// Adds `weight` times a barrier on the chosen completion with token weights `weights`,

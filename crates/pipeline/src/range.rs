@@ -118,6 +118,8 @@ impl fmt::Display for Real {
 
 /// A share or a probability.
 pub const SHARE: Real = Real::new(0.0, 1.0);
+/// A probability above which a list goes on. At 0 it would never end, and at 1 it would be empty.
+pub const THRESHOLD: Real = SHARE.above_lower().below_upper();
 /// A probability of dropout; at 1 nothing would be left.
 pub const DROPOUT: Real = SHARE.below_upper();
 /// A peak learning rate.

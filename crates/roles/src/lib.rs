@@ -59,3 +59,35 @@ impl Role {
         }
     }
 }
+
+/// One of the two lists of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum List {
+    /// The entities.
+    Entities,
+    /// The relations between them.
+    Relations,
+}
+
+impl List {
+    /// Both, in the order of an answer.
+    pub const ALL: [Self; 2] = [Self::Entities, Self::Relations];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entities => "entities",
+            Self::Relations => "relations",
+        }
+    }
+}
+
+/// A decision between a further record and the end of a list, as it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ListDecision {
+    /// The list.
+    pub list: List,
+    /// Whether a further record follows; otherwise the list is closed.
+    pub opens: bool,
+}

@@ -1,6 +1,7 @@
 //! Training examples as tokens.
 
-use tabpo_roles::Role;
+use tabpo_objective::ItemErrors;
+use tabpo_roles::{ListDecision, Role};
 
 use crate::ExampleError;
 
@@ -14,6 +15,11 @@ pub struct TokenisedAnswer {
     /// Weight of every token, for objectives that take weights from the data (token importance, masks);
     /// `None` means 1.
     pub weights: Option<Vec<f64>>,
+    /// The tokens, by position, that decide whether a list goes on or ends; `None` where that is not known. Only chosen
+    /// answers need it.
+    pub decisions: Option<Vec<(usize, ListDecision)>>,
+    /// The items of a rejected answer compared with those of the chosen one.
+    pub errors: ItemErrors,
 }
 
 impl TokenisedAnswer {
@@ -23,7 +29,7 @@ impl TokenisedAnswer {
         if let Some(last) = roles.last_mut() {
             *last = Role::End;
         }
-        Self { tokens, roles, weights: None }
+        Self { tokens, roles, weights: None, decisions: None, errors: ItemErrors::default() }
     }
 
     /// Keeps the prefix shared with `chosen` and the token after it.
@@ -33,6 +39,9 @@ impl TokenisedAnswer {
         self.roles.truncate(shared + 1);
         if let Some(weights) = &mut self.weights {
             weights.truncate(shared + 1);
+        }
+        if let Some(decisions) = &mut self.decisions {
+            decisions.retain(|(token, _)| *token <= shared);
         }
     }
 }

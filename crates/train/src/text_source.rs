@@ -1,9 +1,11 @@
 //! Records of text as a source of examples.
 
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, parse, render};
+use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 
+use crate::items::item_errors;
 use crate::{AnswerText, ExampleError, ExampleFormat, ExampleSource, TokenisedExample};
 
 /// A source text with its answers.
@@ -15,8 +17,19 @@ pub struct ExampleRecord {
     pub source: String,
     /// The preferred answer.
     pub chosen: Rendered,
-    /// The answers it is preferred to, with the weights of their pairs.
-    pub rejected: Vec<(Rendered, f64)>,
+    /// The answers it is preferred to.
+    pub rejected: Vec<RejectedRecord>,
+}
+
+/// An answer to which another is preferred.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectedRecord {
+    /// The answer.
+    pub answer: Rendered,
+    /// The weight of its pair.
+    pub weight: f64,
+    /// Its items compared with those of the preferred answer.
+    pub errors: ItemErrors,
 }
 
 /// Groups pairs with the same prompt and chosen answer, which are adjacent in a pair file, into one record with
@@ -26,23 +39,25 @@ pub fn group_pairs(
     ontology: &Ontology,
 ) -> Result<Vec<ExampleRecord>, ExampleError> {
     let mut records: Vec<ExampleRecord> = Vec::new();
+    let mut chosen = Answer::default();
     for pair in pairs {
         let canonical = |text: &str| {
-            rendered(text, ontology).ok_or_else(|| ExampleError::NotCanonical {
+            canonical_answer(text, ontology).ok_or_else(|| ExampleError::NotCanonical {
                 id: pair.id.clone(),
                 answer: text.chars().take(80).collect(),
             })
         };
-        let rejected = (canonical(&pair.rejected)?, pair.weight);
-        match records.last_mut() {
-            Some(last) if last.source == pair.prompt && last.chosen.text == pair.chosen => last.rejected.push(rejected),
-            _ => records.push(ExampleRecord {
-                chosen: canonical(&pair.chosen)?,
-                id: pair.id,
-                source: pair.prompt,
-                rejected: vec![rejected],
-            }),
+        let same = records.last().is_some_and(|last| last.source == pair.prompt && last.chosen.text == pair.chosen);
+        let (answer, written) = canonical(&pair.rejected)?;
+        if !same {
+            let preferred = canonical(&pair.chosen)?;
+            chosen = preferred.0;
+            let (id, source) = (pair.id, pair.prompt);
+            records.push(ExampleRecord { id, source, chosen: preferred.1, rejected: Vec::new() });
         }
+        let errors = item_errors(&chosen, &answer, ontology);
+        let last = records.last_mut().expect("a record was added for the first pair");
+        last.rejected.push(RejectedRecord { answer: written, weight: pair.weight, errors });
     }
     Ok(records)
 }
@@ -50,6 +65,11 @@ pub fn group_pairs(
 /// Parses an answer in canonical form and renders it again, which gives the role of every byte. `None` if the
 /// rendered text is not the same, byte for byte.
 pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
+    canonical_answer(text, ontology).map(|(_, rendered)| rendered)
+}
+
+/// An answer in canonical form as data and as it is rendered, which is `text`; `None` for any other text.
+fn canonical_answer(text: &str, ontology: &Ontology) -> Option<(Answer, Rendered)> {
     let parsed = parse(text, ontology);
     let entities = parsed
         .entities
@@ -76,7 +96,9 @@ pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
             Some(AnswerRelation { head, tail, label: relation.label? })
         })
         .collect::<Option<Vec<_>>>()?;
-    Some(render(&Answer { entities, relations }, ontology)).filter(|rendered| rendered.text == text)
+    let answer = Answer { entities, relations };
+    let rendered = render(&answer, ontology);
+    (rendered.text == text).then_some((answer, rendered))
 }
 
 /// A source that tokenises records on demand.
@@ -84,12 +106,20 @@ pub struct TextSource<'a> {
     format: &'a ExampleFormat<'a>,
     records: &'a [ExampleRecord],
     max_tokens: usize,
+    decisions: bool,
 }
 
 impl<'a> TextSource<'a> {
     /// A source of records in a format; those longer than `max_tokens` are skipped in training.
     pub fn new(format: &'a ExampleFormat<'a>, records: &'a [ExampleRecord], max_tokens: usize) -> Self {
-        Self { format, records, max_tokens }
+        Self { format, records, max_tokens, decisions: false }
+    }
+
+    /// The same source with the list decisions of chosen answers marked, for objectives that
+    /// [need them](tabpo_objective::Needs::credit).
+    #[must_use]
+    pub fn with_decisions(self) -> Self {
+        Self { decisions: true, ..self }
     }
 }
 
@@ -101,7 +131,16 @@ impl ExampleSource for TextSource<'_> {
     fn load(&self, index: usize) -> Result<TokenisedExample, ExampleError> {
         let record = &self.records[index];
         let rejected: Vec<(AnswerText<'_>, f64)> =
-            record.rejected.iter().map(|(answer, weight)| (answer.into(), *weight)).collect();
-        self.format.example(&record.id, &record.source, (&record.chosen).into(), &rejected, self.max_tokens)
+            record.rejected.iter().map(|rejected| ((&rejected.answer).into(), rejected.weight)).collect();
+        let chosen = (&record.chosen).into();
+        let mut example = self.format.example(&record.id, &record.source, chosen, &rejected, self.max_tokens)?;
+        for (rejected, record) in example.rejected.iter_mut().zip(&record.rejected) {
+            rejected.answer.errors = record.errors;
+        }
+        if self.decisions {
+            let marked = self.format.mark_decisions(&record.source, &record.chosen, &mut example.chosen);
+            marked.map_err(|source| ExampleError::Format { id: record.id.clone(), source: Box::new(source) })?;
+        }
+        Ok(example)
     }
 }

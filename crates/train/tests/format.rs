@@ -4,24 +4,34 @@ use jiff::civil::DateTime;
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
 use tabpo_corpus::{Level, Unit};
 use tabpo_model::{BpeOptions, ChatTemplate, Tokenizer};
-use tabpo_roles::Role;
-use tabpo_synthetic::{SyntheticConfig, generate, ontology};
+use tabpo_ontology::{EntityLabelId, RelationLabelId};
+use tabpo_roles::{List, ListDecision, Role};
+use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus, generate, ontology};
 use tabpo_train::{
     AnswerText, BatchPlan, Cursor, ExampleError, ExampleFormat, ExampleRecord, FormatError, PromptFormat, StepPlanner,
     TextSource, TrainBudget, rendered,
 };
 
+fn corpus() -> SyntheticCorpus {
+    generate(&SyntheticConfig { sft: 40, gold: 10, validation: 10, test: 10, ..SyntheticConfig::default() })
+}
+
 /// Sources with their gold answers.
 fn gold_answers() -> Vec<(String, Rendered)> {
-    let corpus =
-        generate(&SyntheticConfig { sft: 40, gold: 10, validation: 10, test: 10, ..SyntheticConfig::default() });
+    let corpus = corpus();
     let units = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence));
     units.map(|unit| (unit.text().to_owned(), render(&gold(&unit), ontology()))).collect()
 }
 
 fn tokenizer(texts: &[(String, Rendered)]) -> Tokenizer {
+    tokenizer_of(texts, 500)
+}
+
+/// A tokenizer with so many tokens: the fewer, the less of the punctuation between records is merged, and `"}` and `,{`
+/// may stand against `"}]`.
+fn tokenizer_of(texts: &[(String, Rendered)], vocabulary_size: usize) -> Tokenizer {
     let texts = texts.iter().flat_map(|(source, answer)| [source.clone(), answer.text.clone()]);
-    let options = BpeOptions { vocabulary_size: 500, ..BpeOptions::default() };
+    let options = BpeOptions { vocabulary_size, ..BpeOptions::default() };
     Tokenizer::train(texts, &options).expect("the texts train a tokenizer")
 }
 
@@ -211,6 +221,68 @@ fn control_tokens_that_a_document_spells_are_text() {
                 let (_, body) = answer.tokens.split_last().expect("an answer has an end");
                 assert_eq!(tokenizer.decode(body, false).expect("tokens"), text);
             }
+        }
+    }
+}
+
+/// The gold answer with `kept` of the records of a list, and none in the lists after it.
+fn shortened(answer: &Answer, list: List, kept: usize) -> Answer {
+    let mut shorter = answer.clone();
+    match list {
+        List::Entities => {
+            shorter.entities.truncate(kept);
+            shorter.relations.clear();
+        }
+        List::Relations => shorter.relations.truncate(kept),
+    }
+    shorter
+}
+
+/// The gold answer with one record more at the end of a list.
+fn lengthened(answer: &Answer, list: List) -> Answer {
+    let mut longer = answer.clone();
+    let entity =
+        AnswerEntity { text: "so".to_owned(), span: None, label: EntityLabelId(0), subtype: None, occurrence: None };
+    match list {
+        List::Entities => longer.entities.push(entity),
+        List::Relations => longer.relations.push(AnswerRelation { head: 0, tail: 1, label: RelationLabelId(0) }),
+    }
+    longer
+}
+
+#[test]
+fn the_token_of_a_list_decision_is_where_the_other_decision_would_part() {
+    let texts = gold_answers();
+    for size in [275, 285, 300, 330, 500] {
+        let tokenizer = tokenizer_of(&texts, size);
+        for (prompt, _) in formats(&tokenizer) {
+            let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
+            let mut checked = 0;
+            for document in corpus().sft {
+                for unit in Unit::all(&document, Level::Sentence) {
+                    let answer = gold(&unit);
+                    let written = render(&answer, ontology());
+                    let tokens = |answer: &Rendered| {
+                        let example = format.example("x", unit.text(), answer.into(), &[], 4096);
+                        example.expect("a short example").chosen
+                    };
+                    let mut chosen = tokens(&written);
+                    format.mark_decisions(unit.text(), &written, &mut chosen).expect("the texts fit");
+                    let marks = chosen.decisions.clone().expect("marked");
+                    let mut seen = [0, 0];
+                    for (token, ListDecision { list, opens }) in marks {
+                        let number = &mut seen[usize::from(list == List::Relations)];
+                        let rival = if opens { shortened(&answer, list, *number) } else { lengthened(&answer, list) };
+                        *number += usize::from(opens);
+                        let rival = tokens(&render(&rival, ontology())).tokens;
+                        let parting = chosen.tokens.iter().zip(&rival).take_while(|(a, b)| a == b).count();
+                        assert_eq!(parting, token, "{} {list:?} {opens}, {size} tokens", written.text);
+                        checked += 1;
+                    }
+                    assert_eq!(seen, [answer.entities.len(), answer.relations.len()]);
+                }
+            }
+            assert!(checked > 200, "{checked}");
         }
     }
 }

@@ -27,6 +27,7 @@ mod predict_remote;
 mod run;
 mod scoring;
 mod serve_config;
+mod thresholds;
 
 use clap::Subcommand;
 use tabpo_engine::Compute;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Sft(run::RunArgs),
     /// Write a model's answers to documents
     Predict(Box<predict::PredictArgs>),
+    /// Find from which probability on a model should write another entity or relation
+    Thresholds(Box<thresholds::ThresholdsArgs>),
     /// Find the ways in which predictions are wrong
     Errors(errors::ErrorsArgs),
     /// Build, select, summarise and export preference pairs
@@ -111,6 +114,7 @@ impl Command {
             Command::Corpus(arguments) => corpus::run(arguments, context),
             Command::Sft(arguments) => run::run(&arguments, Until::Sft, context),
             Command::Predict(arguments) => predict::run(&arguments, context),
+            Command::Thresholds(arguments) => thresholds::run(&arguments, context),
             Command::Errors(arguments) => errors::run(&arguments, context),
             Command::Pairs(arguments) => pairs::run(arguments, context),
             Command::Train(arguments) => run::run(&arguments, Until::Train, context),

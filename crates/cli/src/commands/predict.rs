@@ -17,7 +17,7 @@ use crate::{
     output::Context,
     range,
     remote::RemoteJob,
-    run::{PolicyFolder, Prediction, Renderer},
+    run::{ListEnds, PolicyFolder, Prediction, Renderer, Thresholds},
 };
 
 /// Arguments of `tabpo predict`.
@@ -59,6 +59,13 @@ pub(crate) struct PredictArgs {
     /// Constrain decoding to valid, grounded answers (model folders only)
     #[arg(long, conflicts_with = "endpoint")]
     constrained: bool,
+    /// Write another entity where its probability, against the end of the list, is above P, instead of 1/2 as greedy
+    /// decoding does (model folders only); `tabpo thresholds` finds the best value
+    #[arg(long, value_name = "P", default_value = "0.5", value_parser = range::THRESHOLD.parser(), allow_negative_numbers = true, conflicts_with = "endpoint")]
+    threshold_entities: f64,
+    /// The same for relations
+    #[arg(long, value_name = "P", default_value = "0.5", value_parser = range::THRESHOLD.parser(), allow_negative_numbers = true, conflicts_with = "endpoint")]
+    threshold_relations: f64,
     /// Answers to each prompt, sampled with --temperature (model folders only), from which on-policy pairs can be made
     #[arg(long, value_name = "N", default_value = "1", value_parser = range::FEW.parser::<u32>(), allow_negative_numbers = true, conflicts_with = "endpoint")]
     samples: u32,
@@ -80,6 +87,11 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
     range::TEMPERATURE.check("--temperature", temperature)?;
     if arguments.remote.endpoint.is_none() && arguments.samples > 1 && temperature <= 0.0 {
         return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
+    }
+    let thresholds = Thresholds { entities: arguments.threshold_entities, relations: arguments.threshold_relations };
+    if thresholds != Thresholds::GREEDY && temperature > 0.0 {
+        return Err(CliError::input("--threshold-entities and --threshold-relations need greedy decoding")
+            .with_hint("leave --temperature at 0"));
     }
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let read = |path| Ok::<_, CliError>(arguments.read.read(path, None, &ontology, context)?.documents);
@@ -119,6 +131,7 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         settings: &settings,
         samples: arguments.samples as usize,
         sampling: Sampling { temperature, top_p: 1.0, seed: arguments.seed },
+        list_ends: ListEnds::at(thresholds),
         strict: arguments.read.strict,
     };
     let id = prediction.identity(&documents)?;

@@ -15,7 +15,7 @@ pub use check::rank_within;
 pub use file::Overrides;
 pub use sections::{
     AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
-    TrainSection,
+    ThresholdChoice, TrainSection,
 };
 pub use sources::SourceShare;
 pub use system::SystemSection;

@@ -319,14 +319,35 @@ pub struct PredictSection {
     pub memory_gb: Option<f64>,
     /// Whether the test documents are decoded a second time, constrained by the ontology's grammar.
     pub constrained: bool,
+    /// Whether the test documents are decoded a second time with thresholds, tuned on the validation documents, on the
+    /// probability at which a list goes on with another record: none or tuned.
+    pub threshold: ThresholdChoice,
     /// Hosted models that answer the test documents too, by the name that tables show.
     pub remote: BTreeMap<String, tabpo_remote::Settings>,
 }
 
 impl Default for PredictSection {
     fn default() -> Self {
-        Self { max_new_tokens: 512, batch_size: 32, memory_gb: None, constrained: false, remote: BTreeMap::new() }
+        Self {
+            max_new_tokens: 512,
+            batch_size: 32,
+            memory_gb: None,
+            constrained: false,
+            threshold: ThresholdChoice::None,
+            remote: BTreeMap::new(),
+        }
     }
+}
+
+/// Whether a run also compares its systems with tuned thresholds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThresholdChoice {
+    /// Greedy decoding only.
+    #[default]
+    None,
+    /// Each system has a second row, with thresholds tuned on the validation documents.
+    Tuned,
 }
 
 /// Scores and tests.

@@ -20,7 +20,9 @@ mod random;
 mod remote;
 mod splits;
 mod systems;
+mod threshold;
 mod training;
+mod tuning;
 mod variants;
 
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ pub use self::{
     pipeline::{Pipeline, RunResult, Until},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
+    threshold::{ListEnds, Thresholds},
+    tuning::{ThresholdCurve, ThresholdPoint, TunedSystem, tune},
 };
 
 /// At most this many of the items that are left out are named one by one; their number is always reported.

@@ -17,11 +17,13 @@ use tabpo_roles::Role;
 
 use super::{
     Artefact, Stages,
-    comparison::{CHECKPOINT, Compared, SystemScores},
+    comparison::{CHECKPOINT, Compared, SystemScores, TUNED},
     directory::write_atomically,
     examples::read_pairs,
     systems::{CONTROLS, EQUAL_FLOPS, EQUAL_STEPS, System},
+    threshold::Thresholds,
     training::damaged_lines,
+    tuning::TunedSystem,
     variants::SystemRuns,
 };
 use crate::error::{Error, ResultExt};
@@ -74,7 +76,7 @@ impl Stages<'_> {
         ReportInput {
             title: self.inputs.config.run.name.clone(),
             subtitle: Some(format!("tabpo {}", env!("CARGO_PKG_VERSION"))),
-            summary: Some(self.summary(systems, trained)),
+            summary: Some(self.summary(systems, trained, &scores.thresholds)),
             comparison: Some(comparison(scores, &compared.remote, self.inputs.splits.test.len())),
             labels: labels(&scores.evaluations),
             errors: scores.modes.iter().map(|(name, modes)| self.errors(name, modes)).collect(),
@@ -86,7 +88,7 @@ impl Stages<'_> {
         }
     }
 
-    fn summary(&self, systems: &[System], trained: &[SystemRuns]) -> RunSummary {
+    fn summary(&self, systems: &[System], trained: &[SystemRuns], tuned: &[TunedSystem]) -> RunSummary {
         let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
         let config = &self.inputs.config;
         let model = match &config.model.folder {
@@ -109,6 +111,15 @@ impl Stages<'_> {
                 summary.steps, summary.tokens.trained, summary.tokens.reference, runs.learning_rate
             );
             training.push(fact(&system.name, spent));
+        }
+        let related = !self.inputs.ontology.relations.is_empty();
+        let shown = |thresholds: &Thresholds| {
+            let relations =
+                if related { format!(", {:.2} for relations", thresholds.relations) } else { String::new() };
+            format!("{:.2} for entities{relations}", thresholds.entities)
+        };
+        for system in tuned {
+            training.push(fact(&system.name, system.runs.iter().map(shown).collect::<Vec<_>>().join("; ")));
         }
         let stages = self.ledger.stages().iter().map(|(name, done)| StageTime {
             name: name.clone(),
@@ -152,7 +163,7 @@ impl Stages<'_> {
 
 fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) -> Comparison {
     let from = &scores.comparison;
-    let kind = |name: &str| match name {
+    let kind = |name: &str| match plain(name) {
         CHECKPOINT => SystemKind::Checkpoint,
         name if CONTROLS.contains(&name) => SystemKind::Control,
         name if remote.iter().any(|system| system.name == name) => SystemKind::Remote,
@@ -173,13 +184,15 @@ fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) 
     let mut contrasts = Vec::new();
     for pair in &from.differences {
         // They are stored as the earlier system minus the later one, and shown as system minus control.
-        let is_control = |name: &str| name == EQUAL_STEPS || name == EQUAL_FLOPS;
+        let is_control = |name: &str| [EQUAL_STEPS, EQUAL_FLOPS].contains(&plain(name));
         let (system, control, sign) = match (is_control(&pair.a), is_control(&pair.b)) {
             (true, false) => (&pair.b, &pair.a, -1.0),
             (false, true) => (&pair.a, &pair.b, 1.0),
             _ => continue,
         };
-        if system == CHECKPOINT {
+        // What a threshold gives to a system, it may give to the control as well.
+        let alike = system.ends_with(TUNED) == control.ends_with(TUNED);
+        if plain(system) == CHECKPOINT || !alike {
             continue;
         }
         for difference in &pair.differences {
@@ -228,6 +241,11 @@ fn comparison(scores: &SystemScores, remote: &[RemoteSystem], documents: usize) 
             .collect(),
         contrasts,
     }
+}
+
+/// A system's name without what says that its thresholds are tuned.
+fn plain(name: &str) -> &str {
+    name.strip_suffix(TUNED).unwrap_or(name)
 }
 
 /// `1 document`, `2 documents`.

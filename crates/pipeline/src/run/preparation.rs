@@ -33,6 +33,9 @@ use crate::{
     error::{Error, ResultExt},
 };
 
+/// The SFT model's answers to the validation documents, in the run directory.
+pub(super) const SFT_ANSWERS: &str = "errors/validation.jsonl";
+
 impl Stages<'_> {
     /// The base model: the folder in the configuration, or a new model whose tokenizer is trained on the sources and
     /// answers that it will see.
@@ -165,7 +168,7 @@ impl Stages<'_> {
 
     /// The error modes in the SFT model's answers to the validation documents.
     pub(super) fn error_stage(&mut self, sft: &Trained, renderer: &Renderer) -> Result<Artefact<PathBuf>, Error> {
-        let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, renderer)?;
+        let predictions = self.predict(SFT_ANSWERS, sft, super::Part::Validation, renderer)?;
         let path = self.directory.path("errors/modes.json")?;
         let key = ErrorInputs {
             predictions: &predictions.digest,

@@ -99,7 +99,7 @@ impl Job<'_> {
         let mut settings = self.settings();
         let needs = self.objective.needs();
         let request = memory::request(
-            largest_micro_batch(source, &settings.plan, needs.rejected, worker.config().vocabulary),
+            largest_micro_batch(source, &settings.plan, needs, worker.config().vocabulary),
             settings.logit_bytes,
             needs.kl,
             guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
