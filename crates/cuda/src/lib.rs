@@ -10,4 +10,5 @@ pub mod kernels;
 pub mod library;
 pub mod memory;
 pub mod module;
+pub mod ops;
 pub mod plan;

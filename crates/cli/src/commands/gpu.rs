@@ -260,7 +260,7 @@ fn run_checks(arguments: &CheckArgs, context: &Context) -> Result<(), CliError> 
     context.say(format!("checking card {} ({}), --seed {seed}", arguments.card, card.name()));
     let word = |outcome: &Outcome| if outcome.passed() { "PASS" } else { "FAIL" };
     let mut shown = Ok(());
-    let outcomes = check::run(&card, seed, |outcome| {
+    let outcomes = check::run(&card, seed, &mut |outcome| {
         if !arguments.json && shown.is_ok() {
             let Outcome { name, error, limit } = outcome;
             shown = output::print_line(format!("{}  {name}: {error:.1e} (limit {limit:.0e})", word(outcome)));

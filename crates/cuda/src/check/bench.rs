@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::driver::{Address, Driver, DriverError, Element};
+use crate::ops::{Kernels, Rows};
 
 /// A device with random numbers and the memory that a check has taken.
 pub(crate) struct Bench<'a> {
@@ -22,6 +23,13 @@ pub(crate) struct Numbers {
     pub(crate) values: Vec<f64>,
 }
 
+impl Numbers {
+    /// The numbers as a matrix.
+    pub(crate) fn rows(&self, stride: usize) -> Rows {
+        Rows { address: self.address, stride: stride as u32 }
+    }
+}
+
 impl<'a> Bench<'a> {
     pub(crate) fn new(driver: &'a dyn Driver, seed: u64) -> Self {
         Self { driver, random: ChaCha8Rng::seed_from_u64(seed), taken: Vec::new() }
@@ -30,6 +38,16 @@ impl<'a> Bench<'a> {
     /// Random numbers between -1 and 1.
     pub(crate) fn values(&mut self, count: usize) -> Vec<f64> {
         (0..count).map(|_| f64::from(self.random.random::<f32>()) * 2.0 - 1.0).collect()
+    }
+
+    /// A random number below `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.random.random_range(0..end)
+    }
+
+    /// The kernels for this type.
+    pub(crate) fn kernels(&self, element: Element) -> Kernels<'a> {
+        Kernels { driver: self.driver, element }
     }
 
     /// Random numbers on the device.
@@ -55,10 +73,37 @@ impl<'a> Bench<'a> {
         Ok(Numbers { address: self.put_bytes(&bytes)?, element, values })
     }
 
+    /// Indices on the device.
+    pub(crate) fn put_indices(&mut self, indices: &[u32]) -> Result<Address, DriverError> {
+        self.put_bytes(&indices.iter().flat_map(|index| index.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    /// Memory with undefined content.
+    pub(crate) fn room(&mut self, bytes: u64) -> Result<Address, DriverError> {
+        let address = self.driver.allocate((bytes as usize).max(1))?;
+        self.taken.push(address);
+        Ok(address)
+    }
+
+    /// Indices that are on the device.
+    pub(crate) fn read_indices(&self, address: Address, count: usize) -> Result<Vec<u32>, DriverError> {
+        let mut bytes = vec![0; 4 * count];
+        self.driver.download(address, &mut bytes)?;
+        let index = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+        Ok(bytes.chunks_exact(4).map(index).collect())
+    }
+
+    /// Numbers in double precision.
+    pub(crate) fn read_doubles(&self, address: Address, count: usize) -> Result<Vec<f64>, DriverError> {
+        let mut bytes = vec![0; 8 * count];
+        self.driver.download(address, &mut bytes)?;
+        let double = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        Ok(bytes.chunks_exact(8).map(double).collect())
+    }
+
     /// Bytes on the device.
     pub(crate) fn put_bytes(&mut self, bytes: &[u8]) -> Result<Address, DriverError> {
-        let address = self.driver.allocate(bytes.len().max(1))?;
-        self.taken.push(address);
+        let address = self.room(bytes.len() as u64)?;
         self.driver.upload(address, bytes)?;
         Ok(address)
     }

@@ -3,9 +3,15 @@
 //! Input is rounded to the type that the device computes with before the host computes with it, so what is left is the
 //! device's own rounding.
 
+mod attention;
 mod bench;
+mod decode;
+mod feed_forward;
+mod head;
 mod memory;
+mod norm;
 mod products;
+mod rows;
 
 pub(crate) use bench::{Bench, Numbers};
 
@@ -48,25 +54,64 @@ const fn limit(element: Element) -> f64 {
     }
 }
 
-/// The checks of one group of operations.
-type Check = fn(&mut Bench<'_>) -> Result<Vec<Outcome>, DriverError>;
+/// The name of a check of kernels for `element`.
+fn named(what: &str, element: Element) -> String {
+    format!("{what}, {}", element.suffix())
+}
 
-const CHECKS: &[Check] = &[memory::check, products::check];
-
-/// Runs all checks on input that follows from `seed`, and tells each outcome as soon as it is there.
+/// Runs the checks of memory and matrix products, which need no kernels, on input that follows from `seed`, and tells
+/// each outcome as soon as it is there.
 ///
 /// # Errors
 /// That of the first operation which the device refuses or doesn't survive.
-pub fn run(driver: &dyn Driver, seed: u64, mut tell: impl FnMut(&Outcome)) -> Result<Vec<Outcome>, DriverError> {
+pub fn run_without_kernels(
+    driver: &dyn Driver,
+    seed: u64,
+    tell: &mut dyn FnMut(&Outcome),
+) -> Result<Vec<Outcome>, DriverError> {
+    group(driver, seed, tell, &[&memory::check, &products::check])
+}
+
+/// Runs all checks: also those of the kernels, in both types.
+///
+/// # Errors
+/// As [`run_without_kernels`].
+pub fn run(driver: &dyn Driver, seed: u64, tell: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>, DriverError> {
+    let mut outcomes = run_without_kernels(driver, seed, tell)?;
+    for element in [Element::F32, Element::Bf16] {
+        let checks: [&Check<'_>; 6] = [
+            &|bench| norm::check(bench, element),
+            &|bench| feed_forward::check(bench, element),
+            &|bench| attention::check(bench, element),
+            &|bench| head::check(bench, element),
+            &|bench| rows::check(bench, element),
+            &|bench| decode::check(bench, element),
+        ];
+        outcomes.extend(group(driver, seed, tell, &checks)?);
+    }
+    Ok(outcomes)
+}
+
+/// The checks of some operations.
+type Check<'a> = dyn Fn(&mut Bench<'_>) -> Result<Vec<Outcome>, DriverError> + 'a;
+
+fn group(
+    driver: &dyn Driver,
+    seed: u64,
+    tell: &mut dyn FnMut(&Outcome),
+    checks: &[&Check<'_>],
+) -> Result<Vec<Outcome>, DriverError> {
     let mut outcomes = Vec::new();
-    for check in CHECKS {
+    for check in checks {
         let mut bench = Bench::new(driver, seed);
-        let group = check(&mut bench);
-        bench.clear()?;
-        for outcome in group? {
+        let found = check(&mut bench);
+        // What went wrong first is what is told.
+        let cleared = bench.clear();
+        for outcome in found? {
             tell(&outcome);
             outcomes.push(outcome);
         }
+        cleared?;
     }
     Ok(outcomes)
 }

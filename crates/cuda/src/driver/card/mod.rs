@@ -17,7 +17,7 @@ use super::{Address, DeviceMemory, Driver, DriverError, Launch, Product};
 use crate::bindings::cuda::{Context, Event, Pointer, STREAM_NON_BLOCKING, Stream};
 use crate::compiler::{Architecture, Compiler};
 use crate::library::Search;
-use crate::module::{Store, modules};
+use crate::module::{Module, Store, modules};
 use functions::Functions;
 use products::Products;
 pub(crate) use products::WORKSPACE_BYTES;
@@ -95,18 +95,33 @@ impl Drop for Session {
 
 impl Card {
     /// Opens the card of this number, counted as the driver counts those that are visible, and loads the kernels. The
-    /// first time that a program version runs on a kind of card, they are compiled.
+    /// first time that a version of the program runs on a kind of card, they are compiled.
     pub fn open(search: &Search, store: &Store, index: usize) -> Result<Self, DriverError> {
+        let opened: OnceLock<Compiler> = OnceLock::new();
+        Self::open_with(search, index, |device, newest| {
+            let compiler = || match opened.get() {
+                Some(compiler) => Ok(compiler),
+                None => Compiler::open(search, Some(newest)).map(|compiler| opened.get_or_init(|| compiler)),
+            };
+            modules(store, device.architecture, &compiler)
+        })
+    }
+
+    /// The same with machine code from elsewhere: `code` gets the card and the major version of CUDA that its driver
+    /// supports.
+    pub fn open_with(
+        search: &Search,
+        index: usize,
+        code: impl FnOnce(&Device, u32) -> Result<Vec<Module>, DriverError>,
+    ) -> Result<Self, DriverError> {
         let system = System::open(search)?;
         let devices = system.devices()?;
         let Some(device) = devices.get(index).cloned() else {
-            return Err(DriverError::NoDevice(format!(
-                "there is no card {index}: this machine has {}",
-                match devices.len() {
-                    1 => "only card 0".to_owned(),
-                    count => format!("cards 0 to {}", count - 1),
-                }
-            )));
+            let has = match devices.len() {
+                1 => "only card 0".to_owned(),
+                count => format!("cards 0 to {}", count - 1),
+            };
+            return Err(DriverError::NoDevice(format!("there is no card {index}: this machine has {has}")));
         };
         if device.architecture < Architecture::OLDEST {
             return Err(DriverError::NoDevice(format!(
@@ -115,13 +130,8 @@ impl Card {
             )));
         }
         let newest = system.version().major;
+        let modules = code(&device, newest)?;
         let session = Session::open(system, index as i32)?;
-        let opened: OnceLock<Compiler> = OnceLock::new();
-        let compiler = || match opened.get() {
-            Some(compiler) => Ok(compiler),
-            None => Compiler::open(search, Some(newest)).map(|compiler| opened.get_or_init(|| compiler)),
-        };
-        let modules = modules(store, device.architecture, &compiler)?;
         let functions = Functions::load(&session, &modules)?;
         let products = Products::open(search, &session)?;
         Ok(Self { products, functions, session, device })
