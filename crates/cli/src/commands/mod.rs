@@ -14,6 +14,8 @@ mod errors;
 mod eval;
 mod export;
 mod generate;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod inspect;
 mod merge;
 mod model;
@@ -93,6 +95,9 @@ pub(crate) enum Command {
     ServeConfig(serve_config::ServeConfigArgs),
     /// Measure speed and memory on this machine
     Bench(bench::BenchArgs),
+    /// Show, prepare and check NVIDIA cards
+    #[cfg(feature = "cuda")]
+    Gpu(gpu::GpuArgs),
     /// Write a shell completion script
     Completions(completions::CompletionsArgs),
 }
@@ -119,6 +124,8 @@ impl Command {
             Command::Objective(arguments) => objective::run(arguments, context),
             Command::ServeConfig(arguments) => serve_config::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments, context),
+            #[cfg(feature = "cuda")]
+            Command::Gpu(arguments) => gpu::run(&arguments, context),
             Command::Completions(arguments) => completions::run(&arguments, context),
         }
     }

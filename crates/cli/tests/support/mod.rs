@@ -49,14 +49,19 @@ impl Place {
     /// Runs the program with these arguments, expects `code`, and returns (stdout, stderr) with the
     /// directory's name replaced by `DIR`.
     pub(crate) fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
-        let (found, stdout, stderr) = self.output(arguments);
+        let (found, stdout, stderr) = self.output(arguments, &[]);
         assert_eq!(found, Some(code), "tabpo {arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
         (stdout, stderr)
     }
 
     /// A command line with all that it comes to: exit code, standard output and standard error.
     pub(crate) fn transcript(&self, arguments: &[&str]) -> String {
-        let (code, stdout, stderr) = self.output(arguments);
+        self.transcript_with(arguments, &[])
+    }
+
+    /// The same with variables of the environment set.
+    pub(crate) fn transcript_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+        let (code, stdout, stderr) = self.output(arguments, environment);
         let quoted = arguments.iter().map(|argument| {
             let plain = argument.chars().all(|c| c.is_alphanumeric() || "-_=./,:".contains(c)) && !argument.is_empty();
             if plain {
@@ -75,8 +80,9 @@ impl Place {
         text
     }
 
-    fn output(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let output = self.tabpo().args(arguments).output().expect("the program starts");
+    fn output(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        let output =
+            self.tabpo().args(arguments).envs(environment.iter().copied()).output().expect("the program starts");
         let clean = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             text.replace(&*self.0.path().to_string_lossy(), "DIR")

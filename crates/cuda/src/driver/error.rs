@@ -1,12 +1,17 @@
 //! What can go wrong on a device.
 
+use crate::library::LibraryError;
+
 /// An error of a device or of what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
+    /// A library of NVIDIA's can't be used.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// The device's memory is full.
-    #[error("the device is out of memory: {asked} bytes were asked for, {free} of {total} bytes are free")]
+    #[error("the device is out of memory{}; {free} of {total} bytes are free", asked_for(*asked))]
     OutOfMemory {
-        /// Bytes asked for.
+        /// Bytes asked for; 0 where the driver took memory for something of its own.
         asked: u64,
         /// Bytes free at that time.
         free: u64,
@@ -68,6 +73,7 @@ impl DriverError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Library(error) => error.hint(),
             Self::OutOfMemory { .. } => Some(
                 "Other processes may hold memory of the card (`nvidia-smi` lists them); otherwise lower `max_tokens` or \
                  choose another card with `model.device`.",
@@ -82,4 +88,8 @@ impl DriverError {
             _ => None,
         }
     }
+}
+
+fn asked_for(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(": {bytes} bytes were asked for") }
 }

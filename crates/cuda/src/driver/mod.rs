@@ -1,9 +1,12 @@
 //! The border to a device: memory, kernels, matrix products. Everything above it is the same code on a card and on the
 //! emulated device of the tests.
 
+mod card;
 mod error;
 mod product;
 
+pub(crate) use card::WORKSPACE_BYTES;
+pub use card::{Card, Device, System, products_library};
 pub use error::DriverError;
 pub use product::{Element, Operand, Product};
 
@@ -34,6 +37,26 @@ pub enum Argument {
     F32(f32),
 }
 
+impl Argument {
+    /// Bytes of the argument.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Address(_) | Self::U64(_) => 8,
+            Self::U32(_) | Self::I32(_) | Self::F32(_) => 4,
+        }
+    }
+
+    /// The argument's bits, in the lower half where it has 32.
+    pub const fn bits(self) -> u64 {
+        match self {
+            Self::Address(Address(value)) | Self::U64(value) => value,
+            Self::U32(value) => value as u64,
+            Self::I32(value) => value as u32 as u64,
+            Self::F32(value) => value.to_bits() as u64,
+        }
+    }
+}
+
 /// A kernel with its arguments and the shape of its grid.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
@@ -47,6 +70,32 @@ pub struct Launch<'a> {
     pub shared: u32,
     /// The arguments in the order of the kernel's declaration.
     pub arguments: &'a [Argument],
+}
+
+impl Launch<'_> {
+    /// Whether grid and threads are within what every device can run, for a kernel with parameters of `sizes` bytes.
+    ///
+    /// # Errors
+    /// [`DriverError::Launch`] with the first thing that isn't.
+    pub fn check(&self, sizes: &[usize]) -> Result<(), DriverError> {
+        let fault = |reason: String| Err(DriverError::Launch { kernel: self.kernel.to_owned(), reason });
+        let [x, y, z] = self.grid;
+        if x == 0 || y == 0 || z == 0 || x > i32::MAX as u32 || y > 65535 || z > 65535 {
+            return fault(format!("the grid is {x} x {y} x {z} blocks"));
+        }
+        if self.threads == 0 || self.threads > 1024 || !self.threads.is_multiple_of(32) {
+            return fault(format!("a block has {} threads", self.threads));
+        }
+        if self.arguments.len() != sizes.len() {
+            return fault(format!("it got {} arguments for {} parameters", self.arguments.len(), sizes.len()));
+        }
+        for (index, (argument, &size)) in self.arguments.iter().zip(sizes).enumerate() {
+            if argument.size() != size {
+                return fault(format!("argument {index} has {} bytes, its parameter {size}", argument.size()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How much memory a device has, in bytes.

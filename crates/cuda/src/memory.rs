@@ -1,0 +1,349 @@
+//! What a training run takes of a card's memory, and how much is kept between the passes.
+//!
+//! Weights and what is kept are in bf16; parameters that are trained, their gradient and moments, logits and statistics
+//! in single precision. A frozen matrix is stored with room for the adapter beside it, `[outputs, inputs + room]`, where
+//! `room` is the sum of the ranks of the projections with the same input, rounded up to 64.
+
+use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig, Projection};
+
+/// Bytes of a number that is kept or stored.
+const NARROW: u64 = 2;
+/// Bytes of a number in single precision.
+const WIDE: u64 = 4;
+/// The ranks beside a matrix are rounded up to this.
+const ROOM: usize = 64;
+/// Bytes of a trained parameter: itself, its gradient and two moments.
+const TRAINED: u64 = 4 * WIDE;
+
+/// What is kept of a block from the forward pass to the backward pass, from the most to the least. The rest is computed
+/// again from it, to the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rung {
+    /// Everything that the backward pass reads.
+    Everything,
+    /// All but the outputs of the norms and the product of the feed-forward part, which cost little to compute again.
+    Cheap,
+    /// Of these, all but gate and up.
+    WithoutGateUp,
+    /// The block's input.
+    Input,
+}
+
+impl Rung {
+    /// All rungs, from the most to the least that is kept.
+    pub const ALL: [Self; 4] = [Self::Everything, Self::Cheap, Self::WithoutGateUp, Self::Input];
+}
+
+/// What a run's memory depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The model.
+    pub config: &'a ModelConfig,
+    /// The adapter that is trained; none if all parameters are.
+    pub adapter: Option<&'a LoraConfig>,
+    /// Rows of the largest micro-batch.
+    pub rows: usize,
+    /// Its distinct rows with targets.
+    pub target_rows: usize,
+    /// Most bytes of logits that are computed at a time.
+    pub logit_bytes: u64,
+    /// Whether the objective uses divergences from a reference, whose logits are computed beside the policy's.
+    pub divergence: bool,
+}
+
+/// What a run takes, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Weights, with the room for adapters.
+    pub weights: u64,
+    /// Trained parameters with gradient, moments and the copies that products read.
+    pub trained: u64,
+    /// What is kept between the passes, and the statistics beside it.
+    pub kept: u64,
+    /// Buffers that all blocks share.
+    pub shared: u64,
+    /// Logits and the head's inputs.
+    pub head: u64,
+    /// Workspace of matrix products.
+    pub workspace: u64,
+    /// The rung of every block.
+    pub rungs: Vec<Rung>,
+}
+
+impl MemoryPlan {
+    /// The plan that keeps the most within `limit` bytes. Where even the least doesn't fit, it is returned, and its total
+    /// is above the limit.
+    pub fn within(request: &Request<'_>, limit: u64) -> Self {
+        let layers = request.config.layers;
+        let plan = |rungs: Vec<Rung>| Self::of(request, rungs);
+        let even = |rung: Rung| plan(vec![rung; layers]);
+        let base = Rung::ALL.into_iter().find(|&rung| even(rung).total() <= limit);
+        let Some(base) = base else { return even(Rung::Input) };
+        // What is left over raises as many blocks as it can to the next rung.
+        let Some(next) = Rung::ALL.into_iter().rev().find(|&rung| rung < base) else { return even(base) };
+        let raised = |count: usize| plan((0..layers).map(|layer| if layer < count { next } else { base }).collect());
+        let most = (0..layers).rev().find(|&count| raised(count).total() <= limit).unwrap_or(0);
+        raised(most)
+    }
+
+    /// The plan for blocks on these rungs.
+    pub fn of(request: &Request<'_>, rungs: Vec<Rung>) -> Self {
+        let Request { config, adapter, rows, target_rows, logit_bytes, divergence } = *request;
+        let width = Widths { config, adapter };
+        let [rows, target_rows, vocabulary, hidden] =
+            [rows, target_rows, config.vocabulary, config.hidden].map(|number| number as u64);
+        // The stream after the last block is kept, too.
+        let kept = rungs.iter().map(|&rung| width.kept(rung)).sum::<u64>() + hidden * NARROW;
+        let lowest = rungs.iter().copied().max().unwrap_or(Rung::Input);
+        let logits = target_rows * vocabulary * WIDE * if divergence { 2 } else { 1 };
+        Self {
+            weights: width.weights(),
+            trained: width.trained(),
+            kept: rows * kept,
+            shared: rows * width.shared(lowest),
+            // The rows with targets and their gradient.
+            head: logits.min(logit_bytes) + 2 * target_rows * hidden * NARROW,
+            workspace: crate::driver::WORKSPACE_BYTES as u64,
+            rungs,
+        }
+    }
+
+    /// The whole.
+    pub fn total(&self) -> u64 {
+        self.weights + self.trained + self.kept + self.shared + self.head + self.workspace
+    }
+
+    /// The most rows that fit into `limit` bytes with all blocks on this rung, all of them with targets as in the
+    /// request; 0 if not even the weights do.
+    pub fn most_rows(request: &Request<'_>, rung: Rung, limit: u64) -> usize {
+        let total = |rows: usize| {
+            let request = Request { rows, target_rows: request.target_rows.min(rows), ..*request };
+            Self::of(&request, vec![rung; request.config.layers]).total()
+        };
+        let (mut fits, mut too_many) = (0, 1);
+        while total(too_many) <= limit {
+            (fits, too_many) = (too_many, too_many * 2);
+        }
+        while too_many - fits > 1 {
+            let middle = usize::midpoint(fits, too_many);
+            if total(middle) <= limit { fits = middle } else { too_many = middle }
+        }
+        fits
+    }
+}
+
+/// Bytes a row of a model's buffers, and bytes of its weights.
+struct Widths<'a> {
+    config: &'a ModelConfig,
+    adapter: Option<&'a LoraConfig>,
+}
+
+impl Widths<'_> {
+    /// The ranks of the projections of an input group of a layer, rounded up together.
+    fn room(&self, group: usize, layer: usize) -> usize {
+        let Some(adapter) = self.adapter else { return 0 };
+        let targets = INPUT_GROUPS[group].iter().filter(|projection| adapter.targets.contains(projection));
+        targets.map(|&projection| adapter.rank_and_scale(projection, layer).0).sum::<usize>().next_multiple_of(ROOM)
+    }
+
+    /// The widest room of each input group.
+    fn rooms(&self) -> [u64; 4] {
+        [0, 1, 2, 3].map(|group| (0..self.config.layers).map(|layer| self.room(group, layer)).max().unwrap_or(0) as u64)
+    }
+
+    fn weights(&self) -> u64 {
+        let room = |layer: usize| -> usize {
+            let of_group = |group: usize| {
+                let outputs: usize =
+                    INPUT_GROUPS[group].iter().map(|projection| projection.shape(self.config)[0]).sum();
+                outputs * self.room(group, layer)
+            };
+            (0..INPUT_GROUPS.len()).map(of_group).sum()
+        };
+        (self.config.parameters() + (0..self.config.layers).map(room).sum::<usize>()) as u64 * NARROW
+    }
+
+    /// An adapter's A has a copy in bf16, its B is copied into the room beside the weights. Where everything is trained,
+    /// the weights are the copies.
+    fn trained(&self) -> u64 {
+        let Some(adapter) = self.adapter else { return self.config.parameters() as u64 * TRAINED };
+        let of_layer = |layer: usize| -> u64 {
+            let of_projection = |projection: &Projection| {
+                let [outputs, inputs] = projection.shape(self.config).map(|number| number as u64);
+                let rank = adapter.rank_and_scale(*projection, layer).0 as u64;
+                rank * (inputs * (TRAINED + NARROW) + outputs * TRAINED)
+            };
+            let targets = Projection::ALL.iter().filter(|projection| adapter.targets.contains(projection));
+            targets.map(of_projection).sum()
+        };
+        (0..self.config.layers).map(of_layer).sum()
+    }
+
+    /// What a block keeps.
+    fn kept(&self, rung: Rung) -> u64 {
+        let ModelConfig { hidden, intermediate, heads, kv_heads, query_key_norm, .. } = *self.config;
+        let [hidden, inner, heads, kv_heads] = [hidden, intermediate, heads, kv_heads].map(|number| number as u64);
+        let (query, key) = (self.config.query_width() as u64, self.config.key_width() as u64);
+        let [of_stream, of_attention, of_second_norm, of_product] = self.rooms();
+        let input = hidden * NARROW;
+        // Rotated queries, keys and values; before the heads' norm, where there is one, also raw ones. The output of
+        // attention, and the stream between the halves. Statistics of both norms, of the heads' and of attention.
+        let raw = if query_key_norm { (query + key) * NARROW + (heads + kv_heads) * WIDE } else { 0 };
+        let attention = (query + 2 * key + query + of_attention + hidden) * NARROW + (2 + heads) * WIDE + raw;
+        let gate_up = 2 * inner * NARROW;
+        let repeated = (hidden + of_stream + hidden + of_second_norm + inner + of_product) * NARROW;
+        match rung {
+            Rung::Input => input,
+            Rung::WithoutGateUp => input + attention,
+            Rung::Cheap => input + attention + gate_up,
+            Rung::Everything => input + attention + gate_up + repeated,
+        }
+    }
+
+    /// The buffers that blocks share: the gradients of the stream, of a norm's output, of the product and of attention
+    /// with its queries, keys and values; and what the lowest rung computes again.
+    fn shared(&self, lowest: Rung) -> u64 {
+        let ModelConfig { hidden, intermediate, heads, .. } = *self.config;
+        let (hidden, inner) = (hidden as u64, intermediate as u64);
+        let (query, key) = (self.config.query_width() as u64, self.config.key_width() as u64);
+        let [of_stream, of_attention, of_second_norm, of_product] = self.rooms();
+        let norm = hidden + of_stream.max(of_second_norm);
+        let gradients = hidden + norm + inner + of_product + 2 * query + of_attention + 2 * key;
+        let repeated = if lowest == Rung::Everything { 0 } else { norm + inner + of_product };
+        let dropped = match self.adapter {
+            Some(adapter) if adapter.dropout > 0.0 => hidden.max(inner).max(query),
+            _ => 0,
+        };
+        let again = self.kept(Rung::Cheap) - self.kept(lowest.max(Rung::Cheap));
+        (gradients + repeated + dropped) * NARROW + heads as u64 * WIDE + again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tabpo_model::{Architecture, RopeScaling};
+
+    fn model(
+        architecture: Architecture,
+        [layers, hidden, intermediate, heads, kv_heads, vocabulary]: [usize; 6],
+        tied_head: bool,
+    ) -> ModelConfig {
+        let qwen2 = architecture == Architecture::Qwen2;
+        ModelConfig {
+            architecture,
+            layers,
+            intermediate,
+            kv_heads,
+            head_dim: 128,
+            rope_scaling: RopeScaling::None,
+            query_key_value_bias: qwen2,
+            query_key_norm: architecture == Architecture::Qwen3,
+            tied_head,
+            ..ModelConfig::small(vocabulary, hidden, layers, heads)
+        }
+    }
+
+    const GB: f64 = 1e9;
+    /// What CUDA takes itself: context and libraries.
+    const CONTEXT: f64 = 0.8 * GB;
+
+    /// The table of the design, made by hand from the same counts: gigabytes at 8192 rows with block inputs and with
+    /// `Cheap`, then thousands of rows that fit into 95 % of 80 GB and of 141 GB, each with both rungs.
+    #[test]
+    fn the_designs_table_comes_out() {
+        use Architecture::{Llama, Qwen2, Qwen3};
+        let qwen_1_5b = model(Qwen2, [28, 1536, 8960, 12, 2, 151_936], true);
+        let llama_8b = model(Llama, [32, 4096, 14336, 32, 8, 128_256], false);
+        let qwen_14b = model(Qwen3, [40, 5120, 17408, 40, 8, 151_936], false);
+        let qwen_32b = model(Qwen2, [64, 5120, 27648, 40, 8, 152_064], false);
+        let llama_70b = model(Llama, [80, 8192, 28672, 64, 8, 128_256], false);
+        let cards = [81_559.0, 143_771.0].map(|mebibytes| mebibytes * 1_048_576.0 * 0.95 - CONTEXT);
+        let table = [
+            (&qwen_1_5b, 3.1, 0.3, [6.0, 17.0], [[425.0, 53.0], [772.0, 96.0]]),
+            (&llama_8b, 16.1, 0.8, [22.0, 44.0], [[138.0, 20.0], [274.0, 39.0]]),
+            (&qwen_14b, 29.5, 1.2, [38.0, 75.0], [[74.0, 9.0], [168.0, 21.0]]),
+            (&qwen_32b, 65.5, 2.4, [77.0, f64::NAN], [[12.0, 1.0], [77.0, 7.0]]),
+            (&llama_70b, 141.1, 3.7, [f64::NAN; 2], [[0.0; 2], [0.0; 2]]),
+        ];
+        let adapter = LoraConfig::new(16, 16.0);
+        let rungs = [Rung::Input, Rung::Cheap];
+        for (config, weights, trained, totals, rows) in table {
+            let request = Request {
+                config,
+                adapter: Some(&adapter),
+                rows: 8192,
+                target_rows: 2048,
+                logit_bytes: 800_000_000,
+                divergence: false,
+            };
+            let name = format!("{} layers of {}", config.layers, config.hidden);
+            let plan = MemoryPlan::of(&request, vec![Rung::Input; config.layers]);
+            // The table's weights are without the room for B, which it puts at about 1.5 %.
+            let found = plan.weights as f64 / GB;
+            assert!(found >= weights - 0.05 && found < weights * 1.02 + 0.05, "{name}: {found} of weights");
+            let found = plan.trained as f64 / GB;
+            assert!((found - trained).abs() < 0.06 * trained + 0.05, "{name}: {found} trained");
+            for (&rung, total) in rungs.iter().zip(totals).filter(|(_, total)| !total.is_nan()) {
+                let found = (MemoryPlan::of(&request, vec![rung; config.layers]).total() as f64 + CONTEXT) / GB;
+                assert!((found - total).abs() < 0.03 * total + 0.5, "{name} {rung:?}: {found} instead of {total}");
+            }
+            for (card, wanted) in cards.into_iter().zip(rows) {
+                for (&rung, wanted) in rungs.iter().zip(wanted) {
+                    let found = MemoryPlan::most_rows(&request, rung, card as u64) as f64 / 1e3;
+                    let room = 0.06 * wanted + 1.0;
+                    assert!((found - wanted).abs() <= room, "{name} {rung:?}: {found}k rows instead of {wanted}k");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_filled_block_by_block_and_never_passed() {
+        let config = model(Architecture::Llama, [32, 4096, 14336, 32, 8, 128_256], false);
+        let adapter = LoraConfig::new(16, 16.0);
+        let request = Request {
+            config: &config,
+            adapter: Some(&adapter),
+            rows: 8192,
+            target_rows: 4096,
+            logit_bytes: 512 << 20,
+            divergence: true,
+        };
+        let even = |rung| MemoryPlan::of(&request, vec![rung; config.layers]).total();
+        assert!(Rung::ALL.windows(2).all(|pair| even(pair[0]) > even(pair[1])), "a lower rung takes less");
+        let (least, most) = (even(Rung::Input), even(Rung::Everything));
+        let mut before = 0;
+        for step in 0..=50 {
+            let limit = least + (most - least) * step / 50;
+            let plan = MemoryPlan::within(&request, limit);
+            assert!(plan.total() <= limit, "step {step}");
+            // More memory never keeps less, and no block more would fit.
+            let kept = plan.kept;
+            assert!(kept >= before, "step {step}");
+            before = kept;
+            if let Some(at) = plan.rungs.iter().position(|&rung| rung == *plan.rungs.last().expect("it has blocks")) {
+                let mut raised = plan.rungs.clone();
+                let next = Rung::ALL.into_iter().rev().find(|&rung| rung < raised[at]);
+                if let Some(next) = next {
+                    raised[at] = next;
+                    assert!(MemoryPlan::of(&request, raised).total() > limit, "step {step}");
+                }
+            }
+        }
+        assert!(MemoryPlan::within(&request, most).rungs.iter().all(|&rung| rung == Rung::Everything));
+        let short = MemoryPlan::within(&request, least - 1);
+        assert!(short.total() > least - 1 && short.rungs.iter().all(|&rung| rung == Rung::Input));
+    }
+
+    /// All parameters of 1.5B take 18 bytes each, 28 GB.
+    #[test]
+    fn full_training_takes_eighteen_bytes_a_parameter() {
+        let config = model(Architecture::Qwen2, [28, 1536, 8960, 12, 2, 151_936], true);
+        let request =
+            Request { config: &config, adapter: None, rows: 1, target_rows: 1, logit_bytes: 0, divergence: false };
+        let plan = MemoryPlan::of(&request, vec![Rung::Input; 28]);
+        assert_eq!(plan.weights + plan.trained, 18 * config.parameters() as u64);
+        assert!(((plan.weights + plan.trained) as f64 / GB - 28.0).abs() < 0.5);
+    }
+}
