@@ -16,8 +16,19 @@ macro_rules! sources {
 }
 
 /// All source files. Each is compiled by itself.
-pub const SOURCES: &[Source] =
-    sources!["attention", "attention_plain", "embedding", "head", "norm", "optimiser", "reduce", "rope", "swiglu",];
+pub const SOURCES: &[Source] = sources![
+    "attention",
+    "attention_plain",
+    "decode",
+    "embedding",
+    "head",
+    "norm",
+    "optimiser",
+    "reduce",
+    "rope",
+    "sample",
+    "swiglu",
+];
 
 /// The header that they include, with its name.
 pub const HEADER: (&str, &str) = ("common.cuh", include_str!("../kernels/common.cuh"));

@@ -16,6 +16,8 @@ const ARCHITECTURES: [(u32, u32); 6] = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0),
 /// block, 168 let three blocks run on a multiprocessor at a time and 255 let two.
 const MOST_REGISTERS: &[(&str, u32)] = &[
     ("adamw", 40),
+    ("attention_combine", 48),
+    ("attention_decode", 128),
     ("attention_delta", 40),
     ("attention_forward_128", 255),
     ("attention_forward_64", 176),
@@ -28,6 +30,8 @@ const MOST_REGISTERS: &[(&str, u32)] = &[
     ("attention_query_gradient_64", 240),
     ("attention_query_gradient_96", 248),
     ("bias_gradient", 40),
+    ("cache_store", 48),
+    ("choose", 48),
     ("convert", 16),
     ("embed", 40),
     ("gather_rows", 40),

@@ -1,5 +1,4 @@
 //! What `tabpo gpu check` runs on a card, on the emulated device.
-#![cfg(emulated)]
 
 use tabpo_cuda::check;
 use tabpo_cuda::driver::Driver;
