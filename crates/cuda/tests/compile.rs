@@ -30,7 +30,7 @@ const MOST_REGISTERS: &[(&str, u32)] = &[
     ("attention_query_gradient_64", 240),
     ("attention_query_gradient_96", 248),
     ("bias_gradient", 40),
-    ("cache_store", 48),
+    ("cache_store", 24),
     ("choose", 48),
     ("convert", 16),
     ("embed", 40),
