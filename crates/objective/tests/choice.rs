@@ -22,6 +22,7 @@ fn the_catalogue_holds_every_objective_of_the_comparison_once() {
         "group-weighted-sft",
         "f-credit",
         "minimum-risk",
+        "dynamic-oracle",
         "dpo",
         "cdpo",
         "robust",

@@ -134,9 +134,15 @@ proptest! {
                 json!({"name": "group-weighted-sft", "pooling": pooling}),
                 json!({"name": "f-credit", "entity_f1": 1.0, "relation_f1": 1.0, "decision": 0.0, "pooling": pooling}),
                 json!({"name": "minimum-risk", "risk": 0.0, "pooling": pooling}),
+                json!({"name": "dynamic-oracle", "oracle": 0.0, "pooling": pooling}),
             ] {
                 prop_assert_eq!(&objective(same.clone()).evaluate(&plain, &normaliser), &sft, "{}", same);
             }
+            // An own answer without a place after its first mistake at which anything is right.
+            let mut right = pair.clone();
+            right.rejected.choices.clear();
+            let found = objective(json!({"name": "dynamic-oracle", "pooling": pooling})).evaluate(&right, &normaliser);
+            prop_assert_eq!((found.loss, &found.chosen), (sft.loss, &sft.chosen));
             // A rejected answer with the items of gold costs nothing.
             let mut right = pair.clone();
             right.rejected.errors = errors([0, 0, 0, 0, 3, 2]);
@@ -184,6 +190,32 @@ proptest! {
                 let numeric = slope(&|pairs, delta| pairs[number].rejected.policy[t] += delta);
                 prop_assert!((numeric - exact).abs() < 1e-9, "rejected {number} {t}: {exact} against {numeric}");
             }
+        }
+    }
+
+    /// The right tokens of a choice share one unit of pull, by their probabilities.
+    #[test]
+    fn what_is_right_after_a_mistake_has_its_exact_gradient(pair in pair(6), chosen_tokens in 5.0..40.0_f64) {
+        let normaliser = Normaliser { pairs: 3.0, chosen_tokens };
+        for pooling in ["tokens", "sequences"] {
+            let objective = objective(json!({"name": "dynamic-oracle", "oracle": 1.5, "pooling": pooling}));
+            let loss = objective.evaluate(&pair, &normaliser);
+            let n = pair.chosen.len();
+            let share = 1.5 * pair.weight / if pooling == "tokens" { chosen_tokens } else { 3.0 * n.max(1) as f64 };
+            for (i, gradient) in loss.rejected.choices.iter().enumerate() {
+                for (a, exact) in gradient.iter().enumerate() {
+                    let at = |delta: f64| {
+                        let mut moved = pair.clone();
+                        moved.rejected.choices[i][a] += delta;
+                        objective.evaluate(&moved, &normaliser).loss
+                    };
+                    let numeric = (8.0 * (at(1e-4) - at(-1e-4)) - (at(2e-4) - at(-2e-4))) / 12e-4;
+                    prop_assert!((numeric - exact).abs() < 1e-9, "{i} {a}: {exact} against {numeric}");
+                }
+                let pull: f64 = gradient.iter().sum();
+                prop_assert!(n == 0 || (pull + share).abs() < 1e-12, "{pull} {share}");
+            }
+            prop_assert!(loss.rejected.logp.iter().all(|gradient| *gradient == 0.0));
         }
     }
 
@@ -297,6 +329,22 @@ fn risk_is_finite_and_right_at_the_extremes() {
     let mut empty = decided(-0.5, -0.5);
     empty.rejected.errors = errors([1, 0, 0, 0, 0, 0]);
     assert!((evaluate(&risk, &empty).loss - 0.125).abs() < 1e-12);
+}
+
+#[test]
+fn a_choice_is_finite_and_right_at_the_extremes() {
+    let choice = |tokens: &[f64]| {
+        let mut pair = decided(-0.5, -0.5);
+        pair.rejected.choices = vec![tokens.to_vec()];
+        let objective = objective(json!({"name": "dynamic-oracle", "oracle": 1.0}));
+        let loss = objective.evaluate(&pair, &Normaliser { pairs: 1.0, chosen_tokens: 1.0 });
+        (loss.decision, loss.rejected.choices[0].clone())
+    };
+    assert_eq!(choice(&[-700.0]), (700.0, vec![-1.0]));
+    assert_eq!(choice(&[0.0]), (0.0, vec![-1.0]));
+    let (value, gradient) = choice(&[-700.0, -700.0 + 3.0_f64.ln()]);
+    assert!((value - 700.0 + 4.0_f64.ln()).abs() < 1e-9);
+    assert!((gradient[0] + 0.25).abs() < 1e-9 && (gradient[1] + 0.75).abs() < 1e-9, "{gradient:?}");
 }
 
 #[test]
