@@ -141,4 +141,10 @@ fn values_out_of_range_are_named_before_anything_is_written() {
         assert!(stderr.contains(said), "{stderr}");
         assert!(!place.path("run").exists());
     }
+    // A threshold on top of weights would move the ends of lists twice.
+    let table = "[preference.system.mine]\nobjective = \"f-credit\"";
+    place.write("config.toml", &configuration("\"mine\"", table));
+    let (_, stderr) = place.run(&["run", "config.toml", "--set", "predict.threshold=tuned"], 2);
+    assert!(stderr.contains("the system `mine`") && stderr.contains("would shift it twice"), "{stderr}");
+    assert!(!place.path("run").exists());
 }

@@ -40,6 +40,7 @@ struct Rejected {
     rejected_differs: Vec<bool>,
     errors: ItemErrors,
     weight: f64,
+    choices: Vec<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,9 @@ struct Case {
     loss: f64,
     chosen: Vec<Vec<f64>>,
     rejected: Vec<Vec<Vec<f64>>>,
+    /// For each rejected answer of each example, the derivatives of its choices; where the objective has any.
+    #[serde(default)]
+    choices: Vec<Vec<Vec<Vec<f64>>>>,
 }
 
 impl Example {
@@ -69,6 +73,7 @@ impl Example {
             rejected: Completion {
                 differs: rejected.rejected_differs.clone(),
                 errors: rejected.errors,
+                choices: rejected.choices.clone(),
                 ..Completion::new(rejected.policy.clone(), Vec::new())
             },
             weight: rejected.weight,
@@ -93,7 +98,7 @@ fn chosen_gradient(losses: &[PairLoss]) -> Vec<f64> {
 #[test]
 fn losses_and_gradients_agree_with_figures_computed_independently() {
     let golden: Golden = serde_json::from_str(include_str!("fixtures/f1_objectives.json")).expect("the fixture");
-    assert_eq!(golden.cases.len(), 11);
+    assert_eq!(golden.cases.len(), 12);
     for case in &golden.cases {
         let objective = Objective::try_from(case.objective.clone()).expect("an objective of the catalogue");
         let pairs: Vec<Vec<Pair>> =
@@ -105,6 +110,13 @@ fn losses_and_gradients_agree_with_figures_computed_independently() {
         let total: f64 = losses.iter().flatten().map(|loss| loss.loss).sum();
         assert_close(&what, &[total], &[case.loss]);
         for (example, losses) in losses.iter().enumerate() {
+            for (number, expected) in case.choices.get(example).into_iter().flatten().enumerate() {
+                let found = &losses[number].rejected.choices;
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(expected) {
+                    assert_close(&format!("{what} choice"), found, expected);
+                }
+            }
             assert_close(&format!("{what} chosen"), &chosen_gradient(losses), &case.chosen[example]);
             for (number, expected) in case.rejected[example].iter().enumerate() {
                 match losses.get(number).filter(|loss| !loss.rejected.logp.is_empty()) {

@@ -32,6 +32,10 @@ mod record;
 mod stats;
 mod summary;
 mod targets;
+#[cfg(test)]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+#[path = "../tests/support/world.rs"]
+mod world;
 
 pub use build::{BuildSettings, PairBuilder, Tokenize, Weighting};
 pub use difference::{Difference, difference};

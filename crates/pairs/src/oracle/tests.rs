@@ -3,11 +3,7 @@ use tabpo_corpus::{Document, Format, Level, read_str};
 
 use super::*;
 
-#[allow(dead_code, reason = "the integration tests use the rest")]
-#[path = "../../tests/support/world.rs"]
-mod world;
-
-use world::World;
+use crate::world::World;
 
 const ONTOLOGY: &str = "[ontology]\nname = \"birds\"\n[[entity]]\nname = \"Bird\"\n[[entity]]\nname = \"Tree\"\n\
                         [[relation]]\nname = \"sits-in\"\n[[relation]]\nname = \"near\"\nsymmetric = true\n";
