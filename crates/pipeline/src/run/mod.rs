@@ -9,6 +9,7 @@ mod examples;
 mod inputs;
 mod ledger;
 mod own_answers;
+mod own_examples;
 mod page;
 mod pipeline;
 mod policy;
@@ -76,7 +77,7 @@ impl Stages<'_> {
         if until == Until::Pairs {
             return Ok(ended(pairs.path, None));
         }
-        let trained = self.system_stages(systems, &sft, &pairs, &renderer)?;
+        let trained = self.system_stages(systems, &start, &sft, &pairs, &renderer)?;
         if until == Until::Train {
             return Ok(ended(self.stage_folder("systems"), None));
         }

@@ -8,7 +8,7 @@ use tabpo_model::{ModelConfig, gguf_files, is_gguf_file};
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
-    config::{AdapterSection, Configuration, TrainSection, names, rank_within},
+    config::{AdapterSection, Configuration, ThresholdChoice, TrainSection, names, rank_within},
     error::{Error, ResultExt},
     memory,
     observer::Observer,
@@ -18,6 +18,7 @@ use crate::{
 /// Checks the systems of a comparison, and the model that they start from.
 pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
+    one_shift(config, systems)?;
     let adapter = config.adapter.as_ref();
     let (shape, weights) = match &config.model.folder {
         Some(folder) => (ModelConfig::open(folder).or_input()?, Some(weight_files(folder))),
@@ -47,6 +48,21 @@ pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Err
     let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
     let key = format!("warmup.copies: {copies} copies of {documents} documents");
     range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
+}
+
+/// Checks that no system moves the ends of its lists twice: in training, and by a tuned threshold.
+fn one_shift(config: &Configuration, systems: &[System]) -> Result<(), Error> {
+    if config.predict.threshold == ThresholdChoice::None {
+        return Ok(());
+    }
+    for system in systems {
+        if let Err(error) = system.objective.allow_threshold() {
+            return Err(Error::input(format!("the system `{}`: {error}", system.name)).with_hint(
+                "leave predict.threshold at none in this run, and tune the threshold of the other systems in another",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that names are distinct, because every system has a row in the comparison and a folder in the run directory.

@@ -143,6 +143,7 @@ impl Stages<'_> {
                 start: &start.path,
                 objective: &Objective::new("sft").or_failed()?,
                 guide: None,
+                generated: 0,
                 track_reference: false,
                 out: &folder,
                 log: &log,

@@ -37,6 +37,8 @@ pub(crate) struct Job<'a> {
     pub objective: &'a Objective,
     /// A guide model, for objectives that need its log-probs.
     pub guide: Option<&'a PolicyFolder>,
+    /// Tokens that were generated for the training and count among its cost.
+    pub generated: u64,
     /// Whether the log compares log-probs with those at the start.
     pub track_reference: bool,
     /// The folder for the trained policy, its report and its checkpoint.
@@ -144,11 +146,11 @@ impl Job<'_> {
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
         policy::save(worker.policy(), self.start, renderer, &folder)?;
-        let report = TrainingReport {
-            objective: self.objective.clone(),
-            learning_rate: self.recipe.learning_rate,
-            summary: outcome.summary,
-        };
+        let mut summary = outcome.summary;
+        // A generated token takes a forward pass, like one of a reference.
+        summary.tokens.reference += self.generated;
+        let (objective, learning_rate) = (self.objective.clone(), self.recipe.learning_rate);
+        let report = TrainingReport { objective, learning_rate, summary };
         let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
         write_atomically(&self.out.join(REPORT_FILE), &text)?;
         // The policy is complete, so its checkpoint is no longer needed, nor is a damaged one that was set aside.
