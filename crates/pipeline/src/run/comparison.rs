@@ -84,14 +84,16 @@ impl Stages<'_> {
         let mut thresholds: Vec<TunedSystem> = Vec::new();
         if self.inputs.config.predict.threshold == ThresholdChoice::Tuned {
             for (system, folder, policy) in &policies {
-                let tuned = self.tune(folder, policy, renderer)?;
+                let (tuned, written_tokens) = self.tune(folder, policy, renderer)?;
                 let place = folder.join("test-tuned.jsonl");
                 let answers = self.predict_lists(&place, policy, Part::Test, renderer, ListEnds::at(tuned))?;
                 let name = format!("{system}{TUNED}");
-                match thresholds.last_mut() {
-                    Some(last) if last.name == name => last.runs.push(tuned),
-                    _ => thresholds.push(TunedSystem { name: name.clone(), runs: vec![tuned] }),
+                if thresholds.last().is_none_or(|last| last.name != name) {
+                    thresholds.push(TunedSystem { name: name.clone(), runs: Vec::new(), written_tokens: 0 });
                 }
+                let system = thresholds.last_mut().expect("there is one now");
+                system.runs.push(tuned);
+                system.written_tokens += written_tokens;
                 add(&mut predictions, name, answers);
             }
         }

@@ -119,7 +119,9 @@ impl Stages<'_> {
             format!("{:.2} for entities{relations}", thresholds.entities)
         };
         for system in tuned {
-            training.push(fact(&system.name, system.runs.iter().map(shown).collect::<Vec<_>>().join("; ")));
+            let thresholds = system.runs.iter().map(shown).collect::<Vec<_>>().join("; ");
+            let cost = format!("{} tokens written to choose them on validation", system.written_tokens);
+            training.push(fact(&system.name, format!("lists go on above {thresholds}; {cost}")));
         }
         let stages = self.ledger.stages().iter().map(|(name, done)| StageTime {
             name: name.clone(),
