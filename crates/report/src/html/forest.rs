@@ -24,7 +24,7 @@ pub(super) fn panels(comparison: &Comparison) -> Markup {
                     @let (metric, rows) = (&comparison.metrics[column], rows(comparison, column));
                     figure {
                         figcaption { (metric.name) @if metric.lower_is_better { " (lower is better)" } }
-                        (panel(comparison, column, &rows))
+                        div.plot { (panel(comparison, column, &rows)) }
                     }
                 }
             }

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::format;
-use crate::{Fact, RemoteSystem, RunSummary};
+use super::{format, tools};
+use crate::{Alignment, Fact, RemoteSystem, RunSummary, Table, TrainingRow};
 
 /// The facts at the top of the page.
 pub(super) fn tiles(summary: &RunSummary) -> Markup {
@@ -25,7 +25,7 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
         @if !summary.seeds.is_empty() {
             p { "Seeds: " (summary.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) }
         }
-        @if !summary.training.is_empty() { h3 { "Training" } (facts(&summary.training)) }
+        @if !summary.training.is_empty() { h3 { "Training" } (training(summary)) }
         @if !summary.stages.is_empty() {
             h3 { "Time" }
             table.bars {
@@ -44,6 +44,53 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
         @if !summary.digests.is_empty() { details { summary { "Digests" } (facts(&summary.digests)) } }
         @if !summary.configuration.is_empty() {
             details { summary { "Resolved configuration" } pre { (summary.configuration) } }
+        }
+    }
+}
+
+/// What each training took, and what all share.
+fn training(summary: &RunSummary) -> Markup {
+    let rate = |row: &TrainingRow| format!("{:e}", row.learning_rate);
+    let columns = [
+        ("System", Alignment::Left),
+        ("Objective", Alignment::Left),
+        ("Steps", Alignment::Right),
+        ("Tokens trained", Alignment::Right),
+        ("Learning rate", Alignment::Right),
+        ("Runs", Alignment::Right),
+    ];
+    let mut copy = Table::new(columns);
+    for row in &summary.training {
+        let numbers = [row.steps.to_string(), row.tokens.to_string(), rate(row), row.runs.to_string()];
+        copy.push([row.system.clone(), row.objective.clone()].into_iter().chain(numbers));
+    }
+    let markup = html! {
+        table.sortable {
+            thead {
+                tr { @for (name, alignment) in columns { th class=[(alignment != Alignment::Left).then_some("number")] { (name) } } }
+            }
+            tbody {
+                @for row in &summary.training {
+                    tr {
+                        th scope="row" { (row.system) }
+                        td { (row.objective) }
+                        td.number data-v=(row.steps) { (format::count(row.steps)) }
+                        td.number data-v=(row.tokens) { (format::count(row.tokens)) }
+                        td.number data-v=(row.learning_rate) { (rate(row)) }
+                        td.number data-v=(row.runs) { (row.runs) }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        (tools::table(&markup, &copy, &copy))
+        @if summary.reference_tokens > 0 {
+            p.note {
+                "Not in the table, because no single system causes it: " (format::count(summary.reference_tokens)) " tokens were "
+                "scored once by the SFT checkpoint, the reference. Its log-probabilities are kept and shared by all trainings, "
+                "for the losses that need them and for the changes of likelihood shown above."
+            }
         }
     }
 }
