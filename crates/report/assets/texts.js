@@ -127,7 +127,8 @@
     const want = wanted();
     current = select(want);
     const of = `${current.chosen.length} of ${cases.length} texts`;
-    found.textContent = current.narrow ? `${current.items} ${want.kind === CORRECT ? "items" : "errors"} of ${systems[want.a]} in ${of}` : of;
+    const what = (want.kind === CORRECT ? "item" : "error") + (current.items === 1 ? "" : "s");
+    found.textContent = current.narrow ? `${current.items} ${what} of ${systems[want.a]} in ${of}` : of;
     turn.start(current.chosen.length);
   }
 

@@ -192,7 +192,7 @@ fn texts() -> Texts {
             0,
             u32::from(number % 2 == 1),
             if number == 0 { 2 } else { 0 },
-            if number % 5 == 0 { 3 } else { 0 },
+            if number.is_multiple_of(5) { 3 } else { 0 },
         ],
     };
     let kind =

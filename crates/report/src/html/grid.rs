@@ -101,7 +101,7 @@ fn cell(comparison: &Comparison, contrast: &Contrast, metric: &MetricColumn, fir
     let difference = format::difference(contrast.difference, metric.unit);
     let interval = contrast.interval.map(|ends| format::interval(ends, metric.unit));
     html! {
-        td.number class=(class) role="gridcell" tabindex=(if first { "0" } else { "-1" }) data-v=(contrast.difference) {
+        td class={ "number " (class) } role="gridcell" tabindex=(if first { "0" } else { "-1" }) data-v=(contrast.difference) {
             span aria-hidden="true" { (sign) " " (difference) @if let Some(interval) = &interval { span.small.paper { (interval) } } }
             span.tip {
                 (contrast.system) " minus " (contrast.control) ", " (metric.name) ": " strong { (difference) }
