@@ -119,6 +119,9 @@ fn plain(name: &str) -> &str {
     name.strip_suffix(TUNED).unwrap_or(name)
 }
 
+/// Takes the scores of one family of items.
+type Family = fn(&Evaluation) -> &LabelledScores;
+
 /// What the page calls predictions whose label the ontology lacks.
 const UNKNOWN: &str = "unknown label";
 
@@ -128,7 +131,6 @@ pub(super) fn labels(evaluations: &[(String, Evaluation)], ontology: &Ontology) 
     let relations =
         ontology.relation_ids().map(|id| (ontology.relation_data_name(id), ontology.relation(id).name.as_str()));
     let spellings: [BTreeMap<&str, &str>; 2] = [entities.collect(), relations.collect()];
-    type Family = fn(&Evaluation) -> &LabelledScores;
     let families: [(&str, Family); 2] = [
         ("Entities, strict", |evaluation| &evaluation.set.ner),
         ("Relations, symmetric types in canonical order", |evaluation| &evaluation.set.rel_symmetric),

@@ -43,10 +43,10 @@ mod tests {
     #[test]
     fn every_metric_of_a_comparison_is_explained() {
         for labels in ["", "subtypes = [\"A\", \"B\"]\n"] {
-            let ontology = format!(
-                "name = \"t\"\n[[entity]]\nname = \"X\"\n{labels}[[relation]]\nname = \"r\"\ndomain = [\"X\"]\nrange = [\"X\"]\n"
+            let text = format!(
+                "[[entity]]\nname = \"X\"\n{labels}[[relation]]\nname = \"r\"\ndomain = [\"X\"]\nrange = [\"X\"]\n"
             );
-            let ontology = tabpo_ontology::Ontology::parse(&ontology).expect("an ontology");
+            let ontology = tabpo_ontology::Ontology::parse(&text, "test").expect("an ontology");
             let layout = tabpo_metrics::Layout::new(&ontology);
             for known in Profile::Default.metrics(&layout, true) {
                 assert!(!metric(known.key).is_empty(), "{}", known.key);
