@@ -60,9 +60,6 @@ pub struct RunSummary {
     pub facts: Vec<Fact>,
     /// What the training of each system took.
     pub training: Vec<TrainingRow>,
-    /// Tokens of the preference data that were scored once by the policy that training starts from; every system that
-    /// needs its log-probabilities reads them.
-    pub reference_tokens: u64,
     /// The thresholds at which lists end, of the systems that have tuned ones.
     pub thresholds: Vec<Fact>,
     /// The seeds that everything random came from.
@@ -105,6 +102,8 @@ pub struct TrainingRow {
     pub steps: u64,
     /// Tokens through forward and backward pass.
     pub tokens: u64,
+    /// Tokens that a model scored without being trained, because the loss needs its log-probabilities.
+    pub reference_tokens: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Training runs, one for each seed; the other figures are those of the first.

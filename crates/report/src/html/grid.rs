@@ -12,7 +12,11 @@ pub(super) fn section(comparison: &Comparison) -> Markup {
         .filter(|metric| comparison.contrasts.iter().any(|contrast| contrast.metric == metric.name))
         .collect();
     let controls = distinct(comparison.contrasts.iter().map(|contrast| contrast.control.as_str()));
-    let systems = distinct(comparison.contrasts.iter().map(|contrast| contrast.system.as_str()));
+    // Not every system is compared with every control.
+    let systems = |control: &str| {
+        let own = comparison.contrasts.iter().filter(|contrast| contrast.control == control);
+        distinct(own.map(|contrast| contrast.system.as_str()))
+    };
     let find = |system: &str, control: &str, metric: &MetricColumn| {
         comparison
             .contrasts
@@ -34,7 +38,7 @@ pub(super) fn section(comparison: &Comparison) -> Markup {
         ("p_adjusted", Alignment::Decimal),
     ]);
     for control in &controls {
-        for system in &systems {
+        for system in &systems(control) {
             let cell = |metric: &&MetricColumn| {
                 find(system, control, metric).map_or("–".to_owned(), |one| plain(one, metric))
             };
@@ -64,7 +68,7 @@ pub(super) fn section(comparison: &Comparison) -> Markup {
             @for (group, control) in controls.iter().enumerate() {
                 tbody {
                     tr.group { th colspan=(columns.len() + 1) scope="rowgroup" { "minus " (control) } }
-                    @for (row, system) in systems.iter().enumerate() {
+                    @for (row, system) in systems(control).iter().enumerate() {
                         tr {
                             th scope="row" { (system) }
                             @for (column, metric) in columns.iter().enumerate() {

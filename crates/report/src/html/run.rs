@@ -26,6 +26,11 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
             p { "Seeds: " (summary.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) }
         }
         @if !summary.training.is_empty() { h3 { "Training" } (training(summary)) }
+        @if !summary.thresholds.is_empty() {
+            h3 { "Thresholds" }
+            p.note { "A list of an answer goes on while the probability that it does is above these thresholds, which were chosen on validation." }
+            (facts(&summary.thresholds))
+        }
         @if !summary.stages.is_empty() {
             h3 { "Time" }
             table.bars {
@@ -48,7 +53,7 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
     }
 }
 
-/// What each training took, and what all share.
+/// What each training took.
 fn training(summary: &RunSummary) -> Markup {
     let rate = |row: &TrainingRow| format!("{:e}", row.learning_rate);
     let columns = [
@@ -56,13 +61,15 @@ fn training(summary: &RunSummary) -> Markup {
         ("Objective", Alignment::Left),
         ("Steps", Alignment::Right),
         ("Tokens trained", Alignment::Right),
+        ("Reference tokens", Alignment::Right),
         ("Learning rate", Alignment::Right),
         ("Runs", Alignment::Right),
     ];
     let mut copy = Table::new(columns);
     for row in &summary.training {
-        let numbers = [row.steps.to_string(), row.tokens.to_string(), rate(row), row.runs.to_string()];
-        copy.push([row.system.clone(), row.objective.clone()].into_iter().chain(numbers));
+        let counts = [row.steps, row.tokens, row.reference_tokens].map(|count| count.to_string());
+        let names = [row.system.clone(), row.objective.clone()];
+        copy.push(names.into_iter().chain(counts).chain([rate(row), row.runs.to_string()]));
     }
     let markup = html! {
         table.sortable {
@@ -76,6 +83,7 @@ fn training(summary: &RunSummary) -> Markup {
                         td { (row.objective) }
                         td.number data-v=(row.steps) { (format::count(row.steps)) }
                         td.number data-v=(row.tokens) { (format::count(row.tokens)) }
+                        td.number data-v=(row.reference_tokens) { (format::count(row.reference_tokens)) }
                         td.number data-v=(row.learning_rate) { (rate(row)) }
                         td.number data-v=(row.runs) { (row.runs) }
                     }
@@ -85,12 +93,10 @@ fn training(summary: &RunSummary) -> Markup {
     };
     html! {
         (tools::table(&markup, &copy, &copy))
-        @if summary.reference_tokens > 0 {
-            p.note {
-                "Not in the table, because no single system causes it: " (format::count(summary.reference_tokens)) " tokens were "
-                "scored once by the SFT checkpoint, the reference. Its log-probabilities are kept and shared by all trainings, "
-                "for the losses that need them and for the changes of likelihood shown above."
-            }
+        p.note {
+            "Tokens trained went forward and backward through the model. Reference tokens went forward only, through the reference "
+            "(the checkpoint that training starts from) or another model whose log-probabilities the loss needs; they are counted "
+            "for every system that needs them, although what is computed once is kept and shared."
         }
     }
 }

@@ -108,24 +108,22 @@ impl Stages<'_> {
                 objective: first.objective.name().to_owned(),
                 steps: first.summary.steps,
                 tokens: first.summary.tokens.trained,
+                reference_tokens: first.summary.tokens.reference,
                 learning_rate: runs.learning_rate,
                 runs: runs.runs.len() as u64,
             }
         });
-        let runs = trained.iter().flat_map(|runs| &runs.runs);
         let related = !self.inputs.ontology.relations.is_empty();
         let shown = |thresholds: &Thresholds| {
             let relations =
                 if related { format!(", {:.2} for relations", thresholds.relations) } else { String::new() };
             format!("{:.2} for entities{relations}", thresholds.entities)
         };
-        let of_system =
-            |system: &TunedSystem| system.runs.iter().map(shown).collect::<Vec<_>>().join("; ");
+        let of_system = |system: &TunedSystem| system.runs.iter().map(shown).collect::<Vec<_>>().join("; ");
         RunSummary {
             thresholds: tuned.iter().map(|system| fact(&system.name, of_system(system))).collect(),
             facts,
             training: training.collect(),
-            reference_tokens: runs.map(|run| run.report.summary.tokens.reference).sum(),
             seeds: config.preference.seeds.clone(),
             digests: self.ledger.stages().iter().map(|(name, done)| fact(name, done.key[..16].to_owned())).collect(),
             stages: self.stage_times(),

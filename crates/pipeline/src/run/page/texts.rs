@@ -23,6 +23,8 @@ struct Candidate<'d> {
     case: TextCase,
     /// The position of every answer that was seen.
     seen: HashMap<TextAnswer, u32>,
+    /// Whether every system so far has answered it.
+    complete: bool,
 }
 
 /// Gold and the answers in the prediction files of all systems, side by side.
@@ -49,7 +51,12 @@ pub(super) fn texts(
             }
         };
         modes::cases(documents.iter().map(Ok), &mut predictions, ontology, sink).or_failed()?;
+        // A text is shown with the answers of all systems. One that was asked for other units has none to it.
+        for candidate in &mut candidates {
+            candidate.complete &= candidate.case.of_system.len() == system + 1;
+        }
     }
+    candidates.retain(|candidate| candidate.complete);
     let kinds = ModeKind::ALL.iter().map(|kind| CaseKind {
         name: kind.name().to_owned(),
         relational: kind.is_relational(),
@@ -73,7 +80,7 @@ impl<'d> Candidate<'d> {
             None => unit.document.key.clone(),
         };
         let case = TextCase { place, text: unit.text().to_owned(), ..TextCase::default() };
-        Self { ontology, unit, case, seen: HashMap::new() }
+        Self { ontology, unit, case, seen: HashMap::new(), complete: true }
     }
 
     /// Adds the answer of the system at this position; systems come in order.
