@@ -9,7 +9,7 @@ use crate::{Curve, CurveChart};
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
@@ -75,7 +75,7 @@ pub(super) fn section(charts: &[CurveChart]) -> Markup {
                         (chart.title)
                         @if chart.smoothing > 1 { span.hint { " · bold: mean of " (chart.smoothing) " points" } }
                     }
-                    div.plot { (plot(chart)) }
+                    (plot(chart))
                     @if !chart.note.is_empty() { p.note { (chart.note) } }
                     ul.legend {
                         @for (index, curve) in chart.curves.iter().enumerate() {

@@ -26,7 +26,7 @@ pub(super) fn table(markup: &Markup, shown: &Table, data: &Table) -> Markup {
                 @for format in ["Markdown", "LaTeX", "CSV"] { button type="button" data-format=(format) { (format) } }
                 span.copied role="status" {}
             }
-            div.scroll tabindex="0" role="region" aria-label="table, scrolls sideways" { (markup) }
+            div.scroll tabindex="0" role="group" aria-label="table, scrolls sideways" { (markup) }
             (script::unnamed(&copies.to_string()))
         }
     }
