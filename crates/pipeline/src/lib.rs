@@ -22,5 +22,5 @@ pub use self::{
     config::{Configuration, Overrides},
     error::{Error, ErrorKind},
     observer::Observer,
-    run::{Pipeline, RunResult, Until},
+    run::{Pipeline, Program, RunResult, Until},
 };

@@ -5,6 +5,7 @@ mod machine;
 
 use tabpo_engine::{GenerationMemory, MemoryPlan, MemoryRequest, Recompute};
 
+pub(crate) use self::machine::processor;
 use self::machine::{Free, free};
 use crate::{error::Error, observer::Observer};
 

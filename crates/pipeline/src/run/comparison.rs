@@ -51,6 +51,8 @@ pub struct SystemScores {
 pub(crate) struct Compared {
     /// What was written.
     pub scores: SystemScores,
+    /// The systems with the prediction files of their first runs.
+    pub predictions: Vec<(String, PathBuf)>,
     /// What the hosted models cost.
     pub remote: Vec<RemoteSystem>,
 }
@@ -123,7 +125,8 @@ impl Stages<'_> {
         })?;
         let text = std::fs::read(&path).or_failed()?;
         let scores: SystemScores = serde_json::from_slice(&text).or_failed()?;
-        Ok(Compared { scores, remote: remote.into_iter().map(|system| system.figures).collect() })
+        let predictions = predictions.into_iter().map(|(name, mut runs)| (name, runs.swap_remove(0).path)).collect();
+        Ok(Compared { scores, predictions, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 

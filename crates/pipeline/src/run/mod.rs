@@ -18,6 +18,7 @@ mod preflight;
 mod preparation;
 #[cfg(test)]
 mod random;
+mod record;
 mod remote;
 mod splits;
 mod systems;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 
 use tabpo_engine::Compute;
 
-use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs};
+use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord};
 use crate::{error::Error, observer::Observer};
 
 pub use self::{
@@ -38,6 +39,7 @@ pub use self::{
     pipeline::{Pipeline, RunResult, Until},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
+    record::Program,
     threshold::{ListEnds, Thresholds},
     tuning::{ThresholdCurve, ThresholdPoint, TunedSystem, tune},
 };
@@ -51,6 +53,8 @@ struct Stages<'a> {
     observer: &'a dyn Observer,
     directory: RunDirectory,
     ledger: Ledger,
+    /// When, where and by what the run was begun.
+    record: RunRecord,
     /// How products with frozen weights are computed.
     compute: Compute,
     /// The digest of the base model. That of a model from scratch is known once the model has been made.
