@@ -1,6 +1,8 @@
 //! The stages of a run, each of which is skipped if it is up to date.
 
+mod annotate;
 mod answers;
+mod checkup;
 mod comparison;
 mod compute;
 mod digests;
@@ -11,10 +13,12 @@ mod ledger;
 mod own_answers;
 mod page;
 mod pipeline;
+mod plan;
 mod policy;
 mod prediction;
 mod preflight;
 mod preparation;
+mod progress;
 #[cfg(test)]
 mod random;
 mod remote;
@@ -32,9 +36,15 @@ use tabpo_engine::Compute;
 use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs};
 use crate::{error::Error, observer::Observer};
 
+pub(crate) use self::preflight::weight_files;
 pub use self::{
+    annotate::Annotated,
+    checkup::{
+        Checkup, ExamplePiece, LabelKind, LabelRow, Leak, LengthRow, MemoryRow, ShownExample, Speed, SplitRow, StageRow,
+    },
     comparison::SystemScores,
     pipeline::{Pipeline, RunResult, Until},
+    plan::{PlannedStage, Training, Work},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
     threshold::{ListEnds, Thresholds},
@@ -60,6 +70,8 @@ impl Stages<'_> {
     fn run(&mut self, until: Until) -> Result<RunResult, Error> {
         let config = &self.inputs.config;
         let systems = &self.inputs.systems;
+        self.observer.plan(&plan::plan(self.inputs, until));
+        self.say_counts();
         let base = self.base_stage()?;
         self.base_digest.clone_from(&base.digest);
         let template = config.model.chat_template.as_deref();
@@ -68,10 +80,10 @@ impl Stages<'_> {
         let sft = self.sft_stage(&start, &renderer)?;
         let directory = self.directory.root().to_owned();
         let ended = |output, scores| RunResult { directory, output, scores };
+        let modes = self.error_stage(&sft, &renderer)?;
         if until == Until::Sft {
             return Ok(ended(self.stage_folder("sft"), None));
         }
-        let modes = self.error_stage(&sft, &renderer)?;
         let pairs = self.pair_stage(&start, &sft, &renderer, &modes)?;
         if until == Until::Pairs {
             return Ok(ended(pairs.path, None));

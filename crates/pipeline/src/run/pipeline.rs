@@ -26,7 +26,7 @@ use crate::{
 /// How far a run goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
-    /// Through supervised fine-tuning.
+    /// Through supervised fine-tuning and its errors on the validation documents.
     Sft,
     /// Through the preference pairs.
     Pairs,
@@ -49,7 +49,7 @@ pub struct RunResult {
 
 /// A run that is ready to start: its configuration has been checked and its inputs have been read.
 pub struct Pipeline {
-    inputs: Inputs,
+    pub(super) inputs: Inputs,
 }
 
 /// The inputs of a run, which do not change while its stages run.
@@ -110,8 +110,7 @@ impl Pipeline {
     pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
         let inputs = &self.inputs;
         let config = &inputs.config;
-        let root = config.run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
-        let directory = RunDirectory::open(&root)?;
+        let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;
