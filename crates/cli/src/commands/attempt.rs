@@ -16,7 +16,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{Annotated, PolicyFolder, Prediction, Renderer},
+    run::{Annotated, ListEnds, PolicyFolder, Prediction, Renderer},
 };
 
 /// Arguments of `tabpo try`.
@@ -76,6 +76,7 @@ pub(crate) fn run(arguments: &TryArgs, context: &Context) -> Result<(), CliError
         settings: &settings,
         samples: 1,
         sampling: Sampling::GREEDY,
+        list_ends: ListEnds::GREEDY,
         strict: true,
     };
     let mut annotated = prediction.annotate(vec![document], context)?;

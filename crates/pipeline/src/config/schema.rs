@@ -63,7 +63,10 @@ pub(super) mod names {
     use tabpo_pairs::Source;
     use tabpo_train::Decay;
 
-    use crate::{config::SourceShare, range};
+    use crate::{
+        config::{SourceShare, ThresholdChoice},
+        range,
+    };
 
     /// The name that serde gives a value.
     fn name(value: impl serde::Serialize) -> serde_json::Value {
@@ -85,6 +88,10 @@ pub(super) mod names {
 
     pub(in crate::config) fn schedule(_: &mut SchemaGenerator) -> Schema {
         one_of([Decay::Constant, Decay::Linear, Decay::Cosine])
+    }
+
+    pub(in crate::config) fn threshold(_: &mut SchemaGenerator) -> Schema {
+        one_of([ThresholdChoice::None, ThresholdChoice::Tuned])
     }
 
     pub(in crate::config) fn targets(_: &mut SchemaGenerator) -> Schema {

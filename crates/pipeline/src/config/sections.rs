@@ -367,6 +367,7 @@ pub struct PredictSection {
     pub constrained: bool,
     /// Whether the test documents are decoded a second time with thresholds, tuned on the validation documents, on the
     /// probability at which a list goes on with another record: none or tuned.
+    #[schemars(schema_with = "names::threshold")]
     pub threshold: ThresholdChoice,
     /// Hosted models that answer the test documents too, by the name that tables show.
     pub remote: BTreeMap<String, tabpo_remote::Settings>,

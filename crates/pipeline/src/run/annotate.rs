@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use tabpo_answer::{Aligned, Tier, align, parse};
 use tabpo_corpus::{Document, Mention, Notes, Relation, Unit};
-use tabpo_engine::{Event, PromptTree, generate_each};
+use tabpo_engine::{Event, PromptTree, Steering, generate_each};
 
 use super::prediction::{Answering, Prediction, constraint};
 use crate::{
@@ -27,7 +27,8 @@ pub struct Annotated {
 }
 
 impl Prediction<'_> {
-    /// Annotates documents. Their own annotation is replaced; nothing is written.
+    /// Annotates documents, with lists that end where greedy decoding ends them. The documents' own annotation is replaced;
+    /// nothing is written.
     pub fn annotate(&self, documents: Vec<Document>, observer: &dyn Observer) -> Result<Vec<Annotated>, Error> {
         let units: Vec<Unit> = documents.iter().flat_map(|document| Unit::all(document, self.level)).collect();
         let mut model = Answering::open(self)?;
@@ -55,7 +56,7 @@ impl Prediction<'_> {
         let constraint = |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[prompt]));
         let pending: Vec<usize> = (0..units.len()).collect();
         let mut report = |event| {
-            if let Event::Finished { prompt, completion } = event {
+            if let Event::Finished { prompt, completion, .. } = event {
                 done += 1;
                 progress.update(done, "");
                 match renderer.tokenizer.decode(completion.text_tokens(), false).or_failed() {
@@ -65,7 +66,8 @@ impl Prediction<'_> {
             }
             if failure.is_some() || observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let outcome = generate_each(worker, compiler, &tree, &pending, &constraint, options, &mut report);
+        let steering = Steering { constraint: &constraint, forks: None };
+        let outcome = generate_each(worker, compiler, &tree, &pending, steering, options, &mut report);
         drop(progress);
         if let Some(error) = failure {
             return Err(error);

@@ -6,8 +6,8 @@ use tabpo_objective::{Needs, WeightSource};
 use tabpo_pairs::Source;
 use tabpo_train::TrainBudget;
 
-use super::{Until, own_answers::Fold, pipeline::Inputs, systems::System};
-use crate::config::{Configuration, TrainSection};
+use super::{Until, own_answers::Fold, pipeline::Inputs, systems::System, tuning::lists};
+use crate::config::{Configuration, ThresholdChoice, TrainSection};
 
 /// A stage to come.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,6 +113,17 @@ pub(super) fn plan(inputs: &Inputs, until: Until) -> Vec<PlannedStage> {
     for ending in endings {
         for folder in ["sft"].into_iter().chain(runs.iter().map(String::as_str)) {
             plan.add(format!("{folder}/test{ending}"), Work::Answer { units: test });
+        }
+    }
+    if config.predict.threshold == ThresholdChoice::Tuned {
+        let validation = count(&splits.validation);
+        for folder in ["sft"].into_iter().chain(runs.iter().map(String::as_str)) {
+            for list in lists(&inputs.ontology) {
+                let place = format!("{folder}/thresholds/{}", list.name());
+                plan.add(&*place, Work::Answer { units: validation });
+                plan.add(format!("{place}-curve"), Work::Little);
+            }
+            plan.add(format!("{folder}/test-tuned"), Work::Answer { units: test });
         }
     }
     for name in config.predict.remote.keys() {

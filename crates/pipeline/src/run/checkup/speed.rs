@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, time::Instant};
 
 use serde::Serialize;
 use tabpo_corpus::Unit;
-use tabpo_engine::{Event, GenerateOptions, GenerateWork, HostWorker, PromptTree, Sampling, generate_each};
+use tabpo_engine::{Event, GenerateOptions, GenerateWork, HostWorker, PromptTree, Sampling, Steering, generate_each};
 use tabpo_objective::Objective;
 use tabpo_train::{
     BatchPlan, Decay, ExampleFormat, ReferenceCache, Schedule, Session, StepRecord, TextSource, TrainBudget,
@@ -125,7 +125,8 @@ fn answers(worker: &mut HostWorker<f32>, tree: &PromptTree) -> Result<(f64, f64)
             ControlFlow::Continue(())
         };
         let started = Instant::now();
-        generate_each(worker, None, tree, &pending, &|_| None, &options, &mut report).or_failed()?;
+        let steering = Steering { constraint: &|_| None, forks: None };
+        generate_each(worker, None, tree, &pending, steering, &options, &mut report).or_failed()?;
         Ok((work, started.elapsed().as_secs_f64()))
     };
     let (first, one) = time(1)?;
