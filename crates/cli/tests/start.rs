@@ -49,9 +49,9 @@ fn what_init_writes_passes_check_and_runs_through_the_stages_that_check_lists() 
     );
     assert_eq!(place.names(), ["data", "notes.jsonl", "ontology.toml", "tabpo.toml"]);
     place.run(&["ontology", "check", "ontology.toml"], 0);
-    let arguments = |command| {
-        [&[command, "tabpo.toml"][..], &SMALL, &["--set", "pairs.sources=[\"modes\",\"on-policy\"]"]].concat()
-    };
+    let more = ["pairs.sources=[\"modes\",\"on-policy\"]", "predict.threshold=tuned", "preference.train.steps=1"];
+    let more: Vec<&str> = more.iter().flat_map(|replacement| ["--set", replacement]).collect();
+    let arguments = |command| [&[command, "tabpo.toml"][..], &SMALL, &more].concat();
     let (checked, _) = place.run(&[&arguments("check")[..], &["--json", "--quick"]].concat(), 0);
     let checked = json(&checked);
     assert_eq!(checked["problems"], Value::Array(Vec::new()));
