@@ -152,7 +152,8 @@ fn as_text(model: &ModelDescription) -> String {
         model.full_training.as_ref().map_or_else(|| "quantised weights are not trained".to_owned(), memory),
     ));
     rows.extend(model.free_memory.map(|free| ("free memory", size(free))));
-    rows.into_iter().map(|(name, value)| format!("{name:14} {value}\n")).collect()
+    let lines: Vec<String> = rows.into_iter().map(|(name, value)| format!("{name:14} {value}")).collect();
+    lines.join("\n") + "\n"
 }
 
 /// The value in a JSON file; `form` says how it is written.

@@ -20,7 +20,7 @@ use super::{
     lines::{Line, LineError, note_unknown_fields},
 };
 use crate::{
-    Document, Notes, Problem, Relation,
+    Document, Note, Notes, Problem, Relation,
     annotate::{mention_label, relation_label},
     characters::{CharacterMap, Characters, found},
     text_document::{TextDocument, TextEntity},
@@ -122,7 +122,9 @@ struct SpacyDocument {
 pub(crate) fn parse_spacy(line: Line<'_>, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
     let (key, content) = match serde_json::from_str(line.text)? {
         Spacy::Pair(text, Annotations { entities, others }) => {
-            others.keys().for_each(|field| notes.add(crate::Note::IgnoredField(field.clone())));
+            for field in others.into_keys() {
+                notes.add(Note::IgnoredField(field));
+            }
             let entities = entities.into_iter().map(|(start, end, label)| Range { start, end, label: Some(label) });
             let content = Content {
                 text: Some(text),

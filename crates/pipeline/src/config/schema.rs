@@ -181,6 +181,21 @@ tokens_per_minute = 60.0
         }
     }
 
+    /// The dotted paths of all keys of a value; `*` is a name of the user's.
+    fn keys(value: &Value, path: &str, all: &mut Vec<String>) {
+        for (key, inner) in value.as_object().into_iter().flatten() {
+            let named = ["preference.system", "predict.remote"].contains(&path);
+            let key = if named { "*" } else { key };
+            let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            if !named {
+                all.push(path.clone());
+            }
+            if !["pairs.mix", "predict.remote.*.extra"].contains(&path.as_str()) {
+                keys(inner, &path, all);
+            }
+        }
+    }
+
     #[test]
     fn no_key_is_missing() {
         // What serde writes of a configuration in which everything stands is what it reads.
@@ -192,19 +207,6 @@ tokens_per_minute = 60.0
             assert!(schema["description"].is_string() || resolved(&root, schema)["description"].is_string(), "{path}");
             described.insert(path.to_owned());
         });
-        fn keys(value: &Value, path: &str, all: &mut Vec<String>) {
-            for (key, inner) in value.as_object().into_iter().flatten() {
-                let named = ["preference.system", "predict.remote"].contains(&path);
-                let key = if named { "*" } else { key };
-                let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-                if !named {
-                    all.push(path.clone());
-                }
-                if !["pairs.mix", "predict.remote.*.extra"].contains(&path.as_str()) {
-                    keys(inner, &path, all);
-                }
-            }
-        }
         let mut all = Vec::new();
         keys(&written, "", &mut all);
         assert!(all.len() > 90, "the configuration of this test lost its keys: {}", all.len());

@@ -36,7 +36,7 @@ pub(super) fn toml(name: &str, corpus: &Corpus) -> String {
         text += &format!(
             "\n[[entity]]\nname = {} # {}\ndescription = \"\"\n",
             quoted(&entity.name),
-            mentions(count, found.texts(label))
+            mentions(count, &found.texts(label))
         );
         if entity.subtypes.is_empty() {
             continue;
@@ -45,7 +45,7 @@ pub(super) fn toml(name: &str, corpus: &Corpus) -> String {
         for subtype in sorted(ontology.subtype_ids(label), &found.subtypes_of(label)) {
             let name = quoted(&ontology.subtype(label, subtype).name);
             let count = found.subtypes.get(&(label, subtype)).copied().unwrap_or(0);
-            text += &format!("  {{ name = {name}, description = \"\" }}, # {}\n", mentions(count, Vec::new()));
+            text += &format!("  {{ name = {name}, description = \"\" }}, # {}\n", mentions(count, &[]));
         }
         text += "]\n";
     }
@@ -79,7 +79,7 @@ fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
-fn mentions(count: usize, texts: Vec<String>) -> String {
+fn mentions(count: usize, texts: &[String]) -> String {
     let noun = if count == 1 { "mention" } else { "mentions" };
     if texts.is_empty() { format!("{count} {noun}") } else { format!("{count} {noun}: {}", texts.join(", ")) }
 }
