@@ -26,6 +26,11 @@ pub fn limit(limit_gb: Option<f64>, held: usize) -> Option<usize> {
     }
 }
 
+/// The bytes of memory that are free; `None` where the operating system doesn't say.
+pub fn free_bytes() -> Option<usize> {
+    free().map(|free| free.bytes)
+}
+
 /// Reports the estimate for a training run beside the smallest possible one, and warns if no setting stays within
 /// `limit_gb`.
 ///

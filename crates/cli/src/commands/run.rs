@@ -38,9 +38,9 @@ pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Resul
     match result.scores {
         None => output::print_line(result.output.display().to_string()),
         Some(scores) => {
-            output::print(&tables::headline(&scores.comparison).plain())?;
+            output::print(&tables::shown(&tables::headline(&scores.comparison)))?;
             if let Some(rates) = tables::precision_and_recall(&scores.comparison) {
-                output::print(&format!("\n{}\n", rates.plain()))?;
+                output::print(&format!("\n{}\n", tables::shown(&rates)))?;
             }
             output::print_line(format!("report: {}", result.output.display()))
         }

@@ -1,6 +1,8 @@
 //! The stages of a run, each of which is skipped if it is up to date.
 
+mod annotate;
 mod answers;
+mod checkup;
 mod comparison;
 mod compute;
 mod digests;
@@ -12,10 +14,12 @@ mod own_answers;
 mod own_examples;
 mod page;
 mod pipeline;
+mod plan;
 mod policy;
 mod prediction;
 mod preflight;
 mod preparation;
+mod progress;
 #[cfg(test)]
 mod random;
 mod record;
@@ -34,9 +38,15 @@ use tabpo_engine::Compute;
 use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord};
 use crate::{error::Error, observer::Observer};
 
+pub(crate) use self::preflight::weight_files;
 pub use self::{
+    annotate::Annotated,
+    checkup::{
+        Checkup, ExamplePiece, LabelKind, LabelRow, Leak, LengthRow, MemoryRow, ShownExample, Speed, SplitRow, StageRow,
+    },
     comparison::SystemScores,
     pipeline::{Pipeline, RunResult, Until},
+    plan::{PlannedStage, Training, Work},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
     record::Program,
@@ -65,6 +75,8 @@ impl Stages<'_> {
     fn run(&mut self, until: Until) -> Result<RunResult, Error> {
         let config = &self.inputs.config;
         let systems = &self.inputs.systems;
+        self.observer.plan(&plan::plan(self.inputs, until));
+        self.say_counts();
         let base = self.base_stage()?;
         self.base_digest.clone_from(&base.digest);
         let template = config.model.chat_template.as_deref();
@@ -73,10 +85,10 @@ impl Stages<'_> {
         let sft = self.sft_stage(&start, &renderer)?;
         let directory = self.directory.root().to_owned();
         let ended = |output, scores| RunResult { directory, output, scores };
+        let modes = self.error_stage(&sft, &renderer)?;
         if until == Until::Sft {
             return Ok(ended(self.stage_folder("sft"), None));
         }
-        let modes = self.error_stage(&sft, &renderer)?;
         let pairs = self.pair_stage(&start, &sft, &renderer, &modes)?;
         if until == Until::Pairs {
             return Ok(ended(pairs.path, None));

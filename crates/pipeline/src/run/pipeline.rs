@@ -28,7 +28,7 @@ use crate::{
 /// How far a run goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
-    /// Through supervised fine-tuning.
+    /// Through supervised fine-tuning and its errors on the validation documents.
     Sft,
     /// Through the preference pairs.
     Pairs,
@@ -51,7 +51,7 @@ pub struct RunResult {
 
 /// A run that is ready to start: its configuration has been checked and its inputs have been read.
 pub struct Pipeline {
-    inputs: Inputs,
+    pub(super) inputs: Inputs,
     program: Program,
 }
 
@@ -120,8 +120,7 @@ impl Pipeline {
     pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
         let inputs = &self.inputs;
         let config = &inputs.config;
-        let root = config.run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
-        let directory = RunDirectory::open(&root)?;
+        let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
         let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;

@@ -137,7 +137,7 @@ impl Stages<'_> {
 }
 
 /// The lists of an answer.
-fn lists(ontology: &Ontology) -> impl Iterator<Item = List> {
+pub(super) fn lists(ontology: &Ontology) -> impl Iterator<Item = List> {
     let related = !ontology.relations.is_empty();
     List::ALL.into_iter().filter(move |&list| list == List::Entities || related)
 }
