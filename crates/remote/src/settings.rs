@@ -24,7 +24,7 @@ pub struct Settings {
     pub selection: Selection,
     /// Seed of the demonstrations chosen at random, and of the jitter between retries.
     pub seed: u64,
-    /// Sampling temperature; not sent if `None`, in a file `"none"` (some models refuse it).
+    /// Sampling temperature; with `"none"` in a file it is not sent, because some models refuse it.
     #[serde(with = "number_or_none")]
     #[schemars(schema_with = "number_or_none_schema")]
     pub temperature: Option<f64>,
@@ -40,9 +40,9 @@ pub struct Settings {
     pub extra: Map<String, Value>,
     /// Number of concurrent requests.
     pub concurrency: usize,
-    /// Most requests per minute; unlimited if `None`.
+    /// Most requests per minute; by default, any number.
     pub requests_per_minute: Option<f64>,
-    /// Most tokens per minute, prompt and answer together; unlimited if `None`.
+    /// Most tokens per minute, prompt and answer together; by default, any number.
     pub tokens_per_minute: Option<f64>,
     /// Seconds after which a request is abandoned and retried.
     pub timeout_seconds: f64,

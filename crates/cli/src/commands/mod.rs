@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Ontology(ontology::OntologyArgs),
     /// Count, convert or generate documents
     Corpus(corpus::CorpusArgs),
-    /// Run a configuration up to the fine-tuned model
+    /// Run a configuration up to the fine-tuned model and its scores on the validation documents
     Sft(run::RunArgs),
     /// Write a model's answers to documents
     Predict(Box<predict::PredictArgs>),

@@ -1,5 +1,7 @@
 //! The reference of the configuration, as Markdown, written from the schema.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::schema;
@@ -12,20 +14,40 @@ pub fn reference() -> String {
         in the file are relative to its folder. `tabpo init` writes a file to start from, `tabpo check` looks at what \
         it leads to, and `tabpo config schema` gives the same facts to an editor.\n"
         .to_owned();
-    let mut explained = Vec::new();
-    section(&root, &root, "", &mut text, &mut explained);
+    let mut places = BTreeMap::new();
+    find_places(&root, &root, "", &mut places);
+    section(&root, &root, "", &mut text, &places);
     text
 }
 
-/// Writes the keys of a section, and then the sections in it.
-fn section(root: &Value, schema: &Value, path: &str, text: &mut String, explained: &mut Vec<(String, String)>) {
+/// Finds for each type of section the place where its keys are explained: of several, the one with the shortest path.
+fn find_places<'s>(root: &'s Value, schema: &'s Value, path: &str, places: &mut BTreeMap<&'s str, String>) {
     let (name, schema) = resolved(root, schema);
     if let Some(name) = name {
-        if let Some((_, first)) = explained.iter().find(|(known, _)| known == name) {
-            *text += &format!("\nThe keys are those of `[{first}]`.\n");
-            return;
+        let place = places.entry(name).or_insert_with(|| path.to_owned());
+        if path.matches('.').count() < place.matches('.').count() {
+            path.clone_into(place);
         }
-        explained.push((name.to_owned(), path.to_owned()));
+    }
+    for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let (path, inner) = place_of(root, path, key, inner);
+        find_places(root, inner, &path, places);
+    }
+}
+
+/// The path of a key below another one, and the schema of what it holds. Where names are the user's, it ends in `NAME`.
+fn place_of<'s>(root: &'s Value, above: &str, key: &str, schema: &'s Value) -> (String, &'s Value) {
+    let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+    let named = &resolved(root, schema).1["additionalProperties"];
+    if named.is_object() { (format!("{path}.NAME"), named) } else { (path, schema) }
+}
+
+/// Writes the keys of a section, and then the sections in it.
+fn section(root: &Value, schema: &Value, path: &str, text: &mut String, places: &BTreeMap<&str, String>) {
+    let (name, schema) = resolved(root, schema);
+    if let Some(place) = name.and_then(|name| places.get(name)).filter(|place| *place != path) {
+        *text += &format!("\nThe keys are those of `[{place}]`.\n");
+        return;
     }
     let empty = Map::new();
     let keys = schema["properties"].as_object().unwrap_or(&empty);
@@ -43,14 +65,10 @@ fn section(root: &Value, schema: &Value, path: &str, text: &mut String, explaine
         *text += "\nFurther keys are hyper-parameters of the objective; `tabpo objective --list` shows them.\n";
     }
     for (key, inner) in sections {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let (path, of_type) = place_of(root, path, key, inner);
         let needed = if required.contains(&key.as_str()) { " (required)" } else { "" };
-        let (_, of_type) = resolved(root, inner);
-        let named = of_type["additionalProperties"].is_object();
-        let path = if named { format!("{path}.NAME") } else { path };
         *text += &format!("\n## [{path}]{needed}\n\n{}\n", description(root, inner));
-        let inner = if named { &of_type["additionalProperties"] } else { inner };
-        section(root, inner, &path, text, explained);
+        section(root, of_type, &path, text, places);
     }
 }
 

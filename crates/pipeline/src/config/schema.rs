@@ -15,9 +15,13 @@ pub fn schema() -> Value {
         let key = &mut schema["$defs"]["Settings"]["properties"][key];
         // A number, or the number among alternatives.
         let number = if key["anyOf"].is_array() { &mut key["anyOf"][0] } else { key };
-        number["minimum"] = least.into();
-        number["maximum"] = most.into();
+        let whole = number["type"] == "integer";
+        let limit = |limit: f64| if whole { Value::from(limit as u64) } else { limit.into() };
+        number["minimum"] = limit(least);
+        number["maximum"] = limit(most);
     }
+    // Any seed is valid that TOML can hold.
+    schema["$defs"]["Settings"]["properties"]["seed"]["maximum"] = i64::MAX.into();
     plain(&mut schema);
     schema
 }
