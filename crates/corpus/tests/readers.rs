@@ -20,9 +20,8 @@ fn columns_are_read_in_every_tag_scheme() {
         ("BIOES", ["B-Bird", "E-Bird", "O", "O", "S-Tree", "O"]),
         ("BILOU", ["B-Bird", "L-Bird", "O", "O", "U-Tree", "O"]),
     ] {
-        let lines = |gap: &str| {
-            words.iter().zip(tags).fold(String::new(), |text, (word, tag)| text + word + gap + tag + "\n")
-        };
+        let lines =
+            |gap: &str| words.iter().zip(tags).fold(String::new(), |text, (word, tag)| text + word + gap + tag + "\n");
         for (name, text) in [("a.conll", lines("\t")), ("a.train", lines(" ")), ("a.bio", lines("\t") + "\n\n")] {
             let (documents, notes) = load_text(name, &text).unwrap_or_else(|error| panic!("{scheme}, {name}: {error}"));
             let [document] = documents.as_slice() else { panic!("{scheme}: {documents:?}") };
