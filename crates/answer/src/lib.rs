@@ -12,6 +12,7 @@ mod nearest_pairs;
 mod occurrences;
 mod parse;
 mod part;
+mod read_canonical;
 mod render;
 mod token_roles;
 
@@ -23,5 +24,6 @@ pub use model::{Answer, AnswerEntity, AnswerRelation, Branch, Rendered};
 pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};
 pub use part::{Item, Part};
+pub use read_canonical::read_canonical;
 pub use render::render;
 pub use token_roles::token_roles;

@@ -309,6 +309,8 @@ impl Change {
 fn said(stderr: &str) -> BTreeMap<bool, BTreeSet<String>> {
     let mut stages: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
     for line in stderr.lines() {
+        // The name follows its place in the plan: `[3/14] sft: 1.2 s`.
+        let Some((_, line)) = line.strip_prefix('[').and_then(|line| line.split_once("] ")) else { continue };
         let Some((name, rest)) = line.split_once(": ") else { continue };
         let ran = rest.strip_suffix(" s").is_some_and(|seconds| seconds.parse::<f64>().is_ok());
         if ran || rest == "up to date" {

@@ -5,7 +5,7 @@
 /// Where a parameter lies and where products read it; 48 bytes, as the host lays them out.
 struct Parameter {
     u64 start;          // of its numbers in the arenas
-    u64 length;
+    u64 length;         // below 2^32
     u64 copy;           // address of its copy of type T, or 0
     u32 columns;        // of the parameter as a matrix: number i goes to row i / columns of the copy
     u32 copy_stride;    // numbers from one row of the copy to the next
@@ -44,8 +44,8 @@ __device__ void adamw(const Parameter* parameters, u32 count, float* values, con
         second[at] = v;
         values[at] = value;
         if (parameter.copy) {
-            const u64 row = i / parameter.columns, column = i % parameter.columns;
-            store((T*)parameter.copy + row * parameter.copy_stride + column, parameter.copy_factor * value);
+            const u32 row = (u32)i / parameter.columns, column = (u32)i % parameter.columns;
+            store((T*)parameter.copy + (u64)row * parameter.copy_stride + column, parameter.copy_factor * value);
         }
     }
 }

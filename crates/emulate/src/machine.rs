@@ -99,27 +99,23 @@ impl Machine {
         }
         // SAFETY: as just said.
         let kinds = unsafe { CStr::from_ptr(kinds) }.to_bytes();
-        if threads == 0 || !threads.is_multiple_of(32) || threads > 1024 {
-            return fault(format!("a block has {threads} threads instead of a multiple of 32 up to 1024"));
-        }
-        if grid.contains(&0) || grid[0] >= 1 << 31 || grid[1] > 65535 || grid[2] > 65535 {
-            return fault(format!("its grid is {grid:?}"));
-        }
+        let size = |kind: &u8| if matches!(kind, b'p' | b'U') { 8 } else { 4 };
+        launch.check(&kinds.iter().map(size).collect::<Vec<_>>())?;
         if shared > MOST_SHARED {
             return fault(format!("{shared} bytes of shared memory, where cards have {MOST_SHARED}"));
         }
-        if kinds.len() != arguments.len() || kinds.len() > MOST_ARGUMENTS {
-            return fault(format!("it has {} arguments instead of {}", arguments.len(), kinds.len()));
+        if kinds.len() > MOST_ARGUMENTS {
+            return fault(format!("the emulator takes {MOST_ARGUMENTS} arguments"));
         }
         let mut values = [0; MOST_ARGUMENTS];
         for (index, ((argument, &wanted), value)) in arguments.iter().zip(kinds).zip(&mut values).enumerate() {
-            let kind;
-            (kind, *value) = match *argument {
-                Argument::Address(address) => (b'p', address.0),
-                Argument::U32(number) => (b'u', u64::from(number)),
-                Argument::I32(number) => (b'i', u64::from(number as u32)),
-                Argument::U64(number) => (b'U', number),
-                Argument::F32(number) => (b'f', u64::from(number.to_bits())),
+            *value = argument.bits();
+            let kind = match argument {
+                Argument::Address(_) => b'p',
+                Argument::U32(_) => b'u',
+                Argument::I32(_) => b'i',
+                Argument::U64(_) => b'U',
+                Argument::F32(_) => b'f',
             };
             if kind != wanted {
                 return fault(format!("argument {index} is {argument:?} where it declares a `{}`", wanted as char));

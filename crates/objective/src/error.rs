@@ -64,18 +64,6 @@ pub enum ObjectiveError {
     NoName,
 }
 
-impl ObjectiveError {
-    /// What cures it, where one thing does.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::ThresholdTwice { .. } => {
-                Some("decode this system without a threshold, or tune one for `sft` instead")
-            }
-            _ => None,
-        }
-    }
-}
-
 /// The candidate that is most like `name`, if any is alike enough to be worth suggesting.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Barrier, Baseline, Dual, Form, Gradient, Normaliser, Pair, PairLoss, Scores};
+use crate::{Barrier, Baseline, Completion, Dual, Form, Gradient, Normaliser, Pair, PairLoss, Scores};
 
 /// What a likelihood term is averaged over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,17 +28,17 @@ pub struct Evaluation<'a> {
 impl<'a> Evaluation<'a> {
     pub(crate) fn new(pair: &'a Pair, normaliser: &Normaliser, with_kl: bool) -> Self {
         let share = |total: f64| if total > 0.0 { pair.weight / total } else { 0.0 };
-        let empty = |n: usize| Gradient { logp: vec![0.0; n], kl: vec![0.0; if with_kl { n } else { 0 }] };
+        let empty = |side: &Completion| Gradient {
+            logp: vec![0.0; side.len()],
+            kl: vec![0.0; if with_kl { side.len() } else { 0 }],
+            choices: side.choices.iter().map(|choice| vec![0.0; choice.len()]).collect(),
+        };
         Self {
             pair,
             per_pair: share(normaliser.pairs),
             per_token: share(normaliser.chosen_tokens),
             pairs: normaliser.pairs,
-            result: PairLoss {
-                chosen: empty(pair.chosen.len()),
-                rejected: empty(pair.rejected.len()),
-                ..PairLoss::default()
-            },
+            result: PairLoss { chosen: empty(&pair.chosen), rejected: empty(&pair.rejected), ..PairLoss::default() },
         }
     }
 
@@ -127,11 +127,7 @@ impl<'a> Evaluation<'a> {
         if n == 0 {
             return;
         }
-        let per_token = weight
-            * match pooling {
-                Pooling::Tokens => self.per_token,
-                Pooling::Sequences => self.per_pair / n as f64,
-            };
+        let per_token = weight * self.token_share(pooling);
         let mut sum = 0.0;
         for (t, (p, gradient)) in self.pair.chosen.policy.iter().zip(&mut self.result.chosen.logp).enumerate() {
             let (value, slope) = loss(t, *p);
@@ -140,6 +136,34 @@ impl<'a> Evaluation<'a> {
         }
         self.result.likelihood += per_token * sum;
         self.result.loss += per_token * sum;
+    }
+
+    /// Adds `weight` times the negative log-likelihood of any right token at each of the
+    /// [`choices`](Completion::choices) of the rejected completion, `−log Σ_a e^{p_a}`, as a decision term. Each counts as
+    /// much as a chosen token does in a likelihood term.
+    pub fn choices(&mut self, weight: f64, pooling: Pooling) {
+        if self.pair.chosen.is_empty() {
+            return;
+        }
+        let per_token = weight * self.token_share(pooling);
+        for (choice, gradient) in self.pair.rejected.choices.iter().zip(&mut self.result.rejected.choices) {
+            let largest = choice.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = choice.iter().map(|p| (p - largest).exp()).sum();
+            let value = -per_token * (largest + total.ln());
+            self.result.decision += value;
+            self.result.loss += value;
+            for (p, slope) in choice.iter().zip(gradient) {
+                *slope -= per_token * (p - largest).exp() / total;
+            }
+        }
+    }
+
+    /// What one chosen token counts in a mean over tokens or over sequences. The chosen completion has a token.
+    fn token_share(&self, pooling: Pooling) -> f64 {
+        match pooling {
+            Pooling::Tokens => self.per_token,
+            Pooling::Sequences => self.per_pair / self.pair.chosen.len() as f64,
+        }
     }
 
     /// Adds `weight` times a barrier on the chosen completion with token weights `weights`,

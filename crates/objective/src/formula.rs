@@ -55,6 +55,8 @@ pub struct Needs {
     /// What an item is worth in F1: which tokens decide between a further record and the end of a list, and
     /// which items a rejected completion gets wrong.
     pub credit: bool,
+    /// The model's own answer in the place of a rejected completion, with what would have been right after its mistakes.
+    pub own: bool,
 }
 
 impl Needs {
@@ -66,6 +68,7 @@ impl Needs {
         weights: WeightSource::None,
         guide: false,
         credit: false,
+        own: false,
     };
     /// The policy's log-probs of both completions.
     pub const PAIR: Needs = Needs { rejected: Reach::Whole, ..Needs::CHOSEN };

@@ -33,6 +33,9 @@ pub struct Completion {
     /// The items of a rejected completion compared with those of the chosen one; zeros unless
     /// [`Needs::credit`](crate::Needs::credit), and on chosen completions.
     pub errors: ItemErrors,
+    /// For each place of the model's own answer where something was right, the log-prob of every right token there;
+    /// empty unless [`Needs::own`](crate::Needs::own), and on chosen completions.
+    pub choices: Vec<Vec<f64>>,
 }
 
 /// Numbers of items.
@@ -85,6 +88,7 @@ impl Completion {
             groups: Vec::new(),
             decisions: Vec::new(),
             errors: ItemErrors::default(),
+            choices: Vec::new(),
         }
     }
 
@@ -159,6 +163,8 @@ pub struct Gradient {
     pub logp: Vec<f64>,
     /// dL/dK for each position, K being [`Completion::kl`]; empty where the objective uses none.
     pub kl: Vec<f64>,
+    /// dL/dp for each log-prob of [`Completion::choices`]; not counted in the accounts of roles.
+    pub choices: Vec<Vec<f64>>,
 }
 
 /// One pair's share of the batch loss, its gradient, and the terms worth logging. The shares and

@@ -17,6 +17,7 @@ fn filled(policy: &[f64], reference: &[f64]) -> Completion {
         guide: reference.to_vec(),
         decisions: decisions((0..n).map(|t| decision((t % 7) as u8))),
         errors: errors([1, 0, 0, 2, 3, 1]),
+        choices: vec![policy.to_vec(); usize::from(!policy.is_empty())],
         ..Completion::new(policy.to_vec(), reference.to_vec())
     }
 }

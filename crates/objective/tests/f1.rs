@@ -40,6 +40,7 @@ struct Rejected {
     rejected_differs: Vec<bool>,
     errors: ItemErrors,
     weight: f64,
+    choices: Vec<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,9 @@ struct Case {
     loss: f64,
     chosen: Vec<Vec<f64>>,
     rejected: Vec<Vec<Vec<f64>>>,
+    /// For each rejected answer of each example, the derivatives of its choices; where the objective has any.
+    #[serde(default)]
+    choices: Vec<Vec<Vec<Vec<f64>>>>,
 }
 
 impl Example {
@@ -69,6 +73,7 @@ impl Example {
             rejected: Completion {
                 differs: rejected.rejected_differs.clone(),
                 errors: rejected.errors,
+                choices: rejected.choices.clone(),
                 ..Completion::new(rejected.policy.clone(), Vec::new())
             },
             weight: rejected.weight,
@@ -93,7 +98,7 @@ fn chosen_gradient(losses: &[PairLoss]) -> Vec<f64> {
 #[test]
 fn losses_and_gradients_agree_with_figures_computed_independently() {
     let golden: Golden = serde_json::from_str(include_str!("fixtures/f1_objectives.json")).expect("the fixture");
-    assert_eq!(golden.cases.len(), 11);
+    assert_eq!(golden.cases.len(), 12);
     for case in &golden.cases {
         let objective = Objective::try_from(case.objective.clone()).expect("an objective of the catalogue");
         let pairs: Vec<Vec<Pair>> =
@@ -105,6 +110,13 @@ fn losses_and_gradients_agree_with_figures_computed_independently() {
         let total: f64 = losses.iter().flatten().map(|loss| loss.loss).sum();
         assert_close(&what, &[total], &[case.loss]);
         for (example, losses) in losses.iter().enumerate() {
+            for (number, expected) in case.choices.get(example).into_iter().flatten().enumerate() {
+                let found = &losses[number].rejected.choices;
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(expected) {
+                    assert_close(&format!("{what} choice"), found, expected);
+                }
+            }
             assert_close(&format!("{what} chosen"), &chosen_gradient(losses), &case.chosen[example]);
             for (number, expected) in case.rejected[example].iter().enumerate() {
                 match losses.get(number).filter(|loss| !loss.rejected.logp.is_empty()) {
@@ -134,9 +146,15 @@ proptest! {
                 json!({"name": "group-weighted-sft", "pooling": pooling}),
                 json!({"name": "f-credit", "entity_f1": 1.0, "relation_f1": 1.0, "decision": 0.0, "pooling": pooling}),
                 json!({"name": "minimum-risk", "risk": 0.0, "pooling": pooling}),
+                json!({"name": "dynamic-oracle", "oracle": 0.0, "pooling": pooling}),
             ] {
                 prop_assert_eq!(&objective(same.clone()).evaluate(&plain, &normaliser), &sft, "{}", same);
             }
+            // An own answer without a place after its first mistake at which anything is right.
+            let mut right = pair.clone();
+            right.rejected.choices.clear();
+            let found = objective(json!({"name": "dynamic-oracle", "pooling": pooling})).evaluate(&right, &normaliser);
+            prop_assert_eq!((found.loss, &found.chosen), (sft.loss, &sft.chosen));
             // A rejected answer with the items of gold costs nothing.
             let mut right = pair.clone();
             right.rejected.errors = errors([0, 0, 0, 0, 3, 2]);
@@ -184,6 +202,32 @@ proptest! {
                 let numeric = slope(&|pairs, delta| pairs[number].rejected.policy[t] += delta);
                 prop_assert!((numeric - exact).abs() < 1e-9, "rejected {number} {t}: {exact} against {numeric}");
             }
+        }
+    }
+
+    /// The right tokens of a choice share one unit of pull, by their probabilities.
+    #[test]
+    fn what_is_right_after_a_mistake_has_its_exact_gradient(pair in pair(6), chosen_tokens in 5.0..40.0_f64) {
+        let normaliser = Normaliser { pairs: 3.0, chosen_tokens };
+        for pooling in ["tokens", "sequences"] {
+            let objective = objective(json!({"name": "dynamic-oracle", "oracle": 1.5, "pooling": pooling}));
+            let loss = objective.evaluate(&pair, &normaliser);
+            let n = pair.chosen.len();
+            let share = 1.5 * pair.weight / if pooling == "tokens" { chosen_tokens } else { 3.0 * n.max(1) as f64 };
+            for (i, gradient) in loss.rejected.choices.iter().enumerate() {
+                for (a, exact) in gradient.iter().enumerate() {
+                    let at = |delta: f64| {
+                        let mut moved = pair.clone();
+                        moved.rejected.choices[i][a] += delta;
+                        objective.evaluate(&moved, &normaliser).loss
+                    };
+                    let numeric = (8.0 * (at(1e-4) - at(-1e-4)) - (at(2e-4) - at(-2e-4))) / 12e-4;
+                    prop_assert!((numeric - exact).abs() < 1e-9, "{i} {a}: {exact} against {numeric}");
+                }
+                let pull: f64 = gradient.iter().sum();
+                prop_assert!(n == 0 || (pull + share).abs() < 1e-12, "{pull} {share}");
+            }
+            prop_assert!(loss.rejected.logp.iter().all(|gradient| *gradient == 0.0));
         }
     }
 
@@ -297,6 +341,22 @@ fn risk_is_finite_and_right_at_the_extremes() {
     let mut empty = decided(-0.5, -0.5);
     empty.rejected.errors = errors([1, 0, 0, 0, 0, 0]);
     assert!((evaluate(&risk, &empty).loss - 0.125).abs() < 1e-12);
+}
+
+#[test]
+fn a_choice_is_finite_and_right_at_the_extremes() {
+    let choice = |tokens: &[f64]| {
+        let mut pair = decided(-0.5, -0.5);
+        pair.rejected.choices = vec![tokens.to_vec()];
+        let objective = objective(json!({"name": "dynamic-oracle", "oracle": 1.0}));
+        let loss = objective.evaluate(&pair, &Normaliser { pairs: 1.0, chosen_tokens: 1.0 });
+        (loss.decision, loss.rejected.choices[0].clone())
+    };
+    assert_eq!(choice(&[-700.0]), (700.0, vec![-1.0]));
+    assert_eq!(choice(&[0.0]), (0.0, vec![-1.0]));
+    let (value, gradient) = choice(&[-700.0, -700.0 + 3.0_f64.ln()]);
+    assert!((value - 700.0 + 4.0_f64.ln()).abs() < 1e-9);
+    assert!((gradient[0] + 0.25).abs() < 1e-9 && (gradient[1] + 0.75).abs() < 1e-9, "{gradient:?}");
 }
 
 #[test]

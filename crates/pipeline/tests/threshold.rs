@@ -247,19 +247,18 @@ fn decisions_are_about_the_tokens_that_go_on_and_end() {
                 let mut cache = KvCache::new(&weights.config, 1, 600);
                 let sequence = [prompt.as_slice(), &encoded.ids[..index]].concat();
                 let logits = decoder.prefill(&[&sequence], &mut cache).to_vec();
-                // Tokens that decide otherwise, or that end before the place.
-                let mut others =
-                    (0..tokenizer.vocabulary_size() as u32).filter(|&token| token != written).filter(|&token| {
-                        let with = tokenizer.decode(&[&encoded.ids[..index], &[token]].concat(), false).expect("text");
-                        match with.strip_prefix(&text[..place]) {
-                            Some(rest) if went_on => rest.starts_with(']') || rest.is_empty(),
-                            Some(rest) => rest.starts_with([',', '{']) || rest.is_empty(),
-                            None => text[..place].starts_with(&with),
-                        }
-                    });
-                others.any(|other| {
+                // A token as likely as it should be, which decides otherwise, or which ends before the place.
+                (0..tokenizer.vocabulary_size() as u32).filter(|&token| token != written).any(|other| {
                     let difference = sign * f64::from(logits[written as usize] - logits[other as usize]);
-                    (difference - log_odds).abs() < 1e-3
+                    if (difference - log_odds).abs() >= 1e-3 {
+                        return false;
+                    }
+                    let with = tokenizer.decode(&[&encoded.ids[..index], &[other]].concat(), false).expect("text");
+                    match with.strip_prefix(&text[..place]) {
+                        Some(rest) if went_on => rest.starts_with(']') || rest.is_empty(),
+                        Some(rest) => rest.starts_with([',', '{']) || rest.is_empty(),
+                        None => text[..place].starts_with(&with),
+                    }
                 })
             });
             assert!(near || log_odds == f64::MIN, "{log_odds}, {text} at {place}");

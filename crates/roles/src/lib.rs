@@ -58,6 +58,20 @@ impl Role {
             Role::End => "end",
         }
     }
+
+    /// What tokens of the role are, as a phrase for a reader.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Role::Scaffold => "braces, commas, keys and quotes: what the format dictates",
+            Role::EntityLabel => "entity labels",
+            Role::Subtype => "sub-labels",
+            Role::RelationLabel => "relation types",
+            Role::Link => "the ids of a relation's head and tail",
+            Role::Span => "text copied from the source",
+            Role::Occurrence => "which occurrence of a text in the source is meant",
+            Role::End => "the token that ends the answer",
+        }
+    }
 }
 
 /// One of the two lists of an answer.

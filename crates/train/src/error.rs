@@ -44,6 +44,12 @@ pub enum ExampleError {
         /// Id of the record.
         id: String,
     },
+    /// A choice names a place beyond its answer, or no token.
+    #[error("record {id:?} has a choice of right tokens that is empty or beyond its answer")]
+    Choice {
+        /// Id of the record.
+        id: String,
+    },
     /// The record has an empty prompt or answer.
     #[error("record {id:?} has an empty {part}")]
     Empty {

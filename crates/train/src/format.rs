@@ -112,7 +112,14 @@ impl<'a> ExampleFormat<'a> {
         let mut roles = token_roles(answer.parts, &ranges);
         tokens.push(self.end);
         roles.push(Role::End);
-        Ok(TokenisedAnswer { tokens, roles, weights: None, decisions: None, errors: ItemErrors::default() })
+        Ok(TokenisedAnswer {
+            tokens,
+            roles,
+            weights: None,
+            decisions: None,
+            errors: ItemErrors::default(),
+            choices: Vec::new(),
+        })
     }
 
     /// Marks the tokens of an answer to `source` that decide whether a list goes on or ends: for each such place the
@@ -123,8 +130,7 @@ impl<'a> ExampleFormat<'a> {
         answer: &Rendered,
         tokenised: &mut TokenisedAnswer,
     ) -> Result<(), FormatError> {
-        let prompt = self.marked_prompt(source)?;
-        let ranges = self.tokenizer.encode_continuation(&prompt, &answer.text)?.ranges;
+        let ranges = self.encode_answer(source, &answer.text)?.ranges;
         let mut decisions = Vec::with_capacity(answer.decisions.len());
         for branch in &answer.decisions {
             let byte = self.parting(answer, branch)?;
@@ -132,6 +138,16 @@ impl<'a> ExampleFormat<'a> {
         }
         tokenised.decisions = Some(decisions);
         Ok(())
+    }
+
+    /// The tokens of an answer to `source`, without the end token.
+    pub(crate) fn encode_answer(&self, source: &str, answer: &str) -> Result<Encoding, FormatError> {
+        Ok(self.tokenizer.encode_continuation(&self.marked_prompt(source)?, answer)?)
+    }
+
+    /// The tokens of a part of an answer by itself.
+    pub(crate) fn encode_alone(&self, text: &str) -> Result<Encoding, FormatError> {
+        Ok(self.tokenizer.encode_marked(&self.tokenizer.mark(text))?)
     }
 
     /// The byte of an answer at which the first token begins that the other decision would not have. Tokens may begin
@@ -144,8 +160,7 @@ impl<'a> ExampleFormat<'a> {
         let start = values().take_while(|part| part.range.end <= byte).last().map_or(0, |part| part.range.start);
         let end = values().find(|part| part.range.start >= byte).map_or(answer.text.len(), |part| part.range.end);
         let other = format!("{}{}", &answer.text[start..byte], branch.other);
-        let encode = |text: &str| self.tokenizer.encode_marked(&self.tokenizer.mark(text));
-        let (own, other) = (encode(&answer.text[start..end])?, encode(&other)?);
+        let (own, other) = (self.encode_alone(&answer.text[start..end])?, self.encode_alone(&other)?);
         let shared = own.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
         Ok(own.ranges.get(shared).map_or(byte, |range| (start + range.start).min(byte)))
     }

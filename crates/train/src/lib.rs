@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod choices;
 mod error;
 mod example;
 mod format;
@@ -22,6 +23,7 @@ mod trie;
 
 #[cfg(fuzzing)]
 pub use checkpoint::fuzzing;
+pub use choices::Choice;
 pub use error::{ExampleError, TrainError};
 pub use example::{RejectedAnswer, TokenisedAnswer, TokenisedExample};
 pub use format::{AnswerText, ExampleFormat, FormatError, PromptFormat};

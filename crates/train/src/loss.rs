@@ -105,6 +105,10 @@ impl Member<'_> {
             let rejected = self.targets.rejected.get(number).map_or(&[][..], Vec::as_slice);
             scatter_add(&mut gradient.log_probs, &self.targets.chosen, &loss.chosen.logp);
             scatter_add(&mut gradient.log_probs, rejected, &loss.rejected.logp);
+            let choices = self.targets.choices.get(number).map_or(&[][..], Vec::as_slice);
+            for (targets, slopes) in choices.iter().zip(&loss.rejected.choices) {
+                scatter_add(&mut gradient.log_probs, targets, slopes);
+            }
             if needs.kl {
                 scatter_add(&mut gradient.divergences, &self.targets.chosen, &loss.chosen.kl);
                 scatter_add(&mut gradient.divergences, rejected, &loss.rejected.kl);
@@ -136,6 +140,8 @@ impl Member<'_> {
                 rejected: completion(&rejected.answer, &self.targets.rejected[number], values),
                 weight: rejected.weight,
             };
+            let choices = self.targets.choices[number].iter();
+            pair.rejected.choices = choices.map(|targets| gather(&values.log_probs, targets)).collect();
             pair.chosen.differs.clone_from(chosen_differs);
             pair.rejected.differs.clone_from(rejected_differs);
             pair.rejected.reference = reference.map(|fixed| fixed.rejected[number].clone()).unwrap_or_default();

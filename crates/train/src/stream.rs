@@ -105,6 +105,9 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
             let chosen = &example.chosen.tokens;
             example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_divergence(chosen));
         }
+        if !self.needs.own {
+            example.rejected.iter_mut().for_each(|rejected| rejected.answer.choices.clear());
+        }
         if self.needs.credit && example.chosen.decisions.is_none() {
             return Err(ExampleError::NoDecisions { id: example.id });
         }

@@ -1,9 +1,9 @@
 //! Records of text as a source of examples.
 
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, parse, render};
+use tabpo_answer::{Answer, Rendered, read_canonical};
 use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
-use tabpo_pairs::PairRecord;
+use tabpo_pairs::{PairRecord, Turn};
 
 use crate::items::item_errors;
 use crate::{AnswerText, ExampleError, ExampleFormat, ExampleSource, TokenisedExample};
@@ -30,6 +30,8 @@ pub struct RejectedRecord {
     pub weight: f64,
     /// Its items compared with those of the preferred answer.
     pub errors: ItemErrors,
+    /// Where it is the model's own answer: what would have been right at each of its turns.
+    pub turns: Vec<Turn>,
 }
 
 /// Groups pairs with the same prompt and chosen answer, which are adjacent in a pair file, into one record with
@@ -42,7 +44,7 @@ pub fn group_pairs(
     let mut chosen = Answer::default();
     for pair in pairs {
         let canonical = |text: &str| {
-            canonical_answer(text, ontology).ok_or_else(|| ExampleError::NotCanonical {
+            read_canonical(text, ontology).ok_or_else(|| ExampleError::NotCanonical {
                 id: pair.id.clone(),
                 answer: text.chars().take(80).collect(),
             })
@@ -57,7 +59,7 @@ pub fn group_pairs(
         }
         let errors = item_errors(&chosen, &answer, ontology);
         let last = records.last_mut().expect("a record was added for the first pair");
-        last.rejected.push(RejectedRecord { answer: written, weight: pair.weight, errors });
+        last.rejected.push(RejectedRecord { answer: written, weight: pair.weight, errors, turns: Vec::new() });
     }
     Ok(records)
 }
@@ -65,40 +67,7 @@ pub fn group_pairs(
 /// Parses an answer in canonical form and renders it again, which gives the role of every byte. `None` if the
 /// rendered text is not the same, byte for byte.
 pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
-    canonical_answer(text, ontology).map(|(_, rendered)| rendered)
-}
-
-/// An answer in canonical form as data and as it is rendered, which is `text`; `None` for any other text.
-fn canonical_answer(text: &str, ontology: &Ontology) -> Option<(Answer, Rendered)> {
-    let parsed = parse(text, ontology);
-    let entities = parsed
-        .entities
-        .iter()
-        .map(|entity| {
-            Some(AnswerEntity {
-                text: entity.text.clone()?.into_owned(),
-                span: None,
-                label: entity.label?,
-                subtype: entity.subtype,
-                occurrence: entity.occurrence.map(u32::try_from).transpose().ok()?,
-            })
-        })
-        .collect::<Option<Vec<_>>>()?;
-    let position = |id: Option<&str>| {
-        let found = parsed.entities.iter().position(|entity| entity.id.as_deref() == id)?;
-        Some(found as u32)
-    };
-    let relations = parsed
-        .relations
-        .iter()
-        .map(|relation| {
-            let (head, tail) = (position(relation.head.as_deref())?, position(relation.tail.as_deref())?);
-            Some(AnswerRelation { head, tail, label: relation.label? })
-        })
-        .collect::<Option<Vec<_>>>()?;
-    let answer = Answer { entities, relations };
-    let rendered = render(&answer, ontology);
-    (rendered.text == text).then_some((answer, rendered))
+    read_canonical(text, ontology).map(|(_, rendered)| rendered)
 }
 
 /// A source that tokenises records on demand.
@@ -132,14 +101,18 @@ impl ExampleSource for TextSource<'_> {
         let record = &self.records[index];
         let rejected: Vec<(AnswerText<'_>, f64)> =
             record.rejected.iter().map(|rejected| ((&rejected.answer).into(), rejected.weight)).collect();
-        let chosen = (&record.chosen).into();
-        let mut example = self.format.example(&record.id, &record.source, chosen, &rejected, self.max_tokens)?;
+        let (source, chosen) = (record.source.as_str(), (&record.chosen).into());
+        let failed = |source| ExampleError::Format { id: record.id.clone(), source: Box::new(source) };
+        let mut example = self.format.example(&record.id, source, chosen, &rejected, self.max_tokens)?;
         for (rejected, record) in example.rejected.iter_mut().zip(&record.rejected) {
             rejected.answer.errors = record.errors;
+            if !record.turns.is_empty() {
+                let choices = self.format.choices(source, &record.answer, &record.turns).map_err(failed)?;
+                rejected.answer.keep_choices(choices, &example.chosen);
+            }
         }
         if self.decisions {
-            let marked = self.format.mark_decisions(&record.source, &record.chosen, &mut example.chosen);
-            marked.map_err(|source| ExampleError::Format { id: record.id.clone(), source: Box::new(source) })?;
+            self.format.mark_decisions(source, &record.chosen, &mut example.chosen).map_err(failed)?;
         }
         Ok(example)
     }

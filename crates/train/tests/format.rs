@@ -4,12 +4,14 @@ use jiff::civil::DateTime;
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
 use tabpo_corpus::{Level, Unit};
 use tabpo_model::{BpeOptions, ChatTemplate, Tokenizer};
+use tabpo_objective::ItemErrors;
 use tabpo_ontology::{EntityLabelId, RelationLabelId};
+use tabpo_pairs::oracle;
 use tabpo_roles::{List, ListDecision, Role};
 use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus, generate, ontology};
 use tabpo_train::{
-    AnswerText, BatchPlan, Cursor, ExampleError, ExampleFormat, ExampleRecord, FormatError, PromptFormat, StepPlanner,
-    TextSource, TrainBudget, rendered,
+    AnswerText, BatchPlan, Choice, Cursor, ExampleError, ExampleFormat, ExampleRecord, ExampleSource, FormatError,
+    PromptFormat, RejectedRecord, StepPlanner, TextSource, TrainBudget, rendered,
 };
 
 fn corpus() -> SyntheticCorpus {
@@ -285,4 +287,101 @@ fn the_token_of_a_list_decision_is_where_the_other_decision_would_part() {
             assert!(checked > 200, "{checked}");
         }
     }
+}
+
+/// The gold answer without its entity at `at`, and without the relations of that.
+fn without(answer: &Answer, at: u32) -> Answer {
+    let mut shorter = answer.clone();
+    shorter.entities.remove(at as usize);
+    shorter.relations.retain(|relation| relation.head != at && relation.tail != at);
+    for end in shorter.relations.iter_mut().flat_map(|relation| [&mut relation.head, &mut relation.tail]) {
+        *end -= u32::from(*end > at);
+    }
+    shorter
+}
+
+#[test]
+fn the_right_tokens_after_a_mistake_are_those_of_the_right_answers() {
+    let texts = gold_answers();
+    let (mut checked, mut of_links) = (0, 0);
+    for size in [285, 330, 500] {
+        let tokenizer = tokenizer_of(&texts, size);
+        let [(plain, _), _] = formats(&tokenizer);
+        let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+        for document in corpus().sft {
+            for unit in Unit::all(&document, Level::Sentence) {
+                let gold = gold(&unit);
+                if gold.entities.len() < 2 {
+                    continue;
+                }
+                let own = render(&without(&gold, 0), ontology());
+                let oracle = oracle(&unit, &own.text, ontology()).expect("canonical");
+                let tokens = |answer: &Rendered| {
+                    let example = format.example("x", unit.text(), answer.into(), &[], 4096);
+                    example.expect("a short example").chosen
+                };
+                let written = tokens(&own);
+                let right: Vec<Vec<u32>> = oracle
+                    .turns
+                    .iter()
+                    .flat_map(|turn| {
+                        turn.right.iter().map(|right| format!("{}{}", &own.text[..turn.window], right.text))
+                    })
+                    .map(|text| tokens(&rendered(&text, ontology()).expect("canonical")).tokens)
+                    .collect();
+                let choices = format.choices(unit.text(), &own, &oracle.turns).expect("the texts fit");
+                for Choice { position, tokens } in &choices {
+                    for token in tokens {
+                        let prefix = written.tokens[..*position].iter().chain([token]).copied().collect::<Vec<u32>>();
+                        assert!(right.iter().any(|right| right.starts_with(&prefix)), "{}, {size} tokens", own.text);
+                        checked += 1;
+                    }
+                    of_links += usize::from(written.roles[*position] == Role::Link);
+                }
+                // The first token has a choice, and the ids of relations do where one is left to write.
+                assert_eq!(choices[0].position, 0);
+            }
+        }
+    }
+    assert!(checked > 2000 && of_links > 50, "{checked} {of_links}");
+}
+
+#[test]
+fn own_answers_are_kept_as_far_as_something_is_right_after_the_first_mistake() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    let [(plain, _), _] = formats(&tokenizer);
+    let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+    let mut with_choices = 0;
+    for document in corpus().sft {
+        for unit in Unit::all(&document, Level::Sentence) {
+            let gold = gold(&unit);
+            if gold.entities.is_empty() {
+                continue;
+            }
+            let record = |own: &Answer| {
+                let oracle = oracle(&unit, &render(own, ontology()).text, ontology()).expect("canonical");
+                let (answer, turns) = (oracle.answer, oracle.turns);
+                let rejected = vec![RejectedRecord { answer, weight: 1.0, errors: ItemErrors::default(), turns }];
+                let (id, source) = ("x".to_owned(), unit.text().to_owned());
+                ExampleRecord { id, source, chosen: render(&gold, ontology()), rejected }
+            };
+            let records = [record(&gold), record(&without(&gold, 0))];
+            let source = TextSource::new(&format, &records, 4096);
+            let [right, wrong] = [0, 1].map(|index| source.load(index).expect("a short example"));
+            assert_eq!(right.rejected[0].answer, right.chosen);
+            let (own, chosen) = (&wrong.rejected[0].answer, &wrong.chosen);
+            let parting = own.tokens.iter().zip(&chosen.tokens).take_while(|(a, b)| a == b).count();
+            assert!(own.choices.iter().all(|choice| choice.position > parting));
+            match own.choices.last() {
+                Some(last) => {
+                    assert_eq!(own.tokens.len(), last.position + 1);
+                    assert_eq!(own.roles.len(), own.tokens.len());
+                    with_choices += 1;
+                }
+                None => assert_eq!(own, chosen),
+            }
+        }
+    }
+    assert!(with_choices > 20, "{with_choices}");
 }

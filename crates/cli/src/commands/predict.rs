@@ -1,9 +1,16 @@
 //! `tabpo predict`: answers to documents, from a model folder or from an endpoint.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
+use tabpo_answer::{Tier, parse};
 use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
+use tabpo_metrics::UnitOutput;
 use tabpo_ontology::Ontology;
 
 use super::{
@@ -135,5 +142,27 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         strict: arguments.read.strict,
     };
     let id = prediction.identity(&documents)?;
-    prediction.write(&documents, &arguments.out, &id, context)
+    let started = Instant::now();
+    prediction.write(&documents, &arguments.out, &id, context)?;
+    say_result(&arguments.out, &ontology, started.elapsed().as_secs_f64(), context)
+}
+
+/// Says how many answers were written and how many of them are valid. What went to a pipe can't be read again.
+fn say_result(out: &Path, ontology: &Ontology, seconds: f64, context: &Context) -> Result<(), CliError> {
+    if !out.is_file() {
+        return Ok(());
+    }
+    let (mut answers, mut valid) = (0_usize, 0_usize);
+    let file = BufReader::new(File::open(out).or_failed()?);
+    for line in file.lines() {
+        let answer: UnitOutput = serde_json::from_str(&line.or_failed()?).or_failed()?;
+        answers += 1;
+        valid += usize::from(parse(&answer.output, ontology).valid_at(Tier::References));
+    }
+    let rate = answers as f64 / seconds.max(1e-3);
+    context.say(format!(
+        "wrote {answers} answers to {} in {seconds:.1} s, {rate:.1} a second; {valid} of them are valid",
+        out.display()
+    ));
+    Ok(())
 }

@@ -3,6 +3,8 @@
 #[cfg(emulated)]
 mod attention;
 #[cfg(emulated)]
+mod checks;
+#[cfg(emulated)]
 mod common;
 #[cfg(emulated)]
 mod decode;

@@ -110,10 +110,10 @@ fn launches_that_no_device_can_run() {
     let right = [pointer, Argument::U32(1), pointer];
     assert_eq!(text("nothing", [1; 3], 32, 0, &[]), "there is no kernel `nothing`");
     let sound = "sum_of_tiles_sound";
-    assert!(text(sound, [1; 3], 33, 528, &right).contains("33 threads instead of a multiple of 32"));
-    assert!(text(sound, [1, 0, 1], 128, 528, &right).contains("its grid is [1, 0, 1]"));
+    assert!(text(sound, [1; 3], 33, 528, &right).contains("a block has 33 threads"));
+    assert!(text(sound, [1, 0, 1], 128, 528, &right).contains("the grid is 1 x 0 x 1 blocks"));
     assert!(text(sound, [1; 3], 128, 200_000, &right).contains("200000 bytes of shared memory"));
-    assert!(text(sound, [1; 3], 128, 528, &right[..2]).contains("2 arguments instead of 3"));
+    assert!(text(sound, [1; 3], 128, 528, &right[..2]).contains("it got 2 arguments for 3 parameters"));
     let wrong = [pointer, Argument::I32(1), pointer];
     assert!(text(sound, [1; 3], 128, 528, &wrong).contains("argument 1 is I32(1) where it declares a `u`"));
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use crate::entry::Entry;
 
 pub mod anchored;
+pub mod dynamic_oracle;
 pub mod f_credit;
 pub mod length_normalised;
 pub mod likelihood;
@@ -28,6 +29,7 @@ pub fn catalogue() -> &'static [Entry] {
             reweighted::entries(),
             f_credit::entries(),
             minimum_risk::entries(),
+            dynamic_oracle::entries(),
             sequence::entries(),
             anchored::entries(),
             pointwise::entries(),

@@ -25,6 +25,7 @@ pub(crate) fn objectives() -> Vec<Objective> {
         serde_json::json!({"name": "f-credit", "decision": 0.0, "threshold_scale": 2.0, "relation_f1": 1.0}),
         serde_json::json!({"name": "minimum-risk", "entity_f1": 0.0, "relation_f1": 1.0, "alpha": 3.0}),
         serde_json::json!({"name": "minimum-risk", "risk": 0.0}),
+        serde_json::json!({"name": "dynamic-oracle", "oracle": 2.0, "pooling": "sequences"}),
     ];
     let variants = variants.into_iter().map(|value| Objective::try_from(value).expect("a valid variant"));
     catalogue().iter().map(Objective::from).chain(variants).collect()
@@ -55,6 +56,7 @@ prop_compose! {
             0..=longest,
         ),
         numbers in prop::array::uniform6(0..3_u32),
+        choices in prop::collection::vec(prop::collection::vec(-4.0..-0.02_f64, 1..4), 0..4),
     ) -> Completion {
         Completion {
             policy: tokens.iter().map(|token| token.0).collect(),
@@ -67,6 +69,7 @@ prop_compose! {
             groups: tokens.iter().map(|token| (token.6 > 4).then_some(u64::from(token.6))).collect(),
             decisions: decisions(tokens.iter().map(|token| decision(token.6))),
             errors: errors(numbers),
+            choices,
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct SystemScores {
 pub(crate) struct Compared {
     /// What was written.
     pub scores: SystemScores,
+    /// The systems with the prediction files of their first runs.
+    pub predictions: Vec<(String, PathBuf)>,
     /// What the hosted models cost.
     pub remote: Vec<RemoteSystem>,
 }
@@ -84,14 +86,16 @@ impl Stages<'_> {
         let mut thresholds: Vec<TunedSystem> = Vec::new();
         if self.inputs.config.predict.threshold == ThresholdChoice::Tuned {
             for (system, folder, policy) in &policies {
-                let tuned = self.tune(folder, policy, renderer)?;
+                let (tuned, written_tokens) = self.tune(folder, policy, renderer)?;
                 let place = folder.join("test-tuned.jsonl");
                 let answers = self.predict_lists(&place, policy, Part::Test, renderer, ListEnds::at(tuned))?;
                 let name = format!("{system}{TUNED}");
-                match thresholds.last_mut() {
-                    Some(last) if last.name == name => last.runs.push(tuned),
-                    _ => thresholds.push(TunedSystem { name: name.clone(), runs: vec![tuned] }),
+                if thresholds.last().is_none_or(|last| last.name != name) {
+                    thresholds.push(TunedSystem { name: name.clone(), runs: Vec::new(), written_tokens: 0 });
                 }
+                let system = thresholds.last_mut().expect("there is one now");
+                system.runs.push(tuned);
+                system.written_tokens += written_tokens;
                 add(&mut predictions, name, answers);
             }
         }
@@ -121,7 +125,8 @@ impl Stages<'_> {
         })?;
         let text = std::fs::read(&path).or_failed()?;
         let scores: SystemScores = serde_json::from_slice(&text).or_failed()?;
-        Ok(Compared { scores, remote: remote.into_iter().map(|system| system.figures).collect() })
+        let predictions = predictions.into_iter().map(|(name, mut runs)| (name, runs.swap_remove(0).path)).collect();
+        Ok(Compared { scores, predictions, remote: remote.into_iter().map(|system| system.figures).collect() })
     }
 }
 

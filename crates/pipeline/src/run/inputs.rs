@@ -121,6 +121,9 @@ pub(crate) struct PreferenceInputs<'a> {
     pub reversed: bool,
     /// The models from which token weights and rewards are derived.
     pub scorers: [Option<&'a str>; 2],
+    /// The model's own answers, for objectives that train on them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<&'a str>,
     pub training: TrainingInputs,
 }
 

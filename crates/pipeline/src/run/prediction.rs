@@ -368,16 +368,16 @@ pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), Stri
 }
 
 /// A model ready to answer.
-struct Answering<'p> {
-    renderer: &'p Renderer,
-    worker: HostWorker<f32>,
-    options: GenerateOptions,
+pub(super) struct Answering<'p> {
+    pub(super) renderer: &'p Renderer,
+    pub(super) worker: HostWorker<f32>,
+    pub(super) options: GenerateOptions,
     /// The ontology and the compiler for its grammars, for constrained decoding.
-    grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
+    pub(super) grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
 }
 
 impl<'p> Answering<'p> {
-    fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
+    pub(super) fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
         let worker = prediction.policy.worker()?;
         let renderer = prediction.renderer;
         let options = GenerateOptions {
@@ -399,7 +399,7 @@ impl<'p> Answering<'p> {
 }
 
 /// The grammars of the answers to one unit.
-fn constraint(ontology: &Arc<Ontology>, unit: &Unit) -> Constraint {
+pub(super) fn constraint(ontology: &Arc<Ontology>, unit: &Unit) -> Constraint {
     let words = unit.words();
     let limits = AnswerLimits::for_words(words.len());
     let grammar = AnswerGrammar::new(Arc::clone(ontology), unit.text(), &words, limits);

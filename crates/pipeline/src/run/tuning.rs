@@ -67,6 +67,8 @@ pub struct TunedSystem {
     pub name: String,
     /// The thresholds of each of its runs.
     pub runs: Vec<Thresholds>,
+    /// Tokens that all runs wrote to choose them.
+    pub written_tokens: u64,
 }
 
 /// Chooses the thresholds of a model and returns the curve of each list. `prediction` says how it answers. Its answers are
@@ -95,10 +97,16 @@ pub fn tune(
 }
 
 impl Stages<'_> {
-    /// Chooses the thresholds of a policy on the validation documents. What is written lies below `folder`, relative to
-    /// the run directory.
-    pub(super) fn tune(&mut self, folder: &Path, policy: &Trained, renderer: &Renderer) -> Result<Thresholds, Error> {
+    /// Chooses the thresholds of a policy on the validation documents. Returns them with the number of tokens that were
+    /// written to choose them. The files lie below `folder`, relative to the run directory.
+    pub(super) fn tune(
+        &mut self,
+        folder: &Path,
+        policy: &Trained,
+        renderer: &Renderer,
+    ) -> Result<(Thresholds, u64), Error> {
         let mut thresholds = Thresholds::GREEDY;
+        let mut written_tokens = 0;
         for list in lists(&self.inputs.ontology) {
             let place = folder.join("thresholds").join(list.name());
             let answers = place.with_extension("jsonl");
@@ -122,13 +130,14 @@ impl Stages<'_> {
             let text = std::fs::read(&path).or_failed()?;
             let curve: ThresholdCurve = serde_json::from_slice(&text).or_failed()?;
             thresholds = thresholds.with(list, curve.chosen);
+            written_tokens += curve.written_tokens;
         }
-        Ok(thresholds)
+        Ok((thresholds, written_tokens))
     }
 }
 
 /// The lists of an answer.
-fn lists(ontology: &Ontology) -> impl Iterator<Item = List> {
+pub(super) fn lists(ontology: &Ontology) -> impl Iterator<Item = List> {
     let related = !ontology.relations.is_empty();
     List::ALL.into_iter().filter(move |&list| list == List::Entities || related)
 }

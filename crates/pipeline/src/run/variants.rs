@@ -18,6 +18,7 @@ use super::{
     comparison::score,
     examples::pair_records,
     inputs::{PreferenceInputs, Recipe, StageInputs, TrainingInputs},
+    own_examples::OwnExamples,
     policy::Renderer,
     preparation::SFT_ANSWERS,
     systems::System,
@@ -49,6 +50,8 @@ struct Common<'a> {
     pairs: &'a Artefact<PathBuf>,
     renderer: &'a Renderer,
     records: Vec<ExampleRecord>,
+    /// Examples with the model's own answers; none where no objective needs them.
+    own: OwnExamples,
 }
 
 /// One training run of a system.
@@ -63,16 +66,22 @@ struct Variant<'a> {
 }
 
 impl Stages<'_> {
-    /// Trains every system with every seed.
+    /// Trains every system with every seed. `start` is the policy that SFT started from.
     pub(super) fn system_stages(
         &mut self,
         systems: &[System],
+        start: &Trained,
         sft: &Trained,
         pairs: &Artefact<PathBuf>,
         renderer: &Renderer,
     ) -> Result<Vec<SystemRuns>, Error> {
         let records = pair_records(&pairs.path, &self.inputs.ontology)?;
-        let common = Common { sft, pairs, renderer, records };
+        let own = if systems.iter().any(|system| system.objective.needs().own) {
+            self.own_examples(start, sft, renderer, &records)?
+        } else {
+            OwnExamples::default()
+        };
+        let common = Common { sft, pairs, renderer, records, own };
         let section = &self.inputs.config.preference;
         let f1 = if systems.iter().any(|system| system.objective.lacks_f1()) { Some(self.sft_f1()?) } else { None };
         let mut trained: Vec<SystemRuns> = Vec::new();
@@ -179,9 +188,12 @@ impl Stages<'_> {
             objective: variant.objective,
             reversed: variant.reversed,
             scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
+            own: common.own.digests.iter().filter(|_| needs.own).map(String::as_str).collect(),
             training: TrainingInputs::new(&recipe),
         }
         .key();
+        let (records, generated) =
+            if needs.own { (&common.own.records, common.own.generated) } else { (&common.records, 0) };
         let folder = PathBuf::from(name);
         let out = self.stage_folder(name);
         let (log, cache) = (self.log(), self.cache()?);
@@ -190,7 +202,7 @@ impl Stages<'_> {
         let done = self.ledger.stage(observer, name, &key, &outputs, || {
             let format = common.renderer.format()?;
             let limit = section.max_length.min(common.sft.path.longest()?);
-            let text = TextSource::new(&format, &common.records, limit);
+            let text = TextSource::new(&format, records, limit);
             let text = if needs.credit { text.with_decisions() } else { text };
             let loaded;
             let source: &dyn ExampleSource = if variant.reversed {
@@ -209,6 +221,7 @@ impl Stages<'_> {
                 start: &common.sft.path,
                 objective: variant.objective,
                 guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
+                generated,
                 track_reference: true,
                 out: &out,
                 log: &log,

@@ -9,7 +9,7 @@ use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::{ItemCounts, ItemErrors, Objective};
 use tabpo_roles::{List, ListDecision, Role};
 use tabpo_train::{
-    BatchPlan, Decay, Observer, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
+    BatchPlan, Choice, Decay, Observer, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
     TokenisedExample, TrainBudget, TrainSettings, UnusedCheckpoint, train,
 };
 
@@ -56,7 +56,13 @@ fn answer(random: &mut ChaCha8Rng, tokens: Vec<u32>) -> TokenisedAnswer {
     let decisions = Some(decisions.collect());
     let mut counts = || ItemCounts { entities: marks.random_range(0..3), relations: marks.random_range(0..3) };
     let errors = ItemErrors { wrong: counts(), missing: counts(), gold: counts() };
-    TokenisedAnswer { tokens, roles, weights, decisions, errors }
+    let choices =
+        (1..tokens.len()).filter(|_| marks.random_bool(0.3)).collect::<Vec<_>>().into_iter().map(|position| {
+            let first = marks.random_range(1..VOCABULARY as u32 - 1);
+            Choice { position, tokens: (first..=first + u32::from(marks.random_bool(0.5))).collect() }
+        });
+    let choices = choices.collect();
+    TokenisedAnswer { tokens, roles, weights, decisions, errors, choices }
 }
 
 /// Examples whose rejected answers are edits of the chosen one: a replacement, a deletion, an

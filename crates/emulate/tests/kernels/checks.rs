@@ -1,5 +1,4 @@
 //! What `tabpo gpu check` runs on a card, on the emulated device.
-#![cfg(emulated)]
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
