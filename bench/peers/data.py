@@ -1,16 +1,17 @@
-"""The pairs of `tabpo bench prepare` as token ids, the same ids that `tabpo bench preference` trains on."""
+"""The pairs of `tabpo pairs export --format trl-chat` as token ids, the same ids that `tabpo bench preference` trains on."""
 
 import json
 from dataclasses import dataclass
 
 from transformers import AutoTokenizer
 
+# Between source and answer in the prompts of a model from scratch, which has no chat template.
 SEPARATOR = "<|assistant|>"
 
 
 @dataclass
 class Pair:
-    """A prompt with a chosen and a rejected answer, both with the end token."""
+    """A rendered prompt with a chosen and a rejected answer, both with the end token."""
 
     prompt: str
     chosen: str
@@ -28,14 +29,17 @@ def load(model: str, path: str, examples: int | None, negatives: int) -> list[Pa
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
-            key = record["doc_key"]
+            key = json.dumps([record["prompt"], record["chosen"]])
             if key not in seen and examples is not None and len(seen) == examples:
                 break
             seen[key] = seen.get(key, 0) + 1
             if seen[key] > negatives:
                 continue
-            prompt = record["prompt"] + SEPARATOR
-            chosen, rejected = (record[side] + tokenizer.eos_token for side in ("chosen", "rejected"))
+            if tokenizer.chat_template is None:
+                prompt = record["prompt"][-1]["content"] + SEPARATOR
+            else:
+                prompt = tokenizer.apply_chat_template(record["prompt"], tokenize=False, add_generation_prompt=True)
+            chosen, rejected = (record[side][0]["content"] + tokenizer.eos_token for side in ("chosen", "rejected"))
             pairs.append(Pair(prompt, chosen, rejected, encode(prompt), encode(chosen), encode(rejected)))
     return pairs
 

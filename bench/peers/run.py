@@ -3,8 +3,10 @@
     tabpo bench prepare --out DIR
     python bench/peers/run.py --data DIR --tabpo target/release/tabpo [--rounds 3] [--examples 16 --peer-examples 4]
 
-Every system runs in a process of its own. In every round all of them run once, in an order that turns
-round by round, so that a drift of the machine meets all of them. A system that fails is reported as failed.
+DIR holds a model folder `model` and `pairs.jsonl`; for a model with a chat template, --ontology names the ontology of
+the pairs, whose instructions are then part of every prompt. Every system runs in a process of its own. In every round
+all of them run once, in an order that turns round by round, so that a drift of the machine meets all of them. A system
+that fails is reported as failed.
 """
 
 import argparse
@@ -22,18 +24,23 @@ HERE = Path(__file__).parent
 
 def systems(arguments, negatives):
     """Name and command line of every system."""
-    model, pairs = arguments.data / "model", arguments.data / "pairs.jsonl"
-    common = ["--model", model, "--pairs", pairs, "--negatives", negatives]
-    threads = ["--threads", arguments.threads]
-    own = [arguments.tabpo, "bench", "preference", *common, "--examples", arguments.examples, "--json", *threads, "--quiet"]
+    common = ["--model", arguments.data / "model", "--negatives", negatives, "--threads", arguments.threads]
+    own = [arguments.tabpo, "bench", "preference", *common, "--pairs", arguments.data / "pairs.jsonl", "--json", "--quiet"]
+    own += ["--examples", arguments.examples, "--batch-size", arguments.batch_size, "--max-tokens", arguments.max_tokens]
+    own += ["--lora-rank", arguments.rank]
+    own += [] if arguments.ontology is None else ["--ontology", arguments.ontology]
     tabpo = lambda objective, compute: [*own, "--objective", objective, "--compute", compute]
-    fewer = ["--examples", arguments.peer_examples or arguments.examples]
-    python = lambda script, *rest: [sys.executable, HERE / script, *common, *fewer, *threads, *rest]
+    fewer = ["--pairs", arguments.data / "trl.jsonl", "--examples", arguments.peer_examples or arguments.examples]
+    rank = ["--rank", arguments.rank]
+    python = lambda script, *rest: [sys.executable, HERE / script, *common, *fewer, *rank, *rest]
     return {
         "tabpo tab-po bf16": tabpo("tab-po", "bf16"),
         "tabpo dpo bf16": tabpo("dpo", "bf16"),
         "tabpo tab-po f32": tabpo("tab-po", "f32"),
         "tabpo dpo f32": tabpo("dpo", "f32"),
+        "tabpo SFT f32": tabpo("continued-sft", "f32"),
+        "SFTTrainer f32": python("trl_sft.py", "--dtype", "f32"),
+        "SFTTrainer bf16": python("trl_sft.py", "--dtype", "bf16"),
         "TRL bf16": python("trl_dpo.py", "--dtype", "bf16"),
         "TRL bf16 Liger": python("trl_dpo.py", "--dtype", "bf16", "--liger"),
         "TRL f32": python("trl_dpo.py", "--dtype", "f32"),
@@ -42,6 +49,13 @@ def systems(arguments, negatives):
         "public TAB-PO step bf16": python("public_step.py", "--dtype", "bf16"),
         "public TAB-PO step f32": python("public_step.py", "--dtype", "f32"),
     }
+
+
+def export(arguments):
+    """Writes the pairs as the peers read them."""
+    command = [arguments.tabpo, "pairs", "export", arguments.data / "pairs.jsonl", "--format", "trl-chat"]
+    command += [] if arguments.ontology is None else ["--ontology", arguments.ontology]
+    subprocess.run([*command, "--out", arguments.data / "trl.jsonl"], check=True)
 
 
 def measure(command):
@@ -64,6 +78,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tabpo", type=Path, required=True)
+    parser.add_argument("--ontology", type=Path, help="of the pairs, for a model with a chat template")
+    parser.add_argument("--rank", type=int, default=16, help="of the adapters")
+    parser.add_argument("--batch-size", type=int, default=4, help="examples in a step of tabpo")
+    parser.add_argument("--max-tokens", type=int, default=1024, help="in a micro-batch of tabpo")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--peer-examples", type=int, help="for the peers, which take a minute for a few")
@@ -73,6 +91,7 @@ def main():
     parser.add_argument("--json", type=Path, help="where to write every measurement")
     arguments = parser.parse_args()
 
+    export(arguments)
     print(machine())
     print(", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl")))
     everything = []
@@ -96,8 +115,10 @@ def main():
               f"median of {arguments.rounds}\n")
         middle = {name: statistics.median(r["pairs_per_second"] for r in runs) for name, runs in results.items() if runs}
         best = lambda family: max((speed for name, speed in middle.items() if name.startswith(family)), default=None)
-        peers = {"best TRL": best("TRL"), "best public step": best("public")}
-        print("| system | pairs/s | lowest to highest | " + " | ".join(f"against {peer}" for peer in peers)
+        peers = {"best TRL": best("TRL"), "best public step": best("public"), "best SFTTrainer": best("SFTTrainer")}
+        # Fine-tuning is compared with fine-tuning, preference training with preference training.
+        alike = lambda name, peer: ("SFT" in name) == ("SFT" in peer)
+        print("| system | pairs/s (SFT: examples/s) | lowest to highest | " + " | ".join(f"against {peer}" for peer in peers)
               + " | peak memory |")
         print("|---|---|---|" + "---|" * len(peers) + "---|")
         for name, runs in results.items():
@@ -105,7 +126,9 @@ def main():
                 print(f"| {name} | failed | |" + " |" * len(peers) + " |")
                 continue
             speeds = [run["pairs_per_second"] for run in runs]
-            ratios = [f"{middle[name] / speed:.2f}x" if speed else "" for speed in peers.values()]
+            ratios = [
+                f"{middle[name] / speed:.2f}x" if speed and alike(name, peer) else "" for peer, speed in peers.items()
+            ]
             memory = max(run["peak_rss_bytes"] for run in runs) / 1e6
             print(f"| {name} | {middle[name]:.3f} | {min(speeds):.3f} to {max(speeds):.3f} | {' | '.join(ratios)} "
                   f"| {memory:.0f} MB |")

@@ -24,8 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
     match group_pairs(pairs, &ONTOLOGY) {
         Ok(records) => {
             for record in &records {
-                for (rejected, _) in &record.rejected {
-                    let _ = difference(&record.chosen.text, &rejected.text);
+                for rejected in &record.rejected {
+                    let _ = difference(&record.chosen.text, &rejected.answer.text);
                 }
             }
         }

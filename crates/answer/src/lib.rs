@@ -3,6 +3,7 @@
 
 mod align;
 mod canonical;
+mod decision;
 mod fault;
 mod finder;
 mod json;
@@ -11,15 +12,18 @@ mod nearest_pairs;
 mod occurrences;
 mod parse;
 mod part;
+mod read_canonical;
 mod render;
 mod token_roles;
 
 pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
 pub use canonical::{canonical, gold};
+pub use decision::{Decision, closed_at, decision};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
-pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
+pub use model::{Answer, AnswerEntity, AnswerRelation, Branch, Rendered};
 pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};
 pub use part::{Item, Part};
+pub use read_canonical::read_canonical;
 pub use render::render;
 pub use token_roles::token_roles;

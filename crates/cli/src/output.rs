@@ -6,7 +6,7 @@ use std::{
     io::{IsTerminal, Write},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,10 @@ use serde::Serialize;
 use tabpo_files::Target;
 use tabpo_report::{printable, printable_json};
 
-use tabpo_pipeline::observer::{Observer, StageState};
+use tabpo_pipeline::{
+    observer::{Observer, StageState},
+    run::PlannedStage,
+};
 
 use crate::{
     allocator,
@@ -41,6 +44,29 @@ pub(crate) struct Context {
     quiet: bool,
     bars: bool,
     interrupt: Arc<AtomicBool>,
+    /// The stages of the run.
+    stages: Mutex<Stages>,
+}
+
+/// The stages of a run: how many there are, and the names of those that have begun.
+#[derive(Default)]
+struct Stages {
+    planned: usize,
+    begun: Vec<String>,
+}
+
+impl Stages {
+    /// The place of a stage in the plan, as `[7/38] `; empty where there is no plan.
+    fn place(&mut self, name: &str) -> String {
+        if self.planned == 0 {
+            return String::new();
+        }
+        let place = self.begun.iter().position(|begun| begun == name).unwrap_or_else(|| {
+            self.begun.push(name.to_owned());
+            self.begun.len() - 1
+        });
+        format!("[{}/{}] ", place + 1, self.planned)
+    }
 }
 
 impl Context {
@@ -63,7 +89,7 @@ impl Context {
         })
         .map_err(|error| CliError::input(format!("cannot listen for Ctrl-C: {error}")))?;
         let bars = std::io::stderr().is_terminal() && !arguments.quiet;
-        Ok(Self { quiet: arguments.quiet, bars, interrupt })
+        Ok(Self { quiet: arguments.quiet, bars, interrupt, stages: Mutex::default() })
     }
 
     /// Whether the user has asked to stop.
@@ -84,31 +110,38 @@ impl Context {
         eprintln!("{} {}", Lead::Warning.text(), indented(line.as_ref()));
     }
 
+    /// The place in the plan of the stage that began last.
+    fn place_now(&self) -> String {
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = stages.begun.last().cloned();
+        last.map_or_else(String::new, |name| stages.place(&name))
+    }
+
     /// Starts progress over `total` items: a bar on a terminal, otherwise a line every ten seconds, and nothing with
     /// `--quiet`.
     pub(crate) fn progress(&self, label: &str, total: u64) -> Progress {
+        let label = indented(&format!("{}{label}", self.place_now()));
         let bar = self.bars.then(|| {
-            let style = ProgressStyle::with_template("{prefix:28} {bar:30} {pos}/{len} {eta:>5} left  {msg}")
+            let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {eta:>5} left  {wide_msg}")
                 .expect("the template is a constant and valid");
-            ProgressBar::new(total).with_style(style).with_prefix(indented(label))
+            ProgressBar::new(total).with_style(style).with_prefix(label.clone())
         });
-        Progress {
-            label: indented(label),
-            total,
-            bar,
-            lines: !self.quiet && !self.bars,
-            started: Instant::now(),
-            said: Instant::now(),
-        }
+        Progress { label, total, bar, lines: !self.quiet && !self.bars, started: Instant::now(), said: Instant::now() }
     }
 }
 
 impl Observer for Context {
+    fn plan(&self, stages: &[PlannedStage]) {
+        *self.stages.lock().unwrap_or_else(PoisonError::into_inner) =
+            Stages { planned: stages.len(), begun: Vec::new() };
+    }
+
     fn stage(&self, name: &str, state: StageState) {
+        let place = self.stages.lock().unwrap_or_else(PoisonError::into_inner).place(name);
         match state {
             StageState::Started => {}
-            StageState::UpToDate => self.say(format!("{name}: up to date")),
-            StageState::Finished { seconds } => self.say(format!("{name}: {seconds:.1} s")),
+            StageState::UpToDate => self.say(format!("{place}{name}: up to date")),
+            StageState::Finished { seconds } => self.say(format!("{place}{name}: {seconds:.1} s")),
         }
     }
 
@@ -287,11 +320,37 @@ impl Lead {
             Lead::Warning => ("warning:", "1;33"),
             Lead::Hint => ("hint:", "1;36"),
         };
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let plain = set("NO_COLOR").is_some() || set("TERM").is_none_or(|kind| kind == "dumb");
-        if plain || !std::io::stderr().is_terminal() {
+        if !has_colours(&std::io::stderr()) {
             return word.to_owned();
         }
         format!("\u{1b}[{colour}m{word}\u{1b}[0m")
     }
+}
+
+/// Whether a stream is a terminal that shows colours, and the user wants them (<https://no-color.org>).
+fn has_colours(stream: &impl IsTerminal) -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|kind| kind != "dumb")
+}
+
+/// Whether results may be in colour.
+pub(crate) fn is_coloured() -> bool {
+    has_colours(&std::io::stdout())
+}
+
+/// The width of the terminal that results go to; `None` where they go elsewhere.
+pub(crate) fn width() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked()).flatten()?;
+    Some(columns.into())
+}
+
+/// A text in a colour, given by its number in SGR sequences such as `1;31`. Control characters in the text are shown.
+pub(crate) fn coloured(text: &str, colour: &str) -> String {
+    format!("\u{1b}[{colour}m{}\u{1b}[0m", printable(text))
+}
+
+/// Writes a result that has colours of its own, and no other control characters, to stdout.
+pub(crate) fn print_coloured(text: &str) -> Result<(), CliError> {
+    to_stdout(text)
 }

@@ -1,7 +1,9 @@
 //! Results as tables.
 
 use tabpo_metrics::Comparison;
-use tabpo_report::{Alignment, Table};
+use tabpo_report::{Alignment, Table, TableFormat};
+
+use crate::output;
 
 /// The metrics in the table that a run prints; the report has all of them.
 const HEADLINE: [&str; 7] =
@@ -63,6 +65,45 @@ pub(crate) fn precision_and_recall(comparison: &Comparison) -> Option<Table> {
     Some(table)
 }
 
+/// A table for people: in one piece, or where the terminal is too narrow, its columns in several.
+pub(crate) fn shown(table: &Table) -> String {
+    output::width().map_or_else(|| table.plain(), |width| fitted(table, width))
+}
+
+/// A table in a format; the plain one is for people and fits their terminal.
+pub(crate) fn rendered(table: &Table, format: TableFormat) -> String {
+    if format == TableFormat::Plain { shown(table) } else { table.render(format) }
+}
+
+/// A table whose lines are at most `width` wide, if its columns are. Each part repeats the first column.
+fn fitted(table: &Table, width: usize) -> String {
+    let wide = |table: &Table| table.plain().lines().any(|line| console::measure_text_width(line) > width);
+    let mut parts: Vec<Table> = Vec::new();
+    for column in 1..table.header.len() {
+        if let Some(last) = parts.last_mut() {
+            let mut with = last.clone();
+            add_column(&mut with, table, column);
+            if !wide(&with) {
+                *last = with;
+                continue;
+            }
+        }
+        let mut part = Table::new([(table.header[0].clone(), table.alignment[0])]);
+        table.rows.iter().for_each(|row| part.push([row[0].clone()]));
+        add_column(&mut part, table, column);
+        parts.push(part);
+    }
+    if parts.len() < 2 { table.plain() } else { parts.iter().map(Table::plain).collect::<Vec<_>>().join("\n") }
+}
+
+fn add_column(part: &mut Table, whole: &Table, column: usize) {
+    part.header.push(whole.header[column].clone());
+    part.alignment.push(whole.alignment[column]);
+    for (row, cells) in part.rows.iter_mut().zip(&whole.rows) {
+        row.push(cells[column].clone());
+    }
+}
+
 /// Shown instead of a rate over nothing, and of an interval that does not exist.
 pub(crate) const DASH: &str = "–";
 
@@ -83,4 +124,32 @@ pub(crate) fn shorten(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(WIDTH - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_table_comes_in_parts_that_lose_nothing() {
+        let columns = (0..9).map(|column| (format!("column {column}"), Alignment::Right));
+        let mut table = Table::new([("System".to_owned(), Alignment::Left)].into_iter().chain(columns));
+        for row in 0..3 {
+            let cells = (0..9).map(|column| format!("{row}.{column} [1.0, 2.0]"));
+            table.push([format!("system {row}")].into_iter().chain(cells));
+        }
+        let whole = table.plain();
+        assert_eq!(fitted(&table, 400), whole);
+        for width in [48, 80, 120] {
+            let text = fitted(&table, width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+            for cell in table.rows.iter().flatten().skip(1).filter(|cell| !cell.starts_with("system")) {
+                assert_eq!(text.matches(cell.as_str()).count(), 1, "{cell}");
+            }
+            let parts = text.matches("column").count() / text.split("\n\n").count();
+            assert!(parts >= 1 && text.matches("System").count() == text.split("\n\n").count(), "{text}");
+        }
+        // Nothing can be done about a column that is too wide.
+        assert!(fitted(&table, 10).lines().any(|line| line.chars().count() > 10));
+    }
 }

@@ -56,7 +56,7 @@ fn tips(error: &mut clap::Error) -> Vec<String> {
 }
 
 /// Commands that run a configuration.
-const RUNS: [&str; 4] = ["run", "sft", "train", "report"];
+const RUNS: [&str; 5] = ["run", "sft", "train", "report", "check"];
 
 /// Keys of the configuration, with the names of other trainers for them.
 const KEYS: [(&str, &[&str]); 21] = [
@@ -122,10 +122,7 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
             "a run resumes automatically: run the same command again"
         }
         "resume" | "continue" => "interrupted work resumes automatically: run the same command again",
-        "dry_run" | "n" if runs => {
-            "there is no dry run, but errors in the input are found before a run starts, and finished stages are \
-             skipped"
-        }
+        "dry_run" | "n" if runs => "`tabpo check FILE.toml` looks at everything that a run will do",
         "dry_run" => "only `tabpo predict --endpoint URL` has a dry run",
         "force" | "overwrite" | "overwrite_output_dir" | "f" if runs => {
             "stages whose inputs have changed run again automatically; for a fresh start, name another directory with \
@@ -158,7 +155,7 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
              another variable with --key-variable"
         }
         "max_tokens" | "max_length" | "max_new_token" => "the option is --max-new-tokens",
-        "set" => "only the commands that run a configuration have --set: run, sft, train, report",
+        "set" => "only the commands that read a configuration have --set: run, sft, train, report, check",
         _ => return None,
     };
     Some(text.to_owned())
@@ -174,21 +171,20 @@ fn value_of<'a>(name: &str, arguments: &'a [String]) -> Option<&'a str> {
 
 fn command_hint(command: &str) -> Option<String> {
     let text = match command.to_lowercase().as_str() {
-        "init" | "new" | "quickstart" | "config" | "setup" => {
-            "there is no such command: start from examples/quickstart.toml (a model from scratch) or \
-             examples/scierc.toml, then use `tabpo run FILE.toml`"
-        }
+        "new" | "quickstart" | "setup" | "start" => "the command is `tabpo init`",
+        "configuration" | "options" | "keys" => "`tabpo config reference` explains every key of a configuration",
         "finetune" | "fine-tune" | "dpo" | "preference" | "align" | "orpo" | "rlhf" => {
             "`tabpo train FILE.toml` trains the systems of a configuration, `tabpo sft FILE.toml` the fine-tuned model \
              alone"
         }
         "evaluate" | "score" | "test" | "metrics" => "the command is `tabpo eval`",
         "infer" | "inference" | "extract" | "annotate" => "the command is `tabpo predict`",
-        "chat" | "try" | "cli" | "complete" => "the command is `tabpo generate`",
+        "chat" | "cli" | "complete" => "the command is `tabpo generate`",
+        "demo" | "playground" | "show" | "highlight" => "the command is `tabpo try`",
         "serve" | "api" | "deploy" | "vllm" => "`tabpo serve-config` shows how to serve a model",
         "convert" => "`tabpo corpus convert` converts documents, `tabpo model convert` models",
         "stats" | "count" | "preprocess" | "data" => "the command is `tabpo corpus stats`",
-        "check" | "validate" | "debug" => "`tabpo ontology check` and `tabpo corpus stats` check what a run reads",
+        "validate" | "debug" | "lint" | "doctor" | "verify" => "the command is `tabpo check`",
         "export" => "`tabpo pairs export` writes pairs for other trainers, `tabpo merge` a whole model",
         "resume" | "continue" => "a run resumes by itself: `tabpo run FILE.toml` again",
         "version" => "the version is `tabpo --version`",

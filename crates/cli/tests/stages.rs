@@ -80,7 +80,7 @@ rationale = "A method named after what it is for."
 "#;
 
 /// Stages by what they do. `Systems` are the trainings of systems, `Answers` their predictions,
-/// `Checkpoint` those of the SFT model on the test documents.
+/// `Checkpoint` those of the SFT model on the test documents, `Thresholds` the search for any model's thresholds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Base,
@@ -92,10 +92,11 @@ enum Stage {
     Systems,
     Answers,
     Checkpoint,
+    Thresholds,
     Comparison,
 }
 
-use Stage::{Answers, Base, Checkpoint, Comparison, Errors, Pairs, Sft, Systems, Validation, Warmup};
+use Stage::{Answers, Base, Checkpoint, Comparison, Errors, Pairs, Sft, Systems, Thresholds, Validation, Warmup};
 
 impl Stage {
     fn of(name: &str) -> Self {
@@ -106,14 +107,12 @@ impl Stage {
             "errors/validation" => Validation,
             "errors" => Errors,
             "pairs" => Pairs,
-            "sft/test" | "sft/test-constrained" => Checkpoint,
+            "sft/test" | "sft/test-constrained" | "sft/test-tuned" => Checkpoint,
+            name if name.contains("/thresholds/") => Thresholds,
             "comparison" => Comparison,
             name if name.starts_with("systems/") && name.contains("/seed-") => {
-                if name.ends_with("/test") || name.ends_with("/test-constrained") || name.ends_with("/validation") {
-                    Answers
-                } else {
-                    Systems
-                }
+                let predicts = ["/test", "/test-constrained", "/test-tuned", "/validation"];
+                if predicts.iter().any(|end| name.ends_with(end)) { Answers } else { Systems }
             }
             other => panic!("an unknown stage {other}"),
         }
@@ -129,6 +128,7 @@ impl Stage {
             Errors => &[Pairs],
             Pairs => &[Systems],
             Systems => &[Answers],
+            Thresholds => &[Answers, Checkpoint, Comparison],
             Answers | Checkpoint => &[Comparison],
             Comparison => &[],
         }
@@ -250,6 +250,7 @@ fn changes() -> Vec<Change> {
         set("predict.batch_size", "5", &[]),
         set("predict.memory_gb", "2.0", &[]),
         set("predict.constrained", "true", &[Answers, Checkpoint, Comparison]),
+        set("predict.threshold", "tuned", &[Thresholds, Answers, Checkpoint, Comparison]),
         set("evaluate.resamples", "30", &[Comparison]),
     ]
 }
@@ -308,6 +309,8 @@ impl Change {
 fn said(stderr: &str) -> BTreeMap<bool, BTreeSet<String>> {
     let mut stages: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
     for line in stderr.lines() {
+        // The name follows its place in the plan: `[3/14] sft: 1.2 s`.
+        let Some((_, line)) = line.strip_prefix('[').and_then(|line| line.split_once("] ")) else { continue };
         let Some((name, rest)) = line.split_once(": ") else { continue };
         let ran = rest.strip_suffix(" s").is_some_and(|seconds| seconds.parse::<f64>().is_ok());
         if ran || rest == "up to date" {

@@ -47,7 +47,7 @@ fn options_of_other_trainers_are_answered_with_ours() {
         &["run", "quickstart.toml", "--resume_from_checkpoint", "x"],
         &["run", "quickstart.toml", "--dry-run"],
         &["eval", "-o", "x"],
-        &["init"],
+        &["setup"],
         &["finetune"],
         &["evaluate"],
     ];

@@ -115,10 +115,12 @@ pub enum Problem {
     /// A label that the ontology does not have.
     #[error("unknown {what} `{found}`{}", suggestion(.nearest.as_deref(), .valid))]
     UnknownLabel {
-        /// `entity label` or `relation type`.
+        /// `entity label`, `relation type` or `subtype`.
         what: &'static str,
         /// The name.
         found: String,
+        /// The label of which it should be a subtype, if it is one.
+        of: Option<String>,
         /// The valid name most like it.
         nearest: Option<String>,
         /// All valid names.
@@ -226,7 +228,13 @@ pub enum Problem {
 impl Problem {
     pub(crate) fn unknown_label(what: &'static str, found: &str, valid: Vec<String>) -> Self {
         let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
-        Self::UnknownLabel { what, found: found.to_owned(), nearest, valid }
+        Self::UnknownLabel { what, found: found.to_owned(), of: None, nearest, valid }
+    }
+
+    pub(crate) fn unknown_subtype(label: &str, found: &str, valid: Vec<String>) -> Self {
+        let nearest = nearest(found, valid.iter().map(String::as_str)).map(str::to_owned);
+        let of = Some(label.to_owned());
+        Self::UnknownLabel { what: "subtype", found: found.to_owned(), of, nearest, valid }
     }
 
     pub(crate) fn malformed(message: impl Into<String>) -> Self {

@@ -3,6 +3,7 @@
 
 mod annotate;
 mod characters;
+mod discover;
 mod document;
 mod error;
 mod format;
@@ -13,6 +14,7 @@ mod text_document;
 mod unit;
 
 pub use characters::is_blank;
+pub use discover::discover;
 pub use document::{Document, Mention, Relation, Span};
 pub use error::{CorpusError, FilePlace, Problem};
 pub use format::{

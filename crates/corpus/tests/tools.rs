@@ -346,11 +346,9 @@ fn half_a_character_costs_itself_only() {
 #[test]
 fn formats_that_are_not_read_are_named_with_a_remedy() {
     let files = [
-        ("a.jsonl", "{\"text\": \"A robin\", \"spans\": [{\"start\": 2, \"end\": 7, \"label\": \"Bird\"}]}", "Prodigy"),
-        ("a.json", "[{\"tokenized_text\": [\"A\"], \"ner\": [[0, 0, \"Bird\"]]}]", "GLiNER"),
-        ("a.json", "[[\"A robin\", {\"entities\": [[2, 7, \"Bird\"]]}]]", "spaCy"),
-        ("a.conll", "A O\nrobin B-Bird\n", "CoNLL"),
-        ("a.data", "robin\tNN\tB-NP\tB-Bird\n", "CoNLL"),
+        ("a.json", "[{\"input\": \"A robin\", \"output\": {\"entities\": {\"Bird\": [\"robin\"]}}}]", "GLiNER2"),
+        ("a.json", "[{\"id\": 0, \"paragraphs\": []}]", "spaCy"),
+        ("a.json", "{\"tokens\": [\"robin\"], \"ner_tags\": [1]}", "CoNLL"),
         ("a.ann", "T1\tBird 2 7\trobin\n", "brat"),
         (
             "a.json",

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use tabpo_model::{Constraint, GrammarCompiler, GrammarError, Guide, ModelConfig, TokenMask};
 use thiserror::Error;
 
+use crate::fork::{Fork, ForkError, Outcome, decide};
 use crate::prompts::PromptTree;
 use crate::sample::Sampling;
 use crate::schedule::Schedule;
-use crate::worker::{Generator, GeneratorSize, Pick, Prefix, Prompt, Worker, WorkerError};
+use crate::worker::{Generator, GeneratorSize, Pick, Picked, Prefix, Prompt, Worker, WorkerError};
 
 /// Prompts are begun when one in so many sequences of the batch is free.
 const ADMITTED_SHARE: usize = 8;
@@ -59,6 +60,9 @@ pub enum GenerateError {
     /// The worker failed.
     #[error(transparent)]
     Worker(WorkerError),
+    /// The caller could not tell where a completion forks.
+    #[error("where the answer goes on or ends: {0}")]
+    Fork(#[from] ForkError),
     /// The caller stopped generation.
     #[error("stopped")]
     Stopped,
@@ -111,6 +115,8 @@ pub struct Completion {
     /// For every token its log-probability under the model, at temperature 1 and without the constraint;
     /// empty unless requested.
     pub log_probs: Vec<f64>,
+    /// What was decided at its forks, in order; empty unless [`Steering::forks`] finds any.
+    pub outcomes: Vec<Outcome>,
 }
 
 impl Completion {
@@ -120,6 +126,24 @@ impl Completion {
         &self.tokens[..self.tokens.len() - stop]
     }
 }
+
+/// What decides about tokens besides the model.
+#[derive(Clone, Copy)]
+pub struct Steering<'a> {
+    /// The grammar of a prompt's completion, if it has one.
+    pub constraint: &'a dyn Fn(usize) -> Option<Constraint>,
+    /// The forks at the next token of a prompt's completion; see [`Fork`].
+    pub forks: Option<&'a ForkFinder<'a>>,
+}
+
+impl Steering<'_> {
+    /// The model decides alone.
+    pub const NONE: Steering<'static> = Steering { constraint: &|_| None, forks: None };
+}
+
+/// Finds the forks that a token of a completion passes, from the prompt's index, the tokens before it and the token that
+/// would be chosen without forks. After the first, each fork is about the tokens that end the list before.
+pub type ForkFinder<'a> = dyn Fn(usize, &[u32], u32) -> Result<Vec<Fork>, ForkError> + Sync + 'a;
 
 /// A sequence that is being completed.
 struct LiveSequence {
@@ -186,7 +210,8 @@ pub fn generate(
     let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
     let mut done = 0;
     let constraint = |request: usize| requests[request].constraint.clone();
-    generate_each(worker, compiler, &prompts, &pending, &constraint, options, &mut |event| {
+    let steering = Steering { constraint: &constraint, forks: None };
+    generate_each(worker, compiler, &prompts, &pending, steering, options, &mut |event| {
         if let Event::Finished { prompt, completion } = event {
             completions[prompt] = Some(completion);
             done += 1;
@@ -197,7 +222,7 @@ pub fn generate(
     Ok(completions.into_iter().map(|one| one.expect("every request was completed")).collect())
 }
 
-/// Completes the `pending` prompts of a tree, with the grammar that `constraint` gives for each, and reports every
+/// Completes the `pending` prompts of a tree, each with the grammar and the forks that `steering` gives, and reports every
 /// completion as soon as it is finished. If `report` breaks, the result is [`GenerateError::Stopped`].
 ///
 /// What prompts have in common is computed once. Up to `options.batch` sequences are decoded together, and finished
@@ -208,7 +233,7 @@ pub fn generate_each(
     compiler: Option<&GrammarCompiler>,
     prompts: &PromptTree,
     pending: &[usize],
-    constraint: &dyn Fn(usize) -> Option<Constraint>,
+    steering: Steering<'_>,
     options: &GenerateOptions,
     report: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), GenerateError> {
@@ -233,7 +258,7 @@ pub fn generate_each(
             for place in places.clone() {
                 let prompt = schedule.order[place];
                 let whole = prompts.tokens(prompt);
-                new.push(begin(prompt, whole.len(), constraint(prompt), compiler)?);
+                new.push(begin(prompt, whole.len(), (steering.constraint)(prompt), compiler)?);
                 let mut above = None;
                 let mut start = 0;
                 for part in &schedule.shared[place] {
@@ -260,14 +285,14 @@ pub fn generate_each(
                     generator.release(Prefix(part.id));
                 }
             }
-            advance(&mut new, generator.as_mut(), options)?;
+            advance(&mut new, generator.as_mut(), steering.forks, options)?;
             work.new_tokens += new.len() as u64;
             live.append(&mut new);
         } else {
             let tokens: Vec<u32> =
                 live.iter().map(|one| *one.completion.tokens.last().expect("a live sequence has a token")).collect();
             generator.step(&tokens).map_err(GenerateError::Worker)?;
-            advance(&mut live, generator.as_mut(), options)?;
+            advance(&mut live, generator.as_mut(), steering.forks, options)?;
             work.new_tokens += live.len() as u64;
         }
         if live.iter().any(|one| one.done) {
@@ -310,7 +335,8 @@ fn begin(
         (Some(constraint), Some(compiler)) => Some(compiler.guide(&constraint)?),
         (Some(_), None) => return Err(GenerateError::NoCompiler),
     };
-    let completion = Completion { tokens: Vec::new(), finish: FinishReason::Length, log_probs: Vec::new() };
+    let completion =
+        Completion { tokens: Vec::new(), finish: FinishReason::Length, log_probs: Vec::new(), outcomes: Vec::new() };
     Ok(LiveSequence { request, prompt, completion, guide, done: false })
 }
 
@@ -318,6 +344,7 @@ fn begin(
 fn advance(
     live: &mut [LiveSequence],
     generator: &mut dyn Generator,
+    forks: Option<&ForkFinder<'_>>,
     options: &GenerateOptions,
 ) -> Result<(), GenerateError> {
     let mut masks: Vec<Option<TokenMask>> = live
@@ -343,18 +370,22 @@ fn advance(
             }
             other => GenerateError::Worker(other),
         })?;
-        let mut choices = vec![None; live.len()];
+        let mut choices: Vec<Option<Choice>> = vec![None; live.len()];
         for (&row, picked) in waiting.iter().zip(picked) {
-            choices[row] = Some(picked);
+            let none = || GrammarError::Decoding("the grammar allows no token".into());
+            let Picked { token, log_prob } = picked;
+            choices[row] = Some(Choice { token: token.ok_or_else(none)?, log_prob, outcomes: Vec::new() });
+        }
+        if let Some(forks) = forks {
+            decide_forks(live, &masks, &mut choices, generator, forks, options)?;
         }
         let settled: Vec<bool> = live
             .par_iter_mut()
             .zip(&mut masks)
             .zip(&choices)
             .map(|((one, mask), choice)| {
-                let Some(picked) = choice else { return Ok(true) };
-                let none = || GrammarError::Decoding("the grammar allows no token".into());
-                let token = picked.token.ok_or_else(none)?;
+                let Some(choice) = choice else { return Ok(true) };
+                let token = choice.token;
                 if let (Some(guide), Some(mask)) = (&mut one.guide, mask)
                     && !options.stop.contains(&token)
                     && !guide.take(token)?
@@ -362,7 +393,7 @@ fn advance(
                     mask.disallow(token);
                     return Ok(false);
                 }
-                one.append(token, picked.log_prob, options);
+                one.append(choice, options);
                 Ok(true)
             })
             .collect::<Result<_, GrammarError>>()?;
@@ -371,12 +402,63 @@ fn advance(
     Ok(())
 }
 
+/// The next token of a sequence.
+#[derive(Clone)]
+struct Choice {
+    token: u32,
+    log_prob: f64,
+    /// What was decided at the forks that it passes.
+    outcomes: Vec<Outcome>,
+}
+
+/// Decides at the forks among these choices.
+fn decide_forks(
+    live: &[LiveSequence],
+    masks: &[Option<TokenMask>],
+    choices: &mut [Option<Choice>],
+    generator: &mut dyn Generator,
+    forks: &ForkFinder<'_>,
+    options: &GenerateOptions,
+) -> Result<(), GenerateError> {
+    let found: Vec<Vec<Fork>> = live
+        .par_iter()
+        .zip(&*choices)
+        .map(|(one, choice)| match choice {
+            Some(choice) if !options.stop.contains(&choice.token) => {
+                forks(one.request, &one.completion.tokens, choice.token)
+            }
+            _ => Ok(Vec::new()),
+        })
+        .collect::<Result<_, ForkError>>()?;
+    for (row, forks) in found.iter().enumerate() {
+        let (Some(choice), Some(first)) = (&mut choices[row], forks.first()) else { continue };
+        // The tokens of a later fork are those of the first.
+        let tokens: Vec<u32> = [first.go_on, choice.token].into_iter().chain(first.stop.iter().copied()).collect();
+        let places: Vec<(usize, u32)> = tokens.iter().map(|&token| (row, token)).collect();
+        let logits = generator.logits(&places).map_err(GenerateError::Worker)?;
+        let logit = |token: u32| {
+            let place = tokens.iter().position(|&other| other == token);
+            logits[place.expect("every token of a fork has a logit")]
+        };
+        let allowed = |token: u32| masks[row].as_ref().is_none_or(|mask| mask.allows(token));
+        let (token, outcomes) = decide(forks, choice.token, logit, allowed);
+        if options.log_probs {
+            choice.log_prob += logit(token) - logit(choice.token);
+        }
+        choice.token = token;
+        choice.outcomes = outcomes;
+    }
+    Ok(())
+}
+
 impl LiveSequence {
-    fn append(&mut self, token: u32, log_prob: f64, options: &GenerateOptions) {
+    fn append(&mut self, choice: &Choice, options: &GenerateOptions) {
+        let &Choice { token, log_prob, ref outcomes } = choice;
         let completion = &mut self.completion;
         if options.log_probs {
             completion.log_probs.push(log_prob);
         }
+        completion.outcomes.extend(outcomes);
         completion.tokens.push(token);
         if options.stop.contains(&token) {
             completion.finish = FinishReason::Stop;

@@ -9,6 +9,7 @@ mod compute;
 mod decode;
 mod embedding;
 mod files;
+mod fork;
 mod forward;
 mod generate;
 mod gguf;
@@ -41,10 +42,11 @@ pub use cache::{KvCache, SharedPrefix};
 pub use compute::{Compute, ProductSpeeds};
 pub use decode::Decoder;
 pub use files::write_logits;
+pub use fork::{Fork, ForkError, Outcome};
 pub use forward::{forward, forward_with_reference, logits, target_hidden};
 pub use generate::{
-    Completion, Event, FinishReason, GenerateError, GenerateOptions, GenerateWork, Request, generate, generate_each,
-    generator_size,
+    Completion, Event, FinishReason, ForkFinder, GenerateError, GenerateOptions, GenerateWork, Request, Steering,
+    generate, generate_each, generator_size,
 };
 pub use gradients::Gradients;
 pub use head::{OutputGradient, ReferenceHidden};

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use small::{Random, assert_close, plain, random_lora, random_model, tiny, variants};
 use tabpo_engine::{
     Completion, Compute, Decoder, Event, GenerateOptions, GenerateWork, HostWorker, KvCache, Lora, Model, PromptTree,
-    Real, Request, Sampling, Workspace, generate, generate_each, logits,
+    Real, Request, Sampling, Steering, Workspace, generate, generate_each, logits,
 };
 use tabpo_model::{LoraConfig, ModelConfig};
 
@@ -155,7 +155,7 @@ fn complete(
         tree.push(&prompt);
     }
     let (mut finished, mut work) = (Vec::new(), GenerateWork::default());
-    generate_each(worker, None, &tree, pending, &|_| None, options, &mut |event| {
+    generate_each(worker, None, &tree, pending, Steering::NONE, options, &mut |event| {
         match event {
             Event::Worked(now) => work = now,
             Event::Finished { prompt, completion } => finished.push((prompt, completion)),

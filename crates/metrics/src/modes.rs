@@ -4,11 +4,13 @@
 //! and survives a reordering of it; the accessors translate to ids.
 
 mod align;
+mod cases;
 mod measure;
 
 use serde::{Deserialize, Serialize};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
 
+pub use cases::{Annotations, CaseEntity, CaseError, CaseRelation, UnitCase, cases};
 pub use measure::{EXAMPLES, measure};
 
 /// A kind of error. Every gold entity and every predicted entity that is not an exact match
@@ -80,6 +82,25 @@ impl ModeKind {
             ModeKind::ArgumentSwapped => "argument-swapped",
             ModeKind::MissingLink => "missing-link",
             ModeKind::SpuriousLink => "spurious-link",
+        }
+    }
+
+    /// What it means, as a clause for a reader: the span is right, the label is not.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            ModeKind::LabelConfusion => "the span is right, the entity label is not",
+            ModeKind::SubtypeConfusion => "span and label are right, the sub-label is not",
+            ModeKind::BoundaryShort => "the predicted span lies inside the gold span",
+            ModeKind::BoundaryLong => "the predicted span contains the gold span",
+            ModeKind::BoundaryShifted => "the spans overlap, but neither contains the other",
+            ModeKind::WrongOccurrence => "the same text was found elsewhere in the source",
+            ModeKind::MissingEntity => "a gold entity has no counterpart in the answer",
+            ModeKind::SpuriousEntity => "a predicted entity has no counterpart in gold, or is not in the source at all",
+            ModeKind::RelationConfusion => "the pair of entities is right, the relation type is not",
+            ModeKind::DirectionReversed => "pair and type are right, head and tail are exchanged",
+            ModeKind::ArgumentSwapped => "type and one argument are right, the other argument is another entity",
+            ModeKind::MissingLink => "a gold relation has no counterpart in the answer",
+            ModeKind::SpuriousLink => "a predicted relation has no counterpart in gold, or names no known entity",
         }
     }
 

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use tabpo_corpus::{Document, Mention, Relation, Span};
-use tabpo_metrics::modes::{EXAMPLES, ErrorModes, ModeKind, measure};
+
+use tabpo_metrics::modes::{self, Annotations, EXAMPLES, ErrorModes, ModeKind, UnitCase, measure};
 use tabpo_metrics::{Predictions, UnitOutput};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
 
@@ -185,4 +187,66 @@ fn counts_add_up_on_real_predictions() {
             .sum();
         assert_eq!(correct + wrong, gold_mentions, "{name}");
     }
+}
+
+/// The cases of single units are the errors that are counted, and name the items that they are about.
+#[test]
+fn cases_are_the_errors_that_are_counted() {
+    let ontology = tabpo_synthetic::ontology();
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig::default());
+    let gold = &corpus.test[..100];
+    // Documents are answered with another label, a reversed relation, a mention too few, or what the next one says;
+    // one is answered with no JSON at all.
+    let outputs = gold.iter().enumerate().map(|(index, document)| {
+        let mut said = document.clone();
+        match index % 4 {
+            0 => said.mentions[0].label = EntityLabelId((said.mentions[0].label.0 + 1) % 4),
+            1 => said.relations.iter_mut().for_each(|relation| std::mem::swap(&mut relation.head, &mut relation.tail)),
+            2 => said = gold[(index + 1) % gold.len()].clone(),
+            _ => {
+                let last = said.mentions.len() as u32 - 1;
+                said.relations.retain(|relation| relation.head != last && relation.tail != last);
+                said.mentions.pop();
+            }
+        }
+        let unit = tabpo_corpus::Unit { document: &said, sentence: None };
+        let answer = tabpo_answer::render(&tabpo_answer::gold(&unit), ontology).text;
+        let output = if index == 7 { "no idea".to_owned() } else { answer };
+        UnitOutput { doc_key: document.key.clone(), sent: None, output }
+    });
+    let mut predictions = Predictions::from_outputs(&outputs.collect::<Vec<_>>(), "test").expect("valid lines");
+    let counted = measure(gold.iter().map(Ok), &mut predictions, ontology, EXAMPLES).expect("it fits");
+    let mut cases: Vec<UnitCase> = Vec::new();
+    modes::cases(gold.iter().map(Ok), &mut predictions, ontology, |case| cases.push(case)).expect("it fits");
+    assert_eq!(cases.len() as u64, counted.units);
+    assert_eq!(cases.iter().filter(|case| case.valid_json == Some(false)).count(), 1);
+
+    let mut seen: BTreeMap<(ModeKind, Option<String>, Option<String>), u64> = BTreeMap::new();
+    for (case, document) in cases.iter().zip(gold) {
+        for entity in &case.gold.entities {
+            let span = entity.span.expect("gold is in the source");
+            assert_eq!(entity.text.as_deref(), Some(document.span_text(span)));
+        }
+        let label = |side: &Annotations, kind: ModeKind, at: Option<u32>| {
+            let at = at? as usize;
+            if kind.is_relational() {
+                Some(ontology.relation(side.relations[at].label.expect("a type")).name.clone())
+            } else {
+                Some(ontology.entity(side.entities[at].label.expect("a label")).name.clone())
+            }
+        };
+        for error in &case.errors {
+            let labels =
+                (label(&case.gold, error.kind, error.gold), label(&case.predicted, error.kind, error.predicted));
+            *seen.entry((error.kind, labels.0, labels.1)).or_default() += 1;
+        }
+    }
+    let expected: BTreeMap<_, u64> = counted
+        .modes
+        .iter()
+        .filter(|mode| mode.kind != ModeKind::SubtypeConfusion)
+        .map(|mode| ((mode.kind, mode.gold.clone(), mode.predicted.clone()), mode.count))
+        .collect();
+    assert_eq!(seen, expected);
+    assert!(seen.keys().any(|key| key.0.is_relational()) && seen.len() > 8, "the sides differ in many ways: {seen:?}");
 }

@@ -167,6 +167,11 @@ impl TokenMask {
         self.0.disallow_token(token);
     }
 
+    /// Whether a token is allowed.
+    pub fn allows(&self, token: u32) -> bool {
+        self.0.is_allowed(token)
+    }
+
     /// The mask as bits: token `t` is bit `t % 32` of word `t / 32`.
     pub fn words(&self) -> &[u32] {
         self.0.as_slice()

@@ -50,6 +50,15 @@ pub enum ObjectiveError {
         /// Which value is out of which range.
         violation: RangeViolation,
     },
+    /// The objective and a threshold at decoding would both move the decision between a further record and the end of
+    /// a list.
+    #[error(
+        "objective `{objective}` trains where lists end by what F1 pays for; a threshold at decoding would shift it twice"
+    )]
+    ThresholdTwice {
+        /// The objective.
+        objective: String,
+    },
     /// An objective was given as something other than a name or a table with a name.
     #[error("an objective is a name or a table with the key `name`, such as {{name = \"dpo\", beta = 0.1}}")]
     NoName,

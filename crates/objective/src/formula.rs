@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Evaluation;
+use crate::{Evaluation, Grouping};
 
 /// Where a completion's external token weights come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub enum WeightSource {
     Contrastive,
     /// Weights that come with the data, such as a mask.
     External,
+    /// Weights that follow the moving loss of each label, [`crate::GroupLosses`].
+    Groups,
 }
 
 /// How much of a rejected completion an objective reads.
@@ -38,6 +40,7 @@ pub enum Reach {
 /// What an objective needs besides the policy's log-probs of the chosen completion, token roles and
 /// the difference mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that is needed or not, in any combination")]
 pub struct Needs {
     /// Log-probs of a rejected completion.
     pub rejected: Reach,
@@ -49,12 +52,24 @@ pub struct Needs {
     pub weights: WeightSource,
     /// Log-probs of a guide model: a further model whose judgement of each token weighs it.
     pub guide: bool,
+    /// What an item is worth in F1: which tokens decide between a further record and the end of a list, and
+    /// which items a rejected completion gets wrong.
+    pub credit: bool,
+    /// The model's own answer in the place of a rejected completion, with what would have been right after its mistakes.
+    pub own: bool,
 }
 
 impl Needs {
     /// Only the policy's log-probs of the chosen completion.
-    pub const CHOSEN: Needs =
-        Needs { rejected: Reach::Nothing, reference: false, kl: false, weights: WeightSource::None, guide: false };
+    pub const CHOSEN: Needs = Needs {
+        rejected: Reach::Nothing,
+        reference: false,
+        kl: false,
+        weights: WeightSource::None,
+        guide: false,
+        credit: false,
+        own: false,
+    };
     /// The policy's log-probs of both completions.
     pub const PAIR: Needs = Needs { rejected: Reach::Whole, ..Needs::CHOSEN };
     /// Policy and reference log-probs of both completions.
@@ -76,8 +91,26 @@ pub trait Formula: Debug + Send + Sync {
         let _ = ranges;
     }
 
+    /// How the moving loss of a label weighs its tokens, where [`Needs::weights`] is [`WeightSource::Groups`].
+    fn grouping(&self) -> Option<Grouping> {
+        None
+    }
+
+    /// Whether it moves the decision between a further record and the end of a list away from its probability in the
+    /// data, so that a threshold at decoding must not do so again.
+    fn moves_list_ends(&self) -> bool {
+        false
+    }
+
     /// Adds the objective's terms for one pair.
     fn evaluate(&self, terms: &mut Evaluation<'_>);
+
+    /// Adds the objective's terms for all pairs of one example, which have the chosen completion in common.
+    fn evaluate_example(&self, pairs: &mut [Evaluation<'_>]) {
+        for terms in pairs {
+            self.evaluate(terms);
+        }
+    }
 }
 
 /// Collects the first hyper-parameter that is out of its range.
@@ -114,6 +147,12 @@ impl Ranges {
     /// The parameter must be a probability greater than 0.
     pub fn confidence(&mut self, name: &'static str, value: f64) -> &mut Self {
         self.require(name, value, value > 0.0 && value <= 1.0, "a probability in (0, 1]")
+    }
+
+    /// The parameter must be a lead of one token over another, in nats, where it is set.
+    pub fn lead(&mut self, name: &'static str, value: Option<f64>) -> &mut Self {
+        let lead = value.unwrap_or(0.0);
+        self.require(name, lead, lead.abs() <= LARGEST, "a number from -1000000 to 1000000")
     }
 
     /// The parameter must satisfy `accepted`; `expected` says what is accepted.

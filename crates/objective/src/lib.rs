@@ -17,6 +17,8 @@
 
 pub mod accounting;
 mod barrier;
+mod credit;
+mod decision;
 pub mod diff;
 mod dual;
 mod entry;
@@ -24,6 +26,7 @@ mod error;
 mod evaluation;
 mod formula;
 pub mod formulas;
+mod groups;
 mod objective;
 mod pair;
 pub mod published;
@@ -32,13 +35,15 @@ mod score;
 pub mod weights;
 
 pub use barrier::{Barrier, Denominator, Gate};
+pub use credit::{Credit, START_F1};
 pub use dual::Dual;
 pub use entry::Entry;
 pub use error::ObjectiveError;
 pub use evaluation::{Evaluation, Pooling};
 pub use formula::{Formula, Needs, RangeViolation, Ranges, Reach, WeightSource};
 pub use formulas::catalogue;
+pub use groups::{GroupLosses, Grouping};
 pub use objective::Objective;
-pub use pair::{Completion, Gradient, Normaliser, Pair, PairLoss};
+pub use pair::{Completion, Gradient, ItemCounts, ItemErrors, Normaliser, Pair, PairLoss};
 pub use role_weights::RoleWeights;
 pub use score::{Baseline, Form, Scores};

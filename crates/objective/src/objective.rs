@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use crate::entry::{Configured, Entry};
 use crate::error::nearest;
 use crate::{
-    Completion, Evaluation, Formula, Needs, Normaliser, ObjectiveError, Pair, PairLoss, WeightSource, catalogue,
+    Completion, Evaluation, Formula, Grouping, Needs, Normaliser, ObjectiveError, Pair, PairLoss, WeightSource,
+    catalogue,
 };
 
 /// An objective with its hyper-parameters, ready to evaluate pairs.
@@ -101,14 +102,65 @@ impl Objective {
     /// If the roles, the difference mask or a vector that [`Objective::needs`] asks for differs in length
     /// from the policy log-probs of its completion.
     pub fn evaluate(&self, pair: &Pair, normaliser: &Normaliser) -> PairLoss {
+        let mut losses = self.evaluate_example(std::slice::from_ref(pair), normaliser);
+        losses.pop().expect("one pair has one loss")
+    }
+
+    /// The shares of the pairs of one example, all of which have the same chosen completion. Most objectives
+    /// evaluate each pair by itself; some weigh the rejected completions of an example against each other.
+    ///
+    /// # Panics
+    /// As [`Objective::evaluate`].
+    pub fn evaluate_example(&self, pairs: &[Pair], normaliser: &Normaliser) -> Vec<PairLoss> {
         let needs = self.needs();
-        assert_lengths(&pair.chosen, needs);
-        assert_lengths(&pair.rejected, needs);
-        let mut terms = Evaluation::new(pair, normaliser, needs.kl);
-        self.configured.formula.evaluate(&mut terms);
-        terms.finish()
+        for pair in pairs {
+            assert_lengths(&pair.chosen, needs);
+            assert_lengths(&pair.rejected, needs);
+        }
+        let mut terms: Vec<_> = pairs.iter().map(|pair| Evaluation::new(pair, normaliser, needs.kl)).collect();
+        self.configured.formula.evaluate_example(&mut terms);
+        terms.into_iter().map(Evaluation::finish).collect()
+    }
+
+    /// How the moving loss of a label weighs its tokens, for objectives that take their weights from it.
+    pub fn grouping(&self) -> Option<Grouping> {
+        self.configured.formula.grouping()
+    }
+
+    /// Whether the objective takes the F1 that a model reaches ([`Credit`](crate::Credit)) and at least one of its
+    /// two values is not set.
+    pub fn lacks_f1(&self) -> bool {
+        F1_PARAMETERS.iter().any(|name| self.parameters().get(*name).is_some_and(Value::is_null))
+    }
+
+    /// Refuses a decoding that stops lists at a threshold of its own, for objectives that train where lists end.
+    ///
+    /// # Errors
+    /// [`ObjectiveError::ThresholdTwice`].
+    pub fn allow_threshold(&self) -> Result<(), ObjectiveError> {
+        if self.configured.formula.moves_list_ends() {
+            return Err(ObjectiveError::ThresholdTwice { objective: self.name.to_string() });
+        }
+        Ok(())
+    }
+
+    /// The objective with the F1 of entities and that of relations, each from 0 to 1, where they are not set.
+    ///
+    /// # Errors
+    /// [`ObjectiveError::OutOfRange`].
+    pub fn with_f1(&self, entities: f64, relations: f64) -> Result<Self, ObjectiveError> {
+        let mut parameters = self.parameters().clone();
+        for (name, f1) in F1_PARAMETERS.iter().zip([entities, relations]) {
+            if let Some(unset) = parameters.get_mut(*name).filter(|value| value.is_null()) {
+                *unset = f1.into();
+            }
+        }
+        Self::with(&self.name, &parameters)
     }
 }
+
+/// The hyper-parameters for the F1 of entities and of relations.
+const F1_PARAMETERS: [&str; 2] = ["entity_f1", "relation_f1"];
 
 /// A formula from a closure.
 struct Custom<F> {
@@ -143,6 +195,7 @@ fn assert_lengths(completion: &Completion, needs: Needs) {
     require(needs.reference, completion.reference.len(), "reference log-probs");
     require(needs.kl, completion.kl.len(), "KL values");
     require(needs.guide, completion.guide.len(), "log-probs of the guide model");
+    assert!(completion.decisions.iter().all(|(t, _)| *t < n), "a decision beyond {n} tokens");
 }
 
 /// With the default hyper-parameters.

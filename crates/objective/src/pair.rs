@@ -1,7 +1,7 @@
 //! What an objective sees and what it returns.
 
 use serde::{Deserialize, Serialize};
-use tabpo_roles::Role;
+use tabpo_roles::{List, ListDecision, Role};
 
 /// One completion of a prompt, token by token: only the tokens after the prompt, the end-of-turn
 /// token included. Every vector that is not empty has one entry per token.
@@ -24,6 +24,53 @@ pub struct Completion {
     /// Log-prob of each token under the guide model; empty unless
     /// [`Needs::guide`](crate::Needs::guide).
     pub guide: Vec<f64>,
+    /// Which label each token belongs to, as any number that is the label's own; empty unless
+    /// [`Needs::weights`](crate::Needs::weights) asks for groups.
+    pub groups: Vec<Option<u64>>,
+    /// The tokens, by position, that decide whether a list goes on or ends; a token may decide both lists. Empty
+    /// unless [`Needs::credit`](crate::Needs::credit), and on rejected completions.
+    pub decisions: Vec<(usize, ListDecision)>,
+    /// The items of a rejected completion compared with those of the chosen one; zeros unless
+    /// [`Needs::credit`](crate::Needs::credit), and on chosen completions.
+    pub errors: ItemErrors,
+    /// For each place of the model's own answer where something was right, the log-prob of every right token there;
+    /// empty unless [`Needs::own`](crate::Needs::own), and on chosen completions.
+    pub choices: Vec<Vec<f64>>,
+}
+
+/// Numbers of items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemCounts {
+    /// Entities.
+    pub entities: u32,
+    /// Relations.
+    pub relations: u32,
+}
+
+impl ItemCounts {
+    /// The items of one list.
+    pub fn of(self, list: List) -> u32 {
+        match list {
+            List::Entities => self.entities,
+            List::Relations => self.relations,
+        }
+    }
+
+    /// The items of both lists.
+    pub fn total(self) -> u32 {
+        self.entities + self.relations
+    }
+}
+
+/// How the items of an answer differ from those of the gold answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemErrors {
+    /// Items that the gold answer does not have: false positives.
+    pub wrong: ItemCounts,
+    /// Items of the gold answer that are not there: false negatives.
+    pub missing: ItemCounts,
+    /// Items of the gold answer.
+    pub gold: ItemCounts,
 }
 
 impl Completion {
@@ -38,6 +85,10 @@ impl Completion {
             weights: vec![1.0; n],
             kl: Vec::new(),
             guide: Vec::new(),
+            groups: Vec::new(),
+            decisions: Vec::new(),
+            errors: ItemErrors::default(),
+            choices: Vec::new(),
         }
     }
 
@@ -49,6 +100,12 @@ impl Completion {
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.policy.is_empty()
+    }
+
+    /// Whether token `t` differs from the other completion, or is the first after the prefix of length `point` that
+    /// both share. After an insertion or a deletion, that token may be in both, in different places.
+    pub fn is_apart(&self, t: usize, point: usize) -> bool {
+        self.differs[t] || t == point
     }
 }
 
@@ -106,6 +163,8 @@ pub struct Gradient {
     pub logp: Vec<f64>,
     /// dL/dK for each position, K being [`Completion::kl`]; empty where the objective uses none.
     pub kl: Vec<f64>,
+    /// dL/dp for each log-prob of [`Completion::choices`]; not counted in the accounts of roles.
+    pub choices: Vec<Vec<f64>>,
 }
 
 /// One pair's share of the batch loss, its gradient, and the terms worth logging. The shares and

@@ -18,6 +18,11 @@ fn the_catalogue_holds_every_objective_of_the_comparison_once() {
         "sft",
         "continued-sft",
         "gated-sft",
+        "focus-sft",
+        "group-weighted-sft",
+        "f-credit",
+        "minimum-risk",
+        "dynamic-oracle",
         "dpo",
         "cdpo",
         "robust",
@@ -150,4 +155,36 @@ fn needs_distinguish_the_families() {
     assert_eq!(with_kl, ["tdpo1", "tdpo2"]);
     let with_guide: Vec<_> = catalogue().iter().filter(|entry| entry.needs().guide).map(|entry| entry.name).collect();
     assert_eq!(with_guide, ["tgdpo"]);
+}
+
+#[test]
+fn a_measured_f1_fills_in_only_what_is_not_set() {
+    let measured = |value: Value| {
+        let objective = Objective::try_from(value).expect("a choice");
+        let lacks = objective.lacks_f1();
+        let filled = objective.with_f1(0.625, 0.25).expect("in range");
+        assert!(!filled.lacks_f1());
+        (lacks, filled)
+    };
+    let (lacks, filled) = measured(json!("f-credit"));
+    assert!(lacks && filled.parameters()["entity_f1"] == 0.625 && filled.parameters()["relation_f1"] == 0.25);
+    let (lacks, filled) = measured(json!({"name": "minimum-risk", "relation_f1": 0.5, "risk": 2.0}));
+    assert!(lacks && filled.parameters()["entity_f1"] == 0.625 && filled.parameters()["relation_f1"] == 0.5);
+    assert_eq!(filled.parameters()["risk"], 2.0);
+    let (lacks, filled) = measured(json!({"name": "f-credit", "entity_f1": 0.5, "relation_f1": 0.5}));
+    assert!(!lacks && filled.parameters()["entity_f1"] == 0.5);
+    let (lacks, filled) = measured(json!("dpo"));
+    assert!(!lacks && filled == Objective::new("dpo").expect("a name"));
+    assert!(Objective::new("f-credit").expect("a name").with_f1(0.5, 1.5).is_err());
+}
+
+#[test]
+fn only_an_objective_that_trains_where_lists_end_refuses_a_threshold() {
+    for entry in catalogue() {
+        let refused = Objective::from(entry).allow_threshold();
+        assert_eq!(refused.is_err(), entry.name == "f-credit", "{}", entry.name);
+        if let Err(error) = refused {
+            assert!(error.to_string().contains("`f-credit`"));
+        }
+    }
 }

@@ -5,7 +5,7 @@ mod support;
 use tabpo_objective::{Completion, Normaliser, Objective, Pair, PairLoss, WeightSource};
 use tabpo_roles::Role;
 
-use support::objectives;
+use support::{decision, decisions, errors, objectives};
 
 /// A completion with every list filled.
 fn filled(policy: &[f64], reference: &[f64]) -> Completion {
@@ -15,6 +15,9 @@ fn filled(policy: &[f64], reference: &[f64]) -> Completion {
         differs: (0..n).map(|t| t % 2 == 1).collect(),
         kl: vec![0.2; n],
         guide: reference.to_vec(),
+        decisions: decisions((0..n).map(|t| decision((t % 7) as u8))),
+        errors: errors([1, 0, 0, 2, 3, 1]),
+        choices: vec![policy.to_vec(); usize::from(!policy.is_empty())],
         ..Completion::new(policy.to_vec(), reference.to_vec())
     }
 }

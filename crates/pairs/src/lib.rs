@@ -4,7 +4,8 @@
 //! An `example` is a unit with its gold answer; `admit` says which edits it admits, `propose` lists
 //! them, `targets` holds the share that each way of making a negative should have, `choose` selects so
 //! that the shares are met, and `check` examines each negative before it is used. [`patterns`] reads
-//! pattern files, `modes` turns error modes into shares, and `on_policy` a model's answer into edits.
+//! pattern files, `modes` turns error modes into shares, `on_policy` a model's answer into edits, and
+//! `oracle` an answer into what would have been right at each of its places.
 
 #![forbid(unsafe_code)]
 
@@ -24,12 +25,17 @@ mod matcher;
 mod mix;
 mod modes;
 mod on_policy;
+mod oracle;
 pub mod patterns;
 mod propose;
 mod record;
 mod stats;
 mod summary;
 mod targets;
+#[cfg(test)]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+#[path = "../tests/support/world.rs"]
+mod world;
 
 pub use build::{BuildSettings, PairBuilder, Tokenize, Weighting};
 pub use difference::{Difference, difference};
@@ -40,6 +46,7 @@ pub use margin::hardest;
 pub use matcher::{PatternMatch, PatternMatcher};
 pub use mix::{Mix, ShareError, SourceShares};
 pub use modes::{Mode, ModeRates, Shift, UnknownModeLabel};
+pub use oracle::{Oracle, RightText, Turn, oracle};
 pub use patterns::{LabelChoice, Pattern, PatternError, Patterns, Rule};
 pub use record::{EditRecord, PairRecord, RecordError};
 pub use stats::{ChangeStats, Counted, Distances, KindStats, PairStats, StatsCollector};

@@ -5,6 +5,7 @@ mod machine;
 
 use tabpo_engine::{GenerationMemory, MemoryPlan, MemoryRequest, Recompute};
 
+pub(crate) use self::machine::processor;
 use self::machine::{Free, free};
 use crate::{error::Error, observer::Observer};
 
@@ -23,6 +24,11 @@ pub fn limit(limit_gb: Option<f64>, held: usize) -> Option<usize> {
         Some(limit) => Some((limit * 1e9) as usize),
         None => free().map(|free| held + free.bytes / 10 * 6),
     }
+}
+
+/// The bytes of memory that are free; `None` where the operating system doesn't say.
+pub fn free_bytes() -> Option<usize> {
+    free().map(|free| free.bytes)
 }
 
 /// Reports the estimate for a training run beside the smallest possible one, and warns if no setting stays within

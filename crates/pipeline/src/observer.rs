@@ -2,10 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::run::PlannedStage;
+
 /// Receives the events of a run. Every method does nothing by default, so `&()` is an observer that ignores everything.
 ///
 /// Texts may contain control characters that come from files and servers: clear them before a terminal shows them.
 pub trait Observer {
+    /// The stages of the run in their order, before the first one starts.
+    fn plan(&self, stages: &[PlannedStage]) {
+        let _ = stages;
+    }
+
     /// A stage starts, finishes, or turns out to be up to date.
     fn stage(&self, name: &str, state: StageState) {
         let _ = (name, state);

@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+use schemars::Schema;
+use serde_json::{Map, Value};
+use tabpo_model::BpeOptions;
+
 use crate::error::Error;
 
 /// A range of whole numbers, including both ends.
@@ -118,6 +122,8 @@ impl fmt::Display for Real {
 
 /// A share or a probability.
 pub const SHARE: Real = Real::new(0.0, 1.0);
+/// A probability above which a list goes on. At 0 it would never end, and at 1 it would be empty.
+pub const THRESHOLD: Real = SHARE.above_lower().below_upper();
 /// A probability of dropout; at 1 nothing would be left.
 pub const DROPOUT: Real = SHARE.below_upper();
 /// A peak learning rate.
@@ -155,8 +161,54 @@ pub const SENTENCES: Whole = Whole::new(1, 1_000_000);
 pub const RANK: Whole = Whole::new(1, 65_536);
 /// A small number: negatives per example, folds, copies.
 pub const FEW: Whole = Whole::new(1, 10_000);
+/// The width of a model from scratch.
+pub const WIDTH: Whole = Whole::new(2, 65_536);
+/// The blocks of a model from scratch.
+pub const LAYERS: Whole = Whole::new(1, 1024);
+/// The heads of a model from scratch.
+pub const HEADS: Whole = Whole::new(1, 1024);
+/// The width of the feed-forward layers of a model from scratch.
+pub const INTERMEDIATE: Whole = Whole::new(1, 1_048_576);
 /// How many things to measure or show.
 pub const COUNT: Whole = Whole::new(1, 1_000_000);
+
+/// The vocabulary of a model from scratch: at least all bytes and the special tokens.
+pub fn vocabulary() -> Whole {
+    Whole::new((256 + BpeOptions::default().special.len()) as u64, 1_000_000)
+}
+
+impl Whole {
+    /// States the range in a JSON Schema: of the value, or of each in a list.
+    pub(crate) fn stated(self) -> impl Fn(&mut Schema) {
+        move |schema| {
+            let schema = of_each(schema);
+            schema.insert("minimum".to_owned(), if self.or_none { 0 } else { self.least }.into());
+            schema.insert("maximum".to_owned(), self.most.into());
+        }
+    }
+}
+
+impl Real {
+    /// States the range in a JSON Schema: of the value, or of each in a list.
+    pub(crate) fn stated(self) -> impl Fn(&mut Schema) {
+        move |schema| {
+            let schema = of_each(schema);
+            let least = if self.from { "minimum" } else { "exclusiveMinimum" };
+            let most = if self.to { "maximum" } else { "exclusiveMaximum" };
+            schema.insert(least.to_owned(), self.lower.into());
+            schema.insert(most.to_owned(), self.upper.into());
+        }
+    }
+}
+
+/// The schema of a number, or of each number in a list.
+fn of_each(schema: &mut Schema) -> &mut Map<String, Value> {
+    let schema = schema.ensure_object();
+    if schema.contains_key("items") {
+        return schema["items"].as_object_mut().expect("the schema of an item says what it is");
+    }
+    schema
+}
 
 impl Whole {
     /// The same range, and 0.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tabpo_pipeline::{
-    Configuration, ErrorKind, Observer, Overrides, Pipeline, RunResult, Until,
+    Configuration, ErrorKind, Observer, Overrides, Pipeline, Program, RunResult, Until,
     observer::{Progress, StageState},
 };
 use tempfile::TempDir;
@@ -158,6 +158,7 @@ fn the_page_has_every_section_and_links_to_it() {
     let page = page();
     for (anchor, heading) in [
         ("comparison", "Comparison"),
+        ("texts", "Texts"),
         ("labels", "Scores by label"),
         ("errors", "Error modes"),
         ("curves", "Training curves"),
@@ -197,6 +198,43 @@ fn the_page_shows_the_numbers_of_the_comparison() {
     let counted = scores.evaluations[0].1.set.ner.per_label.values().map(|label| label.gold).max().unwrap_or(0);
     let start = page.find("<section id=\"labels\">").expect("the section is there");
     assert!(page[start..].contains(&format!(">{counted}<")), "the support of the commonest label");
+}
+
+#[test]
+fn the_page_says_when_where_and_by_what_it_was_made_and_stays_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = configuration(folder.path());
+    let program = Program { version: "1.2.3".into(), commit: Some("0123456789ab".into()) };
+    let pipeline = Pipeline::new(config.clone(), &()).expect("sound input").made_by(program);
+    let first = fs::read(pipeline.run(Until::Report, &()).expect("the run succeeds").output).expect("a page");
+    let text = String::from_utf8(first.clone()).expect("a page is UTF-8");
+    assert!(text.contains(" UTC by tabpo 1.2.3 (commit 0123456789ab) on "), "it names its maker");
+    let verdict = text.split("<p class=\"verdict\">").nth(1).expect("there is a verdict");
+    assert!(verdict.starts_with("On NER F1, "), "{}", &verdict[..80]);
+    assert!(text.contains("<strong>Few documents. </strong>"), "eight sentences are in a few documents");
+    // Another program that finds everything done changes nothing.
+    let again = Pipeline::new(config, &()).expect("sound input").run(Until::Report, &()).expect("the run succeeds");
+    assert!(fs::read(again.output).expect("a page") == first, "the page stays the same bytes");
+}
+
+#[test]
+fn the_page_shows_every_test_sentence() {
+    let page = page();
+    let data = page.split("id=\"texts-data\">").nth(1).and_then(|rest| rest.split("</script>").next());
+    let data: serde_json::Value = serde_json::from_str(data.expect("there are texts")).expect("they are JSON");
+    assert_eq!(data["cases"].as_array().expect("a list").len(), 8);
+    assert_eq!(data["systems"].as_array().expect("a list").len(), 6);
+    let scores = finished().1.scores.as_ref().expect("a run to the report has scores");
+    // Every error that the tables count is one of the texts'.
+    for (system, (name, modes)) in scores.modes.iter().enumerate() {
+        let counted: u64 = modes.modes.iter().map(|mode| mode.count).sum();
+        let cases = data["cases"].as_array().expect("a list").iter();
+        let shown = cases.map(|case| {
+            let answer = case[4][system].as_u64().expect("a position") as usize;
+            case[3][answer][1].as_array().expect("a list of errors").len() as u64
+        });
+        assert_eq!(shown.sum::<u64>(), counted, "{name}");
+    }
 }
 
 #[test]

@@ -28,6 +28,10 @@ const BACKOFF: Range = range("backoff_seconds", "a number of seconds", 0.0, 3600
 const BUDGET: Range = range("budget", "an amount", 0.0, 1e12);
 const POLL: Range = range("poll_seconds", "a number of seconds", 0.001, 86_400.0);
 
+/// Every range.
+const ALL: [Range; 11] =
+    [SHOTS, TEMPERATURE, MAX_TOKENS, CONCURRENCY, REQUESTS, TOKENS, TIMEOUT, ATTEMPTS, BACKOFF, BUDGET, POLL];
+
 /// Fields of the request that have their own setting, with its key.
 const FIELDS: [(&str, &str); 7] = [
     ("model", "model"),
@@ -58,6 +62,11 @@ fn number(value: f64) -> String {
 }
 
 impl Settings {
+    /// The least and the most of every setting that is a number, by key.
+    pub fn ranges() -> impl Iterator<Item = (&'static str, f64, f64)> {
+        ALL.iter().map(|range| (range.key, range.least, range.most))
+    }
+
     /// Checks every number and name. The error names the key, its value and what is expected.
     pub fn check(&self) -> Result<(), RemoteError> {
         self.check_numbers()?;

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// How a job asks, which is also the section of a remote system in a configuration file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Base address of the API, such as `https://host/v1`.
@@ -23,8 +24,9 @@ pub struct Settings {
     pub selection: Selection,
     /// Seed of the demonstrations chosen at random, and of the jitter between retries.
     pub seed: u64,
-    /// Sampling temperature; not sent if `None`, in a file `"none"` (some models refuse it).
+    /// Sampling temperature; with `"none"` in a file it is not sent, because some models refuse it.
     #[serde(with = "number_or_none")]
+    #[schemars(schema_with = "number_or_none_schema")]
     pub temperature: Option<f64>,
     /// Largest number of tokens of an answer.
     pub max_tokens: u32,
@@ -38,9 +40,9 @@ pub struct Settings {
     pub extra: Map<String, Value>,
     /// Number of concurrent requests.
     pub concurrency: usize,
-    /// Most requests per minute; unlimited if `None`.
+    /// Most requests per minute; by default, any number.
     pub requests_per_minute: Option<f64>,
-    /// Most tokens per minute, prompt and answer together; unlimited if `None`.
+    /// Most tokens per minute, prompt and answer together; by default, any number.
     pub tokens_per_minute: Option<f64>,
     /// Seconds after which a request is abandoned and retried.
     pub timeout_seconds: f64,
@@ -59,7 +61,7 @@ pub struct Settings {
 }
 
 /// How the endpoint enforces the form of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StructureKind {
     /// `response_format` with a strict JSON Schema.
@@ -74,7 +76,7 @@ pub enum StructureKind {
 }
 
 /// How demonstrations are chosen from the training documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
     /// The same for every prompt, chosen greedily: each time the first unit with the most labels not
@@ -131,6 +133,11 @@ impl Default for Settings {
             poll_seconds: 10.0,
         }
     }
+}
+
+/// The schema of what [`number_or_none`] reads.
+fn number_or_none_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"anyOf": [{"type": "number"}, {"const": "none"}]})
 }
 
 /// A number or `"none"`: TOML has no null, and a missing key means the default.

@@ -1,7 +1,13 @@
 //! Everything that a report page shows, as plain data. All parts but the title are optional: a part
 //! that is absent or empty leaves no trace on the page.
 
+mod comparison;
+mod texts;
+
 use serde::{Deserialize, Serialize};
+
+pub use comparison::{Comparison, Contrast, Estimate, MetricColumn, ScoreUnit, SystemKind, SystemRow, Verdict};
+pub use texts::{CaseKind, TextAnnotations, TextAnswer, TextCase, TextEntity, TextError, TextRelation, Texts};
 
 /// The whole page.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -17,6 +23,9 @@ pub struct ReportInput {
     /// The systems against each other and against the controls.
     #[serde(default)]
     pub comparison: Option<Comparison>,
+    /// The texts with gold and the answers of the systems.
+    #[serde(default)]
+    pub texts: Option<Texts>,
     /// Scores by label.
     #[serde(default)]
     pub labels: Vec<LabelScores>,
@@ -26,6 +35,9 @@ pub struct ReportInput {
     /// Loss, margin and whatever else was logged over the steps.
     #[serde(default)]
     pub curves: Vec<CurveChart>,
+    /// What the token roles are.
+    #[serde(default)]
+    pub roles: Vec<Term>,
     /// Share of |dL/dlogp| by token role, for each objective.
     #[serde(default)]
     pub gradients: Option<RoleShares>,
@@ -46,8 +58,10 @@ pub struct ReportInput {
 pub struct RunSummary {
     /// Short facts for the top of the page: model, documents, program version.
     pub facts: Vec<Fact>,
-    /// What the training of each system took: steps, tokens, learning rate.
-    pub training: Vec<Fact>,
+    /// What the training of each system took.
+    pub training: Vec<TrainingRow>,
+    /// The thresholds at which lists end, of the systems that have tuned ones.
+    pub thresholds: Vec<Fact>,
     /// The seeds that everything random came from.
     pub seeds: Vec<u64>,
     /// Content digests of inputs and checkpoints.
@@ -67,6 +81,35 @@ pub struct Fact {
     pub value: String,
 }
 
+/// A word of the page and what it means.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Term {
+    /// The word.
+    pub name: String,
+    /// Its meaning, as a clause without a full stop.
+    pub meaning: String,
+}
+
+/// What the training of one system took.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingRow {
+    /// The system.
+    pub system: String,
+    /// The objective that it minimises.
+    pub objective: String,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Tokens through forward and backward pass.
+    pub tokens: u64,
+    /// Tokens that a model scored without being trained, because the loss needs its log-probabilities.
+    pub reference_tokens: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Training runs, one for each seed; the other figures are those of the first.
+    pub runs: u64,
+}
+
 /// How long one stage took.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct StageTime {
@@ -79,142 +122,14 @@ pub struct StageTime {
     pub reused: bool,
 }
 
-/// Systems by metrics, with tests against the controls.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Comparison {
-    /// What was scored, in words: `test split, 1000 documents, 3 seeds`.
-    pub scope: String,
-    /// Where intervals and p-values come from, in words.
-    #[serde(default)]
-    pub method: String,
-    /// A difference is called distinguishable below this adjusted p-value.
-    pub alpha: f64,
-    /// The columns.
-    pub metrics: Vec<MetricColumn>,
-    /// The rows, in the order in which they are shown.
-    pub systems: Vec<SystemRow>,
-    /// Tested differences between a system and a control.
-    #[serde(default)]
-    pub contrasts: Vec<Contrast>,
-}
-
-/// One metric.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct MetricColumn {
-    /// The name shown: `NER`, `Rel+`, `ungrounded`.
-    pub name: String,
-    /// How its values are written.
-    #[serde(default)]
-    pub unit: ScoreUnit,
-    /// Whether less is better, as for rates of faults.
-    #[serde(default)]
-    pub lower_is_better: bool,
-}
-
-/// How a value is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScoreUnit {
-    /// A fraction in [0, 1], written times 100 with one decimal.
-    #[default]
-    Percent,
-    /// Any number, written with three significant decimals.
-    Number,
-}
-
-/// One system of a comparison.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct SystemRow {
-    /// The name, unique in the comparison.
-    pub name: String,
-    /// What part it plays.
-    #[serde(default)]
-    pub kind: SystemKind,
-    /// Whether it extracted nothing at all: then it is the best at nothing.
-    #[serde(default)]
-    pub silent: bool,
-    /// One value for each metric; `None` where it was not measured, or is a rate over nothing.
-    pub scores: Vec<Option<Estimate>>,
-}
-
-/// The part that a system plays in a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SystemKind {
-    /// The checkpoint that the trained systems start from.
-    Checkpoint,
-    /// A control that spends the same budget without preferences.
-    Control,
-    /// A system under test.
-    #[default]
-    System,
-    /// A hosted model.
-    Remote,
-}
-
-/// A value with its confidence interval.
-#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The point estimate, from counts summed over seeds.
-    pub value: f64,
-    /// Precision and recall, if the value is their harmonic mean.
-    #[serde(default)]
-    pub precision_and_recall: Option<(f64, f64)>,
-    /// The interval, lower end first.
-    #[serde(default)]
-    pub interval: Option<(f64, f64)>,
-    /// Standard deviation over seeds.
-    #[serde(default)]
-    pub deviation: Option<f64>,
-}
-
-/// The tested difference system minus control on one metric.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Contrast {
-    /// A [`SystemRow::name`].
-    pub system: String,
-    /// The [`SystemRow::name`] that it is compared with.
-    pub control: String,
-    /// A [`MetricColumn::name`].
-    pub metric: String,
-    /// System minus control.
-    pub difference: f64,
-    /// Its confidence interval.
-    #[serde(default)]
-    pub interval: Option<(f64, f64)>,
-    /// p-value of the difference, Holm-adjusted over the family that was tested.
-    pub p_adjusted: f64,
-}
-
-/// What a contrast allows to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Distinguishable from the control, on the good side.
-    Better,
-    /// Distinguishable from the control, on the bad side.
-    Worse,
-    /// Not distinguishable from the control.
-    Undecided,
-}
-
-impl Contrast {
-    /// Better or worse where the adjusted p-value is below `alpha`, otherwise undecided.
-    pub fn verdict(&self, alpha: f64, lower_is_better: bool) -> Verdict {
-        if self.p_adjusted.is_nan() || self.p_adjusted >= alpha || self.difference == 0.0 {
-            Verdict::Undecided
-        } else if (self.difference > 0.0) == lower_is_better {
-            Verdict::Worse
-        } else {
-            Verdict::Better
-        }
-    }
-}
-
 /// F1 by label, one column for each system.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct LabelScores {
     /// What is scored: `Entities, strict`.
     pub title: String,
+    /// What a reader should know about the rows, in whole sentences.
+    #[serde(default)]
+    pub note: String,
     /// The labels.
     pub labels: Vec<String>,
     /// Number of gold items of each label.
@@ -250,6 +165,9 @@ pub struct ErrorModes {
 pub struct Confusion {
     /// What is counted: `Entity label, given the span`.
     pub title: String,
+    /// The [`CaseKind::name`] of what is off the diagonal, by which cells link to their texts.
+    #[serde(default)]
+    pub kind: String,
     /// Row names.
     pub gold: Vec<String>,
     /// Column names: the labels, then `missing` or `invalid` where they are counted.
@@ -267,6 +185,9 @@ pub struct CurveChart {
     pub x: String,
     /// Name of the vertical axis.
     pub y: String,
+    /// What a reader should know about it, in whole sentences.
+    #[serde(default)]
+    pub note: String,
     /// The bold line is the mean over this many points; at most 1: the points themselves.
     #[serde(default)]
     pub smoothing: usize,

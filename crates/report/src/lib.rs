@@ -15,10 +15,11 @@ mod text;
 
 pub use error::ReportError;
 pub use input::{
-    Comparison, Confusion, Contrast, Curve, CurveChart, ErrorModes, Estimate, Fact, LabelScores, LabelSystem,
+    CaseKind, Comparison, Confusion, Contrast, Curve, CurveChart, ErrorModes, Estimate, Fact, LabelScores, LabelSystem,
     MetricColumn, PairView, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit,
-    StageTime, SystemKind, SystemRow, Verdict,
+    StageTime, SystemKind, SystemRow, Term, TextAnnotations, TextAnswer, TextCase, TextEntity, TextError, TextRelation,
+    Texts, TrainingRow, Verdict,
 };
 pub use metrics_log::{LoggedRecords, MetricsLog, Record, damaged_path, read_metrics};
-pub use table::{Alignment, Table, TableFormat};
+pub use table::{Alignment, Table, TableFormat, TableParts};
 pub use text::{printable, printable_json};

@@ -43,6 +43,17 @@ pub struct Table {
     pub alignment: Vec<Alignment>,
 }
 
+/// A rendered table in three parts, which put together are the table: so that rows can be put into another order.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TableParts {
+    /// Everything before the first row.
+    pub head: String,
+    /// The rows, each with its line break.
+    pub rows: Vec<String>,
+    /// Everything after the last row.
+    pub foot: String,
+}
+
 /// Separator of columns in plain text.
 const GAP: &str = "  ";
 
@@ -85,8 +96,14 @@ impl Table {
 
     /// The table in a format, with a line break after the last row.
     pub fn render(&self, format: TableFormat) -> String {
+        let TableParts { head, rows, foot } = self.parts(format);
+        [head, rows.concat(), foot].concat()
+    }
+
+    /// The table in a format, row by row.
+    pub fn parts(&self, format: TableFormat) -> TableParts {
         match format {
-            TableFormat::Plain => self.plain(),
+            TableFormat::Plain => self.plain_parts(),
             TableFormat::Markdown => self.markdown(),
             TableFormat::Latex => self.latex(),
             TableFormat::Csv => self.csv(),
@@ -95,43 +112,46 @@ impl Table {
 
     /// The table as plain text.
     pub fn plain(&self) -> String {
+        self.render(TableFormat::Plain)
+    }
+
+    fn plain_parts(&self) -> TableParts {
         let cells = self.aligned_cells();
         let widths: Vec<usize> = (0..self.header.len())
             .map(|column| cells.iter().map(|row| row[column].width()).max().unwrap_or(0))
             .collect();
-        let mut out = String::new();
-        for (index, row) in cells.iter().enumerate() {
+        let line = |row: &Vec<String>| {
             let line: Vec<String> =
                 row.iter().enumerate().map(|(column, cell)| pad(cell, widths[column], self.align(column))).collect();
-            out.push_str(line.join(GAP).trim_end());
-            out.push('\n');
-            if index == 0 {
-                let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
-                out.push_str(&rule.join(GAP));
-                out.push('\n');
-            }
+            format!("{}\n", line.join(GAP).trim_end())
+        };
+        let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+        TableParts {
+            head: format!("{}{}\n", line(&cells[0]), rule.join(GAP)),
+            rows: cells[1..].iter().map(line).collect(),
+            foot: String::new(),
         }
-        out
     }
 
     /// A pipe table.
-    fn markdown(&self) -> String {
-        let escape = |cell: &String| escape_markdown(&one_line(cell));
-        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut out = line(self.header.iter().map(escape).collect());
+    fn markdown(&self) -> TableParts {
+        let line = |cells: &Vec<String>| {
+            let cells: Vec<String> = cells.iter().map(|cell| escape_markdown(&one_line(cell))).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
         let rule = (0..self.header.len()).map(|column| match self.align(column) {
-            Alignment::Left => "---".to_owned(),
-            Alignment::Right | Alignment::Decimal => "---:".to_owned(),
+            Alignment::Left => "---",
+            Alignment::Right | Alignment::Decimal => "---:",
         });
-        out.push_str(&line(rule.collect()));
-        for row in &self.rows {
-            out.push_str(&line(row.iter().map(escape).collect()));
+        TableParts {
+            head: format!("{}| {} |\n", line(&self.header), rule.collect::<Vec<_>>().join(" | ")),
+            rows: self.rows.iter().map(line).collect(),
+            foot: String::new(),
         }
-        out
     }
 
     /// A LaTeX `tabular`, which needs the package `booktabs`.
-    fn latex(&self) -> String {
+    fn latex(&self) -> TableParts {
         let columns: String = (0..self.header.len())
             .map(|column| if self.align(column) == Alignment::Left { 'l' } else { 'r' })
             .collect();
@@ -139,16 +159,15 @@ impl Table {
             let cells: Vec<String> = row.iter().map(|cell| escape_latex(&one_line(cell))).collect();
             format!("{} \\\\\n", cells.join(" & "))
         };
-        let mut out = format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n", line(&self.header));
-        for row in &self.rows {
-            out.push_str(&line(row));
+        TableParts {
+            head: format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n", line(&self.header)),
+            rows: self.rows.iter().map(line).collect(),
+            foot: "\\bottomrule\n\\end{tabular}\n".to_owned(),
         }
-        out.push_str("\\bottomrule\n\\end{tabular}\n");
-        out
     }
 
     /// Comma-separated values.
-    fn csv(&self) -> String {
+    fn csv(&self) -> TableParts {
         let quote = |cell: &String| {
             let cell = printable(cell);
             if cell.contains(['"', ',', '\n', '\r']) {
@@ -157,12 +176,8 @@ impl Table {
                 cell.into_owned()
             }
         };
-        let mut out = String::new();
-        for row in std::iter::once(&self.header).chain(&self.rows) {
-            out.push_str(&row.iter().map(quote).collect::<Vec<_>>().join(","));
-            out.push('\n');
-        }
-        out
+        let line = |row: &Vec<String>| format!("{}\n", row.iter().map(quote).collect::<Vec<_>>().join(","));
+        TableParts { head: line(&self.header), rows: self.rows.iter().map(line).collect(), foot: String::new() }
     }
 
     fn align(&self, column: usize) -> Alignment {

@@ -20,6 +20,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// For every byte of a text where a character begins, and for its end, how many UTF-16 units of [`printable`] text come
+/// before it; 0 for bytes inside a character.
+pub(crate) fn shown_offsets(text: &str) -> Vec<u32> {
+    let mut offsets = vec![0; text.len() + 1];
+    let mut shown = 0;
+    for (place, character) in text.char_indices() {
+        offsets[place] = shown;
+        shown += if is_unsafe(character) { character.escape_unicode().count() } else { character.len_utf16() } as u32;
+    }
+    offsets[text.len()] = shown;
+    offsets
+}
+
 /// JSON that is safe to show in a terminal. JSON itself escapes ASCII control characters; the others, which
 /// can only occur in strings, are escaped here, which does not change the value.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
@@ -65,6 +78,16 @@ mod tests {
         assert!(matches!(printable(harmless), Cow::Borrowed(text) if text == harmless));
         assert_eq!(printable("\u{1b}[2Jx\r\u{7f}\u{9b}m"), "\\u{1b}[2Jx\\u{d}\\u{7f}\\u{9b}m");
         assert_eq!(printable("a\u{202e}b\u{2066}c\u{2028}\u{0}"), "a\\u{202e}b\\u{2066}c\\u{2028}\\u{0}");
+    }
+
+    #[test]
+    fn offsets_are_those_of_the_shown_text() {
+        let text = "a\u{1b}é👩b\u{202e}";
+        let offsets = shown_offsets(text);
+        for (place, _) in text.char_indices().chain([(text.len(), ' ')]) {
+            let before = printable(&text[..place]).encode_utf16().count();
+            assert_eq!(offsets[place] as usize, before, "{place}");
+        }
     }
 
     #[test]

@@ -58,4 +58,50 @@ impl Role {
             Role::End => "end",
         }
     }
+
+    /// What tokens of the role are, as a phrase for a reader.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Role::Scaffold => "braces, commas, keys and quotes: what the format dictates",
+            Role::EntityLabel => "entity labels",
+            Role::Subtype => "sub-labels",
+            Role::RelationLabel => "relation types",
+            Role::Link => "the ids of a relation's head and tail",
+            Role::Span => "text copied from the source",
+            Role::Occurrence => "which occurrence of a text in the source is meant",
+            Role::End => "the token that ends the answer",
+        }
+    }
+}
+
+/// One of the two lists of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum List {
+    /// The entities.
+    Entities,
+    /// The relations between them.
+    Relations,
+}
+
+impl List {
+    /// Both, in the order of an answer.
+    pub const ALL: [Self; 2] = [Self::Entities, Self::Relations];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entities => "entities",
+            Self::Relations => "relations",
+        }
+    }
+}
+
+/// A decision between a further record and the end of a list, as it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ListDecision {
+    /// The list.
+    pub list: List,
+    /// Whether a further record follows; otherwise the list is closed.
+    pub opens: bool,
 }

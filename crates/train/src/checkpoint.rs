@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use tabpo_engine::{NamedTensor, Worker, WorkerError};
+use tabpo_objective::GroupLosses;
 
 use crate::{Cursor, TrainError, TrainSummary};
 
@@ -25,6 +26,9 @@ pub(crate) struct State {
     pub(crate) run: String,
     pub(crate) cursor: Cursor,
     pub(crate) summary: TrainSummary,
+    /// The moving losses of labels, for objectives that take their weights from them.
+    #[serde(default)]
+    pub(crate) labels: GroupLosses,
 }
 
 /// Writes the state of a run. The previous file stays until the new one is complete.

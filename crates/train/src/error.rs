@@ -38,6 +38,18 @@ pub enum ExampleError {
         /// Id of the record.
         id: String,
     },
+    /// The objective weighs the decisions between a further record and the end of a list, but they are not marked.
+    #[error("record {id:?} has no marks of where its lists go on or end, which the objective needs")]
+    NoDecisions {
+        /// Id of the record.
+        id: String,
+    },
+    /// A choice names a place beyond its answer, or no token.
+    #[error("record {id:?} has a choice of right tokens that is empty or beyond its answer")]
+    Choice {
+        /// Id of the record.
+        id: String,
+    },
     /// The record has an empty prompt or answer.
     #[error("record {id:?} has an empty {part}")]
     Empty {

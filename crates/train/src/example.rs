@@ -1,8 +1,9 @@
 //! Training examples as tokens.
 
-use tabpo_roles::Role;
+use tabpo_objective::ItemErrors;
+use tabpo_roles::{ListDecision, Role};
 
-use crate::ExampleError;
+use crate::{Choice, ExampleError};
 
 /// An answer as tokens; the last one ends the turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,13 @@ pub struct TokenisedAnswer {
     /// Weight of every token, for objectives that take weights from the data (token importance, masks);
     /// `None` means 1.
     pub weights: Option<Vec<f64>>,
+    /// The tokens, by position, that decide whether a list goes on or ends; `None` where that is not known. Only chosen
+    /// answers need it.
+    pub decisions: Option<Vec<(usize, ListDecision)>>,
+    /// The items of a rejected answer compared with those of the chosen one.
+    pub errors: ItemErrors,
+    /// Where it is the model's own answer: the right tokens after its mistakes, in order of position.
+    pub choices: Vec<Choice>,
 }
 
 impl TokenisedAnswer {
@@ -23,17 +31,26 @@ impl TokenisedAnswer {
         if let Some(last) = roles.last_mut() {
             *last = Role::End;
         }
-        Self { tokens, roles, weights: None }
+        Self { tokens, roles, weights: None, decisions: None, errors: ItemErrors::default(), choices: Vec::new() }
     }
 
     /// Keeps the prefix shared with `chosen` and the token after it.
     pub(crate) fn cut_after_divergence(&mut self, chosen: &[u32]) {
         let shared = self.tokens.iter().zip(chosen).take_while(|(own, other)| own == other).count();
-        self.tokens.truncate(shared + 1);
-        self.roles.truncate(shared + 1);
+        self.truncate(shared + 1);
+    }
+
+    /// Keeps the first tokens.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.tokens.truncate(count);
+        self.roles.truncate(count);
         if let Some(weights) = &mut self.weights {
-            weights.truncate(shared + 1);
+            weights.truncate(count);
         }
+        if let Some(decisions) = &mut self.decisions {
+            decisions.retain(|(token, _)| *token < count);
+        }
+        self.choices.retain(|choice| choice.position < count);
     }
 }
 
@@ -65,7 +82,7 @@ impl TokenisedExample {
         std::iter::once(&self.chosen).chain(self.rejected.iter().map(|rejected| &rejected.answer))
     }
 
-    /// Checks that nothing is empty and that every token is below `vocabulary`.
+    /// Checks that nothing is empty, that every choice is inside its answer and that every token is below `vocabulary`.
     pub fn check(&self, vocabulary: usize) -> Result<(), ExampleError> {
         let empty = |part| ExampleError::Empty { id: self.id.clone(), part };
         if self.prompt.is_empty() {
@@ -77,7 +94,15 @@ impl TokenisedExample {
         if self.rejected.iter().any(|rejected| rejected.answer.tokens.is_empty()) {
             return Err(empty("rejected answer"));
         }
-        let mut tokens = self.prompt.iter().chain(self.answers().flat_map(|answer| &answer.tokens));
+        let places = |answer: &TokenisedAnswer| {
+            answer.choices.iter().all(|choice| choice.position < answer.tokens.len() && !choice.tokens.is_empty())
+        };
+        if !self.answers().all(places) {
+            return Err(ExampleError::Choice { id: self.id.clone() });
+        }
+        let choices = self.answers().flat_map(|answer| &answer.choices);
+        let answers = self.answers().flat_map(|answer| &answer.tokens);
+        let mut tokens = self.prompt.iter().chain(answers).chain(choices.flat_map(|choice| &choice.tokens));
         match tokens.find(|&&token| token as usize >= vocabulary) {
             Some(&token) => Err(ExampleError::Token { id: self.id.clone(), token, vocabulary }),
             None => Ok(()),

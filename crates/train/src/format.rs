@@ -1,8 +1,9 @@
 //! Converts texts to tokens, in the same way for training and generation.
 
 use jiff::civil::DateTime;
-use tabpo_answer::{Part, token_roles};
+use tabpo_answer::{Branch, Part, Rendered, token_roles};
 use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
+use tabpo_objective::ItemErrors;
 use tabpo_roles::Role;
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
@@ -111,7 +112,57 @@ impl<'a> ExampleFormat<'a> {
         let mut roles = token_roles(answer.parts, &ranges);
         tokens.push(self.end);
         roles.push(Role::End);
-        Ok(TokenisedAnswer { tokens, roles, weights: None })
+        Ok(TokenisedAnswer {
+            tokens,
+            roles,
+            weights: None,
+            decisions: None,
+            errors: ItemErrors::default(),
+            choices: Vec::new(),
+        })
+    }
+
+    /// Marks the tokens of an answer to `source` that decide whether a list goes on or ends: for each such place the
+    /// first token that the other decision would not have.
+    pub fn mark_decisions(
+        &self,
+        source: &str,
+        answer: &Rendered,
+        tokenised: &mut TokenisedAnswer,
+    ) -> Result<(), FormatError> {
+        let ranges = self.encode_answer(source, &answer.text)?.ranges;
+        let mut decisions = Vec::with_capacity(answer.decisions.len());
+        for branch in &answer.decisions {
+            let byte = self.parting(answer, branch)?;
+            decisions.push((ranges.partition_point(|range| range.end <= byte), branch.decision));
+        }
+        tokenised.decisions = Some(decisions);
+        Ok(())
+    }
+
+    /// The tokens of an answer to `source`, without the end token.
+    pub(crate) fn encode_answer(&self, source: &str, answer: &str) -> Result<Encoding, FormatError> {
+        Ok(self.tokenizer.encode_continuation(&self.marked_prompt(source)?, answer)?)
+    }
+
+    /// The tokens of a part of an answer by itself.
+    pub(crate) fn encode_alone(&self, text: &str) -> Result<Encoding, FormatError> {
+        Ok(self.tokenizer.encode_marked(&self.tokenizer.mark(text))?)
+    }
+
+    /// The byte of an answer at which the first token begins that the other decision would not have. Tokens may begin
+    /// before the byte that decides: `}` and `,{` against `}]`.
+    fn parting(&self, answer: &Rendered, branch: &Branch) -> Result<usize, FormatError> {
+        let byte = branch.byte;
+        let values = || answer.parts.iter().filter(|part| part.role != Role::Scaffold);
+        // From the value before to the value after it: what lies beyond them doesn't change how the punctuation
+        // between them is cut.
+        let start = values().take_while(|part| part.range.end <= byte).last().map_or(0, |part| part.range.start);
+        let end = values().find(|part| part.range.start >= byte).map_or(answer.text.len(), |part| part.range.end);
+        let other = format!("{}{}", &answer.text[start..byte], branch.other);
+        let (own, other) = (self.encode_alone(&answer.text[start..end])?, self.encode_alone(&other)?);
+        let shared = own.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
+        Ok(own.ranges.get(shared).map_or(byte, |range| (start + range.start).min(byte)))
     }
 
     /// An example of a source text with its answers, each rejected one with the weight of its pair.

@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod choices;
 mod error;
 mod example;
 mod format;
+mod groups;
 mod importance;
+mod items;
 mod log_probs;
 mod loss;
 mod packing;
@@ -20,6 +23,7 @@ mod trie;
 
 #[cfg(fuzzing)]
 pub use checkpoint::fuzzing;
+pub use choices::Choice;
 pub use error::{ExampleError, TrainError};
 pub use example::{RejectedAnswer, TokenisedAnswer, TokenisedExample};
 pub use format::{AnswerText, ExampleFormat, FormatError, PromptFormat};
@@ -32,6 +36,6 @@ pub use reference::{ReferenceCache, ReferenceIdentity, ReferenceKey};
 pub use schedule::{Decay, Schedule, TrainBudget};
 pub use settings::{TokenCount, TrainSettings};
 pub use stream::{BatchPlan, Cursor, ExampleSource, PreparedStep, StepPlanner, largest_micro_batch};
-pub use text_source::{ExampleRecord, TextSource, group_pairs, rendered};
+pub use text_source::{ExampleRecord, RejectedRecord, TextSource, group_pairs, rendered};
 pub use trainer::{Session, train};
 pub use trie::{ExampleTargets, TokenTrie, gather, scatter_add};

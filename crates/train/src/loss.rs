@@ -4,8 +4,9 @@ use tabpo_engine::TargetValues;
 use tabpo_objective::accounting::Accounting;
 use tabpo_objective::diff::differs;
 use tabpo_objective::weights::released;
-use tabpo_objective::{Completion, Needs, Normaliser, Objective, Pair, PairLoss, WeightSource};
+use tabpo_objective::{Completion, GroupLosses, Needs, Normaliser, Objective, Pair, PairLoss, WeightSource};
 
+use crate::groups::groups;
 use crate::trie::{ExampleTargets, gather, scatter_add};
 use crate::{ExampleLogProbs, TokenisedAnswer, TokenisedExample};
 
@@ -82,10 +83,12 @@ pub(crate) struct Member<'a> {
     pub(crate) differences: &'a Differences,
     pub(crate) targets: &'a ExampleTargets,
     pub(crate) fixed: &'a FixedLogProbs,
+    /// The moving losses of labels before the step.
+    pub(crate) labels: &'a GroupLosses,
 }
 
 impl Member<'_> {
-    /// Evaluates the objective on every pair of the example; adds the gradient to `gradient` and the
+    /// Evaluates the objective on the pairs of the example; adds the gradient to `gradient` and the
     /// pairs with their losses to `pairs`. The pairs share the chosen answer, whose gradients add up.
     pub(crate) fn evaluate(
         &self,
@@ -96,32 +99,49 @@ impl Member<'_> {
         pairs: &mut Vec<(Pair, PairLoss)>,
     ) {
         let needs = objective.needs();
-        let reference = self.fixed.reference.as_ref();
-        let guide = self.fixed.guide.as_ref();
-        let mut chosen = completion(&self.example.chosen, &self.targets.chosen, values);
-        chosen.reference = reference.map(|fixed| fixed.chosen.clone()).unwrap_or_default();
-        chosen.guide = guide.map(|fixed| fixed.chosen.clone()).unwrap_or_default();
-        let mut evaluate = |pair: Pair, rejected: &[u32]| {
-            let loss = objective.evaluate(&pair, normaliser);
+        let own = self.pairs(objective, values);
+        let losses = objective.evaluate_example(&own, normaliser);
+        for (number, (pair, loss)) in own.into_iter().zip(losses).enumerate() {
+            let rejected = self.targets.rejected.get(number).map_or(&[][..], Vec::as_slice);
             scatter_add(&mut gradient.log_probs, &self.targets.chosen, &loss.chosen.logp);
             scatter_add(&mut gradient.log_probs, rejected, &loss.rejected.logp);
+            let choices = self.targets.choices.get(number).map_or(&[][..], Vec::as_slice);
+            for (targets, slopes) in choices.iter().zip(&loss.rejected.choices) {
+                scatter_add(&mut gradient.log_probs, targets, slopes);
+            }
             if needs.kl {
                 scatter_add(&mut gradient.divergences, &self.targets.chosen, &loss.chosen.kl);
                 scatter_add(&mut gradient.divergences, rejected, &loss.rejected.kl);
             }
             pairs.push((pair, loss));
-        };
-        if !needs.pairs() {
-            return evaluate(Pair { chosen, rejected: Completion::default(), weight: 1.0 }, &[]);
         }
-        for (number, rejected) in self.example.rejected.iter().enumerate() {
-            let targets = &self.targets.rejected[number];
+    }
+
+    /// The chosen answer with each rejected one, or alone where the objective reads none.
+    fn pairs(&self, objective: &Objective, values: &TargetValues) -> Vec<Pair> {
+        let needs = objective.needs();
+        let reference = self.fixed.reference.as_ref();
+        let guide = self.fixed.guide.as_ref();
+        let mut chosen = completion(&self.example.chosen, &self.targets.chosen, values);
+        chosen.reference = reference.map(|fixed| fixed.chosen.clone()).unwrap_or_default();
+        chosen.guide = guide.map(|fixed| fixed.chosen.clone()).unwrap_or_default();
+        if let Some(grouping) = objective.grouping() {
+            chosen.groups = groups(&self.example.chosen);
+            chosen.weights = self.labels.weights(grouping, &chosen.groups);
+        }
+        if !needs.pairs() {
+            return vec![Pair { chosen, rejected: Completion::default(), weight: 1.0 }];
+        }
+        let pair = |number: usize| {
+            let rejected = &self.example.rejected[number];
             let (chosen_differs, rejected_differs) = &self.differences.answers[number];
             let mut pair = Pair {
                 chosen: chosen.clone(),
-                rejected: completion(&rejected.answer, targets, values),
+                rejected: completion(&rejected.answer, &self.targets.rejected[number], values),
                 weight: rejected.weight,
             };
+            let choices = self.targets.choices[number].iter();
+            pair.rejected.choices = choices.map(|targets| gather(&values.log_probs, targets)).collect();
             pair.chosen.differs.clone_from(chosen_differs);
             pair.rejected.differs.clone_from(rejected_differs);
             pair.rejected.reference = reference.map(|fixed| fixed.rejected[number].clone()).unwrap_or_default();
@@ -131,8 +151,9 @@ impl Member<'_> {
                 pair.chosen.weights = released(&self.example.chosen.roles, tokens, other);
                 pair.rejected.weights = released(&rejected.answer.roles, other, tokens);
             }
-            evaluate(pair, targets);
-        }
+            pair
+        };
+        (0..self.example.rejected.len()).map(pair).collect()
     }
 }
 
@@ -143,6 +164,8 @@ fn completion(answer: &TokenisedAnswer, targets: &[u32], values: &TargetValues) 
         roles: answer.roles.clone(),
         weights: answer.weights.clone().unwrap_or_else(|| vec![1.0; answer.tokens.len()]),
         kl,
+        decisions: answer.decisions.clone().unwrap_or_default(),
+        errors: answer.errors,
         ..Completion::new(gather(&values.log_probs, targets), Vec::new())
     }
 }

@@ -46,6 +46,13 @@ impl ReferenceIdentity {
                     hasher.update(&token.to_le_bytes());
                 }
             }
+            for choice in example.answers().flat_map(|answer| &answer.choices) {
+                hasher.update(&(choice.position as u64).to_le_bytes());
+                hasher.update(&(choice.tokens.len() as u64).to_le_bytes());
+                for token in &choice.tokens {
+                    hasher.update(&token.to_le_bytes());
+                }
+            }
         }
         ReferenceKey(*hasher.finalize().as_bytes())
     }

@@ -66,7 +66,7 @@ pub struct TokenCount {
     /// Rows through forward and backward passes.
     pub trained: u64,
     /// Rows through forward passes of the reference and the guide model that the objective needs, whether
-    /// computed in this run or cached by an earlier one.
+    /// computed in this run or cached by an earlier one; a caller that generates answers for a run adds their tokens.
     pub reference: u64,
     /// Rows that `trained` would have been with separate sequences without padding.
     pub separate: u64,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::packing::{MicroBatch, epoch_order, pack};
-use tabpo_objective::Reach;
+use tabpo_objective::{Needs, Reach};
 
 use crate::trie::{example_rows, shared_prefix};
 use crate::{Differences, ExampleError, TokenisedExample, TrainBudget, TrainError};
@@ -52,15 +52,15 @@ impl ExampleSource for Vec<TokenisedExample> {
 
 /// The most rows that a micro-batch of a run can have: those of its longest example, or those of a step of the
 /// longest examples up to [`BatchPlan::max_tokens`], with a prefix that all prompts have in common only once.
-/// `rejected` is how much of the rejected answers the objective reads, `vocabulary` the model's number of tokens.
+/// `needs` is what the objective reads, `vocabulary` the model's number of tokens.
 /// Examples that cannot be loaded are ignored; the run itself reports them.
 pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
     source: &S,
     plan: &BatchPlan,
-    rejected: Reach,
+    needs: Needs,
     vocabulary: usize,
 ) -> usize {
-    let source = checked(source, rejected, vocabulary);
+    let source = checked(source, needs, vocabulary);
     let loaded = (0..source.len()).into_par_iter().filter_map(|index| source.load(index).ok());
     let loaded: Vec<(usize, Vec<u32>)> = loaded.map(|example| (example_rows(&example), example.prompt)).collect();
     let shared = shared_prefix(loaded.iter().map(|(_, prompt)| prompt.as_slice()));
@@ -78,14 +78,14 @@ pub fn largest_micro_batch<S: ExampleSource + ?Sized>(
 /// A source whose examples are checked and cut for one run.
 pub(crate) struct Checked<'a, S: ?Sized> {
     source: &'a S,
-    reach: Reach,
+    needs: Needs,
     vocabulary: usize,
 }
 
 /// A source for an objective, whose rejected answers are cut to what the objective reads, so that nothing is
 /// computed without need.
-pub(crate) fn checked<S: ExampleSource + ?Sized>(source: &S, reach: Reach, vocabulary: usize) -> Checked<'_, S> {
-    Checked { source, reach, vocabulary }
+pub(crate) fn checked<S: ExampleSource + ?Sized>(source: &S, needs: Needs, vocabulary: usize) -> Checked<'_, S> {
+    Checked { source, needs, vocabulary }
 }
 
 impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
@@ -95,14 +95,21 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
 
     fn load(&self, index: usize) -> Result<TokenisedExample, ExampleError> {
         let mut example = self.source.load(index)?;
-        if self.reach == Reach::Nothing {
+        let reach = self.needs.rejected;
+        if reach == Reach::Nothing {
             example.rejected.clear();
         } else if example.rejected.is_empty() {
             return Err(ExampleError::NothingRejected { id: example.id });
         }
-        if self.reach == Reach::Divergence {
+        if reach == Reach::Divergence {
             let chosen = &example.chosen.tokens;
             example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_divergence(chosen));
+        }
+        if !self.needs.own {
+            example.rejected.iter_mut().for_each(|rejected| rejected.answer.choices.clear());
+        }
+        if self.needs.credit && example.chosen.decisions.is_none() {
+            return Err(ExampleError::NoDecisions { id: example.id });
         }
         example.check(self.vocabulary)?;
         Ok(example)

@@ -1,9 +1,11 @@
 //! Records of text as a source of examples.
 
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, parse, render};
+use tabpo_answer::{Answer, Rendered, read_canonical};
+use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
-use tabpo_pairs::PairRecord;
+use tabpo_pairs::{PairRecord, Turn};
 
+use crate::items::item_errors;
 use crate::{AnswerText, ExampleError, ExampleFormat, ExampleSource, TokenisedExample};
 
 /// A source text with its answers.
@@ -15,8 +17,21 @@ pub struct ExampleRecord {
     pub source: String,
     /// The preferred answer.
     pub chosen: Rendered,
-    /// The answers it is preferred to, with the weights of their pairs.
-    pub rejected: Vec<(Rendered, f64)>,
+    /// The answers it is preferred to.
+    pub rejected: Vec<RejectedRecord>,
+}
+
+/// An answer to which another is preferred.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectedRecord {
+    /// The answer.
+    pub answer: Rendered,
+    /// The weight of its pair.
+    pub weight: f64,
+    /// Its items compared with those of the preferred answer.
+    pub errors: ItemErrors,
+    /// Where it is the model's own answer: what would have been right at each of its turns.
+    pub turns: Vec<Turn>,
 }
 
 /// Groups pairs with the same prompt and chosen answer, which are adjacent in a pair file, into one record with
@@ -26,23 +41,25 @@ pub fn group_pairs(
     ontology: &Ontology,
 ) -> Result<Vec<ExampleRecord>, ExampleError> {
     let mut records: Vec<ExampleRecord> = Vec::new();
+    let mut chosen = Answer::default();
     for pair in pairs {
         let canonical = |text: &str| {
-            rendered(text, ontology).ok_or_else(|| ExampleError::NotCanonical {
+            read_canonical(text, ontology).ok_or_else(|| ExampleError::NotCanonical {
                 id: pair.id.clone(),
                 answer: text.chars().take(80).collect(),
             })
         };
-        let rejected = (canonical(&pair.rejected)?, pair.weight);
-        match records.last_mut() {
-            Some(last) if last.source == pair.prompt && last.chosen.text == pair.chosen => last.rejected.push(rejected),
-            _ => records.push(ExampleRecord {
-                chosen: canonical(&pair.chosen)?,
-                id: pair.id,
-                source: pair.prompt,
-                rejected: vec![rejected],
-            }),
+        let same = records.last().is_some_and(|last| last.source == pair.prompt && last.chosen.text == pair.chosen);
+        let (answer, written) = canonical(&pair.rejected)?;
+        if !same {
+            let preferred = canonical(&pair.chosen)?;
+            chosen = preferred.0;
+            let (id, source) = (pair.id, pair.prompt);
+            records.push(ExampleRecord { id, source, chosen: preferred.1, rejected: Vec::new() });
         }
+        let errors = item_errors(&chosen, &answer, ontology);
+        let last = records.last_mut().expect("a record was added for the first pair");
+        last.rejected.push(RejectedRecord { answer: written, weight: pair.weight, errors, turns: Vec::new() });
     }
     Ok(records)
 }
@@ -50,33 +67,7 @@ pub fn group_pairs(
 /// Parses an answer in canonical form and renders it again, which gives the role of every byte. `None` if the
 /// rendered text is not the same, byte for byte.
 pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
-    let parsed = parse(text, ontology);
-    let entities = parsed
-        .entities
-        .iter()
-        .map(|entity| {
-            Some(AnswerEntity {
-                text: entity.text.clone()?.into_owned(),
-                span: None,
-                label: entity.label?,
-                subtype: entity.subtype,
-                occurrence: entity.occurrence.map(u32::try_from).transpose().ok()?,
-            })
-        })
-        .collect::<Option<Vec<_>>>()?;
-    let position = |id: Option<&str>| {
-        let found = parsed.entities.iter().position(|entity| entity.id.as_deref() == id)?;
-        Some(found as u32)
-    };
-    let relations = parsed
-        .relations
-        .iter()
-        .map(|relation| {
-            let (head, tail) = (position(relation.head.as_deref())?, position(relation.tail.as_deref())?);
-            Some(AnswerRelation { head, tail, label: relation.label? })
-        })
-        .collect::<Option<Vec<_>>>()?;
-    Some(render(&Answer { entities, relations }, ontology)).filter(|rendered| rendered.text == text)
+    read_canonical(text, ontology).map(|(_, rendered)| rendered)
 }
 
 /// A source that tokenises records on demand.
@@ -84,12 +75,20 @@ pub struct TextSource<'a> {
     format: &'a ExampleFormat<'a>,
     records: &'a [ExampleRecord],
     max_tokens: usize,
+    decisions: bool,
 }
 
 impl<'a> TextSource<'a> {
     /// A source of records in a format; those longer than `max_tokens` are skipped in training.
     pub fn new(format: &'a ExampleFormat<'a>, records: &'a [ExampleRecord], max_tokens: usize) -> Self {
-        Self { format, records, max_tokens }
+        Self { format, records, max_tokens, decisions: false }
+    }
+
+    /// The same source with the list decisions of chosen answers marked, for objectives that
+    /// [need them](tabpo_objective::Needs::credit).
+    #[must_use]
+    pub fn with_decisions(self) -> Self {
+        Self { decisions: true, ..self }
     }
 }
 
@@ -101,7 +100,20 @@ impl ExampleSource for TextSource<'_> {
     fn load(&self, index: usize) -> Result<TokenisedExample, ExampleError> {
         let record = &self.records[index];
         let rejected: Vec<(AnswerText<'_>, f64)> =
-            record.rejected.iter().map(|(answer, weight)| (answer.into(), *weight)).collect();
-        self.format.example(&record.id, &record.source, (&record.chosen).into(), &rejected, self.max_tokens)
+            record.rejected.iter().map(|rejected| ((&rejected.answer).into(), rejected.weight)).collect();
+        let (source, chosen) = (record.source.as_str(), (&record.chosen).into());
+        let failed = |source| ExampleError::Format { id: record.id.clone(), source: Box::new(source) };
+        let mut example = self.format.example(&record.id, source, chosen, &rejected, self.max_tokens)?;
+        for (rejected, record) in example.rejected.iter_mut().zip(&record.rejected) {
+            rejected.answer.errors = record.errors;
+            if !record.turns.is_empty() {
+                let choices = self.format.choices(source, &record.answer, &record.turns).map_err(failed)?;
+                rejected.answer.keep_choices(choices, &example.chosen);
+            }
+        }
+        if self.decisions {
+            self.format.mark_decisions(source, &record.chosen, &mut example.chosen).map_err(failed)?;
+        }
+        Ok(example)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tabpo_engine::{Job, TargetValues, TrainingSetup, Worker};
-use tabpo_objective::{Needs, Pair, PairLoss};
+use tabpo_objective::{GroupLosses, Needs, Pair, PairLoss};
 
 use crate::checkpoint::{self, State, StoredCheckpoint};
 use crate::log_probs::cached;
@@ -52,7 +52,7 @@ pub fn train<S: ExampleSource + ?Sized>(
 ) -> Result<TrainOutcome, TrainError> {
     let Session { identity, cache, tokenizer, checkpoint, guide } = session;
     let needs = settings.objective.needs();
-    let source = checked(source, needs.rejected, worker.config().vocabulary);
+    let source = checked(source, needs, worker.config().vocabulary);
     worker.begin(&TrainingSetup {
         optimiser: settings.optimiser,
         recompute: settings.recompute,
@@ -83,7 +83,8 @@ pub fn train<S: ExampleSource + ?Sized>(
     }
     cache.sync()?;
 
-    let mut trainer = Trainer { worker, settings, needs, run, cursor: Cursor::default(), summary, checkpoint };
+    let (cursor, labels) = (Cursor::default(), GroupLosses::default());
+    let mut trainer = Trainer { worker, settings, needs, run, cursor, summary, labels, checkpoint };
     trainer.resume(observer)?;
     let finished = trainer.run(&source, &fixed, observer)?;
     Ok(TrainOutcome { finished, summary: trainer.summary })
@@ -169,6 +170,8 @@ struct Trainer<'a> {
     run: String,
     cursor: Cursor,
     summary: TrainSummary,
+    /// The moving losses of labels.
+    labels: GroupLosses,
     checkpoint: Option<&'a Path>,
 }
 
@@ -181,6 +184,7 @@ impl Trainer<'_> {
             StoredCheckpoint::Resumed(state) => {
                 self.cursor = state.cursor;
                 self.summary = state.summary;
+                self.labels = state.labels;
                 observer.resumed(self.cursor.step);
             }
             StoredCheckpoint::OtherRun => observer.unused_checkpoint(&UnusedCheckpoint::OtherRun),
@@ -246,7 +250,7 @@ impl Trainer<'_> {
         // A worker may compute micro-batches in any order; their results are summed in order.
         let evaluations: Vec<OnceLock<Evaluation>> = jobs.iter().map(|_| OnceLock::new()).collect();
         let tolerance = (number == 1 && !dropout).then(|| self.worker.tolerance());
-        let objective = &self.settings.objective;
+        let (objective, labels) = (&self.settings.objective, &self.labels);
         let output_gradient = |job: usize, values: &TargetValues| {
             let mut gradient = values.zeros_like();
             let mut evaluation = Evaluation::default();
@@ -256,6 +260,7 @@ impl Trainer<'_> {
                     differences: &prepared.differences[*index],
                     targets,
                     fixed: &fixed[*index],
+                    labels,
                 };
                 member.evaluate(objective, &totals, values, &mut gradient, &mut evaluation.pairs);
                 if tolerance.is_some() {
@@ -285,9 +290,12 @@ impl Trainer<'_> {
         timing.objective += jobs_timing.output_gradient;
         timing.backward += jobs_timing.backward;
 
+        let done = |evaluation: OnceLock<Evaluation>| {
+            evaluation.into_inner().expect("a worker calls for the output gradient of every job")
+        };
+        let evaluations: Vec<Evaluation> = evaluations.into_iter().map(done).collect();
         let mut sums = StepLoss::default();
-        for evaluation in evaluations {
-            let evaluation = evaluation.into_inner().expect("a worker calls for the output gradient of every job");
+        for evaluation in &evaluations {
             // At the first step the policy is its own reference: a difference beyond rounding means that
             // the cached reference belongs to another model.
             if tolerance.is_some_and(|tolerance| evaluation.distance > tolerance) {
@@ -310,6 +318,10 @@ impl Trainer<'_> {
             self.settings.clip.filter(|&limit| gradient_norm > limit).map_or(1.0, |limit| limit / gradient_norm);
         let learning_rate = self.settings.schedule.learning_rate(prepared.progress);
         self.worker.step(learning_rate, factor)?;
+        if let Some(grouping) = objective.grouping() {
+            let pairs = evaluations.iter().flat_map(|evaluation| &evaluation.pairs);
+            self.labels.observe(grouping, pairs.map(|(pair, _)| &pair.chosen));
+        }
         timing.optimiser += started.elapsed().as_secs_f64();
 
         let tokens = prepared.after.tokens - self.cursor.tokens;
@@ -351,7 +363,8 @@ impl Trainer<'_> {
 
     fn write_checkpoint(&self) -> Result<(), TrainError> {
         let Some(path) = self.checkpoint else { return Ok(()) };
-        let state = State { run: self.run.clone(), cursor: self.cursor, summary: self.summary };
+        let (cursor, summary, labels) = (self.cursor, self.summary, self.labels.clone());
+        let state = State { run: self.run.clone(), cursor, summary, labels };
         checkpoint::write(path, &state, self.worker.export()?)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tabpo_engine::{Batch, Segment, Target};
 
-use crate::TokenisedExample;
+use crate::{Choice, TokenisedAnswer, TokenisedExample};
 
 /// Prompts of different examples share rows only if they have at least this many leading tokens in common: a
 /// common system prompt is worth a branch, a common first word is not.
@@ -20,6 +20,8 @@ pub struct ExampleTargets {
     pub chosen: Vec<u32>,
     /// The target of every token of each rejected answer.
     pub rejected: Vec<Vec<u32>>,
+    /// For each rejected answer, the targets of the right tokens at each of its choices.
+    pub choices: Vec<Vec<Vec<u32>>>,
 }
 
 /// The log-probs of one answer, from those of a batch. `targets` are the answer's entries of [`ExampleTargets`].
@@ -87,11 +89,13 @@ impl TokenTrie {
             .iter()
             .map(|rejected| self.insert_answer(stem, &rejected.answer.tokens))
             .collect::<Vec<_>>();
+        let answers = example.rejected.iter().zip(&rejected);
+        let choices = answers.map(|(rejected, targets)| self.insert_choices(&rejected.answer, targets)).collect();
         self.separate_rows += std::iter::once(&example.chosen)
             .chain(example.rejected.iter().map(|rejected| &rejected.answer))
             .map(|answer| example.prompt.len() + answer.tokens.len() - 1)
             .sum::<usize>();
-        ExampleTargets { chosen, rejected }
+        ExampleTargets { chosen, rejected, choices }
     }
 
     /// The rows of a prompt, shared with an earlier example if the common prefix is long enough.
@@ -107,18 +111,26 @@ impl TokenTrie {
     /// The targets of an answer whose first token is predicted from the row `stem`.
     fn insert_answer(&mut self, stem: u32, tokens: &[u32]) -> Vec<u32> {
         let rows = self.insert_path(Some(stem), &tokens[..tokens.len() - 1]);
-        std::iter::once(stem)
-            .chain(rows)
-            .zip(tokens)
-            .map(|(row, &token)| {
-                let next = self.targets.len() as u32;
-                let index = *self.target_of.entry((row, token)).or_insert(next);
-                if index == next {
-                    self.targets.push(Target { row, token });
-                }
-                index
-            })
-            .collect()
+        std::iter::once(stem).chain(rows).zip(tokens).map(|(row, &token)| self.target(row, token)).collect()
+    }
+
+    /// The targets of the right tokens at each choice of an answer with these targets. They need no rows of their own.
+    fn insert_choices(&mut self, answer: &TokenisedAnswer, targets: &[u32]) -> Vec<Vec<u32>> {
+        let of_choice = |choice: &Choice| {
+            let row = self.targets[targets[choice.position] as usize].row;
+            choice.tokens.iter().map(|&token| self.target(row, token)).collect()
+        };
+        answer.choices.iter().map(of_choice).collect()
+    }
+
+    /// The target of a token after a row.
+    fn target(&mut self, row: u32, token: u32) -> u32 {
+        let next = self.targets.len() as u32;
+        let index = *self.target_of.entry((row, token)).or_insert(next);
+        if index == next {
+            self.targets.push(Target { row, token });
+        }
+        index
     }
 
     /// The existing rows below `from` for the longest possible prefix of `tokens`.
@@ -197,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{RejectedAnswer, TokenisedAnswer};
+    use crate::RejectedAnswer;
 
     fn example(prompt: &[u32], chosen: &[u32], rejected: &[&[u32]]) -> TokenisedExample {
         TokenisedExample {

@@ -8,8 +8,8 @@ use tabpo_engine::{
     backward, forward,
 };
 use tabpo_train::{
-    ReferenceCache, RejectedAnswer, TokenTrie, TokenisedExample, TrainBudget, TrainSettings, gather, log_probs,
-    scatter_add,
+    ReferenceCache, RejectedAnswer, TokenTrie, TokenisedAnswer, TokenisedExample, TrainBudget, TrainSettings, gather,
+    log_probs, scatter_add,
 };
 
 /// Log-probs of the answers with every answer as a separate sequence. Adds the gradient of `Σ weight · log-prob`
@@ -163,4 +163,39 @@ fn log_probs_do_not_depend_on_the_packing() {
             assert!((a - b).abs() < 1e-12);
         }
     }
+}
+
+#[test]
+fn a_right_token_after_a_mistake_is_predicted_where_the_answer_was_left() {
+    let model = model::<f64>(31);
+    let (mut checked, options) = (0, ForwardOptions::default());
+    for example in examples(8, 3, 32) {
+        let mut trie = TokenTrie::new();
+        let targets = trie.insert(&example);
+        let found = forward(&model, None, trie.batch(), trie.targets(), &options, &mut Workspace::new());
+        for (rejected, targets) in example.rejected.iter().zip(&targets.choices) {
+            assert_eq!(rejected.answer.choices.len(), targets.len());
+            for (choice, targets) in rejected.answer.choices.iter().zip(targets) {
+                for (token, target) in choice.tokens.iter().zip(targets) {
+                    // The answer up to the choice, and the right token, as a sequence of its own.
+                    let mut alone = example.clone();
+                    alone.rejected.clear();
+                    alone.chosen = TokenisedAnswer::unlabelled(
+                        rejected.answer.tokens[..choice.position].iter().chain([token]).copied().collect(),
+                    );
+                    let expected = separately(&model, &alone, |_, _| 0.0, &mut Gradients::full(&model));
+                    let expected = expected[0].last().expect("an answer has a token");
+                    assert!((found[*target as usize] - expected).abs() < 1e-9, "{choice:?}");
+                    checked += 1;
+                }
+            }
+        }
+        // Choices add no rows.
+        let mut bare = example.clone();
+        bare.rejected.iter_mut().for_each(|rejected| rejected.answer.choices.clear());
+        let mut without = TokenTrie::new();
+        without.insert(&bare);
+        assert_eq!(trie.rows(), without.rows());
+    }
+    assert!(checked > 50, "{checked}");
 }

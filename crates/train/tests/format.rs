@@ -4,24 +4,36 @@ use jiff::civil::DateTime;
 use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
 use tabpo_corpus::{Level, Unit};
 use tabpo_model::{BpeOptions, ChatTemplate, Tokenizer};
-use tabpo_roles::Role;
-use tabpo_synthetic::{SyntheticConfig, generate, ontology};
+use tabpo_objective::ItemErrors;
+use tabpo_ontology::{EntityLabelId, RelationLabelId};
+use tabpo_pairs::oracle;
+use tabpo_roles::{List, ListDecision, Role};
+use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus, generate, ontology};
 use tabpo_train::{
-    AnswerText, BatchPlan, Cursor, ExampleError, ExampleFormat, ExampleRecord, FormatError, PromptFormat, StepPlanner,
-    TextSource, TrainBudget, rendered,
+    AnswerText, BatchPlan, Choice, Cursor, ExampleError, ExampleFormat, ExampleRecord, ExampleSource, FormatError,
+    PromptFormat, RejectedRecord, StepPlanner, TextSource, TrainBudget, rendered,
 };
+
+fn corpus() -> SyntheticCorpus {
+    generate(&SyntheticConfig { sft: 40, gold: 10, validation: 10, test: 10, ..SyntheticConfig::default() })
+}
 
 /// Sources with their gold answers.
 fn gold_answers() -> Vec<(String, Rendered)> {
-    let corpus =
-        generate(&SyntheticConfig { sft: 40, gold: 10, validation: 10, test: 10, ..SyntheticConfig::default() });
+    let corpus = corpus();
     let units = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence));
     units.map(|unit| (unit.text().to_owned(), render(&gold(&unit), ontology()))).collect()
 }
 
 fn tokenizer(texts: &[(String, Rendered)]) -> Tokenizer {
+    tokenizer_of(texts, 500)
+}
+
+/// A tokenizer with so many tokens: the fewer, the less of the punctuation between records is merged, and `"}` and `,{`
+/// may stand against `"}]`.
+fn tokenizer_of(texts: &[(String, Rendered)], vocabulary_size: usize) -> Tokenizer {
     let texts = texts.iter().flat_map(|(source, answer)| [source.clone(), answer.text.clone()]);
-    let options = BpeOptions { vocabulary_size: 500, ..BpeOptions::default() };
+    let options = BpeOptions { vocabulary_size, ..BpeOptions::default() };
     Tokenizer::train(texts, &options).expect("the texts train a tokenizer")
 }
 
@@ -213,4 +225,163 @@ fn control_tokens_that_a_document_spells_are_text() {
             }
         }
     }
+}
+
+/// The gold answer with `kept` of the records of a list, and none in the lists after it.
+fn shortened(answer: &Answer, list: List, kept: usize) -> Answer {
+    let mut shorter = answer.clone();
+    match list {
+        List::Entities => {
+            shorter.entities.truncate(kept);
+            shorter.relations.clear();
+        }
+        List::Relations => shorter.relations.truncate(kept),
+    }
+    shorter
+}
+
+/// The gold answer with one record more at the end of a list.
+fn lengthened(answer: &Answer, list: List) -> Answer {
+    let mut longer = answer.clone();
+    let entity =
+        AnswerEntity { text: "so".to_owned(), span: None, label: EntityLabelId(0), subtype: None, occurrence: None };
+    match list {
+        List::Entities => longer.entities.push(entity),
+        List::Relations => longer.relations.push(AnswerRelation { head: 0, tail: 1, label: RelationLabelId(0) }),
+    }
+    longer
+}
+
+#[test]
+fn the_token_of_a_list_decision_is_where_the_other_decision_would_part() {
+    let texts = gold_answers();
+    for size in [275, 285, 300, 330, 500] {
+        let tokenizer = tokenizer_of(&texts, size);
+        for (prompt, _) in formats(&tokenizer) {
+            let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
+            let mut checked = 0;
+            for document in corpus().sft {
+                for unit in Unit::all(&document, Level::Sentence) {
+                    let answer = gold(&unit);
+                    let written = render(&answer, ontology());
+                    let tokens = |answer: &Rendered| {
+                        let example = format.example("x", unit.text(), answer.into(), &[], 4096);
+                        example.expect("a short example").chosen
+                    };
+                    let mut chosen = tokens(&written);
+                    format.mark_decisions(unit.text(), &written, &mut chosen).expect("the texts fit");
+                    let marks = chosen.decisions.clone().expect("marked");
+                    let mut seen = [0, 0];
+                    for (token, ListDecision { list, opens }) in marks {
+                        let number = &mut seen[usize::from(list == List::Relations)];
+                        let rival = if opens { shortened(&answer, list, *number) } else { lengthened(&answer, list) };
+                        *number += usize::from(opens);
+                        let rival = tokens(&render(&rival, ontology())).tokens;
+                        let parting = chosen.tokens.iter().zip(&rival).take_while(|(a, b)| a == b).count();
+                        assert_eq!(parting, token, "{} {list:?} {opens}, {size} tokens", written.text);
+                        checked += 1;
+                    }
+                    assert_eq!(seen, [answer.entities.len(), answer.relations.len()]);
+                }
+            }
+            assert!(checked > 200, "{checked}");
+        }
+    }
+}
+
+/// The gold answer without its entity at `at`, and without the relations of that.
+fn without(answer: &Answer, at: u32) -> Answer {
+    let mut shorter = answer.clone();
+    shorter.entities.remove(at as usize);
+    shorter.relations.retain(|relation| relation.head != at && relation.tail != at);
+    for end in shorter.relations.iter_mut().flat_map(|relation| [&mut relation.head, &mut relation.tail]) {
+        *end -= u32::from(*end > at);
+    }
+    shorter
+}
+
+#[test]
+fn the_right_tokens_after_a_mistake_are_those_of_the_right_answers() {
+    let texts = gold_answers();
+    let (mut checked, mut of_links) = (0, 0);
+    for size in [285, 330, 500] {
+        let tokenizer = tokenizer_of(&texts, size);
+        let [(plain, _), _] = formats(&tokenizer);
+        let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+        for document in corpus().sft {
+            for unit in Unit::all(&document, Level::Sentence) {
+                let gold = gold(&unit);
+                if gold.entities.len() < 2 {
+                    continue;
+                }
+                let own = render(&without(&gold, 0), ontology());
+                let oracle = oracle(&unit, &own.text, ontology()).expect("canonical");
+                let tokens = |answer: &Rendered| {
+                    let example = format.example("x", unit.text(), answer.into(), &[], 4096);
+                    example.expect("a short example").chosen
+                };
+                let written = tokens(&own);
+                let right: Vec<Vec<u32>> = oracle
+                    .turns
+                    .iter()
+                    .flat_map(|turn| {
+                        turn.right.iter().map(|right| format!("{}{}", &own.text[..turn.window], right.text))
+                    })
+                    .map(|text| tokens(&rendered(&text, ontology()).expect("canonical")).tokens)
+                    .collect();
+                let choices = format.choices(unit.text(), &own, &oracle.turns).expect("the texts fit");
+                for Choice { position, tokens } in &choices {
+                    for token in tokens {
+                        let prefix = written.tokens[..*position].iter().chain([token]).copied().collect::<Vec<u32>>();
+                        assert!(right.iter().any(|right| right.starts_with(&prefix)), "{}, {size} tokens", own.text);
+                        checked += 1;
+                    }
+                    of_links += usize::from(written.roles[*position] == Role::Link);
+                }
+                // The first token has a choice, and the ids of relations do where one is left to write.
+                assert_eq!(choices[0].position, 0);
+            }
+        }
+    }
+    assert!(checked > 2000 && of_links > 50, "{checked} {of_links}");
+}
+
+#[test]
+fn own_answers_are_kept_as_far_as_something_is_right_after_the_first_mistake() {
+    let texts = gold_answers();
+    let tokenizer = tokenizer(&texts);
+    let [(plain, _), _] = formats(&tokenizer);
+    let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+    let mut with_choices = 0;
+    for document in corpus().sft {
+        for unit in Unit::all(&document, Level::Sentence) {
+            let gold = gold(&unit);
+            if gold.entities.is_empty() {
+                continue;
+            }
+            let record = |own: &Answer| {
+                let oracle = oracle(&unit, &render(own, ontology()).text, ontology()).expect("canonical");
+                let (answer, turns) = (oracle.answer, oracle.turns);
+                let rejected = vec![RejectedRecord { answer, weight: 1.0, errors: ItemErrors::default(), turns }];
+                let (id, source) = ("x".to_owned(), unit.text().to_owned());
+                ExampleRecord { id, source, chosen: render(&gold, ontology()), rejected }
+            };
+            let records = [record(&gold), record(&without(&gold, 0))];
+            let source = TextSource::new(&format, &records, 4096);
+            let [right, wrong] = [0, 1].map(|index| source.load(index).expect("a short example"));
+            assert_eq!(right.rejected[0].answer, right.chosen);
+            let (own, chosen) = (&wrong.rejected[0].answer, &wrong.chosen);
+            let parting = own.tokens.iter().zip(&chosen.tokens).take_while(|(a, b)| a == b).count();
+            assert!(own.choices.iter().all(|choice| choice.position > parting));
+            match own.choices.last() {
+                Some(last) => {
+                    assert_eq!(own.tokens.len(), last.position + 1);
+                    assert_eq!(own.roles.len(), own.tokens.len());
+                    with_choices += 1;
+                }
+                None => assert_eq!(own, chosen),
+            }
+        }
+    }
+    assert!(with_choices > 20, "{with_choices}");
 }

@@ -8,7 +8,7 @@ use tabpo_engine::{
     Workspace, backward, forward,
 };
 use tabpo_model::{LoraConfig, ModelConfig};
-use tabpo_objective::Reach;
+use tabpo_objective::Needs;
 use tabpo_train::{BatchPlan, Cursor, StepPlanner, TokenTrie, TrainBudget, largest_micro_batch};
 
 const SETTINGS: [Recompute; 4] = [Recompute::Nothing, Recompute::Cheap, Recompute::Blocks(2), Recompute::Blocks(4)];
@@ -160,7 +160,7 @@ fn the_largest_micro_batch_is_a_full_one_or_the_longest_example() {
     let (longest, all) = (alone.iter().copied().max().expect("an example"), alone.iter().sum::<usize>());
     let most = |batch_size, max_tokens| {
         let plan = BatchPlan { batch_size, max_tokens, seed: 1, budget: TrainBudget::Steps(1) };
-        largest_micro_batch(&examples, &plan, Reach::Whole, 64)
+        largest_micro_batch(&examples, &plan, Needs::PAIR, 64)
     };
     assert_eq!(most(12, 1), longest, "an example is never cut");
     assert_eq!(most(1, 1 << 20), longest);
@@ -177,7 +177,7 @@ fn a_prompt_that_all_examples_share_is_planned_once() {
     }
     for (batch_size, max_tokens) in [(1, 1000), (4, 150), (4, 1000), (12, 400)] {
         let plan = BatchPlan { batch_size, max_tokens, seed: 1, budget: TrainBudget::Epochs(3) };
-        let planned = largest_micro_batch(&examples, &plan, Reach::Whole, support::VOCABULARY);
+        let planned = largest_micro_batch(&examples, &plan, Needs::PAIR, support::VOCABULARY);
         let steps = StepPlanner::new(&examples, plan, Cursor::default());
         let micro_batches = steps.flat_map(|step| step.expect("examples in memory").micro_batches);
         let largest = micro_batches.map(|micro| micro.trie.rows()).max().expect("a step");

@@ -10,7 +10,9 @@ use std::{
 use serde::Serialize;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit};
-use tabpo_engine::{Compute, Event, GenerateOptions, HostWorker, PromptTree, Sampling, Worker, generate_each};
+use tabpo_engine::{
+    Compute, Event, GenerateOptions, HostWorker, PromptTree, Sampling, Steering, Worker, generate_each,
+};
 use tabpo_model::{Constraint, GrammarCompiler, Tokenizer, is_gguf_file};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
 
@@ -120,7 +122,7 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
             }
             ControlFlow::Continue(())
         };
-        generate_each(&mut worker, None, &prompts, &all, &|_| None, &options, &mut report).or_input()?;
+        generate_each(&mut worker, None, &prompts, &all, Steering::NONE, &options, &mut report).or_input()?;
         best = best.min(start.elapsed().as_secs_f64());
         if let Some((first, tokens)) = first {
             let rest = (arguments.prompts * arguments.new_tokens) as u64 - tokens;

@@ -43,7 +43,7 @@ pub(crate) struct PreferenceArgs {
     /// A chat template instead of the model's own: a Jinja file, or a built-in format (plain, alpaca, chatml)
     #[arg(long, value_name = "TEMPLATE")]
     chat_template: Option<String>,
-    /// The objective
+    /// The objective; one that compares no answers, such as continued-sft, trains on the chosen ones
     #[arg(long, value_name = "NAME", default_value = "tab-po")]
     objective: String,
     /// Rank of the adapters on all seven projections
@@ -101,7 +101,7 @@ struct Outcome {
 struct Measurement {
     examples: usize,
     negatives: usize,
-    /// Pairs trained on, all epochs together.
+    /// Pairs trained on, all epochs together; examples for an objective that compares no answers.
     pairs: u64,
     /// Wall time from the first token to the last step, reference included.
     seconds: f64,
@@ -181,9 +181,6 @@ impl Bench {
     fn open(arguments: &PreferenceArgs, context: &Context) -> Result<Self, CliError> {
         let held = memory::held(context);
         let objective = Objective::new(&arguments.objective).or_input()?;
-        if !objective.needs().pairs() {
-            return Err(CliError::input(format!("objective `{}` compares no answers", objective.name())));
-        }
         let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
         let ontology = given.as_ref().unwrap_or_else(|| tabpo_synthetic::ontology());
         let path = &arguments.pairs;
@@ -194,7 +191,8 @@ impl Bench {
         let mut records = group_pairs(pairs, ontology).or_input()?;
         records.truncate(arguments.examples.unwrap_or(usize::MAX));
         for record in &mut records {
-            record.rejected.truncate(arguments.negatives.unwrap_or(usize::MAX));
+            let wanted = if objective.needs().pairs() { arguments.negatives.unwrap_or(usize::MAX) } else { 0 };
+            record.rejected.truncate(wanted);
         }
         if records.is_empty() {
             return Err(CliError::input(format!("{} holds no pairs", path.display())));
@@ -247,7 +245,12 @@ impl Bench {
             record.rejected.truncate(negatives);
         }
         let source = TextSource::new(&format, &records, self.model.config.longest());
-        let pairs = records.iter().map(|record| record.rejected.len() as u64).sum::<u64>();
+        let source = if self.objective.needs().credit { source.with_decisions() } else { source };
+        let pairs = if self.objective.needs().pairs() {
+            records.iter().map(|record| record.rejected.len() as u64).sum::<u64>()
+        } else {
+            records.len() as u64
+        };
         let TrainBudget::Epochs(epochs) = self.plan.budget else { unreachable!("the command counts epochs") };
         let schedule = Schedule { peak: 1e-4, warmup: 0.1, decay: Decay::Linear, floor: 0.0 };
         let mut settings = TrainSettings::new(self.objective.clone(), self.plan, schedule);
@@ -323,8 +326,9 @@ impl Observer for Watch<'_> {
 
 fn text(outcome: &Outcome) -> String {
     let main = &outcome.main;
+    let unit = if main.negatives > 0 { "pairs" } else { "examples" };
     let mut text = format!(
-        "{}, rank {}, products in {}, {} threads: {:.2} pairs/s ({} pairs in {:.1} s)\n\
+        "{}, rank {}, products in {}, {} threads: {:.2} {unit}/s ({} {unit} in {:.1} s)\n\
          tokens: {} computed, {} as separate sequences, {} for the reference\n\
          seconds: reference {:.1}, forward {:.1}, backward {:.1}, optimiser {:.1}, objective {:.1}, waiting {:.2}\n\
          {:.0} GFLOP/s, {:.0} % of the peak of {:.0}{}\n",

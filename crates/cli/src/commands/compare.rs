@@ -54,9 +54,9 @@ pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> Result<(), CliE
     if comparison.systems.iter().any(|system| system.runs > 1) {
         shown.push(spread(&comparison));
     }
-    let mut text: Vec<String> = shown.iter().map(|table| table.render(score.format)).collect();
+    let mut text: Vec<String> = shown.iter().map(|table| tables::rendered(table, score.format)).collect();
     for pair in &comparison.differences {
-        let table = differences(&comparison, pair).render(score.format);
+        let table = tables::rendered(&differences(&comparison, pair), score.format);
         // In the other formats, the header names the pair.
         let heading =
             if score.format == TableFormat::Plain { format!("{} minus {}\n", pair.a, pair.b) } else { String::new() };

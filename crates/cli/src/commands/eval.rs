@@ -10,7 +10,7 @@ use tabpo_report::{Alignment, Table, TableFormat};
 use super::scoring::{GoldArgs, ScoreArgs, count_file};
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
-use crate::tables::{DASH, percent_or_dash};
+use crate::tables::{self, DASH, percent_or_dash};
 
 /// Arguments of `tabpo eval`.
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> Result<(), CliErro
         tables.extend(confusion(counts));
         tables.extend(emitted(&evaluation));
     }
-    output::print(&tables.iter().map(|table| table.render(score.format)).collect::<Vec<_>>().join("\n"))
+    output::print(&tables.iter().map(|table| tables::rendered(table, score.format)).collect::<Vec<_>>().join("\n"))
 }
 
 /// A row for each metric: precision, recall, the score and its interval.

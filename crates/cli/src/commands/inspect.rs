@@ -1,22 +1,35 @@
-//! `tabpo inspect`: shows what a model computes.
+//! `tabpo inspect`: says what a model is, and shows what it computes.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tabpo_engine::{Batch, Compute, Segment, Workspace, logits, write_logits};
 use tabpo_model::Tokenizer;
+use tabpo_pipeline::describe::{ModelDescription, TrainingMemory, describe};
 
+use super::check::size;
 use crate::{
     error::{CliError, ResultExt},
-    output::{Context, print_json},
+    output::{self, Context, print_json},
+    range,
     run::PolicyFolder,
 };
 
 /// Arguments of `tabpo inspect`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct InspectArgs {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    /// Model folder, GGUF file, or a PEFT folder (its base model is found automatically)
+    #[arg(value_name = "MODEL", required = true)]
+    model: Option<PathBuf>,
+    /// Rank of the adapter whose memory is estimated
+    #[arg(long, value_name = "R", default_value = "16", value_parser = range::RANK.parser::<usize>(), allow_negative_numbers = true)]
+    rank: usize,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Subcommand)]
@@ -63,10 +76,84 @@ struct Tokens {
 
 /// Runs the chosen inspection.
 pub(crate) fn run(arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
-    match &arguments.what {
-        What::Logits(arguments) => inspect_logits(arguments, context),
-        What::Tokens(arguments) => inspect_tokens(arguments, context),
+    match (&arguments.what, &arguments.model) {
+        (Some(What::Logits(arguments)), _) => inspect_logits(arguments, context),
+        (Some(What::Tokens(arguments)), _) => inspect_tokens(arguments, context),
+        (None, Some(model)) => inspect_model(model, arguments, context),
+        (None, None) => unreachable!("without a subcommand, a model is required"),
     }
+}
+
+/// Says what a model is, or why it cannot be used.
+fn inspect_model(model: &Path, arguments: &InspectArgs, context: &Context) -> Result<(), CliError> {
+    let described = describe(model, arguments.rank, context);
+    match described {
+        Ok(description) if arguments.json => {
+            print_json(&Verdict { supported: true, reason: None, model: Some(description) })
+        }
+        Ok(description) => output::print(&as_text(&description)),
+        Err(error) => {
+            if arguments.json {
+                let reason = Some(error.messages().join(": "));
+                print_json(&Verdict { supported: false, reason, model: None })?;
+            }
+            Err(error)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    supported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(flatten)]
+    model: Option<ModelDescription>,
+}
+
+fn as_text(model: &ModelDescription) -> String {
+    let ModelDescription { heads: (heads, shared), layers, hidden, .. } = model;
+    let memory = |training: &TrainingMemory| {
+        format!(
+            "at most {}, at least {}, for steps of {} tokens",
+            size(training.most),
+            size(training.least),
+            training.tokens
+        )
+    };
+    let template = match model.chat_template {
+        "adapter" => "the adapter's own",
+        "model" => "its own",
+        _ => "none; the built-in format `plain` is used unless model.chat_template names another",
+    };
+    let mut rows = vec![
+        ("model", format!("{} ({})", model.model.display(), model.form)),
+        ("supported", "yes".to_owned()),
+        (
+            "architecture",
+            format!("{}, layers {layers}, width {hidden}, heads {heads} over {shared}", model.architecture),
+        ),
+        ("parameters", format!("{:.1} million, {} of weights", model.parameters as f64 / 1e6, size(model.weights))),
+        ("vocabulary", format!("{} tokens", model.vocabulary)),
+        ("window", format!("{} tokens", model.window)),
+        ("chat template", template.to_owned()),
+    ];
+    if let Some(adapter) = &model.adapter {
+        let targets = adapter.targets.join(", ");
+        rows.push(("adapter", format!("rank {}, alpha {}, on {targets}", adapter.rank, adapter.alpha)));
+    }
+    rows.push((
+        "answering",
+        format!("{} and {} kB for each token of a sequence", size(model.weights), model.bytes_per_token / 1000),
+    ));
+    rows.push(("LoRA", format!("rank {}: {}", model.adapter_training.rank, memory(&model.adapter_training))));
+    rows.push((
+        "full training",
+        model.full_training.as_ref().map_or_else(|| "quantised weights are not trained".to_owned(), memory),
+    ));
+    rows.extend(model.free_memory.map(|free| ("free memory", size(free))));
+    let lines: Vec<String> = rows.into_iter().map(|(name, value)| format!("{name:14} {value}")).collect();
+    lines.join("\n") + "\n"
 }
 
 /// The value in a JSON file; `form` says how it is written.

@@ -1,5 +1,6 @@
 //! The commands, each in its own module.
 
+mod attempt;
 mod bench;
 mod bench_decode;
 mod bench_operations;
@@ -7,15 +8,19 @@ mod bench_preference;
 mod bench_prepare;
 mod bench_step;
 mod chat_template;
+mod check;
 mod compare;
 mod completions;
+mod config;
 mod corpus;
 mod errors;
 mod eval;
+mod example;
 mod export;
 mod generate;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod init;
 mod inspect;
 mod merge;
 mod model;
@@ -27,6 +32,7 @@ mod predict_remote;
 mod run;
 mod scoring;
 mod serve_config;
+mod thresholds;
 
 use clap::Subcommand;
 use tabpo_engine::Compute;
@@ -54,19 +60,34 @@ impl From<Products> for Compute {
     }
 }
 
+/// What the exit codes of `tabpo check` mean.
+const CHECK_CODES: &str = "Exit codes: 0 if nothing stands in the way of good results, 1 if something does, 2 if the \
+                           configuration or what it names is not valid.";
+
 /// The commands of tabpo.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Write a configuration and an ontology for your documents and model
+    Init(init::InitArgs),
+    /// Check a configuration and everything it names: documents, labels, lengths, memory and time
+    #[command(after_help = CHECK_CODES)]
+    Check(check::CheckArgs),
+    /// Explain the keys of a configuration, or show one with its defaults
+    Config(config::ConfigArgs),
     /// Run a configuration: all stages from documents to report, skipping those that are up to date
     Run(run::RunArgs),
     /// Check an ontology file and show what is generated from it
     Ontology(ontology::OntologyArgs),
     /// Count, convert or generate documents
     Corpus(corpus::CorpusArgs),
-    /// Run a configuration up to the fine-tuned model
+    /// Run a configuration up to the fine-tuned model and its scores on the validation documents
     Sft(run::RunArgs),
     /// Write a model's answers to documents
     Predict(Box<predict::PredictArgs>),
+    /// Find from which probability on a model should write another entity or relation
+    Thresholds(Box<thresholds::ThresholdsArgs>),
+    /// Show what a model finds in a text
+    Try(Box<attempt::TryArgs>),
     /// Find the ways in which predictions are wrong
     Errors(errors::ErrorsArgs),
     /// Build, select, summarise and export preference pairs
@@ -87,7 +108,7 @@ pub(crate) enum Command {
     Generate(generate::GenerateArgs),
     /// Render a conversation with a model's chat template
     ChatTemplate(chat_template::ChatTemplateArgs),
-    /// Show what a model computes
+    /// Say what a model is and whether it is supported, or show what it computes
     Inspect(inspect::InspectArgs),
     /// List the training objectives, or evaluate the published ones on given inputs
     Objective(objective::ObjectiveArgs),
@@ -106,11 +127,16 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
+            Command::Init(arguments) => init::run(&arguments, context),
+            Command::Check(arguments) => check::run(&arguments, context),
+            Command::Config(arguments) => config::run(&arguments),
             Command::Run(arguments) | Command::Report(arguments) => run::run(&arguments, Until::Report, context),
             Command::Ontology(arguments) => ontology::run(arguments, context),
             Command::Corpus(arguments) => corpus::run(arguments, context),
             Command::Sft(arguments) => run::run(&arguments, Until::Sft, context),
             Command::Predict(arguments) => predict::run(&arguments, context),
+            Command::Thresholds(arguments) => thresholds::run(&arguments, context),
+            Command::Try(arguments) => attempt::run(&arguments, context),
             Command::Errors(arguments) => errors::run(&arguments, context),
             Command::Pairs(arguments) => pairs::run(arguments, context),
             Command::Train(arguments) => run::run(&arguments, Until::Train, context),

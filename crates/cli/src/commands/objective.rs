@@ -94,11 +94,14 @@ fn needs(needs: Needs) -> String {
     words.extend(needs.reference.then_some("reference"));
     words.extend(needs.kl.then_some("vocabulary KL"));
     words.extend(needs.guide.then_some("guide model"));
+    words.extend(needs.own.then_some("the model's own answers"));
+    words.extend(needs.credit.then_some("list decisions and wrong items"));
     words.extend(match needs.weights {
         WeightSource::None => None,
         WeightSource::Released => Some("token weights of the public TAB-PO script"),
         WeightSource::Contrastive => Some("token weights from two contrastive models"),
         WeightSource::External => Some("external token weights"),
+        WeightSource::Groups => Some("moving losses of labels"),
     });
     words.join(", ")
 }

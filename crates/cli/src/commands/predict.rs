@@ -1,9 +1,16 @@
 //! `tabpo predict`: answers to documents, from a model folder or from an endpoint.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
+use tabpo_answer::{Tier, parse};
 use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
+use tabpo_metrics::UnitOutput;
 use tabpo_ontology::Ontology;
 
 use super::{
@@ -17,7 +24,7 @@ use crate::{
     output::Context,
     range,
     remote::RemoteJob,
-    run::{PolicyFolder, Prediction, Renderer},
+    run::{ListEnds, PolicyFolder, Prediction, Renderer, Thresholds},
 };
 
 /// Arguments of `tabpo predict`.
@@ -59,6 +66,13 @@ pub(crate) struct PredictArgs {
     /// Constrain decoding to valid, grounded answers (model folders only)
     #[arg(long, conflicts_with = "endpoint")]
     constrained: bool,
+    /// Write another entity where its probability, against the end of the list, is above P, instead of 1/2 as greedy
+    /// decoding does (model folders only); `tabpo thresholds` finds the best value
+    #[arg(long, value_name = "P", default_value = "0.5", value_parser = range::THRESHOLD.parser(), allow_negative_numbers = true, conflicts_with = "endpoint")]
+    threshold_entities: f64,
+    /// The same for relations
+    #[arg(long, value_name = "P", default_value = "0.5", value_parser = range::THRESHOLD.parser(), allow_negative_numbers = true, conflicts_with = "endpoint")]
+    threshold_relations: f64,
     /// Answers to each prompt, sampled with --temperature (model folders only), from which on-policy pairs can be made
     #[arg(long, value_name = "N", default_value = "1", value_parser = range::FEW.parser::<u32>(), allow_negative_numbers = true, conflicts_with = "endpoint")]
     samples: u32,
@@ -80,6 +94,11 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
     range::TEMPERATURE.check("--temperature", temperature)?;
     if arguments.remote.endpoint.is_none() && arguments.samples > 1 && temperature <= 0.0 {
         return Err(CliError::input("all samples would be the same").with_hint("give a --temperature above 0"));
+    }
+    let thresholds = Thresholds { entities: arguments.threshold_entities, relations: arguments.threshold_relations };
+    if thresholds != Thresholds::GREEDY && temperature > 0.0 {
+        return Err(CliError::input("--threshold-entities and --threshold-relations need greedy decoding")
+            .with_hint("leave --temperature at 0"));
     }
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let read = |path| Ok::<_, CliError>(arguments.read.read(path, None, &ontology, context)?.documents);
@@ -119,8 +138,31 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         settings: &settings,
         samples: arguments.samples as usize,
         sampling: Sampling { temperature, top_p: 1.0, seed: arguments.seed },
+        list_ends: ListEnds::at(thresholds),
         strict: arguments.read.strict,
     };
     let id = prediction.identity(&documents)?;
-    prediction.write(&documents, &arguments.out, &id, context)
+    let started = Instant::now();
+    prediction.write(&documents, &arguments.out, &id, context)?;
+    say_result(&arguments.out, &ontology, started.elapsed().as_secs_f64(), context)
+}
+
+/// Says how many answers were written and how many of them are valid. What went to a pipe can't be read again.
+fn say_result(out: &Path, ontology: &Ontology, seconds: f64, context: &Context) -> Result<(), CliError> {
+    if !out.is_file() {
+        return Ok(());
+    }
+    let (mut answers, mut valid) = (0_usize, 0_usize);
+    let file = BufReader::new(File::open(out).or_failed()?);
+    for line in file.lines() {
+        let answer: UnitOutput = serde_json::from_str(&line.or_failed()?).or_failed()?;
+        answers += 1;
+        valid += usize::from(parse(&answer.output, ontology).valid_at(Tier::References));
+    }
+    let rate = answers as f64 / seconds.max(1e-3);
+    context.say(format!(
+        "wrote {answers} answers to {} in {seconds:.1} s, {rate:.1} a second; {valid} of them are valid",
+        out.display()
+    ));
+    Ok(())
 }

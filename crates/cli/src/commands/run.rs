@@ -7,7 +7,7 @@ use crate::{
     error::CliError,
     output::{self, Context},
     range,
-    run::{Pipeline, Until},
+    run::{Pipeline, Program, Until},
     tables,
 };
 
@@ -24,17 +24,23 @@ pub(crate) struct RunArgs {
     memory_gb: Option<f64>,
 }
 
+/// This program, with the commit that it was built from.
+fn program() -> Program {
+    let commit = Some(env!("TABPO_COMMIT")).filter(|commit| !commit.is_empty());
+    Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: commit.map(str::to_owned) }
+}
+
 /// Runs the stages up to `until`; those that are up to date are skipped.
 pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
     let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
     let config = Configuration::read(&arguments.config, &overrides)?;
-    let result = Pipeline::new(config, context)?.run(until, context)?;
+    let result = Pipeline::new(config, context)?.made_by(program()).run(until, context)?;
     match result.scores {
         None => output::print_line(result.output.display().to_string()),
         Some(scores) => {
-            output::print(&tables::headline(&scores.comparison).plain())?;
+            output::print(&tables::shown(&tables::headline(&scores.comparison)))?;
             if let Some(rates) = tables::precision_and_recall(&scores.comparison) {
-                output::print(&format!("\n{}\n", rates.plain()))?;
+                output::print(&format!("\n{}\n", tables::shown(&rates)))?;
             }
             output::print_line(format!("report: {}", result.output.display()))
         }

@@ -48,6 +48,10 @@ fn first_line(source: &Source) -> Result<Option<(usize, String, bool)>, CorpusEr
 /// How the documents of a file are laid out.
 pub(crate) fn layout(source: &Source) -> Result<Layout, CorpusError> {
     let Some((_, line, more)) = first_line(source)? else { return Ok(Layout::Lines) };
+    // A pair of a text and its annotation, one on each line.
+    if serde_json::from_str::<Value>(&line).is_ok_and(|value| is_pair(&value)) {
+        return Ok(Layout::Lines);
+    }
     let is_cut = || serde_json::from_str::<IgnoredAny>(&line).is_err_and(|error| error.is_eof());
     Ok(if line.starts_with('[') || more && line.starts_with('{') && is_cut() { Layout::Objects } else { Layout::Lines })
 }
@@ -62,8 +66,14 @@ pub(crate) fn detect(source: &Source) -> Result<Format, CorpusError> {
     if let Some(name) = others::of_extension(path) {
         return Err(others::error(path, name));
     }
+    if path.extension().is_some_and(|extension| others::is_conll(&extension.to_string_lossy())) {
+        return Ok(Format::Conll);
+    }
     let Some((number, line, more)) = first_line(source)? else { return Err(unknown("it is empty".into())) };
     if !line.starts_with(['[', '{']) {
+        if others::is_column_line(&line) {
+            return Ok(Format::Conll);
+        }
         return Err(match others::of_line(&line) {
             Some(name) => others::error(path, name),
             None => {
@@ -92,6 +102,7 @@ pub(crate) fn detect(source: &Source) -> Result<Format, CorpusError> {
         },
     };
     let first = match &value {
+        pair @ Value::Array(_) if is_pair(pair) => pair,
         Value::Array(list) => match list.first() {
             None => return Ok(Format::LabelStudio),
             Some(first) => first,
@@ -118,8 +129,16 @@ fn described(value: &Value) -> String {
     }
 }
 
+/// Whether a value is a text with its annotation, as in spaCy's training data.
+fn is_pair(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.len() == 2 && list[0].is_string() && list[1].is_object())
+}
+
 /// The format that has such objects.
 fn of_value(value: &Value) -> Option<Format> {
+    if is_pair(value) {
+        return Some(Format::Spacy);
+    }
     let object = value.as_object()?;
     let has = |field: &str| object.contains_key(field);
     let first_has = |list: &str, field: &str| value[list][0].get(field).is_some();
@@ -128,6 +147,16 @@ fn of_value(value: &Value) -> Option<Format> {
     }
     if others::of_value(value).is_some() {
         return None;
+    }
+    let plain = has("doc_key") && has("entities") || has("sentences");
+    if has("tokenized_text") && !plain {
+        return Some(Format::Gliner);
+    }
+    if has("text") && has("ents") && !plain {
+        return Some(Format::Spacy);
+    }
+    if has("text") && !plain && (has("_input_hash") || has("_task_hash") || has("spans")) {
+        return Some(Format::Prodigy);
     }
     if has("sentence") && has("doc_key") && value["sentence"].is_array() {
         return Some(Format::CrossRe);

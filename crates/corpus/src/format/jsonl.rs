@@ -117,8 +117,9 @@ fn document(key: String, line: RawLine, ontology: &Ontology, notes: &mut Notes) 
         let subtype = match &entity.subtype {
             None => None,
             Some(name) => Some(ontology.subtype_named(label, name).ok_or_else(|| {
-                let names = ontology.entity(label).subtypes.iter().map(|subtype| subtype.name.clone());
-                Problem::unknown_label("subtype", name, names.collect())
+                let label = ontology.entity(label);
+                let names = label.subtypes.iter().map(|subtype| subtype.name.clone());
+                Problem::unknown_subtype(&label.name, name, names.collect())
             })?),
         };
         require_subtype(ontology, label, subtype, || surface)?;

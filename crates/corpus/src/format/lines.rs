@@ -25,6 +25,8 @@ pub(crate) enum LineError {
     Json(serde_json::Error),
     /// Impossible content of the document with this name.
     Invalid(Option<String>, Box<Problem>),
+    /// A document that is not to be read, which is counted: why.
+    LeftOut(&'static str),
 }
 
 impl LineError {
@@ -80,7 +82,8 @@ pub struct Documents<'a> {
 
 /// A document with what was noticed while it was read.
 struct Parsed {
-    document: Document,
+    /// `None` if it is left out, which is counted.
+    document: Option<Document>,
     line: usize,
     notes: Notes,
 }
@@ -94,14 +97,16 @@ struct Known {
 }
 
 impl Known {
-    /// Takes in the next document; fails if its key is already taken.
-    fn enter(&mut self, path: &Path, parsed: Parsed) -> Result<Document, CorpusError> {
+    /// Takes in the next document, if it is one; fails if its key is already taken.
+    fn enter(&mut self, path: &Path, parsed: Parsed) -> Result<Option<Document>, CorpusError> {
         let Parsed { document, line, notes } = parsed;
-        self.notes.merge_at(notes, || FilePlace { path: path.to_path_buf(), line, key: Some(document.key.clone()) });
+        let key = document.as_ref().map(|document| document.key.clone());
+        self.notes.merge_at(notes, || FilePlace { path: path.to_path_buf(), line, key });
+        let Some(document) = document else { return Ok(None) };
         match self.keys.entry(document.key.as_str().into()) {
             hash_map::Entry::Vacant(entry) => {
                 entry.insert(line);
-                Ok(document)
+                Ok(Some(document))
             }
             hash_map::Entry::Occupied(entry) => {
                 let problem = Problem::DuplicateKey { first_line: *entry.get() };
@@ -140,10 +145,18 @@ impl Parser<'_> {
             document = (self.parse)(as_line(&mended), self.ontology, &mut notes);
             notes.add_many(Note::LoneSurrogate, count);
         }
-        let document = document.map_err(|error| match error {
-            LineError::Json(error) => json_error(self.path, line, content, &error),
-            LineError::Invalid(key, problem) => CorpusError::invalid(self.path, line, key, *problem),
-        })?;
+        let document = match document {
+            Ok(document) => Some(document),
+            Err(LineError::LeftOut(what)) => {
+                notes = Notes::default();
+                notes.ignore(what);
+                None
+            }
+            Err(LineError::Json(error)) => return Err(json_error(self.path, line, content, &error)),
+            Err(LineError::Invalid(key, problem)) => {
+                return Err(CorpusError::invalid(self.path, line, key, *problem));
+            }
+        };
         Ok(Parsed { document, line, notes })
     }
 }
@@ -155,7 +168,7 @@ pub(crate) fn read_objects(source: &Source, ontology: &Ontology, parse: LinePars
     let mut known = Known::default();
     let mut documents = Vec::new();
     for (number, (line, object)) in (1..).zip(values(path, &text)?) {
-        documents.push(known.enter(path, parser.object(line, number, object)?)?);
+        documents.extend(known.enter(path, parser.object(line, number, object)?)?);
     }
     Ok(Loaded { documents, notes: known.notes })
 }
@@ -186,7 +199,10 @@ impl<'a> Documents<'a> {
         let path = self.parser.path;
         loop {
             if let Some(parsed) = self.parsed.next() {
-                return self.known.enter(path, parsed?).map(Some);
+                match self.known.enter(path, parsed?)? {
+                    Some(document) => return Ok(Some(document)),
+                    None => continue,
+                }
             }
             let lines = self.lines.chunk(CHUNK).map_err(|source| CorpusError::read(path, source))?;
             if lines.is_empty() {

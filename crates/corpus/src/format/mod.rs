@@ -1,6 +1,7 @@
 //! File formats.
 
 pub mod brat;
+mod conll;
 mod detect;
 pub mod doccano;
 pub mod dygie;
@@ -10,6 +11,7 @@ pub mod label_studio;
 mod lines;
 mod others;
 mod source;
+mod spans;
 mod token_document;
 mod token_lists;
 
@@ -43,25 +45,40 @@ pub enum Format {
     /// `CrossRE`'s JSONL. Only read.
     #[serde(rename = "crossre")]
     CrossRe,
+    /// `CoNLL` columns with IOB or BIOES tags. Only read.
+    Conll,
+    /// Prodigy's JSONL. Only read.
+    Prodigy,
+    /// spaCy's training data and documents as JSON. Only read.
+    Spacy,
+    /// `GLiNER`'s training data. Only read.
+    Gliner,
     /// The plain JSONL of this program, which holds all that a document says.
     Jsonl,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 11] = [
         Format::Dygie,
         Format::Brat,
         Format::Doccano,
         Format::LabelStudio,
         Format::Spert,
         Format::CrossRe,
+        Format::Conll,
+        Format::Prodigy,
+        Format::Spacy,
+        Format::Gliner,
         Format::Jsonl,
     ];
 
     /// Whether documents can be written in it.
     pub fn is_written(self) -> bool {
-        !matches!(self, Format::Spert | Format::CrossRe)
+        !matches!(
+            self,
+            Format::Spert | Format::CrossRe | Format::Conll | Format::Prodigy | Format::Spacy | Format::Gliner
+        )
     }
 
     /// The name used on the command line and in configuration files.
@@ -73,6 +90,10 @@ impl Format {
             Format::LabelStudio => "label_studio",
             Format::Spert => "spert",
             Format::CrossRe => "crossre",
+            Format::Conll => "conll",
+            Format::Prodigy => "prodigy",
+            Format::Spacy => "spacy",
+            Format::Gliner => "gliner",
             Format::Jsonl => "jsonl",
         }
     }
@@ -145,6 +166,7 @@ pub fn read_str(text: &str, format: Format, ontology: &Ontology) -> Result<Loade
 /// Reads all documents of a source in any format but brat's.
 fn read_source(source: &Source, format: Format, ontology: &Ontology) -> Result<Loaded, CorpusError> {
     Ok(match line_parser(format) {
+        None if format == Format::Conll => conll::read(source, ontology)?,
         None => label_studio::read(source, ontology)?,
         Some(parse) if detect::layout(source)? == Layout::Objects => lines::read_objects(source, ontology, parse)?,
         Some(parse) => {
@@ -163,7 +185,10 @@ fn line_parser(format: Format) -> Option<LineParser> {
         Format::Jsonl => Some(jsonl::parse),
         Format::Spert => Some(token_lists::parse_spert),
         Format::CrossRe => Some(token_lists::parse_crossre),
-        Format::Brat | Format::LabelStudio => None,
+        Format::Prodigy => Some(spans::parse_prodigy),
+        Format::Spacy => Some(spans::parse_spacy),
+        Format::Gliner => Some(token_lists::parse_gliner),
+        Format::Brat | Format::LabelStudio | Format::Conll => None,
     }
 }
 

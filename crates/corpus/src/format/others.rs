@@ -14,12 +14,9 @@ pub(crate) const WANTED: &str = "a line of the plain format looks like {\"doc_ke
 /// A recognised format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Other {
-    Prodigy,
     Gliner,
     SpacyTraining,
-    SpacyDocuments,
     DocBin,
-    Conll,
     ConllU,
     TaggedTokens,
     WebAnno,
@@ -38,12 +35,9 @@ pub(crate) enum Other {
 impl Other {
     fn name(self) -> &'static str {
         match self {
-            Other::Prodigy => "Prodigy's JSONL",
-            Other::Gliner => "GLiNER's training data",
-            Other::SpacyTraining => "spaCy's training data",
-            Other::SpacyDocuments => "spaCy's documents as JSON",
+            Other::Gliner => "GLiNER2's training data",
+            Other::SpacyTraining => "spaCy's training data of version 2",
             Other::DocBin => "spaCy's binary DocBin",
-            Other::Conll => "CoNLL columns",
             Other::ConllU => "CoNLL-U",
             Other::TaggedTokens => "tokens with a tag each (CoNLL as JSON)",
             Other::WebAnno => "WebAnno or INCEpTION TSV",
@@ -62,21 +56,15 @@ impl Other {
 
     fn remedy(self) -> String {
         match self {
-            Other::Prodigy => format!(
-                "rename `spans` to `entities` and its `label` to `type`, give each line a `doc_key`, and leave out \
-                 lines without `\"answer\": \"accept\"`; {WANTED}"
-            ),
             Other::Gliner => {
-                "its `tokenized_text` and `ner` hold what DyGIE calls `sentences` and `ner`, one sentence a \
-                              document: write {\"doc_key\": ..., \"sentences\": [tokenized_text], \"ner\": [ner]}"
-                    .to_owned()
+                format!("its mentions are words without a place: find them in the text; {WANTED}")
             }
-            Other::SpacyTraining | Other::SpacyDocuments | Other::DocBin => {
+            Other::SpacyTraining | Other::DocBin => {
                 format!(
                     "write each document from Python, with its `doc.ents` as `entities` (`start_char`, `end_char`); {WANTED}"
                 )
             }
-            Other::Conll | Other::ConllU | Other::TaggedTokens => {
+            Other::ConllU | Other::TaggedTokens => {
                 "write each document as DyGIE: {\"doc_key\": \"a\", \"sentences\": [[\"The\", \"drill\"]], \"ner\": \
                  [[[1, 1, \"Tool\"]]]}, where a mention is its first and last token"
                     .to_owned()
@@ -109,7 +97,6 @@ pub(crate) fn of_extension(path: &Path) -> Option<Other> {
     Some(match extension.as_str() {
         "ann" | "a1" | "a2" => Other::Annotation,
         "spacy" => Other::DocBin,
-        "conll" | "iob" | "iob2" | "bio" | "conll2003" => Other::Conll,
         "conllu" => Other::ConllU,
         "csv" | "tsv" => Other::Csv,
         "parquet" => Other::Parquet,
@@ -117,6 +104,19 @@ pub(crate) fn of_extension(path: &Path) -> Option<Other> {
         "gz" | "zip" | "zst" | "xz" | "bz2" | "tgz" => Other::Packed,
         _ => return None,
     })
+}
+
+/// Whether files with this extension hold CoNLL columns.
+pub(crate) fn is_conll(extension: &str) -> bool {
+    ["conll", "iob", "iob2", "bio", "bioes", "conll2003"].contains(&extension.to_lowercase().as_str())
+}
+
+/// Whether a line is a word with a tag in the last column, or begins a document of CoNLL columns.
+pub(crate) fn is_column_line(line: &str) -> bool {
+    let is_tag =
+        |tag: &str| tag == "O" || ["B-", "I-", "E-", "S-", "L-", "U-"].iter().any(|start| tag.starts_with(start));
+    let last = line.split_whitespace().skip(1).last();
+    line.starts_with("-DOCSTART-") || last.is_some_and(is_tag)
 }
 
 /// The format of a file by its first bytes.
@@ -135,17 +135,11 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Other> {
 
 /// The format of a file by a line that is not JSON.
 pub(crate) fn of_line(line: &str) -> Option<Other> {
-    let is_tag =
-        |tag: &str| tag == "O" || ["B-", "I-", "E-", "S-", "L-", "U-"].iter().any(|start| tag.starts_with(start));
     let is_bound = |line: &str| line.starts_with('T') && line.split('\t').count() == 3;
     if line.starts_with("#FORMAT=WebAnno") {
         Some(Other::WebAnno)
     } else if line.starts_with("# sent_id") || line.starts_with("# newdoc") || line.starts_with("# text =") {
         Some(Other::ConllU)
-    } else if line.starts_with("-DOCSTART-")
-        || line.split_whitespace().count() > 1 && line.split_whitespace().last().is_some_and(is_tag)
-    {
-        Some(Other::Conll)
     } else if is_bound(line) {
         Some(Other::Annotation)
     } else if line.starts_with("<?xml") || line.starts_with("<!DOCTYPE") {
@@ -159,14 +153,6 @@ pub(crate) fn of_line(line: &str) -> Option<Other> {
 
 /// The format of a file by its first object, or by the first entry of its list.
 pub(crate) fn of_value(value: &Value) -> Option<Other> {
-    if let Some(list) = value.as_array() {
-        // `["text", {"entities": [[0, 5, "LABEL"]]}]`, and its first entry alone.
-        let training = list.first().is_some_and(Value::is_string) && list.get(1).is_some_and(Value::is_object);
-        return training.then_some(Other::SpacyTraining);
-    }
-    if value.is_string() {
-        return Some(Other::SpacyTraining);
-    }
     let object = value.as_object()?;
     let has = |field: &str| object.contains_key(field);
     let first_has = |list: &str, field: &str| value[list][0].get(field).is_some();
@@ -175,14 +161,10 @@ pub(crate) fn of_value(value: &Value) -> Option<Other> {
         .any(|tags| value[tags][0].is_string() || value[tags][0].is_number());
     if has("doc_key") && (has("text") || has("sentences")) {
         None
-    } else if has("tokenized_text") || value["output"].get("entities").is_some() {
+    } else if value["output"].get("entities").is_some() {
         Some(Other::Gliner)
-    } else if has("_input_hash") || has("_task_hash") || has("text") && has("spans") {
-        Some(Other::Prodigy)
     } else if has("paragraphs") {
         Some(Other::SpacyTraining)
-    } else if has("text") && has("ents") {
-        Some(Other::SpacyDocuments)
     } else if has("%FEATURE_STRUCTURES") {
         Some(Other::Cas)
     } else if has("passages") || first_has("documents", "passages") {
@@ -210,9 +192,10 @@ fn is_regions(value: &Value) -> bool {
 pub(crate) fn unknown_name(name: &str) -> String {
     let valid = Format::names().join(", ");
     let lower = name.to_lowercase();
-    let known =
-        ["conll", "iob", "bio", "prodigy", "spacy", "gliner", "csv", "tsv", "parquet", "bioc", "pubtator", "xml"];
-    if known.iter().any(|other| lower.starts_with(other)) {
+    if ["iob", "bio"].contains(&lower.trim_end_matches(|letter: char| !letter.is_alphabetic() || letter == 's')) {
+        return format!("unknown format `{name}`; the name is `conll`");
+    }
+    if ["csv", "tsv", "parquet", "bioc", "pubtator", "xml"].iter().any(|other| lower.starts_with(other)) {
         return format!("the format `{name}` is not supported; valid: {valid}");
     }
     match tabpo_ontology::nearest(name, Format::names()) {
@@ -230,12 +213,8 @@ mod tests {
     #[test]
     fn formats_are_recognised() {
         let values = [
-            (json!({"text": "a", "spans": [{"start": 0, "end": 1, "label": "X"}]}), Other::Prodigy),
-            (json!({"text": "a", "_input_hash": 1, "answer": "accept"}), Other::Prodigy),
-            (json!({"tokenized_text": ["a"], "ner": [[0, 0, "X"]]}), Other::Gliner),
-            (json!(["a", {"entities": [[0, 1, "X"]]}]), Other::SpacyTraining),
+            (json!({"input": "a", "output": {"entities": {"X": ["a"]}}}), Other::Gliner),
             (json!({"id": 0, "paragraphs": []}), Other::SpacyTraining),
-            (json!({"text": "a", "ents": [], "tokens": []}), Other::SpacyDocuments),
             (json!({"tokens": ["a"], "ner_tags": [0]}), Other::TaggedTokens),
             (
                 json!({"id": 1, "note": "a", "label": [{"start": 0, "end": 1, "text": "a", "labels": ["X"]}]}),
@@ -251,9 +230,6 @@ mod tests {
             assert_eq!(of_value(&value), None, "{value}");
         }
         let lines = [
-            ("-DOCSTART- -X- O O", Other::Conll),
-            ("EU NNP B-NP B-ORG", Other::Conll),
-            ("The\tO", Other::Conll),
             ("# sent_id = 1", Other::ConllU),
             ("#FORMAT=WebAnno TSV 3.3", Other::WebAnno),
             ("T1\tTool 0 3\tsaw", Other::Annotation),
@@ -264,7 +240,12 @@ mod tests {
             assert_eq!(of_line(line), Some(other), "{line}");
         }
         assert_eq!(of_line("The drill hangs by the lathe."), None);
-        assert!(unknown_name("conll").contains("dygie, brat"));
+        for line in ["-DOCSTART- -X- O O", "EU NNP B-NP B-ORG", "The\tO"] {
+            assert!(is_column_line(line), "{line}");
+        }
+        assert!(!is_column_line("The drill hangs by the lathe.") && !is_column_line("O"));
+        assert!(unknown_name("csv").contains("dygie, brat"));
+        assert!(unknown_name("iob2").contains("`conll`") && unknown_name("bio").contains("`conll`"));
         assert!(unknown_name("jsnl").contains("did you mean `jsonl`?"));
     }
 }

@@ -1,5 +1,5 @@
 //! JSON whose documents are one list of tokens each: the form of `SpERT` and its successors, in which `CoNLL04`, ADE and
-//! others are distributed, and that of `CrossRE`.
+//! others are distributed, that of `CrossRE`, and `GLiNER`'s training data.
 //!
 //! `SpERT`: `{"tokens": [token], "entities": [{"type", "start", "end"}], "relations": [{"type", "head", "tail"}]}`, where
 //! `end` is one past the last token and `head` and `tail` are positions in `entities`; or, shorter, `"entities": [[start,
@@ -8,6 +8,8 @@
 //!
 //! `CrossRE`: `{"doc_key", "sentence": [token], "ner": [[start, end, label]], "relations": [[start, end, start, end,
 //! label, explanation, uncertain, syntax]]}` with inclusive ends. What follows a relation's label is counted as not read.
+//!
+//! `GLiNER`: `{"tokenized_text": [token], "ner": [[start, end, label]]}` with inclusive ends, without relations.
 //!
 //! Text, brackets and relations are those of [`token_document`](super::token_document).
 
@@ -111,6 +113,25 @@ pub(crate) fn parse_crossre(line: Line<'_>, ontology: &Ontology, notes: &mut Not
         notes.ignore("explanations and flags of relations");
     }
     document(&key, sentence, ner, relations, Ends::Inclusive, ontology, notes)
+}
+
+/// A line of `GLiNER`'s training data.
+#[derive(Deserialize)]
+struct GlinerLine<'a> {
+    #[serde(default)]
+    doc_key: Option<Name>,
+    #[serde(borrow)]
+    tokenized_text: Vec<Text<'a>>,
+    #[serde(borrow, default)]
+    ner: Vec<MentionEntry<'a>>,
+}
+
+/// The document of a line of `GLiNER`'s training data.
+pub(crate) fn parse_gliner(line: Line<'_>, ontology: &Ontology, notes: &mut Notes) -> Result<Document, LineError> {
+    let GlinerLine { doc_key, tokenized_text, ner } = serde_json::from_str(line.text)?;
+    note_unknown_fields(line.text, &["doc_key", "tokenized_text", "ner"], notes)?;
+    let key = doc_key.map_or_else(|| line.name(), |Name(key)| key);
+    document(&key, tokenized_text, ner, Vec::new(), Ends::Inclusive, ontology, notes)
 }
 
 fn document(

@@ -85,6 +85,14 @@ impl<'a> Bench<'a> {
         Ok(address)
     }
 
+    /// Indices that are on the device.
+    pub(crate) fn read_indices(&self, address: Address, count: usize) -> Result<Vec<u32>, DriverError> {
+        let mut bytes = vec![0; 4 * count];
+        self.driver.download(address, &mut bytes)?;
+        let index = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+        Ok(bytes.chunks_exact(4).map(index).collect())
+    }
+
     /// Numbers in double precision.
     pub(crate) fn read_doubles(&self, address: Address, count: usize) -> Result<Vec<f64>, DriverError> {
         let mut bytes = vec![0; 8 * count];

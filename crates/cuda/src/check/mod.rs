@@ -5,11 +5,13 @@
 
 mod attention;
 mod bench;
+mod decode;
 mod feed_forward;
 mod head;
 mod memory;
 mod norm;
 mod products;
+mod rows;
 
 pub(crate) use bench::{Bench, Numbers};
 
@@ -77,11 +79,13 @@ pub fn run_without_kernels(
 pub fn run(driver: &dyn Driver, seed: u64, tell: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>, DriverError> {
     let mut outcomes = run_without_kernels(driver, seed, tell)?;
     for element in [Element::F32, Element::Bf16] {
-        let checks: [&Check<'_>; 4] = [
+        let checks: [&Check<'_>; 6] = [
             &|bench| norm::check(bench, element),
             &|bench| feed_forward::check(bench, element),
             &|bench| attention::check(bench, element),
             &|bench| head::check(bench, element),
+            &|bench| rows::check(bench, element),
+            &|bench| decode::check(bench, element),
         ];
         outcomes.extend(group(driver, seed, tell, &checks)?);
     }

@@ -5,7 +5,7 @@ use crate::driver::{Address, Argument, DriverError, Element};
 use crate::plan::TILE;
 
 /// Head sizes with kernels for tensor cores.
-const FAST_SIZES: [u32; 3] = [64, 96, 128];
+pub(super) const FAST_SIZES: [u32; 3] = [64, 96, 128];
 /// Threads of the kernels for tensor cores.
 const FAST_THREADS: u32 = 128;
 /// Warps of a block of the others; a warp has a row.

@@ -5,21 +5,25 @@
 //! bytes at a time. Sums over rows go through parts that are added in a fixed order.
 
 mod attention;
+mod decode;
 mod embedding;
 mod head;
 mod norm;
 mod optimiser;
 mod reduce;
 mod rope;
+mod sample;
 mod swiglu;
 
 pub use attention::{Attention, AttentionGradient, Projected, TileLists};
+pub use decode::{Cache, DecodeAttention, PAGE};
 pub use embedding::Embedding;
 pub use head::{Head, Logits, ReferenceLogits};
 pub use norm::Norm;
 pub use optimiser::{AdamW, Arenas, Parameter, parameter_table};
 pub use reduce::{Parts, bias_gradient, convert, scale, square_parts_bytes, sum_of_squares, transpose};
 pub use rope::Rope;
+pub use sample::{Draw, Picks};
 pub use swiglu::Swiglu;
 
 use crate::driver::{Address, Argument, Driver, DriverError, Element, Launch};

@@ -99,6 +99,9 @@ pub trait Generator {
     /// Chooses tokens from the rows of the last pass. May be called again for a row with other allowed tokens.
     fn choose(&mut self, picks: &[Pick<'_>]) -> Result<Vec<Picked>, WorkerError>;
 
+    /// The logits of tokens in rows of the last pass, in the order of these pairs of row and token.
+    fn logits(&mut self, places: &[(usize, u32)]) -> Result<Vec<f64>, WorkerError>;
+
     /// Keeps the live sequences for which `keep` is true, in their order.
     fn retain(&mut self, keep: &[bool]);
 }
@@ -184,6 +187,11 @@ impl<R: Real> Generator for HostGenerator<'_, R> {
             Ok(Picked { token, log_prob })
         };
         picks.par_iter().map(pick).collect()
+    }
+
+    fn logits(&mut self, places: &[(usize, u32)]) -> Result<Vec<f64>, WorkerError> {
+        let logits = self.decoder.logits();
+        Ok(places.iter().map(|&(row, token)| logits[row * self.vocabulary + token as usize].to_f64()).collect())
     }
 
     fn retain(&mut self, keep: &[bool]) {

@@ -23,6 +23,10 @@ pub(super) struct Event {
     pub(super) predicted_subtype: Option<SubtypeId>,
     pub(super) gold_text: Option<String>,
     pub(super) predicted_text: Option<String>,
+    /// Position of the gold item among the distinct entities or relations of its side, as the kind says.
+    pub(super) gold_at: Option<usize>,
+    /// Position of the predicted item, likewise.
+    pub(super) predicted_at: Option<usize>,
 }
 
 /// How often one label occurred and was found, as [`super::Exposure`].
@@ -76,6 +80,16 @@ fn distinct<T, K: Eq + Hash>(items: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
     items.iter().filter(|item| seen.insert(key(item))).collect()
 }
 
+/// The entities of a side, equal ones once: what events name by position.
+pub(super) fn distinct_entities<'a>(items: &'a Items<'a>) -> Vec<&'a EntityItem<'a>> {
+    distinct(&items.entities, |item| (item.place, item.label, item.subtype))
+}
+
+/// The relations of a side, equal ones once: what events name by position.
+pub(super) fn distinct_relations<'a>(items: &'a Items<'a>) -> Vec<&'a RelationItem> {
+    distinct(&items.relations, |item| (item.head, item.tail, item.label))
+}
+
 /// Pairs every gold item, in order, with the first predicted item that shares a key with it and is not paired
 /// yet. Both come as their positions with their keys; items without a key stay unpaired.
 fn first_pairs<K: Eq + Hash>(
@@ -106,8 +120,7 @@ fn first_pairs<K: Eq + Hash>(
 
 impl<'a> EntityAligner<'a> {
     fn new(ontology: &'a Ontology, gold: &'a Items<'a>, predicted: &'a Items<'a>) -> Self {
-        let key = |item: &EntityItem| (item.place, item.label, item.subtype);
-        let (gold, predicted) = (distinct(&gold.entities, key), distinct(&predicted.entities, key));
+        let (gold, predicted) = (distinct_entities(gold), distinct_entities(predicted));
         Self {
             ontology,
             gold_free: vec![true; gold.len()],
@@ -198,16 +211,18 @@ impl<'a> EntityAligner<'a> {
     fn pair(&mut self, gold: usize, predicted: usize, kind: Option<ModeKind>) {
         self.gold_free[gold] = false;
         self.predicted_free[predicted] = false;
-        let (gold, predicted) = (self.gold[gold], self.predicted[predicted]);
-        if gold.place != predicted.place {
-            self.modes.stands_for.entry(predicted.place).or_insert(gold.place);
+        let (gold_place, predicted_place) = (self.gold[gold].place, self.predicted[predicted].place);
+        if gold_place != predicted_place {
+            self.modes.stands_for.entry(predicted_place).or_insert(gold_place);
         }
         if let Some(kind) = kind {
             self.record(kind, Some(gold), Some(predicted));
         }
     }
 
-    fn record(&mut self, kind: ModeKind, gold: Option<&EntityItem>, predicted: Option<&EntityItem>) {
+    /// Records an error between the items at these positions.
+    fn record(&mut self, kind: ModeKind, gold_at: Option<usize>, predicted_at: Option<usize>) {
+        let (gold, predicted) = (gold_at.map(|at| self.gold[at]), predicted_at.map(|at| self.predicted[at]));
         let text = |item: &EntityItem| entity_text(self.ontology, item);
         let subtype = |item: Option<&EntityItem>| item.and_then(|item| item.subtype);
         let of_subtypes = kind == ModeKind::SubtypeConfusion;
@@ -219,18 +234,20 @@ impl<'a> EntityAligner<'a> {
             predicted_subtype: subtype(predicted).filter(|_| of_subtypes),
             gold_text: gold.map(text),
             predicted_text: predicted.map(text),
+            gold_at,
+            predicted_at,
         });
     }
 
     fn finish(mut self) -> EntityModes {
         for index in 0..self.gold.len() {
             if self.gold_free[index] {
-                self.record(ModeKind::MissingEntity, Some(self.gold[index]), None);
+                self.record(ModeKind::MissingEntity, Some(index), None);
             }
         }
         for index in 0..self.predicted.len() {
             if self.predicted_free[index] {
-                self.record(ModeKind::SpuriousEntity, None, Some(self.predicted[index]));
+                self.record(ModeKind::SpuriousEntity, None, Some(index));
             }
         }
         self.modes
@@ -276,6 +293,8 @@ struct Link<'a> {
     head: ItemPlace,
     tail: ItemPlace,
     item: &'a RelationItem,
+    /// Its position among the distinct relations of its side.
+    position: usize,
     free: bool,
 }
 
@@ -299,15 +318,14 @@ impl<'a> RelationAligner<'a> {
     ) -> Self {
         let meant = |place: ItemPlace| entities.stands_for.get(&place).copied().unwrap_or(place);
         let links = |items: &'a Items<'a>, meant: &dyn Fn(ItemPlace) -> ItemPlace| -> Vec<Link<'a>> {
-            let key = |item: &RelationItem| (item.head, item.tail, item.label);
-            let items = distinct(&items.relations, key);
-            items
+            distinct_relations(items)
                 .into_iter()
-                .map(|item| {
+                .enumerate()
+                .map(|(position, item)| {
                     let (head, tail) = (meant(item.head), meant(item.tail));
                     let swap = tail < head && item.label.is_some_and(|label| ontology.relation(label).symmetric);
                     let (head, tail) = if swap { (tail, head) } else { (head, tail) };
-                    Link { head, tail, item, free: true }
+                    Link { head, tail, item, position, free: true }
                 })
                 .collect()
         };
@@ -386,6 +404,8 @@ impl<'a> RelationAligner<'a> {
             predicted_subtype: None,
             gold_text: gold.map(|link| self.text(link.item, &self.gold_entities)),
             predicted_text: predicted.map(|link| self.text(link.item, &self.predicted_entities)),
+            gold_at: gold.map(|link| link.position),
+            predicted_at: predicted.map(|link| link.position),
         }
     }
 

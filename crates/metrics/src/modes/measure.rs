@@ -79,7 +79,7 @@ impl<'a> Collector<'a> {
             }
         }
         for event in unit.events {
-            let Event { kind, gold, gold_subtype, predicted, predicted_subtype, gold_text, predicted_text } = event;
+            let Event { kind, gold, gold_subtype, predicted, predicted_subtype, gold_text, predicted_text, .. } = event;
             let entry = self.modes.entry((kind, gold, gold_subtype, predicted, predicted_subtype)).or_default();
             entry.0 += 1;
             if entry.1.len() < self.examples {

@@ -6,9 +6,13 @@ use std::sync::LazyLock;
 use crate::entry::Entry;
 
 pub mod anchored;
+pub mod dynamic_oracle;
+pub mod f_credit;
 pub mod length_normalised;
 pub mod likelihood;
+pub mod minimum_risk;
 pub mod pointwise;
+pub mod reweighted;
 pub mod sequence;
 pub mod tab_po;
 pub mod tab_po_published;
@@ -22,6 +26,10 @@ pub fn catalogue() -> &'static [Entry] {
             tab_po::entries(),
             tab_po_published::entries(),
             likelihood::entries(),
+            reweighted::entries(),
+            f_credit::entries(),
+            minimum_risk::entries(),
+            dynamic_oracle::entries(),
             sequence::entries(),
             anchored::entries(),
             pointwise::entries(),

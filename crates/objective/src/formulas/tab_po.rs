@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tabpo_roles::Role;
 
+use crate::decision::Decision;
 use crate::entry::{Entry, configure};
 use crate::{
     Barrier, Baseline, Completion, Denominator, Evaluation, Form, Formula, Gate, Needs, Pair, Pooling, Ranges, Reach,
@@ -74,6 +75,9 @@ pub struct TabPo {
     /// Lead of the right token, in nats, at which the decision term stops pushing; none without a
     /// value.
     pub decision_target: Option<f64>,
+    /// Lead of the right token, in nats, until which the decision term fades out, in place of
+    /// `decision_target`: weight clip((taper - lead)/taper, 0, 1), as in FTPO, whose authors take 2.
+    pub decision_taper: Option<f64>,
     /// Weight λ of the barrier.
     pub barrier: f64,
     /// Confidence threshold τ of the barrier, a probability.
@@ -95,6 +99,7 @@ impl Default for TabPo {
             form: Form::Sum,
             decision: 0.1,
             decision_target: Some(0.0),
+            decision_taper: None,
             barrier: 1.0,
             tau: 0.9,
             barrier_roles: Role::DECISIONS.to_vec(),
@@ -107,10 +112,8 @@ impl Default for TabPo {
 impl TabPo {
     /// Weights of the differing tokens by role, 0 on shared tokens.
     fn margin_weights(&self, completion: &Completion, point: usize) -> Vec<f64> {
-        let tokens = completion.roles.iter().zip(&completion.differs).enumerate();
-        tokens
-            .map(|(t, (role, differs))| if *differs || t == point { self.role_weights.of(*role) } else { 0.0 })
-            .collect()
+        let tokens = completion.roles.iter().enumerate();
+        tokens.map(|(t, role)| if completion.is_apart(t, point) { self.role_weights.of(*role) } else { 0.0 }).collect()
     }
 
     fn add_preference(&self, terms: &mut Evaluation<'_>, point: usize) {
@@ -120,18 +123,6 @@ impl TabPo {
         let scores = Scores::weighted(pair, self.form, Baseline::Reference, chosen, rejected);
         let bounded = scores.margin().at_most(self.target.unwrap_or(f64::INFINITY));
         terms.preference(&scores, self.preference * -(self.beta * bounded).log_sigmoid());
-    }
-
-    fn add_decision(&self, terms: &mut Evaluation<'_>, point: usize) {
-        let pair = terms.pair();
-        if point >= pair.chosen.len() || point >= pair.rejected.len() {
-            return;
-        }
-        let at_point = |n: usize| (0..n).map(|t| f64::from(u8::from(t == point))).collect();
-        let (chosen, rejected) = (at_point(pair.chosen.len()), at_point(pair.rejected.len()));
-        let scores = Scores::weighted(pair, Form::Sum, Baseline::Zero, chosen, rejected);
-        let lead = scores.margin().at_most(self.decision_target.unwrap_or(f64::INFINITY));
-        terms.decision(&scores, self.decision * -lead.log_sigmoid());
     }
 
     fn add_barrier(&self, terms: &mut Evaluation<'_>) {
@@ -162,8 +153,8 @@ impl Formula for TabPo {
         ranges.not_negative("preference", self.preference).not_negative("decision", self.decision);
         ranges.not_negative("barrier", self.barrier).not_negative("anchor", self.anchor);
         ranges.positive("target", self.target.unwrap_or(1.0));
-        let lead = self.decision_target.unwrap_or(0.0);
-        ranges.require("decision_target", lead, lead.abs() <= 1e6, "a number from -1000000 to 1000000");
+        ranges.lead("decision_target", self.decision_target);
+        ranges.positive("decision_taper", self.decision_taper.unwrap_or(1.0));
         ranges.not_negative("role_weights", self.role_weights.least_acceptable());
     }
 
@@ -173,7 +164,8 @@ impl Formula for TabPo {
             self.add_preference(terms, point);
         }
         if self.decision > 0.0 {
-            self.add_decision(terms, point);
+            let decision = Decision { target: self.decision_target, taper: self.decision_taper };
+            decision.add(terms, point, self.decision);
         }
         if self.barrier > 0.0 {
             self.add_barrier(terms);

@@ -1,8 +1,9 @@
 //! Pairs for the property tests.
+#![allow(dead_code, reason = "each test file uses a different part")]
 
 use proptest::prelude::*;
-use tabpo_objective::{Completion, Objective, Pair, catalogue};
-use tabpo_roles::Role;
+use tabpo_objective::{Completion, ItemCounts, ItemErrors, Objective, Pair, catalogue};
+use tabpo_roles::{List, ListDecision, Role};
 
 /// Every objective of the catalogue with its defaults, and the variants that a switch turns on.
 pub(crate) fn objectives() -> Vec<Objective> {
@@ -18,18 +19,44 @@ pub(crate) fn objectives() -> Vec<Objective> {
         serde_json::json!({"name": "alphapo", "alpha": 0.0}),
         serde_json::json!({"name": "apo-zero", "z": 0.35}),
         serde_json::json!({"name": "bco", "delta": 0.2}),
+        serde_json::json!({"name": "focus-sft", "exponent": -0.6, "cap": 2.0, "pooling": "sequences"}),
+        serde_json::json!({"name": "focus-sft", "exponent": 0.0}),
+        serde_json::json!({"name": "f-credit", "entity_f1": 0.7, "relation_f1": 0.2, "decision_target": null}),
+        serde_json::json!({"name": "f-credit", "decision": 0.0, "threshold_scale": 2.0, "relation_f1": 1.0}),
+        serde_json::json!({"name": "minimum-risk", "entity_f1": 0.0, "relation_f1": 1.0, "alpha": 3.0}),
+        serde_json::json!({"name": "minimum-risk", "risk": 0.0}),
+        serde_json::json!({"name": "dynamic-oracle", "oracle": 2.0, "pooling": "sequences"}),
     ];
     let variants = variants.into_iter().map(|value| Objective::try_from(value).expect("a valid variant"));
     catalogue().iter().map(Objective::from).chain(variants).collect()
+}
+
+/// What a token with this number decides; most decide nothing.
+pub(crate) fn decision(number: u8) -> Option<ListDecision> {
+    let list = if number.is_multiple_of(2) { List::Entities } else { List::Relations };
+    (number < 4).then_some(ListDecision { list, opens: number < 2 })
+}
+
+/// The decisions with their positions.
+pub(crate) fn decisions(tokens: impl Iterator<Item = Option<ListDecision>>) -> Vec<(usize, ListDecision)> {
+    tokens.enumerate().filter_map(|(t, decision)| Some((t, decision?))).collect()
+}
+
+/// Errors from six numbers: wrong, missing and gold items, entities first.
+pub(crate) fn errors(numbers: [u32; 6]) -> ItemErrors {
+    let [wrong, missing, gold] = [0, 2, 4].map(|at| ItemCounts { entities: numbers[at], relations: numbers[at + 1] });
+    ItemErrors { wrong, missing, gold }
 }
 
 prop_compose! {
     /// A completion of at most `longest` tokens with log-probs in `policy`.
     pub(crate) fn completion(longest: usize, policy: std::ops::Range<f64>)(
         tokens in prop::collection::vec(
-            (policy, -0.7..0.7_f64, prop::sample::select(&Role::ALL), any::<bool>(), 0.1..1.5_f64, 0.0..0.3_f64),
+            (policy, -0.7..0.7_f64, prop::sample::select(&Role::ALL), any::<bool>(), 0.1..1.5_f64, 0.0..0.3_f64, 0..8_u8),
             0..=longest,
         ),
+        numbers in prop::array::uniform6(0..3_u32),
+        choices in prop::collection::vec(prop::collection::vec(-4.0..-0.02_f64, 1..4), 0..4),
     ) -> Completion {
         Completion {
             policy: tokens.iter().map(|token| token.0).collect(),
@@ -39,6 +66,10 @@ prop_compose! {
             weights: tokens.iter().map(|token| token.4).collect(),
             kl: tokens.iter().map(|token| token.5).collect(),
             guide: tokens.iter().map(|token| token.0 - 0.3 * token.1).collect(),
+            groups: tokens.iter().map(|token| (token.6 > 4).then_some(u64::from(token.6))).collect(),
+            decisions: decisions(tokens.iter().map(|token| decision(token.6))),
+            errors: errors(numbers),
+            choices,
         }
     }
 }

@@ -7,11 +7,7 @@ use tabpo_corpus::{Document, Level, Unit};
 use super::*;
 use crate::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, SourceShares, apply, example::Example};
 
-#[allow(dead_code, reason = "the integration tests use the rest")]
-#[path = "../../tests/support/world.rs"]
-mod world;
-
-use world::World;
+use crate::world::World;
 
 #[test]
 fn the_first_free_number_of_a_key_is_found() {

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use tabpo_model::{BpeOptions, Projection};
+use tabpo_model::Projection;
 
 use super::{AdapterSection, Configuration, ModelSection, TrainSection, names};
 use crate::{
@@ -88,13 +88,12 @@ fn sizes(config: &Configuration) -> Result<(), Error> {
 
 /// Checks the shape of a model from scratch.
 fn model(model: &ModelSection) -> Result<(), Error> {
-    let least = (256 + BpeOptions::default().special.len()) as u64;
-    whole("model.vocabulary", model.vocabulary, Whole::new(least, 1_000_000))?;
-    whole("model.hidden", model.hidden, Whole::new(2, 65_536))?;
-    whole("model.layers", model.layers, Whole::new(1, 1024))?;
-    whole("model.heads", model.heads, Whole::new(1, 1024))?;
-    whole("model.kv_heads", model.kv_heads, Whole::new(1, 1024))?;
-    whole("model.intermediate", model.intermediate, Whole::new(1, 1_048_576))?;
+    whole("model.vocabulary", model.vocabulary, range::vocabulary())?;
+    whole("model.hidden", model.hidden, range::WIDTH)?;
+    whole("model.layers", model.layers, range::LAYERS)?;
+    whole("model.heads", model.heads, range::HEADS)?;
+    whole("model.kv_heads", model.kv_heads, range::HEADS)?;
+    whole("model.intermediate", model.intermediate, range::INTERMEDIATE)?;
     if model.hidden.is_multiple_of(2 * model.heads) && model.heads.is_multiple_of(model.kv_heads) {
         return Ok(());
     }

@@ -7,15 +7,19 @@ mod messages;
 pub(crate) mod names;
 mod projections;
 mod read;
+mod reference;
+mod schema;
 mod sections;
 mod sources;
 mod system;
 
 pub use check::rank_within;
 pub use file::Overrides;
+pub use reference::reference;
+pub use schema::schema;
 pub use sections::{
     AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
-    TrainSection,
+    ThresholdChoice, TrainSection,
 };
 pub use sources::SourceShare;
 pub use system::SystemSection;

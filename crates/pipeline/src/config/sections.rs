@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
@@ -10,10 +11,11 @@ use tabpo_pairs::Source;
 use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::Decay;
 
-use super::{SourceShare, SystemSection, projections};
+use super::{SourceShare, SystemSection, projections, schema::names};
+use crate::range;
 
 /// The configuration of a whole run, from documents to a comparison.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// Name, directory and seed.
@@ -45,7 +47,7 @@ pub struct Configuration {
 }
 
 /// Name, directory and seed of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunSection {
     /// The name that the report shows.
@@ -54,11 +56,12 @@ pub struct RunSection {
     pub directory: Option<PathBuf>,
     /// The seed from which every other seed is derived.
     #[serde(default = "one")]
+    #[schemars(transform = range::SEED.stated())]
     pub seed: u64,
 }
 
 /// What to extract.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OntologySection {
     /// The ontology file; by default, the ontology of the built-in corpus.
@@ -66,11 +69,12 @@ pub struct OntologySection {
 }
 
 /// The documents: either files or the built-in corpus.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
     /// What one prompt shows: a sentence or a document.
     #[serde(default)]
+    #[schemars(schema_with = "names::level")]
     pub level: Level,
     /// Sizes of the built-in corpus, which is used instead of files.
     pub synthetic: Option<SyntheticSection>,
@@ -84,6 +88,7 @@ pub struct DataSection {
     pub validation: Option<PathBuf>,
     /// How many documents to take from the end of the training file for validation.
     #[serde(default = "fifty")]
+    #[schemars(transform = range::COUNT.or_none().stated())]
     pub hold_out: usize,
     /// Documents for the comparison.
     pub test: Option<PathBuf>,
@@ -94,18 +99,23 @@ pub struct DataSection {
 }
 
 /// Sizes of the built-in corpus, in sentences.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticSection {
     /// Sentences labelled by the biased annotator, for supervised fine-tuning.
+    #[schemars(transform = range::SENTENCES.stated())]
     pub sft: usize,
     /// Sentences with curated gold, for the preference stage.
+    #[schemars(transform = range::SENTENCES.stated())]
     pub curated: usize,
     /// Sentences with curated gold, for validation.
+    #[schemars(transform = range::SENTENCES.stated())]
     pub validation: usize,
     /// Sentences with curated gold, for the comparison.
+    #[schemars(transform = range::SENTENCES.stated())]
     pub test: usize,
     /// How often the biased annotator replaces a label by its fixed confusion.
+    #[schemars(transform = range::SHARE.stated())]
     pub label_bias: f64,
 }
 
@@ -117,7 +127,7 @@ impl Default for SyntheticSection {
 }
 
 /// The model: a Hugging Face folder, or a decoder of this shape from scratch.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
     /// A Hugging Face folder, or a PEFT folder with an adapter, which is trained further. Most keys below describe a
@@ -128,19 +138,26 @@ pub struct ModelSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
     /// Size of the vocabulary, trained on sources and answers.
+    #[schemars(transform = range::vocabulary().stated())]
     pub vocabulary: usize,
     /// Width of the residual stream.
+    #[schemars(transform = range::WIDTH.stated())]
     pub hidden: usize,
     /// Number of blocks.
+    #[schemars(transform = range::LAYERS.stated())]
     pub layers: usize,
     /// Number of query heads.
+    #[schemars(transform = range::HEADS.stated())]
     pub heads: usize,
     /// Number of key and value heads.
+    #[schemars(transform = range::HEADS.stated())]
     pub kv_heads: usize,
     /// Width of the feed-forward layers.
+    #[schemars(transform = range::INTERMEDIATE.stated())]
     pub intermediate: usize,
     /// How products with frozen weights (under an adapter, and in generation) are computed: auto (bf16 if the weights
     /// are stored in bf16 and a short measurement shows that this machine is faster with it), f32 or bf16.
+    #[schemars(schema_with = "names::compute")]
     pub compute: Compute,
 }
 
@@ -161,21 +178,25 @@ impl Default for ModelSection {
 }
 
 /// LoRA.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdapterSection {
     /// A PEFT folder to start from; by default, a new adapter is made.
     pub folder: Option<PathBuf>,
     /// Rank.
+    #[schemars(transform = range::RANK.stated())]
     pub rank: usize,
     /// Scale: updates are multiplied by alpha / rank (alpha / sqrt(rank) with `rslora`).
+    #[schemars(transform = range::ALPHA.stated())]
     pub alpha: f64,
     /// Dropout on the adapter's input while training.
+    #[schemars(transform = range::DROPOUT.stated())]
     pub dropout: f64,
     /// Rank-stabilised scale.
     pub rslora: bool,
     /// The projections that are adapted.
     #[serde(with = "projections")]
+    #[schemars(schema_with = "names::targets")]
     pub targets: Vec<Projection>,
 }
 
@@ -188,20 +209,24 @@ impl Default for AdapterSection {
 
 /// Training before supervised fine-tuning: on the built-in corpus, and on copies of the training documents with other
 /// words.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WarmupSection {
     /// Sentences of the built-in corpus with its true labels, which the ontology must have.
     #[serde(default)]
+    #[schemars(transform = range::SENTENCES.or_none().stated())]
     pub sentences: usize,
     /// Copies of each training document in which content words are replaced.
     #[serde(default)]
+    #[schemars(transform = range::FEW.or_none().stated())]
     pub copies: usize,
     /// Share of the content words that are replaced in these copies.
     #[serde(default = "more_than_half")]
+    #[schemars(transform = range::SHARE.stated())]
     pub replaced: f64,
     /// Share of the words in the built-in corpus's terms that are replaced by words of the training documents.
     #[serde(default = "most")]
+    #[schemars(transform = range::SHARE.stated())]
     pub own_words: f64,
     /// How to train.
     #[serde(default)]
@@ -209,32 +234,44 @@ pub struct WarmupSection {
 }
 
 /// How to train.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainSection {
     /// Passes over the examples; ignored where `steps` is given.
+    #[schemars(transform = range::EPOCHS.stated())]
     pub epochs: f64,
     /// Number of optimiser steps.
+    #[schemars(transform = range::STEPS.stated())]
     pub steps: Option<usize>,
     /// Examples per step.
+    #[schemars(transform = range::BATCH.stated())]
     pub batch_size: usize,
     /// Peak learning rate.
+    #[schemars(transform = range::LEARNING_RATE.stated())]
     pub learning_rate: f64,
     /// How the learning rate decays after the warm-up.
+    #[schemars(schema_with = "names::schedule")]
     pub schedule: Decay,
     /// Share of the steps over which the learning rate rises from 0.
+    #[schemars(transform = range::SHARE.stated())]
     pub warmup: f64,
     /// Decoupled weight decay of matrices.
+    #[schemars(transform = range::WEIGHT_DECAY.stated())]
     pub weight_decay: f64,
     /// The largest global norm of the gradient; a larger gradient is scaled down to it.
+    #[schemars(transform = range::CLIP.stated())]
     pub clip: f64,
     /// Most tokens in a micro-batch; a step with more tokens is split into several, whose gradients add up.
+    #[schemars(transform = range::TOKENS.stated())]
     pub max_tokens: usize,
     /// Most tokens of a prompt with its answer; longer examples are skipped and counted.
+    #[schemars(transform = range::TOKENS.stated())]
     pub max_length: usize,
     /// Steps between checkpoints.
+    #[schemars(transform = range::STEPS.stated())]
     pub checkpoint_every: usize,
     /// Memory to stay below if possible, in GB: decides what the backward pass recomputes.
+    #[schemars(transform = range::MEMORY.stated())]
     pub memory_gb: Option<f64>,
 }
 
@@ -258,19 +295,23 @@ impl Default for TrainSection {
 }
 
 /// Preference pairs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PairsSection {
     /// Rejected answers per example.
+    #[schemars(transform = range::FEW.stated())]
     pub per_example: usize,
     /// A file of ambiguity patterns.
     pub patterns: Option<PathBuf>,
     /// Where edits come from: `modes`, `patterns`, `random`, `on-policy`.
+    #[schemars(schema_with = "names::sources")]
     pub sources: Vec<SourceShare>,
     /// Share of each kind of edit, by name; a default mix if empty.
+    #[schemars(schema_with = "names::mix")]
     pub mix: BTreeMap<String, f64>,
     /// For the source `on-policy` with curated documents that are training documents: the number of models that
     /// answer them, each trained without the documents that it answers. With 1, the SFT model answers all.
+    #[schemars(transform = range::COUNT.stated())]
     pub folds: usize,
 }
 
@@ -287,7 +328,7 @@ impl Default for PairsSection {
 }
 
 /// The systems that are compared.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreferenceSection {
     /// Objectives by name, or names of `[preference.system.NAME]` tables. The controls
@@ -295,12 +336,14 @@ pub struct PreferenceSection {
     pub objectives: Vec<String>,
     /// One training run for each seed and system.
     #[serde(default = "one_seed")]
+    #[schemars(transform = range::SEED.stated())]
     pub seeds: Vec<u64>,
     /// How to train, for every system alike.
     #[serde(default)]
     pub train: TrainSection,
     /// Learning rates from which the best on validation is chosen for each system; `train.learning_rate` if empty.
     #[serde(default)]
+    #[schemars(transform = range::LEARNING_RATE.stated())]
     pub learning_rates: Vec<f64>,
     /// Systems with their own settings.
     #[serde(default)]
@@ -308,32 +351,58 @@ pub struct PreferenceSection {
 }
 
 /// Generation.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PredictSection {
     /// Most tokens of an answer.
+    #[schemars(transform = range::ANSWER.stated())]
     pub max_new_tokens: usize,
     /// Most sequences decoded together. Their number changes no answer.
+    #[schemars(transform = range::BATCH.stated())]
     pub batch_size: usize,
     /// Memory to stay below if possible, in GB: decides how many sequences are decoded together.
+    #[schemars(transform = range::MEMORY.stated())]
     pub memory_gb: Option<f64>,
     /// Whether the test documents are decoded a second time, constrained by the ontology's grammar.
     pub constrained: bool,
+    /// Whether the test documents are decoded a second time with thresholds, tuned on the validation documents, on the
+    /// probability at which a list goes on with another record: none or tuned.
+    #[schemars(schema_with = "names::threshold")]
+    pub threshold: ThresholdChoice,
     /// Hosted models that answer the test documents too, by the name that tables show.
     pub remote: BTreeMap<String, tabpo_remote::Settings>,
 }
 
 impl Default for PredictSection {
     fn default() -> Self {
-        Self { max_new_tokens: 512, batch_size: 32, memory_gb: None, constrained: false, remote: BTreeMap::new() }
+        Self {
+            max_new_tokens: 512,
+            batch_size: 32,
+            memory_gb: None,
+            constrained: false,
+            threshold: ThresholdChoice::None,
+            remote: BTreeMap::new(),
+        }
     }
 }
 
+/// Whether a run also compares its systems with tuned thresholds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThresholdChoice {
+    /// Greedy decoding only.
+    #[default]
+    None,
+    /// Each system has a second row, with thresholds tuned on the validation documents.
+    Tuned,
+}
+
 /// Scores and tests.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateSection {
     /// Bootstrap resamples.
+    #[schemars(transform = range::RESAMPLES.stated())]
     pub resamples: usize,
 }
 

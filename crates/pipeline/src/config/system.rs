@@ -2,20 +2,25 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
 };
 
+use crate::range;
+
 /// A system with its own settings.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct SystemSection {
     /// The objective; by default, the one with the system's name.
     pub objective: Option<String>,
     /// Its learning rate; by default, that of `preference.train`.
+    #[schemars(transform = range::LEARNING_RATE.stated())]
     pub learning_rate: Option<f64>,
     /// Whether it trains until it has used as many FLOPs as the most expensive preference method, instead of for a
     /// number of steps.
+    #[schemars(default)]
     pub equal_flops: bool,
     /// Hyper-parameters of the objective.
     #[serde(flatten)]

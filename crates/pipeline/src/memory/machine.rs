@@ -1,6 +1,13 @@
-//! How much memory is available to this process.
+//! What the machine is, and how much of its memory is available to this process.
 
 use std::{fs, path::Path};
+
+/// The model of the processor, or its architecture where the system doesn't say.
+pub(crate) fn processor() -> String {
+    let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = information.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}
 
 /// The memory that can still be allocated, and what limits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

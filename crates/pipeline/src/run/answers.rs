@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tabpo_files::{Replacement, Target};
 use tabpo_metrics::UnitOutput;
+use tabpo_roles::List;
 
 use super::directory::remove_if_there;
 use crate::{
@@ -26,6 +27,20 @@ pub(crate) struct AnsweredUnit {
     /// Why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<NoAnswer>,
+    /// What was decided about its lists, where that is recorded for tuning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<RecordedDecision>,
+}
+
+/// What was decided about a list of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RecordedDecision {
+    /// The list.
+    pub list: List,
+    /// The byte of the answer from which on it matters.
+    pub at: usize,
+    /// The list goes on at every threshold whose log-odds are below this.
+    pub log_odds: f64,
 }
 
 /// Why a unit has no answer, by the same names as for hosted models.
@@ -176,7 +191,9 @@ mod tests {
 
     fn answer(number: usize) -> AnsweredUnit {
         let unit = UnitOutput { doc_key: format!("d{number}"), sent: None, output: "{}".into() };
-        AnsweredUnit { unit, outcome: (number == 1).then_some(NoAnswer::TooLong) }
+        let decision = RecordedDecision { list: List::Relations, at: 7, log_odds: f64::MIN };
+        let decisions = vec![decision; number % 3];
+        AnsweredUnit { unit, outcome: (number == 1).then_some(NoAnswer::TooLong), decisions }
     }
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {

@@ -16,16 +16,22 @@ use super::{
     inputs::{ComparisonInputs, StageInputs},
     policy::Renderer,
     systems::System,
+    threshold::ListEnds,
     training::derived_seed,
+    tuning::TunedSystem,
     variants::SystemRuns,
 };
 use crate::{
+    config::ThresholdChoice,
     error::{Error, ResultExt},
     observer::Observer,
 };
 
 /// The name of the SFT checkpoint, which all systems start from.
 pub(crate) const CHECKPOINT: &str = "sft";
+
+/// What follows a system's name where its lists end by tuned thresholds.
+pub(crate) const TUNED: &str = " with tuned threshold";
 
 /// The scores of all systems on the test documents: what the comparison stage writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,12 +42,17 @@ pub struct SystemScores {
     pub evaluations: Vec<(String, Evaluation)>,
     /// Error modes of each system on the test documents, from its first run.
     pub modes: Vec<(String, ErrorModes)>,
+    /// The thresholds that were chosen on the validation documents, if the run tunes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<TunedSystem>,
 }
 
 /// A finished comparison.
 pub(crate) struct Compared {
     /// What was written.
     pub scores: SystemScores,
+    /// The systems with the prediction files of their first runs.
+    pub predictions: Vec<(String, PathBuf)>,
     /// What the hosted models cost.
     pub remote: Vec<RemoteSystem>,
 }
@@ -56,31 +67,37 @@ impl Stages<'_> {
         renderer: &Renderer,
     ) -> Result<Compared, Error> {
         let mut predictions: Vec<(String, Vec<Artefact<PathBuf>>)> = Vec::new();
-        let checkpoint = self.predict("sft/test.jsonl", sft, Part::Test, renderer)?;
-        predictions.push((CHECKPOINT.to_owned(), vec![checkpoint]));
+        // Every trained policy with its system and its folder, the checkpoint first.
+        let mut policies: Vec<(&str, PathBuf, &Trained)> = vec![(CHECKPOINT, CHECKPOINT.into(), sft)];
         for (system, runs) in systems.iter().zip(trained) {
-            let mut of_system = Vec::new();
-            for run in &runs.runs {
-                let place = run.folder.join("test.jsonl");
-                of_system.push(self.predict(&place, &run.policy, Part::Test, renderer)?);
-            }
-            predictions.push((system.name.clone(), of_system));
+            policies.extend(runs.runs.iter().map(|run| (system.name.as_str(), run.folder.clone(), &run.policy)));
+        }
+        for (system, folder, policy) in &policies {
+            let answers = self.predict(folder.join("test.jsonl"), policy, Part::Test, renderer)?;
+            add(&mut predictions, (*system).to_owned(), answers);
         }
         if self.inputs.config.predict.constrained {
-            let place = "sft/test-constrained.jsonl";
-            let mut constrained = vec![(
-                format!("{CHECKPOINT} (constrained)"),
-                vec![self.predict(place, sft, Part::TestConstrained, renderer)?],
-            )];
-            for (system, runs) in systems.iter().zip(trained) {
-                let mut of_system = Vec::new();
-                for run in &runs.runs {
-                    let place = run.folder.join("test-constrained.jsonl");
-                    of_system.push(self.predict(&place, &run.policy, Part::TestConstrained, renderer)?);
-                }
-                constrained.push((format!("{} (constrained)", system.name), of_system));
+            for (system, folder, policy) in &policies {
+                let place = folder.join("test-constrained.jsonl");
+                let answers = self.predict(&place, policy, Part::TestConstrained, renderer)?;
+                add(&mut predictions, format!("{system} (constrained)"), answers);
             }
-            predictions.append(&mut constrained);
+        }
+        let mut thresholds: Vec<TunedSystem> = Vec::new();
+        if self.inputs.config.predict.threshold == ThresholdChoice::Tuned {
+            for (system, folder, policy) in &policies {
+                let (tuned, written_tokens) = self.tune(folder, policy, renderer)?;
+                let place = folder.join("test-tuned.jsonl");
+                let answers = self.predict_lists(&place, policy, Part::Test, renderer, ListEnds::at(tuned))?;
+                let name = format!("{system}{TUNED}");
+                if thresholds.last().is_none_or(|last| last.name != name) {
+                    thresholds.push(TunedSystem { name: name.clone(), runs: Vec::new(), written_tokens: 0 });
+                }
+                let system = thresholds.last_mut().expect("there is one now");
+                system.runs.push(tuned);
+                system.written_tokens += written_tokens;
+                add(&mut predictions, name, answers);
+            }
         }
         let remote = self.remote_stage()?;
         predictions.extend(remote.iter().map(|system| (system.name.clone(), vec![system.predictions.clone()])));
@@ -97,17 +114,27 @@ impl Stages<'_> {
             ontology: &self.inputs.digests.ontology,
             resamples: resampling.resamples,
             seed: resampling.seed,
+            thresholds: &thresholds,
         }
         .key();
         let path = self.directory.path("comparison.json")?;
         let (documents, ontology, observer) = (&self.inputs.splits.test, &self.inputs.ontology, self.observer);
         self.ledger.stage(observer, "comparison", &key, &["comparison.json".into()], || {
-            let scores = evaluate(&predictions, documents, ontology, resampling, observer)?;
+            let scores = evaluate(&predictions, documents, ontology, resampling, thresholds, observer)?;
             write_atomically(&path, &serde_json::to_vec_pretty(&scores).expect("a comparison is plain data"))
         })?;
         let text = std::fs::read(&path).or_failed()?;
         let scores: SystemScores = serde_json::from_slice(&text).or_failed()?;
-        Ok(Compared { scores, remote: remote.into_iter().map(|system| system.figures).collect() })
+        let predictions = predictions.into_iter().map(|(name, mut runs)| (name, runs.swap_remove(0).path)).collect();
+        Ok(Compared { scores, predictions, remote: remote.into_iter().map(|system| system.figures).collect() })
+    }
+}
+
+/// Adds a run's answers to a system, whose runs follow each other.
+fn add(predictions: &mut Vec<(String, Vec<Artefact<PathBuf>>)>, name: String, answers: Artefact<PathBuf>) {
+    match predictions.last_mut() {
+        Some((last, runs)) if *last == name => runs.push(answers),
+        _ => predictions.push((name, vec![answers])),
     }
 }
 
@@ -116,6 +143,7 @@ fn evaluate(
     documents: &[Document],
     ontology: &Ontology,
     resampling: Resampling,
+    thresholds: Vec<TunedSystem>,
     observer: &dyn Observer,
 ) -> Result<SystemScores, Error> {
     let mut systems: Vec<(String, Vec<Counts>)> = Vec::new();
@@ -134,7 +162,7 @@ fn evaluate(
         systems.push((name.clone(), counts));
     }
     let comparison = compare(&systems, Profile::Default, resampling).or_failed()?;
-    Ok(SystemScores { comparison, evaluations, modes: found })
+    Ok(SystemScores { comparison, evaluations, modes: found, thresholds })
 }
 
 /// Counts the predictions of a file against gold.

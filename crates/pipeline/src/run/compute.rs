@@ -13,6 +13,7 @@ use super::directory::{RunDirectory, write_atomically};
 use crate::{
     config::ModelSection,
     error::{Error, ResultExt},
+    memory,
     observer::Observer,
 };
 
@@ -42,7 +43,7 @@ pub(super) fn of_run(
         return Ok(compute);
     };
     let path = directory.path(FILE)?;
-    let machine = machine();
+    let machine = memory::processor();
     if let Some(earlier) = read(&path, observer)? {
         let elsewhere = if earlier.machine == machine {
             String::new()
@@ -94,13 +95,6 @@ pub(super) fn description(compute: Compute, speeds: &ProductSpeeds) -> String {
         speeds.bf16_gflops,
         Compute::bf16_instructions().map_or(String::new(), |name| format!(" by {name}")),
     )
-}
-
-/// The processor.
-fn machine() -> String {
-    let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = information.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
-    name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use tabpo_engine::Compute;
 use tabpo_objective::Objective;
 use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
+use tabpo_roles::List;
 use tabpo_train::{Decay, TrainBudget};
 
-use super::pipeline::Digests;
+use super::{pipeline::Digests, threshold::ListEnds, tuning::TunedSystem};
 use crate::config::{AdapterSection, ModelSection, TrainSection};
 
 /// The inputs of one kind of stage.
@@ -120,6 +121,9 @@ pub(crate) struct PreferenceInputs<'a> {
     pub reversed: bool,
     /// The models from which token weights and rewards are derived.
     pub scorers: [Option<&'a str>; 2],
+    /// The model's own answers, for objectives that train on them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<&'a str>,
     pub training: TrainingInputs,
 }
 
@@ -228,11 +232,29 @@ pub(crate) struct PredictionInputs<'a> {
     pub max_new_tokens: usize,
     /// The number of answers to each unit, and temperature, top-p and seed of the sampling.
     pub sampling: (usize, f64, f64, u64),
+    /// How lists end, unless greedily.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list_ends: Option<ListEnds>,
 }
 
 impl StageInputs for PredictionInputs<'_> {
     const KIND: &'static str = "prediction";
     const REVISION: u32 = 2;
+}
+
+/// Inputs of the curve of scores over the thresholds of one list.
+#[derive(Serialize)]
+pub(crate) struct CurveInputs<'a> {
+    pub list: List,
+    /// Answers with their decisions.
+    pub predictions: &'a str,
+    pub gold: &'a str,
+    pub ontology: &'a str,
+}
+
+impl StageInputs for CurveInputs<'_> {
+    const KIND: &'static str = "threshold";
+    const REVISION: u32 = 1;
 }
 
 /// Inputs of the measured error modes.
@@ -352,6 +374,9 @@ pub(crate) struct ComparisonInputs<'a> {
     pub ontology: &'a str,
     pub resamples: u32,
     pub seed: u64,
+    /// The thresholds of the systems that have some.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub thresholds: &'a [TunedSystem],
 }
 
 impl StageInputs for ComparisonInputs<'_> {

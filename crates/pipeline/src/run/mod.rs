@@ -1,6 +1,8 @@
 //! The stages of a run, each of which is skipped if it is up to date.
 
+mod annotate;
 mod answers;
+mod checkup;
 mod comparison;
 mod compute;
 mod digests;
@@ -9,32 +11,47 @@ mod examples;
 mod inputs;
 mod ledger;
 mod own_answers;
+mod own_examples;
 mod page;
 mod pipeline;
+mod plan;
 mod policy;
 mod prediction;
 mod preflight;
 mod preparation;
+mod progress;
 #[cfg(test)]
 mod random;
+mod record;
 mod remote;
 mod splits;
 mod systems;
+mod threshold;
 mod training;
+mod tuning;
 mod variants;
 
 use std::path::PathBuf;
 
 use tabpo_engine::Compute;
 
-use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs};
+use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord};
 use crate::{error::Error, observer::Observer};
 
+pub(crate) use self::preflight::weight_files;
 pub use self::{
+    annotate::Annotated,
+    checkup::{
+        Checkup, ExamplePiece, LabelKind, LabelRow, Leak, LengthRow, MemoryRow, ShownExample, Speed, SplitRow, StageRow,
+    },
     comparison::SystemScores,
     pipeline::{Pipeline, RunResult, Until},
+    plan::{PlannedStage, Training, Work},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
+    record::Program,
+    threshold::{ListEnds, Thresholds},
+    tuning::{ThresholdCurve, ThresholdPoint, TunedSystem, tune},
 };
 
 /// At most this many of the items that are left out are named one by one; their number is always reported.
@@ -46,6 +63,8 @@ struct Stages<'a> {
     observer: &'a dyn Observer,
     directory: RunDirectory,
     ledger: Ledger,
+    /// When, where and by what the run was begun.
+    record: RunRecord,
     /// How products with frozen weights are computed.
     compute: Compute,
     /// The digest of the base model. That of a model from scratch is known once the model has been made.
@@ -56,6 +75,8 @@ impl Stages<'_> {
     fn run(&mut self, until: Until) -> Result<RunResult, Error> {
         let config = &self.inputs.config;
         let systems = &self.inputs.systems;
+        self.observer.plan(&plan::plan(self.inputs, until));
+        self.say_counts();
         let base = self.base_stage()?;
         self.base_digest.clone_from(&base.digest);
         let template = config.model.chat_template.as_deref();
@@ -64,15 +85,15 @@ impl Stages<'_> {
         let sft = self.sft_stage(&start, &renderer)?;
         let directory = self.directory.root().to_owned();
         let ended = |output, scores| RunResult { directory, output, scores };
+        let modes = self.error_stage(&sft, &renderer)?;
         if until == Until::Sft {
             return Ok(ended(self.stage_folder("sft"), None));
         }
-        let modes = self.error_stage(&sft, &renderer)?;
         let pairs = self.pair_stage(&start, &sft, &renderer, &modes)?;
         if until == Until::Pairs {
             return Ok(ended(pairs.path, None));
         }
-        let trained = self.system_stages(systems, &sft, &pairs, &renderer)?;
+        let trained = self.system_stages(systems, &start, &sft, &pairs, &renderer)?;
         if until == Until::Train {
             return Ok(ended(self.stage_folder("systems"), None));
         }

@@ -19,13 +19,18 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
+    /// All of `count` folds.
+    pub(super) fn all(count: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(move |index| Self { index, count })
+    }
+
     /// The documents in this fold.
     pub(super) fn held_out(self, documents: &[Document]) -> impl Iterator<Item = &Document> {
         documents.iter().skip(self.index).step_by(self.count)
     }
 
     /// The training documents that are not in this fold of `curated`.
-    fn seen<'t>(self, curated: &[Document], train: &'t [Document]) -> Vec<&'t Document> {
+    pub(super) fn seen<'t>(self, curated: &[Document], train: &'t [Document]) -> Vec<&'t Document> {
         let held_out: BTreeSet<&str> = self.held_out(curated).map(|document| document.key.as_str()).collect();
         train.iter().filter(|document| !held_out.contains(document.key.as_str())).collect()
     }
@@ -41,8 +46,8 @@ pub(super) fn check(config: &Configuration, train: &[Document], curated: &[Docum
     if count == 1 {
         return Ok(());
     }
-    let seen = (0..count).map(|index| Fold { index, count }.seen(curated, train).len());
-    let (fewest, most) = (seen.clone().min(), seen.max());
+    let seen: Vec<usize> = Fold::all(count).map(|fold| fold.seen(curated, train).len()).collect();
+    let (fewest, most) = (seen.iter().min().copied(), seen.iter().max().copied());
     if most == Some(train.len()) && fewest == most {
         return Err(Error::input("pairs.folds: no curated document is a training document to be held out")
             .with_hint("leave it at 1: the SFT model has not seen the curated documents"));
@@ -68,8 +73,7 @@ impl Stages<'_> {
             return Ok(vec![self.predict("pairs/own-answers.jsonl", sft, Part::Curated, renderer)?]);
         }
         let mut answers = Vec::with_capacity(count);
-        for index in 0..count {
-            let fold = Fold { index, count };
+        for (index, fold) in Fold::all(count).enumerate() {
             let seen: Vec<Document> =
                 fold.seen(&self.inputs.splits.curated, &self.inputs.splits.train).into_iter().cloned().collect();
             let name = format!("pairs/fold-{}", index + 1);

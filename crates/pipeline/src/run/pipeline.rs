@@ -13,7 +13,9 @@ use super::{
     digests::{folder_digest, input_digest},
     directory::{RunDirectory, write_atomically},
     ledger::Ledger,
-    own_answers, policy, preflight, preparation, remote,
+    own_answers, policy, preflight, preparation,
+    record::{Program, RunRecord},
+    remote,
     splits::{self, Splits},
     systems::{self, System},
 };
@@ -26,7 +28,7 @@ use crate::{
 /// How far a run goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
-    /// Through supervised fine-tuning.
+    /// Through supervised fine-tuning and its errors on the validation documents.
     Sft,
     /// Through the preference pairs.
     Pairs,
@@ -49,7 +51,8 @@ pub struct RunResult {
 
 /// A run that is ready to start: its configuration has been checked and its inputs have been read.
 pub struct Pipeline {
-    inputs: Inputs,
+    pub(super) inputs: Inputs,
+    program: Program,
 }
 
 /// The inputs of a run, which do not change while its stages run.
@@ -102,7 +105,14 @@ impl Pipeline {
             validation: splits::digest(&splits.validation),
             test: splits::digest(&splits.test),
         };
-        Ok(Self { inputs: Inputs { config, systems, ontology, patterns, splits, digests } })
+        let inputs = Inputs { config, systems, ontology, patterns, splits, digests };
+        Ok(Self { inputs, program: Program::default() })
+    }
+
+    /// Says which program makes the run, for its record and its page.
+    #[must_use]
+    pub fn made_by(self, program: Program) -> Self {
+        Self { program, ..self }
     }
 
     /// Runs the stages up to `until` in the run directory, which is locked meanwhile. Stages that are up to date are
@@ -110,13 +120,13 @@ impl Pipeline {
     pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
         let inputs = &self.inputs;
         let config = &inputs.config;
-        let root = config.run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
-        let directory = RunDirectory::open(&root)?;
+        let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
+        let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;
         let base_digest = inputs.digests.base.clone();
-        Stages { inputs, observer, directory, ledger, compute, base_digest }.run(until)
+        Stages { inputs, observer, directory, ledger, record, compute, base_digest }.run(until)
     }
 }
 

@@ -124,6 +124,22 @@ impl Renderer {
         Ok(renderer)
     }
 
+    /// The prompts of a model from scratch with this tokenizer: plain ones, unless a template is named.
+    pub(crate) fn from_scratch(
+        tokenizer: Tokenizer,
+        ontology: &Ontology,
+        template: Option<&str>,
+    ) -> Result<Self, Error> {
+        let prompt = match template {
+            None => PromptFormat::Plain { separator: SEPARATOR.to_owned() },
+            Some(named) => {
+                let template = Box::new(named_template(named, &tokenizer)?);
+                PromptFormat::Chat { template, system: Some(ontology.prompt()), date: PROMPT_DATE }
+            }
+        };
+        Ok(Self { tokenizer, prompt, template: template.map(str::to_owned) })
+    }
+
     /// Everything in a prompt but the source text: the instructions of the system turn or the separator of a plain
     /// prompt, and the chat template if it is not the base folder's own.
     pub fn frame(&self) -> String {

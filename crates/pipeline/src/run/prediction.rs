@@ -11,10 +11,11 @@ use std::{
     time::Instant,
 };
 
+use serde::de::DeserializeOwned;
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{
-    Event, GenerateError, GenerateOptions, GenerateWork, HostWorker, PromptTree, Sampling, Worker, generate_each,
-    generator_size,
+    Event, GenerateError, GenerateOptions, GenerateWork, HostWorker, Outcome, PromptTree, Sampling, Steering, Worker,
+    generate_each, generator_size,
 };
 use tabpo_metrics::UnitOutput;
 use tabpo_model::{Constraint, GrammarCompiler};
@@ -28,6 +29,7 @@ use super::{
     inputs::{Key, PredictionInputs, StageInputs},
     policy::{PolicyFolder, Renderer},
     splits,
+    threshold::{ListEnds, ListForks, recorded},
 };
 use crate::{
     config::PredictSection,
@@ -45,7 +47,18 @@ impl Stages<'_> {
         part: Part,
         renderer: &Renderer,
     ) -> Result<Artefact<PathBuf>, Error> {
-        let place = place.as_ref();
+        self.predict_lists(place.as_ref(), policy, part, renderer, ListEnds::GREEDY)
+    }
+
+    /// As [`predict`](Self::predict), with another rule for where lists end.
+    pub(super) fn predict_lists(
+        &mut self,
+        place: &Path,
+        policy: &Trained,
+        part: Part,
+        renderer: &Renderer,
+        list_ends: ListEnds,
+    ) -> Result<Artefact<PathBuf>, Error> {
         let path = self.directory.path(place)?;
         let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
         let (documents, gold) = match part {
@@ -70,6 +83,7 @@ impl Stages<'_> {
             settings: &settings,
             samples: 1,
             sampling: Sampling::GREEDY,
+            list_ends,
             strict: self.inputs.config.data.strict,
         };
         let key = prediction.key(&policy.digest, &self.prompt(renderer), &gold, &self.inputs.digests.ontology);
@@ -83,6 +97,7 @@ impl Stages<'_> {
 }
 
 /// Which model answers, and how.
+#[derive(Clone, Copy)]
 pub struct Prediction<'a> {
     /// A name for progress and messages.
     pub name: &'a str,
@@ -100,6 +115,8 @@ pub struct Prediction<'a> {
     pub samples: usize,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Where lists end, if tokens are chosen greedily.
+    pub list_ends: ListEnds,
     /// Whether a unit that exceeds the model's context is an error; otherwise its answer is empty.
     pub strict: bool,
 }
@@ -118,8 +135,14 @@ impl Prediction<'_> {
             grammar: self.settings.constrained.then_some(ontology),
             max_new_tokens: self.settings.max_new_tokens,
             sampling: (self.samples, temperature, top_p, seed),
+            list_ends: self.forks().then_some(self.list_ends),
         }
         .key()
+    }
+
+    /// Whether lists end otherwise than greedy decoding ends them.
+    fn forks(&self) -> bool {
+        self.list_ends != ListEnds::GREEDY
     }
 
     /// An id of everything the answers depend on, so that the partial file of another job is not used.
@@ -192,11 +215,20 @@ impl Job<'_> {
         }
     }
 
-    fn save(&mut self, number: usize, output: String, outcome: Option<NoAnswer>) -> Result<(), Error> {
+    /// Saves an answer; if there is none, `none` says why.
+    fn save(
+        &mut self,
+        number: usize,
+        output: String,
+        outcomes: &[Outcome],
+        none: Option<NoAnswer>,
+    ) -> Result<(), Error> {
         let unit = &self.units[number];
         let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+        let outcomes = if self.prediction.list_ends.recorded { outcomes } else { &[] };
         self.done += 1;
-        self.answers.add(number, &AnsweredUnit { unit, outcome })
+        let decisions = outcomes.iter().map(recorded).collect();
+        self.answers.add(number, &AnsweredUnit { unit, outcome: none, decisions })
     }
 
     /// The prompts of all units, also of those in `kept`, because what prompts share decides how each is computed, to
@@ -238,7 +270,7 @@ impl Job<'_> {
                 if found.too_long <= NAMED {
                     self.observer.warn(&format!("{name}: {too_long}: no answer (outcome too-long)"));
                 }
-                self.save(number, String::new(), Some(NoAnswer::TooLong))?;
+                self.save(number, String::new(), &[], Some(NoAnswer::TooLong))?;
             }
         }
         Ok(Some(found))
@@ -258,6 +290,10 @@ impl Job<'_> {
         let units = self.units;
         let constraint =
             |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[unit_of[prompt]]));
+        let Prediction { ontology, list_ends, .. } = *self.prediction;
+        let forks = self.prediction.forks();
+        let lists = ListForks { tokenizer: &renderer.tokenizer, ontology, thresholds: list_ends.thresholds };
+        let fork = |prompt: usize, written: &[u32], next: u32| lists.find(&units[unit_of[prompt]], written, next);
         let mut progress = observer.progress(self.prediction.name, units.len() as u64);
         let started = Instant::now();
         let mut work = GenerateWork::default();
@@ -267,7 +303,8 @@ impl Job<'_> {
                 Event::Worked(now) => work = now,
                 Event::Finished { prompt, completion } => {
                     let text = renderer.tokenizer.decode(completion.text_tokens(), false).or_failed();
-                    if let Err(error) = text.and_then(|text| self.save(unit_of[prompt], text, None)) {
+                    let saved = text.and_then(|text| self.save(unit_of[prompt], text, &completion.outcomes, None));
+                    if let Err(error) = saved {
                         failure = Some(error);
                         return ControlFlow::Break(());
                     }
@@ -276,7 +313,8 @@ impl Job<'_> {
             progress.update(self.done as u64, &note(&work, started.elapsed().as_secs_f64()));
             if observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let outcome = generate_each(worker, compiler, prompts, pending, &constraint, options, &mut report);
+        let steering = Steering { constraint: &constraint, forks: forks.then_some(&fork) };
+        let outcome = generate_each(worker, compiler, prompts, pending, steering, options, &mut report);
         drop(progress);
         if let Some(error) = failure {
             return Err(error);
@@ -318,7 +356,7 @@ fn remove_partial(path: &Path) -> Result<(), Error> {
 }
 
 /// Reads a prediction file.
-pub(crate) fn read(path: &Path) -> Result<Vec<UnitOutput>, Error> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let file = File::open(path).or_failed()?;
     let lines = BufReader::new(file).lines();
     lines.map(|line| serde_json::from_str(&line.or_failed()?).or_failed()).collect()
@@ -326,20 +364,20 @@ pub(crate) fn read(path: &Path) -> Result<Vec<UnitOutput>, Error> {
 
 /// The answers in a prediction file, by document and sentence.
 pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, Error> {
-    Ok(read(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
+    Ok(read::<UnitOutput>(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
 }
 
 /// A model ready to answer.
-struct Answering<'p> {
-    renderer: &'p Renderer,
-    worker: HostWorker<f32>,
-    options: GenerateOptions,
+pub(super) struct Answering<'p> {
+    pub(super) renderer: &'p Renderer,
+    pub(super) worker: HostWorker<f32>,
+    pub(super) options: GenerateOptions,
     /// The ontology and the compiler for its grammars, for constrained decoding.
-    grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
+    pub(super) grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
 }
 
 impl<'p> Answering<'p> {
-    fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
+    pub(super) fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
         let worker = prediction.policy.worker()?;
         let renderer = prediction.renderer;
         let options = GenerateOptions {
@@ -361,7 +399,7 @@ impl<'p> Answering<'p> {
 }
 
 /// The grammars of the answers to one unit.
-fn constraint(ontology: &Arc<Ontology>, unit: &Unit) -> Constraint {
+pub(super) fn constraint(ontology: &Arc<Ontology>, unit: &Unit) -> Constraint {
     let words = unit.words();
     let limits = AnswerLimits::for_words(words.len());
     let grammar = AnswerGrammar::new(Arc::clone(ontology), unit.text(), &words, limits);

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use tabpo_engine::{ForwardOptions, PolicyShape};
+use tabpo_engine::{ForwardOptions, MemoryPlan, PolicyShape};
 use tabpo_model::{ModelConfig, gguf_files, is_gguf_file};
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
-    config::{AdapterSection, Configuration, TrainSection, names, rank_within},
+    config::{AdapterSection, Configuration, ThresholdChoice, TrainSection, names, rank_within},
     error::{Error, ResultExt},
     memory,
     observer::Observer,
@@ -18,6 +18,28 @@ use crate::{
 /// Checks the systems of a comparison, and the model that they start from.
 pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
+    one_shift(config, systems)?;
+    plans(config, systems, observer)?
+        .iter()
+        .try_for_each(|plan| memory::compare_with_free(plan.section, &plan.within, observer))
+}
+
+/// The memory that a training section's largest step may take.
+pub(crate) struct SectionPlan {
+    /// The section.
+    pub section: &'static str,
+    /// With as much kept between the passes as the limit allows.
+    pub within: MemoryPlan,
+    /// With as much computed again as possible.
+    pub smallest: MemoryPlan,
+}
+
+/// The memory of every training section.
+pub(crate) fn plans(
+    config: &Configuration,
+    systems: &[System],
+    observer: &dyn Observer,
+) -> Result<Vec<SectionPlan>, Error> {
     let adapter = config.adapter.as_ref();
     let (shape, weights) = match &config.model.folder {
         Some(folder) => (ModelConfig::open(folder).or_input()?, Some(weight_files(folder))),
@@ -28,18 +50,19 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
     }
     let lora = adapter.map(AdapterSection::lora);
     let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
-    let compare = |name: &str, section: &TrainSection, divergence: bool| {
+    let plan = |section: &'static str, train: &TrainSection, divergence: bool| {
         let logit_bytes = ForwardOptions::default().logit_bytes;
         let held = memory::held(observer);
-        let request = memory::request(section.max_tokens, logit_bytes, divergence, 0, held);
-        memory::compare_with_free(name, &policy.plan(&request, memory::limit(section.memory_gb, held)), observer)
+        let request = memory::request(train.max_tokens, logit_bytes, divergence, 0, held);
+        let within = policy.plan(&request, memory::limit(train.memory_gb, held));
+        SectionPlan { section, within, smallest: policy.plan(&request, Some(0)) }
     };
-    if let Some(warmup) = &config.warmup {
-        compare("warmup.train", &warmup.train, false)?;
-    }
-    compare("sft", &config.sft, false)?;
     let divergence = systems.iter().any(|system| system.objective.needs().kl);
-    compare("preference.train", &config.preference.train, divergence)
+    let mut plans = Vec::new();
+    plans.extend(config.warmup.as_ref().map(|warmup| plan("warmup.train", &warmup.train, false)));
+    plans.push(plan("sft", &config.sft, false));
+    plans.push(plan("preference.train", &config.preference.train, divergence));
+    Ok(plans)
 }
 
 /// Checks the number of copies for the warm-up, all of which are in memory at once.
@@ -47,6 +70,21 @@ pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Err
     let copies = config.warmup.as_ref().map_or(0, |warmup| warmup.copies);
     let key = format!("warmup.copies: {copies} copies of {documents} documents");
     range::COUNT.or_none().check(&key, copies.saturating_mul(documents) as u64)
+}
+
+/// Checks that no system moves the ends of its lists twice: in training, and by a tuned threshold.
+fn one_shift(config: &Configuration, systems: &[System]) -> Result<(), Error> {
+    if config.predict.threshold == ThresholdChoice::None {
+        return Ok(());
+    }
+    for system in systems {
+        if let Err(error) = system.objective.allow_threshold() {
+            return Err(Error::input(format!("the system `{}`: {error}", system.name)).with_hint(
+                "leave predict.threshold at none in this run, and tune the threshold of the other systems in another",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that names are distinct, because every system has a row in the comparison and a folder in the run directory.
@@ -58,7 +96,7 @@ fn distinct_names(config: &Configuration, systems: &[System]) -> Result<(), Erro
 }
 
 /// The size of the weight files in a model folder, in bytes.
-fn weight_files(folder: &Path) -> usize {
+pub(crate) fn weight_files(folder: &Path) -> usize {
     if is_gguf_file(folder) {
         let files = gguf_files(folder).into_iter().flatten();
         let sizes = files.filter_map(|file| std::fs::metadata(file).ok());

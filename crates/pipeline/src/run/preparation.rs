@@ -24,6 +24,7 @@ use super::{
     examples::gold_records,
     inputs::{BaseInputs, ErrorInputs, PairInputs, Recipe, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
+    pipeline::Inputs,
     policy::{PolicyFolder, Renderer},
     prediction,
     training::{Job, POLICY_FOLDER, REPORT_FILE, derived_seed},
@@ -32,6 +33,9 @@ use crate::{
     config::{Configuration, TrainSection},
     error::{Error, ResultExt},
 };
+
+/// The SFT model's answers to the validation documents, in the run directory.
+pub(super) const SFT_ANSWERS: &str = "errors/validation.jsonl";
 
 impl Stages<'_> {
     /// The base model: the folder in the configuration, or a new model whose tokenizer is trained on the sources and
@@ -54,15 +58,9 @@ impl Stages<'_> {
         }
         .key();
         let folder = self.stage_folder("base");
-        let (config, observer) = (&self.inputs.config, self.observer);
-        let (splits, ontology) = (&self.inputs.splits, &self.inputs.ontology);
+        let (inputs, config, observer) = (self.inputs, &self.inputs.config, self.observer);
         let done = self.ledger.stage(observer, "base", &key, &["base".into()], || {
-            // Not on the copies, in which many words are invented.
-            let built_in = warmup_sentences(config, &splits.train);
-            let documents = built_in.iter().chain(&splits.train);
-            let texts = documents.flat_map(|document| texts(document, config, ontology));
-            let options = BpeOptions { vocabulary_size: model.vocabulary, ..BpeOptions::default() };
-            let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
+            let tokenizer = base_tokenizer(inputs)?;
             let shape = model.shape(tokenizer.vocabulary_size());
             let weights = initialise_copying::<f32>(shape, derived_seed(config.run.seed, "model"));
             let special = GenerationTokens {
@@ -140,6 +138,7 @@ impl Stages<'_> {
                 start: &start.path,
                 objective: &Objective::new("sft").or_failed()?,
                 guide: None,
+                generated: 0,
                 track_reference: false,
                 out: &folder,
                 log: &log,
@@ -165,7 +164,8 @@ impl Stages<'_> {
 
     /// The error modes in the SFT model's answers to the validation documents.
     pub(super) fn error_stage(&mut self, sft: &Trained, renderer: &Renderer) -> Result<Artefact<PathBuf>, Error> {
-        let predictions = self.predict("errors/validation.jsonl", sft, super::Part::Validation, renderer)?;
+        let predictions = self.predict(SFT_ANSWERS, sft, super::Part::Validation, renderer)?;
+        self.say_validation(&predictions)?;
         let path = self.directory.path("errors/modes.json")?;
         let key = ErrorInputs {
             predictions: &predictions.digest,
@@ -235,6 +235,17 @@ impl Stages<'_> {
         })?;
         Ok(Artefact { path, digest: done.digest() })
     }
+}
+
+/// The tokenizer of a model from scratch, trained on the sources and answers that the model will see.
+pub(super) fn base_tokenizer(inputs: &Inputs) -> Result<Tokenizer, Error> {
+    let Inputs { config, splits, ontology, .. } = inputs;
+    // Not on the copies, in which many words are invented.
+    let built_in = warmup_sentences(config, &splits.train);
+    let documents = built_in.iter().chain(&splits.train);
+    let texts = documents.flat_map(|document| texts(document, config, ontology));
+    let options = BpeOptions { vocabulary_size: config.model.vocabulary, ..BpeOptions::default() };
+    Tokenizer::train(texts, &options).or_failed()
 }
 
 /// The settings of the pair builder; an error names the faulty key.

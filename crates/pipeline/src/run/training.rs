@@ -7,8 +7,8 @@ use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
 use tabpo_objective::Objective;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
-    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TrainSettings,
-    TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
+    BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TrainBudget,
+    TrainSettings, TrainSummary, UnusedCheckpoint, largest_micro_batch, train,
 };
 
 use super::{
@@ -37,6 +37,8 @@ pub(crate) struct Job<'a> {
     pub objective: &'a Objective,
     /// A guide model, for objectives that need its log-probs.
     pub guide: Option<&'a PolicyFolder>,
+    /// Tokens that were generated for the training and count among its cost.
+    pub generated: u64,
     /// Whether the log compares log-probs with those at the start.
     pub track_reference: bool,
     /// The folder for the trained policy, its report and its checkpoint.
@@ -99,7 +101,7 @@ impl Job<'_> {
         let mut settings = self.settings();
         let needs = self.objective.needs();
         let request = memory::request(
-            largest_micro_batch(source, &settings.plan, needs.rejected, worker.config().vocabulary),
+            largest_micro_batch(source, &settings.plan, needs, worker.config().vocabulary),
             settings.logit_bytes,
             needs.kl,
             guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
@@ -144,11 +146,11 @@ impl Job<'_> {
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
         policy::save(worker.policy(), self.start, renderer, &folder)?;
-        let report = TrainingReport {
-            objective: self.objective.clone(),
-            learning_rate: self.recipe.learning_rate,
-            summary: outcome.summary,
-        };
+        let mut summary = outcome.summary;
+        // A generated token takes a forward pass, like one of a reference.
+        summary.tokens.reference += self.generated;
+        let (objective, learning_rate) = (self.objective.clone(), self.recipe.learning_rate);
+        let report = TrainingReport { objective, learning_rate, summary };
         let text = serde_json::to_vec_pretty(&report).expect("a report is plain data with string keys");
         write_atomically(&self.out.join(REPORT_FILE), &text)?;
         // The policy is complete, so its checkpoint is no longer needed, nor is a damaged one that was set aside.
@@ -186,7 +188,8 @@ struct Watch<'a> {
     reference: Option<Box<dyn Progress>>,
     examples: u64,
     progress: Option<Box<dyn Progress>>,
-    /// Thousandths of the budget that are spent.
+    budget: TrainBudget,
+    /// How much of the budget is spent, in steps or in per cent.
     done: u64,
     resumed: u64,
     /// The numbers of the examples that were named as too long.
@@ -212,6 +215,7 @@ impl<'a> Watch<'a> {
             reference: None,
             examples,
             progress: None,
+            budget: job.recipe.budget,
             done: 0,
             resumed: 0,
             too_long: BTreeSet::new(),
@@ -253,8 +257,22 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Progress is counted in thousandths of the budget, which may be in steps or in tokens.
-const PARTS: u64 = 1000;
+impl Watch<'_> {
+    /// The progress of the training: steps where the budget is in steps, and otherwise per cent of the budget.
+    fn bar(&mut self) -> &mut dyn Progress {
+        let (observer, stage, budget) = (self.observer, self.stage, self.budget);
+        let bar = self.progress.get_or_insert_with(|| match budget {
+            TrainBudget::Steps(steps) => observer.progress(stage, steps),
+            TrainBudget::Epochs(_) | TrainBudget::Tokens(_) => observer.progress(&format!("{stage} (%)"), 100),
+        });
+        bar.as_mut()
+    }
+
+    /// The number of a step, where the progress doesn't say it.
+    fn number(&self, step: u64) -> String {
+        if matches!(self.budget, TrainBudget::Steps(_)) { String::new() } else { format!("step {step}, ") }
+    }
+}
 
 impl Observer for Watch<'_> {
     fn resumed(&mut self, step: u64) {
@@ -283,13 +301,13 @@ impl Observer for Watch<'_> {
 
     fn micro_batches(&mut self, progress: &StepProgress) {
         self.reference = None;
-        let (observer, stage) = (self.observer, self.stage);
-        let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
         let StepProgress { step, done, total, tokens_per_second } = *progress;
         // After the last one, the message of the step follows.
         if done < total {
             let speed = tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
-            bar.update(self.done, &format!("step {step}, micro-batch {} of {total}{speed}", done + 1));
+            let note = format!("{}micro-batch {} of {total}{speed}", self.number(step), done + 1);
+            let spent = self.done;
+            self.bar().update(spent, &note);
         }
     }
 
@@ -304,10 +322,14 @@ impl Observer for Watch<'_> {
                 ));
             }
         }
-        let bar = self.progress.get_or_insert_with(|| observer.progress(stage, PARTS));
-        let note = format!("step {} loss {:.4} {:.0} tokens/s", record.step, record.loss, record.tokens_per_second);
-        self.done = (record.progress * PARTS as f64) as u64;
-        bar.update(self.done, &note);
+        self.done = match self.budget {
+            TrainBudget::Steps(_) => record.step,
+            TrainBudget::Epochs(_) | TrainBudget::Tokens(_) => (record.progress * 100.0) as u64,
+        };
+        let note =
+            format!("{}loss {:.4}, {:.0} tokens/s", self.number(record.step), record.loss, record.tokens_per_second);
+        let spent = self.done;
+        self.bar().update(spent, &note);
         if self.error.is_none() {
             self.error = self.log(record).err();
         }

@@ -1,7 +1,10 @@
 //! Trains the systems of a comparison: each with every seed, with a learning rate chosen on validation, and with the
 //! auxiliary models that some objectives need.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tabpo_metrics::Profile;
 use tabpo_objective::{Objective, WeightSource};
@@ -15,7 +18,9 @@ use super::{
     comparison::score,
     examples::pair_records,
     inputs::{PreferenceInputs, Recipe, StageInputs, TrainingInputs},
+    own_examples::OwnExamples,
     policy::Renderer,
+    preparation::SFT_ANSWERS,
     systems::System,
     training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
 };
@@ -45,6 +50,8 @@ struct Common<'a> {
     pairs: &'a Artefact<PathBuf>,
     renderer: &'a Renderer,
     records: Vec<ExampleRecord>,
+    /// Examples with the model's own answers; none where no objective needs them.
+    own: OwnExamples,
 }
 
 /// One training run of a system.
@@ -59,19 +66,30 @@ struct Variant<'a> {
 }
 
 impl Stages<'_> {
-    /// Trains every system with every seed.
+    /// Trains every system with every seed. `start` is the policy that SFT started from.
     pub(super) fn system_stages(
         &mut self,
         systems: &[System],
+        start: &Trained,
         sft: &Trained,
         pairs: &Artefact<PathBuf>,
         renderer: &Renderer,
     ) -> Result<Vec<SystemRuns>, Error> {
         let records = pair_records(&pairs.path, &self.inputs.ontology)?;
-        let common = Common { sft, pairs, renderer, records };
+        let own = if systems.iter().any(|system| system.objective.needs().own) {
+            self.own_examples(start, sft, renderer, &records)?
+        } else {
+            OwnExamples::default()
+        };
+        let common = Common { sft, pairs, renderer, records, own };
         let section = &self.inputs.config.preference;
+        let f1 = if systems.iter().any(|system| system.objective.lacks_f1()) { Some(self.sft_f1()?) } else { None };
         let mut trained: Vec<SystemRuns> = Vec::new();
         for system in systems {
+            let objective = match f1 {
+                Some((entities, relations)) => system.objective.with_f1(entities, relations).or_failed()?,
+                None => system.objective.clone(),
+            };
             let budget = if system.equal_flops {
                 TrainBudget::Tokens(most_expensive(systems, &trained))
             } else {
@@ -79,7 +97,7 @@ impl Stages<'_> {
             };
             let variant = |learning_rate: f64, seed: u64| Variant {
                 name: format!("systems/{}/lr-{learning_rate:e}/seed-{seed}", system.name),
-                objective: &system.objective,
+                objective: &objective,
                 learning_rate,
                 budget,
                 seed: derived_seed(seed, "preference"),
@@ -108,13 +126,8 @@ impl Stages<'_> {
             let run = self.variant(variant, common)?;
             let place = run.folder.join("validation.jsonl");
             let predictions = self.predict(&place, &run.policy, Part::Validation, common.renderer)?;
-            let counts = score(&predictions.path, &self.inputs.splits.validation, &self.inputs.ontology)?;
-            let row = counts.table.pooled();
-            let metrics = Profile::Default.metrics(&counts.layout, true);
-            let wanted = metrics.iter().filter(|metric| ["ner_f1", "rel_f1"].contains(&metric.key));
-            // A rate over nothing counts as 0.
-            let value = |metric: &tabpo_metrics::Metric| metric.measure.value(&counts.layout, &row).unwrap_or(0.0);
-            let sum: f64 = wanted.map(value).sum();
+            let (entities, relations) = self.validation_f1(&predictions.path)?;
+            let sum = entities + relations;
             if best.is_none_or(|(highest, _)| sum > highest) {
                 best = Some((sum, variant.learning_rate));
             }
@@ -122,6 +135,32 @@ impl Stages<'_> {
         let (_, learning_rate) = best.expect("a choice has at least two learning rates");
         self.observer.say(&format!("{system}: learning rate {learning_rate:e} chosen on validation"));
         Ok(learning_rate)
+    }
+
+    /// The F1 of entities and of relations that the SFT model reaches on the validation documents. Objectives that
+    /// weigh items by F1 take it as a constant of their training: it costs nothing, because the error modes are
+    /// measured on the same answers, it is part of a stage's key, and a resumed training has the same.
+    fn sft_f1(&self) -> Result<(f64, f64), Error> {
+        let (entities, relations) = self.validation_f1(&self.stage_folder(SFT_ANSWERS))?;
+        self.observer.say(&format!(
+            "F1 of the SFT model on validation: entities {:.1}, relations {:.1}",
+            100.0 * entities,
+            100.0 * relations
+        ));
+        Ok((entities, relations))
+    }
+
+    /// The F1 of entities and of relations in answers to the validation documents, from 0 to 1. A rate over nothing
+    /// counts as 0.
+    fn validation_f1(&self, predictions: &Path) -> Result<(f64, f64), Error> {
+        let counts = score(predictions, &self.inputs.splits.validation, &self.inputs.ontology)?;
+        let row = counts.table.pooled();
+        let metrics = Profile::Default.metrics(&counts.layout, true);
+        let value = |key: &str| {
+            let found = metrics.iter().find(|metric| metric.key == key);
+            found.and_then(|metric| metric.measure.value(&counts.layout, &row)).unwrap_or(0.0)
+        };
+        Ok((value("ner_f1"), value("rel_f1")))
     }
 
     /// Trains one variant.
@@ -149,9 +188,12 @@ impl Stages<'_> {
             objective: variant.objective,
             reversed: variant.reversed,
             scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
+            own: common.own.digests.iter().filter(|_| needs.own).map(String::as_str).collect(),
             training: TrainingInputs::new(&recipe),
         }
         .key();
+        let (records, generated) =
+            if needs.own { (&common.own.records, common.own.generated) } else { (&common.records, 0) };
         let folder = PathBuf::from(name);
         let out = self.stage_folder(name);
         let (log, cache) = (self.log(), self.cache()?);
@@ -160,7 +202,8 @@ impl Stages<'_> {
         let done = self.ledger.stage(observer, name, &key, &outputs, || {
             let format = common.renderer.format()?;
             let limit = section.max_length.min(common.sft.path.longest()?);
-            let text = TextSource::new(&format, &common.records, limit);
+            let text = TextSource::new(&format, records, limit);
+            let text = if needs.credit { text.with_decisions() } else { text };
             let loaded;
             let source: &dyn ExampleSource = if variant.reversed {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();
@@ -178,6 +221,7 @@ impl Stages<'_> {
                 start: &common.sft.path,
                 objective: variant.objective,
                 guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),
+                generated,
                 track_reference: true,
                 out: &out,
                 log: &log,

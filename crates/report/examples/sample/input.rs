@@ -1,9 +1,10 @@
 //! Invented figures for every part of the page. They describe no run.
 
 use tabpo_report::{
-    Comparison, Confusion, Contrast, Curve, CurveChart, ErrorModes, Estimate, Fact, LabelScores, LabelSystem,
+    CaseKind, Comparison, Confusion, Contrast, Curve, CurveChart, ErrorModes, Estimate, Fact, LabelScores, LabelSystem,
     MetricColumn, PairView, RemoteSystem, ReportInput, RoleChange, RoleProfile, RoleShares, RunSummary, ScoreUnit,
-    StageTime, SystemKind, SystemRow,
+    StageTime, SystemKind, SystemRow, Term, TextAnnotations, TextAnswer, TextCase, TextEntity, TextError, TextRelation,
+    Texts, TrainingRow,
 };
 
 const SYSTEMS: [(&str, SystemKind); 7] = [
@@ -25,9 +26,11 @@ pub(crate) fn sample() -> ReportInput {
         subtitle: Some("Built-in corpus, biased annotator, small model from scratch (invented figures)".into()),
         summary: Some(summary()),
         comparison: Some(comparison()),
+        texts: Some(texts()),
         labels: vec![labels()],
         errors: vec![errors("SFT", 3), errors("TAB-PO", 1)],
         curves: vec![curves("Loss", "loss", 1.4), curves("Margin", "nats", -2.0)],
+        roles: vec![Term { name: "scaffold".into(), meaning: "braces, commas, keys and quotes".into() }],
         gradients: Some(gradients()),
         erosion: erosion(),
         pairs: pairs(),
@@ -48,7 +51,12 @@ fn summary() -> RunSummary {
             fact("Preference pairs", "1200"),
             fact("Program", "tabpo 0.1.0"),
         ],
-        training: vec![fact("DPO", "75 steps, 90027 tokens trained, learning rate 1e-4")],
+        training: vec![
+            training("continued SFT, equal steps", "sft", 75, 88_214, 1e-4),
+            training("DPO", "dpo", 75, 90_027, 2e-4),
+            training("TAB-PO", "tab-po", 75, 91_530, 2e-4),
+        ],
+        thresholds: vec![fact("TAB-PO", "0.40 for entities, 0.45 for relations")],
         seeds: vec![1, 2, 3],
         digests: vec![fact("test split", "b3:5f1d09c2"), fact("SFT checkpoint", "b3:77aa01e4")],
         stages: vec![
@@ -59,6 +67,19 @@ fn summary() -> RunSummary {
             stage("eval", 31.7, false),
         ],
         configuration: "seed = 1\n\n[model]\nlayers = 4\nhidden = 128\n".into(),
+    }
+}
+
+fn training(system: &str, objective: &str, steps: u64, tokens: u64, learning_rate: f64) -> TrainingRow {
+    let reference_tokens = if objective == "sft" { 0 } else { 37_939 };
+    TrainingRow {
+        system: system.into(),
+        objective: objective.into(),
+        steps,
+        tokens,
+        reference_tokens,
+        learning_rate,
+        runs: 3,
     }
 }
 
@@ -75,8 +96,12 @@ fn estimate(value: f64, is_f1: bool) -> Estimate {
 }
 
 fn comparison() -> Comparison {
-    let metric =
-        |name: &str, lower_is_better| MetricColumn { name: name.into(), unit: ScoreUnit::Percent, lower_is_better };
+    let metric = |name: &str, lower_is_better| MetricColumn {
+        name: name.into(),
+        meaning: format!("what {name} measures"),
+        unit: ScoreUnit::Percent,
+        lower_is_better,
+    };
     let rows = [
         [0.772, 0.811, 0.457, 0.293, 0.017, 0.995],
         [0.855, 0.899, 0.501, 0.416, 0.017, 0.996],
@@ -114,6 +139,8 @@ fn comparison() -> Comparison {
         method:
             "Intervals: percentile bootstrap over documents, 10,000 resamples. p-values: approximate randomisation."
                 .into(),
+        documents: Some(12),
+        headline: vec!["NER".into(), "Rel+".into()],
         alpha: 0.05,
         metrics: vec![
             metric("NER", false),
@@ -128,6 +155,74 @@ fn comparison() -> Comparison {
     }
 }
 
+const RELATIONS: [&str; 5] = ["Used-for", "Feature-of", "Part-of", "Compare", "Conjunction"];
+const SENTENCE: &str = "We estimate optical flow with a variational method on image sequences.";
+
+/// The words of the sentence as an entity with a label.
+fn entity(words: &str, label: u32) -> TextEntity {
+    let start = SENTENCE.find(words).map(|start| start as u32);
+    let range = start.map(|start| (start, start + words.len() as u32));
+    let said = if range.is_none() { words.into() } else { String::new() };
+    TextEntity { range, said, label: Some(label), subtype: None }
+}
+
+/// The same sentence forty times: `SFT` and `DPO` have a label wrong in every second one, `TAB-PO` only in the first,
+/// where it also invents an entity, and the hosted model turns the relation around in every fifth.
+fn texts() -> Texts {
+    let relation = |head, tail| TextRelation { head: Some(head), tail: Some(tail), label: Some(0) };
+    let side =
+        |entities: &[TextEntity], relation| TextAnnotations { entities: entities.to_vec(), relations: vec![relation] };
+    let (flow, method) = (entity("optical flow", 0), entity("variational method", 1));
+    let crossing = entity("method on image sequences", 3);
+    let gold = side(&[flow.clone(), method.clone(), crossing.clone()], relation(1, 0));
+    let right = TextAnswer { annotations: gold.clone(), ..TextAnswer::default() };
+    let confused = TextAnswer {
+        annotations: side(&[flow.clone(), entity("variational method", 5), crossing.clone()], relation(1, 0)),
+        errors: vec![TextError { kind: 0, gold: Some(1), predicted: Some(1) }],
+        unreadable: false,
+    };
+    let mut invented = confused.clone();
+    invented.annotations.entities.push(entity("phase correlation", 1));
+    invented.errors.push(TextError { kind: 2, gold: None, predicted: Some(3) });
+    let turned = TextAnswer {
+        annotations: side(&[flow, method, crossing], relation(0, 1)),
+        errors: vec![TextError { kind: 3, gold: Some(0), predicted: Some(0) }],
+        unreadable: false,
+    };
+    let case = |number: u32| TextCase {
+        place: format!("synthetic-{number}, sentence 0"),
+        text: SENTENCE.into(),
+        gold: gold.clone(),
+        answers: vec![right.clone(), confused.clone(), invented.clone(), turned.clone()],
+        of_system: vec![
+            u32::from(number % 2 == 1),
+            0,
+            0,
+            0,
+            u32::from(number % 2 == 1),
+            if number == 0 { 2 } else { 0 },
+            if number.is_multiple_of(5) { 3 } else { 0 },
+        ],
+    };
+    let kind =
+        |name: &str, relational| CaseKind { name: name.into(), relational, meaning: format!("what {name} means") };
+    Texts {
+        scope: "Test split, first seed of each system".into(),
+        total: 100,
+        entity_labels: LABELS.map(Into::into).to_vec(),
+        relation_labels: RELATIONS.map(Into::into).to_vec(),
+        kinds: vec![
+            kind("label-confusion", false),
+            kind("missing-entity", false),
+            kind("spurious-entity", false),
+            kind("direction", true),
+            kind("relation-confusion", true),
+        ],
+        systems: SYSTEMS.map(|(name, _)| name.into()).to_vec(),
+        cases: (0..40).map(case).collect(),
+    }
+}
+
 fn labels() -> LabelScores {
     let column = |name: &str, shift: f64| LabelSystem {
         name: name.into(),
@@ -135,6 +230,7 @@ fn labels() -> LabelScores {
     };
     LabelScores {
         title: "Entities, strict".into(),
+        note: "A note on the rows.".into(),
         labels: LABELS.map(Into::into).to_vec(),
         support: vec![412, 1034, 121, 288, 510, 890],
         systems: vec![column("SFT", -0.06), column("continued SFT, equal FLOPs", 0.0), column("TAB-PO", 0.02)],
@@ -149,27 +245,28 @@ fn errors(system: &str, weight: u64) -> ErrorModes {
         };
         (0..size).map(|row| (0..=size).map(|column| cell(row, column)).collect()).collect()
     };
-    let relations = ["Used-for", "Feature-of", "Part-of", "Compare", "Conjunction"];
     let with_missing = |names: &[&str]| names.iter().copied().chain(["missing"]).map(Into::into).collect();
     ErrorModes {
         system: system.into(),
         confusions: vec![
             Confusion {
                 title: "Entity label, given the span".into(),
+                kind: "label-confusion".into(),
                 gold: LABELS.map(Into::into).to_vec(),
                 predicted: with_missing(&LABELS),
                 counts: counts(6, 60),
             },
             Confusion {
                 title: "Relation type, given the arguments".into(),
-                gold: relations.map(Into::into).to_vec(),
-                predicted: with_missing(&relations),
+                kind: "relation-confusion".into(),
+                gold: RELATIONS.map(Into::into).to_vec(),
+                predicted: with_missing(&RELATIONS),
                 counts: counts(5, 35),
             },
         ],
         kinds: vec![
-            ("missing entity".into(), 70 * weight),
-            ("spurious entity".into(), 41 * weight),
+            ("missing-entity".into(), 70 * weight),
+            ("spurious-entity".into(), 41 * weight),
             ("boundary".into(), 33 * weight),
             ("direction".into(), 12 * weight),
         ],
@@ -189,6 +286,7 @@ fn curves(title: &str, y: &str, scale: f64) -> CurveChart {
         title: title.into(),
         x: "step".into(),
         y: y.into(),
+        note: "A note on the curves.".into(),
         smoothing: 15,
         curves: ["continued SFT, equal FLOPs", "gated SFT", "DPO", "TAB-PO"]
             .into_iter()

@@ -9,7 +9,7 @@ use crate::{Curve, CurveChart};
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
@@ -76,9 +76,10 @@ pub(super) fn section(charts: &[CurveChart]) -> Markup {
                         @if chart.smoothing > 1 { span.hint { " · bold: mean of " (chart.smoothing) " points" } }
                     }
                     (plot(chart))
+                    @if !chart.note.is_empty() { p.note { (chart.note) } }
                     ul.legend {
                         @for (index, curve) in chart.curves.iter().enumerate() {
-                            li { span class={ "swatch " (stroke(index)) } {} (curve.name) }
+                            li { span class={ "swatch " (stroke(index)) (alternate(index)) } {} (curve.name) }
                         }
                     }
                 }
@@ -118,7 +119,7 @@ fn plot(chart: &CurveChart) -> Markup {
                 }
             }
             @for (index, points) in bold.iter().enumerate() {
-                polyline class={ "curve " (stroke(index)) } points=(path(points, &x, &y)) { title { (chart.curves[index].name) } }
+                polyline class={ "curve " (stroke(index)) (alternate(index)) } points=(path(points, &x, &y)) { title { (chart.curves[index].name) } }
             }
         }
     }
@@ -162,6 +163,11 @@ fn path(points: &[(f64, f64)], x: &Scale, y: &Scale) -> String {
 fn tick_label(value: f64, range: f64) -> String {
     let decimals = if range >= 10.0 { 0 } else { (1.0 - range.log10()).ceil().clamp(0.0, 6.0) as usize };
     format::fixed(value, decimals)
+}
+
+/// Every second curve is dashed, so that one that lies under another is still seen.
+fn alternate(index: usize) -> &'static str {
+    if index % 2 == 1 { " over" } else { "" }
 }
 
 /// The CSS classes for the colour of item `index`.

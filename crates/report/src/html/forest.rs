@@ -6,8 +6,8 @@ use super::chart::{Scale, ticks};
 use super::format;
 use crate::{Comparison, Estimate, ScoreUnit, SystemKind, SystemRow};
 
-const WIDTH: f64 = 540.0;
-const LABELS: f64 = 190.0;
+const WIDTH: f64 = 560.0;
+const LABELS: f64 = 225.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 26.0;
@@ -93,7 +93,7 @@ fn around(value: f64, unit: ScoreUnit) -> (f64, f64) {
 
 /// A name that fits next to a row; the full one is in the tooltip and in the table.
 fn shortened(name: &str) -> String {
-    const LONGEST: usize = 28;
+    const LONGEST: usize = 26;
     if name.chars().count() <= LONGEST {
         name.to_owned()
     } else {

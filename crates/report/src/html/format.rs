@@ -25,12 +25,11 @@ pub(super) fn interval(ends: (f64, f64), unit: ScoreUnit) -> String {
     format!("[{}, {}]", score(ends.0, unit), score(ends.1, unit))
 }
 
-/// The small print under a value: its interval and the deviation over seeds.
-pub(super) fn small_print(estimate: &Estimate, unit: ScoreUnit) -> Option<String> {
+/// The small print under a value: its interval, then the deviation over seeds.
+pub(super) fn small_print(estimate: &Estimate, unit: ScoreUnit) -> Vec<String> {
     let interval = estimate.interval.map(|ends| interval(ends, unit));
     let deviation = estimate.deviation.map(|deviation| format!("± {}", score(deviation, unit)));
-    let parts: Vec<String> = interval.into_iter().chain(deviation).collect();
-    (!parts.is_empty()).then(|| parts.join(" "))
+    interval.into_iter().chain(deviation).collect()
 }
 
 /// A p-value with at most three decimals.

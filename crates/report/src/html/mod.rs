@@ -2,25 +2,37 @@
 //! and dark mode and on paper.
 //!
 //! Markup is written with `maud`, which escapes every value, and control characters are made visible.
-//! The style sheet and the short script for paging through pairs are the only unescaped text, and both
-//! are constants.
+//! The style sheet and the script are the only unescaped text, and both are constants. The script builds what it shows
+//! from text nodes, never from markup, and the page's own policy (`Content-Security-Policy`) lets the browser run nothing
+//! but this script, known by its digest, and load nothing at all.
 
 mod chart;
 mod comparison;
 mod errors;
 mod forest;
 mod format;
+mod grid;
 mod labels;
 mod pairs;
 mod roles;
 mod run;
+mod script;
+mod texts;
+mod tools;
+mod verdict;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{ReportInput, printable};
 
-const STYLE: &str = include_str!("../../assets/report.css");
-const SCRIPT: &str = include_str!("../../assets/report.js");
+const STYLE: &str = concat!(
+    include_str!("../../assets/colours.css"),
+    include_str!("../../assets/page.css"),
+    include_str!("../../assets/tables.css"),
+    include_str!("../../assets/charts.css"),
+    include_str!("../../assets/texts.css"),
+    include_str!("../../assets/paper.css"),
+);
 
 /// A section of the page.
 struct Section {
@@ -39,6 +51,7 @@ pub fn page(input: &ReportInput) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(script::policy());
                 title { (input.title) }
                 style { (PreEscaped(STYLE)) }
             }
@@ -46,6 +59,7 @@ pub fn page(input: &ReportInput) -> String {
                 header {
                     h1 { (input.title) }
                     @if let Some(subtitle) = &input.subtitle { p.subtitle { (subtitle) } }
+                    @if let Some(comparison) = &input.comparison { (verdict::section(comparison)) }
                     @if let Some(summary) = &input.summary { (run::tiles(summary)) }
                     @if sections.len() > 1 {
                         nav {
@@ -61,7 +75,7 @@ pub fn page(input: &ReportInput) -> String {
                         }
                     }
                 }
-                @if !input.pairs.is_empty() { script { (PreEscaped(SCRIPT)) } }
+                @if !sections.is_empty() { (script::own()) }
             }
         }
     };
@@ -79,11 +93,17 @@ fn sections(input: &ReportInput) -> Vec<Section> {
     if let Some(comparison) = &input.comparison {
         add("comparison", "Comparison", true, &|| comparison::section(comparison));
     }
+    let texts = input.texts.as_ref().filter(|texts| !texts.cases.is_empty());
+    if let Some(texts) = texts {
+        add("texts", "Texts", true, &|| texts::section(texts, input.comparison.as_ref()));
+    }
     add("labels", "Scores by label", !input.labels.is_empty(), &|| labels::section(&input.labels));
-    add("errors", "Error modes", !input.errors.is_empty(), &|| errors::section(&input.errors));
+    add("errors", "Error modes", !input.errors.is_empty(), &|| errors::section(&input.errors, texts));
     add("curves", "Training curves", !input.curves.is_empty(), &|| chart::section(&input.curves));
     if let Some(gradients) = &input.gradients {
-        add("gradient", "Gradient by token role", !gradients.objectives.is_empty(), &|| roles::gradients(gradients));
+        add("gradient", "Gradient by token role", !gradients.objectives.is_empty(), &|| {
+            roles::gradients(gradients, &input.roles)
+        });
     }
     add("erosion", "Likelihood by token role", !input.erosion.is_empty(), &|| roles::erosion(&input.erosion));
     add("pairs", "Preference pairs", !input.pairs.is_empty(), &|| pairs::section(&input.pairs));

@@ -13,12 +13,14 @@ pub(super) fn section(pairs: &[PairView]) -> Markup {
     let kinds: BTreeSet<&str> = pairs.iter().map(|pair| pair.kind.as_str()).collect();
     let sources: BTreeSet<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
     html! {
-        div.pager hidden {
+        div.filters hidden {
+            (filter("kind", &kinds))
+            @if sources.len() > 1 { (filter("source", &sources)) }
+        }
+        div.pager id="pairs-pager" hidden {
             button type="button" data-step="-1" { "← previous" }
             span.place {}
             button type="button" data-step="1" { "next →" }
-            (filter("kind", &kinds))
-            @if sources.len() > 1 { (filter("source", &sources)) }
             span.hint { "or use the arrow keys" }
         }
         div.pairs { @for pair in pairs { (card(pair)) } }

@@ -2,18 +2,20 @@
 
 use maud::{Markup, html};
 
-use super::format;
-use crate::{RoleChange, RoleShares};
+use super::{format, tools};
+use crate::{RoleChange, RoleShares, Term};
 
 /// A change of this many nats per token is shown in the full shade.
 const FULL_SHADE: f64 = 2.0;
 
-pub(super) fn gradients(shares: &RoleShares) -> Markup {
+pub(super) fn gradients(shares: &RoleShares, roles: &[Term]) -> Markup {
     html! {
         p.note {
-            "Share of |dL/dlogp| that falls on tokens of each role, mean over all training steps. "
+            "Share of |dL/dlogp|, the gradient of the loss by the log-probability of each token, that falls on tokens of each role: "
+            "the mean over the last steps of training. Shares below 7 % carry no number; point at them for it. "
             "Gradient on scaffold tokens teaches the format, not the task."
         }
+        (tools::terms("What the token roles are", roles.iter().cloned()))
         ul.legend {
             @for (index, role) in shares.roles.iter().enumerate() { li { span class={ "swatch block " (colour(index, role)) } {} (role) } }
         }

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::format;
-use crate::{Fact, RemoteSystem, RunSummary};
+use super::{format, tools};
+use crate::{Alignment, Fact, RemoteSystem, RunSummary, Table, TrainingRow};
 
 /// The facts at the top of the page.
 pub(super) fn tiles(summary: &RunSummary) -> Markup {
@@ -25,7 +25,12 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
         @if !summary.seeds.is_empty() {
             p { "Seeds: " (summary.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) }
         }
-        @if !summary.training.is_empty() { h3 { "Training" } (facts(&summary.training)) }
+        @if !summary.training.is_empty() { h3 { "Training" } (training(summary)) }
+        @if !summary.thresholds.is_empty() {
+            h3 { "Thresholds" }
+            p.note { "A list of an answer goes on while the probability that it does is above these thresholds, which were chosen on validation." }
+            (facts(&summary.thresholds))
+        }
         @if !summary.stages.is_empty() {
             h3 { "Time" }
             table.bars {
@@ -44,6 +49,54 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
         @if !summary.digests.is_empty() { details { summary { "Digests" } (facts(&summary.digests)) } }
         @if !summary.configuration.is_empty() {
             details { summary { "Resolved configuration" } pre { (summary.configuration) } }
+        }
+    }
+}
+
+/// What each training took.
+fn training(summary: &RunSummary) -> Markup {
+    let rate = |row: &TrainingRow| format!("{:e}", row.learning_rate);
+    let columns = [
+        ("System", Alignment::Left),
+        ("Objective", Alignment::Left),
+        ("Steps", Alignment::Right),
+        ("Tokens trained", Alignment::Right),
+        ("Reference tokens", Alignment::Right),
+        ("Learning rate", Alignment::Right),
+        ("Runs", Alignment::Right),
+    ];
+    let mut copy = Table::new(columns);
+    for row in &summary.training {
+        let counts = [row.steps, row.tokens, row.reference_tokens].map(|count| count.to_string());
+        let names = [row.system.clone(), row.objective.clone()];
+        copy.push(names.into_iter().chain(counts).chain([rate(row), row.runs.to_string()]));
+    }
+    let markup = html! {
+        table.sortable {
+            thead {
+                tr { @for (name, alignment) in columns { th class=[(alignment != Alignment::Left).then_some("number")] { (name) } } }
+            }
+            tbody {
+                @for row in &summary.training {
+                    tr {
+                        th scope="row" { (row.system) }
+                        td { (row.objective) }
+                        td.number data-v=(row.steps) { (format::count(row.steps)) }
+                        td.number data-v=(row.tokens) { (format::count(row.tokens)) }
+                        td.number data-v=(row.reference_tokens) { (format::count(row.reference_tokens)) }
+                        td.number data-v=(row.learning_rate) { (rate(row)) }
+                        td.number data-v=(row.runs) { (row.runs) }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        (tools::table(&markup, &copy, &copy))
+        p.note {
+            "Tokens trained went forward and backward through the model. Reference tokens went forward only, through the reference "
+            "(the checkpoint that training starts from) or another model whose log-probabilities the loss needs; they are counted "
+            "for every system that needs them, although what is computed once is kept and shared."
         }
     }
 }

@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tabpo_engine::{AdamWConfig, HostWorker, Lora, Model, Policy, Real};
 use tabpo_model::{LoraConfig, ModelConfig};
-use tabpo_objective::Objective;
-use tabpo_roles::Role;
+use tabpo_objective::{ItemCounts, ItemErrors, Objective};
+use tabpo_roles::{List, ListDecision, Role};
 use tabpo_train::{
-    BatchPlan, Decay, Observer, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
+    BatchPlan, Choice, Decay, Observer, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
     TokenisedExample, TrainBudget, TrainSettings, UnusedCheckpoint, train,
 };
 
@@ -44,10 +44,25 @@ pub(crate) fn adapter<R: Real>(model: &Model<R>, dropout: f64) -> Lora<R> {
 }
 
 fn answer(random: &mut ChaCha8Rng, tokens: Vec<u32>) -> TokenisedAnswer {
+    // A stream of its own, so that tokens and weights do not depend on what else an answer carries.
+    let mut marks = ChaCha8Rng::seed_from_u64(tokens.iter().map(|token| u64::from(*token)).sum());
     let roles = tokens[..tokens.len() - 1].iter().map(|_| Role::ALL[random.random_range(0..7)]);
     let roles = roles.chain([Role::End]).collect();
     let weights = Some(tokens.iter().map(|_| random.random_range(0.5..1.5)).collect());
-    TokenisedAnswer { tokens, roles, weights }
+    let decisions = tokens.iter().enumerate().filter_map(|(token, _)| {
+        let list = if marks.random() { List::Entities } else { List::Relations };
+        marks.random_bool(0.3).then(|| (token, ListDecision { list, opens: marks.random() }))
+    });
+    let decisions = Some(decisions.collect());
+    let mut counts = || ItemCounts { entities: marks.random_range(0..3), relations: marks.random_range(0..3) };
+    let errors = ItemErrors { wrong: counts(), missing: counts(), gold: counts() };
+    let choices =
+        (1..tokens.len()).filter(|_| marks.random_bool(0.3)).collect::<Vec<_>>().into_iter().map(|position| {
+            let first = marks.random_range(1..VOCABULARY as u32 - 1);
+            Choice { position, tokens: (first..=first + u32::from(marks.random_bool(0.5))).collect() }
+        });
+    let choices = choices.collect();
+    TokenisedAnswer { tokens, roles, weights, decisions, errors, choices }
 }
 
 /// Examples whose rejected answers are edits of the chosen one: a replacement, a deletion, an

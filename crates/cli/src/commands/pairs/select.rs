@@ -215,7 +215,8 @@ impl<'v> Scorer<'v> {
     fn tokenise(&self, example: &[PairRecord], ontology: &Ontology) -> Result<TokenisedExample, ExampleError> {
         let mut records = group_pairs(example.iter().cloned(), ontology)?;
         let record = records.pop().expect("an example has a pair, and its pairs share prompt and gold");
-        let rejected: Vec<_> = record.rejected.iter().map(|(answer, weight)| (answer.into(), *weight)).collect();
+        let rejected: Vec<_> =
+            record.rejected.iter().map(|rejected| ((&rejected.answer).into(), rejected.weight)).collect();
         let config = self.worker.config();
         let (chosen, limit) = ((&record.chosen).into(), config.longest());
         let tokenised = self.format.example(&record.id, &record.source, chosen, &rejected, limit)?;

@@ -1,0 +1,38 @@
+//! Reading what the writer wrote.
+
+use tabpo_ontology::Ontology;
+
+use crate::{Answer, AnswerEntity, AnswerRelation, Rendered, parse, render};
+
+/// An answer in canonical form as data and as it is rendered, which is `text`; `None` for any other text.
+pub fn read_canonical(text: &str, ontology: &Ontology) -> Option<(Answer, Rendered)> {
+    let parsed = parse(text, ontology);
+    let entities = parsed
+        .entities
+        .iter()
+        .map(|entity| {
+            Some(AnswerEntity {
+                text: entity.text.clone()?.into_owned(),
+                span: None,
+                label: entity.label?,
+                subtype: entity.subtype,
+                occurrence: entity.occurrence.map(u32::try_from).transpose().ok()?,
+            })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    let position = |id: Option<&str>| {
+        let found = parsed.entities.iter().position(|entity| entity.id.as_deref() == id)?;
+        Some(found as u32)
+    };
+    let relations = parsed
+        .relations
+        .iter()
+        .map(|relation| {
+            let (head, tail) = (position(relation.head.as_deref())?, position(relation.tail.as_deref())?);
+            Some(AnswerRelation { head, tail, label: relation.label? })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    let answer = Answer { entities, relations };
+    let rendered = render(&answer, ontology);
+    (rendered.text == text).then_some((answer, rendered))
+}

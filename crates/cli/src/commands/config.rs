@@ -1,0 +1,47 @@
+//! `tabpo config`: explains the configuration, to people and to editors, and shows one as it is resolved.
+
+use std::path::PathBuf;
+
+use crate::{
+    config::{Configuration, Overrides, reference, schema},
+    error::CliError,
+    output,
+};
+
+/// Arguments of `tabpo config`.
+#[derive(clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Explain every key, as Markdown: its type, default and range, and what it is for
+    Reference,
+    /// Write the JSON Schema of a configuration, with which editors complete and check it
+    Schema,
+    /// Show a configuration with its defaults and overrides
+    Show(ShowArgs),
+}
+
+#[derive(clap::Args)]
+struct ShowArgs {
+    /// The configuration file
+    config: PathBuf,
+    /// Override a key of the configuration, for example --set sft.epochs=2
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    replacements: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ConfigArgs) -> Result<(), CliError> {
+    match &arguments.action {
+        Action::Reference => output::print_exact(&reference()),
+        Action::Schema => output::print_json(&schema()),
+        Action::Show(arguments) => {
+            let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: None };
+            output::print_exact(&Configuration::read(&arguments.config, &overrides)?.to_toml())
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A look ahead: what a run would find out late, found out before it starts.
+//!
+//! Nothing is written to the run directory. What stands in the way of good results is a problem; what is worth knowing
+//! is a note.
+
+mod documents;
+mod example;
+mod lengths;
+mod model;
+mod speed;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use self::{documents::Documents, model::Start};
+pub use self::{
+    documents::{LabelKind, LabelRow, Leak, SplitRow},
+    example::{ExamplePiece, ShownExample},
+    lengths::LengthRow,
+    speed::Speed,
+};
+use super::{
+    Until,
+    pipeline::{Inputs, Pipeline},
+    plan::{PlannedStage, Work, plan},
+    preflight,
+};
+use crate::{error::Error, memory, observer::Observer};
+
+/// What a look ahead shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checkup {
+    /// The name of the run.
+    pub name: String,
+    /// The run directory.
+    pub directory: PathBuf,
+    /// The documents of each split.
+    pub splits: Vec<SplitRow>,
+    /// How often each label occurs in each split, in the order of [`Checkup::splits`].
+    pub labels: Vec<LabelRow>,
+    /// Texts that are in two splits.
+    pub leaks: Vec<Leak>,
+    /// Lengths in tokens.
+    pub lengths: Vec<LengthRow>,
+    /// The memory of each training.
+    pub memory: Vec<MemoryRow>,
+    /// Bytes of memory that are free, if the operating system says so.
+    pub free_memory: Option<usize>,
+    /// The stages in their order, each with an estimate of its time.
+    pub stages: Vec<StageRow>,
+    /// The speeds from which times are estimated; `None` if nothing was measured.
+    pub speed: Option<Speed>,
+    /// An example of supervised fine-tuning as the model sees it.
+    pub example: Option<ShownExample>,
+    /// What stands in the way of good results.
+    pub problems: Vec<String>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// The memory of a training.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryRow {
+    /// The section of the configuration.
+    pub section: &'static str,
+    /// Most bytes, with as much kept between the passes as the limit allows.
+    pub most: usize,
+    /// Bytes with everything computed again that can be.
+    pub least: usize,
+}
+
+/// A stage and its time.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageRow {
+    /// The stage.
+    #[serde(flatten)]
+    pub stage: PlannedStage,
+    /// Estimated seconds; `None` without a measurement, and for what takes seconds in any case.
+    pub seconds: Option<f64>,
+}
+
+impl Checkup {
+    /// Estimated seconds of the whole run.
+    pub fn seconds(&self) -> Option<f64> {
+        self.speed?;
+        Some(self.stages.iter().filter_map(|row| row.seconds).sum())
+    }
+}
+
+impl Pipeline {
+    /// Looks ahead at the run. With `measure`, a training step and a few answers are timed on this machine, which takes
+    /// about as long as they do.
+    pub fn check(&self, measure: bool, observer: &dyn Observer) -> Result<Checkup, Error> {
+        let inputs = &self.inputs;
+        let config = &inputs.config;
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        let documents = Documents::count(inputs);
+        documents.judge(inputs, &mut problems, &mut notes);
+        let start = Start::of(inputs, observer)?;
+        let format = start.renderer.format()?;
+        let lengths = lengths::Lengths::measure(inputs, &format, start.window()?)?;
+        lengths.judge(&mut problems, &mut notes);
+        let memory = preflight::plans(config, &inputs.systems, observer)?.into_iter().map(|plan| MemoryRow {
+            section: plan.section,
+            most: plan.within.total(),
+            least: plan.smallest.total(),
+        });
+        let memory: Vec<MemoryRow> = memory.collect();
+        let example = example::shown(inputs, &start.renderer, &format)?;
+        let speed = if measure { Some(speed::measure(inputs, &start, &format, observer)?) } else { None };
+        let planned = plan(inputs, Until::Report);
+        let times = speed.as_ref().map(|speed| speed::times(&planned, speed, &lengths, config));
+        let mut times = times.into_iter().flatten();
+        let stages = planned.into_iter().map(|stage| StageRow { stage, seconds: times.next().flatten() }).collect();
+        Ok(Checkup {
+            name: config.run.name.clone(),
+            directory: self.directory(),
+            splits: documents.splits,
+            labels: documents.labels,
+            leaks: documents.leaks,
+            lengths: lengths.rows,
+            memory,
+            free_memory: memory::free_bytes(),
+            stages,
+            speed,
+            example,
+            problems,
+            notes,
+        })
+    }
+
+    /// The run directory.
+    pub(super) fn directory(&self) -> PathBuf {
+        let run = &self.inputs.config.run;
+        run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&run.name))
+    }
+}
+
+/// The trainings among some stages.
+fn trainings(stages: &[PlannedStage]) -> impl Iterator<Item = (usize, &super::plan::Training)> {
+    stages.iter().enumerate().filter_map(|(index, stage)| match &stage.work {
+        Work::Train(training) => Some((index, training)),
+        _ => None,
+    })
+}
