@@ -208,7 +208,8 @@ impl Search {
         let mut broken = None;
         let folders = self.named.as_deref().unwrap_or_default().iter();
         let by_loader = self.named.is_none() || library == Library::Driver;
-        let others: &[PathBuf] = if by_loader { &self.folders } else { &[] };
+        // Toolkit and wheels have no driver.
+        let others: &[PathBuf] = if self.named.is_none() && library != Library::Driver { &self.folders } else { &[] };
         let bare = files.iter().filter(|_| by_loader).map(PathBuf::from);
         let within = |folder: &PathBuf| files.iter().map(|file| folder.join(file)).collect::<Vec<_>>();
         let candidates = folders.flat_map(within).chain(bare).chain(others.iter().flat_map(within));
@@ -241,6 +242,8 @@ impl Search {
         }
         if self.named.is_none() || library == Library::Driver {
             places.push("by the system's loader".to_owned());
+        }
+        if self.named.is_none() && library != Library::Driver {
             places.extend(self.sources.iter().map(|source| format!("in {source}")));
         }
         for (index, place) in places.iter().enumerate() {
@@ -321,6 +324,14 @@ mod tests {
     #[test]
     fn a_missing_library_names_itself_its_files_and_every_place() {
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
+        let search = Search { sources: vec!["the toolkit".to_owned()], ..Search::default() };
+        assert_eq!(
+            search.looked(Library::Driver, &["libcuda.so.1".to_owned()]),
+            "libcuda.so.1 was looked for by the system's loader"
+        );
+        let files = ["a", "b", "c"].map(str::to_owned);
+        let wanted = "a, b and c were looked for by the system's loader and in the toolkit";
+        assert_eq!(search.looked(Library::Compiler, &files), wanted);
         let error = Search::within(vec![folder.path().to_owned()]).open(Library::Compiler, None).expect_err("empty");
         let text = error.to_string();
         for part in ["libnvrtc", "run-time compiler", VARIABLE, &folder.path().display().to_string()] {
