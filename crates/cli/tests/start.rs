@@ -109,10 +109,10 @@ fn what_init_writes_passes_check_and_runs_through_the_stages_that_check_lists() 
     assert!(told.contains("warning: sft: no answer is valid"), "two steps teach nothing: {told}");
 }
 
-/// A stage's name without the learning rate: which of those that were tried is chosen is not known before.
+/// A stage's name without the learning rate where that is known only once one of those that were tried is chosen.
 fn without_rate(name: &str) -> String {
-    let parts =
-        name.split('/').map(|part| if part.starts_with("lr-") && name.ends_with("/test") { "lr" } else { part });
+    let chosen = name.contains("/test") || name.contains("/thresholds/");
+    let parts = name.split('/').map(|part| if part.starts_with("lr-") && chosen { "lr" } else { part });
     parts.collect::<Vec<_>>().join("/")
 }
 
