@@ -208,7 +208,7 @@ fn the_page_says_when_where_and_by_what_it_was_made_and_stays_the_same() {
     let pipeline = Pipeline::new(config.clone(), &()).expect("sound input").made_by(program);
     let first = fs::read(pipeline.run(Until::Report, &()).expect("the run succeeds").output).expect("a page");
     let text = String::from_utf8(first.clone()).expect("a page is UTF-8");
-    assert!(text.contains(" UTC by tabpo 1.2.3 (commit 0123456789ab) on "), "it names its maker");
+    assert!(text.contains(" by tabpo 1.2.3 (commit 0123456789ab) on "), "it names its maker");
     let verdict = text.split("<p class=\"verdict\">").nth(1).expect("there is a verdict");
     assert!(verdict.starts_with("On NER F1, "), "{}", &verdict[..80]);
     assert!(text.contains("<strong>Few documents. </strong>"), "eight sentences are in a few documents");

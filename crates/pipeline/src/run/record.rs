@@ -33,7 +33,8 @@ impl Default for Program {
 /// The beginning of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RunRecord {
-    /// The second in which it began, in UTC, as RFC 3339 writes it.
+    /// The day on which it began, in UTC: `2026-11-28`. Nothing finer, so that a run that is made again on the same day has the
+    /// same page.
     pub(super) begun: String,
     /// What made it.
     pub(super) program: Program,
@@ -56,9 +57,8 @@ impl RunRecord {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).or_failed(),
         }
-        let now = jiff::Timestamp::now();
         let record = Self {
-            begun: jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string(),
+            begun: jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string(),
             program: program.clone(),
             machine: memory::processor(),
             threads: rayon::current_num_threads(),
@@ -70,10 +70,9 @@ impl RunRecord {
     /// One line for the top of the page.
     pub(super) fn line(&self) -> String {
         let Self { begun, program, machine, threads } = self;
-        let date = begun.replace('T', " ").replace('Z', " UTC");
         let commit = program.commit.as_ref().map_or(String::new(), |commit| format!(" (commit {commit})"));
         let threads = if *threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
-        format!("Begun {date} by tabpo {}{commit} on {machine}, {threads}", program.version)
+        format!("Begun on {begun} by tabpo {}{commit} on {machine}, {threads}", program.version)
     }
 }
 
@@ -90,7 +89,7 @@ mod tests {
         let later = RunRecord::of_run(&directory, &Program::default(), &()).expect("a record");
         assert_eq!(first, later);
         let line = first.line();
-        assert!(line.starts_with("Begun 2") && line.contains(" UTC by tabpo 1.2.3 (commit abc) on "), "{line}");
+        assert!(line.starts_with("Begun on 2") && line.contains(" by tabpo 1.2.3 (commit abc) on "), "{line}");
         assert!(line.ends_with(&format!("{} threads", first.threads)) || line.ends_with("1 thread"), "{line}");
 
         std::fs::write(folder.path().join(FILE), "{").expect("writable");

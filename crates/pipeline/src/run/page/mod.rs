@@ -23,8 +23,6 @@ use crate::error::{Error, ResultExt};
 
 /// How many pairs the page shows.
 const PAIRS_SHOWN: usize = 60;
-/// Stages that took less than this many seconds are counted, not listed.
-const SHORTEST: f64 = 0.05;
 
 impl Stages<'_> {
     /// Writes `report.html` and returns its path.
@@ -147,7 +145,8 @@ impl Stages<'_> {
         format!("{name}, {labels}, {}", counted(ontology.relations.len(), "relation type"))
     }
 
-    /// The time of every stage, in the order in which they run; short ones are summed up.
+    /// The time of every stage, in the order in which they run. Which stages are listed must not depend on how long they took:
+    /// a run that was stopped and resumed has the page of one that was not.
     fn stage_times(&self) -> Vec<StageTime> {
         let order = |name: &str| {
             let first = name.split('/').next().unwrap_or(name);
@@ -165,12 +164,7 @@ impl Stages<'_> {
             .map(|(name, done)| StageTime { name: name.clone(), seconds: done.seconds, reused: false })
             .collect();
         all.sort_by_key(|stage| order(&stage.name));
-        let (mut listed, short): (Vec<_>, Vec<_>) = all.into_iter().partition(|stage| stage.seconds >= SHORTEST);
-        if !short.is_empty() {
-            let name = format!("{} of under {SHORTEST} s each", counted(short.len(), "stage"));
-            listed.push(StageTime { name, seconds: short.iter().map(|stage| stage.seconds).sum(), reused: false });
-        }
-        listed
+        all
     }
 
     fn errors(&self, name: &str, modes: &ErrorModes) -> tabpo_report::ErrorModes {
