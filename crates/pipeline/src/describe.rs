@@ -43,8 +43,8 @@ pub struct ModelDescription {
     pub chat_template: &'static str,
     /// Memory with an adapter of this rank on all projections.
     pub adapter_training: TrainingMemory,
-    /// Memory where all parameters are trained; `None` where the weights are quantised and can't be.
-    pub full_training: Option<TrainingMemory>,
+    /// Memory where all parameters are trained, for which weights in any form are widened to single precision.
+    pub full_training: TrainingMemory,
     /// Bytes that each token of a sequence takes while it is answered.
     pub bytes_per_token: usize,
     /// Bytes of memory that are free, if the operating system says so.
@@ -89,7 +89,6 @@ pub fn describe(path: &Path, rank: usize, observer: &dyn Observer) -> Result<Mod
     Renderer::open(&policy, tabpo_synthetic::ontology(), None, observer)?;
     let form = if is_gguf_file(&policy.model) { "gguf" } else { "folder" };
     let weights = weight_files(&policy.model);
-    let quantised = weights < 2 * config.parameters();
     let chat_template = match &policy.adapter {
         Some(folder) if ChatTemplate::is_in(folder) => "adapter",
         _ if ChatTemplate::is_in(&policy.model) => "model",
@@ -108,7 +107,7 @@ pub fn describe(path: &Path, rank: usize, observer: &dyn Observer) -> Result<Mod
         adapter,
         chat_template,
         adapter_training: training(&config, weights, rank),
-        full_training: (!quantised).then(|| training(&config, weights, 0)),
+        full_training: training(&config, weights, 0),
         bytes_per_token: 2 * config.layers * config.key_width() * size_of::<f32>(),
         free_memory: memory::free_bytes(),
         model: policy.model,

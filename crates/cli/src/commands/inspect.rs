@@ -147,10 +147,7 @@ fn as_text(model: &ModelDescription) -> String {
         format!("{} and {} kB for each token of a sequence", size(model.weights), model.bytes_per_token / 1000),
     ));
     rows.push(("LoRA", format!("rank {}: {}", model.adapter_training.rank, memory(&model.adapter_training))));
-    rows.push((
-        "full training",
-        model.full_training.as_ref().map_or_else(|| "quantised weights are not trained".to_owned(), memory),
-    ));
+    rows.push(("full training", memory(&model.full_training)));
     rows.extend(model.free_memory.map(|free| ("free memory", size(free))));
     let lines: Vec<String> = rows.into_iter().map(|(name, value)| format!("{name:14} {value}")).collect();
     lines.join("\n") + "\n"
