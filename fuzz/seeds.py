@@ -24,7 +24,8 @@ LABELS = {
 }
 # Targets whose files may be meant for any of them.
 JSON_READERS = [
-    "corpus_doccano", "corpus_dygie", "corpus_jsonl", "corpus_label_studio", "corpus_token_lists", "predictions",
+    "corpus_annotation_tools", "corpus_doccano", "corpus_dygie", "corpus_jsonl", "corpus_label_studio",
+    "corpus_token_lists", "predictions",
 ]
 
 

@@ -1,0 +1,19 @@
+//! Prodigy's, spaCy's and `GLiNER`'s files.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use tabpo_corpus::Format;
+use tabpo_fuzz::{Scratch, check_file, corpus_ontology};
+use tabpo_ontology::Ontology;
+
+static ONTOLOGY: LazyLock<Ontology> = LazyLock::new(corpus_ontology);
+static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
+
+fuzz_target!(|bytes: &[u8]| {
+    for format in [Format::Prodigy, Format::Spacy, Format::Gliner] {
+        check_file(bytes, "corpus.json", format, &ONTOLOGY, &SCRATCH);
+    }
+});
