@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tabpo_engine::Worker;
+use tabpo_objective::GroupLosses;
 
 use super::{State, StoredCheckpoint};
 use crate::{Cursor, TrainError, TrainSummary};
@@ -11,7 +12,12 @@ const RUN: &str = "fuzz";
 
 /// Writes a checkpoint of a worker that has begun training but taken no step.
 pub fn write_checkpoint(path: &Path, worker: &dyn Worker) -> Result<(), TrainError> {
-    let state = State { run: RUN.to_owned(), cursor: Cursor::default(), summary: TrainSummary::default() };
+    let state = State {
+        run: RUN.to_owned(),
+        cursor: Cursor::default(),
+        summary: TrainSummary::default(),
+        labels: GroupLosses::default(),
+    };
     super::write(path, &state, worker.export()?)
 }
 
