@@ -156,7 +156,7 @@ pub fn megabytes(bytes: usize) -> f64 {
 }
 
 /// Bytes with a unit: gigabytes, or megabytes if it is less than one.
-fn size(bytes: usize) -> String {
+pub fn size(bytes: usize) -> String {
     if bytes >= 1_000_000_000 { format!("{:.1} GB", bytes as f64 / 1e9) } else { format!("{:.0} MB", megabytes(bytes)) }
 }
 

@@ -10,13 +10,13 @@ use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 use tabpo_report::printable;
 
-use super::{Products, parse_level};
+use super::{Products, open_model, parse_level};
 use crate::{
     config::PredictSection,
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{Annotated, ListEnds, PolicyFolder, Prediction, Renderer},
+    run::{Annotated, ListEnds, Prediction},
 };
 
 /// Arguments of `tabpo try`.
@@ -58,10 +58,14 @@ pub(crate) struct TryArgs {
 pub(crate) fn run(arguments: &TryArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let document = document(&text(arguments, context)?, &ontology)?;
-    let compute = arguments.compute.into();
-    let policy =
-        PolicyFolder::resolve(&arguments.model, arguments.adapter.as_deref(), compute, context)?.measured(context)?;
-    let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
+    let (policy, renderer) = open_model(
+        &arguments.model,
+        arguments.adapter.as_deref(),
+        arguments.chat_template.as_deref(),
+        arguments.compute,
+        &ontology,
+        context,
+    )?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         constrained: arguments.constrained,

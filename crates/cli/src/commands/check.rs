@@ -12,6 +12,7 @@ use super::example;
 use crate::{
     config::{Configuration, Overrides},
     error::CliError,
+    memory,
     output::{self, Context},
     range,
     run::Pipeline,
@@ -139,10 +140,10 @@ fn memory(found: &Checkup) -> Table {
     let mut table =
         Table::new([("Memory", Alignment::Left), ("At most", Alignment::Right), ("At least", Alignment::Right)]);
     for row in &found.memory {
-        table.push([row.section.to_owned(), size(row.most), size(row.least)]);
+        table.push([row.section.to_owned(), size_or_dash(row.most), size_or_dash(row.least)]);
     }
     if let Some(free) = found.free_memory {
-        table.push(["free now".to_owned(), size(free), String::new()]);
+        table.push(["free now".to_owned(), size_or_dash(free), String::new()]);
     }
     table
 }
@@ -190,11 +191,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Bytes in megabytes or gigabytes.
-pub(super) fn size(bytes: usize) -> String {
-    match bytes {
-        0 => DASH.to_owned(),
-        1..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
+/// Bytes with a unit; a dash for none.
+fn size_or_dash(bytes: usize) -> String {
+    if bytes == 0 { DASH.to_owned() } else { memory::size(bytes) }
 }

@@ -7,9 +7,9 @@ use tabpo_engine::{Batch, Compute, Segment, Workspace, logits, write_logits};
 use tabpo_model::Tokenizer;
 use tabpo_pipeline::describe::{ModelDescription, TrainingMemory, describe};
 
-use super::check::size;
 use crate::{
     error::{CliError, ResultExt},
+    memory::size,
     output::{self, Context, print_json},
     range,
     run::PolicyFolder,

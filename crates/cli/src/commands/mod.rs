@@ -34,12 +34,18 @@ mod scoring;
 mod serve_config;
 mod thresholds;
 
+use std::path::Path;
+
 use clap::Subcommand;
-use tabpo_engine::Compute;
-
 use tabpo_corpus::Level;
+use tabpo_engine::Compute;
+use tabpo_ontology::Ontology;
 
-use crate::{error::CliError, output::Context, run::Until};
+use crate::{
+    error::CliError,
+    output::Context,
+    run::{PolicyFolder, Renderer, Until},
+};
 
 /// The choices of `--compute`.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -155,6 +161,20 @@ impl Command {
             Command::Completions(arguments) => completions::run(&arguments, context),
         }
     }
+}
+
+/// A model and its adapter as they will compute, and how they are prompted.
+fn open_model(
+    model: &Path,
+    adapter: Option<&Path>,
+    template: Option<&str>,
+    compute: Products,
+    ontology: &Ontology,
+    context: &Context,
+) -> Result<(PolicyFolder, Renderer), CliError> {
+    let policy = PolicyFolder::resolve(model, adapter, compute.into(), context)?.measured(context)?;
+    let renderer = Renderer::open(&policy, ontology, template, context)?;
+    Ok((policy, renderer))
 }
 
 /// Parses what one prompt shows.

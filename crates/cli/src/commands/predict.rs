@@ -14,7 +14,7 @@ use tabpo_metrics::UnitOutput;
 use tabpo_ontology::Ontology;
 
 use super::{
-    Products, parse_level,
+    Products, open_model, parse_level,
     predict_remote::{RemoteArgs, run_remote},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     output::Context,
     range,
     remote::RemoteJob,
-    run::{ListEnds, PolicyFolder, Prediction, Renderer, Thresholds},
+    run::{ListEnds, Prediction, Thresholds},
 };
 
 /// Arguments of `tabpo predict`.
@@ -118,10 +118,14 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         };
         return run_remote(&arguments.remote, endpoint, &arguments.model, &job, arguments.json, context);
     }
-    let compute = arguments.compute.into();
-    let policy = PolicyFolder::resolve(arguments.model.as_ref(), arguments.adapter.as_deref(), compute, context)?
-        .measured(context)?;
-    let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
+    let (policy, renderer) = open_model(
+        arguments.model.as_ref(),
+        arguments.adapter.as_deref(),
+        arguments.chat_template.as_deref(),
+        arguments.compute,
+        &ontology,
+        context,
+    )?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,

@@ -7,14 +7,14 @@ use tabpo_engine::Sampling;
 use tabpo_ontology::Ontology;
 use tabpo_report::{Alignment, Table};
 
-use super::{Products, parse_level};
+use super::{Products, open_model, parse_level};
 use crate::{
     config::PredictSection,
     corpora::ReadArgs,
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    run::{ListEnds, PolicyFolder, Prediction, Renderer, ThresholdCurve, tune},
+    run::{ListEnds, Prediction, ThresholdCurve, tune},
     tables::percent_or_dash,
     writing,
 };
@@ -74,10 +74,14 @@ pub(crate) fn run(arguments: &ThresholdsArgs, context: &Context) -> Result<(), C
             .with_hint("thresholds are chosen by scores against gold"));
     }
     writing::check_folder(&arguments.folder)?;
-    let policy =
-        PolicyFolder::resolve(&arguments.model, arguments.adapter.as_deref(), arguments.compute.into(), context)?
-            .measured(context)?;
-    let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
+    let (policy, renderer) = open_model(
+        &arguments.model,
+        arguments.adapter.as_deref(),
+        arguments.chat_template.as_deref(),
+        arguments.compute,
+        &ontology,
+        context,
+    )?;
     let settings = PredictSection {
         max_new_tokens: arguments.max_new_tokens,
         batch_size: arguments.batch_size,
