@@ -43,9 +43,9 @@ pub struct RightText {
 /// The right continuations of a model's answer to a unit. `None` if the answer is not in canonical form.
 ///
 /// Where mentions of gold are not written yet, the record of any of them is right, in whatever order; where none is
-/// left, the end of the list is. Of relations, those of gold between mentions that were written are right, with the ids
-/// that these have in the answer. A mention counts as written once a record has its span, also with a wrong label: the
-/// record cannot be taken back. Within a record that is wrong already, nothing is right.
+/// left, the end of the list is. Of relations, those of gold between spans that were written are right, with the ids that
+/// these have in the answer. A mention counts as written once a record has its span, also with a wrong label: the record
+/// cannot be taken back. Within a record that is wrong already, nothing is right.
 pub fn oracle(unit: &Unit, output: &str, ontology: &Ontology) -> Option<Oracle> {
     let (own, answer) = read_canonical(output, ontology)?;
     let aligned = align(&parse(output, ontology), unit, ontology);
@@ -118,8 +118,9 @@ impl State<'_> {
     /// A mention of gold as it has to be written after `count` entities to be found in its place: with the number of its
     /// occurrence where its text alone would be taken for another. `None` if no number leads there.
     fn placed(&self, count: usize, mention: &AnswerEntity) -> Option<AnswerEntity> {
-        let occurrences = self.unit.text().matches(mention.text.as_str()).count() as u32;
-        let numbers = std::iter::once(None).chain((1..=occurrences).map(Some));
+        // Occurrences begin with tokens and are counted in their order: no more precede this one than tokens do.
+        let most = mention.span.map_or(0, |span| span.start - self.unit.span().start + 1);
+        let numbers = [None, mention.occurrence].into_iter().chain((1..=most).map(Some));
         numbers.map(|occurrence| AnswerEntity { occurrence, ..mention.clone() }).find(|candidate| {
             let (text, _) = self.text(count, Some(candidate), 0, None, Item::Frame);
             let aligned = align(&parse(&text, self.ontology), self.unit, self.ontology);
@@ -127,19 +128,38 @@ impl State<'_> {
         })
     }
 
+    /// For each mention of gold, the record among the first `count` through which its relations are written: the one
+    /// that stands for it, or that of another mention on the same span.
+    fn endpoints(&self, count: usize) -> Vec<Option<u32>> {
+        let on_span = |mention: &AnswerEntity| {
+            let at = self.spans[..count].iter().position(|span| span.is_some() && *span == mention.span);
+            at.map(|index| index as u32)
+        };
+        let mentions = self.gold.entities.iter().zip(self.written(count));
+        mentions.map(|(mention, by)| by.or_else(|| on_span(mention))).collect()
+    }
+
     /// The right texts after `entities` entities, which are all, and `count` relations.
     fn after_relations(&self, entities: usize, count: usize) -> Vec<(String, usize)> {
-        let written = self.written(entities);
+        let endpoints = self.endpoints(entities);
         let done = &self.own.relations[..count];
         let stands = |relation: &AnswerRelation| {
             let exchanged = AnswerRelation { head: relation.tail, tail: relation.head, ..*relation };
             done.contains(relation) || self.ontology.relation(relation.label).symmetric && done.contains(&exchanged)
         };
-        let missing = self.gold.relations.iter().filter_map(|relation| {
-            let (head, tail) = (written[relation.head as usize]?, written[relation.tail as usize]?);
-            Some(AnswerRelation { head, tail, label: relation.label }).filter(|relation| !stands(relation))
-        });
+        let mut missing: Vec<AnswerRelation> = Vec::new();
+        for relation in &self.gold.relations {
+            let (head, tail) = (endpoints[relation.head as usize], endpoints[relation.tail as usize]);
+            let (Some(head), Some(tail)) = (head, tail) else { continue };
+            // Two mentions on one span may have one record, which is no relation's both ends.
+            let merged = head == tail && relation.head != relation.tail;
+            let relation = AnswerRelation { head, tail, label: relation.label };
+            if !merged && !stands(&relation) && !missing.contains(&relation) {
+                missing.push(relation);
+            }
+        }
         let texts: Vec<(String, usize)> = missing
+            .into_iter()
             .map(|relation| self.text(entities, None, count, Some(relation), Item::Relation(count as u32)))
             .collect();
         if texts.is_empty() { vec![self.text(entities, None, count, None, Item::Frame)] } else { texts }
