@@ -5,9 +5,7 @@ mod support;
 use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
-use support::{Place, root};
-use tabpo_engine::Model;
-use tabpo_model::{ChatTemplate, GenerationTokens, ModelConfig, SaveOptions, StoredType, Tokenizer};
+use support::Place;
 
 /// Settings with which a model from scratch takes a moment.
 const SMALL: [&str; 12] = [
@@ -250,22 +248,11 @@ fn what_cannot_be_started_from_is_refused_with_a_remedy() {
     assert_eq!(place.names(), ["empty", "odd.jsonl", "plain.jsonl", "several", "two.jsonl"], "nothing is left behind");
 }
 
-/// A small random model with the tokenizer of the fixtures.
-fn small_model(place: &Place) {
-    let tokenizer =
-        Tokenizer::open(&root().join("crates/model/tests/fixtures/tokenizer")).expect("the tokenizer can be read");
-    let model = Model::<f32>::initialise(ModelConfig::small(tokenizer.vocabulary_size(), 32, 1, 2), 3);
-    let tokens = GenerationTokens { bos: None, stop: tokenizer.stop_ids().to_vec(), pad: None };
-    model.save(&place.path("model"), &SaveOptions::new(StoredType::F32), &tokens).expect("the model can be written");
-    tokenizer.save(&place.path("model")).expect("the tokenizer can be written");
-    place.write("model/chat_template.jinja", ChatTemplate::PLAIN);
-    place.write("ontology.toml", "[[entity]]\nname = \"Drug\"\n[[relation]]\nname = \"Causes\"\n");
-}
-
 #[test]
 fn inspect_says_what_a_model_is() {
     let place = Place::new();
-    small_model(&place);
+    place.small_model("model");
+    place.write("ontology.toml", "[[entity]]\nname = \"Drug\"\n[[relation]]\nname = \"Causes\"\n");
     let (text, _) = place.run(&["inspect", "model"], 0);
     for line in [
         "supported      yes",
@@ -294,7 +281,8 @@ fn inspect_says_what_a_model_is() {
 #[test]
 fn try_annotates_a_text_with_what_the_model_says() {
     let place = Place::new();
-    small_model(&place);
+    place.small_model("model");
+    place.write("ontology.toml", "[[entity]]\nname = \"Drug\"\n[[relation]]\nname = \"Causes\"\n");
     let text = "Aspirin caused a nosebleed. It stopped.";
     let arguments = ["try", "model", "--ontology", "ontology.toml", "--constrained", "--max-new-tokens", "60"];
     let (shown, _) = place.run(&[&arguments[..], &[text]].concat(), 0);

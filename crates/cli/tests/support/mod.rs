@@ -1,12 +1,16 @@
 //! A directory and a command for each test.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod gguf;
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
 use assert_cmd::Command;
+use tabpo_engine::Model;
+use tabpo_model::{ChatTemplate, GenerationTokens, ModelConfig, SaveOptions, StoredType, Tokenizer};
 use tempfile::TempDir;
 
 /// A directory of its own for one test, removed afterwards.
@@ -37,6 +41,17 @@ impl Place {
             .collect();
         names.sort();
         names
+    }
+
+    /// Writes a small random model with the tokenizer of the fixtures.
+    pub(crate) fn small_model(&self, name: &str) {
+        let tokenizer =
+            Tokenizer::open(&root().join("crates/model/tests/fixtures/tokenizer")).expect("the tokenizer can be read");
+        let model = Model::<f32>::initialise(ModelConfig::small(tokenizer.vocabulary_size(), 32, 1, 2), 3);
+        let tokens = GenerationTokens { bos: None, stop: tokenizer.stop_ids().to_vec(), pad: None };
+        model.save(&self.path(name), &SaveOptions::new(StoredType::F32), &tokens).expect("the model can be written");
+        tokenizer.save(&self.path(name)).expect("the tokenizer can be written");
+        self.write(&format!("{name}/chat_template.jinja"), ChatTemplate::PLAIN);
     }
 
     /// The program, started in this directory.
