@@ -1,9 +1,9 @@
-//! Where the lists of an answer that is being written go on or end.
+//! Where the lists of an answer go on or end: of a whole one, and of one that is being written.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use tabpo_ontology::Ontology;
-use tabpo_roles::List;
+use tabpo_roles::{List, ListDecision};
 
 use crate::render::Writer;
 
@@ -30,32 +30,58 @@ pub struct Decision {
     pub next: Option<usize>,
 }
 
+/// A decision of a whole answer, as it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The place.
+    pub place: Decision,
+    /// Whether a further record follows; otherwise the list is closed.
+    pub opens: bool,
+}
+
+impl Taken {
+    /// What was decided.
+    pub fn decision(&self) -> ListDecision {
+        ListDecision { list: self.place.list, opens: self.opens }
+    }
+
+    /// The answer from [`Decision::start`] on as the other decision would go on, far enough to tell the two apart in any
+    /// tokens: with another record, or with the end of the list and no further items.
+    pub fn other(&self) -> &str {
+        let ends = self.place.close.last().expect("a list can always be closed");
+        if self.opens { ends } else { &self.place.another }
+    }
+}
+
+/// All decisions of an answer in the form of [`render`](crate::render()), in order. None of what follows a place at which
+/// the answer departs from that form.
+pub fn decisions(answer: &str, ontology: &Ontology) -> Vec<Taken> {
+    let mut found = Vec::new();
+    let mut reader = Reader::new(answer.to_owned(), ontology);
+    reader.answer(&mut |reader, list, records, start| {
+        let opens = !reader.rest().starts_with(']');
+        found.push(Taken { place: reader.found(list, records, start), opens });
+        ControlFlow::Continue(())
+    });
+    found
+}
+
 /// The decision that `added` makes, or begins to make, when it follows `written`, the beginning of an answer in the form
 /// of [`render`](crate::render()). `None` if it makes none, or if the two depart from that form.
 ///
 /// A token often holds the end of a record and the decision after it. `added` may also end before the decision as long as
 /// only one text can lie between them.
 pub fn decision(written: &str, added: &str, ontology: &Ontology) -> Option<Decision> {
-    let mut reader = Reader { text: format!("{written}{added}"), position: 0, given: 0, ontology };
-    reader.given = reader.text.len();
-    let mut frame = Writer::default();
-    frame.open_answer(ontology);
-    reader.fixed(&frame.text)?;
-    let mut record = 0..0;
-    if let Step::Decides(found) = reader.list(List::Entities, written.len(), &mut record)? {
-        return Some(found);
-    }
-    if ontology.relations.is_empty() {
-        return None;
-    }
-    let mut between = Writer::default();
-    between.close_entities(ontology);
-    // The bracket has been read as the end of the list.
-    reader.fixed(&between.text[1..])?;
-    match reader.list(List::Relations, written.len(), &mut record)? {
-        Step::Decides(found) => Some(found),
-        Step::Closed => None,
-    }
+    let mut reader = Reader::new(format!("{written}{added}"), ontology);
+    let mut found = None;
+    reader.answer(&mut |reader, list, records, start| {
+        if reader.position < written.len() {
+            return ControlFlow::Continue(());
+        }
+        found = Some(reader.found(list, records, start));
+        ControlFlow::Break(())
+    });
+    found
 }
 
 /// The beginning of an answer up to byte `at` of a decision about `list`, completed as if every list ended there.
@@ -68,13 +94,8 @@ pub fn closed_at(text: &str, list: List, at: usize, ontology: &Ontology) -> Stri
     format!("{}{}", &text[..at], end.text)
 }
 
-/// How the reading of a list ended.
-enum Step {
-    /// At a decision.
-    Decides(Decision),
-    /// At the end of the list, before the part that was asked for.
-    Closed,
-}
+/// Called at every decision with the list, the number of records written and the start of the last one.
+type Visit<'v> = dyn FnMut(&Reader<'_>, List, usize, usize) -> ControlFlow<()> + 'v;
 
 /// Reads an answer strictly.
 struct Reader<'a> {
@@ -86,7 +107,27 @@ struct Reader<'a> {
     ontology: &'a Ontology,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(text: String, ontology: &'a Ontology) -> Self {
+        Self { given: text.len(), text, position: 0, ontology }
+    }
+
+    /// Reads an answer from its beginning. `None` if it departs from the form, or if `visit` stops.
+    fn answer(&mut self, visit: &mut Visit<'_>) -> Option<()> {
+        let mut frame = Writer::default();
+        frame.open_answer(self.ontology);
+        self.fixed(&frame.text)?;
+        let last = self.list(List::Entities, 0, visit)?;
+        if self.ontology.relations.is_empty() {
+            return Some(());
+        }
+        let mut between = Writer::default();
+        between.close_entities(self.ontology);
+        // The bracket has been read as the end of the list.
+        self.fixed(&between.text[1..])?;
+        self.list(List::Relations, last, visit).map(|_| ())
+    }
+
     fn rest(&self) -> &str {
         &self.text[self.position..]
     }
@@ -104,24 +145,22 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Reads a list up to the first decision in it that lies at or after byte `from`. `None` if the text departs from the
-    /// form. `record` is set to the last record.
-    fn list(&mut self, list: List, from: usize, record: &mut Range<usize>) -> Option<Step> {
+    /// Reads a list and visits its decisions. `start` is where the last record starts; returns that of this list's.
+    fn list(&mut self, list: List, mut start: usize, visit: &mut Visit<'_>) -> Option<usize> {
         let mut records = 0;
         loop {
-            if self.position >= from {
-                return Some(Step::Decides(self.found(list, records, record.start)));
+            if visit(self, list, records, start).is_break() {
+                return None;
             }
             if self.rest().starts_with(']') {
                 self.position += 1;
-                return Some(Step::Closed);
+                return Some(start);
             }
             if records > 0 {
                 self.fixed(",")?;
             }
-            let start = self.position;
+            start = self.position;
             self.record(list)?;
-            *record = start..self.position;
             records += 1;
         }
     }

@@ -18,9 +18,9 @@ mod token_roles;
 
 pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
 pub use canonical::{canonical, gold};
-pub use decision::{Decision, closed_at, decision};
+pub use decision::{Decision, Taken, closed_at, decision, decisions};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
-pub use model::{Answer, AnswerEntity, AnswerRelation, Branch, Rendered};
+pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
 pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};
 pub use part::{Item, Part};

@@ -2,7 +2,6 @@
 
 use tabpo_corpus::Span;
 use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
-use tabpo_roles::ListDecision;
 
 use crate::Part;
 
@@ -50,18 +49,4 @@ pub struct Rendered {
     pub text: String,
     /// Parts that cover `text` in order, without gap or overlap.
     pub parts: Vec<Part>,
-    /// Where a list goes on or ends, in order.
-    pub decisions: Vec<Branch>,
-}
-
-/// A place where a list goes on or ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Branch {
-    /// The byte of the text from which a further record and the end of the list are written differently.
-    pub byte: usize,
-    /// What was decided.
-    pub decision: ListDecision,
-    /// The text from that byte on as the other decision would begin it, far enough to tell the two apart in any
-    /// tokens.
-    pub other: String,
 }

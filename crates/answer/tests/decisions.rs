@@ -2,7 +2,7 @@
 
 mod common;
 
-use tabpo_answer::{Answer, closed_at, decision, gold, parse, render};
+use tabpo_answer::{Answer, closed_at, decision, decisions, gold, parse, render};
 use tabpo_corpus::{Document, Mention, Relation, Unit};
 use tabpo_ontology::{Ontology, SubtypeId};
 use tabpo_roles::List;
@@ -122,6 +122,41 @@ fn every_cut_of_an_answer_leads_to_its_next_decision() {
         }
     }
     assert!(checked > 1000, "{checked}");
+}
+
+/// The decisions of a whole answer are those that are found while it is written, and the other way is what the writer
+/// itself would write with one record more, or without those that follow.
+#[test]
+fn the_decisions_of_a_whole_answer_are_those_of_one_that_is_being_written() {
+    for (ontology, answer) in answers() {
+        let text = render(&answer, &ontology).text;
+        let all = decisions(&text, &ontology);
+        let found: Vec<(List, usize, usize)> =
+            all.iter().map(|taken| (taken.place.list, taken.place.records, taken.place.at)).collect();
+        assert_eq!(found, places(&answer, &ontology));
+        for taken in &all {
+            let place = &taken.place;
+            let next = text[place.at..].chars().next().expect("an answer ends with a brace").len_utf8();
+            let written = decision(&text[..place.at], &text[place.at..place.at + next], &ontology);
+            assert_eq!(written.as_ref(), Some(place), "{text}");
+            let mut rival = answer.clone();
+            let (entities, relations) = (&mut rival.entities, &mut rival.relations);
+            match place.list {
+                List::Entities if taken.opens => entities.truncate(place.records),
+                List::Entities => entities.extend(answer.entities.first().cloned()),
+                List::Relations if taken.opens => relations.truncate(place.records),
+                List::Relations => relations.extend(answer.relations.first().copied()),
+            }
+            if place.list == List::Entities {
+                relations.clear();
+            }
+            if rival != answer {
+                let rival = render(&rival, &ontology).text;
+                assert!(rival[place.start..].starts_with(taken.other()), "{rival}: {}", taken.other());
+                assert_ne!(rival.as_bytes()[place.at], text.as_bytes()[place.at]);
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! and the ids have shifted, or a wrong record stands there. A dynamic oracle (Goldberg and Nivre 2012) says what is
 //! best from such a state: the answers that reach the highest F1 among those that begin as the model's does.
 
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Item, Rendered, align, gold, parse, read_canonical, render};
+use tabpo_answer::{
+    Answer, AnswerEntity, AnswerRelation, Item, Rendered, align, decisions, gold, parse, read_canonical, render,
+};
 use tabpo_corpus::{Span, Unit};
 use tabpo_ontology::Ontology;
 use tabpo_roles::{List, Role};
@@ -52,14 +54,14 @@ pub fn oracle(unit: &Unit, output: &str, ontology: &Ontology) -> Option<Oracle> 
     let spans: Vec<Option<Span>> = aligned.entities.iter().map(|entity| entity.span).collect();
     let state = State { unit, ontology, gold: gold(unit), own, spans };
     let mut written = (0, 0);
-    let turns = answer.decisions.iter().map(|branch| {
-        let right = match branch.decision.list {
+    let turns = decisions(&answer.text, ontology).into_iter().map(|taken| {
+        let right = match taken.place.list {
             List::Entities => state.after_entities(written.0),
             List::Relations => state.after_relations(state.own.entities.len(), written.1),
         };
-        let count = if branch.decision.list == List::Entities { &mut written.0 } else { &mut written.1 };
-        *count += usize::from(branch.decision.opens);
-        let value = values(&answer).take_while(|(_, range)| range.end <= branch.byte).last();
+        let count = if taken.place.list == List::Entities { &mut written.0 } else { &mut written.1 };
+        *count += usize::from(taken.opens);
+        let value = values(&answer).take_while(|(_, range)| range.end <= taken.place.at).last();
         let (window, from) = value.map_or((0, 0), |(_, range)| (range.start, range.end));
         let right =
             right.into_iter().map(|(text, until)| RightText { text: text[window..].to_owned(), until: until - window });

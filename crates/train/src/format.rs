@@ -1,9 +1,10 @@
 //! Converts texts to tokens, in the same way for training and generation.
 
 use jiff::civil::DateTime;
-use tabpo_answer::{Branch, Part, Rendered, token_roles};
+use tabpo_answer::{Part, Rendered, Taken, decisions, token_roles};
 use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
 use tabpo_objective::ItemErrors;
+use tabpo_ontology::Ontology;
 use tabpo_roles::Role;
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
@@ -128,15 +129,16 @@ impl<'a> ExampleFormat<'a> {
         &self,
         source: &str,
         answer: &Rendered,
+        ontology: &Ontology,
         tokenised: &mut TokenisedAnswer,
     ) -> Result<(), FormatError> {
         let ranges = self.encode_answer(source, &answer.text)?.ranges;
-        let mut decisions = Vec::with_capacity(answer.decisions.len());
-        for branch in &answer.decisions {
-            let byte = self.parting(answer, branch)?;
-            decisions.push((ranges.partition_point(|range| range.end <= byte), branch.decision));
+        let mut marked = Vec::new();
+        for taken in decisions(&answer.text, ontology) {
+            let byte = self.parting(answer, &taken)?;
+            marked.push((ranges.partition_point(|range| range.end <= byte), taken.decision()));
         }
-        tokenised.decisions = Some(decisions);
+        tokenised.decisions = Some(marked);
         Ok(())
     }
 
@@ -152,15 +154,12 @@ impl<'a> ExampleFormat<'a> {
 
     /// The byte of an answer at which the first token begins that the other decision would not have. Tokens may begin
     /// before the byte that decides: `}` and `,{` against `}]`.
-    fn parting(&self, answer: &Rendered, branch: &Branch) -> Result<usize, FormatError> {
-        let byte = branch.byte;
-        let values = || answer.parts.iter().filter(|part| part.role != Role::Scaffold);
-        // From the value before to the value after it: what lies beyond them doesn't change how the punctuation
-        // between them is cut.
-        let start = values().take_while(|part| part.range.end <= byte).last().map_or(0, |part| part.range.start);
-        let end = values().find(|part| part.range.start >= byte).map_or(answer.text.len(), |part| part.range.end);
-        let other = format!("{}{}", &answer.text[start..byte], branch.other);
-        let (own, other) = (self.encode_alone(&answer.text[start..end])?, self.encode_alone(&other)?);
+    fn parting(&self, answer: &Rendered, taken: &Taken) -> Result<usize, FormatError> {
+        let (start, byte) = (taken.place.start, taken.place.at);
+        // Up to the value after the decision: what lies beyond it doesn't change how the punctuation before it is cut.
+        let mut values = answer.parts.iter().filter(|part| part.role != Role::Scaffold);
+        let end = values.find(|part| part.range.start >= byte).map_or(answer.text.len(), |part| part.range.end);
+        let (own, other) = (self.encode_alone(&answer.text[start..end])?, self.encode_alone(taken.other())?);
         let shared = own.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
         Ok(own.ranges.get(shared).map_or(byte, |range| (start + range.start).min(byte)))
     }

@@ -75,20 +75,21 @@ pub struct TextSource<'a> {
     format: &'a ExampleFormat<'a>,
     records: &'a [ExampleRecord],
     max_tokens: usize,
-    decisions: bool,
+    /// The ontology by which decisions are found, where they are marked.
+    decisions: Option<&'a Ontology>,
 }
 
 impl<'a> TextSource<'a> {
     /// A source of records in a format; those longer than `max_tokens` are skipped in training.
     pub fn new(format: &'a ExampleFormat<'a>, records: &'a [ExampleRecord], max_tokens: usize) -> Self {
-        Self { format, records, max_tokens, decisions: false }
+        Self { format, records, max_tokens, decisions: None }
     }
 
     /// The same source with the list decisions of chosen answers marked, for objectives that
     /// [need them](tabpo_objective::Needs::credit).
     #[must_use]
-    pub fn with_decisions(self) -> Self {
-        Self { decisions: true, ..self }
+    pub fn with_decisions(self, ontology: &'a Ontology) -> Self {
+        Self { decisions: Some(ontology), ..self }
     }
 }
 
@@ -111,8 +112,8 @@ impl ExampleSource for TextSource<'_> {
                 rejected.answer.keep_choices(choices, &example.chosen);
             }
         }
-        if self.decisions {
-            self.format.mark_decisions(source, &record.chosen, &mut example.chosen).map_err(failed)?;
+        if let Some(ontology) = self.decisions {
+            self.format.mark_decisions(source, &record.chosen, ontology, &mut example.chosen).map_err(failed)?;
         }
         Ok(example)
     }

@@ -269,7 +269,7 @@ fn the_token_of_a_list_decision_is_where_the_other_decision_would_part() {
                         example.expect("a short example").chosen
                     };
                     let mut chosen = tokens(&written);
-                    format.mark_decisions(unit.text(), &written, &mut chosen).expect("the texts fit");
+                    format.mark_decisions(unit.text(), &written, ontology(), &mut chosen).expect("the texts fit");
                     let marks = chosen.decisions.clone().expect("marked");
                     let mut seen = [0, 0];
                     for (token, ListDecision { list, opens }) in marks {

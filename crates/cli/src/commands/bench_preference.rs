@@ -164,6 +164,7 @@ struct Bench {
     model: Arc<Model<f32>>,
     adapter: Lora<f32>,
     renderer: Renderer,
+    ontology: Ontology,
     records: Vec<ExampleRecord>,
     objective: Objective,
     plan: BatchPlan,
@@ -182,13 +183,13 @@ impl Bench {
         let held = memory::held(context);
         let objective = Objective::new(&arguments.objective).or_input()?;
         let given = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
-        let ontology = given.as_ref().unwrap_or_else(|| tabpo_synthetic::ontology());
+        let ontology = given.unwrap_or_else(|| tabpo_synthetic::ontology().clone());
         let path = &arguments.pairs;
         let file =
             File::open(path).map_err(|error| CliError::input(format!("cannot read {}: {error}", path.display())))?;
         let pairs: Vec<PairRecord> =
             PairRecord::read(BufReader::new(file), path).collect::<Result<_, _>>().or_input()?;
-        let mut records = group_pairs(pairs, ontology).or_input()?;
+        let mut records = group_pairs(pairs, &ontology).or_input()?;
         records.truncate(arguments.examples.unwrap_or(usize::MAX));
         for record in &mut records {
             let wanted = if objective.needs().pairs() { arguments.negatives.unwrap_or(usize::MAX) } else { 0 };
@@ -203,7 +204,7 @@ impl Bench {
             return Err(CliError::input(format!("{} is an adapter", arguments.model.display()))
                 .with_hint("name its base model: a new adapter is trained"));
         }
-        let renderer = Renderer::open(&policy, ontology, arguments.chat_template.as_deref(), context)?;
+        let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
         let (mut model, _) = policy.open_trainable()?;
         let compute = model.freeze(policy.compute);
         let rank = arguments.lora_rank;
@@ -223,7 +224,7 @@ impl Bench {
             seed: 1,
             budget: TrainBudget::Epochs(arguments.epochs),
         };
-        Ok(Self { model: model.into(), adapter, renderer, records, objective, plan, compute, held })
+        Ok(Self { model: model.into(), adapter, renderer, ontology, records, objective, plan, compute, held })
     }
 
     fn most_negatives(&self) -> usize {
@@ -245,7 +246,7 @@ impl Bench {
             record.rejected.truncate(negatives);
         }
         let source = TextSource::new(&format, &records, self.model.config.longest());
-        let source = if self.objective.needs().credit { source.with_decisions() } else { source };
+        let source = if self.objective.needs().credit { source.with_decisions(&self.ontology) } else { source };
         let pairs = if self.objective.needs().pairs() {
             records.iter().map(|record| record.rejected.len() as u64).sum::<u64>()
         } else {

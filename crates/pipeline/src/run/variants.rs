@@ -203,7 +203,7 @@ impl Stages<'_> {
             let format = common.renderer.format()?;
             let limit = section.max_length.min(common.sft.path.longest()?);
             let text = TextSource::new(&format, records, limit);
-            let text = if needs.credit { text.with_decisions() } else { text };
+            let text = if needs.credit { text.with_decisions(&self.inputs.ontology) } else { text };
             let loaded;
             let source: &dyn ExampleSource = if variant.reversed {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();
