@@ -116,6 +116,7 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
     let mut source = Source::new(unit);
     let mut finder = Finder::new(&mut source);
     let mut faults = parsed.faults.clone();
+    let marks = Marked::of(parsed, unit, &mut faults);
     let mut entities = Vec::with_capacity(parsed.entities.len());
     for (index, entity) in parsed.entities.iter().enumerate() {
         let Some(written) = &entity.text else {
@@ -123,7 +124,9 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
             continue;
         };
         let number = finder.find(written);
+        let marked = entity.place.as_ref().and_then(|place| marks.as_ref()?.span(place));
         let span = match entity.occurrence {
+            _ if marked.is_some() && marks.as_ref().is_some_and(|marks| marks.count) => marked,
             None => finder.default_choice(number),
             Some(occurrence) => {
                 let index = usize::try_from(occurrence).ok().and_then(|occurrence| occurrence.checked_sub(1));
@@ -132,6 +135,10 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
         };
         if let Some(span) = span {
             finder.place(number, span);
+        }
+        let item = FaultItem::Entity(index as u32);
+        if marked.is_some() && marked != span {
+            faults.push(Fault { kind: FaultKind::MarksDiffer, byte: entity.byte, item });
         }
         let grounding = if span.is_some() { Grounding::Placed } else { finder.grounding(number, written) };
         let fault = match grounding {
@@ -146,7 +153,6 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
             Some(text) if !text.is_ascii() => Cow::Owned(normalise(text).into_owned()),
             _ => normal(written),
         };
-        let item = FaultItem::Entity(index as u32);
         faults.extend(fault.map(|kind| Fault { kind, byte: entity.byte, item }));
         entities.push(AlignedEntity {
             text: Some(text),
@@ -161,6 +167,34 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
         Dialect::Texts => link_by_text(parsed, &entities),
     };
     Aligned { entities, relations, faults }
+}
+
+/// Where mentions are marked in the source.
+struct Marked {
+    /// The tokens of the unit as bytes of its text, and the first token.
+    words: Vec<Range<usize>>,
+    first: u32,
+    /// Whether the marks decide where the entities are.
+    count: bool,
+}
+
+impl Marked {
+    /// Those of an answer whose marked sentence is the source; another sentence is a fault.
+    fn of(parsed: &Parsed, unit: &Unit, faults: &mut Vec<Fault>) -> Option<Self> {
+        let sentence = parsed.marked.as_ref()?;
+        if sentence.text != unit.text() {
+            faults.push(Fault { kind: FaultKind::SentenceChanged, byte: 0, item: FaultItem::Answer });
+            return None;
+        }
+        Some(Self { words: unit.words(), first: unit.span().start, count: sentence.counts })
+    }
+
+    /// The tokens at these bytes; `None` where they begin or end inside of one.
+    fn span(&self, place: &Range<usize>) -> Option<Span> {
+        let start = self.words.binary_search_by_key(&place.start, |word| word.start).ok()?;
+        let end = self.words.binary_search_by_key(&place.end, |word| word.end).ok()?;
+        Some(Span::new(self.first + start as u32, self.first + end as u32 + 1))
+    }
 }
 
 /// A text as it is shown, borrowed from the output where possible.

@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use tabpo_ontology::Ontology;
 use tabpo_roles::{List, ListDecision};
 
+use crate::marked;
 use crate::render::Writer;
 
 /// The place after a record, or at the start of a list, where an answer either writes another record or closes the
@@ -53,9 +54,14 @@ impl Taken {
     }
 }
 
-/// All decisions of an answer in the form of [`render`](crate::render()), in order. None of what follows a place at which
-/// the answer departs from that form.
+/// All decisions of a canonical answer, in order. None of what follows a place at which an answer departs from the form of
+/// [`render`](crate::render()).
+///
+/// In the marked form, a word is where a mention is opened or not, and a pair where a relation is written or `-`.
 pub fn decisions(answer: &str, ontology: &Ontology) -> Vec<Taken> {
+    if marked::is_marked(answer) {
+        return marked::decisions(answer, ontology);
+    }
     let mut found = Vec::new();
     let mut reader = Reader::new(answer.to_owned(), ontology);
     reader.answer(&mut |reader, list, records, start| {

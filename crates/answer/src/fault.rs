@@ -15,7 +15,7 @@ pub enum Tier {
     References,
     /// Every text occurs in the source, at token boundaries, as often as it is used.
     Grounding,
-    /// Odd, but not a fault at any tier: JSON readers differ on it.
+    /// Odd, but not a fault at any tier: JSON readers differ on it, or it is about the marks beside the JSON.
     Note,
 }
 
@@ -73,6 +73,12 @@ pub enum FaultKind {
     SurplusOccurrence,
     /// An object holds a key twice; the last value counts.
     DuplicateKey,
+    /// The marked part of an answer is missing or departs from its form.
+    BrokenMarks,
+    /// The JSON says something else than the marked part before it.
+    MarksDiffer,
+    /// The sentence in which mentions are marked is not the source text.
+    SentenceChanged,
 }
 
 impl FaultKind {
@@ -101,7 +107,9 @@ impl FaultKind {
             | FaultKind::CaseDiffers
             | FaultKind::NotTokenAligned
             | FaultKind::SurplusOccurrence => Tier::Grounding,
-            FaultKind::DuplicateKey => Tier::Note,
+            FaultKind::DuplicateKey | FaultKind::BrokenMarks | FaultKind::MarksDiffer | FaultKind::SentenceChanged => {
+                Tier::Note
+            }
         }
     }
 }

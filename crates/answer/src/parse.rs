@@ -1,6 +1,7 @@
 //! The tolerant parser.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
@@ -30,6 +31,16 @@ pub struct Parsed<'a> {
     pub dialect: Dialect,
     /// Everything that is wrong, in the order in which it was noticed.
     pub faults: Vec<Fault>,
+    /// The sentence in which the entities are marked, in the marked form.
+    pub(crate) marked: Option<MarkedSentence>,
+}
+
+/// The sentence of an answer in the marked form, without its marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MarkedSentence {
+    pub(crate) text: String,
+    /// Whether the marks count, because there is no JSON that can be read.
+    pub(crate) counts: bool,
 }
 
 /// An item of the entity list.
@@ -47,6 +58,8 @@ pub struct ParsedEntity<'a> {
     pub subtype: Option<SubtypeId>,
     /// The occurrence, if it is an integer, valid or not.
     pub occurrence: Option<i64>,
+    /// Where it is marked, in bytes of the marked sentence.
+    pub(crate) place: Option<Range<usize>>,
     /// The position of the first entity with the same id; its own if it is that one or has no id.
     pub(crate) first_with_id: u32,
 }
@@ -71,6 +84,14 @@ impl Parsed<'_> {
     /// Whether the text is valid at a tier, apart from what only the source can show.
     pub fn valid_at(&self, tier: Tier) -> bool {
         valid_at(&self.faults, tier)
+    }
+
+    /// Moves every place in the raw text, for a text of which only the rest from `start` on was read.
+    pub(crate) fn shift(&mut self, start: usize) {
+        let faults = self.faults.iter_mut().map(|fault| &mut fault.byte);
+        let entities = self.entities.iter_mut().map(|entity| &mut entity.byte);
+        let relations = self.relations.iter_mut().map(|relation| &mut relation.byte);
+        faults.chain(entities).chain(relations).for_each(|byte| *byte += start);
     }
 }
 
@@ -143,7 +164,7 @@ struct Parser<'o, 'a> {
 impl<'o, 'a> Parser<'o, 'a> {
     fn new(ontology: &'o Ontology) -> Self {
         let (entities, relations, faults) = (Vec::new(), Vec::new(), Vec::new());
-        let parsed = Parsed { entities, relations, dialect: Dialect::Texts, faults };
+        let parsed = Parsed { entities, relations, dialect: Dialect::Texts, faults, marked: None };
         Self { ontology, parsed, without_id: Vec::new() }
     }
 
@@ -233,6 +254,7 @@ impl<'o, 'a> Parser<'o, 'a> {
             label: None,
             subtype: None,
             occurrence: None,
+            place: None,
             first_with_id: index,
         };
         let Some([id, text, label, subtype, occurrence]) = fields else {
@@ -337,7 +359,7 @@ impl<'o, 'a> Parser<'o, 'a> {
 
     /// Resolves ids and arguments against the entity list, and checks them.
     fn references(&mut self) {
-        let Parsed { entities, relations, dialect, faults } = &mut self.parsed;
+        let Parsed { entities, relations, dialect, faults, .. } = &mut self.parsed;
         let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });
         let mut names: FxHashMap<Cow<str>, u32> = FxHashMap::default();
         for (index, entity) in (0..).zip(entities.iter_mut()) {

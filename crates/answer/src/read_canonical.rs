@@ -2,10 +2,14 @@
 
 use tabpo_ontology::Ontology;
 
-use crate::{Answer, AnswerEntity, AnswerRelation, Rendered, parse, render};
+use crate::{Answer, AnswerEntity, AnswerRelation, Rendered, marked, parse, render};
 
-/// An answer in canonical form as data and as it is rendered, which is `text`; `None` for any other text.
+/// An answer in canonical form, the list form or the marked one, as data and as it is rendered, which is `text`; `None` for
+/// any other text. Entities have no spans.
 pub fn read_canonical(text: &str, ontology: &Ontology) -> Option<(Answer, Rendered)> {
+    if marked::is_marked(text) {
+        return marked::read_canonical(text, ontology);
+    }
     let parsed = parse(text, ontology);
     let entities = parsed
         .entities

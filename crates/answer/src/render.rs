@@ -15,51 +15,16 @@ use crate::{Answer, Item, Part, Rendered};
 /// without relation types has neither the relation list nor ids, which only serve to be named by
 /// relations; the relations of `answer` must then be empty.
 pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
-    let keys = &ontology.keys;
     let mut writer = Writer::default();
-    writer.open_answer(ontology);
-    for (index, entity) in answer.entities.iter().enumerate() {
-        writer.open_entity(index, ontology);
-        writer.string(Role::Span, &entity.text);
-        writer.scaffold(",");
-        writer.key(&keys.entity_type);
-        writer.string(Role::EntityLabel, &ontology.entity(entity.label).name);
-        if let Some(subtype) = entity.subtype {
-            writer.scaffold(",");
-            writer.key(&keys.subtype);
-            writer.string(Role::Subtype, &ontology.subtype(entity.label, subtype).name);
-        }
-        if let Some(occurrence) = entity.occurrence {
-            writer.scaffold(",");
-            writer.key(&keys.occ);
-            writer.push(Role::Occurrence, &occurrence.to_string());
-        }
-        writer.scaffold("}");
-        writer.item = Item::Frame;
-    }
-    writer.close_entities(ontology);
-    if !ontology.relations.is_empty() {
-        for (index, relation) in answer.relations.iter().enumerate() {
-            writer.open_relation(index, ontology);
-            writer.string(Role::Link, &format!("e{}", relation.head + 1));
-            writer.scaffold(",");
-            writer.key(&keys.relation_type);
-            writer.string(Role::RelationLabel, &ontology.relation(relation.label).name);
-            writer.scaffold(",");
-            writer.key(&keys.tail);
-            writer.string(Role::Link, &format!("e{}", relation.tail + 1));
-            writer.scaffold("}");
-            writer.item = Item::Frame;
-        }
-    }
-    writer.close_answer(ontology);
-    Rendered { text: writer.text, parts: writer.parts }
+    writer.answer(answer, ontology);
+    writer.finish()
 }
 
 pub(crate) struct Writer {
     pub(crate) text: String,
     parts: Vec<Part>,
-    item: Item,
+    /// What is written next belongs to it.
+    pub(crate) item: Item,
 }
 
 impl Default for Writer {
@@ -69,6 +34,52 @@ impl Default for Writer {
 }
 
 impl Writer {
+    /// A whole answer as JSON.
+    pub(crate) fn answer(&mut self, answer: &Answer, ontology: &Ontology) {
+        let keys = &ontology.keys;
+        self.open_answer(ontology);
+        for (index, entity) in answer.entities.iter().enumerate() {
+            self.open_entity(index, ontology);
+            self.string(Role::Span, &entity.text);
+            self.scaffold(",");
+            self.key(&keys.entity_type);
+            self.string(Role::EntityLabel, &ontology.entity(entity.label).name);
+            if let Some(subtype) = entity.subtype {
+                self.scaffold(",");
+                self.key(&keys.subtype);
+                self.string(Role::Subtype, &ontology.subtype(entity.label, subtype).name);
+            }
+            if let Some(occurrence) = entity.occurrence {
+                self.scaffold(",");
+                self.key(&keys.occ);
+                self.push(Role::Occurrence, &occurrence.to_string());
+            }
+            self.scaffold("}");
+            self.item = Item::Frame;
+        }
+        self.close_entities(ontology);
+        if !ontology.relations.is_empty() {
+            for (index, relation) in answer.relations.iter().enumerate() {
+                self.open_relation(index, ontology);
+                self.string(Role::Link, &format!("e{}", relation.head + 1));
+                self.scaffold(",");
+                self.key(&keys.relation_type);
+                self.string(Role::RelationLabel, &ontology.relation(relation.label).name);
+                self.scaffold(",");
+                self.key(&keys.tail);
+                self.string(Role::Link, &format!("e{}", relation.tail + 1));
+                self.scaffold("}");
+                self.item = Item::Frame;
+            }
+        }
+        self.close_answer(ontology);
+    }
+
+    /// What was written.
+    pub(crate) fn finish(self) -> Rendered {
+        Rendered { text: self.text, parts: self.parts }
+    }
+
     /// Everything before the first entity.
     pub(crate) fn open_answer(&mut self, ontology: &Ontology) {
         self.scaffold("{");
@@ -114,7 +125,8 @@ impl Writer {
         self.scaffold("}");
     }
 
-    fn push(&mut self, role: Role, text: &str) {
+    /// Appends a text with a role.
+    pub(crate) fn push(&mut self, role: Role, text: &str) {
         let start = self.text.len();
         self.text.push_str(text);
         self.close(role, start);

@@ -4,7 +4,7 @@
 //! An [`Ontology`] never changes after it is read. Other crates refer to labels by small ids
 //! ([`EntityLabelId`]), so that an unknown label is an error where data is read, with file and line,
 //! and cannot occur anywhere else. `read` and `write` are the TOML format, `brat*` brat's
-//! configuration, `schema`, `lark` and `prompt` what is made from an ontology, and `alternatives` is
+//! configuration, `form`, `schema`, `lark` and `prompt` what is made from an ontology, and `alternatives` is
 //! the "did you mean" of every crate's errors.
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod brat_project;
 mod brat_write;
 mod data_names;
 mod error;
+mod form;
 mod ids;
 mod keys;
 mod lark;
@@ -30,6 +31,7 @@ pub use brat::BratImport;
 pub use brat_project::BratProject;
 pub use brat_write::brat_name;
 pub use error::{OntologyError, OntologyProblem};
+pub use form::AnswerForm;
 pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};
 pub use keys::Keys;
 pub use lark::{AnswerGrammar, AnswerLimits};
