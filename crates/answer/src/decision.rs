@@ -2,10 +2,10 @@
 
 use std::ops::{ControlFlow, Range};
 
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_roles::{List, ListDecision};
 
-use crate::marked;
+use crate::marked::{self, form_of};
 use crate::render::Writer;
 
 /// The place after a record, or at the start of a list, where an answer either writes another record or closes the
@@ -59,7 +59,7 @@ impl Taken {
 ///
 /// In the marked form, a word is where a mention is opened or not, and a pair where a relation is written or `-`.
 pub fn decisions(answer: &str, ontology: &Ontology) -> Vec<Taken> {
-    if marked::is_marked(answer) {
+    if form_of(answer) == AnswerForm::Marked {
         return marked::decisions(answer, ontology);
     }
     let mut found = Vec::new();

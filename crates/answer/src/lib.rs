@@ -21,7 +21,7 @@ pub use align::{Aligned, AlignedEntity, AlignedRelation, Grounding, align};
 pub use canonical::{canonical, gold};
 pub use decision::{Decision, Taken, closed_at, decision, decisions};
 pub use fault::{Fault, FaultItem, FaultKind, Tier};
-pub use marked::{MarkedGrammar, NotMarkable, parse_as, render_as};
+pub use marked::{MarkedGrammar, NotMarkable, form_of, parse_as, render_as};
 pub use model::{Answer, AnswerEntity, AnswerRelation, Rendered};
 pub use occurrences::{comparable, normalise};
 pub use parse::{Dialect, Parsed, ParsedEntity, ParsedRelation, parse};

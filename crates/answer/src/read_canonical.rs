@@ -1,13 +1,13 @@
 //! Reading what the writer wrote.
 
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 
-use crate::{Answer, AnswerEntity, AnswerRelation, Rendered, marked, parse, render};
+use crate::{Answer, AnswerEntity, AnswerRelation, Rendered, form_of, marked, parse, render};
 
 /// An answer in canonical form, the list form or the marked one, as data and as it is rendered, which is `text`; `None` for
 /// any other text. Entities have no spans.
 pub fn read_canonical(text: &str, ontology: &Ontology) -> Option<(Answer, Rendered)> {
-    if marked::is_marked(text) {
+    if form_of(text) == AnswerForm::Marked {
         return marked::read_canonical(text, ontology);
     }
     let parsed = parse(text, ontology);

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
-use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, comparable, normalise, parse};
+use tabpo_answer::{Aligned, AlignedEntity, Fault, Grounding, Tier, align, comparable, normalise, parse_as};
 use tabpo_corpus::{Document, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
-use crate::prediction::{Content, Item, Offsets};
+use crate::prediction::{Content, Item, Offsets, RawAnswer};
 
 /// Where an item is, as counting sees it. Places are ordered by their first tokens, then by their last; those
 /// that are not in the source come last.
@@ -119,7 +119,9 @@ impl<'a> Items<'a> {
         let unit = Unit { document, sentence };
         match content {
             Content::Offsets(offsets) => Self::from_offsets(document, offsets, ontology),
-            Content::Raw(output) => Self::from_aligned(align(&parse(output, ontology), &unit, ontology)),
+            Content::Raw(RawAnswer { form, text }) => {
+                Self::from_aligned(align(&parse_as(text, ontology, *form), &unit, ontology))
+            }
         }
     }
 

@@ -33,6 +33,6 @@ pub use evaluation::{
 pub use layout::{Family, INVALID, Layout, Tally, Triple};
 pub use metric::{Measure, Metric, Prf, Profile};
 pub use modes::ErrorModes;
-pub use prediction::{PredictionKind, Predictions, UnitOutput};
+pub use prediction::{PredictionKind, Predictions, RawAnswer, UnitOutput};
 pub use significance::Resampling;
 pub use table::CountTable;

@@ -1,7 +1,7 @@
 //! Prediction files.
 //!
 //! Two kinds of lines, distinguished by content: `{"doc_key", "sent": i or null, "output": "..."}` holds
-//! what a model wrote for one unit; `{"doc_key", "predicted_ner", "predicted_relations"}` holds
+//! what a model wrote for one unit, with `"form": "marked"` if it was asked for the marked form; `{"doc_key", "predicted_ner", "predicted_relations"}` holds
 //! predictions by inclusive token offset, one list a sentence, as `DyGIE` and its descendants write
 //! them. A file holds lines of one kind. It may be larger than the memory: it is indexed once and then read
 //! document by document, in any order.
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tabpo_corpus::{Name, json_message, mend_surrogates};
 use tabpo_files::NumberedLine;
+use tabpo_ontology::AnswerForm;
 
 use crate::error::EvaluationError;
 
@@ -33,8 +34,20 @@ pub struct UnitOutput {
     pub doc_key: String,
     /// The sentence, counted from 0, or `None` for the whole document.
     pub sent: Option<u32>,
+    /// The form in which the model was asked to write.
+    #[serde(default, skip_serializing_if = "AnswerForm::is_list")]
+    pub form: AnswerForm,
     /// The model's text, unchanged.
     pub output: String,
+}
+
+/// A model's text, and the form in which it is to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawAnswer {
+    /// The form.
+    pub form: AnswerForm,
+    /// The text, unchanged.
+    pub text: String,
 }
 
 /// A kind of prediction file.

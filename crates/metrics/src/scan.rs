@@ -11,7 +11,7 @@ use tabpo_ontology::Ontology;
 
 use crate::error::EvaluationError;
 use crate::items::Items;
-use crate::prediction::{Content, Offsets, PredictionKind, Predictions, contents};
+use crate::prediction::{Content, Offsets, PredictionKind, Predictions, RawAnswer, contents};
 
 /// Documents that are held in memory at a time.
 const CHUNK: usize = 512;
@@ -93,7 +93,7 @@ fn scan_chunks<D: Borrow<Document> + Sync, T: Send>(
     let (kind, whole_documents) = (predictions.kind(), predictions.whole_documents());
     let path = predictions.path().to_path_buf();
     let nothing = match kind {
-        PredictionKind::Raw => Content::Raw(String::new()),
+        PredictionKind::Raw => Content::Raw(RawAnswer::default()),
         PredictionKind::Offsets => Content::Offsets(Offsets::default()),
     };
     loop {
@@ -149,13 +149,15 @@ mod tests {
     use tabpo_synthetic::ontology;
 
     use super::*;
+    use tabpo_ontology::AnswerForm;
+
     use crate::prediction::UnitOutput;
 
     #[test]
     fn results_come_in_the_order_of_gold() {
         let document = |number: usize| Document { key: number.to_string(), ..Document::default() };
         let gold: Vec<Document> = (0..2 * CHUNK + 7).map(document).collect();
-        let output = UnitOutput { doc_key: "0".into(), sent: None, output: String::new() };
+        let output = UnitOutput { doc_key: "0".into(), sent: None, form: AnswerForm::List, output: String::new() };
         let mut predictions = Predictions::from_outputs(&[output], "test").expect("a valid line");
         let mut keys = Vec::new();
         let key = |units: &DocumentUnits| units.document.key.clone();

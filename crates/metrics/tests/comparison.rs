@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use tabpo_metrics::{Comparison, Counts, Family, Predictions, Profile, Resampling, UnitOutput, compare};
+use tabpo_ontology::AnswerForm;
 
 const RESAMPLING: Resampling = Resampling { resamples: 2000, seed: 11 };
 
@@ -150,6 +151,7 @@ fn of_answers(answer: impl Fn(usize) -> &'static str, documents: usize) -> Count
         .map(|(index, document)| UnitOutput {
             doc_key: document.key.clone(),
             sent: None,
+            form: AnswerForm::List,
             output: answer(index).to_owned(),
         })
         .collect();

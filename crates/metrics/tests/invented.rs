@@ -10,7 +10,7 @@ use serde_json::Value;
 use tabpo_answer::{gold as gold_answer, render};
 use tabpo_corpus::{Document, Level, Mention, Span, Unit};
 use tabpo_metrics::{Evaluation, EvaluationError, Family, Predictions, Prf, Profile, Scores, UnitOutput};
-use tabpo_ontology::{EntityLabelId, Ontology, SubtypeId};
+use tabpo_ontology::{AnswerForm, EntityLabelId, Ontology, SubtypeId};
 
 fn gold(ontology: &Ontology) -> Vec<Document> {
     common::read_gold(&common::fixture("gold.jsonl"), ontology)
@@ -46,6 +46,7 @@ fn outputs(gold: &[Document], level: Level, ontology: &Ontology) -> Vec<UnitOutp
         .map(|unit| UnitOutput {
             doc_key: unit.document.key.clone(),
             sent: unit.sentence,
+            form: AnswerForm::List,
             output: render(&gold_answer(&unit), ontology).text,
         })
         .collect()
@@ -210,7 +211,7 @@ fn subtypes_are_scored_alone_and_with_their_label() {
         item("c", "Partnership", r#","subtype":"request""#),
         item("d", "Date", "")
     );
-    let outputs = [UnitOutput { doc_key: "m".into(), sent: None, output }];
+    let outputs = [UnitOutput { doc_key: "m".into(), sent: None, form: AnswerForm::List, output }];
     let mut predictions = Predictions::from_outputs(&outputs, "test").expect("valid lines");
     let counts = common::count_documents(&[document], &mut predictions, &ontology).expect("it fits");
     let evaluation = Evaluation::of(&counts);

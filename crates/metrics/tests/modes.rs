@@ -7,7 +7,7 @@ use tabpo_corpus::{Document, Mention, Relation, Span};
 
 use tabpo_metrics::modes::{self, Annotations, EXAMPLES, ErrorModes, ModeKind, UnitCase, measure};
 use tabpo_metrics::{Predictions, UnitOutput};
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId};
+use tabpo_ontology::{AnswerForm, EntityLabelId, Ontology, RelationLabelId};
 
 const TASK: u16 = 0;
 const METHOD: u16 = 1;
@@ -47,7 +47,7 @@ fn modes_of(document: &Document, entities: &[(&str, &str)], relations: &[(usize,
         .map(|(head, label, tail)| format!(r#"{{"head":"e{head}","type":"{label}","tail":"e{tail}"}}"#))
         .collect();
     let output = format!(r#"{{"entities":[{}],"relations":[{}]}}"#, entities.join(","), relations.join(","));
-    let outputs = [UnitOutput { doc_key: "d".into(), sent: Some(0), output }];
+    let outputs = [UnitOutput { doc_key: "d".into(), sent: Some(0), form: AnswerForm::List, output }];
     let mut predictions = Predictions::from_outputs(&outputs, "test").expect("valid lines");
     measure([Ok(document)], &mut predictions, &common::scierc_ontology(), EXAMPLES).expect("it fits")
 }
@@ -212,7 +212,7 @@ fn cases_are_the_errors_that_are_counted() {
         let unit = tabpo_corpus::Unit { document: &said, sentence: None };
         let answer = tabpo_answer::render(&tabpo_answer::gold(&unit), ontology).text;
         let output = if index == 7 { "no idea".to_owned() } else { answer };
-        UnitOutput { doc_key: document.key.clone(), sent: None, output }
+        UnitOutput { doc_key: document.key.clone(), sent: None, form: AnswerForm::List, output }
     });
     let mut predictions = Predictions::from_outputs(&outputs.collect::<Vec<_>>(), "test").expect("valid lines");
     let counted = measure(gold.iter().map(Ok), &mut predictions, ontology, EXAMPLES).expect("it fits");

@@ -4,13 +4,18 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::{Constraint, Ontology, RelationLabel};
+use crate::{AnswerForm, Constraint, EntityLabel, Ontology, RelationLabel};
 
 impl Ontology {
     /// Instructions for a model that has not been trained on the task: labels with descriptions,
     /// relation types with their direction, the answer format, and a one-line example. Ends without
     /// a line break; the source text is not part of it.
     pub fn prompt(&self) -> String {
+        self.prompt_for(AnswerForm::List)
+    }
+
+    /// As [`prompt`](Self::prompt), for answers in a form.
+    pub fn prompt_for(&self, form: AnswerForm) -> String {
         let mut text = String::new();
         let task = if self.relations.is_empty() { "entities" } else { "entities and the relations between them" };
         line(&mut text, &format!("Extract the {task} from the text."));
@@ -20,6 +25,14 @@ impl Ontology {
         self.describe_entities(&mut text);
         if !self.relations.is_empty() {
             self.describe_relations(&mut text);
+        }
+        match form {
+            AnswerForm::List => {
+                line(&mut text, "\nAnswer with one line of JSON and nothing else:");
+                line(&mut text, &self.example());
+                line(&mut text, "");
+            }
+            AnswerForm::Marked => self.describe_marks(&mut text),
         }
         self.describe_answer(&mut text);
         text.truncate(text.trim_end().len());
@@ -62,11 +75,48 @@ impl Ontology {
         sides.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
-    fn describe_answer(&self, text: &mut String) {
-        let keys = &self.keys;
-        line(text, "\nAnswer with one line of JSON and nothing else:");
+    /// The part of the marked form before the JSON.
+    fn describe_marks(&self, text: &mut String) {
+        let label = |label: &EntityLabel| {
+            let subtype = label.subtypes.first().map(|subtype| format!("|{}", subtype.name));
+            format!("{}{}", label.name, subtype.unwrap_or_default())
+        };
+        let labels = self.example_labels().into_iter().map(|index| label(&self.entities[index]));
+        let related = self.relations.first();
+        let marks = labels.zip([("The", "words of the text"), (" and", "other words")]).enumerate();
+        let marks = marks.map(|(index, (label, (before, words)))| {
+            let number = related.map(|_| format!("|{}", index + 1)).unwrap_or_default();
+            format!("{before} [{words}|{label}{number}]")
+        });
+        let parts = if related.is_some() { "three parts" } else { "two lines" };
+        line(text, &format!("\nAnswer with {parts} and nothing else, as in this example:"));
+        line(text, &format!("{} .", marks.collect::<String>()));
+        if let Some(relation) = related {
+            line(text, &format!("1 2|{}|-", relation.name));
+        }
         line(text, &self.example());
         line(text, "");
+        let number = if related.is_some() { " and its number" } else { "" };
+        line(
+            text,
+            &format!(
+                "- First comes the text on one line, copied letter by letter, with every entity in brackets together with \
+                 its label{number}. `\\` stands before `\\`, `[`, `]` and `|` in the text, and `\\n` for a line break."
+            ),
+        );
+        if related.is_some() {
+            line(
+                text,
+                "- Then comes a line for every two entities with at most one other between them: their numbers, the \
+                 relation from the first to the second, and that from the second to the first. `-` means none, and `&` \
+                 stands between several. Entities further apart have a line only where they are related.",
+            );
+        }
+        line(text, "- Last comes the same as one line of JSON:");
+    }
+
+    fn describe_answer(&self, text: &mut String) {
+        let keys = &self.keys;
         line(text, &format!("- `{}` is copied from the text, letter by letter, and never empty.", keys.text));
         line(text, &format!("- `{}` is one of the entity labels above.", keys.entity_type));
         if self.entities.iter().any(|label| !label.subtypes.is_empty()) {
@@ -97,12 +147,17 @@ impl Ontology {
         line(text, &format!("- Where there is nothing to extract, {empty} empty."));
     }
 
-    /// An answer with one or two placeholder entities.
-    fn example(&self) -> String {
+    /// The labels of the placeholder entities: those that the first relation type connects, or the first one.
+    fn example_labels(&self) -> Vec<usize> {
         let relation = self.relations.first();
         let argument = |ids: &[crate::EntityLabelId]| ids.first().map_or(0, |id| id.index());
-        let mut labels = vec![relation.map_or(0, |label| argument(&label.domain))];
-        labels.extend(relation.map(|label| argument(&label.range)));
+        let head = relation.map_or(0, |label| argument(&label.domain));
+        std::iter::once(head).chain(relation.map(|label| argument(&label.range))).collect()
+    }
+
+    /// An answer with one or two placeholder entities.
+    fn example(&self) -> String {
+        let (relation, labels) = (self.relations.first(), self.example_labels());
         let keys = &self.keys;
 
         let mut entities = Vec::new();

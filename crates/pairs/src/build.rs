@@ -4,9 +4,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tabpo_answer::{Answer, align, gold, parse, render};
+use tabpo_answer::{Answer, align, gold, parse_as, render_as};
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_ontology::Ontology;
+use tabpo_metrics::RawAnswer;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use crate::{
     Edit, Mix, ModeRates, PairRecord, Patterns, Source, SourceShares, character_distance,
@@ -44,6 +45,9 @@ pub struct BuildSettings {
     pub edits: usize,
     /// How pairs of one example are weighted against each other.
     pub weighting: Weighting,
+    /// The form in which answers are written. Texts that are not in the source cannot be marked, so the marked form has no
+    /// grounding edits, and examples whose mentions cross have no pairs.
+    pub form: AnswerForm,
 }
 
 /// How the pairs of an example are weighted. Either way the weights of an example's pairs sum to
@@ -68,6 +72,7 @@ pub struct PairBuilder<'a> {
     next_unit: u64,
     examples: u64,
     short: u64,
+    unmarkable: u64,
     pairs: u64,
 }
 
@@ -81,6 +86,7 @@ impl Default for BuildSettings {
             sources: SourceShares::equal(&[Source::Pattern, Source::Mode]).expect("two sources have a share"),
             edits: 1,
             weighting: Weighting::Equal,
+            form: AnswerForm::List,
         }
     }
 }
@@ -94,10 +100,10 @@ impl<'a> PairBuilder<'a> {
         settings: BuildSettings,
         tokenize: Option<Tokenize<'a>>,
     ) -> Self {
-        let targets = Targets::new(ontology, patterns, rates, &settings.mix, &settings.sources);
+        let targets = Targets::new(ontology, patterns, rates, &settings.mix, &settings.sources, settings.form);
         let quota = Quota::new(&targets);
         let pool = TextPool::new(ontology, settings.seed);
-        Self { targets, settings, tokenize, quota, pool, next_unit: 0, examples: 0, short: 0, pairs: 0 }
+        Self { targets, settings, tokenize, quota, pool, next_unit: 0, examples: 0, short: 0, unmarkable: 0, pairs: 0 }
     }
 
     /// Builds the pairs of documents and passes them to `sink` in order.
@@ -109,7 +115,7 @@ impl<'a> PairBuilder<'a> {
     pub fn build<E>(
         &mut self,
         documents: impl IntoIterator<Item = Result<Document, E>>,
-        mut outputs: impl FnMut(&Unit) -> Vec<String>,
+        mut outputs: impl FnMut(&Unit) -> Vec<RawAnswer>,
         mut sink: impl FnMut(PairRecord) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut documents = documents.into_iter();
@@ -126,15 +132,18 @@ impl<'a> PairBuilder<'a> {
 
     /// What has been built so far, compared with the targets.
     pub fn summary(&self) -> BuildSummary {
-        BuildSummary::new(&self.targets, &self.quota, self.examples, self.short, self.pairs)
+        BuildSummary {
+            unmarkable: self.unmarkable,
+            ..BuildSummary::new(&self.targets, &self.quota, self.examples, self.short, self.pairs)
+        }
     }
 
-    fn chunk(&mut self, documents: &[Document], outputs: &mut impl FnMut(&Unit) -> Vec<String>) -> Vec<PairRecord> {
+    fn chunk(&mut self, documents: &[Document], outputs: &mut impl FnMut(&Unit) -> Vec<RawAnswer>) -> Vec<PairRecord> {
         for document in documents {
             self.pool.add(document);
         }
         let units: Vec<Unit> = documents.iter().flat_map(|document| Unit::all(document, self.settings.level)).collect();
-        let outputs: Vec<Vec<String>> = units.iter().map(outputs).collect();
+        let outputs: Vec<Vec<RawAnswer>> = units.iter().map(outputs).collect();
         let golds: Vec<Answer> = units.par_iter().map(gold).collect();
         let examples: Vec<Example> =
             units.par_iter().zip(&golds).map(|(unit, gold)| Example::new(self.targets.ontology, *unit, gold)).collect();
@@ -160,6 +169,7 @@ impl<'a> PairBuilder<'a> {
             let choices = choose(example, &self.targets, &mut self.quota, candidates, count, edits, &mut random);
             self.examples += 1;
             self.short += u64::from(choices.len() < count);
+            self.unmarkable += u64::from(!self.targets.can_write(example.gold, &example.unit));
             self.pairs += choices.len() as u64;
             chosen.push(choices);
         }
@@ -175,7 +185,11 @@ impl<'a> PairBuilder<'a> {
 
     fn records(&self, example: &Example, choices: &[Choice]) -> Vec<PairRecord> {
         let document = example.unit.document;
-        let chosen = render(example.gold, self.targets.ontology).text;
+        let written = |answer: &Answer| {
+            let rendered = render_as(answer, &example.unit, self.targets.ontology, self.settings.form);
+            rendered.map(|rendered| rendered.text)
+        };
+        let Ok(chosen) = written(example.gold) else { return Vec::new() };
         let chosen_tokens = self.tokenize.map(|tokenize| tokenize(&chosen));
         let id = match example.unit.sentence {
             Some(sentence) => format!("{}:{sentence}", document.key),
@@ -190,7 +204,7 @@ impl<'a> PairBuilder<'a> {
         };
         let total: f64 = choices.iter().map(share).sum();
         let record = |(number, choice): (usize, &Choice)| {
-            let rejected = render(&choice.negative, self.targets.ontology).text;
+            let rejected = written(&choice.negative).expect("only answers that can be written are chosen");
             let distance = match (self.tokenize, &chosen_tokens) {
                 (Some(tokenize), Some(tokens)) => edit_distance(tokens, &tokenize(&rejected)),
                 _ => character_distance(&chosen, &rejected),
@@ -219,8 +233,8 @@ impl<'a> PairBuilder<'a> {
 }
 
 /// The edits between gold and what a model wrote.
-fn own_edits(example: &Example, output: &str) -> Vec<Edit> {
-    let parsed = parse(output, example.ontology);
+fn own_edits(example: &Example, output: &RawAnswer) -> Vec<Edit> {
+    let parsed = parse_as(&output.text, example.ontology, output.form);
     let aligned = align(&parsed, &example.unit, example.ontology);
     on_policy::edits(example.gold, &aligned, example.ontology)
 }

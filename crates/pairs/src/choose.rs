@@ -89,7 +89,9 @@ pub(crate) fn choose(
         }
         let plain: Vec<Edit> = made.iter().map(|(_, edit)| edit.clone()).collect();
         let negative = apply(&plain, example.gold, &example.unit);
-        if !is_sound(example, &plain, &negative) || chosen.iter().any(|choice| choice.negative == negative) {
+        let writable = targets.can_write(&negative, &example.unit);
+        if !writable || !is_sound(example, &plain, &negative) || chosen.iter().any(|choice| choice.negative == negative)
+        {
             continue;
         }
         for &(way, _) in &made {

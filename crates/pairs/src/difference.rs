@@ -97,8 +97,33 @@ pub(crate) fn starts_in_scaffold(chosen: &str, rejected: &str) -> bool {
     !values(chosen).iter().any(|range| range.contains(&first))
 }
 
-/// The bytes of the informative values of a canonical answer.
+/// The bytes of the informative values of a canonical answer in either form.
 fn values(answer: &str) -> Vec<Range<usize>> {
+    let Some(json) = answer.find("\n{") else { return json_values(answer) };
+    let mut values = marked_values(&answer[..json]);
+    values.extend(json_values(&answer[json..]).into_iter().map(|range| range.start + json..range.end + json));
+    values
+}
+
+/// The labels in brackets and lines; numbers are no values, because they are consecutive.
+fn marked_values(marks: &str) -> Vec<Range<usize>> {
+    let (mut values, mut start, mut escaped) = (Vec::new(), None, false);
+    for (at, character) in marks.char_indices() {
+        let mark = !escaped && matches!(character, '|' | ']' | '\n');
+        escaped = character == '\\' && !escaped;
+        if !mark {
+            continue;
+        }
+        let field = start.take().map(|start: usize| start..at);
+        values.extend(field.filter(|field| !marks[field.clone()].bytes().all(|byte| byte.is_ascii_digit())));
+        start = (character == '|').then_some(at + 1);
+    }
+    values.extend(start.map(|start| start..marks.len()));
+    values
+}
+
+/// The values of an answer as JSON.
+fn json_values(answer: &str) -> Vec<Range<usize>> {
     let bytes = answer.as_bytes();
     let mut values = Vec::new();
     let (mut list, mut item) = (0, 0);

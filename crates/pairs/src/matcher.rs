@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tabpo_answer::gold;
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use crate::{
     EditRecord, Kind, Mix, ModeRates, Patterns, Source, SourceShares, apply,
@@ -39,7 +39,7 @@ impl<'a> PatternMatcher<'a> {
     pub fn new(ontology: &'a Ontology, patterns: &'a Patterns, seed: u64) -> Self {
         let mix = Mix::new([1.0; Kind::ALL.len()]).expect("the shares are not 0");
         let sources = SourceShares::equal(&[Source::Pattern]).expect("one source has a share");
-        let targets = Targets::new(ontology, patterns, &ModeRates::default(), &mix, &sources);
+        let targets = Targets::new(ontology, patterns, &ModeRates::default(), &mix, &sources, AnswerForm::List);
         Self { targets, pool: TextPool::new(ontology, seed), seed, next_unit: 0 }
     }
 

@@ -22,9 +22,9 @@ pub struct PairRecord {
     pub sent: Option<u32>,
     /// The source text.
     pub prompt: String,
-    /// The gold answer, canonical JSON.
+    /// The gold answer in canonical form, as JSON or marked.
     pub chosen: String,
-    /// The negative, canonical JSON.
+    /// The negative in the same form.
     pub rejected: String,
     /// What differs.
     pub edit: EditRecord,

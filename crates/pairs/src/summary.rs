@@ -11,6 +11,9 @@ pub struct BuildSummary {
     pub examples: u64,
     /// Examples with fewer negatives than requested.
     pub short: u64,
+    /// Examples without pairs, because their gold answer cannot be written in the marked form.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unmarkable: u64,
     /// Number of pairs.
     pub pairs: u64,
     /// Kinds of edits. A kind that no source can produce is left out, and the others take over its share.
@@ -91,8 +94,13 @@ impl BuildSummary {
                 }
             }
         }
-        Self { examples, short, pairs, kinds, kind_distance, ways }
+        Self { examples, short, unmarkable: 0, pairs, kinds, kind_distance, ways }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn mode_name(targets: &Targets, mode: Mode) -> String {

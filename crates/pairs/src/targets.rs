@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use tabpo_ontology::Ontology;
+use tabpo_answer::{Answer, render_as};
+use tabpo_corpus::Unit;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use crate::{Kind, Mix, Mode, ModeRates, Patterns, Rule, Source, SourceShares};
 
@@ -31,6 +33,8 @@ pub(crate) struct Way {
 pub(crate) struct Targets<'a> {
     pub(crate) ontology: &'a Ontology,
     pub(crate) patterns: &'a Patterns,
+    /// The form in which answers are written.
+    form: AnswerForm,
     pub(crate) ways: Vec<Way>,
     /// Shares of the kinds that have a way, by [`Kind::index`]; they sum to 1 if there is any.
     pub(crate) kinds: [f64; Kind::ALL.len()],
@@ -48,10 +52,12 @@ impl<'a> Targets<'a> {
         rates: &ModeRates,
         mix: &Mix,
         sources: &SourceShares,
+        form: AnswerForm,
     ) -> Self {
         let mut targets = Self {
             ontology,
             patterns,
+            form,
             ways: Vec::new(),
             kinds: [0.0; Kind::ALL.len()],
             pattern_ways: vec![None; patterns.patterns.len()],
@@ -59,7 +65,7 @@ impl<'a> Targets<'a> {
             kind_ways: Default::default(),
         };
         let active = |source| sources.share(source) > 0.0;
-        for kind in Kind::ALL.into_iter().filter(|&kind| mix.share(kind) > 0.0 && exists(kind, ontology)) {
+        for kind in Kind::ALL.into_iter().filter(|&kind| mix.share(kind) > 0.0 && exists(kind, ontology, form)) {
             if active(Source::Pattern) {
                 targets.add_patterns(kind, sources.share(Source::Pattern));
             }
@@ -123,20 +129,27 @@ impl<'a> Targets<'a> {
         self.kind_ways[source.index()][kind.index()]
     }
 
+    /// Whether an answer to a unit can be written in the form.
+    pub(crate) fn can_write(&self, answer: &Answer, unit: &Unit) -> bool {
+        self.form == AnswerForm::List || render_as(answer, unit, self.ontology, self.form).is_ok()
+    }
+
     /// Whether any way of this kind has a share.
     pub(crate) fn has(&self, kind: Kind) -> bool {
         self.kinds[kind.index()] > 0.0
     }
 }
 
-/// Whether answers of this ontology can differ in this way.
-fn exists(kind: Kind, ontology: &Ontology) -> bool {
+/// Whether answers of this ontology in this form can differ in this way.
+fn exists(kind: Kind, ontology: &Ontology, form: AnswerForm) -> bool {
     match kind {
         Kind::Label => ontology.entities.len() > 1,
         Kind::Subtype => ontology.entities.iter().any(|label| label.subtypes.len() > 1),
         Kind::RelationLabel => ontology.relations.len() > 1,
         Kind::Direction => ontology.relations.iter().any(|label| !label.symmetric),
         Kind::Argument | Kind::DropRelation | Kind::AddRelation => !ontology.relations.is_empty(),
-        Kind::Boundary | Kind::DropEntity | Kind::AddEntity | Kind::Grounding | Kind::Occurrence => true,
+        Kind::Boundary | Kind::DropEntity | Kind::AddEntity | Kind::Occurrence => true,
+        // What is not in the source cannot be marked in it.
+        Kind::Grounding => form == AnswerForm::List,
     }
 }

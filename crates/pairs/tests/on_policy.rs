@@ -5,9 +5,10 @@ mod support;
 use proptest::prelude::*;
 use support::{checker, world::World};
 use tabpo_corpus::Unit;
+use tabpo_metrics::RawAnswer;
 use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
 
-fn build(world: &World, seed: u64, source: &str, outputs: impl FnMut(&Unit) -> Vec<String>) -> Vec<PairRecord> {
+fn build(world: &World, seed: u64, source: &str, outputs: impl FnMut(&Unit) -> Vec<RawAnswer>) -> Vec<PairRecord> {
     let patterns = Patterns::parse(&world.patterns, "patterns", &world.ontology).expect("the patterns are valid");
     let rates = ModeRates::default();
     let sources = SourceShares::parse(source).expect("a known source");
@@ -28,7 +29,9 @@ proptest! {
             let of_unit = |record: &&PairRecord| (&record.doc_key, record.sent) == (&unit.document.key, unit.sentence);
             played.iter().find(of_unit).cloned()
         };
-        let records = build(&world, seed, "on-policy", |unit| answer(unit).map(|r| r.rejected).into_iter().collect());
+        let records = build(&world, seed, "on-policy", |unit| {
+            answer(unit).map(|record| RawAnswer { text: record.rejected, ..RawAnswer::default() }).into_iter().collect()
+        });
         for record in &records {
             let document = world.documents.iter().find(|d| d.key == record.doc_key).expect("a known key");
             prop_assert_eq!(record.edit.source, Source::OnPolicy);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tabpo_engine::{Compute, ForwardOptions, Model, PolicyShape};
 use tabpo_model::{AdapterFolder, Architecture, ChatTemplate, LoraConfig, ModelConfig, is_gguf_file};
+use tabpo_ontology::AnswerForm;
 
 use crate::{
     config::TrainSection,
@@ -86,7 +87,7 @@ pub fn describe(path: &Path, rank: usize, observer: &dyn Observer) -> Result<Mod
     // All tensors are there, in their shapes and supported types.
     drop(Model::<f32>::open(&policy.model).or_input()?);
     // Tokenizer and template can be trained with.
-    Renderer::open(&policy, tabpo_synthetic::ontology(), None, observer)?;
+    Renderer::open(&policy, tabpo_synthetic::ontology(), AnswerForm::List, None, observer)?;
     let form = if is_gguf_file(&policy.model) { "gguf" } else { "folder" };
     let weights = weight_files(&policy.model);
     let chat_template = match &policy.adapter {

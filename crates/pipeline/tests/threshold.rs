@@ -15,6 +15,7 @@ use tabpo_answer::{Tier, align, parse};
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{Compute, Decoder, KvCache, Sampling};
 use tabpo_metrics::{Evaluation, Predictions, count};
+use tabpo_ontology::AnswerForm;
 use tabpo_pipeline::{
     Configuration, ErrorKind, Observer, Overrides, Pipeline, RunResult, Until,
     config::PredictSection,
@@ -94,7 +95,8 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let policy = PolicyFolder::model(run().result.directory.join("sft/policy"), Compute::F32);
-        let renderer = Renderer::open(&policy, tabpo_synthetic::ontology(), None, &()).expect("a prompt");
+        let renderer =
+            Renderer::open(&policy, tabpo_synthetic::ontology(), AnswerForm::List, None, &()).expect("a prompt");
         Self { policy, renderer }
     }
 
@@ -104,6 +106,7 @@ impl Model {
             policy: &self.policy,
             renderer: &self.renderer,
             ontology: tabpo_synthetic::ontology(),
+            form: AnswerForm::List,
             level: Level::Sentence,
             settings,
             samples: 1,

@@ -88,9 +88,9 @@ pub fn parse_as<'a>(raw: &'a str, ontology: &Ontology, form: AnswerForm) -> Pars
     }
 }
 
-/// Whether a canonical answer is in the marked form: it alone has several lines.
-pub(crate) fn is_marked(canonical: &str) -> bool {
-    canonical.contains('\n')
+/// The form of a canonical answer: only the marked one has several lines.
+pub fn form_of(canonical: &str) -> AnswerForm {
+    if canonical.contains('\n') { AnswerForm::Marked } else { AnswerForm::List }
 }
 
 /// The bytes of a span in the text of a unit.

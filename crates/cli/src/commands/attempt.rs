@@ -7,10 +7,10 @@ use std::{
 
 use tabpo_corpus::{Document, Format, Level, jsonl, read_str};
 use tabpo_engine::Sampling;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_report::printable;
 
-use super::{Products, open_model, parse_level};
+use super::{Products, open_model, parse_form, parse_level};
 use crate::{
     config::PredictSection,
     error::{CliError, ResultExt},
@@ -43,6 +43,9 @@ pub(crate) struct TryArgs {
     /// What one prompt shows: sentence or document
     #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
+    /// How the model writes its answers: list, or marked, as in the run that trained it (answer.form)
+    #[arg(long, value_name = "FORM", default_value = "list", value_parser = parse_form)]
+    form: AnswerForm,
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value = "512", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
@@ -64,6 +67,7 @@ pub(crate) fn run(arguments: &TryArgs, context: &Context) -> Result<(), CliError
         arguments.chat_template.as_deref(),
         arguments.compute,
         &ontology,
+        arguments.form,
         context,
     )?;
     let settings = PredictSection {
@@ -76,6 +80,7 @@ pub(crate) fn run(arguments: &TryArgs, context: &Context) -> Result<(), CliError
         policy: &policy,
         renderer: &renderer,
         ontology: &ontology,
+        form: arguments.form,
         level: arguments.level,
         settings: &settings,
         samples: 1,

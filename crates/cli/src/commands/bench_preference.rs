@@ -3,6 +3,7 @@
 use std::{fs::File, io::BufReader, path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
+use tabpo_answer::form_of;
 use tabpo_engine::{
     Compute, ForwardOptions, HostWorker, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute,
 };
@@ -198,13 +199,14 @@ impl Bench {
         if records.is_empty() {
             return Err(CliError::input(format!("{} holds no pairs", path.display())));
         }
+        let form = form_of(&records[0].chosen.text);
         let policy = PolicyFolder::resolve(&arguments.model, None, arguments.compute.into(), context)?;
         let policy = policy.measured(context)?;
         if policy.adapter.is_some() {
             return Err(CliError::input(format!("{} is an adapter", arguments.model.display()))
                 .with_hint("name its base model: a new adapter is trained"));
         }
-        let renderer = Renderer::open(&policy, &ontology, arguments.chat_template.as_deref(), context)?;
+        let renderer = Renderer::open(&policy, &ontology, form, arguments.chat_template.as_deref(), context)?;
         let (mut model, _) = policy.open_trainable()?;
         let compute = model.freeze(policy.compute);
         let rank = arguments.lora_rank;

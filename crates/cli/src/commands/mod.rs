@@ -39,7 +39,7 @@ use std::path::Path;
 use clap::Subcommand;
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use crate::{
     error::CliError,
@@ -170,11 +170,17 @@ fn open_model(
     template: Option<&str>,
     compute: Products,
     ontology: &Ontology,
+    form: AnswerForm,
     context: &Context,
 ) -> Result<(PolicyFolder, Renderer), CliError> {
     let policy = PolicyFolder::resolve(model, adapter, compute.into(), context)?.measured(context)?;
-    let renderer = Renderer::open(&policy, ontology, template, context)?;
+    let renderer = Renderer::open(&policy, ontology, form, template, context)?;
     Ok((policy, renderer))
+}
+
+/// Parses how answers are written.
+fn parse_form(name: &str) -> Result<AnswerForm, String> {
+    AnswerForm::named(name).ok_or_else(|| format!("valid: {}", AnswerForm::ALL.map(AnswerForm::name).join(", ")))
 }
 
 /// Parses what one prompt shows.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabel};
+use tabpo_ontology::{AnswerForm, EntityLabelId, Ontology, RelationLabel};
 
 use crate::{
     error::{CliError, ResultExt},
@@ -32,7 +32,13 @@ enum Action {
         hosted: bool,
     },
     /// Write the instructions that a prompt gives to a model
-    Prompt(FileArgs),
+    Prompt {
+        #[command(flatten)]
+        file: FileArgs,
+        /// How answers are written: list or marked
+        #[arg(long, value_name = "FORM", default_value = "list", value_parser = super::parse_form)]
+        form: AnswerForm,
+    },
     /// Convert brat's annotation.conf into an ontology file
     Import(FileArgs),
 }
@@ -55,8 +61,8 @@ pub(crate) fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliE
             let ontology = Ontology::read(&file).or_input()?;
             output::print_json(&if hosted { ontology.json_schema_strict() } else { ontology.json_schema() })
         }
-        Action::Prompt(FileArgs { file, json }) => {
-            let prompt = Ontology::read(&file).or_input()?.prompt();
+        Action::Prompt { file: FileArgs { file, json }, form } => {
+            let prompt = Ontology::read(&file).or_input()?.prompt_for(form);
             if json {
                 output::print_json(&json!({"prompt": prompt}))
             } else {

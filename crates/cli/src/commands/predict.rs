@@ -7,14 +7,14 @@ use std::{
     time::Instant,
 };
 
-use tabpo_answer::{Tier, parse};
+use tabpo_answer::{Tier, parse_as};
 use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
 use tabpo_metrics::UnitOutput;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use super::{
-    Products, open_model, parse_level,
+    Products, open_model, parse_form, parse_level,
     predict_remote::{RemoteArgs, run_remote},
 };
 use crate::{
@@ -54,6 +54,9 @@ pub(crate) struct PredictArgs {
     /// What one prompt shows: sentence or document
     #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
     level: Level,
+    /// How the model writes its answers (model folders only): list, or marked, as in the run that trained it (answer.form)
+    #[arg(long, value_name = "FORM", default_value = "list", value_parser = parse_form, conflicts_with = "endpoint")]
+    form: AnswerForm,
     /// Most tokens of an answer (model folders only)
     #[arg(long, value_name = "N", default_value = "512", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     max_new_tokens: usize,
@@ -100,6 +103,10 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         return Err(CliError::input("--threshold-entities and --threshold-relations need greedy decoding")
             .with_hint("leave --temperature at 0"));
     }
+    if thresholds != Thresholds::GREEDY && arguments.form == AnswerForm::Marked {
+        return Err(CliError::input("--threshold-entities and --threshold-relations need answers in the form `list`")
+            .with_hint("they decide where lists end; leave them out with --form marked"));
+    }
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
     let read = |path| Ok::<_, CliError>(arguments.read.read(path, None, &ontology, context)?.documents);
     let documents = read(&arguments.data)?;
@@ -124,6 +131,7 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         arguments.chat_template.as_deref(),
         arguments.compute,
         &ontology,
+        arguments.form,
         context,
     )?;
     let settings = PredictSection {
@@ -138,6 +146,7 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
         policy: &policy,
         renderer: &renderer,
         ontology: &ontology,
+        form: arguments.form,
         level: arguments.level,
         settings: &settings,
         samples: arguments.samples as usize,
@@ -161,7 +170,7 @@ fn say_result(out: &Path, ontology: &Ontology, seconds: f64, context: &Context) 
     for line in file.lines() {
         let answer: UnitOutput = serde_json::from_str(&line.or_failed()?).or_failed()?;
         answers += 1;
-        valid += usize::from(parse(&answer.output, ontology).valid_at(Tier::References));
+        valid += usize::from(parse_as(&answer.output, ontology, answer.form).valid_at(Tier::References));
     }
     let rate = answers as f64 / seconds.max(1e-3);
     context.say(format!(

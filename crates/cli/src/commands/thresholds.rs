@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_report::{Alignment, Table};
 
 use super::{Products, open_model, parse_level};
@@ -80,6 +80,7 @@ pub(crate) fn run(arguments: &ThresholdsArgs, context: &Context) -> Result<(), C
         arguments.chat_template.as_deref(),
         arguments.compute,
         &ontology,
+        AnswerForm::List,
         context,
     )?;
     let settings = PredictSection {
@@ -94,6 +95,7 @@ pub(crate) fn run(arguments: &ThresholdsArgs, context: &Context) -> Result<(), C
         policy: &policy,
         renderer: &renderer,
         ontology: &ontology,
+        form: AnswerForm::List,
         level: arguments.level,
         settings: &settings,
         samples: 1,

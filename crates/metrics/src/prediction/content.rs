@@ -7,8 +7,9 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tabpo_corpus::{Name, json_message};
+use tabpo_ontology::AnswerForm;
 
-use super::{PredictedLine, PredictionKind, from_json};
+use super::{PredictedLine, PredictionKind, RawAnswer, from_json};
 use crate::error::EvaluationError;
 
 /// Predictions by offset for one sentence.
@@ -33,7 +34,7 @@ pub(crate) enum Content {
     /// Items by offset.
     Offsets(Offsets),
     /// Raw text.
-    Raw(String),
+    Raw(RawAnswer),
 }
 
 /// What the lines of one document predict, unit by unit, sorted by unit.
@@ -54,6 +55,8 @@ pub(crate) fn contents(
 struct RawLine {
     doc_key: Name,
     sent: Option<u32>,
+    #[serde(default)]
+    form: AnswerForm,
     output: String,
 }
 
@@ -66,7 +69,7 @@ fn raw_units(
     let mut units = Vec::with_capacity(lines.len());
     for line in lines {
         let invalid = |found: String| EvaluationError::invalid(path, line.number, found);
-        let RawLine { doc_key: Name(key), sent, output } =
+        let RawLine { doc_key: Name(key), sent, form, output } =
             from_json(&line.text).map_err(|error| invalid(json_message(&line.text, &error)))?;
         if let Some(sent) = sent.filter(|&sent| sent as usize >= sentences) {
             let there = match sentences {
@@ -76,7 +79,7 @@ fn raw_units(
             };
             return Err(invalid(format!("`sent` is {sent}, but the document `{key}` has {there}")));
         }
-        units.push((sent, line.number, Content::Raw(output)));
+        units.push((sent, line.number, Content::Raw(RawAnswer { form, text: output })));
     }
     units.sort_by_key(|&(sent, number, _)| (sent, number));
     for pair in units.windows(2) {

@@ -2,15 +2,15 @@
 
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Document, Level, Mention, Relation, Span, Unit};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use super::content::{Content, Offsets, contents};
-use super::{PredictionKind, Predictions};
+use super::{PredictionKind, Predictions, RawAnswer};
 use crate::error::EvaluationError;
 
 impl Predictions {
     /// The answers in the file for the units of a document at a level: the sentence (`None` for the whole
-    /// document) and the text. Predictions by offset are written as answers, restricted to what an answer can
+    /// document) and the text with its form. Predictions by offset are written as answers, restricted to what an answer can
     /// express: items inside one sentence, with labels of the ontology. Empty if the document has no
     /// prediction.
     ///
@@ -22,15 +22,15 @@ impl Predictions {
         document: &Document,
         level: Level,
         ontology: &Ontology,
-    ) -> Result<Vec<(Option<u32>, String)>, EvaluationError> {
+    ) -> Result<Vec<(Option<u32>, RawAnswer)>, EvaluationError> {
         let lines = self.lines(&document.key)?.unwrap_or_default();
         let sentences = document.sentences.len();
         let Some(first) = lines.first() else { return Ok(Vec::new()) };
         let units = contents(&lines, self.kind, sentences, &self.path)?;
         if self.kind == PredictionKind::Offsets {
             let predicted = with_predictions(document, units.iter().map(|(_, content)| content), ontology);
-            let output = |unit: Unit| (unit.sentence, render(&gold(&unit), ontology).text);
-            return Ok(Unit::all(&predicted, level).map(output).collect());
+            let answer = |unit: Unit| RawAnswer { form: AnswerForm::List, text: render(&gold(&unit), ontology).text };
+            return Ok(Unit::all(&predicted, level).map(|unit| (unit.sentence, answer(unit))).collect());
         }
         let fit = |(sentence, content)| {
             let Content::Raw(output) = content else { unreachable!("a file holds predictions of one kind") };
@@ -130,6 +130,7 @@ mod tests {
     fn outputs(text: &str, sentences: &[(u32, u32)], level: Level) -> Result<Vec<(Option<u32>, String)>, String> {
         let mut file = predictions(text).map_err(|error| error.to_string())?;
         let outputs = file.outputs(&document(sentences), level, ontology()).map_err(|error| error.to_string())?;
+        let outputs = outputs.into_iter().map(|(sentence, answer)| (sentence, answer.text)).collect();
         file.finish().map(|()| outputs).map_err(|error| error.to_string())
     }
 

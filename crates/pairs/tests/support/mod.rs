@@ -8,13 +8,14 @@ pub(crate) mod world;
 use std::convert::Infallible;
 
 use tabpo_corpus::{Document, Unit};
+use tabpo_metrics::RawAnswer;
 use tabpo_pairs::{PairBuilder, PairRecord};
 
 /// The pairs of documents, with a model's answers for on-policy negatives.
 pub(crate) fn build(
     builder: &mut PairBuilder,
     documents: &[Document],
-    outputs: impl FnMut(&Unit) -> Vec<String>,
+    outputs: impl FnMut(&Unit) -> Vec<RawAnswer>,
 ) -> Vec<PairRecord> {
     let mut records = Vec::new();
     let documents = documents.iter().cloned().map(Ok::<Document, Infallible>);

@@ -4,8 +4,10 @@
 use std::fmt::Display;
 
 use tabpo_model::Projection;
+use tabpo_ontology::AnswerForm;
+use tabpo_pairs::Kind;
 
-use super::{AdapterSection, Configuration, ModelSection, TrainSection, names};
+use super::{AdapterSection, Configuration, ModelSection, ThresholdChoice, TrainSection, names};
 use crate::{
     error::Error,
     range::{self, Whole},
@@ -28,7 +30,8 @@ impl Configuration {
         train("sft", &self.sft)?;
         pairs(self)?;
         preference(self)?;
-        prediction(self)
+        prediction(self)?;
+        form(self)
     }
 }
 
@@ -218,6 +221,24 @@ fn prediction(config: &Configuration) -> Result<(), Error> {
         names::check(&format!("{key} a name"), name)?;
     }
     names::distinct(remote())
+}
+
+/// Checks that the form of answers fits what is done with them.
+fn form(config: &Configuration) -> Result<(), Error> {
+    if config.answer.form == AnswerForm::List {
+        return Ok(());
+    }
+    if config.predict.threshold == ThresholdChoice::Tuned {
+        return Err(Error::input("predict.threshold is tuned, but answer.form is marked")
+            .with_hint("thresholds decide where lists end: use the form `list`, or set predict.threshold to `none`"));
+    }
+    let grounding = Kind::Grounding.name();
+    if config.pairs.mix.get(grounding).is_some_and(|&share| share > 0.0) {
+        return Err(Error::input(format!("pairs.mix.{grounding} is above 0, but answer.form is marked")).with_hint(
+            "a text that is not in the source cannot be marked in it: leave this kind out, or use the form `list`",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a list with a duplicate.

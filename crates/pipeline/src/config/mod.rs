@@ -18,8 +18,8 @@ pub use file::Overrides;
 pub use reference::reference;
 pub use schema::schema;
 pub use sections::{
-    AdapterSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection, SyntheticSection,
-    ThresholdChoice, TrainSection,
+    AdapterSection, AnswerSection, Configuration, DataSection, ModelSection, PredictSection, PreferenceSection,
+    SyntheticSection, ThresholdChoice, TrainSection,
 };
 pub use sources::SourceShare;
 pub use system::SystemSection;

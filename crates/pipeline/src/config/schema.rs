@@ -64,6 +64,7 @@ pub(super) mod names {
     use schemars::{Schema, SchemaGenerator, json_schema};
     use tabpo_engine::Compute;
     use tabpo_model::Projection;
+    use tabpo_ontology::AnswerForm;
     use tabpo_pairs::Source;
     use tabpo_train::Decay;
 
@@ -84,6 +85,10 @@ pub(super) mod names {
 
     pub(in crate::config) fn level(_: &mut SchemaGenerator) -> Schema {
         one_of([tabpo_corpus::Level::Sentence, tabpo_corpus::Level::Document])
+    }
+
+    pub(in crate::config) fn form(_: &mut SchemaGenerator) -> Schema {
+        one_of(AnswerForm::ALL)
     }
 
     pub(in crate::config) fn compute(_: &mut SchemaGenerator) -> Schema {

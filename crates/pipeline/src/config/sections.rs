@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
 use tabpo_model::{LoraConfig, Projection};
+use tabpo_ontology::AnswerForm;
 use tabpo_pairs::Source;
 use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::Decay;
@@ -23,6 +24,9 @@ pub struct Configuration {
     /// What to extract.
     #[serde(default)]
     pub ontology: OntologySection,
+    /// How answers are written.
+    #[serde(default)]
+    pub answer: AnswerSection,
     /// The documents.
     pub data: DataSection,
     /// The model.
@@ -66,6 +70,16 @@ pub struct RunSection {
 pub struct OntologySection {
     /// The ontology file; by default, the ontology of the built-in corpus.
     pub file: Option<PathBuf>,
+}
+
+/// How answers are written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswerSection {
+    /// Whether answers are JSON alone (list), or the text with its entities in brackets, a line for each two neighbouring
+    /// entities with their relation or `-`, and then the same as JSON (marked). Hosted models write lists in either case.
+    #[schemars(schema_with = "names::form")]
+    pub form: AnswerForm,
 }
 
 /// The documents: either files or the built-in corpus.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use tabpo_answer::{Aligned, Tier, align, parse};
+use tabpo_answer::{Aligned, Tier, align, parse_as};
 use tabpo_corpus::{Document, Mention, Notes, Relation, Unit};
 use tabpo_engine::{Event, PromptTree, Steering, generate_each};
 
@@ -53,7 +53,8 @@ impl Prediction<'_> {
         let mut done = 0;
         let Answering { renderer, worker, options, grammar } = &mut model;
         let compiler = grammar.as_ref().map(|(_, compiler)| compiler);
-        let constraint = |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[prompt]));
+        let constraint =
+            |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[prompt], self.form));
         let pending: Vec<usize> = (0..units.len()).collect();
         let mut report = |event| {
             if let Event::Finished { prompt, completion, .. } = event {
@@ -91,7 +92,7 @@ impl Prediction<'_> {
         let (mut answers, mut invalid, mut invented) = (Vec::new(), 0, Vec::new());
         for unit in Unit::all(&document, self.level) {
             let output = outputs.next().expect("there is an answer to every unit");
-            let parsed = parse(&output, self.ontology);
+            let parsed = parse_as(&output, self.ontology, self.form);
             let aligned = align(&parsed, &unit, self.ontology);
             invalid += usize::from(!aligned.valid_at(Tier::References));
             invented.extend(not_placed(&aligned));

@@ -187,10 +187,13 @@ fn sound(marked: &[u8]) -> Option<(usize, &[u8], AnsweredUnit)> {
 
 #[cfg(test)]
 mod tests {
+    use tabpo_ontology::AnswerForm;
+
     use super::*;
 
     fn answer(number: usize) -> AnsweredUnit {
-        let unit = UnitOutput { doc_key: format!("d{number}"), sent: None, output: "{}".into() };
+        let unit =
+            UnitOutput { doc_key: format!("d{number}"), sent: None, form: AnswerForm::List, output: "{}".into() };
         let decision = RecordedDecision { list: List::Relations, at: 7, log_odds: f64::MIN };
         let decisions = vec![decision; number % 3];
         AnsweredUnit { unit, outcome: (number == 1).then_some(NoAnswer::TooLong), decisions }

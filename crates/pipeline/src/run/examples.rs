@@ -2,25 +2,63 @@
 
 use std::{fs::File, io::BufReader, path::Path};
 
-use tabpo_answer::{gold, render};
+use tabpo_answer::{NotMarkable, gold, render_as};
 use tabpo_corpus::{Document, Level, Unit};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_pairs::PairRecord;
 use tabpo_train::{ExampleRecord, group_pairs};
 
 use crate::error::{Error, ResultExt};
 
+/// The gold answers to units, without rejected answers.
+pub(crate) struct GoldRecords {
+    pub(crate) records: Vec<ExampleRecord>,
+    /// What became of units whose answers cannot be written in the form.
+    pub(crate) unmarkable: Unmarkable,
+}
+
+/// Units whose gold answers cannot be written in the marked form.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unmarkable {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// How many units there are in all.
+    pub(crate) of: usize,
+    /// The first one, with the reason.
+    first: String,
+}
+
+impl Unmarkable {
+    /// Counts a unit.
+    pub(crate) fn add<T>(&mut self, unit: &Unit, written: Result<T, NotMarkable>) -> Option<T> {
+        self.of += 1;
+        written
+            .map_err(|reason| {
+                self.count += 1;
+                if self.count == 1 {
+                    self.first = format!("`{}`: {reason}", unit_id(unit));
+                }
+            })
+            .ok()
+    }
+
+    /// What there is to say, if anything.
+    pub(crate) fn said(&self) -> Option<String> {
+        let Self { count, of, first } = self;
+        (*count > 0)
+            .then(|| format!("{count} of {of} gold answers cannot be written in the marked form (first {first})"))
+    }
+}
+
 /// The gold answer to every unit, without rejected answers.
-pub(crate) fn gold_records(documents: &[Document], level: Level, ontology: &Ontology) -> Vec<ExampleRecord> {
-    let units = documents.iter().flat_map(|document| Unit::all(document, level));
-    units
-        .map(|unit| ExampleRecord {
-            id: unit_id(&unit),
-            source: unit.text().to_owned(),
-            chosen: render(&gold(&unit), ontology),
-            rejected: Vec::new(),
-        })
-        .collect()
+pub(crate) fn gold_records(documents: &[Document], level: Level, ontology: &Ontology, form: AnswerForm) -> GoldRecords {
+    let (mut records, mut unmarkable) = (Vec::new(), Unmarkable::default());
+    for unit in documents.iter().flat_map(|document| Unit::all(document, level)) {
+        let Some(chosen) = unmarkable.add(&unit, render_as(&gold(&unit), &unit, ontology, form)) else { continue };
+        let (id, source) = (unit_id(&unit), unit.text().to_owned());
+        records.push(ExampleRecord { id, source, chosen, rejected: Vec::new() });
+    }
+    GoldRecords { records, unmarkable }
 }
 
 /// The examples in a pair file, each with all of its rejected answers.

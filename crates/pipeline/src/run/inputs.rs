@@ -9,6 +9,7 @@ use serde::Serialize;
 use tabpo_corpus::Level;
 use tabpo_engine::Compute;
 use tabpo_objective::Objective;
+use tabpo_ontology::AnswerForm;
 use tabpo_pairs::{Mix, SourceShares};
 use tabpo_remote::Settings;
 use tabpo_roles::List;
@@ -59,6 +60,9 @@ pub(crate) struct BaseInputs<'a> {
     /// The number of sentences of the built-in corpus that the tokenizer is trained on too, and the share of words in
     /// their terms that come from the training documents.
     pub built_in: Option<(usize, f64)>,
+    /// The form of answers.
+    #[serde(skip_serializing_if = "AnswerForm::is_list")]
+    pub form: AnswerForm,
 }
 
 impl StageInputs for BaseInputs<'_> {
@@ -102,6 +106,9 @@ pub(crate) struct SupervisedInputs<'a> {
     pub ontology: &'a str,
     pub documents: &'a str,
     pub level: Level,
+    /// The form of answers.
+    #[serde(skip_serializing_if = "AnswerForm::is_list")]
+    pub form: AnswerForm,
     pub training: TrainingInputs,
 }
 
@@ -235,6 +242,9 @@ pub(crate) struct PredictionInputs<'a> {
     /// How lists end, unless greedily.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list_ends: Option<ListEnds>,
+    /// The form of answers.
+    #[serde(skip_serializing_if = "AnswerForm::is_list")]
+    pub form: AnswerForm,
 }
 
 impl StageInputs for PredictionInputs<'_> {
@@ -285,6 +295,9 @@ pub(crate) struct PairInputs<'a> {
     pub tokenizer: String,
     /// The model's own answers.
     pub own: Vec<&'a str>,
+    /// The form of answers.
+    #[serde(skip_serializing_if = "AnswerForm::is_list")]
+    pub form: AnswerForm,
 }
 
 impl StageInputs for PairInputs<'_> {

@@ -80,7 +80,7 @@ impl Stages<'_> {
         let base = self.base_stage()?;
         self.base_digest.clone_from(&base.digest);
         let template = config.model.chat_template.as_deref();
-        let renderer = Renderer::open(&base.path, &self.inputs.ontology, template, self.observer)?;
+        let renderer = Renderer::open(&base.path, &self.inputs.ontology, config.answer.form, template, self.observer)?;
         let start = self.warmup_stage(&base, &renderer)?;
         let sft = self.sft_stage(&start, &renderer)?;
         let directory = self.directory.root().to_owned();

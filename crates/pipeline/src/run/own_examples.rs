@@ -47,7 +47,7 @@ impl Stages<'_> {
         let mut apart = 0;
         let units = self.inputs.splits.curated.iter().flat_map(|document| Unit::all(document, level));
         for unit in units.filter(|unit| wanted.contains(unit.text())) {
-            let output = answers.get(&(unit.document.key.clone(), unit.sentence)).map_or("", String::as_str);
+            let output = answers.get(&(unit.document.key.clone(), unit.sentence)).map_or("", |answer| &answer.text);
             let chosen = render(&gold(&unit), ontology);
             let (answer, turns) = match oracle(&unit, output, ontology) {
                 Some(oracle) => (oracle.answer, oracle.turns),

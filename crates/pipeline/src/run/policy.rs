@@ -8,7 +8,7 @@ use tabpo_engine::{Compute, HostWorker, Lora, Model, Policy, verify_export};
 use tabpo_model::{
     ChatTemplate, ModelConfig, SaveOptions, StoredType, Tokenizer, check_model_folder, find_base, is_adapter_folder,
 };
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_train::{ExampleFormat, PromptFormat};
 
 use super::compute;
@@ -95,13 +95,14 @@ pub struct Renderer {
 
 impl Renderer {
     /// Reads the tokenizer of a policy and its chat template: `template` (a file or the name of a built-in format), or
-    /// else the folder's own. Those in an adapter's folder take precedence.
+    /// else the folder's own. Those in an adapter's folder take precedence. The instructions ask for answers in `form`.
     ///
     /// Without any template, a model whose tokenizer has the separator token gets the plain prompt. Others get the
     /// first of the built-in formats, which is reported.
     pub fn open(
         policy: &PolicyFolder,
         ontology: &Ontology,
+        form: AnswerForm,
         template: Option<&str>,
         observer: &dyn Observer,
     ) -> Result<Self, Error> {
@@ -117,7 +118,7 @@ impl Renderer {
             )?;
             let own = policy.adapter.is_none() && template.is_none() && policy.has_template();
             let source = (!own).then(|| found.source().to_owned());
-            let (system, template) = (Some(ontology.prompt()), Box::new(found));
+            let (system, template) = (Some(ontology.prompt_for(form)), Box::new(found));
             Self { tokenizer, prompt: PromptFormat::Chat { template, system, date: PROMPT_DATE }, template: source }
         };
         renderer.format()?;
@@ -128,13 +129,14 @@ impl Renderer {
     pub(crate) fn from_scratch(
         tokenizer: Tokenizer,
         ontology: &Ontology,
+        form: AnswerForm,
         template: Option<&str>,
     ) -> Result<Self, Error> {
         let prompt = match template {
             None => PromptFormat::Plain { separator: SEPARATOR.to_owned() },
             Some(named) => {
                 let template = Box::new(named_template(named, &tokenizer)?);
-                PromptFormat::Chat { template, system: Some(ontology.prompt()), date: PROMPT_DATE }
+                PromptFormat::Chat { template, system: Some(ontology.prompt_for(form)), date: PROMPT_DATE }
             }
         };
         Ok(Self { tokenizer, prompt, template: template.map(str::to_owned) })

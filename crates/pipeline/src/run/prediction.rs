@@ -12,14 +12,15 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use tabpo_answer::MarkedGrammar;
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{
     Event, GenerateError, GenerateOptions, GenerateWork, HostWorker, Outcome, PromptTree, Sampling, Steering, Worker,
     generate_each, generator_size,
 };
-use tabpo_metrics::UnitOutput;
+use tabpo_metrics::{RawAnswer, UnitOutput};
 use tabpo_model::{Constraint, GrammarCompiler};
-use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
+use tabpo_ontology::{AnswerForm, AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
     Artefact, NAMED, Part, Stages, Trained,
@@ -79,6 +80,7 @@ impl Stages<'_> {
             policy: &policy.path,
             renderer,
             ontology: &self.inputs.ontology,
+            form: self.inputs.config.answer.form,
             level: self.inputs.config.data.level,
             settings: &settings,
             samples: 1,
@@ -107,6 +109,8 @@ pub struct Prediction<'a> {
     pub renderer: &'a Renderer,
     /// The ontology, for constrained decoding.
     pub ontology: &'a Ontology,
+    /// The form in which it answers.
+    pub form: AnswerForm,
     /// What one prompt shows.
     pub level: Level,
     /// Length of answers, batch size, and whether decoding is constrained.
@@ -136,6 +140,7 @@ impl Prediction<'_> {
             max_new_tokens: self.settings.max_new_tokens,
             sampling: (self.samples, temperature, top_p, seed),
             list_ends: self.forks().then_some(self.list_ends),
+            form: self.form,
         }
         .key()
     }
@@ -224,7 +229,8 @@ impl Job<'_> {
         none: Option<NoAnswer>,
     ) -> Result<(), Error> {
         let unit = &self.units[number];
-        let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, output };
+        let form = self.prediction.form;
+        let unit = UnitOutput { doc_key: unit.document.key.clone(), sent: unit.sentence, form, output };
         let outcomes = if self.prediction.list_ends.recorded { outcomes } else { &[] };
         self.done += 1;
         let decisions = outcomes.iter().map(recorded).collect();
@@ -288,9 +294,9 @@ impl Job<'_> {
         let Answering { renderer, worker, options, grammar } = model;
         let compiler = grammar.as_ref().map(|(_, compiler)| compiler);
         let units = self.units;
+        let Prediction { ontology, form, list_ends, .. } = *self.prediction;
         let constraint =
-            |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[unit_of[prompt]]));
-        let Prediction { ontology, list_ends, .. } = *self.prediction;
+            |prompt: usize| grammar.as_ref().map(|(ontology, _)| constraint(ontology, &units[unit_of[prompt]], form));
         let forks = self.prediction.forks();
         let lists = ListForks { tokenizer: &renderer.tokenizer, ontology, thresholds: list_ends.thresholds };
         let fork = |prompt: usize, written: &[u32], next: u32| lists.find(&units[unit_of[prompt]], written, next);
@@ -363,8 +369,9 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
 }
 
 /// The answers in a prediction file, by document and sentence.
-pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), String>, Error> {
-    Ok(read::<UnitOutput>(path)?.into_iter().map(|line| ((line.doc_key, line.sent), line.output)).collect())
+pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), RawAnswer>, Error> {
+    let answer = |line: UnitOutput| ((line.doc_key, line.sent), RawAnswer { form: line.form, text: line.output });
+    Ok(read(path)?.into_iter().map(answer).collect())
 }
 
 /// A model ready to answer.
@@ -398,10 +405,17 @@ impl<'p> Answering<'p> {
     }
 }
 
-/// The grammars of the answers to one unit.
-pub(super) fn constraint(ontology: &Arc<Ontology>, unit: &Unit) -> Constraint {
+/// The grammars of the answers to one unit in a form.
+pub(super) fn constraint(ontology: &Arc<Ontology>, unit: &Unit, form: AnswerForm) -> Constraint {
     let words = unit.words();
     let limits = AnswerLimits::for_words(words.len());
+    if form == AnswerForm::Marked {
+        let grammar = MarkedGrammar::new(Arc::clone(ontology), unit, limits);
+        return Constraint {
+            grammar: grammar.first(),
+            next: Some(Arc::new(move |text, stage| grammar.next(text, stage))),
+        };
+    }
     let grammar = AnswerGrammar::new(Arc::clone(ontology), unit.text(), &words, limits);
     Constraint { grammar: grammar.first(), next: Some(Arc::new(move |text, stage| grammar.next(text, stage))) }
 }

@@ -19,6 +19,7 @@ use crate::{
 pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
     one_shift(config, systems)?;
+    own_lists(config, systems)?;
     plans(config, systems, observer)?
         .iter()
         .try_for_each(|plan| memory::compare_with_free(plan.section, &plan.within, observer))
@@ -85,6 +86,19 @@ fn one_shift(config: &Configuration, systems: &[System]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Checks that no system learns from its own answers in the marked form, for which it is not known what would have been
+/// right after a mistake.
+fn own_lists(config: &Configuration, systems: &[System]) -> Result<(), Error> {
+    let own = systems.iter().find(|system| system.objective.needs().own && !config.answer.form.is_list());
+    own.map_or(Ok(()), |system| {
+        Err(Error::input(format!(
+            "the system `{}` trains on what is right after a model's own mistakes, but answer.form is marked",
+            system.name
+        ))
+        .with_hint("this is known for the form `list` only: use that, or leave the system out"))
+    })
 }
 
 /// Checks that names are distinct, because every system has a row in the comparison and a folder in the run directory.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tabpo_answer::{gold, render};
+use tabpo_answer::{gold, render_as};
 use tabpo_corpus::{Document, Unit};
 use tabpo_metrics::modes::ErrorModes;
 use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer};
@@ -21,7 +21,7 @@ use super::{
     Artefact, Stages, Trained,
     comparison::error_modes,
     directory::{remove_if_there, write_atomically},
-    examples::gold_records,
+    examples::{GoldRecords, gold_records},
     inputs::{BaseInputs, ErrorInputs, PairInputs, Recipe, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
     pipeline::Inputs,
@@ -55,6 +55,7 @@ impl Stages<'_> {
             ontology: &self.inputs.digests.ontology,
             train: &self.inputs.digests.train,
             built_in: built_in.map(|warmup| (warmup.sentences, warmup.own_words)),
+            form: self.inputs.config.answer.form,
         }
         .key();
         let folder = self.stage_folder("base");
@@ -106,7 +107,17 @@ impl Stages<'_> {
         renderer: &Renderer,
     ) -> Result<Trained, Error> {
         let config = &self.inputs.config;
-        let records = gold_records(documents, config.data.level, &self.inputs.ontology);
+        let form = config.answer.form;
+        let GoldRecords { records, unmarkable } =
+            gold_records(documents, config.data.level, &self.inputs.ontology, form);
+        if let Some(said) = unmarkable.said() {
+            if config.data.strict {
+                return Err(
+                    Error::failed(format!("{name}: {said}")).with_hint("without data.strict, they are not trained on")
+                );
+            }
+            self.observer.warn(&format!("{name}: {said}; they are not trained on"));
+        }
         let recipe = Recipe {
             section,
             adapter: config.adapter.as_ref(),
@@ -121,6 +132,7 @@ impl Stages<'_> {
             ontology: &self.inputs.digests.ontology,
             documents: &super::splits::digest(documents),
             level: config.data.level,
+            form,
             training: TrainingInputs::new(&recipe),
         }
         .key();
@@ -207,6 +219,7 @@ impl Stages<'_> {
             modes: &found.digest,
             tokenizer: blake3::Hash::from_bytes(renderer.tokenizer.digest()).to_hex().to_string(),
             own: own.iter().map(|own| own.digest.as_str()).collect(),
+            form: settings.form,
         }
         .key();
         let (documents, ontology, patterns) =
@@ -265,6 +278,7 @@ pub(super) fn pair_settings(config: &Configuration) -> Result<BuildSettings, Err
         level: config.data.level,
         mix,
         sources,
+        form: config.answer.form,
         ..BuildSettings::default()
     })
 }
@@ -296,7 +310,9 @@ fn warmup_sentences(config: &Configuration, train: &[Document]) -> Vec<Document>
 /// The sources and answers of a document, on which a tokenizer is trained.
 fn texts(document: &Document, config: &Configuration, ontology: &Ontology) -> Vec<String> {
     let units = Unit::all(document, config.data.level);
-    units.flat_map(|unit| [unit.text().to_owned(), render(&gold(&unit), ontology).text]).collect()
+    let written = |unit: &Unit| render_as(&gold(unit), unit, ontology, config.answer.form).ok();
+    let texts = |unit: Unit| [Some(unit.text().to_owned()), written(&unit).map(|answer| answer.text)];
+    units.flat_map(texts).flatten().collect()
 }
 
 fn names_of(ontology: &Ontology) -> impl Iterator<Item = &str> {

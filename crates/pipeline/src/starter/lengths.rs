@@ -6,7 +6,7 @@ use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit};
 use tabpo_engine::Compute;
 use tabpo_model::ModelConfig;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 
 use super::Corpus;
 use crate::{
@@ -38,7 +38,7 @@ impl ModelFacts {
     ) -> Result<Self, Error> {
         let policy = PolicyFolder::resolve(model, None, Compute::Auto, observer)?;
         let config = ModelConfig::open(&policy.model).or_input()?;
-        let renderer = Renderer::open(&policy, ontology, None, observer)?;
+        let renderer = Renderer::open(&policy, ontology, AnswerForm::List, None, observer)?;
         let format = renderer.format()?;
         let mut facts = Self {
             path: model.to_owned(),

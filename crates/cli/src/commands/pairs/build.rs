@@ -9,9 +9,9 @@ use std::{
 
 use tabpo_corpus::{Document, Format, Level, Unit};
 use tabpo_engine::Compute;
-use tabpo_metrics::Predictions;
+use tabpo_metrics::{Predictions, RawAnswer};
 use tabpo_model::Tokenizer;
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_pairs::{
     BuildSettings, BuildSummary, Mix, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares, Tokenize,
     Weighting,
@@ -20,7 +20,7 @@ use tabpo_report::{Alignment, Table};
 
 use super::read_errors;
 use crate::{
-    commands::parse_level,
+    commands::{parse_form, parse_level},
     corpora::ReadArgs,
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -86,6 +86,9 @@ pub(crate) struct BuildArgs {
     /// pattern or mode behind each
     #[arg(long, value_name = "RULE", default_value = "equal", value_parser = parse_weighting)]
     weighting: Weighting,
+    /// How answers are written: list or marked
+    #[arg(long, value_name = "FORM", default_value = "list", value_parser = parse_form)]
+    form: AnswerForm,
     /// The model folder or GGUF file whose tokenizer measures edit distances; characters if not given
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
@@ -127,12 +130,13 @@ pub(crate) fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliErr
         sources: read_sources(arguments)?,
         edits: usize::from(arguments.edits),
         weighting: arguments.weighting,
+        form: arguments.form,
     };
     let started = Instant::now();
     let mut builder = PairBuilder::new(&ontology, &patterns, &rates, settings, tokenize);
     let mut out = create(&arguments.out)?;
     // The answers to the documents that are worked on, by example.
-    let answers: RefCell<HashMap<(String, Option<u32>), String>> = RefCell::default();
+    let answers: RefCell<HashMap<(String, Option<u32>), RawAnswer>> = RefCell::default();
     let mut with_answers = |document: Result<Document, CliError>| {
         let document = document?;
         if let Some(predictions) = &mut predictions {
@@ -184,6 +188,12 @@ pub(crate) fn run(arguments: &BuildArgs, context: &Context) -> Result<(), CliErr
     context.say(format!("{} pairs in {seconds:.1} s ({:.2} million a minute)", summary.pairs, rate / 1e6));
     if summary.short > 0 {
         context.warn(format!("{} of {} examples have fewer negatives than asked for", summary.short, summary.examples));
+    }
+    if summary.unmarkable > 0 {
+        context.warn(format!(
+            "{} of {} examples have mentions that cross, which cannot be marked: they have no pairs",
+            summary.unmarkable, summary.examples
+        ));
     }
     if let (Some(path), 1..) = (&arguments.on_policy, unanswered) {
         context.warn(format!("{}: {unanswered} of {} examples have no answer", path.display(), summary.examples));

@@ -2,8 +2,9 @@
 
 use std::{io::Write, path::PathBuf};
 
-use tabpo_ontology::Ontology;
-use tabpo_pairs::{ExportFormat, export};
+use tabpo_answer::form_of;
+use tabpo_ontology::{AnswerForm, Ontology};
+use tabpo_pairs::{ExportFormat, PairRecord, export};
 
 use super::read_pairs;
 use crate::{
@@ -39,9 +40,16 @@ fn parse_export(text: &str) -> Result<ExportFormat, String> {
 /// Runs the command.
 pub(crate) fn run(arguments: &ExportArgs) -> Result<(), CliError> {
     let ontology = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
-    let instruction = ontology.map(|ontology| ontology.prompt());
-    let lines =
-        read_pairs(&arguments.file)?.map(|record| Ok(export(&record?, arguments.format, instruction.as_deref())));
+    let instructions = ontology.map(|ontology| AnswerForm::ALL.map(|form| (form, ontology.prompt_for(form))));
+    let instruction = |record: &PairRecord| {
+        let wanted = form_of(&record.chosen);
+        let (_, text) = instructions.as_ref()?.iter().find(|(form, _)| *form == wanted)?;
+        Some(text.as_str())
+    };
+    let lines = read_pairs(&arguments.file)?.map(|record| {
+        let record = record?;
+        Ok(export(&record, arguments.format, instruction(&record)))
+    });
     match &arguments.out {
         None => {
             for line in lines {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tabpo_answer::form_of;
 use tabpo_engine::{Compute, HostWorker, Worker};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_pairs::{PairRecord, hardest};
 use tabpo_report::{Alignment, Table};
 use tabpo_train::{
@@ -94,11 +95,15 @@ impl Margins {
 /// Runs the command.
 pub(crate) fn run(arguments: &SelectArgs, context: &Context) -> Result<(), CliError> {
     let ontology = Ontology::read(&arguments.ontology).or_input()?;
-    let pairs = read_pairs(&arguments.file)?;
+    let mut pairs = read_pairs(&arguments.file)?.peekable();
+    let form = match pairs.peek() {
+        Some(Ok(pair)) => form_of(&pair.chosen),
+        _ => AnswerForm::List,
+    };
     let mut out = create(&arguments.out)?;
     let adapter = arguments.adapter.as_deref();
     let folder = PolicyFolder::resolve(&arguments.model, adapter, Compute::default(), context)?.measured(context)?;
-    let renderer = Renderer::open(&folder, &ontology, arguments.chat_template.as_deref(), context)?;
+    let renderer = Renderer::open(&folder, &ontology, form, arguments.chat_template.as_deref(), context)?;
     let mut scorer = Scorer::open(&folder, &renderer, arguments.cache.as_deref())?;
     let mut summary = Summary::default();
     for chunk in chunks(pairs) {

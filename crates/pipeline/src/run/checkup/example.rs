@@ -1,7 +1,7 @@
 //! An example of supervised fine-tuning as the model sees it, with the role of every token.
 
 use serde::Serialize;
-use tabpo_answer::{gold, render};
+use tabpo_answer::{gold, render_as};
 use tabpo_corpus::Unit;
 use tabpo_roles::Role;
 use tabpo_train::{AnswerText, ExampleFormat};
@@ -49,7 +49,9 @@ pub(super) fn shown(
         .or_else(|| units().next());
     let Some(unit) = found else { return Ok(None) };
     let id = unit_id(&unit);
-    let answer = render(&gold(&unit), &inputs.ontology);
+    let Ok(answer) = render_as(&gold(&unit), &unit, &inputs.ontology, inputs.config.answer.form) else {
+        return Ok(None);
+    };
     let example = format.example(&id, unit.text(), AnswerText::from(&answer), &[], usize::MAX).or_input()?;
     let decode = |tokens: &[u32]| renderer.tokenizer.decode(tokens, false).or_failed();
     let mut answer = Vec::with_capacity(example.chosen.tokens.len());

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use tabpo_answer::{gold, render};
+use tabpo_answer::{Rendered, gold, render_as};
 use tabpo_corpus::{Document, Unit};
 use tabpo_train::{AnswerText, ExampleFormat};
 
 use super::Inputs;
 use crate::{
     error::{Error, ResultExt},
-    run::examples::unit_id,
+    run::examples::{Unmarkable, unit_id},
 };
 
 /// Lengths of one kind in one split.
@@ -47,6 +47,8 @@ struct Measured {
 /// All lengths.
 pub(super) struct Lengths {
     pub(super) rows: Vec<LengthRow>,
+    /// What is said of answers that cannot be written in the form, which have no length and are not trained on.
+    unmarkable: Vec<String>,
     /// Tokens at the beginning that all prompts of the training documents share.
     pub(super) shared: usize,
     /// Means over the training documents.
@@ -59,9 +61,10 @@ impl Lengths {
         let config = &inputs.config;
         let of = |documents: &[Document]| measured(documents, inputs, format);
         let splits = &inputs.splits;
-        let mut rows = Vec::new();
+        let (mut rows, mut unmarkable) = (Vec::new(), Vec::new());
         let mut longest = |split, documents: &[Document], max_length: usize, key| -> Result<Vec<Measured>, Error> {
-            let lengths = of(documents)?;
+            let (lengths, left_out) = of(documents)?;
+            unmarkable.extend(left_out.said().map(|said| format!("{split}: {said}")));
             let (limit, limited_by) =
                 if max_length <= window { (max_length, key) } else { (window, "the model's window") };
             let whole = lengths.iter().map(|one| one.1.prompt + one.1.answer);
@@ -84,10 +87,11 @@ impl Lengths {
         longest("test", &splits.test, window, "the model's window")?;
         let mean = |of: fn(&Measured) -> usize| train.iter().map(of).sum::<usize>() as f64 / train.len().max(1) as f64;
         let shared = shared(inputs, format)?;
-        Ok(Self { rows, shared, mean_prompt: mean(|one| one.prompt), mean_answer: mean(|one| one.answer) })
+        Ok(Self { rows, unmarkable, shared, mean_prompt: mean(|one| one.prompt), mean_answer: mean(|one| one.answer) })
     }
 
     pub(super) fn judge(&self, problems: &mut Vec<String>, notes: &mut Vec<String>) {
+        notes.extend(self.unmarkable.iter().cloned());
         for row in self.rows.iter().filter(|row| row.above > 0) {
             let LengthRow { split, limit, limited_by, above, of, longest, longest_id, .. } = row;
             if row.what == "answer" {
@@ -117,16 +121,22 @@ fn measured(
     documents: &[Document],
     inputs: &Inputs,
     format: &ExampleFormat<'_>,
-) -> Result<Vec<(String, Measured)>, Error> {
+) -> Result<(Vec<(String, Measured)>, Unmarkable), Error> {
     let units: Vec<Unit> =
         documents.iter().flat_map(|document| Unit::all(document, inputs.config.data.level)).collect();
-    let measure = |unit: &Unit<'_>| {
-        let answer = render(&gold(unit), &inputs.ontology);
+    let form = inputs.config.answer.form;
+    let mut unmarkable = Unmarkable::default();
+    let answers = units.iter().filter_map(|unit| {
+        let answer = unmarkable.add(unit, render_as(&gold(unit), unit, &inputs.ontology, form));
+        answer.map(|answer| (unit, answer))
+    });
+    let answers: Vec<(&Unit, Rendered)> = answers.collect();
+    let measure = |(unit, answer): &(&Unit<'_>, Rendered)| {
         let id = unit_id(unit);
-        let example = format.example(&id, unit.text(), AnswerText::from(&answer), &[], usize::MAX);
+        let example = format.example(&id, unit.text(), AnswerText::from(answer), &[], usize::MAX);
         example.map(|example| (id, Measured { prompt: example.prompt.len(), answer: example.chosen.tokens.len() }))
     };
-    units.par_iter().map(measure).collect::<Result<_, _>>().or_input()
+    Ok((answers.par_iter().map(measure).collect::<Result<_, _>>().or_input()?, unmarkable))
 }
 
 /// How many tokens the prompts of the training documents have in common at their beginning.

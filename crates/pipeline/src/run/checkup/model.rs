@@ -24,15 +24,15 @@ pub(super) struct Start<'i> {
 impl<'i> Start<'i> {
     pub(super) fn of(inputs: &'i Inputs, observer: &dyn Observer) -> Result<Self, Error> {
         let section = &inputs.config.model;
-        let template = section.chat_template.as_deref();
+        let (form, template) = (inputs.config.answer.form, section.chat_template.as_deref());
         let Some(folder) = &section.folder else {
             let tokenizer: Tokenizer = base_tokenizer(inputs)?;
-            let renderer = Renderer::from_scratch(tokenizer, &inputs.ontology, template)?;
+            let renderer = Renderer::from_scratch(tokenizer, &inputs.ontology, form, template)?;
             return Ok(Self { inputs, folder: None, renderer });
         };
         let adapter = inputs.config.adapter.as_ref().and_then(|adapter| adapter.folder.clone());
         let policy = PolicyFolder { model: folder.clone(), adapter, compute: section.compute };
-        let renderer = Renderer::open(&policy, &inputs.ontology, template, observer)?;
+        let renderer = Renderer::open(&policy, &inputs.ontology, form, template, observer)?;
         Ok(Self { inputs, folder: Some(policy), renderer })
     }
 

@@ -58,7 +58,7 @@ pub(super) fn measure(
     progress.update(1, "a training step");
     let documents = &inputs.splits.train;
     let level = config.data.level;
-    let mut records = gold_records(documents, level, &inputs.ontology);
+    let mut records = gold_records(documents, level, &inputs.ontology, inputs.config.answer.form).records;
     let limit = config.sft.max_length.min(start.window()?);
     let source = TextSource::new(format, &records, limit);
     let fits = |index: &usize| tabpo_train::ExampleSource::load(&source, *index).is_ok();
