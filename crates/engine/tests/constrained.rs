@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tabpo_answer::{Tier, align, parse};
-use tabpo_corpus::{Level, Unit};
+use tabpo_answer::{MarkedGrammar, Tier, align, gold, parse, parse_as, read_canonical, render_as};
+use tabpo_corpus::{Document, Level, Mention, Relation, Span, Unit};
 use tabpo_engine::{Completion, FinishReason, GenerateOptions, HostWorker, Model, Request, Sampling, generate};
 use tabpo_model::{BpeOptions, Constraint, GrammarCompiler, Guide, ModelConfig, Tokenizer};
-use tabpo_ontology::{AnswerGrammar, AnswerLimits, Ontology};
+use tabpo_ontology::{AnswerForm, AnswerGrammar, AnswerLimits, EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 fn constraint(ontology: &Ontology, source: &str, words: &[Range<usize>], limits: AnswerLimits) -> Constraint {
     let grammar = AnswerGrammar::new(Arc::new(ontology.clone()), source, words, limits);
@@ -184,4 +184,123 @@ fn hard_signatures_and_escapes() {
         }
     }
     assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
+fn marked(ontology: &Ontology, unit: &Unit, limits: AnswerLimits) -> Constraint {
+    let grammar = MarkedGrammar::new(Arc::new(ontology.clone()), unit, limits);
+    Constraint { grammar: grammar.first(), next: Some(Arc::new(move |text, stage| grammar.next(text, stage))) }
+}
+
+/// A document whose text is full of marks and escapes, in which mentions lie inside each other and on the same words.
+fn difficult() -> Document {
+    let text = "[Zoë] said: C:\\new| x\n& \"y\" x end".to_owned();
+    let mut document = Document { key: "d".into(), text, ..Document::default() };
+    for word in document.text.split([' ', '\n']) {
+        let start = (word.as_ptr() as usize - document.text.as_ptr() as usize) as u32;
+        document.tokens.push(start..start + word.len() as u32);
+    }
+    document.sentences = vec![Span::new(0, document.tokens.len() as u32)];
+    let mention = |start, end, label, subtype: Option<u16>| Mention {
+        span: Span::new(start, end),
+        label: EntityLabelId(label),
+        subtype: subtype.map(SubtypeId),
+    };
+    document.mentions = vec![
+        mention(0, 1, 0, None),
+        mention(0, 1, 1, Some(1)),
+        mention(0, 4, 1, Some(0)),
+        mention(6, 7, 0, None),
+        mention(7, 8, 1, Some(0)),
+    ];
+    let relation = |head, tail| Relation { head, tail, label: RelationLabelId(0) };
+    document.relations = vec![relation(0, 2), relation(0, 4), relation(3, 1)];
+    document
+}
+
+/// Gold answers in the marked form follow the grammar of every stage, and nothing else may follow them.
+#[test]
+fn every_marked_gold_answer_is_allowed() {
+    let synthetic = tabpo_synthetic::ontology();
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig {
+        sft: 16,
+        gold: 0,
+        validation: 0,
+        test: 0,
+        bias: 0.0,
+        ..Default::default()
+    });
+    let projects = Ontology::parse(PROJECTS, "projects.toml").expect("an ontology");
+    let mut unrelated = projects.clone();
+    unrelated.relations.clear();
+    let (linked, mut unlinked) = (difficult(), difficult());
+    unlinked.relations.clear();
+    let units = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence));
+    let mut examples: Vec<(&Ontology, Unit<'_>)> = units.map(|unit| (synthetic, unit)).collect();
+    examples.push((&projects, Unit { document: &linked, sentence: None }));
+    examples.push((&unrelated, Unit { document: &unlinked, sentence: None }));
+    let written = |(ontology, unit): &(&Ontology, Unit<'_>)| {
+        render_as(&gold(unit), unit, ontology, AnswerForm::Marked).expect("no mentions cross").text
+    };
+    let texts: Vec<String> = examples.iter().map(written).collect();
+    for vocabulary in [261, 700] {
+        let setup = setup(&texts, vocabulary);
+        for ((ontology, unit), text) in examples.iter().zip(&texts) {
+            let limits = AnswerLimits::for_words(unit.words().len());
+            let mut guide = setup.compiler.guide(&marked(ontology, unit, limits)).expect("the grammar compiles");
+            for token in setup.tokenizer.encode(text).expect("encoding") {
+                assert!(allows(&mut guide, token), "{:?} in {text}", setup.tokenizer.token(token));
+                assert!(guide.take(token).expect("a token"), "{:?} in {text}", setup.tokenizer.token(token));
+            }
+            assert!(allows(&mut guide, setup.tokenizer.stop_ids()[0]), "{text} may end");
+            assert_eq!(guide.allowed().expect("a mask"), 1, "{text} must end");
+        }
+    }
+}
+
+/// Whatever a model prefers, what it writes is a canonical answer without a single fault.
+#[test]
+fn a_random_model_writes_canonical_marked_answers() {
+    let projects = Ontology::parse(PROJECTS, "projects.toml").expect("an ontology");
+    let corpus = tabpo_synthetic::generate(&tabpo_synthetic::SyntheticConfig {
+        sft: 40,
+        gold: 0,
+        validation: 6,
+        test: 0,
+        ..Default::default()
+    });
+    let difficult = difficult();
+    let units = corpus.validation.iter().flat_map(|document| Unit::all(document, Level::Sentence));
+    let mut examples: Vec<(&Ontology, Unit<'_>)> = units.map(|unit| (tabpo_synthetic::ontology(), unit)).collect();
+    examples.extend((0..6).map(|_| (&projects, Unit { document: &difficult, sentence: None })));
+    let texts: Vec<String> = corpus.sft.iter().map(|document| document.text.clone()).collect();
+    let setup = setup(&texts, 400);
+    let limits = AnswerLimits { entities: 3, relations: 3 };
+    let requests: Vec<Request> = examples
+        .iter()
+        .map(|(ontology, unit)| Request {
+            prompt: setup.tokenizer.encode(unit.text()).expect("encoding"),
+            constraint: Some(marked(ontology, unit, limits)),
+        })
+        .collect();
+    let (mut entities, mut relations, mut nested) = (0, 0, 0);
+    for ((ontology, unit), completion) in examples.iter().zip(complete(&setup, &requests, 1, 4)) {
+        let text = setup.tokenizer.decode(completion.text_tokens(), false).expect("decoding");
+        assert_eq!(completion.finish, FinishReason::Stop, "{text}");
+        let aligned = align(&parse_as(&text, ontology, AnswerForm::Marked), unit, ontology);
+        assert_eq!(aligned.faults, [], "{text}");
+        assert!(read_canonical(&text, ontology).is_some(), "{text}");
+        let answer = aligned.to_answer(unit, ontology);
+        for relation in &answer.relations {
+            let [head, tail] = [relation.head, relation.tail].map(|index| answer.entities[index as usize].label);
+            assert!(ontology.signature_allowed(relation.label, head, tail), "{text}");
+        }
+        let spans: Vec<Span> = answer.entities.iter().filter_map(|entity| entity.span).collect();
+        nested += spans.windows(2).filter(|pair| pair[0].overlaps(pair[1])).count();
+        entities += spans.len();
+        relations += answer.relations.len();
+    }
+    assert!(
+        entities > 12 && relations > 5 && nested > 0,
+        "{entities} entities, {relations} relations, {nested} nested"
+    );
 }

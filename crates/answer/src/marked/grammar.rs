@@ -213,7 +213,7 @@ impl MarkedGrammar {
         let labels: Vec<EntityLabelId> = mentions.iter().map(|&(.., label)| self.labels[label].0).collect();
         let count = if self.ontology.relations.is_empty() { 0 } else { labels.len() };
         let mut slots: Vec<Vec<RelationLabelId>> = Vec::new();
-        let mut slot = |head: usize, tail: usize| {
+        let slot = |slots: &mut Vec<Vec<RelationLabelId>>, head: usize, tail: usize| {
             let fits = |&id: &RelationLabelId| self.ontology.signature_allowed(id, labels[head], labels[tail]);
             let types: Vec<RelationLabelId> = self.ontology.relation_ids().filter(fits).collect();
             slots.iter().position(|other| *other == types).unwrap_or_else(|| {
@@ -225,18 +225,32 @@ impl MarkedGrammar {
         for first in 0..count {
             for second in first + 1..count {
                 let numbers = literal(&format!("{} {}|", first + 1, second + 1));
-                let (forth, back) = (slot(first, second), slot(second, first));
+                let (forth, back) = (slot(&mut slots, first, second), slot(&mut slots, second, first));
                 let line = if is_near(first as u32, second as u32) {
                     format!(" {numbers} slot_{forth} \"|\" slot_{back} \"\\n\"")
                 } else {
-                    format!(" ( {numbers} ( some_{forth} \"|\" slot_{back} | \"{NONE}|\" some_{back} ) \"\\n\" )?")
+                    // Only where it is related, if any type fits.
+                    let ways = [
+                        (forth, format!("some_{forth} \"|\" slot_{back}")),
+                        (back, format!("\"{NONE}|\" some_{back}")),
+                    ];
+                    let ways = ways.into_iter().filter(|(slot, _)| !slots[*slot].is_empty()).map(|(_, way)| way);
+                    let ways = ways.collect::<Vec<_>>().join(" | ");
+                    if ways.is_empty() {
+                        continue;
+                    }
+                    format!(" ( {numbers} ( {ways} ) \"\\n\" )?")
                 };
                 lines.push_str(&line);
             }
         }
         add(&mut rules, "start", &format!("{}{lines} \"{{\" {ANYTHING}", literal(written)));
         for (number, types) in slots.iter().enumerate() {
-            add(&mut rules, &format!("slot_{number}"), &format!("\"{NONE}\" | some_{number}"));
+            if types.is_empty() {
+                add(&mut rules, &format!("slot_{number}"), &literal(NONE));
+                continue;
+            }
+            add(&mut rules, &format!("slot_{number}"), &format!("{} | some_{number}", literal(NONE)));
             // Several types in canonical order.
             let from = |index: usize| (index..types.len()).map(|at| format!("type_{number}_{at}")).collect::<Vec<_>>();
             for (index, &id) in types.iter().enumerate() {
@@ -247,9 +261,7 @@ impl MarkedGrammar {
                 }
                 add(&mut rules, &format!("type_{number}_{index}"), &body);
             }
-            // Where no type fits, nothing does: a class without characters.
-            let some = if types.is_empty() { "/[^\\s\\S]/".to_owned() } else { from(0).join(" | ") };
-            add(&mut rules, &format!("some_{number}"), &some);
+            add(&mut rules, &format!("some_{number}"), &from(0).join(" | "));
         }
         rules
     }
