@@ -117,6 +117,25 @@ fn what_is_named_twice_is_refused() {
 }
 
 #[test]
+fn what_the_marked_form_cannot_do_is_refused() {
+    let mut transcripts = each_refused(&["answer.form=brackets"]);
+    for replacement in [
+        "predict.threshold=tuned",
+        "pairs.mix={label=0.9,grounding=0.1}",
+        "preference.objectives=[\"dpo\",\"dynamic-oracle\"]",
+    ] {
+        transcripts.push(refused(&["answer.form=marked", replacement]));
+    }
+    let place = Place::new();
+    place.write("ontology.toml", &example("scierc/ontology.toml"));
+    let predict = ["predict", "--model", "m", "--ontology", "ontology.toml", "--data", "d", "--out", "o"];
+    for options in [&["--form", "xml"][..], &["--form", "marked", "--threshold-relations", "0.3"]] {
+        transcripts.push(place.transcript(&[&predict[..], options].concat()));
+    }
+    assert_transcripts!("marked_form", transcripts);
+}
+
+#[test]
 fn names_never_lead_out_of_the_run_directory() {
     let systems = |name: &str| {
         let objectives = format!("preference.objectives=[{name:?}]");

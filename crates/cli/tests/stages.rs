@@ -205,6 +205,8 @@ fn changes() -> Vec<Change> {
         set("data.test", "../corpus/test.jsonl", &[]),
         set("data.hold_out", "3", &[]),
         set("data.strict", "true", &[]),
+        // The answers of the models from scratch depend on what they were trained on.
+        set("answer.form", "marked", &[Base, Warmup, Sft, Validation, Pairs, Answers, Checkpoint]),
         set("data.level", "document", &[Base, Warmup, Sft, Validation, Pairs, Answers, Checkpoint]),
         set("model.vocabulary", "390", &[Base]),
         set("model.hidden", "48", &[Base]),

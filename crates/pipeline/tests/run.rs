@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use tabpo_answer::{form_of, read_canonical};
+use tabpo_ontology::AnswerForm;
 use tabpo_pipeline::{
     Configuration, ErrorKind, Observer, Overrides, Pipeline, Program, RunResult, Until,
     observer::{Progress, StageState},
@@ -268,4 +270,51 @@ fn wrong_input_is_found_before_anything_is_written() {
     let error = Pipeline::new(config, &()).err().expect("there is no such objective");
     assert!(error.hint().is_some_and(|hint| hint.contains("`tab-po`")));
     assert!(!folder.path().join("run").exists());
+}
+
+/// The whole way in the marked form, from training to the page, constrained decoding included.
+#[test]
+fn a_run_in_the_marked_form_goes_all_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tiny.toml");
+    // Long enough for whole answers, of which constrained ones always are.
+    let text = TINY.replace("max_new_tokens = 24", "max_new_tokens = 700\nconstrained = true");
+    let text = text.replace("objectives = [\"dpo\", \"tab-po\"]", "objectives = [\"dpo\", \"tab-po\", \"f-credit\"]");
+    let text = text.replace("validation = 8\ntest = 8", "validation = 2\ntest = 3");
+    fs::write(&file, text).expect("writable");
+    let directory = format!("run.directory={}", folder.path().join("run").display());
+    let set = vec![directory, "answer.form=marked".to_owned()];
+    let config = Configuration::read(&file, &Overrides { set, memory_gb: None }).expect("a sound configuration");
+    let pipeline = Pipeline::new(config, &()).expect("sound input");
+    let example = pipeline.check(false, &()).expect("it can be looked at").example.expect("there is an example");
+    let shown: String = example.answer.iter().map(|piece| piece.text.as_str()).collect();
+    assert!(shown.contains("|1]") && shown.contains("\n1 2|") && shown.contains("\n{\"entities\":["), "{shown}");
+    let result = pipeline.run(Until::Report, &()).expect("the run succeeds");
+
+    let lines = |path: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(result.directory.join(path)).expect("a file");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    for pair in lines("pairs/pairs.jsonl") {
+        for side in ["chosen", "rejected"] {
+            let answer = pair[side].as_str().expect("a text");
+            assert!(read_canonical(answer, tabpo_synthetic::ontology()).is_some(), "{answer}");
+            assert_eq!(form_of(answer), AnswerForm::Marked);
+        }
+    }
+    let answers = lines("sft/test-constrained.jsonl");
+    assert_eq!(answers.len(), 3);
+    for answer in &answers {
+        assert_eq!(answer["form"], "marked", "a prediction says how it is to be read");
+        let text = answer["output"].as_str().expect("a text");
+        assert!(read_canonical(text, tabpo_synthetic::ontology()).is_some(), "{text}");
+    }
+    let scores = result.scores.expect("a run to the report has scores");
+    let raw = |name: &str| {
+        let (_, evaluation) = scores.evaluations.iter().find(|(found, _)| found == name).expect("a system");
+        evaluation.raw.as_ref().expect("raw output").validity.json_valid
+    };
+    assert_eq!(raw("sft (constrained)"), Some(1.0));
+    let page = fs::read_to_string(&result.output).expect("the page was written");
+    assert!(page.contains("form = &quot;marked&quot;") || page.contains("form = \"marked\""));
 }
