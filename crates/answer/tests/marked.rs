@@ -126,6 +126,24 @@ fn what_brackets_cannot_show_is_refused() {
     assert!(render_as(&invented, &unit, &ontology, AnswerForm::List).is_ok());
 }
 
+/// The example in a prompt is an answer to its own sentence.
+#[test]
+fn the_example_of_the_prompt_is_an_answer() {
+    let mut unrelated = difficult();
+    unrelated.relations.clear();
+    for ontology in [common::ontology(), difficult(), unrelated] {
+        let prompt = ontology.prompt_for(MARKED);
+        let start = prompt.find("as in this example:\n").expect("it is announced") + "as in this example:\n".len();
+        let end = start + prompt[start..].find("\n\n").expect("a blank line follows");
+        let example = &prompt[start..end];
+        let parsed = parse_as(example, &ontology, MARKED);
+        assert_eq!(parsed.faults, [], "{example}");
+        assert_eq!(parsed.entities.len(), 1 + usize::from(!ontology.relations.is_empty()));
+        assert_eq!(ontology.prompt_for(AnswerForm::List), ontology.prompt());
+        assert!(!ontology.prompt().contains("brackets"));
+    }
+}
+
 /// What an answer says about the document of [`document`], and its faults.
 fn read(raw: &str) -> (Answer, Vec<FaultKind>) {
     let (document, ontology) = (document(), common::ontology());

@@ -14,6 +14,24 @@ pub enum AnswerForm {
     Marked,
 }
 
+/// The name of a label as the marked form writes it: a backslash stands before what could be taken for a mark, and before
+/// the whole of a name that is `-`, which means that there is no relation.
+pub fn marked_name(name: &str) -> String {
+    let mut written = String::with_capacity(name.len());
+    if name == "-" {
+        written.push('\\');
+    }
+    for character in name.chars() {
+        match character {
+            '\n' => written.push_str("\\n"),
+            '\r' => written.push_str("\\r"),
+            '\\' | '[' | ']' | '|' | '&' => written.extend(['\\', character]),
+            other => written.push(other),
+        }
+    }
+    written
+}
+
 impl AnswerForm {
     /// Both.
     pub const ALL: [Self; 2] = [Self::List, Self::Marked];

@@ -31,7 +31,7 @@ pub use brat::BratImport;
 pub use brat_project::BratProject;
 pub use brat_write::brat_name;
 pub use error::{OntologyError, OntologyProblem};
-pub use form::AnswerForm;
+pub use form::{AnswerForm, marked_name};
 pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};
 pub use keys::Keys;
 pub use lark::{AnswerGrammar, AnswerLimits};

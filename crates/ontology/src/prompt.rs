@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::{AnswerForm, Constraint, EntityLabel, Ontology, RelationLabel};
+use crate::{AnswerForm, Constraint, EntityLabel, Ontology, RelationLabel, marked_name};
 
 impl Ontology {
     /// Instructions for a model that has not been trained on the task: labels with descriptions,
@@ -78,8 +78,8 @@ impl Ontology {
     /// The part of the marked form before the JSON.
     fn describe_marks(&self, text: &mut String) {
         let label = |label: &EntityLabel| {
-            let subtype = label.subtypes.first().map(|subtype| format!("|{}", subtype.name));
-            format!("{}{}", label.name, subtype.unwrap_or_default())
+            let subtype = label.subtypes.first().map(|subtype| format!("|{}", marked_name(&subtype.name)));
+            format!("{}{}", marked_name(&label.name), subtype.unwrap_or_default())
         };
         let labels = self.example_labels().into_iter().map(|index| label(&self.entities[index]));
         let related = self.relations.first();
@@ -92,7 +92,7 @@ impl Ontology {
         line(text, &format!("\nAnswer with {parts} and nothing else, as in this example:"));
         line(text, &format!("{} .", marks.collect::<String>()));
         if let Some(relation) = related {
-            line(text, &format!("1 2|{}|-", relation.name));
+            line(text, &format!("1 2|{}|-", marked_name(&relation.name)));
         }
         line(text, &self.example());
         line(text, "");

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Role {
-    /// Braces, commas, keys and quotes: everything that the format dictates.
+    /// Braces, commas, keys and quotes: everything that the format dictates. In a marked answer also brackets, numbers, and
+    /// the text outside of mentions.
     Scaffold,
     /// An entity label.
     EntityLabel,
     /// A sub-label.
     Subtype,
-    /// A relation type.
+    /// A relation type, or the `-` of a marked answer that stands for none.
     RelationLabel,
     /// The id of a relation's head or tail. Ids in the entity list are scaffold: they are consecutive
     /// and leave nothing to decide.
@@ -97,11 +98,12 @@ impl List {
     }
 }
 
-/// A decision between a further record and the end of a list, as it was taken.
+/// A decision between a further record and the end of a list, as it was taken. In a marked answer it is one between a
+/// mention and none at a word, or a relation and none at a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ListDecision {
     /// The list.
     pub list: List,
-    /// Whether a further record follows; otherwise the list is closed.
+    /// Whether a further record follows; otherwise the list is closed, or nothing is marked there.
     pub opens: bool,
 }

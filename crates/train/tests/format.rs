@@ -427,7 +427,7 @@ fn tokens_of_marks_have_the_roles_of_their_bytes() {
             counts[1] += related;
             counts[2] += relations.len() - related;
         }
-        assert!(counts[0] > 100 && counts[1] > 20 && counts[2] > 100, "{counts:?}");
+        assert!(counts[0] > 80 && counts[1] > 40 && counts[2] > 60, "{counts:?}");
     }
 }
 

@@ -1,39 +1,19 @@
 //! Escapes, by which texts and names are told from marks.
 
-/// Appends a text of the source.
-pub(super) fn push_text(out: &mut String, text: &str) {
-    text.chars().for_each(|character| push(out, character));
-}
-
-fn push(out: &mut String, character: char) {
-    match character {
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\\' | '[' | ']' | '|' => out.extend(['\\', character]),
-        other => out.push(other),
-    }
-}
+pub(super) use tabpo_ontology::marked_name as name;
 
 /// A text of the source.
 pub(super) fn text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    push_text(&mut out, text);
-    out
-}
-
-/// The name of a label. `&` stands between several, and `-` alone for none.
-pub(super) fn name(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    if name == super::NONE {
-        out.push('\\');
-    }
-    for character in name.chars() {
-        if character == '&' {
-            out.push('\\');
+    let mut written = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => written.push_str("\\n"),
+            '\r' => written.push_str("\\r"),
+            '\\' | '[' | ']' | '|' => written.extend(['\\', character]),
+            other => written.push(other),
         }
-        push(&mut out, character);
     }
-    out
+    written
 }
 
 /// A character as it is written, and how many bytes it takes. `None` at the end, and for a backslash there.

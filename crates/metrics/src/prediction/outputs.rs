@@ -165,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_says_in_which_form_it_is_to_be_read() {
+        let text = |form: &str| format!("{{\"doc_key\":7,{form}\"sent\":0,\"output\":\"saw\"}}");
+        for (form, expected) in [("", AnswerForm::List), ("\"form\":\"marked\",", AnswerForm::Marked)] {
+            let mut file = predictions(&text(form)).expect("a line");
+            let read = file.outputs(&document(&[(0, 3)]), Level::Sentence, ontology()).expect("an answer");
+            assert_eq!(read, [(Some(0), RawAnswer { form: expected, text: "saw".to_owned() })]);
+        }
+        let error = outputs(&text("\"form\":\"xml\","), &[(0, 3)], Level::Sentence).expect_err("no such form");
+        assert!(error.contains("`list` or `marked`"), "{error}");
+    }
+
+    #[test]
     fn predictions_by_offset_become_answers() {
         let line = "{\"doc_key\":\"7\",\"predicted_ner\":[[[0,0,\"Task\"],[9,9,\"Task\"],[1,1,\"Spoon\"]],[[2,2,\"Task\"]]],\"predicted_relations\":[[],[]]}";
         let outputs = outputs(line, &[(0, 2), (2, 3)], Level::Sentence).expect("it can be read");
