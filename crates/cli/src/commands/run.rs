@@ -8,7 +8,7 @@ use crate::{
     output::{self, Context},
     range,
     run::{Pipeline, Program, Until},
-    tables,
+    tables, version,
 };
 
 /// Arguments of the commands that run a configuration.
@@ -26,8 +26,7 @@ pub(crate) struct RunArgs {
 
 /// This program, with the commit that it was built from.
 fn program() -> Program {
-    let commit = Some(env!("TABPO_COMMIT")).filter(|commit| !commit.is_empty());
-    Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: commit.map(str::to_owned) }
+    Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: version::commit().map(str::to_owned) }
 }
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
