@@ -192,6 +192,7 @@ impl<'a> Caller<'a> {
                 body["response_format"] = json!({"type": "json_schema", "json_schema": named});
             }
             StructureKind::Grammar => body["structured_outputs"] = json!({"grammar": "start: \"{}\""}),
+            StructureKind::Gbnf => body["grammar"] = "root ::= \"{}\"".into(),
         }
         let request = self.client.post(self.url("chat/completions")).header(CONTENT_TYPE, "application/json");
         let sent = self.exchange(request.body(body.to_string()), LONGEST_REPLY);
