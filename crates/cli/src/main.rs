@@ -6,6 +6,7 @@ mod commands;
 mod corpora;
 mod error;
 mod output;
+mod remaining;
 mod tables;
 mod usage;
 mod version;
