@@ -8,7 +8,7 @@ import unittest
 
 from support import needs, tabpo_json
 
-KEYS = ["policy", "ref", "weights", "diff", "kl_ref_policy", "tis_raw", "roles"]
+KEYS = ["policy", "ref", "weights", "diff", "kl_ref_policy", "tis_raw", "role_names"]
 SIDES = ("chosen", "rejected")
 
 
@@ -27,7 +27,7 @@ def inputs(seed, count):
             found[f"policy_{side}"].append(log_probs())
             found[f"ref_{side}"].append(log_probs())
             found[f"diff_{side}"].append([int(flag) for flag in flags])
-            found[f"roles_{side}"].append([numbers.choice(ROLES) for _ in tokens])
+            found[f"role_names_{side}"].append([numbers.choice(ROLES) for _ in tokens])
             for key in ("weights", "kl_ref_policy", "tis_raw"):
                 found[f"{key}_{side}"].append([0.0] * len(tokens))
     found["pair_weights"] = [numbers.choice([0.25, 0.5, 1.0, 2.0]) for _ in range(count)]
@@ -57,7 +57,7 @@ class Loss(unittest.TestCase):
             tuple(
                 Answer(
                     policy[side][pair],
-                    numbers[f"roles_{side}"][pair],
+                    numbers[f"role_names_{side}"][pair],
                     [bool(flag) for flag in numbers[f"diff_{side}"][pair]],
                     reference[side][pair],
                 )

@@ -79,7 +79,7 @@ class Trainer(unittest.TestCase):
         numbers = {}
         half = len(batch["weight"])
         for side, rows in (("chosen", range(half)), ("rejected", range(half, 2 * half))):
-            found = {key: [] for key in ("policy", "ref", "weights", "diff", "kl_ref_policy", "tis_raw", "roles")}
+            found = {key: [] for key in ("policy", "ref", "weights", "diff", "kl_ref_policy", "tis_raw", "role_names")}
             for row in rows:
                 places = [t for t, used in enumerate(batch["completion_mask"][row].tolist()) if used]
                 own = [log_probs[row, t - 1, batch["input_ids"][row, t]].item() for t in places]
@@ -87,7 +87,7 @@ class Trainer(unittest.TestCase):
                 # The reference is the model before its first step: the same.
                 found["ref"].append(own)
                 found["diff"].append([int(batch["differs"][row, t]) for t in places])
-                found["roles"].append([ROLES[batch["token_roles"][row, t]] for t in places])
+                found["role_names"].append([ROLES[batch["token_roles"][row, t]] for t in places])
                 for key in ("weights", "kl_ref_policy", "tis_raw"):
                     found[key].append([0.0] * len(places))
             numbers.update({f"{key}_{side}": value for key, value in found.items()})
@@ -110,9 +110,9 @@ class Trainer(unittest.TestCase):
                     numbers, figures = self.figures(trainer, batch, settings)
                     self.assertAlmostEqual(loss.item(), figures["loss"], delta=1e-5 * figures["loss"])
                     self.assertEqual(sorted(numbers["pair_weights"]), sorted(row["weight"] for row in rows))
-                    roles = {role for answer in numbers["roles_chosen"] for role in answer}
+                    roles = {role for answer in numbers["role_names_chosen"] for role in answer}
                     self.assertLessEqual({"scaffold", "span", "entity-label", "end"}, roles)
-                    for answer in numbers["roles_chosen"] + numbers["roles_rejected"]:
+                    for answer in numbers["role_names_chosen"] + numbers["role_names_rejected"]:
                         self.assertEqual((answer.count("end"), answer[-1]), (1, "end"))
 
     def test_roles_are_on_the_right_tokens(self):

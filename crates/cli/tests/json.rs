@@ -110,6 +110,8 @@ fn every_command_that_prints_results_prints_one_json_document() {
     let objective = root().join("crates/objective/tests/fixtures/golden_a.json");
     let path = |path: &Path| path.to_str().expect("paths of the tests are UTF-8").to_owned();
     let (patterns, objective) = (path(&scierc.join("patterns.toml")), path(&objective));
+    let llama = root().join("crates/engine/tests/fixtures/llama");
+    let (llama, adapter) = (path(&llama), path(&llama.join("adapter")));
     place.write("run.toml", RUN);
     place.write("annotation.conf", "[entities]\nDrug\n[relations]\nTreats Arg1:Drug, Arg2:Drug\n");
     place.write("talk.json", r#"[{"role": "user", "content": "Hello"}]"#);
@@ -190,8 +192,12 @@ fn every_command_that_prints_results_prints_one_json_document() {
             line(&[&[&patterns, "--data", "corpus/gold.jsonl"], &ONTOLOGY]),
             &["patterns", "matches"],
         ),
-        ("merge", line(&[&MODEL, &["--out", "merged.gguf"]]), &["out", "logits", "modelfile"]),
-        ("model convert", line(&[&["run/sft/policy", "model.gguf"]]), &["out", "logits", "modelfile"]),
+        (
+            "merge",
+            line(&[&["--model", &llama, "--adapter", &adapter, "--out", "merged"]]),
+            &["out", "logits", "modelfile"],
+        ),
+        ("model convert", line(&[&["run/sft/policy", "copy", "--type", "f32"]]), &["out", "logits", "modelfile"]),
         (
             "generate",
             line(&[&MODEL, &["--prompt", "A", "--max-new-tokens", "4"]]),
@@ -208,7 +214,10 @@ fn every_command_that_prints_results_prints_one_json_document() {
         ("serve-config", line(&[&["run/sft/policy"]]), &[]),
         (
             "bench step",
-            line(&[&MODEL, &["--steps", "1", "--sequences", "1", "--length", "16", "--prefix", "8"]]),
+            line(&[
+                &MODEL,
+                &["--steps", "1", "--sequences", "1", "--length", "16", "--prefix", "8", "--lora-rank", "4"],
+            ]),
             &["tokens_per_second", "peak_gflops"],
         ),
         (

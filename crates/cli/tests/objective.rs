@@ -65,7 +65,7 @@ fn one_objective_is_evaluated_with_roles_and_weights() {
         inputs += &format!(r#", "{key}_chosen": {zeros}, "{key}_rejected": {zeros}"#);
     }
     let roles = two(r#""entity-label","span""#);
-    inputs += &format!(r#", "roles_chosen": {roles}, "roles_rejected": {roles}, "pair_weights": [3, 1]}}"#);
+    inputs += &format!(r#", "role_names_chosen": {roles}, "role_names_rejected": {roles}, "pair_weights": [3, 1]}}"#);
     place.write("two.json", &inputs);
     let (anchor, barrier, decision) = (1.5, 1.0 + 0.9_f64.ln(), 0.1 * (1.0 + 0.5_f64.exp()).ln());
     assert!((loss("two.json", "tab-po") - (anchor + barrier + decision)).abs() < 1e-12);
@@ -75,7 +75,7 @@ fn one_objective_is_evaluated_with_roles_and_weights() {
 
     place.write("short.json", &inputs.replace(r#"["entity-label","span"],"#, ""));
     let (_, stderr) = place.run(&["objective", "--inputs", "short.json", "--objective", "tab-po"], 2);
-    assert!(stderr.contains("`roles_chosen` has 0 values for pair 1"), "{stderr}");
+    assert!(stderr.contains("`role_names_chosen` has 0 values for pair 1"), "{stderr}");
     let (_, stderr) = place.run(&["objective", "--inputs", "two.json", "--objective", "tab-pa"], 2);
     assert!(stderr.contains("did you mean `tab-po`?"), "{stderr}");
     let (_, stderr) = place.run(&["objective", "--inputs", "two.json", "--objective", "f-credit"], 2);

@@ -25,9 +25,9 @@ pub struct Inputs {
     pub tis_raw_rejected: Vec<Vec<f64>>,
     /// Roles of the tokens, for [`evaluate_one`]; without them, every token is scaffolding.
     #[serde(default)]
-    pub roles_chosen: Option<Vec<Vec<Role>>>,
+    pub role_names_chosen: Option<Vec<Vec<Role>>>,
     #[serde(default)]
-    pub roles_rejected: Option<Vec<Vec<Role>>>,
+    pub role_names_rejected: Option<Vec<Vec<Role>>>,
     /// A weight of at least 0 for each pair, for [`evaluate_one`]; without them, every pair weighs 1.
     #[serde(default)]
     pub pair_weights: Option<Vec<f64>>,
@@ -183,8 +183,8 @@ pub fn evaluate_one(inputs: &Inputs, objective: &Objective) -> Result<Figures, S
     let mut pairs = pairs(inputs, TokenWeights::Given, &[1.0])?;
     for (number, pair) in pairs.iter_mut().enumerate() {
         for (quantity, roles, completion) in [
-            ("roles_chosen", &inputs.roles_chosen, &mut pair.chosen),
-            ("roles_rejected", &inputs.roles_rejected, &mut pair.rejected),
+            ("role_names_chosen", &inputs.role_names_chosen, &mut pair.chosen),
+            ("role_names_rejected", &inputs.role_names_rejected, &mut pair.rejected),
         ] {
             let Some(roles) = roles else { continue };
             let roles = roles.get(number).map_or(&[][..], Vec::as_slice);
