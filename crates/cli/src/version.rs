@@ -27,8 +27,8 @@ pub(crate) fn long() -> &'static str {
             ("bf16", bf16),
             ("cuda", cuda),
         ];
-        let lines: String = lines.iter().map(|(name, value)| format!("\n{name:<10} {value}")).collect();
-        env!("CARGO_PKG_VERSION").to_owned() + &lines
+        let lines = lines.map(|(name, value)| format!("{name:<10} {value}"));
+        [&[env!("CARGO_PKG_VERSION").to_owned()], &lines[..]].concat().join("\n")
     });
     &TEXT
 }

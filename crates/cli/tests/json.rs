@@ -64,6 +64,12 @@ const WITHOUT: [(&str, &str); 5] = [
 /// Commands that need an NVIDIA card or its compiler.
 const NEED_CUDA: [&str; 2] = ["gpu compile", "gpu check"];
 
+/// Arguments that several commands have.
+const ONTOLOGY: [&str; 2] = ["--ontology", "corpus/ontology.toml"];
+const SCORED: [&str; 6] =
+    ["--ontology", "corpus/ontology.toml", "--gold", "corpus/test.jsonl", "--pred", "run/sft/test.jsonl"];
+const MODEL: [&str; 2] = ["--model", "run/sft/policy"];
+
 /// The commands that have no further commands, with their help.
 fn commands(place: &Place, path: &[&str]) -> Vec<(String, String)> {
     let (help, _) = place.run(&[path, &["--help"]].concat(), 0);
@@ -117,10 +123,6 @@ fn every_command_that_prints_results_prints_one_json_document() {
     place.write("talk.json", r#"[{"role": "user", "content": "Hello"}]"#);
     place.write("tokens.json", r#"{"input_ids": [[1, 2, 3]]}"#);
 
-    const ONTOLOGY: [&str; 2] = ["--ontology", "corpus/ontology.toml"];
-    const SCORED: [&str; 6] =
-        ["--ontology", "corpus/ontology.toml", "--gold", "corpus/test.jsonl", "--pred", "run/sft/test.jsonl"];
-    const MODEL: [&str; 2] = ["--model", "run/sft/policy"];
     let sizes = ["corpus", "--sft", "30", "--gold", "8", "--validation", "6", "--test", "6"];
     let line = |parts: &[&[&str]]| -> Vec<String> { parts.concat().iter().map(ToString::to_string).collect() };
     // Each command, its arguments, and keys of its document. The order matters: later commands use what earlier ones made.

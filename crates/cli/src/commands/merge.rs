@@ -96,7 +96,7 @@ fn merge_to_file(policy: &PolicyFolder, arguments: &MergeArgs, context: &Context
     let file = out.file_name().unwrap_or_default().to_string_lossy();
     let described = Modelfile::new(&file, &head, model.config.longest(), PROMPT_DATE);
     write_atomically(&modelfile, |file| file.write_all(described.text.as_bytes())).or_failed()?;
-    let modelfile = Some((modelfile, described.untranslated.map(|problem| problem.to_string())));
+    let modelfile = Some((modelfile, described.untranslated));
     Written { out, difference, modelfile }.report(*json, context)
 }
 
