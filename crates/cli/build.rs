@@ -1,9 +1,11 @@
-//! Tells the program which commit it is built from: of the repository that this file is tracked in, or of the package.
+//! Tells the program what it is built for, and from which commit: of the repository that this file is tracked in, or of
+//! the package.
 
 use std::{env, fs, path::Path, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=TABPO_TARGET={}", env::var("TARGET").unwrap_or_default());
     println!("cargo::rustc-env=TABPO_COMMIT={}", repository().or_else(package).unwrap_or_default());
 }
 

@@ -6,8 +6,10 @@ mod commands;
 mod corpora;
 mod error;
 mod output;
+mod remaining;
 mod tables;
 mod usage;
+mod version;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Train open language models to extract ontology-typed JSON from text.
 #[derive(Parser)]
-#[command(name = "tabpo", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "tabpo", version, long_version = version::long(), max_term_width = 100, propagate_version = true)]
 struct Arguments {
     #[command(flatten)]
     global: output::GlobalArgs,

@@ -26,6 +26,7 @@ use crate::{
     allocator,
     error::{CliError, ErrorKind},
     range,
+    remaining::{Remaining, duration},
 };
 
 /// The options of all commands.
@@ -48,11 +49,12 @@ pub(crate) struct Context {
     stages: Mutex<Stages>,
 }
 
-/// The stages of a run: how many there are, and the names of those that have begun.
+/// The stages of a run: how many there are, the names of those that have begun, and how long the others take.
 #[derive(Default)]
 struct Stages {
     planned: usize,
     begun: Vec<String>,
+    remaining: Remaining,
 }
 
 impl Stages {
@@ -110,38 +112,47 @@ impl Context {
         eprintln!("{} {}", Lead::Warning.text(), indented(line.as_ref()));
     }
 
-    /// The place in the plan of the stage that began last.
-    fn place_now(&self) -> String {
+    /// The place in the plan of the stage that began last, and how many seconds the stages after it take.
+    fn place_now(&self) -> (String, Option<f64>) {
         let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         let last = stages.begun.last().cloned();
-        last.map_or_else(String::new, |name| stages.place(&name))
+        let place = last.map_or_else(String::new, |name| stages.place(&name));
+        // Where nothing else is to come, the time that is left of the stage says it all.
+        (place, stages.remaining.seconds().filter(|seconds| *seconds >= 1.0))
     }
 
     /// Starts progress over `total` items: a bar on a terminal, otherwise a line every ten seconds, and nothing with
     /// `--quiet`.
     pub(crate) fn progress(&self, label: &str, total: u64) -> Progress {
-        let label = indented(&format!("{}{label}", self.place_now()));
+        let (place, after) = self.place_now();
+        let label = indented(&format!("{place}{label}"));
         let bar = self.bars.then(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {eta:>5} left  {wide_msg}")
                 .expect("the template is a constant and valid");
             ProgressBar::new(total).with_style(style).with_prefix(label.clone())
         });
-        Progress { label, total, bar, lines: !self.quiet && !self.bars, started: Instant::now(), said: Instant::now() }
+        let lines = !self.quiet && !self.bars;
+        Progress { label, total, after, bar, lines, started: Instant::now(), said: Instant::now() }
     }
 }
 
 impl Observer for Context {
     fn plan(&self, stages: &[PlannedStage]) {
         *self.stages.lock().unwrap_or_else(PoisonError::into_inner) =
-            Stages { planned: stages.len(), begun: Vec::new() };
+            Stages { planned: stages.len(), begun: Vec::new(), remaining: Remaining::new(stages) };
     }
 
     fn stage(&self, name: &str, state: StageState) {
-        let place = self.stages.lock().unwrap_or_else(PoisonError::into_inner).place(name);
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = stages.place(name);
+        stages.remaining.stage(name, state);
+        let left = stages.remaining.seconds().filter(|seconds| *seconds >= 1.0);
+        let left = left.map_or_else(String::new, |seconds| format!("; about {} left of the run", duration(seconds)));
+        drop(stages);
         match state {
             StageState::Started => {}
             StageState::UpToDate => self.say(format!("{place}{name}: up to date")),
-            StageState::Finished { seconds } => self.say(format!("{place}{name}: {seconds:.1} s")),
+            StageState::Finished { seconds } => self.say(format!("{place}{name}: {seconds:.1} s{left}")),
         }
     }
 
@@ -170,6 +181,8 @@ impl Observer for Context {
 pub(crate) struct Progress {
     label: String,
     total: u64,
+    /// Seconds that the stages take which come after this.
+    after: Option<f64>,
     bar: Option<ProgressBar>,
     lines: bool,
     started: Instant,
@@ -179,19 +192,26 @@ pub(crate) struct Progress {
 impl Progress {
     /// `done` items are finished; `note` is a short status.
     pub(crate) fn update(&mut self, done: u64, note: &str) {
+        if self.bar.is_none() && !(self.lines && self.said.elapsed() >= Duration::from_secs(10)) {
+            return;
+        }
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let left = elapsed / (done.max(1) as f64) * (self.total.saturating_sub(done) as f64);
+        // Before the first item, nothing is known about the time.
+        let left = (done > 0).then_some(left);
+        let whole = left.zip(self.after).map(|(left, after)| format!("{} for the run", duration(left + after)));
         if let Some(bar) = &self.bar {
-            bar.set_message(indented(note));
+            let parts: Vec<&str> = whole.as_deref().into_iter().chain([note]).filter(|part| !part.is_empty()).collect();
+            bar.set_message(indented(&parts.join(", ")));
             bar.set_position(done);
-        } else if self.lines && self.said.elapsed() >= Duration::from_secs(10) {
+        } else {
             self.said = Instant::now();
-            let elapsed = self.started.elapsed().as_secs_f64();
-            let left = elapsed / (done.max(1) as f64) * (self.total.saturating_sub(done) as f64);
             eprintln!(
-                "{}: {done}/{}{}{}{}",
+                "{}: {done}/{}{}{}{}{}",
                 self.label,
                 self.total,
-                // Before the first item, nothing is known about the time.
-                if done == 0 { String::new() } else { format!(", {left:.0} s left") },
+                left.map_or_else(String::new, |left| format!(", {} left", duration(left))),
+                whole.map_or_else(String::new, |whole| format!(" ({whole})")),
                 if note.is_empty() { "" } else { ", " },
                 indented(note)
             );

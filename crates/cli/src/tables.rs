@@ -75,7 +75,8 @@ pub(crate) fn rendered(table: &Table, format: TableFormat) -> String {
     if format == TableFormat::Plain { shown(table) } else { table.render(format) }
 }
 
-/// A table whose lines are at most `width` wide, if its columns are. Each part repeats the first column.
+/// A table whose lines are at most `width` wide, if its numbers are. Each part repeats the first column; a column of text
+/// that is too wide by itself is cut.
 fn fitted(table: &Table, width: usize) -> String {
     let wide = |table: &Table| table.plain().lines().any(|line| console::measure_text_width(line) > width);
     let mut parts: Vec<Table> = Vec::new();
@@ -92,6 +93,17 @@ fn fitted(table: &Table, width: usize) -> String {
         table.rows.iter().for_each(|row| part.push([row[0].clone()]));
         add_column(&mut part, table, column);
         parts.push(part);
+    }
+    for part in parts.iter_mut().filter(|part| part.alignment[1..] == [Alignment::Left] && wide(part)) {
+        let widest = |column: usize| {
+            let cells = part.rows.iter().map(|row| &row[column]).chain([&part.header[column]]);
+            cells.map(|cell| console::measure_text_width(cell)).max().unwrap_or(0)
+        };
+        let gap = part.plain().lines().map(console::measure_text_width).max().unwrap_or(0) - widest(0) - widest(1);
+        let room = width.saturating_sub(widest(0) + gap).max(8);
+        for row in &mut part.rows {
+            row[1] = console::truncate_str(&row[1], room, "…").into_owned();
+        }
     }
     if parts.len() < 2 { table.plain() } else { parts.iter().map(Table::plain).collect::<Vec<_>>().join("\n") }
 }
@@ -149,7 +161,18 @@ mod tests {
             let parts = text.matches("column").count() / text.split("\n\n").count();
             assert!(parts >= 1 && text.matches("System").count() == text.split("\n\n").count(), "{text}");
         }
-        // Nothing can be done about a column that is too wide.
+        // Nothing can be done about a number that is too wide.
         assert!(fitted(&table, 10).lines().any(|line| line.chars().count() > 10));
+    }
+
+    #[test]
+    fn a_column_of_text_is_cut_where_it_would_wrap() {
+        let mut table =
+            Table::new([("Mode", Alignment::Left), ("Count", Alignment::Right), ("Example", Alignment::Left)]);
+        table.push(["label", "7", &"long ".repeat(30)]);
+        table.push(["boundary", "3", "short"]);
+        let text = fitted(&table, 80);
+        assert!(text.lines().all(|line| console::measure_text_width(line) <= 80), "{text}");
+        assert!(text.contains("long long") && text.contains('…') && text.contains("short"), "{text}");
     }
 }

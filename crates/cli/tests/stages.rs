@@ -311,10 +311,11 @@ impl Change {
 fn said(stderr: &str) -> BTreeMap<bool, BTreeSet<String>> {
     let mut stages: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
     for line in stderr.lines() {
-        // The name follows its place in the plan: `[3/14] sft: 1.2 s`.
+        // The name follows its place in the plan: `[3/14] sft: 1.2 s; about 8 s left of the run`.
         let Some((_, line)) = line.strip_prefix('[').and_then(|line| line.split_once("] ")) else { continue };
         let Some((name, rest)) = line.split_once(": ") else { continue };
-        let ran = rest.strip_suffix(" s").is_some_and(|seconds| seconds.parse::<f64>().is_ok());
+        let time = rest.split_once("; about ").map_or(rest, |(time, _)| time);
+        let ran = time.strip_suffix(" s").is_some_and(|seconds| seconds.parse::<f64>().is_ok());
         if ran || rest == "up to date" {
             stages.entry(ran).or_default().insert(name.to_owned());
         }

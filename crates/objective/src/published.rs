@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tabpo_roles::Role;
 
 use crate::{Completion, Normaliser, Objective, Pair, PairLoss, weights};
 
@@ -22,6 +23,14 @@ pub struct Inputs {
     pub kl_ref_policy_rejected: Vec<Vec<f64>>,
     pub tis_raw_chosen: Vec<Vec<f64>>,
     pub tis_raw_rejected: Vec<Vec<f64>>,
+    /// Roles of the tokens, for [`evaluate_one`]; without them, every token is scaffolding.
+    #[serde(default)]
+    pub role_names_chosen: Option<Vec<Vec<Role>>>,
+    #[serde(default)]
+    pub role_names_rejected: Option<Vec<Vec<Role>>>,
+    /// A weight of at least 0 for each pair, for [`evaluate_one`]; without them, every pair weighs 1.
+    #[serde(default)]
+    pub pair_weights: Option<Vec<f64>>,
 }
 
 /// Loss and gradients of one objective on all pairs.
@@ -161,7 +170,36 @@ fn table() -> Vec<Published> {
 /// # Errors
 /// [`ShapeError`] where lists of one pair differ in length.
 pub fn evaluate(inputs: &Inputs) -> Result<Vec<(&'static str, Figures)>, ShapeError> {
-    table().iter().map(|row| Ok((row.name, figures(&row.objective(), &pairs(inputs, row)?)))).collect()
+    let pairs = |row: &Published| pairs(inputs, row.token_weights, &row.pair_weights);
+    table().iter().map(|row| Ok((row.name, figures(&row.objective(), &pairs(row)?)))).collect()
+}
+
+/// Evaluates one objective on `inputs`, with the roles of their tokens and the weights of their pairs. Inputs hold neither
+/// the model's own answers nor decisions of lists nor groups of labels, so an objective must not need these.
+///
+/// # Errors
+/// [`ShapeError`] where lists of one pair differ in length.
+pub fn evaluate_one(inputs: &Inputs, objective: &Objective) -> Result<Figures, ShapeError> {
+    let mut pairs = pairs(inputs, TokenWeights::Given, &[1.0])?;
+    for (number, pair) in pairs.iter_mut().enumerate() {
+        for (quantity, roles, completion) in [
+            ("role_names_chosen", &inputs.role_names_chosen, &mut pair.chosen),
+            ("role_names_rejected", &inputs.role_names_rejected, &mut pair.rejected),
+        ] {
+            let Some(roles) = roles else { continue };
+            let roles = roles.get(number).map_or(&[][..], Vec::as_slice);
+            let (found, expected) = (roles.len(), completion.len());
+            if found != expected {
+                return Err(ShapeError { quantity, pair: number, found, expected });
+            }
+            completion.roles = roles.to_vec();
+        }
+        if let Some(weights) = &inputs.pair_weights {
+            let (quantity, found, expected) = ("pair_weights", weights.len(), inputs.policy_chosen.len());
+            pair.weight = *weights.get(number).ok_or(ShapeError { quantity, pair: number, found, expected })?;
+        }
+    }
+    Ok(figures(objective, &pairs))
 }
 
 /// The batch loss and gradients of one objective.
@@ -179,7 +217,8 @@ fn figures(objective: &Objective, pairs: &[Pair]) -> Figures {
     }
 }
 
-fn pairs(inputs: &Inputs, row: &Published) -> Result<Vec<Pair>, ShapeError> {
+/// The pairs of the inputs. The weights of pairs repeat.
+fn pairs(inputs: &Inputs, token_weights: TokenWeights, pair_weights: &[f64]) -> Result<Vec<Pair>, ShapeError> {
     (0..inputs.policy_chosen.len())
         .map(|pair| {
             let chosen = Side {
@@ -201,9 +240,9 @@ fn pairs(inputs: &Inputs, row: &Published) -> Result<Vec<Pair>, ShapeError> {
                 contrast: ("tis_raw_rejected", &inputs.tis_raw_rejected),
             };
             Ok(Pair {
-                chosen: chosen.completion(row.token_weights, weights::negated)?,
-                rejected: rejected.completion(row.token_weights, <[f64]>::to_vec)?,
-                weight: row.pair_weights[pair % row.pair_weights.len()],
+                chosen: chosen.completion(token_weights, weights::negated)?,
+                rejected: rejected.completion(token_weights, <[f64]>::to_vec)?,
+                weight: pair_weights[pair % pair_weights.len()],
             })
         })
         .collect()

@@ -34,6 +34,6 @@ pub use error::{OntologyError, OntologyProblem};
 pub use form::{AnswerForm, marked_name};
 pub use ids::{EntityLabelId, RelationLabelId, SubtypeId};
 pub use keys::Keys;
-pub use lark::{AnswerGrammar, AnswerLimits};
+pub use lark::{AnswerGrammar, AnswerLimits, GrammarForm};
 pub use model::{Constraint, EntityLabel, Ontology, RelationLabel, Subtype};
 pub use names::canonical_name;

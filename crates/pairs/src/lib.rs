@@ -40,7 +40,7 @@ mod world;
 pub use build::{BuildSettings, PairBuilder, Tokenize, Weighting};
 pub use difference::{Difference, difference};
 pub use edit::Side;
-pub use export::{ExportFormat, export};
+pub use export::{ExportFormat, NotCanonical, add_roles, export};
 pub use kind::{Kind, Source};
 pub use margin::hardest;
 pub use matcher::{PatternMatch, PatternMatcher};

@@ -2,8 +2,9 @@
 
 use std::{io::Cursor, path::Path};
 
-use serde_json::json;
-use tabpo_pairs::{EditRecord, ExportFormat, Kind, PairRecord, RecordError, Source, StatsCollector, export};
+use serde_json::{Value, json};
+use tabpo_ontology::Ontology;
+use tabpo_pairs::{EditRecord, ExportFormat, Kind, PairRecord, RecordError, Source, StatsCollector, add_roles, export};
 
 fn record(kind: Kind, from: &str, to: &str, distance: u32) -> PairRecord {
     PairRecord {
@@ -67,6 +68,45 @@ fn exports_have_the_form_of_trl() {
     assert_eq!(chat["prompt"][0], json!({"role": "system", "content": "Extract."}));
     assert_eq!(chat["prompt"][1], json!({"role": "user", "content": "optical flow"}));
     assert_eq!(chat["rejected"], json!([{"role": "assistant", "content": pair.rejected}]));
+}
+
+#[test]
+fn exported_roles_are_those_of_the_writer_counted_in_characters() {
+    let ontology = "[[entity]]\nname = \"Task\"\n[[entity]]\nname = \"Method\"\n[[relation]]\nname = \"Used-for\"\n";
+    let ontology = Ontology::parse(ontology, "test").unwrap();
+    let mut pair = record(Kind::Label, "Task", "Method", 1);
+    pair.weight = 0.5;
+    pair.chosen = r#"{"entities":[{"id":"e1","text":"naïve “flow”","type":"Task"},{"id":"e2","text":"Kur\"s","type":"Method"}],"relations":[{"head":"e2","type":"Used-for","tail":"e1"}]}"#.into();
+    pair.rejected = pair.chosen.replace("Task", "Method");
+    let mut line = export(&pair, ExportFormat::Trl, None);
+    add_roles(&mut line, &pair, &ontology).unwrap();
+    assert_eq!((&line["id"], &line["kind"], &line["weight"]), (&json!("d:0:0"), &json!("label"), &json!(0.5)));
+    let read = |side: &str| -> Vec<(String, String)> {
+        let text: Vec<char> = line[side].as_str().unwrap().chars().collect();
+        let stretch = |stretch: &Value| {
+            let at = |key: &str| stretch[key].as_u64().unwrap() as usize;
+            (text[at("start")..at("end")].iter().collect(), stretch["role"].as_str().unwrap().to_owned())
+        };
+        line[format!("{side}_roles")].as_array().unwrap().iter().map(stretch).collect()
+    };
+    let expected = |label: &str| {
+        let stretches = [
+            ("naïve “flow”", "span"),
+            (label, "entity-label"),
+            ("Kur\\\"s", "span"),
+            ("Method", "entity-label"),
+            ("e2", "link"),
+            ("Used-for", "relation-label"),
+            ("e1", "link"),
+        ];
+        stretches.map(|(text, role)| (text.to_owned(), role.to_owned())).to_vec()
+    };
+    assert_eq!(read("chosen"), expected("Task"));
+    assert_eq!(read("rejected"), expected("Method"));
+
+    pair.rejected = pair.rejected.replace("Used-for", "Part-of");
+    let error = add_roles(&mut line, &pair, &ontology).unwrap_err();
+    assert_eq!(error.to_string(), "pair `d:0:0`: the rejected answer is not in the canonical form of this ontology");
 }
 
 #[test]

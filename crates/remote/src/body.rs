@@ -29,6 +29,9 @@ pub(crate) fn body(endpoint: &Endpoint, prompt: &Prompt, settings: &Settings) ->
         Structure::Grammar(grammar) => {
             body.insert("structured_outputs".into(), json!({"grammar": grammar}));
         }
+        Structure::Gbnf(grammar) => {
+            body.insert("grammar".into(), grammar.as_str().into());
+        }
     }
     for (name, value) in &settings.extra {
         body.insert(name.clone(), value.clone());

@@ -27,6 +27,8 @@ const LONGEST_RESULTS: usize = 256 << 20;
 const LONGEST_REPLY: usize = 4 << 20;
 /// ... plus this many for each token of the answer: a stream of events repeats much for every token.
 const BYTES_OF_TOKEN: usize = 1 << 10;
+/// What a grammar makes an endpoint write that heeds it.
+const FORCED: &str = r#"{"grammar":1}"#;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in flight may continue once the user has asked to stop: they may be charged anyway.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -191,11 +193,19 @@ impl<'a> Caller<'a> {
                 let named = json!({"name": "probe", "strict": true, "schema": schema});
                 body["response_format"] = json!({"type": "json_schema", "json_schema": named});
             }
-            StructureKind::Grammar => body["structured_outputs"] = json!({"grammar": "start: \"{}\""}),
+            StructureKind::Grammar => {
+                body["structured_outputs"] = json!({"grammar": format!("start: {}", json!(FORCED))});
+            }
+            StructureKind::Gbnf => body["grammar"] = format!("root ::= {}", json!(FORCED)).into(),
         }
         let request = self.client.post(self.url("chat/completions")).header(CONTENT_TYPE, "application/json");
         let sent = self.exchange(request.body(body.to_string()), LONGEST_REPLY);
-        matches!(sent.await, Ok(Reply { status: 200, .. }))
+        let Ok(Reply { status: 200, json, .. }) = sent.await else { return false };
+        if !matches!(kind, StructureKind::Grammar | StructureKind::Gbnf) {
+            return true;
+        }
+        // Many servers ignore fields that they don't know.
+        json.is_ok_and(|json| json.pointer("/choices/0/message/content").and_then(Value::as_str) == Some(FORCED))
     }
 
     async fn models(&self) -> Vec<String> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tabpo_corpus::Unit;
-use tabpo_ontology::{AnswerGrammar, Ontology};
+use tabpo_ontology::{AnswerGrammar, GrammarForm, Ontology};
 
 use crate::{Demonstrations, StructureKind};
 
@@ -39,6 +39,8 @@ pub enum Structure {
     JsonSchema(Value),
     /// This Lark grammar.
     Grammar(String),
+    /// This GBNF grammar.
+    Gbnf(String),
 }
 
 /// One prompt of a job.
@@ -72,6 +74,7 @@ impl Structure {
             Self::JsonObject => StructureKind::JsonObject,
             Self::JsonSchema(_) => StructureKind::JsonSchema,
             Self::Grammar(_) => StructureKind::Grammar,
+            Self::Gbnf(_) => StructureKind::Gbnf,
         }
     }
 }
@@ -104,6 +107,11 @@ impl<'a> PromptBuilder<'a> {
         self
     }
 
+    /// The grammar of the answers to a unit.
+    fn grammar(&self, form: GrammarForm, unit: &Unit) -> String {
+        AnswerGrammar::whole(form, self.ontology, unit.text(), &unit.words())
+    }
+
     /// The prompt for a unit.
     pub fn build(&self, unit: &Unit) -> Prompt {
         let mut messages = vec![Message::new(ChatRole::System, self.instructions.as_str())];
@@ -120,9 +128,8 @@ impl<'a> PromptBuilder<'a> {
             StructureKind::None => Structure::None,
             StructureKind::JsonObject => Structure::JsonObject,
             StructureKind::JsonSchema => Structure::JsonSchema(self.ontology.json_schema_strict()),
-            StructureKind::Grammar => {
-                Structure::Grammar(AnswerGrammar::whole(self.ontology, unit.text(), &unit.words()))
-            }
+            StructureKind::Grammar => Structure::Grammar(self.grammar(GrammarForm::Lark, unit)),
+            StructureKind::Gbnf => Structure::Gbnf(self.grammar(GrammarForm::Gbnf, unit)),
         };
         Prompt { doc_key: unit.document.key.clone(), sentence: unit.sentence, messages, structure }
     }

@@ -108,7 +108,7 @@ impl Settings {
             return Err(RemoteError::Setting { key: "key_variable", value: format!("`{variable}`"), expected });
         }
         let name = &self.max_tokens_name;
-        let taken = ["model", "messages", "stream", "temperature", "response_format", "structured_outputs"];
+        let taken = ["model", "messages", "stream", "temperature", "response_format", "structured_outputs", "grammar"];
         if name.trim().is_empty() || taken.contains(&name.as_str()) {
             let expected = "the name of a field, such as max_tokens or max_completion_tokens".to_owned();
             return Err(RemoteError::Setting { key: "max_tokens_name", value: format!("`{name}`"), expected });

@@ -68,8 +68,10 @@ pub fn serve_commands(served: &Served) -> [ServeCommand; 2] {
         sglang.insert(0, format!("printf %s {} > plain.jinja &&", quoted(&template)));
         sglang.push("--chat-template plain.jinja".to_owned());
     }
-    vllm.push("--generation-config vllm --structured-outputs-config '{\"backend\": \"guidance\"}'".to_owned());
-    sglang.push("--grammar-backend llguidance".to_owned());
+    // By default both allow blanks between the parts of JSON, in which a model can get lost.
+    let structure = r#"{"backend": "guidance", "disable_any_whitespace": true}"#;
+    vllm.push(format!("--generation-config vllm --structured-outputs-config '{structure}'"));
+    sglang.push("--grammar-backend llguidance --constrained-json-disable-any-whitespace".to_owned());
     let predict = |name: &str| {
         vec![
             format!("tabpo predict --endpoint http://127.0.0.1:8000/v1 --model {}", quoted(name)),
@@ -119,10 +121,12 @@ mod tests {
             "vllm serve 'runs/my run/merged'",
             "--served-model-name tab-po",
             "--host 127.0.0.1 --port 8000 --max-model-len 2048",
-            "--generation-config vllm --structured-outputs-config '{\"backend\": \"guidance\"}'",
+            "--generation-config vllm --structured-outputs-config '{\"backend\": \"guidance\", \
+             \"disable_any_whitespace\": true}'",
         ];
         assert_eq!(vllm.command, expected);
         assert!(sglang.predict[0].ends_with("--model tab-po"));
+        assert!(sglang.command.iter().any(|line| line.ends_with("--constrained-json-disable-any-whitespace")));
     }
 
     #[test]

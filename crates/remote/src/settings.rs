@@ -71,6 +71,8 @@ pub enum StructureKind {
     JsonObject,
     /// A Lark grammar through vLLM's `structured_outputs`.
     Grammar,
+    /// A GBNF grammar in the field `grammar`, as llama.cpp's servers take it.
+    Gbnf,
     /// Not at all.
     None,
 }
@@ -92,7 +94,7 @@ pub enum Selection {
 
 impl StructureKind {
     /// All kinds, strictest first.
-    pub const ALL: [Self; 4] = [Self::JsonSchema, Self::Grammar, Self::JsonObject, Self::None];
+    pub const ALL: [Self; 5] = [Self::JsonSchema, Self::Grammar, Self::Gbnf, Self::JsonObject, Self::None];
 
     /// The name in configuration files and on the command line.
     pub fn name(self) -> &'static str {
@@ -100,6 +102,7 @@ impl StructureKind {
             Self::JsonSchema => "json-schema",
             Self::JsonObject => "json-object",
             Self::Grammar => "grammar",
+            Self::Gbnf => "gbnf",
             Self::None => "none",
         }
     }

@@ -202,6 +202,26 @@ fn refused_structured_output_is_reported_with_what_is_accepted() {
 }
 
 #[test]
+fn a_grammar_counts_as_accepted_only_where_it_is_heeded() {
+    // As llama.cpp's servers: the field `grammar` decides what is written, other fields are ignored.
+    let server = Server::start(|request: &Request| {
+        let body = request.json();
+        match (body["response_format"]["type"].as_str(), body["grammar"].as_str()) {
+            (Some("json_schema"), _) => error(400, "unsupported", "response_format json_schema is not supported"),
+            (_, Some(grammar)) => {
+                let literal = grammar.strip_prefix("root ::= ").expect("one rule");
+                answer(&serde_json::from_str::<String>(literal).expect("a literal"))
+            }
+            _ => answer("{}"),
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let prompts = [prompt("a", Structure::JsonSchema(json!({"type": "object"})))];
+    let error = run(&server, &prompts, &settings(), directory.path()).unwrap_err();
+    assert!(error.to_string().contains("it accepts: gbnf, json-object, none"), "{error}");
+}
+
+#[test]
 fn permanent_errors_end_the_job_at_once() {
     let server = Server::start(|request: &Request| match request.path.as_str() {
         "/v1/models" => Reply::Json(200, Vec::new(), json!({"data": [{"id": "real-model"}]})),

@@ -134,7 +134,7 @@ fn text(arguments: &TryArgs, context: &Context) -> Result<String, CliError> {
 }
 
 /// The text as a document, cut into sentences and tokens like any other.
-fn document(text: &str, ontology: &Ontology) -> Result<Document, CliError> {
+pub(super) fn document(text: &str, ontology: &Ontology) -> Result<Document, CliError> {
     let line = serde_json::json!({"doc_key": "text", "text": text.trim()}).to_string();
     let mut loaded = read_str(&line, Format::Jsonl, ontology).or_input()?;
     Ok(loaded.documents.pop().expect("a line is a document"))

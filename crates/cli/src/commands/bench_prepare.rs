@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, convert::Infallible, io::Write, path::PathBuf};
 
+use serde_json::json;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{Model, StepShape};
@@ -36,6 +37,9 @@ pub(crate) struct PrepareArgs {
     /// Where all randomness comes from
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// Say what was written as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -97,12 +101,20 @@ pub(crate) fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliE
     }
     let mean = |part: fn(&(usize, usize)) -> usize| lengths.values().map(part).sum::<usize>() / lengths.len().max(1);
     context.say(format!("tokenizer with {} tokens, model with {vocabulary}", tokenizer.vocabulary_size()));
+    let (examples, pairs) = (lengths.len(), pairs.len());
+    let (prompt_tokens, answer_tokens) = (mean(|length| length.0), mean(|length| length.1));
+    if arguments.json {
+        return output::print_json(&json!({
+            "out": arguments.out,
+            "examples": examples,
+            "pairs": pairs,
+            "mean_prompt_tokens": prompt_tokens,
+            "mean_answer_tokens": answer_tokens,
+        }));
+    }
     output::print_line(format!(
-        "{} examples, {} pairs, on average {} tokens of prompt and {} of chosen answer",
-        lengths.len(),
-        pairs.len(),
-        mean(|length| length.0),
-        mean(|length| length.1)
+        "{examples} examples, {pairs} pairs, on average {prompt_tokens} tokens of prompt and {answer_tokens} of chosen \
+         answer"
     ))
 }
 

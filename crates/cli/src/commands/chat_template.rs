@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tabpo_engine::Compute;
 use tabpo_model::{ChatTemplate, Message, Tokenizer};
 
@@ -32,9 +32,12 @@ pub(crate) struct ChatTemplateArgs {
     /// A template to use instead of the folder's: a Jinja file, or plain, alpaca or chatml
     #[arg(long, value_name = "FILE|NAME", conflicts_with = "template")]
     chat_template: Option<String>,
+    /// Write JSON: an object with the text
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints the rendered text and nothing else.
+/// Prints the rendered text.
 pub(crate) fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(), CliError> {
     let policy = PolicyFolder::resolve(&arguments.model, None, Compute::F32, context)?;
     let tokenizer = Tokenizer::open(policy.tokenizer_folder()).or_input()?;
@@ -42,7 +45,7 @@ pub(crate) fn run(arguments: &ChatTemplateArgs, context: &Context) -> Result<(),
     let (file, name) = (arguments.chat_template.as_deref(), arguments.template.as_deref());
     let template = conversation.template(&policy, &tokenizer, file, name, context)?;
     let text = template.render(&conversation.messages, arguments.add_generation_prompt, now()).or_input()?;
-    output::print_exact(&text)
+    if arguments.json { output::print_json(&json!({ "text": text })) } else { output::print_exact(&text) }
 }
 
 /// A conversation, with other variables for its template: tools, documents and so on.

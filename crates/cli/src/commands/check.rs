@@ -15,6 +15,7 @@ use crate::{
     memory,
     output::{self, Context},
     range,
+    remaining::duration,
     run::Pipeline,
     tables::{self, DASH},
 };
@@ -179,16 +180,6 @@ fn summary(found: &Checkup) -> String {
         _ => "the time was not measured".to_owned(),
     };
     format!("{}: {} stages, {time}; the results go to {}", found.name, found.stages.len(), found.directory.display())
-}
-
-/// Seconds in the largest units that say something.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
 }
 
 /// Bytes with a unit; a dash for none.

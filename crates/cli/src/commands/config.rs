@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::{
     config::{Configuration, Overrides, reference, schema},
     error::CliError,
@@ -32,6 +34,9 @@ struct ShowArgs {
     /// Override a key of the configuration, for example --set sft.epochs=2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     replacements: Vec<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -41,7 +46,13 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<(), CliError> {
         Action::Schema => output::print_json(&schema()),
         Action::Show(arguments) => {
             let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: None };
-            output::print_exact(&Configuration::read(&arguments.config, &overrides)?.to_toml())
+            let text = Configuration::read(&arguments.config, &overrides)?.to_toml();
+            if arguments.json {
+                let value: Value = toml::from_str(&text).expect("a written configuration is valid TOML");
+                output::print_json(&value)
+            } else {
+                output::print_exact(&text)
+            }
         }
     }
 }

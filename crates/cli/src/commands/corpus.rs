@@ -15,7 +15,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
-    tables::DASH,
+    tables::{self, DASH},
     writing,
 };
 
@@ -193,7 +193,7 @@ fn as_text(numbers: &Statistics) -> String {
     if !numbers.relations_by_type.is_empty() {
         tables.push(counts("Relation type", &numbers.relations_by_type));
     }
-    tables.iter().map(Table::plain).collect::<Vec<_>>().join("\n")
+    tables.iter().map(tables::shown).collect::<Vec<_>>().join("\n")
 }
 
 fn counts(title: &str, labels: &[LabelCount]) -> Table {
@@ -262,5 +262,5 @@ fn generate(arguments: &GenerateArgs, context: &Context) -> Result<(), CliError>
         "the biased annotator got {} of {} mentions and {} of {} relations of sft.jsonl wrong",
         bias.wrong_mentions, bias.mentions, bias.wrong_relations, bias.relations
     ));
-    output::print(&table.plain())
+    output::print(&tables::shown(&table))
 }

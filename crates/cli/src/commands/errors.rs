@@ -13,7 +13,7 @@ use super::scoring::{GoldArgs, Scoring, score};
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
 use crate::range;
-use crate::tables::{percent_or_dash, shorten};
+use crate::tables::{self, percent_or_dash, shorten};
 use crate::writing;
 
 /// Arguments of `tabpo errors`.
@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &ErrorsArgs, context: &Context) -> Result<(), CliEr
     if arguments.json {
         return output::print_json_beside(beside, &modes);
     }
-    output::print_beside(beside, &format!("{}\n{}", kinds(&modes).plain(), commonest(&modes).plain()))
+    output::print_beside(beside, &format!("{}\n{}", tables::shown(&kinds(&modes)), tables::shown(&commonest(&modes))))
 }
 
 /// The count of each kind.

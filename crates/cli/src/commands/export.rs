@@ -7,13 +7,14 @@ use std::{
 };
 
 use clap::ValueEnum;
+use serde_json::json;
 use tabpo_engine::{LogitDifference, Lora, Model, verify_export};
 use tabpo_files::{FolderReplacement, Target, replace_by_path};
 use tabpo_model::{FileType, FolderError, GgufHead, SaveOptions, StoredType};
 
 use crate::{
     error::{CliError, ResultExt},
-    output::Context,
+    output::{self, Context},
     writing::cannot_write,
 };
 
@@ -208,9 +209,42 @@ pub(super) fn name_of(out: &Path) -> String {
     out.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Says what was written and how far it is from the original.
-pub(super) fn report(out: &Path, difference: &LogitDifference, context: &Context) {
-    context.say(format!("wrote {}; read again and compared with the original: {difference}", out.display()));
+/// A model that was written, read again and compared.
+pub(super) struct Written<'o> {
+    /// The file or folder.
+    pub(super) out: &'o Path,
+    /// How far it is from the original.
+    pub(super) difference: LogitDifference,
+    /// A `Modelfile` beside it, and why it has no template if it has none.
+    pub(super) modelfile: Option<(PathBuf, Option<String>)>,
+}
+
+impl Written<'_> {
+    /// Says what was written and how far it is from the original, or prints it as JSON.
+    pub(super) fn report(&self, json: bool, context: &Context) -> Result<(), CliError> {
+        let Self { out, difference, modelfile } = self;
+        if json {
+            let LogitDifference { largest, deviation, divergence } = difference;
+            let (modelfile, no_template) =
+                modelfile.as_ref().map_or((None, None), |(path, no)| (Some(path), no.as_ref()));
+            return output::print_json(&json!({
+                "out": out,
+                "logits": {"largest_difference": largest, "standard_deviation": deviation, "kl_divergence": divergence},
+                "modelfile": modelfile,
+                "no_template": no_template,
+            }));
+        }
+        context.say(format!("wrote {}; read again and compared with the original: {difference}", out.display()));
+        if let Some((path, no_template)) = modelfile {
+            context.say(format!("wrote {} for `ollama create NAME -f`", path.display()));
+            if let Some(problem) = no_template {
+                context.say(format!(
+                    "it has no TEMPLATE: {problem}; write one, or serve the file with llama.cpp's llama-server"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The policy inside the folder of a run's stage, or the path itself.

@@ -15,7 +15,7 @@ use tabpo_report::{Alignment, Table};
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
-    range, writing,
+    range, tables, writing,
 };
 
 /// Arguments of `tabpo gpu`.
@@ -239,7 +239,7 @@ fn compile(arguments: &CompileArgs, context: &Context) -> Result<(), CliError> {
     if arguments.json {
         return output::print_json(&json!({"nvrtc": compiler.version().to_string(), "files": files}));
     }
-    output::print(&table.plain())?;
+    output::print(&tables::shown(&table))?;
     output::print_line(written(&folder, arguments.out.is_some()))
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
 use tabpo_engine::{Batch, Compute, Segment, Workspace, logits, write_logits};
 use tabpo_model::Tokenizer;
 use tabpo_pipeline::describe::{ModelDescription, TrainingMemory, describe};
@@ -36,7 +37,7 @@ pub(crate) struct InspectArgs {
 enum What {
     /// Write the logits of given token sequences
     Logits(LogitsArgs),
-    /// Print the token ids of given texts
+    /// Print the token ids of given texts, as JSON
     Tokens(TokensArgs),
 }
 
@@ -67,6 +68,9 @@ struct LogitsArgs {
     /// File for the logits: tensors logits.0, logits.1, ... in f32, [length, vocabulary]
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
+    /// Say what was written as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -201,6 +205,9 @@ fn inspect_logits(arguments: &LogitsArgs, context: &Context) -> Result<(), CliEr
             .with_hint("the weights or the settings of the model are wrong"));
     }
     write_logits(&arguments.out, &all, vocabulary).or_failed()?;
+    if arguments.json {
+        return print_json(&json!({"out": arguments.out, "sequences": all.len(), "vocabulary": vocabulary}));
+    }
     context.say(format!("wrote the logits of {} sequences to {}", all.len(), arguments.out.display()));
     Ok(())
 }

@@ -10,7 +10,7 @@ use tabpo_model::{
     FolderError, GgufHead, GgufSource, Modelfile, SaveOptions, is_adapter_folder, is_gguf_file, write_atomically,
 };
 
-use super::export::{Folder, Weights, check_file, name_of, policy_in, report, same_folder, write_model};
+use super::export::{Folder, Weights, Written, check_file, name_of, policy_in, same_folder, write_model};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
@@ -34,6 +34,9 @@ pub(crate) struct MergeArgs {
     /// Type of the written weights
     #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = Weights::Bf16)]
     weights: Weights,
+    /// Say what was written as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Merges, and writes a folder or a GGUF file.
@@ -70,13 +73,12 @@ fn merge_to_folder(policy: &PolicyFolder, arguments: &MergeArgs, context: &Conte
     let merged = lora.merge(&model);
     let save = |new: &Path, options: &SaveOptions| merged.save_merged(&policy.model, adapter, new, options);
     let difference = folder.write(save, (&model, Some(&lora)))?;
-    report(out, &difference, context);
-    Ok(())
+    Written { out, difference, modelfile: None }.report(arguments.json, context)
 }
 
 /// Writes the merged model as a GGUF file, and a `Modelfile` beside it.
 fn merge_to_file(policy: &PolicyFolder, arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
-    let MergeArgs { out, weights, .. } = arguments;
+    let MergeArgs { out, weights, json, .. } = arguments;
     let modelfile = out.with_file_name("Modelfile");
     if fs::read_to_string(&modelfile).is_ok_and(|text| !Modelfile::is_ours(&text)) {
         return Err(CliError::input(format!("{} exists and was not written by tabpo", modelfile.display()))
@@ -94,13 +96,8 @@ fn merge_to_file(policy: &PolicyFolder, arguments: &MergeArgs, context: &Context
     let file = out.file_name().unwrap_or_default().to_string_lossy();
     let described = Modelfile::new(&file, &head, model.config.longest(), PROMPT_DATE);
     write_atomically(&modelfile, |file| file.write_all(described.text.as_bytes())).or_failed()?;
-    report(out, &difference, context);
-    context.say(format!("wrote {} for `ollama create NAME -f`", modelfile.display()));
-    if let Some(problem) = described.untranslated {
-        context
-            .say(format!("it has no TEMPLATE: {problem}; write one, or serve the file with llama.cpp's llama-server"));
-    }
-    Ok(())
+    let modelfile = Some((modelfile, described.untranslated));
+    Written { out, difference, modelfile }.report(*json, context)
 }
 
 /// Reads a model and its adapter; what the adapter has instead of the model's own matrices is in the model.

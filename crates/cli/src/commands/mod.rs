@@ -22,6 +22,7 @@ mod generate;
 mod gpu;
 mod init;
 mod inspect;
+mod man;
 mod merge;
 mod model;
 mod objective;
@@ -127,6 +128,9 @@ pub(crate) enum Command {
     Gpu(gpu::GpuArgs),
     /// Write a shell completion script
     Completions(completions::CompletionsArgs),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -159,6 +163,7 @@ impl Command {
             #[cfg(feature = "cuda")]
             Command::Gpu(arguments) => gpu::run(&arguments, context),
             Command::Completions(arguments) => completions::run(&arguments, context),
+            Command::Man(arguments) => man::run(&arguments, context),
         }
     }
 }

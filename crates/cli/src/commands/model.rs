@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tabpo_engine::{Compute, Lora, Model, verify_export};
 use tabpo_model::{GgufHead, GgufSource, check_model_folder, is_adapter_folder, is_gguf_file};
 
-use super::export::{Folder, Weights, check_file, name_of, report, same_folder, write_file, write_model};
+use super::export::{Folder, Weights, Written, check_file, name_of, same_folder, write_file, write_model};
 use crate::{
     error::{CliError, ResultExt},
     output::Context,
@@ -41,6 +41,9 @@ struct ConvertArgs {
     /// Base model of an adapter, if it is not where the adapter says
     #[arg(long, value_name = "MODEL")]
     base: Option<PathBuf>,
+    /// Say what was written as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the chosen conversion.
@@ -66,29 +69,27 @@ fn convert(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     check_model_folder(from).or_input()?;
     let weights = arguments.weights.unwrap_or(Weights::Bf16);
     if is_gguf_file(to) {
-        model_to_file(from, to, weights, context)
+        model_to_file(from, to, weights, arguments.json, context)
     } else {
-        model_to_folder(from, to, weights, context)
+        model_to_folder(from, to, weights, arguments.json, context)
     }
 }
 
-fn model_to_file(from: &Path, to: &Path, weights: Weights, context: &Context) -> Result<(), CliError> {
+fn model_to_file(from: &Path, to: &Path, weights: Weights, json: bool, context: &Context) -> Result<(), CliError> {
     check_file(to)?;
     let model = Model::<f32>::open(from).or_input()?;
     let source = GgufSource { model: from, adapter: None, name: &name_of(to), date: PROMPT_DATE };
     let head = GgufHead::new(&model.config, &source).or_input()?;
     let difference = write_model(to, &model, &head, weights, (&model, None))?;
-    report(to, &difference, context);
-    Ok(())
+    Written { out: to, difference, modelfile: None }.report(json, context)
 }
 
-fn model_to_folder(from: &Path, to: &Path, weights: Weights, context: &Context) -> Result<(), CliError> {
+fn model_to_folder(from: &Path, to: &Path, weights: Weights, json: bool, context: &Context) -> Result<(), CliError> {
     check_folder(to)?;
     let folder = Folder::at(to, weights)?;
     let model = Model::<f32>::open(from).or_input()?;
     let difference = folder.write(|new, options| model.save_like(from, new, options), (&model, None))?;
-    report(to, &difference, context);
-    Ok(())
+    Written { out: to, difference, modelfile: None }.report(json, context)
 }
 
 fn convert_adapter(arguments: &ConvertArgs, context: &Context) -> Result<(), CliError> {
@@ -115,6 +116,5 @@ fn convert_adapter(arguments: &ConvertArgs, context: &Context) -> Result<(), Cli
         let written = Lora::open(new, &model.config).or_failed()?;
         verify_export((&model, Some(&lora)), (&model, Some(&written)), weights.in_gguf()).or_failed()
     })?;
-    report(to, &difference, context);
-    Ok(())
+    Written { out: to, difference, modelfile: None }.report(arguments.json, context)
 }

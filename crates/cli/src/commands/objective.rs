@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tabpo_objective::published::{self, Inputs};
-use tabpo_objective::{Needs, Reach, WeightSource, catalogue};
+use tabpo_objective::{Needs, Objective, Reach, WeightSource, catalogue};
 
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
@@ -15,6 +15,10 @@ use crate::output::{self, Context};
 pub(crate) struct ObjectiveArgs {
     #[command(flatten)]
     action: Action,
+    /// Evaluate this objective instead, with the roles and weights that the inputs may have: its name, or a JSON object such
+    /// as {"name": "tab-po", "preference": 1}
+    #[arg(long, value_name = "NAME|JSON", requires = "inputs", value_parser = objective)]
+    objective: Option<Objective>,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -31,12 +35,29 @@ struct Action {
     inputs: Option<PathBuf>,
 }
 
+/// An objective by its name, or with hyper-parameters of its own.
+fn objective(text: &str) -> Result<Objective, String> {
+    let text = text.trim();
+    let value = if text.starts_with('{') {
+        serde_json::from_str(text).map_err(|error| error.to_string())?
+    } else {
+        Value::from(text)
+    };
+    let objective = Objective::try_from(value).map_err(|error| error.to_string())?;
+    let needs = objective.needs();
+    if needs.own || needs.credit || needs.weights == WeightSource::Groups {
+        return Err(format!("`{}` needs more than per-token inputs", objective.name()));
+    }
+    Ok(objective)
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: ObjectiveArgs, _: &Context) -> Result<(), CliError> {
+    let objective = arguments.objective.as_ref();
     match (arguments.action.inputs, arguments.json) {
-        (Some(path), true) => output::print_json(&json!({"objectives": evaluate(&path)?})),
+        (Some(path), true) => output::print_json(&json!({"objectives": evaluate(&path, objective)?})),
         (Some(path), false) => {
-            let losses = evaluate(&path)?;
+            let losses = evaluate(&path, objective)?;
             let lines = losses.iter().map(|(name, figures)| format!("{name:32} {}\n", figures["loss"]));
             output::print(&lines.collect::<String>())
         }
@@ -106,9 +127,9 @@ fn needs(needs: Needs) -> String {
     words.join(", ")
 }
 
-/// Loss and gradients by published name. The file holds the inputs, or an object with them under
+/// Loss and gradients by published name, or of one objective by its own. The file holds the inputs, or an object with them under
 /// the key `inputs`.
-fn evaluate(path: &Path) -> Result<Map<String, Value>, CliError> {
+fn evaluate(path: &Path, objective: Option<&Objective>) -> Result<Map<String, Value>, CliError> {
     let in_file = |error: CliError| error.context(format!("cannot use {}", path.display()));
     let text = tabpo_files::read_text(path).or_input().map_err(in_file)?;
     let mut content: Value = serde_json::from_str(&text).or_input().map_err(in_file)?;
@@ -116,7 +137,11 @@ fn evaluate(path: &Path) -> Result<Map<String, Value>, CliError> {
         content = inputs.take();
     }
     let inputs = Inputs::deserialize(content).or_input().map_err(in_file)?;
-    let figures = published::evaluate(&inputs).or_input().map_err(in_file)?;
+    let figures = match objective {
+        Some(objective) => published::evaluate_one(&inputs, objective).map(|figures| vec![(objective.name(), figures)]),
+        None => published::evaluate(&inputs),
+    };
+    let figures = figures.or_input().map_err(in_file)?;
     Ok(figures
         .into_iter()
         .map(|(name, figures)| (name.to_owned(), serde_json::to_value(figures).expect("figures are lists of numbers")))

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tabpo_ontology::{AnswerForm, EntityLabelId, Ontology, RelationLabel};
+use tabpo_corpus::{Level, Unit};
+use tabpo_ontology::{AnswerForm, AnswerGrammar, EntityLabelId, GrammarForm, Ontology, RelationLabel};
 
+use super::attempt;
 use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
@@ -31,6 +33,8 @@ enum Action {
         #[arg(long)]
         hosted: bool,
     },
+    /// Write a grammar of the answers without free white space, for servers that decode by one
+    Grammar(GrammarArgs),
     /// Write the instructions that a prompt gives to a model
     Prompt {
         #[command(flatten)]
@@ -52,6 +56,25 @@ struct FileArgs {
     json: bool,
 }
 
+#[derive(clap::Args)]
+struct GrammarArgs {
+    /// The ontology file
+    file: PathBuf,
+    /// The language of the grammar: lark (llguidance: vLLM, SGLang) or gbnf (llama.cpp)
+    #[arg(long, value_name = "FORM", value_parser = form)]
+    form: GrammarForm,
+    /// The text that is asked about, in whose words entities are written; without it, their texts may be any
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn form(name: &str) -> Result<GrammarForm, String> {
+    GrammarForm::ALL.into_iter().find(|form| form.name() == name).ok_or_else(|| "give `lark` or `gbnf`".to_owned())
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliError> {
     match arguments.action {
@@ -61,6 +84,7 @@ pub(crate) fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliE
             let ontology = Ontology::read(&file).or_input()?;
             output::print_json(&if hosted { ontology.json_schema_strict() } else { ontology.json_schema() })
         }
+        Action::Grammar(arguments) => grammar(&arguments),
         Action::Prompt { file: FileArgs { file, json }, form } => {
             let prompt = Ontology::read(&file).or_input()?.prompt_for(form);
             if json {
@@ -70,6 +94,24 @@ pub(crate) fn run(arguments: OntologyArgs, context: &Context) -> Result<(), CliE
             }
         }
         Action::Import(arguments) => import(&arguments, context),
+    }
+}
+
+fn grammar(arguments: &GrammarArgs) -> Result<(), CliError> {
+    let GrammarArgs { form, text, json, .. } = arguments;
+    let ontology = Ontology::read(&arguments.file).or_input()?;
+    let grammar = match text {
+        None => AnswerGrammar::ungrounded(*form, &ontology),
+        Some(text) => {
+            let document = attempt::document(text, &ontology)?;
+            let unit = Unit::all(&document, Level::Document).next().expect("a document is one unit");
+            AnswerGrammar::whole(*form, &ontology, unit.text(), &unit.words())
+        }
+    };
+    if *json {
+        output::print_json(&json!({"form": form.name(), "grammar": grammar}))
+    } else {
+        output::print_exact(&grammar)
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use serde::Serialize;
 use tabpo_answer::{Tier, parse_as};
 use tabpo_corpus::Level;
 use tabpo_engine::Sampling;
@@ -21,7 +22,7 @@ use crate::{
     config::PredictSection,
     corpora::ReadArgs,
     error::{CliError, ResultExt},
-    output::Context,
+    output::{self, Context},
     range,
     remote::RemoteJob,
     run::{ListEnds, Prediction, Thresholds},
@@ -82,7 +83,7 @@ pub(crate) struct PredictArgs {
     /// Seed of the sampling (model folders only)
     #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "endpoint")]
     seed: u64,
-    /// Print what the answers of an endpoint cost as JSON
+    /// Print what was written, or what the answers of an endpoint cost, as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -157,25 +158,48 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
     let id = prediction.identity(&documents)?;
     let started = Instant::now();
     prediction.write(&documents, &arguments.out, &id, context)?;
-    say_result(&arguments.out, &ontology, started.elapsed().as_secs_f64(), context)
+    let written = Written::read(&arguments.out, &ontology, started.elapsed().as_secs_f64())?;
+    if arguments.json {
+        return output::print_json_beside(&arguments.out, &written);
+    }
+    written.say(context);
+    Ok(())
 }
 
-/// Says how many answers were written and how many of them are valid. What went to a pipe can't be read again.
-fn say_result(out: &Path, ontology: &Ontology, seconds: f64, context: &Context) -> Result<(), CliError> {
-    if !out.is_file() {
-        return Ok(());
+/// What was written.
+#[derive(Serialize)]
+struct Written<'o> {
+    out: &'o Path,
+    /// Answers in all, and valid ones; `None` where they went to a pipe, which can't be read again.
+    answers: Option<usize>,
+    valid: Option<usize>,
+    seconds: f64,
+}
+
+impl<'o> Written<'o> {
+    /// Counts the answers in a file.
+    fn read(out: &'o Path, ontology: &Ontology, seconds: f64) -> Result<Self, CliError> {
+        if !out.is_file() {
+            return Ok(Self { out, answers: None, valid: None, seconds });
+        }
+        let (mut answers, mut valid) = (0_usize, 0_usize);
+        let file = BufReader::new(File::open(out).or_failed()?);
+        for line in file.lines() {
+            let answer: UnitOutput = serde_json::from_str(&line.or_failed()?).or_failed()?;
+            answers += 1;
+            valid += usize::from(parse_as(&answer.output, ontology, answer.form).valid_at(Tier::References));
+        }
+        Ok(Self { out, answers: Some(answers), valid: Some(valid), seconds })
     }
-    let (mut answers, mut valid) = (0_usize, 0_usize);
-    let file = BufReader::new(File::open(out).or_failed()?);
-    for line in file.lines() {
-        let answer: UnitOutput = serde_json::from_str(&line.or_failed()?).or_failed()?;
-        answers += 1;
-        valid += usize::from(parse_as(&answer.output, ontology, answer.form).valid_at(Tier::References));
+
+    fn say(&self, context: &Context) {
+        let Self { out, seconds, .. } = self;
+        if let (Some(answers), Some(valid)) = (self.answers, self.valid) {
+            let rate = answers as f64 / seconds.max(1e-3);
+            context.say(format!(
+                "wrote {answers} answers to {} in {seconds:.1} s, {rate:.1} a second; {valid} of them are valid",
+                out.display()
+            ));
+        }
     }
-    let rate = answers as f64 / seconds.max(1e-3);
-    context.say(format!(
-        "wrote {answers} answers to {} in {seconds:.1} s, {rate:.1} a second; {valid} of them are valid",
-        out.display()
-    ));
-    Ok(())
 }

@@ -11,6 +11,7 @@ use crate::{
     error::{CliError, ResultExt},
     output::{self, Context},
     remote::{RemoteJob, answer_documents, check, open_cache, price, prompts, rows, warn_of_damage},
+    tables,
 };
 
 /// Options of `tabpo predict` for endpoints.
@@ -24,7 +25,8 @@ pub(crate) struct RemoteArgs {
     /// The environment variable with the API key
     #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
     key_variable: String,
-    /// How the endpoint enforces the form of answers: json-schema, grammar (vLLM), json-object or none
+    /// How the endpoint enforces the form of answers: json-schema, grammar (vLLM), gbnf
+    /// (llama.cpp), json-object or none
     #[arg(long, value_name = "KIND", default_value = "json-schema", value_parser = structure)]
     structure: StructureKind,
     /// Demonstrations before each text
@@ -147,7 +149,7 @@ pub(crate) fn run_remote(
     if json {
         output::print_json_beside(job.out, &statistics)
     } else {
-        output::print_beside(job.out, &table(&statistics, &settings)?.plain())
+        output::print_beside(job.out, &tables::shown(&table(&statistics, &settings)?))
     }
 }
 
@@ -181,7 +183,7 @@ fn dry_run(job: &RemoteJob, settings: &Settings, json: bool, context: &Context) 
         let currency = currency(settings)?;
         table.push([format!("cost, {currency}"), format!("{about:.4}"), format!("{most:.4}")]);
     }
-    output::print(&table.plain())
+    output::print(&tables::shown(&table))
 }
 
 fn currency(settings: &Settings) -> Result<String, CliError> {

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+use tabpo_metrics::Comparison;
+
 use crate::{
     config::{Configuration, Overrides},
     error::CliError,
     output::{self, Context},
     range,
     run::{Pipeline, Program, Until},
-    tables,
+    tables, version,
 };
 
 /// Arguments of the commands that run a configuration.
@@ -22,12 +25,22 @@ pub(crate) struct RunArgs {
     /// Memory for training to stay below if possible, in GB: `memory_gb` of every stage
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
+    /// Print what was made as JSON: its path, and the comparison of the systems if the run got that far
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Outcome {
+    /// A folder, the pair file, or the report page.
+    output: PathBuf,
+    comparison: Option<Comparison>,
 }
 
 /// This program, with the commit that it was built from.
 fn program() -> Program {
-    let commit = Some(env!("TABPO_COMMIT")).filter(|commit| !commit.is_empty());
-    Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: commit.map(str::to_owned) }
+    Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: version::commit().map(str::to_owned) }
 }
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
@@ -35,6 +48,10 @@ pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Resul
     let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
     let config = Configuration::read(&arguments.config, &overrides)?;
     let result = Pipeline::new(config, context)?.made_by(program()).run(until, context)?;
+    if arguments.json {
+        let comparison = result.scores.map(|scores| scores.comparison);
+        return output::print_json(&Outcome { output: result.output, comparison });
+    }
     match result.scores {
         None => output::print_line(result.output.display().to_string()),
         Some(scores) => {

@@ -15,7 +15,7 @@ use crate::{
     output::{self, Context},
     range,
     run::{ListEnds, Prediction, ThresholdCurve, tune},
-    tables::percent_or_dash,
+    tables::{self, percent_or_dash},
     writing,
 };
 
@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &ThresholdsArgs, context: &Context) -> Result<(), C
     if arguments.json {
         return output::print_json(&curves);
     }
-    let tables: Vec<String> = curves.iter().map(|curve| table(curve).plain()).collect();
+    let tables: Vec<String> = curves.iter().map(|curve| tables::shown(&table(curve))).collect();
     let options: Vec<String> =
         curves.iter().map(|curve| format!("--threshold-{} {}", curve.list.name(), curve.chosen)).collect();
     output::print(&format!("{}\ntabpo predict {}\n", tables.join("\n"), options.join(" ")))

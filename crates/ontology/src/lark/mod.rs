@@ -1,4 +1,7 @@
-//! Grammars for constrained decoding, in the Lark dialect of llguidance.
+//! Grammars for constrained decoding: in the Lark dialect of llguidance, and as one piece in GBNF too.
+//!
+//! None of them has free white space: JSON is written as the model was trained to write it, and a model can't get lost in
+//! blanks between its parts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,6 +15,7 @@ use crate::{EntityLabelId, Ontology, RelationLabelId};
 mod rules;
 mod whole;
 
+pub use rules::GrammarForm;
 use rules::{
     RelationFrame, Rules, any_relation, chunks, entity_labels, entity_opening, escaped, literal, quoted, relations_tail,
 };
@@ -310,7 +314,7 @@ fn span(excluded: &[&str], escapes: bool) -> String {
 
 /// Rules that leave it to the model how fixed text is split into tokens, as it was trained to.
 fn staged() -> Rules {
-    Rules { text: "%llguidance {\"no_forcing\": true}\n".to_owned() }
+    Rules { text: "%llguidance {\"no_forcing\": true}\n".to_owned(), ..Rules::default() }
 }
 
 /// How far an answer has got.

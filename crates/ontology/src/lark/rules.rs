@@ -7,16 +7,44 @@ use serde_json::{Map, Value};
 
 use crate::{EntityLabel, Ontology};
 
+/// The language that a grammar is written in. Literals, alternatives, groups and repetitions are the same in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrammarForm {
+    /// Lark, in the dialect of llguidance.
+    #[default]
+    Lark,
+    /// GBNF, which llama.cpp reads.
+    Gbnf,
+}
+
+impl GrammarForm {
+    /// All forms.
+    pub const ALL: [Self; 2] = [Self::Lark, Self::Gbnf];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lark => "lark",
+            Self::Gbnf => "gbnf",
+        }
+    }
+}
+
 /// A grammar under construction.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) text: String,
+    pub(super) form: GrammarForm,
 }
 
 impl Rules {
     /// Adds the rule `name: body`.
     pub(super) fn add(&mut self, name: &str, body: &str) {
-        writeln!(self.text, "{name}: {body}").expect("writing to a string succeeds");
+        let is = match self.form {
+            GrammarForm::Lark => ":",
+            GrammarForm::Gbnf => " ::=",
+        };
+        writeln!(self.text, "{name}{is} {body}").expect("writing to a string succeeds");
     }
 
     /// Adds the terminal `SOURCE`: neighbouring chunks of the source, or nothing.

@@ -26,7 +26,7 @@ use crate::{
     output::{self, Context},
     range,
     run::PolicyFolder,
-    tables::percent,
+    tables::{self, percent},
     writing::{create, finish},
 };
 
@@ -268,7 +268,7 @@ fn summary_text(summary: &BuildSummary) -> String {
     }
     format!(
         "{}\n{} examples, {} pairs; the kinds are {} points (total variation) from the mix\n",
-        table.plain(),
+        tables::shown(&table),
         summary.examples,
         summary.pairs,
         percent(summary.kind_distance)

@@ -2,14 +2,15 @@
 
 use std::{io::Write, path::PathBuf};
 
+use serde_json::{Value, json};
 use tabpo_answer::form_of;
 use tabpo_ontology::{AnswerForm, Ontology};
-use tabpo_pairs::{ExportFormat, PairRecord, export};
+use tabpo_pairs::{ExportFormat, PairRecord, add_roles, export};
 
 use super::read_pairs;
 use crate::{
     error::{CliError, ResultExt},
-    output,
+    output::{self, Context},
     writing::{create, finish},
 };
 
@@ -24,9 +25,15 @@ pub(crate) struct ExportArgs {
     /// The ontology whose instructions are put before every source
     #[arg(long, value_name = "FILE")]
     ontology: Option<PathBuf>,
+    /// Add the weight of each pair and the roles of its answers' characters, for the TabPOTrainer of tabpo's Python package
+    #[arg(long, requires = "ontology")]
+    roles: bool,
     /// The file to write; by default, standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Say what was written as JSON
+    #[arg(long, requires = "out")]
+    json: bool,
 }
 
 fn parse_export(text: &str) -> Result<ExportFormat, String> {
@@ -38,31 +45,41 @@ fn parse_export(text: &str) -> Result<ExportFormat, String> {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: &ExportArgs) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &ExportArgs, context: &Context) -> Result<(), CliError> {
     let ontology = arguments.ontology.as_deref().map(Ontology::read).transpose().or_input()?;
-    let instructions = ontology.map(|ontology| AnswerForm::ALL.map(|form| (form, ontology.prompt_for(form))));
+    let instructions = ontology.as_ref().map(|ontology| AnswerForm::ALL.map(|form| (form, ontology.prompt_for(form))));
     let instruction = |record: &PairRecord| {
         let wanted = form_of(&record.chosen);
         let (_, text) = instructions.as_ref()?.iter().find(|(form, _)| *form == wanted)?;
         Some(text.as_str())
     };
-    let lines = read_pairs(&arguments.file)?.map(|record| {
+    let exported = |record: Result<PairRecord, CliError>| -> Result<Value, CliError> {
         let record = record?;
-        Ok(export(&record, arguments.format, instruction(&record)))
-    });
-    match &arguments.out {
-        None => {
-            for line in lines {
-                output::print_json_line(&line?)?;
-            }
-            Ok(())
+        let mut line = export(&record, arguments.format, instruction(&record));
+        if let Some(ontology) = ontology.as_ref().filter(|_| arguments.roles) {
+            add_roles(&mut line, &record, ontology).map_err(|error| {
+                CliError::input(format!("{}: {error}", arguments.file.display())).with_hint(error.hint())
+            })?;
         }
-        Some(path) => {
-            let mut out = create(path)?;
-            for line in lines {
-                writeln!(out, "{}", line?).or_failed()?;
-            }
-            finish(out, path)
+        Ok(line)
+    };
+    let lines = read_pairs(&arguments.file)?.map(exported);
+    let Some(path) = &arguments.out else {
+        for line in lines {
+            output::print_json_line(&line?)?;
         }
+        return Ok(());
+    };
+    let mut out = create(path)?;
+    let mut pairs = 0_u64;
+    for line in lines {
+        writeln!(out, "{}", line?).or_failed()?;
+        pairs += 1;
     }
+    finish(out, path)?;
+    if arguments.json {
+        return output::print_json_beside(path, &json!({ "pairs": pairs, "out": path }));
+    }
+    context.say(format!("wrote {pairs} pairs to {}", path.display()));
+    Ok(())
 }

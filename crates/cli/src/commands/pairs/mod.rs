@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: PairsArgs, context: &Context) -> Result<(), CliErro
         Action::Build(arguments) => build::run(&arguments, context),
         Action::Select(arguments) => select::run(&arguments, context),
         Action::Stats(arguments) => stats::run(&arguments),
-        Action::Export(arguments) => export::run(&arguments),
+        Action::Export(arguments) => export::run(&arguments, context),
         Action::Patterns(action) => patterns::run(&action, context),
     }
 }

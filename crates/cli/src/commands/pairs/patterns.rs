@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tabpo_corpus::{Document, Level};
 use tabpo_ontology::Ontology;
 use tabpo_pairs::{PatternMatch, PatternMatcher, Patterns};
@@ -16,7 +16,7 @@ use crate::{
     corpora::ReadArgs,
     error::{CliError, ResultExt},
     output::{self, Context},
-    tables::shorten,
+    tables::{self, shorten},
 };
 
 /// The format of a pattern file, for `--help`.
@@ -52,7 +52,7 @@ pub(crate) enum PatternAction {
         /// The unit of an example: sentence or document
         #[arg(long, value_name = "LEVEL", default_value = "sentence", value_parser = parse_level)]
         level: Level,
-        /// Write every match as a line of JSON instead of counts
+        /// Write JSON: the counts of each pattern, and every match
         #[arg(long)]
         json: bool,
     },
@@ -100,7 +100,7 @@ fn check(file: &Path, ontology: &Path, as_json: bool) -> Result<(), CliError> {
             pattern.line.to_string(),
         ]);
     }
-    output::print(&table.plain())
+    output::print(&tables::shown(&table))
 }
 
 /// Where a pattern matches.
@@ -125,24 +125,31 @@ fn find(
     let documents = documents(&ontology)?;
     let mut matcher = PatternMatcher::new(&ontology, &patterns, 0);
     let mut fired: BTreeMap<String, Fired> = BTreeMap::new();
+    let mut matches = Vec::new();
     for (number, document) in (0u64..).zip(&documents) {
         for found in matcher.matches(document, level) {
-            if as_json {
-                output::print_json_line(&found)?;
-                continue;
-            }
             let example = (number << 32) | u64::from(found.sent.unwrap_or(0));
             let entry = fired.entry(found.edit.pattern.clone().unwrap_or_default()).or_default();
             if entry.edits == 0 {
                 entry.first = one_line(&found);
             }
             entry.edits += 1;
-            entry.items.insert((example, found.edit.item));
+            entry.items.insert((example, found.edit.item.clone()));
             entry.examples.insert(example);
+            if as_json {
+                matches.push(found);
+            }
         }
     }
     if as_json {
-        return Ok(());
+        let counts = patterns.patterns.iter().map(|pattern| {
+            let Fired { edits, items, examples, .. } = fired.remove(&pattern.id).unwrap_or_default();
+            json!({
+                "id": pattern.id, "kind": pattern.kind(), "edits": edits, "items": items.len(), "examples": examples.len(),
+            })
+        });
+        let counts: Vec<Value> = counts.collect();
+        return output::print_json(&json!({"patterns": counts, "matches": matches}));
     }
     let columns = [
         ("Pattern", Alignment::Left),
@@ -164,7 +171,7 @@ fn find(
             shorten(&fired.first),
         ]);
     }
-    output::print(&table.plain())
+    output::print(&tables::shown(&table))
 }
 
 fn one_line(found: &PatternMatch) -> String {

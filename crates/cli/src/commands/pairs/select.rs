@@ -18,7 +18,7 @@ use crate::{
     output::{self, Context},
     range,
     run::{NAMED, PolicyFolder, Renderer},
-    tables::percent,
+    tables::{self, percent},
     writing::{create, finish},
 };
 
@@ -259,7 +259,7 @@ fn text(summary: &Summary) -> String {
             percent(margins.wrong),
         ]);
     }
-    format!("{}\n{} examples, {} of them scored now\n", table.plain(), summary.examples, summary.scored)
+    format!("{}\n{} examples, {} of them scored now\n", tables::shown(&table), summary.examples, summary.scored)
 }
 
 #[cfg(test)]

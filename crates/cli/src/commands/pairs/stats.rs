@@ -6,7 +6,11 @@ use tabpo_pairs::{Distances, PairStats, StatsCollector};
 use tabpo_report::{Alignment, Table};
 
 use super::{read_errors, read_pairs};
-use crate::{error::CliError, output, tables::percent};
+use crate::{
+    error::CliError,
+    output,
+    tables::{self, percent},
+};
 
 /// Arguments of `tabpo pairs stats`.
 #[derive(clap::Args)]
@@ -84,9 +88,9 @@ fn stats_text(stats: &PairStats) -> String {
     };
     format!(
         "{}\n{}\n{}\n{} pairs of {} examples; {} % of the gold answer precedes the first difference; {} % differ first in scaffolding\n{}{}",
-        kinds.plain(),
-        sources.plain(),
-        changes.plain(),
+        tables::shown(&kinds),
+        tables::shown(&sources),
+        tables::shown(&changes),
         stats.pairs,
         stats.examples,
         percent(stats.prefix_shared),
