@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use tabpo_answer::{Branch, Part, Rendered, token_roles};
 use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
 use tabpo_objective::ItemErrors;
-use tabpo_roles::Role;
+use tabpo_roles::{ListDecision, Role};
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
 
@@ -119,6 +119,7 @@ impl<'a> ExampleFormat<'a> {
             decisions: None,
             errors: ItemErrors::default(),
             choices: Vec::new(),
+            items: Vec::new(),
         })
     }
 
@@ -130,14 +131,19 @@ impl<'a> ExampleFormat<'a> {
         answer: &Rendered,
         tokenised: &mut TokenisedAnswer,
     ) -> Result<(), FormatError> {
+        tokenised.decisions = Some(self.decisions(source, answer)?);
+        Ok(())
+    }
+
+    /// The tokens of an answer to `source` that decide whether a list goes on or ends, by position.
+    pub(crate) fn decisions(&self, source: &str, answer: &Rendered) -> Result<Vec<(usize, ListDecision)>, FormatError> {
         let ranges = self.encode_answer(source, &answer.text)?.ranges;
         let mut decisions = Vec::with_capacity(answer.decisions.len());
         for branch in &answer.decisions {
             let byte = self.parting(answer, branch)?;
             decisions.push((ranges.partition_point(|range| range.end <= byte), branch.decision));
         }
-        tokenised.decisions = Some(decisions);
-        Ok(())
+        Ok(decisions)
     }
 
     /// The tokens of an answer to `source`, without the end token.

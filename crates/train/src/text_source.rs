@@ -3,7 +3,7 @@
 use tabpo_answer::{Answer, Rendered, read_canonical};
 use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
-use tabpo_pairs::{PairRecord, Turn};
+use tabpo_pairs::{PairRecord, Turn, Verdict};
 
 use crate::items::item_errors;
 use crate::{AnswerText, ExampleError, ExampleFormat, ExampleSource, TokenisedExample};
@@ -32,6 +32,8 @@ pub struct RejectedRecord {
     pub errors: ItemErrors,
     /// Where it is the model's own answer: what would have been right at each of its turns.
     pub turns: Vec<Turn>,
+    /// Where it was sampled from the model: gold's verdicts on its items.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// Groups pairs with the same prompt and chosen answer, which are adjacent in a pair file, into one record with
@@ -59,7 +61,13 @@ pub fn group_pairs(
         }
         let errors = item_errors(&chosen, &answer, ontology);
         let last = records.last_mut().expect("a record was added for the first pair");
-        last.rejected.push(RejectedRecord { answer: written, weight: pair.weight, errors, turns: Vec::new() });
+        last.rejected.push(RejectedRecord {
+            answer: written,
+            weight: pair.weight,
+            errors,
+            turns: Vec::new(),
+            verdicts: Vec::new(),
+        });
     }
     Ok(records)
 }
@@ -109,6 +117,10 @@ impl ExampleSource for TextSource<'_> {
             if !record.turns.is_empty() {
                 let choices = self.format.choices(source, &record.answer, &record.turns).map_err(failed)?;
                 rejected.answer.keep_choices(choices, &example.chosen);
+            }
+            if !record.verdicts.is_empty() {
+                let items = self.format.judged_items(source, &record.answer, &record.verdicts).map_err(failed)?;
+                rejected.answer.keep_items(items, &example.chosen);
             }
         }
         if self.decisions {

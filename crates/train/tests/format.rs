@@ -1,12 +1,12 @@
 //! From text to tokens: prompts, answers, roles, and skipped examples.
 
 use jiff::civil::DateTime;
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
+use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Item, Rendered, gold, render};
 use tabpo_corpus::{Level, Unit};
 use tabpo_model::{BpeOptions, ChatTemplate, Tokenizer};
 use tabpo_objective::ItemErrors;
 use tabpo_ontology::{EntityLabelId, RelationLabelId};
-use tabpo_pairs::oracle;
+use tabpo_pairs::{Judged, judge, oracle};
 use tabpo_roles::{List, ListDecision, Role};
 use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus, generate, ontology};
 use tabpo_train::{
@@ -362,7 +362,8 @@ fn own_answers_are_kept_as_far_as_something_is_right_after_the_first_mistake() {
             let record = |own: &Answer| {
                 let oracle = oracle(&unit, &render(own, ontology()).text, ontology()).expect("canonical");
                 let (answer, turns) = (oracle.answer, oracle.turns);
-                let rejected = vec![RejectedRecord { answer, weight: 1.0, errors: ItemErrors::default(), turns }];
+                let (errors, verdicts) = (ItemErrors::default(), Vec::new());
+                let rejected = vec![RejectedRecord { answer, weight: 1.0, errors, turns, verdicts }];
                 let (id, source) = ("x".to_owned(), unit.text().to_owned());
                 ExampleRecord { id, source, chosen: render(&gold, ontology()), rejected }
             };
@@ -384,4 +385,98 @@ fn own_answers_are_kept_as_far_as_something_is_right_after_the_first_mistake() {
         }
     }
     assert!(with_choices > 20, "{with_choices}");
+}
+
+/// The answers that differ from `own` in one decision about the entity at `at`: another label, a longer text, the list
+/// closed before it; or, for a relation, another type, other arguments, the list closed before it.
+fn one_decision_apart(own: &Answer, item: Item) -> Vec<Answer> {
+    let mut others = Vec::new();
+    let mut with = |change: &dyn Fn(&mut Answer)| {
+        let mut other = own.clone();
+        change(&mut other);
+        others.push(other);
+    };
+    match item {
+        Item::Entity(at) => {
+            let at = at as usize;
+            for label in ontology().entity_ids().filter(|id| *id != own.entities[at].label) {
+                with(&|other| other.entities[at].label = label);
+            }
+            with(&|other| other.entities[at].text.push_str(" zz"));
+            with(&|other| {
+                other.entities.truncate(at);
+                other.relations.clear();
+            });
+        }
+        Item::Relation(at) => {
+            let at = at as usize;
+            let relation = own.relations[at];
+            for label in ontology().relation_ids().filter(|id| *id != relation.label) {
+                with(&|other| other.relations[at].label = label);
+            }
+            with(&|other| other.relations[at].head = relation.tail);
+            with(&|other| other.relations[at].tail = relation.head);
+            with(&|other| other.relations.truncate(at));
+        }
+        Item::Frame => {}
+    }
+    others
+}
+
+#[test]
+fn an_item_is_decided_where_answers_with_another_decision_part_from_it() {
+    let texts = gold_answers();
+    let mut checked = 0;
+    for size in [285, 330, 500] {
+        let tokenizer = tokenizer_of(&texts, size);
+        let [(plain, _), _] = formats(&tokenizer);
+        let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
+        for document in corpus().sft {
+            for unit in Unit::all(&document, Level::Sentence) {
+                let gold = gold(&unit);
+                if gold.entities.len() < 2 {
+                    continue;
+                }
+                let own = without(&gold, 0);
+                let judged = judge(&unit, &render(&own, ontology()).text, ontology()).expect("canonical");
+                let Judged { answer, verdicts } = judged;
+                let tokens = |answer: &Rendered| {
+                    let example = format.example("x", unit.text(), answer.into(), &[], 4096);
+                    example.expect("a short example").chosen
+                };
+                let written = tokens(&answer);
+                let items = format.judged_items(unit.text(), &answer, &verdicts).expect("the texts fit");
+                assert_eq!(items.len(), own.entities.len() + own.relations.len());
+                for (verdict, judged) in verdicts.iter().zip(&items) {
+                    // What is left of gold is right.
+                    assert!(judged.right);
+                    for other in one_decision_apart(&own, verdict.item) {
+                        let other = tokens(&render(&other, ontology())).tokens;
+                        let parting = written.tokens.iter().zip(&other).take_while(|(a, b)| a == b).count();
+                        assert!(judged.tokens.contains(&parting), "{}: {parting} of {judged:?}", answer.text);
+                        checked += 1;
+                    }
+                    // Of the format, only what opens the record and what ends its text.
+                    let scaffold = judged.tokens.iter().filter(|token| written.roles[**token] == Role::Scaffold);
+                    assert!(scaffold.count() <= 2, "{}: {judged:?}", answer.text);
+                }
+                // A wrong item is known as one.
+                let mut wrong = own.clone();
+                wrong.entities[0].label = ontology().entity_ids().find(|id| *id != own.entities[0].label).expect("two");
+                let judged = judge(&unit, &render(&wrong, ontology()).text, ontology()).expect("canonical");
+                assert!(judged.verdicts.iter().enumerate().all(|(number, verdict)| verdict.right == (number > 0)));
+                // In training, the answer ends with the last token that decides about anything.
+                let (answer, verdicts) = (judged.answer, judged.verdicts);
+                let (weight, errors, turns) = (1.0, ItemErrors::default(), Vec::new());
+                let (id, source, chosen) = ("x".to_owned(), unit.text().to_owned(), render(&gold, ontology()));
+                let rejected = vec![RejectedRecord { answer, weight, errors, turns, verdicts }];
+                let records = [ExampleRecord { id, source, chosen, rejected }];
+                let loaded = TextSource::new(&format, &records, 4096).load(0).expect("a short example");
+                let kept = &loaded.rejected[0].answer;
+                let last = kept.items.iter().flat_map(|item| &item.tokens).max().expect("an entity");
+                assert_eq!((kept.tokens.len(), kept.items.len()), (last + 1, items.len()));
+            }
+        }
+    }
+    assert!(checked > 2000, "{checked}");
 }

@@ -18,7 +18,7 @@ use crate::{
 /// Checks the systems of a comparison, and the model that they start from.
 pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
-    one_shift(config, systems)?;
+    one_shift(systems)?;
     plans(config, systems, observer)?
         .iter()
         .try_for_each(|plan| memory::compare_with_free(plan.section, &plan.within, observer))
@@ -73,15 +73,13 @@ pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Err
 }
 
 /// Checks that no system moves the ends of its lists twice: in training, and by a tuned threshold.
-fn one_shift(config: &Configuration, systems: &[System]) -> Result<(), Error> {
-    if config.predict.threshold == ThresholdChoice::None {
-        return Ok(());
-    }
-    for system in systems {
+fn one_shift(systems: &[System]) -> Result<(), Error> {
+    for system in systems.iter().filter(|system| system.threshold == ThresholdChoice::Tuned) {
         if let Err(error) = system.objective.allow_threshold() {
-            return Err(Error::input(format!("the system `{}`: {error}", system.name)).with_hint(
-                "leave predict.threshold at none in this run, and tune the threshold of the other systems in another",
-            ));
+            let name = &system.name;
+            return Err(Error::input(format!("the system `{name}`: {error}")).with_hint(format!(
+                "set `threshold = \"none\"` in [preference.system.{name}]; the other systems keep theirs"
+            )));
         }
     }
     Ok(())
