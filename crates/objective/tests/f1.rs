@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tabpo_objective::{Completion, ItemErrors, JudgedItem, Normaliser, Objective, Pair, PairLoss};
 use tabpo_roles::{List, ListDecision, Role};
 
-use support::{completion, decision, decisions, errors, pair};
+use support::{completion, decided, decision, decisions, errors, objective, pair};
 
 /// Inputs and figures of `fixtures/make_f1_objectives.py`, which writes the losses down again and differentiates them
 /// numerically with 50 digits.
@@ -141,10 +141,6 @@ fn losses_and_gradients_agree_with_figures_computed_independently() {
     }
 }
 
-fn objective(value: Value) -> Objective {
-    Objective::try_from(value).expect("an objective of the catalogue")
-}
-
 proptest! {
     #[test]
     fn each_form_is_sft_to_the_bit_where_it_should_be(pair in pair(7), chosen_tokens in 5.0..40.0_f64) {
@@ -250,38 +246,6 @@ proptest! {
         }
     }
 
-    /// Every item is pulled or pushed by its own credit, whatever the others are.
-    #[test]
-    fn items_have_their_exact_gradients(pair in pair(6), entity_f1 in 0.0..1.0_f64, relation_f1 in 0.0..1.0_f64) {
-        let normaliser = Normaliser { pairs: 3.0, chosen_tokens: 17.0 };
-        let objective = objective(json!({
-            "name": "item-credit", "credit": 2.0, "entity_f1": entity_f1, "relation_f1": relation_f1, "floor": 0.1,
-        }));
-        let loss = objective.evaluate(&pair, &normaliser);
-        let share = 2.0 * pair.weight / 17.0;
-        for (t, found) in loss.rejected.logp.iter().enumerate() {
-            let p = pair.rejected.policy[t];
-            let of_token = pair.rejected.items.iter().filter(|item| item.tokens.contains(&t));
-            let credit = of_token.map(|item| {
-                let f1 = if item.list == List::Entities { entity_f1 } else { relation_f1 };
-                let pushes = p > 0.1_f64.ln();
-                if item.right { (2.0 - f1).min(1.5) } else if pushes { -f1 } else { 0.0 }
-            });
-            let expected = if pair.chosen.is_empty() { 0.0 } else { -share * credit.sum::<f64>() };
-            prop_assert!((found - expected).abs() < 1e-12, "{t}: {found} instead of {expected}");
-            let at = |delta: f64| {
-                let mut moved = pair.clone();
-                moved.rejected.policy[t] += delta;
-                objective.evaluate(&moved, &normaliser).loss
-            };
-            // Beside the floor, where the loss has a kink.
-            if (p - 0.1_f64.ln()).abs() > 1e-3 {
-                let numeric = (8.0 * (at(1e-4) - at(-1e-4)) - (at(2e-4) - at(-2e-4))) / 12e-4;
-                prop_assert!((numeric - found).abs() < 1e-9, "{t}: {found} against {numeric}");
-            }
-        }
-    }
-
     /// With the taper's weight held fixed, the decision has its exact gradient.
     #[test]
     fn the_tapered_decision_has_its_exact_gradient(right in -4.0..-0.01_f64, wrong in -4.0..-0.01_f64, taper in 0.2..3.0_f64) {
@@ -301,13 +265,6 @@ fn tapered(taper: f64) -> Objective {
 
 fn evaluate(objective: &Objective, pair: &Pair) -> PairLoss {
     objective.evaluate(pair, &Normaliser::of([pair]))
-}
-
-/// A pair that differs in its second token, with these log-probs.
-fn decided(right: f64, wrong: f64) -> Pair {
-    let side =
-        |p: f64| Completion { differs: vec![false, true, false], ..Completion::new(vec![-0.1, p, -0.2], Vec::new()) };
-    Pair { chosen: side(right), rejected: side(wrong), weight: 1.0 }
 }
 
 #[test]
@@ -392,41 +349,6 @@ fn risk_is_finite_and_right_at_the_extremes() {
     let mut empty = decided(-0.5, -0.5);
     empty.rejected.errors = errors([1, 0, 0, 0, 0, 0]);
     assert!((evaluate(&risk, &empty).loss - 0.125).abs() < 1e-12);
-}
-
-#[test]
-fn the_expected_credit_of_an_item_is_zero_at_the_threshold() {
-    // An item that is right in 3 of 10 samples, where F1 is 0.6.
-    let credit = json!({"name": "item-credit", "credit": 1.0, "entity_f1": 0.6, "relation_f1": 0.2, "cap": 2.0});
-    let pull = |right: bool, list: List| {
-        let mut pair = decided(-0.5, -0.5);
-        pair.rejected.items = vec![JudgedItem { list, right, tokens: vec![1] }];
-        let loss = objective(credit.clone()).evaluate(&pair, &Normaliser { pairs: 1.0, chosen_tokens: 1.0 });
-        assert_eq!((loss.rejected.logp[0], loss.rejected.logp[2]), (0.0, 0.0));
-        -loss.rejected.logp[1]
-    };
-    let expected = |share: f64, list| share * pull(true, list) + (1.0 - share) * pull(false, list);
-    assert!(expected(0.3, List::Entities).abs() < 1e-12);
-    assert!(expected(0.31, List::Entities) > 0.0 && expected(0.29, List::Entities) < 0.0);
-    assert!(expected(0.1, List::Relations).abs() < 1e-12);
-}
-
-#[test]
-fn an_item_is_finite_and_right_at_the_extremes() {
-    let item = |right: bool, p: f64, cap: f64| {
-        let mut pair = decided(-0.5, p);
-        pair.rejected.items = vec![JudgedItem { list: List::Entities, right, tokens: vec![1] }];
-        let credit = json!({"name": "item-credit", "credit": 1.0, "entity_f1": 0.25, "cap": cap});
-        let loss = objective(credit).evaluate(&pair, &Normaliser { pairs: 1.0, chosen_tokens: 1.0 });
-        (loss.decision, -loss.rejected.logp[1])
-    };
-    assert_eq!(item(true, -700.0, 1.5), (1050.0, 1.5));
-    assert_eq!(item(true, 0.0, 2.0), (0.0, 1.75));
-    // A wrong item is pushed down to the floor and not beyond; its loss stays where it was there.
-    assert_eq!(item(false, 0.0, 1.5), (0.0, -0.25));
-    assert_eq!(item(false, -700.0, 1.5), (0.25 * 0.05_f64.ln(), 0.0));
-    let (above, below) = (item(false, 0.05_f64.ln() + 1e-9, 1.5), item(false, 0.05_f64.ln() - 1e-9, 1.5));
-    assert!((above.0 - below.0).abs() < 1e-9 && (above.1, below.1) == (-0.25, 0.0));
 }
 
 #[test]

@@ -61,6 +61,18 @@ pub(crate) fn items(n: usize, numbers: &[u64]) -> Vec<JudgedItem> {
     numbers.iter().map(item).collect()
 }
 
+/// The objective that a configuration chooses.
+pub(crate) fn objective(value: serde_json::Value) -> Objective {
+    Objective::try_from(value).expect("an objective of the catalogue")
+}
+
+/// A pair that differs in its second token, with these log-probs.
+pub(crate) fn decided(right: f64, wrong: f64) -> Pair {
+    let side =
+        |p: f64| Completion { differs: vec![false, true, false], ..Completion::new(vec![-0.1, p, -0.2], Vec::new()) };
+    Pair { chosen: side(right), rejected: side(wrong), weight: 1.0 }
+}
+
 prop_compose! {
     /// A completion of at most `longest` tokens with log-probs in `policy`.
     pub(crate) fn completion(longest: usize, policy: std::ops::Range<f64>)(

@@ -59,7 +59,11 @@ fn documents(config: &Configuration) -> Result<(), Error> {
             .with_hint("remove the [ontology] section, or name document files in [data]"));
     }
     if data.set_aside > 0 && (data.curated.is_some() || data.synthetic.is_some()) {
-        let documents = if data.synthetic.is_some() { "the built-in corpus has curated documents" } else { "`curated` names others" };
+        let documents = if data.synthetic.is_some() {
+            "the built-in corpus has curated documents"
+        } else {
+            "`curated` names others"
+        };
         return Err(Error::input(format!("data.set_aside sets training documents aside, but {documents}"))
             .with_hint("the preference stage learns from one or the other: remove one of the keys"));
     }
