@@ -25,7 +25,7 @@ LABELS = {
 # Targets whose files may be meant for any of them.
 JSON_READERS = [
     "corpus_annotation_tools", "corpus_doccano", "corpus_dygie", "corpus_jsonl", "corpus_label_studio",
-    "corpus_token_lists", "predictions",
+    "corpus_scier", "corpus_token_lists", "predictions",
 ]
 
 
@@ -263,6 +263,11 @@ def written():
         put("predictions", "\n".join(reversed(lines)))
     put("predictions", '{"doc_key":"a","predicted_ner":[[[1,1,"Tool"]],[[6,7,"Part"]]],'
                        '"predicted_relations":[[[1,1,4,4,"beside"]],[]]}\n')
+    put("corpus_pubtator", "7|t|A drill|press\n7|a|It hums by the lathe .\n7\t2\t7\tdrill\tTool\tA1,A2\n7\t29\t34\tlathe\tTool\tA3\n"
+                           "7\tbeside\tA2\tA3\tNovel\n\n8|t|Bolts\n8|a|\n8\t0\t5\tBolts\tPart\t-1\n")
+    put("corpus_scier", '{"doc_id": "a", "sentence": "A drill by a drill press", "ner": [["drill", "Tool"], ["drill press", "Tool"]], '
+                        '"rel": [["drill", "beside", "drill press"]], "rel_plus": [["drill:Tool", "beside", "drill press:Tool"]]}\n'
+                        '{"doc_id": "a", "sentence": "Bolts", "ner": [["Bolts", "Part"]], "rel": []}\n')
     put("patterns", '[[pattern]]\nid = "P"\nkind = "label"\nfrom = ["Tool"]\nto = ["Part"]\nrationale = "x"\n')
 
 

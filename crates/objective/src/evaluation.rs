@@ -158,6 +158,24 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// Adds `weight` times a loss of each token of the rejected completion, which is the model's own answer, as a decision
+    /// term. `loss` takes a token's position and log-prob, and returns its loss with the derivative with respect to the
+    /// log-prob. Each counts as much as a chosen token does in a likelihood term.
+    pub fn own_losses(&mut self, weight: f64, pooling: Pooling, loss: impl Fn(usize, f64) -> (f64, f64)) {
+        if self.pair.chosen.is_empty() {
+            return;
+        }
+        let per_token = weight * self.token_share(pooling);
+        let mut sum = 0.0;
+        for (t, (p, gradient)) in self.pair.rejected.policy.iter().zip(&mut self.result.rejected.logp).enumerate() {
+            let (value, slope) = loss(t, *p);
+            sum += value;
+            *gradient += per_token * slope;
+        }
+        self.result.decision += per_token * sum;
+        self.result.loss += per_token * sum;
+    }
+
     /// What one chosen token counts in a mean over tokens or over sequences. The chosen completion has a token.
     fn token_share(&self, pooling: Pooling) -> f64 {
         match pooling {

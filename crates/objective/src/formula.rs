@@ -37,6 +37,20 @@ pub enum Reach {
     Whole,
 }
 
+/// Which of the model's own answers stand in the place of rejected completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnAnswers {
+    /// None: rejected completions are those of the pairs.
+    None,
+    /// The greedy answer, with what would have been right after its mistakes
+    /// ([`Completion::choices`](crate::Completion::choices)).
+    Greedy,
+    /// Sampled answers, with the verdict of gold on each of their items
+    /// ([`Completion::items`](crate::Completion::items)).
+    Sampled,
+}
+
 /// What an objective needs besides the policy's log-probs of the chosen completion, token roles and
 /// the difference mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +69,8 @@ pub struct Needs {
     /// What an item is worth in F1: which tokens decide between a further record and the end of a list, and
     /// which items a rejected completion gets wrong.
     pub credit: bool,
-    /// The model's own answer in the place of a rejected completion, with what would have been right after its mistakes.
-    pub own: bool,
+    /// The model's own answers in the place of rejected completions.
+    pub own: OwnAnswers,
 }
 
 impl Needs {
@@ -68,7 +82,7 @@ impl Needs {
         weights: WeightSource::None,
         guide: false,
         credit: false,
-        own: false,
+        own: OwnAnswers::None,
     };
     /// The policy's log-probs of both completions.
     pub const PAIR: Needs = Needs { rejected: Reach::Whole, ..Needs::CHOSEN };

@@ -196,6 +196,7 @@ fn assert_lengths(completion: &Completion, needs: Needs) {
     require(needs.kl, completion.kl.len(), "KL values");
     require(needs.guide, completion.guide.len(), "log-probs of the guide model");
     assert!(completion.decisions.iter().all(|(t, _)| *t < n), "a decision beyond {n} tokens");
+    assert!(completion.items.iter().flat_map(|item| &item.tokens).all(|t| *t < n), "an item beyond {n} tokens");
 }
 
 /// With the default hyper-parameters.

@@ -34,8 +34,22 @@ pub struct Completion {
     /// [`Needs::credit`](crate::Needs::credit), and on chosen completions.
     pub errors: ItemErrors,
     /// For each place of the model's own answer where something was right, the log-prob of every right token there;
-    /// empty unless [`Needs::own`](crate::Needs::own), and on chosen completions.
+    /// empty unless [`Needs::own`](crate::Needs::own) asks for the greedy answer, and on chosen completions.
     pub choices: Vec<Vec<f64>>,
+    /// The items of an answer that was sampled from the model; empty unless [`Needs::own`](crate::Needs::own) asks for
+    /// samples, and on chosen completions.
+    pub items: Vec<JudgedItem>,
+}
+
+/// An item of a model's own answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedItem {
+    /// The list that it is in.
+    pub list: List,
+    /// Whether gold has it.
+    pub right: bool,
+    /// The positions of the tokens that decide about it, each once.
+    pub tokens: Vec<usize>,
 }
 
 /// Numbers of items.
@@ -89,6 +103,7 @@ impl Completion {
             decisions: Vec::new(),
             errors: ItemErrors::default(),
             choices: Vec::new(),
+            items: Vec::new(),
         }
     }
 
@@ -179,7 +194,8 @@ pub struct PairLoss {
     pub rejected: Gradient,
     /// Share of the preference term, or of a custom [`term`](crate::Evaluation::term).
     pub preference: f64,
-    /// Share of the decision term of [`TabPo`](crate::formulas::tab_po::TabPo), its weight included.
+    /// Share of the decision term of [`TabPo`](crate::formulas::tab_po::TabPo) or of the terms on the model's own
+    /// answers, their weight included.
     pub decision: f64,
     /// Share of the likelihood term on the chosen completion, its weight included.
     pub likelihood: f64,

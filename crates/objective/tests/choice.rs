@@ -23,6 +23,7 @@ fn the_catalogue_holds_every_objective_of_the_comparison_once() {
         "f-credit",
         "minimum-risk",
         "dynamic-oracle",
+        "item-credit",
         "dpo",
         "cdpo",
         "robust",

@@ -5,7 +5,7 @@ mod support;
 use tabpo_objective::{Completion, Normaliser, Objective, Pair, PairLoss, WeightSource};
 use tabpo_roles::Role;
 
-use support::{decision, decisions, errors, objectives};
+use support::{decision, decisions, errors, items, objectives};
 
 /// A completion with every list filled.
 fn filled(policy: &[f64], reference: &[f64]) -> Completion {
@@ -18,6 +18,7 @@ fn filled(policy: &[f64], reference: &[f64]) -> Completion {
         decisions: decisions((0..n).map(|t| decision((t % 7) as u8))),
         errors: errors([1, 0, 0, 2, 3, 1]),
         choices: vec![policy.to_vec(); usize::from(!policy.is_empty())],
+        items: items(n, &[0x5555_5555, 0xffff_fffe, 3]),
         ..Completion::new(policy.to_vec(), reference.to_vec())
     }
 }

@@ -5,10 +5,10 @@ mod support;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tabpo_objective::{Completion, ItemErrors, Normaliser, Objective, Pair, PairLoss};
+use tabpo_objective::{Completion, ItemErrors, JudgedItem, Normaliser, Objective, Pair, PairLoss};
 use tabpo_roles::{List, ListDecision, Role};
 
-use support::{completion, decision, decisions, errors, pair};
+use support::{completion, decided, decision, decisions, errors, objective, pair};
 
 /// Inputs and figures of `fixtures/make_f1_objectives.py`, which writes the losses down again and differentiates them
 /// numerically with 50 digits.
@@ -41,6 +41,14 @@ struct Rejected {
     errors: ItemErrors,
     weight: f64,
     choices: Vec<Vec<f64>>,
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    list: List,
+    right: bool,
+    tokens: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -74,12 +82,17 @@ impl Example {
                 differs: rejected.rejected_differs.clone(),
                 errors: rejected.errors,
                 choices: rejected.choices.clone(),
+                items: rejected.items.iter().map(judged).collect(),
                 ..Completion::new(rejected.policy.clone(), Vec::new())
             },
             weight: rejected.weight,
         };
         self.rejected.iter().map(pair).collect()
     }
+}
+
+fn judged(item: &Item) -> JudgedItem {
+    JudgedItem { list: item.list, right: item.right, tokens: item.tokens.clone() }
 }
 
 fn assert_close(what: &str, ours: &[f64], theirs: &[f64]) {
@@ -98,7 +111,7 @@ fn chosen_gradient(losses: &[PairLoss]) -> Vec<f64> {
 #[test]
 fn losses_and_gradients_agree_with_figures_computed_independently() {
     let golden: Golden = serde_json::from_str(include_str!("fixtures/f1_objectives.json")).expect("the fixture");
-    assert_eq!(golden.cases.len(), 12);
+    assert_eq!(golden.cases.len(), 14);
     for case in &golden.cases {
         let objective = Objective::try_from(case.objective.clone()).expect("an objective of the catalogue");
         let pairs: Vec<Vec<Pair>> =
@@ -128,10 +141,6 @@ fn losses_and_gradients_agree_with_figures_computed_independently() {
     }
 }
 
-fn objective(value: Value) -> Objective {
-    Objective::try_from(value).expect("an objective of the catalogue")
-}
-
 proptest! {
     #[test]
     fn each_form_is_sft_to_the_bit_where_it_should_be(pair in pair(7), chosen_tokens in 5.0..40.0_f64) {
@@ -147,6 +156,7 @@ proptest! {
                 json!({"name": "f-credit", "entity_f1": 1.0, "relation_f1": 1.0, "decision": 0.0, "pooling": pooling}),
                 json!({"name": "minimum-risk", "risk": 0.0, "pooling": pooling}),
                 json!({"name": "dynamic-oracle", "oracle": 0.0, "pooling": pooling}),
+                json!({"name": "item-credit", "credit": 0.0, "pooling": pooling}),
             ] {
                 prop_assert_eq!(&objective(same.clone()).evaluate(&plain, &normaliser), &sft, "{}", same);
             }
@@ -154,6 +164,11 @@ proptest! {
             let mut right = pair.clone();
             right.rejected.choices.clear();
             let found = objective(json!({"name": "dynamic-oracle", "pooling": pooling})).evaluate(&right, &normaliser);
+            prop_assert_eq!((found.loss, &found.chosen), (sft.loss, &sft.chosen));
+            // A sampled answer without items.
+            let mut nothing = pair.clone();
+            nothing.rejected.items.clear();
+            let found = objective(json!({"name": "item-credit", "pooling": pooling})).evaluate(&nothing, &normaliser);
             prop_assert_eq!((found.loss, &found.chosen), (sft.loss, &sft.chosen));
             // A rejected answer with the items of gold costs nothing.
             let mut right = pair.clone();
@@ -250,13 +265,6 @@ fn tapered(taper: f64) -> Objective {
 
 fn evaluate(objective: &Objective, pair: &Pair) -> PairLoss {
     objective.evaluate(pair, &Normaliser::of([pair]))
-}
-
-/// A pair that differs in its second token, with these log-probs.
-fn decided(right: f64, wrong: f64) -> Pair {
-    let side =
-        |p: f64| Completion { differs: vec![false, true, false], ..Completion::new(vec![-0.1, p, -0.2], Vec::new()) };
-    Pair { chosen: side(right), rejected: side(wrong), weight: 1.0 }
 }
 
 #[test]

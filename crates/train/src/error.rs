@@ -50,6 +50,12 @@ pub enum ExampleError {
         /// Id of the record.
         id: String,
     },
+    /// An item of a sampled answer names a token beyond it.
+    #[error("record {id:?} has an item with a token beyond its answer")]
+    ItemBeyond {
+        /// Id of the record.
+        id: String,
+    },
     /// The record has an empty prompt or answer.
     #[error("record {id:?} has an empty {part}")]
     Empty {

@@ -1,6 +1,6 @@
 //! Training examples as tokens.
 
-use tabpo_objective::ItemErrors;
+use tabpo_objective::{ItemErrors, JudgedItem};
 use tabpo_roles::{ListDecision, Role};
 
 use crate::{Choice, ExampleError};
@@ -22,6 +22,8 @@ pub struct TokenisedAnswer {
     pub errors: ItemErrors,
     /// Where it is the model's own answer: the right tokens after its mistakes, in order of position.
     pub choices: Vec<Choice>,
+    /// Where it was sampled from the model: its items, with gold's verdict on each.
+    pub items: Vec<JudgedItem>,
 }
 
 impl TokenisedAnswer {
@@ -31,7 +33,15 @@ impl TokenisedAnswer {
         if let Some(last) = roles.last_mut() {
             *last = Role::End;
         }
-        Self { tokens, roles, weights: None, decisions: None, errors: ItemErrors::default(), choices: Vec::new() }
+        Self {
+            tokens,
+            roles,
+            weights: None,
+            decisions: None,
+            errors: ItemErrors::default(),
+            choices: Vec::new(),
+            items: Vec::new(),
+        }
     }
 
     /// Keeps the prefix shared with `chosen` and the token after it.
@@ -51,6 +61,7 @@ impl TokenisedAnswer {
             decisions.retain(|(token, _)| *token < count);
         }
         self.choices.retain(|choice| choice.position < count);
+        self.items.iter_mut().for_each(|item| item.tokens.retain(|token| *token < count));
     }
 }
 
@@ -82,7 +93,7 @@ impl TokenisedExample {
         std::iter::once(&self.chosen).chain(self.rejected.iter().map(|rejected| &rejected.answer))
     }
 
-    /// Checks that nothing is empty, that every choice is inside its answer and that every token is below `vocabulary`.
+    /// Checks that nothing is empty, that every choice and every item is inside its answer and that every token is below `vocabulary`.
     pub fn check(&self, vocabulary: usize) -> Result<(), ExampleError> {
         let empty = |part| ExampleError::Empty { id: self.id.clone(), part };
         if self.prompt.is_empty() {
@@ -99,6 +110,12 @@ impl TokenisedExample {
         };
         if !self.answers().all(places) {
             return Err(ExampleError::Choice { id: self.id.clone() });
+        }
+        let inside = |answer: &TokenisedAnswer| {
+            answer.items.iter().flat_map(|item| &item.tokens).all(|token| *token < answer.tokens.len())
+        };
+        if !self.answers().all(inside) {
+            return Err(ExampleError::ItemBeyond { id: self.id.clone() });
         }
         let choices = self.answers().flat_map(|answer| &answer.choices);
         let answers = self.answers().flat_map(|answer| &answer.tokens);

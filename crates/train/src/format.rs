@@ -5,7 +5,7 @@ use tabpo_answer::{Part, Rendered, Taken, decisions, token_roles};
 use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
 use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
-use tabpo_roles::Role;
+use tabpo_roles::{ListDecision, Role};
 
 use crate::{ExampleError, RejectedAnswer, TokenisedAnswer, TokenisedExample};
 
@@ -120,6 +120,7 @@ impl<'a> ExampleFormat<'a> {
             decisions: None,
             errors: ItemErrors::default(),
             choices: Vec::new(),
+            items: Vec::new(),
         })
     }
 
@@ -132,14 +133,24 @@ impl<'a> ExampleFormat<'a> {
         ontology: &Ontology,
         tokenised: &mut TokenisedAnswer,
     ) -> Result<(), FormatError> {
+        tokenised.decisions = Some(self.decisions(source, answer, ontology)?);
+        Ok(())
+    }
+
+    /// The tokens of an answer to `source` that decide whether a list goes on or ends, by position.
+    pub(crate) fn decisions(
+        &self,
+        source: &str,
+        answer: &Rendered,
+        ontology: &Ontology,
+    ) -> Result<Vec<(usize, ListDecision)>, FormatError> {
         let ranges = self.encode_answer(source, &answer.text)?.ranges;
         let mut marked = Vec::new();
         for taken in decisions(&answer.text, ontology) {
             let byte = self.parting(answer, &taken)?;
             marked.push((ranges.partition_point(|range| range.end <= byte), taken.decision()));
         }
-        tokenised.decisions = Some(marked);
-        Ok(())
+        Ok(marked)
     }
 
     /// The tokens of an answer to `source`, without the end token.

@@ -9,6 +9,7 @@ mod format;
 mod groups;
 mod importance;
 mod items;
+mod judged;
 mod log_probs;
 mod loss;
 mod packing;

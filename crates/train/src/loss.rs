@@ -166,6 +166,7 @@ fn completion(answer: &TokenisedAnswer, targets: &[u32], values: &TargetValues) 
         kl,
         decisions: answer.decisions.clone().unwrap_or_default(),
         errors: answer.errors,
+        items: answer.items.clone(),
         ..Completion::new(gather(&values.log_probs, targets), Vec::new())
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::packing::{MicroBatch, epoch_order, pack};
-use tabpo_objective::{Needs, Reach};
+use tabpo_objective::{Needs, OwnAnswers, Reach};
 
 use crate::trie::{example_rows, shared_prefix};
 use crate::{Differences, ExampleError, TokenisedExample, TrainBudget, TrainError};
@@ -105,8 +105,13 @@ impl<S: ExampleSource + ?Sized> ExampleSource for Checked<'_, S> {
             let chosen = &example.chosen.tokens;
             example.rejected.iter_mut().for_each(|rejected| rejected.answer.cut_after_divergence(chosen));
         }
-        if !self.needs.own {
-            example.rejected.iter_mut().for_each(|rejected| rejected.answer.choices.clear());
+        for rejected in &mut example.rejected {
+            if self.needs.own != OwnAnswers::Greedy {
+                rejected.answer.choices.clear();
+            }
+            if self.needs.own != OwnAnswers::Sampled {
+                rejected.answer.items.clear();
+            }
         }
         if self.needs.credit && example.chosen.decisions.is_none() {
             return Err(ExampleError::NoDecisions { id: example.id });

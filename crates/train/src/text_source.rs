@@ -3,7 +3,7 @@
 use tabpo_answer::{Answer, Rendered, read_canonical};
 use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
-use tabpo_pairs::{PairRecord, Turn};
+use tabpo_pairs::{PairRecord, Turn, Verdict};
 
 use crate::items::item_errors;
 use crate::{AnswerText, ExampleError, ExampleFormat, ExampleSource, TokenisedExample};
@@ -32,6 +32,8 @@ pub struct RejectedRecord {
     pub errors: ItemErrors,
     /// Where it is the model's own answer: what would have been right at each of its turns.
     pub turns: Vec<Turn>,
+    /// Where it was sampled from the model: gold's verdicts on its items.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// Groups pairs with the same prompt and chosen answer, which are adjacent in a pair file, into one record with
@@ -59,7 +61,13 @@ pub fn group_pairs(
         }
         let errors = item_errors(&chosen, &answer, ontology);
         let last = records.last_mut().expect("a record was added for the first pair");
-        last.rejected.push(RejectedRecord { answer: written, weight: pair.weight, errors, turns: Vec::new() });
+        last.rejected.push(RejectedRecord {
+            answer: written,
+            weight: pair.weight,
+            errors,
+            turns: Vec::new(),
+            verdicts: Vec::new(),
+        });
     }
     Ok(records)
 }
@@ -74,22 +82,27 @@ pub fn rendered(text: &str, ontology: &Ontology) -> Option<Rendered> {
 pub struct TextSource<'a> {
     format: &'a ExampleFormat<'a>,
     records: &'a [ExampleRecord],
+    ontology: &'a Ontology,
     max_tokens: usize,
-    /// The ontology by which decisions are found, where they are marked.
-    decisions: Option<&'a Ontology>,
+    marks_decisions: bool,
 }
 
 impl<'a> TextSource<'a> {
-    /// A source of records in a format; those longer than `max_tokens` are skipped in training.
-    pub fn new(format: &'a ExampleFormat<'a>, records: &'a [ExampleRecord], max_tokens: usize) -> Self {
-        Self { format, records, max_tokens, decisions: None }
+    /// A source of records with answers of an ontology; those longer than `max_tokens` are skipped in training.
+    pub fn new(
+        format: &'a ExampleFormat<'a>,
+        records: &'a [ExampleRecord],
+        ontology: &'a Ontology,
+        max_tokens: usize,
+    ) -> Self {
+        Self { format, records, ontology, max_tokens, marks_decisions: false }
     }
 
     /// The same source with the list decisions of chosen answers marked, for objectives that
     /// [need them](tabpo_objective::Needs::credit).
     #[must_use]
-    pub fn with_decisions(self, ontology: &'a Ontology) -> Self {
-        Self { decisions: Some(ontology), ..self }
+    pub fn with_decisions(self) -> Self {
+        Self { marks_decisions: true, ..self }
     }
 }
 
@@ -111,9 +124,14 @@ impl ExampleSource for TextSource<'_> {
                 let choices = self.format.choices(source, &record.answer, &record.turns).map_err(failed)?;
                 rejected.answer.keep_choices(choices, &example.chosen);
             }
+            if !record.verdicts.is_empty() {
+                let items = self.format.judged_items(source, &record.answer, &record.verdicts, self.ontology);
+                let items = items.map_err(failed)?;
+                rejected.answer.keep_items(items, &example.chosen);
+            }
         }
-        if let Some(ontology) = self.decisions {
-            self.format.mark_decisions(source, &record.chosen, ontology, &mut example.chosen).map_err(failed)?;
+        if self.marks_decisions {
+            self.format.mark_decisions(source, &record.chosen, self.ontology, &mut example.chosen).map_err(failed)?;
         }
         Ok(example)
     }

@@ -1,57 +1,20 @@
 //! From text to tokens: prompts, answers, roles, and skipped examples.
 
+mod texts;
+
 use jiff::civil::DateTime;
-use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, canonical, decisions, gold, render, render_as};
-use tabpo_corpus::{Level, Span, Unit};
-use tabpo_model::{BpeOptions, ChatTemplate, Tokenizer};
-use tabpo_objective::ItemErrors;
-use tabpo_ontology::{AnswerForm, EntityLabelId, RelationLabelId};
-use tabpo_pairs::oracle;
+use tabpo_answer::{Answer, AnswerEntity, AnswerRelation, Rendered, gold, render};
+use tabpo_corpus::{Level, Unit};
+use tabpo_model::ChatTemplate;
+use tabpo_ontology::{EntityLabelId, RelationLabelId};
 use tabpo_roles::{List, ListDecision, Role};
-use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus, generate, ontology};
+use tabpo_synthetic::ontology;
 use tabpo_train::{
-    AnswerText, BatchPlan, Choice, Cursor, ExampleError, ExampleFormat, ExampleRecord, ExampleSource, FormatError,
-    PromptFormat, RejectedRecord, StepPlanner, TextSource, TrainBudget, rendered,
+    AnswerText, BatchPlan, Cursor, ExampleError, ExampleFormat, ExampleRecord, FormatError, PromptFormat, StepPlanner,
+    TextSource, TrainBudget, rendered,
 };
 
-fn corpus() -> SyntheticCorpus {
-    generate(&SyntheticConfig { sft: 40, gold: 10, validation: 10, test: 10, ..SyntheticConfig::default() })
-}
-
-/// Sources with their gold answers.
-fn gold_answers() -> Vec<(String, Rendered)> {
-    let corpus = corpus();
-    let units = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence));
-    units.map(|unit| (unit.text().to_owned(), render(&gold(&unit), ontology()))).collect()
-}
-
-fn tokenizer(texts: &[(String, Rendered)]) -> Tokenizer {
-    tokenizer_of(texts, 500)
-}
-
-/// A tokenizer with so many tokens: the fewer, the less of the punctuation between records is merged, and `"}` and `,{`
-/// may stand against `"}]`.
-fn tokenizer_of(texts: &[(String, Rendered)], vocabulary_size: usize) -> Tokenizer {
-    let texts = texts.iter().flat_map(|(source, answer)| [source.clone(), answer.text.clone()]);
-    let options = BpeOptions { vocabulary_size, ..BpeOptions::default() };
-    Tokenizer::train(texts, &options).expect("the texts train a tokenizer")
-}
-
-/// The two formats, each with what it writes before and after a source text.
-fn formats(tokenizer: &Tokenizer) -> [(PromptFormat, [&'static str; 2]); 2] {
-    let template = ChatTemplate::new(ChatTemplate::PLAIN.to_owned(), tokenizer.special(), "test".as_ref());
-    [
-        (PromptFormat::Plain { separator: "<|assistant|>".into() }, ["", "<|assistant|>"]),
-        (
-            PromptFormat::Chat {
-                template: Box::new(template.expect("the template is valid")),
-                system: Some("Extract.".into()),
-                date: DateTime::constant(2024, 7, 26, 0, 0, 0, 0),
-            },
-            ["<|system|>Extract.<|user|>", "<|assistant|>"],
-        ),
-    ]
-}
+use texts::{corpus, formats, gold_answers, tokenizer, tokenizer_of};
 
 #[test]
 fn prompt_and_answer_decode_to_their_texts_and_the_end_is_supervised() {
@@ -132,7 +95,7 @@ fn long_examples_are_counted_and_named_and_never_cut() {
             rejected: Vec::new(),
         })
         .collect();
-    let source = TextSource::new(&format, &records, limit);
+    let source = TextSource::new(&format, &records, ontology(), limit);
     let plan = BatchPlan { batch_size: 4, max_tokens: 500, seed: 1, budget: TrainBudget::Epochs(1) };
     let mut seen = 0;
     let mut named = 0;
@@ -286,229 +249,5 @@ fn the_token_of_a_list_decision_is_where_the_other_decision_would_part() {
             }
             assert!(checked > 200, "{checked}");
         }
-    }
-}
-
-/// The gold answer without its entity at `at`, and without the relations of that.
-fn without(answer: &Answer, at: u32) -> Answer {
-    let mut shorter = answer.clone();
-    shorter.entities.remove(at as usize);
-    shorter.relations.retain(|relation| relation.head != at && relation.tail != at);
-    for end in shorter.relations.iter_mut().flat_map(|relation| [&mut relation.head, &mut relation.tail]) {
-        *end -= u32::from(*end > at);
-    }
-    shorter
-}
-
-#[test]
-fn the_right_tokens_after_a_mistake_are_those_of_the_right_answers() {
-    let texts = gold_answers();
-    let (mut checked, mut of_links) = (0, 0);
-    for size in [285, 330, 500] {
-        let tokenizer = tokenizer_of(&texts, size);
-        let [(plain, _), _] = formats(&tokenizer);
-        let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
-        for document in corpus().sft {
-            for unit in Unit::all(&document, Level::Sentence) {
-                let gold = gold(&unit);
-                if gold.entities.len() < 2 {
-                    continue;
-                }
-                let own = render(&without(&gold, 0), ontology());
-                let oracle = oracle(&unit, &own.text, ontology()).expect("canonical");
-                let tokens = |answer: &Rendered| {
-                    let example = format.example("x", unit.text(), answer.into(), &[], 4096);
-                    example.expect("a short example").chosen
-                };
-                let written = tokens(&own);
-                let right: Vec<Vec<u32>> = oracle
-                    .turns
-                    .iter()
-                    .flat_map(|turn| {
-                        turn.right.iter().map(|right| format!("{}{}", &own.text[..turn.window], right.text))
-                    })
-                    .map(|text| tokens(&rendered(&text, ontology()).expect("canonical")).tokens)
-                    .collect();
-                let choices = format.choices(unit.text(), &own, &oracle.turns).expect("the texts fit");
-                for Choice { position, tokens } in &choices {
-                    for token in tokens {
-                        let prefix = written.tokens[..*position].iter().chain([token]).copied().collect::<Vec<u32>>();
-                        assert!(right.iter().any(|right| right.starts_with(&prefix)), "{}, {size} tokens", own.text);
-                        checked += 1;
-                    }
-                    of_links += usize::from(written.roles[*position] == Role::Link);
-                }
-                // The first token has a choice, and the ids of relations do where one is left to write.
-                assert_eq!(choices[0].position, 0);
-            }
-        }
-    }
-    assert!(checked > 2000 && of_links > 50, "{checked} {of_links}");
-}
-
-#[test]
-fn own_answers_are_kept_as_far_as_something_is_right_after_the_first_mistake() {
-    let texts = gold_answers();
-    let tokenizer = tokenizer(&texts);
-    let [(plain, _), _] = formats(&tokenizer);
-    let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
-    let mut with_choices = 0;
-    for document in corpus().sft {
-        for unit in Unit::all(&document, Level::Sentence) {
-            let gold = gold(&unit);
-            if gold.entities.is_empty() {
-                continue;
-            }
-            let record = |own: &Answer| {
-                let oracle = oracle(&unit, &render(own, ontology()).text, ontology()).expect("canonical");
-                let (answer, turns) = (oracle.answer, oracle.turns);
-                let rejected = vec![RejectedRecord { answer, weight: 1.0, errors: ItemErrors::default(), turns }];
-                let (id, source) = ("x".to_owned(), unit.text().to_owned());
-                ExampleRecord { id, source, chosen: render(&gold, ontology()), rejected }
-            };
-            let records = [record(&gold), record(&without(&gold, 0))];
-            let source = TextSource::new(&format, &records, 4096);
-            let [right, wrong] = [0, 1].map(|index| source.load(index).expect("a short example"));
-            assert_eq!(right.rejected[0].answer, right.chosen);
-            let (own, chosen) = (&wrong.rejected[0].answer, &wrong.chosen);
-            let parting = own.tokens.iter().zip(&chosen.tokens).take_while(|(a, b)| a == b).count();
-            assert!(own.choices.iter().all(|choice| choice.position > parting));
-            match own.choices.last() {
-                Some(last) => {
-                    assert_eq!(own.tokens.len(), last.position + 1);
-                    assert_eq!(own.roles.len(), own.tokens.len());
-                    with_choices += 1;
-                }
-                None => assert_eq!(own, chosen),
-            }
-        }
-    }
-    assert!(with_choices > 20, "{with_choices}");
-}
-
-fn marked(answer: &Answer, unit: &Unit) -> Rendered {
-    render_as(answer, unit, ontology(), AnswerForm::Marked).expect("no mentions cross")
-}
-
-/// Label tokens of the marks are label tokens, and so is `-`, which stands in place of one.
-#[test]
-fn tokens_of_marks_have_the_roles_of_their_bytes() {
-    let corpus = corpus();
-    let units: Vec<Unit<'_>> = corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence)).collect();
-    let texts: Vec<(String, Rendered)> =
-        units.iter().map(|unit| (unit.text().to_owned(), marked(&gold(unit), unit))).collect();
-    let tokenizer = tokenizer(&texts);
-    for (prompt, _) in formats(&tokenizer) {
-        let format = ExampleFormat::new(&tokenizer, prompt).expect("the format fits");
-        let mut counts = [0, 0, 0];
-        for (source, answer) in &texts {
-            assert_eq!(rendered(&answer.text, ontology()).as_ref(), Some(answer));
-            let example = format.example("x", source, answer.into(), &[], 4096).expect("a short example");
-            let json = answer.text.find("\n{").expect("the JSON is there");
-            let written = |role: Role| -> Vec<&str> {
-                let parts = answer.parts.iter().filter(|part| part.role == role && part.range.end <= json);
-                parts.map(|part| &answer.text[part.range.clone()]).collect()
-            };
-            // What the first tokens of a role spell, up to the JSON.
-            let (mut spelled, mut length) = (String::new(), 0);
-            for (&token, &role) in example.chosen.tokens.iter().zip(&example.chosen.roles) {
-                let text = tokenizer.decode(&[token], false).expect("a token");
-                length += text.len();
-                if length <= json && [Role::EntityLabel, Role::RelationLabel].contains(&role) {
-                    spelled.push_str(&text);
-                }
-            }
-            let (entities, relations) = (written(Role::EntityLabel), written(Role::RelationLabel));
-            for label in entities.iter().chain(&relations) {
-                assert!(spelled.contains(label), "{label} in {spelled}: {}", answer.text);
-            }
-            let related = relations.iter().filter(|label| **label != "-").count();
-            counts[0] += entities.len();
-            counts[1] += related;
-            counts[2] += relations.len() - related;
-        }
-        assert!(counts[0] > 80 && counts[1] > 40 && counts[2] > 60, "{counts:?}");
-    }
-}
-
-/// As for lists: the token at which an answer with the other decision would part.
-#[test]
-fn the_token_of_a_marked_decision_is_where_the_other_decision_would_part() {
-    let corpus = corpus();
-    let units: Vec<Unit<'_>> =
-        corpus.sft.iter().flat_map(|document| Unit::all(document, Level::Sentence)).take(25).collect();
-    let texts: Vec<(String, Rendered)> =
-        units.iter().map(|unit| (unit.text().to_owned(), marked(&gold(unit), unit))).collect();
-    for size in [275, 500] {
-        let tokenizer = tokenizer_of(&texts, size);
-        let [(plain, _), _] = formats(&tokenizer);
-        let format = ExampleFormat::new(&tokenizer, plain).expect("the format fits");
-        let mut checked = [0; 4];
-        for unit in &units {
-            let (answer, written) = (gold(unit), marked(&gold(unit), unit));
-            let tokens = |answer: &Rendered| {
-                format.example("x", unit.text(), answer.into(), &[], 4096).expect("a short example").chosen
-            };
-            let mut chosen = tokens(&written);
-            format.mark_decisions(unit.text(), &written, ontology(), &mut chosen).expect("the texts fit");
-            let marks = chosen.decisions.clone().expect("marked");
-            let taken = decisions(&written.text, ontology());
-            assert_eq!(marks.len(), taken.len());
-            for ((token, decision), taken) in marks.into_iter().zip(&taken) {
-                assert_eq!(decision, taken.decision());
-                let place = &taken.place;
-                let rival = match (decision.list, decision.opens) {
-                    (List::Entities, true) => without(&answer, place.records as u32),
-                    (List::Entities, false) => {
-                        // The word before which no bracket opens, found in the text without its marks.
-                        let marks = written.text[..place.at].matches('|').count();
-                        let before: String = written.text[..place.at]
-                            .split('[')
-                            .map(|part| {
-                                let (text, rest) = part.split_once('|').unwrap_or((part, ""));
-                                format!("{text}{}", rest.split_once(']').map_or("", |(_, rest)| rest))
-                            })
-                            .collect();
-                        let words = unit.words();
-                        let Ok(word) = words.binary_search_by_key(&before.len(), |word| word.start) else { continue };
-                        assert!(marks.is_multiple_of(2));
-                        let start = unit.span().start + word as u32;
-                        let mut longer = answer.clone();
-                        longer.entities.push(AnswerEntity {
-                            text: String::new(),
-                            span: Some(Span::new(start, start + 1)),
-                            label: EntityLabelId(0),
-                            subtype: None,
-                            occurrence: None,
-                        });
-                        canonical(unit, longer.entities, longer.relations)
-                    }
-                    (List::Relations, opens) => {
-                        let line = &written.text[place.start..place.at];
-                        let numbers: Vec<u32> =
-                            line.split(['|', ' ']).take(2).map(|number| number.parse().expect("a number")).collect();
-                        let forth = line.matches('|').count() == 1;
-                        let [head, tail] = if forth { [numbers[0], numbers[1]] } else { [numbers[1], numbers[0]] };
-                        let (head, tail) = (head - 1, tail - 1);
-                        let mut other = answer.clone();
-                        if opens {
-                            // A pair further apart would have no line at all.
-                            if head.abs_diff(tail) > 2 {
-                                continue;
-                            }
-                            other.relations.retain(|relation| (relation.head, relation.tail) != (head, tail));
-                        } else {
-                            other.relations.push(AnswerRelation { head, tail, label: RelationLabelId(0) });
-                        }
-                        canonical(unit, other.entities, other.relations)
-                    }
-                };
-                let rival = tokens(&marked(&rival, unit)).tokens;
-                let parting = chosen.tokens.iter().zip(&rival).take_while(|(a, b)| a == b).count();
-                assert_eq!(parting, token, "{} {decision:?} at {}, {size} tokens", written.text, place.at);
-                checked[usize::from(decision.list == List::Relations) * 2 + usize::from(decision.opens)] += 1;
-            }
-        }
-        assert!(checked.iter().all(|&count| count > 15), "{checked:?}");
     }
 }

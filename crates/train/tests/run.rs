@@ -62,7 +62,7 @@ fn numbers(record: &StepRecord) -> String {
 fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
     let model = model::<f32>(5);
     let examples = examples(10, 2, 6);
-    for objective in ["tab-po", "tdpo1", "group-weighted-sft", "minimum-risk", "dynamic-oracle"] {
+    for objective in ["tab-po", "tdpo1", "group-weighted-sft", "minimum-risk", "dynamic-oracle", "item-credit"] {
         for all in [false, true] {
             let folder = tempfile::tempdir().expect("a folder");
             let mut settings = settings(objective, TrainBudget::Steps(8));

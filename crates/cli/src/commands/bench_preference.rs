@@ -247,8 +247,8 @@ impl Bench {
         for record in &mut records {
             record.rejected.truncate(negatives);
         }
-        let source = TextSource::new(&format, &records, self.model.config.longest());
-        let source = if self.objective.needs().credit { source.with_decisions(&self.ontology) } else { source };
+        let source = TextSource::new(&format, &records, &self.ontology, self.model.config.longest());
+        let source = if self.objective.needs().credit { source.with_decisions() } else { source };
         let pairs = if self.objective.needs().pairs() {
             records.iter().map(|record| record.rejected.len() as u64).sum::<u64>()
         } else {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tabpo_objective::published::{self, Inputs};
-use tabpo_objective::{Needs, Objective, Reach, WeightSource, catalogue};
+use tabpo_objective::{Needs, Objective, OwnAnswers, Reach, WeightSource, catalogue};
 
 use crate::error::{CliError, ResultExt};
 use crate::output::{self, Context};
@@ -45,7 +45,7 @@ fn objective(text: &str) -> Result<Objective, String> {
     };
     let objective = Objective::try_from(value).map_err(|error| error.to_string())?;
     let needs = objective.needs();
-    if needs.own || needs.credit || needs.weights == WeightSource::Groups {
+    if needs.own != OwnAnswers::None || needs.credit || needs.weights == WeightSource::Groups {
         return Err(format!("`{}` needs more than per-token inputs", objective.name()));
     }
     Ok(objective)
@@ -115,7 +115,11 @@ fn needs(needs: Needs) -> String {
     words.extend(needs.reference.then_some("reference"));
     words.extend(needs.kl.then_some("vocabulary KL"));
     words.extend(needs.guide.then_some("guide model"));
-    words.extend(needs.own.then_some("the model's own answers"));
+    words.extend(match needs.own {
+        OwnAnswers::None => None,
+        OwnAnswers::Greedy => Some("the model's own answers"),
+        OwnAnswers::Sampled => Some("answers sampled from the model"),
+    });
     words.extend(needs.credit.then_some("list decisions and wrong items"));
     words.extend(match needs.weights {
         WeightSource::None => None,

@@ -71,6 +71,9 @@ pub(crate) fn detect(source: &Source) -> Result<Format, CorpusError> {
     }
     let Some((number, line, more)) = first_line(source)? else { return Err(unknown("it is empty".into())) };
     if !line.starts_with(['[', '{']) {
+        if is_pubtator(&line) {
+            return Ok(Format::PubTator);
+        }
         if others::is_column_line(&line) {
             return Ok(Format::Conll);
         }
@@ -129,6 +132,13 @@ fn described(value: &Value) -> String {
     }
 }
 
+/// Whether a line is the title or the text of an abstract, as `PubTator` writes them.
+fn is_pubtator(line: &str) -> bool {
+    let mut parts = line.splitn(3, '|');
+    let key = parts.next().is_some_and(|key| !key.is_empty() && !key.contains(char::is_whitespace));
+    key && matches!(parts.next(), Some("t" | "a")) && parts.next().is_some()
+}
+
 /// Whether a value is a text with its annotation, as in spaCy's training data.
 fn is_pair(value: &Value) -> bool {
     value.as_array().is_some_and(|list| list.len() == 2 && list[0].is_string() && list[1].is_object())
@@ -160,6 +170,9 @@ fn of_value(value: &Value) -> Option<Format> {
     }
     if has("sentence") && has("doc_key") && value["sentence"].is_array() {
         return Some(Format::CrossRe);
+    }
+    if has("sentence") && has("doc_id") && value["sentence"].is_string() && value["ner"].is_array() {
+        return Some(Format::SciEr);
     }
     if has("tokens") && has("entities") && value["tokens"][0].is_string() && !has("text") && !has("sentences") {
         return Some(Format::Spert);

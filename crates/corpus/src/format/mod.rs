@@ -9,7 +9,10 @@ mod json;
 pub mod jsonl;
 pub mod label_studio;
 mod lines;
+mod nearest;
 mod others;
+mod pubtator;
+mod scier;
 mod source;
 mod spans;
 mod token_document;
@@ -45,6 +48,12 @@ pub enum Format {
     /// `CrossRE`'s JSONL. Only read.
     #[serde(rename = "crossre")]
     CrossRe,
+    /// `SciER`'s JSONL of sentences with mentions and relations as strings. Only read.
+    #[serde(rename = "scier")]
+    SciEr,
+    /// `PubTator`, the form in which `BioRED` and BC5CDR are distributed. Only read.
+    #[serde(rename = "pubtator")]
+    PubTator,
     /// `CoNLL` columns with IOB or BIOES tags. Only read.
     Conll,
     /// Prodigy's JSONL. Only read.
@@ -59,13 +68,15 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 11] = [
+    pub const ALL: [Format; 13] = [
         Format::Dygie,
         Format::Brat,
         Format::Doccano,
         Format::LabelStudio,
         Format::Spert,
         Format::CrossRe,
+        Format::SciEr,
+        Format::PubTator,
         Format::Conll,
         Format::Prodigy,
         Format::Spacy,
@@ -75,10 +86,17 @@ impl Format {
 
     /// Whether documents can be written in it.
     pub fn is_written(self) -> bool {
-        !matches!(
-            self,
-            Format::Spert | Format::CrossRe | Format::Conll | Format::Prodigy | Format::Spacy | Format::Gliner
-        )
+        match self {
+            Format::Dygie | Format::Brat | Format::Doccano | Format::LabelStudio | Format::Jsonl => true,
+            Format::Spert
+            | Format::CrossRe
+            | Format::SciEr
+            | Format::PubTator
+            | Format::Conll
+            | Format::Prodigy
+            | Format::Spacy
+            | Format::Gliner => false,
+        }
     }
 
     /// The name used on the command line and in configuration files.
@@ -90,6 +108,8 @@ impl Format {
             Format::LabelStudio => "label_studio",
             Format::Spert => "spert",
             Format::CrossRe => "crossre",
+            Format::SciEr => "scier",
+            Format::PubTator => "pubtator",
             Format::Conll => "conll",
             Format::Prodigy => "prodigy",
             Format::Spacy => "spacy",
@@ -166,8 +186,12 @@ pub fn read_str(text: &str, format: Format, ontology: &Ontology) -> Result<Loade
 /// Reads all documents of a source in any format but brat's.
 fn read_source(source: &Source, format: Format, ontology: &Ontology) -> Result<Loaded, CorpusError> {
     Ok(match line_parser(format) {
-        None if format == Format::Conll => conll::read(source, ontology)?,
-        None => label_studio::read(source, ontology)?,
+        None => match format {
+            Format::Conll => conll::read(source, ontology)?,
+            Format::SciEr => scier::read(source, ontology)?,
+            Format::PubTator => pubtator::read(source, ontology)?,
+            _ => label_studio::read(source, ontology)?,
+        },
         Some(parse) if detect::layout(source)? == Layout::Objects => lines::read_objects(source, ontology, parse)?,
         Some(parse) => {
             let mut lines = Documents::new(source.path, source.open()?, ontology, parse);
@@ -188,7 +212,7 @@ fn line_parser(format: Format) -> Option<LineParser> {
         Format::Prodigy => Some(spans::parse_prodigy),
         Format::Spacy => Some(spans::parse_spacy),
         Format::Gliner => Some(token_lists::parse_gliner),
-        Format::Brat | Format::LabelStudio | Format::Conll => None,
+        Format::Brat | Format::LabelStudio | Format::SciEr | Format::PubTator | Format::Conll => None,
     }
 }
 

@@ -23,7 +23,6 @@ pub(crate) enum Other {
     Cas,
     DocRed,
     BioC,
-    PubTator,
     JsonMin,
     Annotation,
     Xml,
@@ -44,7 +43,6 @@ impl Other {
             Other::Cas => "a UIMA CAS as JSON",
             Other::DocRed => "DocRED's JSON",
             Other::BioC => "BioC",
-            Other::PubTator => "PubTator",
             Other::JsonMin => "Label Studio's JSON-MIN export",
             Other::Annotation => "a brat annotation",
             Other::Xml => "XML",
@@ -77,7 +75,7 @@ impl Other {
                               the document's start"
                     .to_owned()
             }
-            Other::BioC | Other::PubTator => format!("turn it into brat's `.txt` and `.ann`, or into lines; {WANTED}"),
+            Other::BioC => format!("export it as PubTator, or turn it into lines; {WANTED}"),
             Other::JsonMin => "it has no relations and no ids; export the project as `JSON`".to_owned(),
             Other::Annotation => "name the folder that holds it and its `.txt`".to_owned(),
             Other::Xml | Other::Csv | Other::Parquet => format!("turn it into lines of JSON; {WANTED}"),
@@ -144,8 +142,6 @@ pub(crate) fn of_line(line: &str) -> Option<Other> {
         Some(Other::Annotation)
     } else if line.starts_with("<?xml") || line.starts_with("<!DOCTYPE") {
         Some(Other::Xml)
-    } else if line.split('|').count() >= 3 && line.split('|').nth(1) == Some("t") {
-        Some(Other::PubTator)
     } else {
         None
     }
@@ -195,7 +191,7 @@ pub(crate) fn unknown_name(name: &str) -> String {
     if ["iob", "bio"].contains(&lower.trim_end_matches(|letter: char| !letter.is_alphabetic() || letter == 's')) {
         return format!("unknown format `{name}`; the name is `conll`");
     }
-    if ["csv", "tsv", "parquet", "bioc", "pubtator", "xml"].iter().any(|other| lower.starts_with(other)) {
+    if ["csv", "tsv", "parquet", "bioc", "xml"].iter().any(|other| lower.starts_with(other)) {
         return format!("the format `{name}` is not supported; valid: {valid}");
     }
     match tabpo_ontology::nearest(name, Format::names()) {
@@ -233,7 +229,6 @@ mod tests {
             ("# sent_id = 1", Other::ConllU),
             ("#FORMAT=WebAnno TSV 3.3", Other::WebAnno),
             ("T1\tTool 0 3\tsaw", Other::Annotation),
-            ("25763772|t|DCTN4 as a modifier", Other::PubTator),
             ("<?xml version=\"1.0\"?>", Other::Xml),
         ];
         for (line, other) in lines {

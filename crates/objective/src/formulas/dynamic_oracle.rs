@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, configure};
-use crate::{Evaluation, Formula, Needs, Pooling, Ranges};
+use crate::{Evaluation, Formula, Needs, OwnAnswers, Pooling, Ranges};
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![Entry {
@@ -40,7 +40,7 @@ pub struct DynamicOracle {
 
 impl Formula for DynamicOracle {
     fn needs(&self) -> Needs {
-        if self.oracle > 0.0 { Needs { own: true, ..Needs::PAIR } } else { Needs::CHOSEN }
+        if self.oracle > 0.0 { Needs { own: OwnAnswers::Greedy, ..Needs::PAIR } } else { Needs::CHOSEN }
     }
 
     fn ranges(&self, ranges: &mut Ranges) {

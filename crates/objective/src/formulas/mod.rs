@@ -8,6 +8,7 @@ use crate::entry::Entry;
 pub mod anchored;
 pub mod dynamic_oracle;
 pub mod f_credit;
+pub mod item_credit;
 pub mod length_normalised;
 pub mod likelihood;
 pub mod minimum_risk;
@@ -30,6 +31,7 @@ pub fn catalogue() -> &'static [Entry] {
             f_credit::entries(),
             minimum_risk::entries(),
             dynamic_oracle::entries(),
+            item_credit::entries(),
             sequence::entries(),
             anchored::entries(),
             pointwise::entries(),

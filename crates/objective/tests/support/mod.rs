@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a different part")]
 
 use proptest::prelude::*;
-use tabpo_objective::{Completion, ItemCounts, ItemErrors, Objective, Pair, catalogue};
+use tabpo_objective::{Completion, ItemCounts, ItemErrors, JudgedItem, Objective, Pair, catalogue};
 use tabpo_roles::{List, ListDecision, Role};
 
 /// Every objective of the catalogue with its defaults, and the variants that a switch turns on.
@@ -26,6 +26,8 @@ pub(crate) fn objectives() -> Vec<Objective> {
         serde_json::json!({"name": "minimum-risk", "entity_f1": 0.0, "relation_f1": 1.0, "alpha": 3.0}),
         serde_json::json!({"name": "minimum-risk", "risk": 0.0}),
         serde_json::json!({"name": "dynamic-oracle", "oracle": 2.0, "pooling": "sequences"}),
+        serde_json::json!({"name": "item-credit", "credit": 2.0, "floor": 0.3, "cap": 0.5, "pooling": "sequences"}),
+        serde_json::json!({"name": "item-credit", "entity_f1": 0.0, "relation_f1": 1.0, "floor": 1.0, "cap": 2.0}),
     ];
     let variants = variants.into_iter().map(|value| Objective::try_from(value).expect("a valid variant"));
     catalogue().iter().map(Objective::from).chain(variants).collect()
@@ -48,6 +50,29 @@ pub(crate) fn errors(numbers: [u32; 6]) -> ItemErrors {
     ItemErrors { wrong, missing, gold }
 }
 
+/// Items of an answer with `n` tokens, from numbers: the list and the verdict of each, and which tokens it has. Tokens may
+/// be shared.
+pub(crate) fn items(n: usize, numbers: &[u64]) -> Vec<JudgedItem> {
+    let item = |number: &u64| JudgedItem {
+        list: List::ALL[(number & 1) as usize],
+        right: number & 2 == 0,
+        tokens: (0..n).filter(|t| number >> (t % 61 + 2) & 1 == 1).collect(),
+    };
+    numbers.iter().map(item).collect()
+}
+
+/// The objective that a configuration chooses.
+pub(crate) fn objective(value: serde_json::Value) -> Objective {
+    Objective::try_from(value).expect("an objective of the catalogue")
+}
+
+/// A pair that differs in its second token, with these log-probs.
+pub(crate) fn decided(right: f64, wrong: f64) -> Pair {
+    let side =
+        |p: f64| Completion { differs: vec![false, true, false], ..Completion::new(vec![-0.1, p, -0.2], Vec::new()) };
+    Pair { chosen: side(right), rejected: side(wrong), weight: 1.0 }
+}
+
 prop_compose! {
     /// A completion of at most `longest` tokens with log-probs in `policy`.
     pub(crate) fn completion(longest: usize, policy: std::ops::Range<f64>)(
@@ -57,6 +82,7 @@ prop_compose! {
         ),
         numbers in prop::array::uniform6(0..3_u32),
         choices in prop::collection::vec(prop::collection::vec(-4.0..-0.02_f64, 1..4), 0..4),
+        judged in prop::collection::vec(any::<u64>(), 0..4),
     ) -> Completion {
         Completion {
             policy: tokens.iter().map(|token| token.0).collect(),
@@ -70,6 +96,7 @@ prop_compose! {
             decisions: decisions(tokens.iter().map(|token| decision(token.6))),
             errors: errors(numbers),
             choices,
+            items: items(tokens.len(), &judged),
         }
     }
 }

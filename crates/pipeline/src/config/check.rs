@@ -61,6 +61,15 @@ fn documents(config: &Configuration) -> Result<(), Error> {
         return Err(Error::input("[ontology] names a file, but the built-in corpus has an ontology of its own")
             .with_hint("remove the [ontology] section, or name document files in [data]"));
     }
+    if data.set_aside > 0 && (data.curated.is_some() || data.synthetic.is_some()) {
+        let documents = if data.synthetic.is_some() {
+            "the built-in corpus has curated documents"
+        } else {
+            "`curated` names others"
+        };
+        return Err(Error::input(format!("data.set_aside sets training documents aside, but {documents}"))
+            .with_hint("the preference stage learns from one or the other: remove one of the keys"));
+    }
     if data.train.is_some() && data.validation.is_none() && data.hold_out == 0 {
         return Err(Error::input("data.hold_out is 0, and no `validation` file is named")
             .with_hint("name one, or hold out some training documents: error modes are measured on them"));
@@ -78,6 +87,7 @@ fn sizes(config: &Configuration) -> Result<(), Error> {
     }
     range::SEED.check("run.seed", config.run.seed)?;
     whole("data.hold_out", config.data.hold_out, range::COUNT.or_none())?;
+    whole("data.set_aside", config.data.set_aside, range::COUNT.or_none())?;
     if let Some(sizes) = &config.data.synthetic {
         for (key, size) in
             [("sft", sizes.sft), ("curated", sizes.curated), ("validation", sizes.validation), ("test", sizes.test)]
@@ -167,6 +177,7 @@ fn pairs(config: &Configuration) -> Result<(), Error> {
     whole("pairs.per_example", pairs.per_example, range::FEW)?;
     whole("pairs.folds", pairs.folds, range::COUNT)
         .map_err(|error| error.with_hint("1 takes the SFT model's own answers; 2 to 10 are usual for cross-fitting"))?;
+    whole("pairs.samples", pairs.samples, range::FEW)?;
     for (kind, &share) in &pairs.mix {
         range::WEIGHT.check(&format!("pairs.mix.{}", kind.escape_debug()), share)?;
     }

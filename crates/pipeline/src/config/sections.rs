@@ -96,8 +96,13 @@ pub struct DataSection {
     pub dir: Option<PathBuf>,
     /// Documents for supervised fine-tuning.
     pub train: Option<PathBuf>,
-    /// Documents for the preference stage; by default, the training documents.
+    /// Documents for the preference stage; by default, the last `set_aside` training documents or, with 0, all of them.
     pub curated: Option<PathBuf>,
+    /// How many documents to take from the end of the training file, before those that are held out for validation, for
+    /// the preference stage: supervised fine-tuning does not see them.
+    #[serde(default)]
+    #[schemars(transform = range::COUNT.or_none().stated())]
+    pub set_aside: usize,
     /// Documents for validation; by default, the last `hold_out` training documents.
     pub validation: Option<PathBuf>,
     /// How many documents to take from the end of the training file for validation.
@@ -323,10 +328,14 @@ pub struct PairsSection {
     /// Share of each kind of edit, by name; a default mix if empty.
     #[schemars(schema_with = "names::mix")]
     pub mix: BTreeMap<String, f64>,
-    /// For the source `on-policy` with curated documents that are training documents: the number of models that
-    /// answer them, each trained without the documents that it answers. With 1, the SFT model answers all.
+    /// For the source `on-policy`, and for objectives that learn from the model's own answers, with curated documents
+    /// that are training documents: the number of models that answer them, each trained without the documents that it
+    /// answers. With 1, the SFT model answers all.
     #[schemars(transform = range::COUNT.stated())]
     pub folds: usize,
+    /// For objectives that learn from answers sampled from the model: the number of samples per example.
+    #[schemars(transform = range::FEW.stated())]
+    pub samples: usize,
 }
 
 impl Default for PairsSection {
@@ -337,6 +346,7 @@ impl Default for PairsSection {
             sources: [Source::Mode, Source::Pattern].map(SourceShare::equal).to_vec(),
             mix: BTreeMap::new(),
             folds: 1,
+            samples: 2,
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
+use super::{ThresholdChoice, schema::names};
 use crate::range;
 
 /// A system with its own settings.
@@ -22,6 +23,9 @@ pub struct SystemSection {
     /// number of steps.
     #[schemars(default)]
     pub equal_flops: bool,
+    /// Whether it is also compared with tuned thresholds: none or tuned; by default, as `predict.threshold` says.
+    #[schemars(schema_with = "names::threshold")]
+    pub threshold: Option<ThresholdChoice>,
     /// Hyper-parameters of the objective.
     #[serde(flatten)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
@@ -46,6 +50,7 @@ impl<'de> Deserialize<'de> for SystemSection {
                         "objective" => section.objective = map.next_value()?,
                         "learning_rate" => section.learning_rate = map.next_value()?,
                         "equal_flops" => section.equal_flops = map.next_value()?,
+                        "threshold" => section.threshold = map.next_value()?,
                         _ => {
                             section.parameters.insert(key, map.next_value()?);
                         }

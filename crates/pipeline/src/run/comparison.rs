@@ -84,20 +84,21 @@ impl Stages<'_> {
             }
         }
         let mut thresholds: Vec<TunedSystem> = Vec::new();
-        if self.inputs.config.predict.threshold == ThresholdChoice::Tuned {
-            for (system, folder, policy) in &policies {
-                let (tuned, written_tokens) = self.tune(folder, policy, renderer)?;
-                let place = folder.join("test-tuned.jsonl");
-                let answers = self.predict_lists(&place, policy, Part::Test, renderer, ListEnds::at(tuned))?;
-                let name = format!("{system}{TUNED}");
-                if thresholds.last().is_none_or(|last| last.name != name) {
-                    thresholds.push(TunedSystem { name: name.clone(), runs: Vec::new(), written_tokens: 0 });
-                }
-                let system = thresholds.last_mut().expect("there is one now");
-                system.runs.push(tuned);
-                system.written_tokens += written_tokens;
-                add(&mut predictions, name, answers);
+        for (system, folder, policy) in &policies {
+            if self.threshold(system, systems) == ThresholdChoice::None {
+                continue;
             }
+            let (tuned, written_tokens) = self.tune(folder, policy, renderer)?;
+            let place = folder.join("test-tuned.jsonl");
+            let answers = self.predict_lists(&place, policy, Part::Test, renderer, ListEnds::at(tuned))?;
+            let name = format!("{system}{TUNED}");
+            if thresholds.last().is_none_or(|last| last.name != name) {
+                thresholds.push(TunedSystem { name: name.clone(), runs: Vec::new(), written_tokens: 0 });
+            }
+            let system = thresholds.last_mut().expect("there is one now");
+            system.runs.push(tuned);
+            system.written_tokens += written_tokens;
+            add(&mut predictions, name, answers);
         }
         let remote = self.remote_stage()?;
         predictions.extend(remote.iter().map(|system| (system.name.clone(), vec![system.predictions.clone()])));
@@ -127,6 +128,14 @@ impl Stages<'_> {
         let scores: SystemScores = serde_json::from_slice(&text).or_failed()?;
         let predictions = predictions.into_iter().map(|(name, mut runs)| (name, runs.swap_remove(0).path)).collect();
         Ok(Compared { scores, predictions, remote: remote.into_iter().map(|system| system.figures).collect() })
+    }
+}
+
+impl Stages<'_> {
+    /// Whether the system with this name, or the SFT checkpoint, is also compared with tuned thresholds.
+    fn threshold(&self, name: &str, systems: &[System]) -> ThresholdChoice {
+        let system = systems.iter().find(|system| system.name == name);
+        system.map_or(self.inputs.config.predict.threshold, |system| system.threshold)
     }
 }
 

@@ -4,12 +4,34 @@
 //! its answers to them say little about its mistakes elsewhere. Cross-fitting splits the documents into folds, and each
 //! fold is answered by a model that was trained like the SFT model, but without that fold.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use tabpo_corpus::Document;
 
-use super::{Artefact, Part, Stages, Trained, policy::Renderer};
+use super::{Artefact, Part, Stages, Trained, policy::Renderer, training::derived_seed};
 use crate::{config::Configuration, error::Error};
+
+/// How the tokens of own answers are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decoding {
+    /// Greedily, one answer to each unit.
+    Greedy,
+    /// As their probabilities say, `pairs.samples` answers to each unit.
+    Sampled,
+}
+
+impl Decoding {
+    /// The name of the files with such answers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Greedy => "answers",
+            Self::Sampled => "samples",
+        }
+    }
+}
 
 /// One fold of the documents: every `count`-th one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +89,12 @@ impl Stages<'_> {
         start: &Trained,
         sft: &Trained,
         renderer: &Renderer,
+        decoding: Decoding,
     ) -> Result<Vec<Artefact<PathBuf>>, Error> {
         let count = self.inputs.config.pairs.folds;
         if count == 1 {
-            return Ok(vec![self.predict("pairs/own-answers.jsonl", sft, Part::Curated, renderer)?]);
+            let place = Path::new("pairs").join(format!("own-{}.jsonl", decoding.name()));
+            return Ok(vec![self.answer(&place, sft, Part::Curated, renderer, decoding)?]);
         }
         let mut answers = Vec::with_capacity(count);
         for (index, fold) in Fold::all(count).enumerate() {
@@ -78,8 +102,27 @@ impl Stages<'_> {
                 fold.seen(&self.inputs.splits.curated, &self.inputs.splits.train).into_iter().cloned().collect();
             let name = format!("pairs/fold-{}", index + 1);
             let trained = self.supervised(&name, &seen, &self.inputs.config.sft, start, renderer)?;
-            answers.push(self.predict(format!("{name}/answers.jsonl"), &trained, Part::CuratedFold(fold), renderer)?);
+            let place = Path::new(&name).join(format!("{}.jsonl", decoding.name()));
+            answers.push(self.answer(&place, &trained, Part::CuratedFold(fold), renderer, decoding)?);
         }
         Ok(answers)
+    }
+
+    fn answer(
+        &mut self,
+        place: &Path,
+        policy: &Trained,
+        part: Part,
+        renderer: &Renderer,
+        decoding: Decoding,
+    ) -> Result<Artefact<PathBuf>, Error> {
+        match decoding {
+            Decoding::Greedy => self.predict(place, policy, part, renderer),
+            Decoding::Sampled => {
+                let config = &self.inputs.config;
+                let (samples, seed) = (config.pairs.samples, derived_seed(config.run.seed, "samples"));
+                self.sample(place, policy, part, renderer, samples, seed)
+            }
+        }
     }
 }

@@ -133,7 +133,7 @@ impl Pipeline {
 /// Checks what can be checked before any document is read: systems, pairs, the model's shape and its memory. Returns the
 /// systems and the digest of the base model.
 pub(super) fn check(config: &Configuration, observer: &dyn Observer) -> Result<(Vec<System>, String), Error> {
-    let systems = systems::resolve(&config.preference)?;
+    let systems = systems::resolve(&config.preference, config.predict.threshold)?;
     preparation::pair_settings(config)?;
     let base = base_digest(config)?;
     preflight::check(config, &systems, observer)?;

@@ -2,11 +2,17 @@
 
 use serde::Serialize;
 use tabpo_corpus::{Document, Unit};
-use tabpo_objective::{Needs, WeightSource};
+use tabpo_objective::{Needs, OwnAnswers, WeightSource};
 use tabpo_pairs::Source;
 use tabpo_train::TrainBudget;
 
-use super::{Until, own_answers::Fold, pipeline::Inputs, systems::System, tuning::lists};
+use super::{
+    Until,
+    own_answers::{Decoding, Fold},
+    pipeline::Inputs,
+    systems::System,
+    tuning::lists,
+};
 use crate::config::{Configuration, ThresholdChoice, TrainSection};
 
 /// A stage to come.
@@ -96,15 +102,24 @@ pub(super) fn plan(inputs: &Inputs, until: Until) -> Vec<PlannedStage> {
         return plan.stages;
     }
     if config.pairs.sources.iter().any(|share| share.source == Source::OnPolicy) {
-        plan.own_answers(splits);
+        plan.own_answers(splits, Decoding::Greedy);
     }
     plan.add("pairs", Work::Little);
     if until == Until::Pairs {
         return plan.stages;
     }
+    for (own, decoding) in [(OwnAnswers::Greedy, Decoding::Greedy), (OwnAnswers::Sampled, Decoding::Sampled)] {
+        if systems.iter().any(|system| system.objective.needs().own == own) {
+            plan.own_answers(splits, decoding);
+        }
+    }
     let mut runs = Vec::new();
+    let mut tuned = Vec::new();
+    tuned.extend((config.predict.threshold == ThresholdChoice::Tuned).then(|| "sft".to_owned()));
     for system in systems {
-        runs.extend(plan.system(system, curated, count(&splits.validation)));
+        let folders = plan.system(system, curated, count(&splits.validation));
+        tuned.extend(folders.iter().filter(|_| system.threshold == ThresholdChoice::Tuned).cloned());
+        runs.extend(folders);
     }
     if until == Until::Train {
         return plan.stages;
@@ -115,16 +130,13 @@ pub(super) fn plan(inputs: &Inputs, until: Until) -> Vec<PlannedStage> {
             plan.add(format!("{folder}/test{ending}"), Work::Answer { units: test });
         }
     }
-    if config.predict.threshold == ThresholdChoice::Tuned {
-        let validation = count(&splits.validation);
-        for folder in ["sft"].into_iter().chain(runs.iter().map(String::as_str)) {
-            for list in lists(&inputs.ontology) {
-                let place = format!("{folder}/thresholds/{}", list.name());
-                plan.add(&*place, Work::Answer { units: validation });
-                plan.add(format!("{place}-curve"), Work::Little);
-            }
-            plan.add(format!("{folder}/test-tuned"), Work::Answer { units: test });
+    for folder in tuned {
+        for list in lists(&inputs.ontology) {
+            let place = format!("{folder}/thresholds/{}", list.name());
+            plan.add(&*place, Work::Answer { units: count(&splits.validation) });
+            plan.add(format!("{place}-curve"), Work::Little);
         }
+        plan.add(format!("{folder}/test-tuned"), Work::Answer { units: test });
     }
     for name in config.predict.remote.keys() {
         plan.add(format!("remote/{name}/test"), Work::Little);
@@ -148,17 +160,22 @@ impl Plan<'_> {
         }
     }
 
-    fn own_answers(&mut self, splits: &super::splits::Splits) {
+    fn own_answers(&mut self, splits: &super::splits::Splits, decoding: Decoding) {
         let folds = self.config.pairs.folds;
+        let answers = |units: usize| match decoding {
+            Decoding::Greedy => Work::Answer { units },
+            Decoding::Sampled => Work::Answer { units: units * self.config.pairs.samples },
+        };
         if folds == 1 {
-            return self.add("pairs/own-answers", Work::Answer { units: units(&splits.curated, self.config) });
+            let work = answers(units(&splits.curated, self.config));
+            return self.add(format!("pairs/own-{}", decoding.name()), work);
         }
         for (index, fold) in Fold::all(folds).enumerate() {
             let name = format!("pairs/fold-{}", index + 1);
             let seen = units(fold.seen(&splits.curated, &splits.train), self.config);
             self.add(&*name, Work::Train(Training::supervised(&self.config.sft, seen)));
             let held_out = units(fold.held_out(&splits.curated), self.config);
-            self.add(format!("{name}/answers"), Work::Answer { units: held_out });
+            self.add(format!("{name}/{}", decoding.name()), answers(held_out));
         }
     }
 

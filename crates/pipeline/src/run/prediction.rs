@@ -60,6 +60,34 @@ impl Stages<'_> {
         renderer: &Renderer,
         list_ends: ListEnds,
     ) -> Result<Artefact<PathBuf>, Error> {
+        let manner = Manner { samples: 1, sampling: Sampling::GREEDY, list_ends };
+        self.predict_in(place, policy, part, renderer, manner)
+    }
+
+    /// As [`predict`](Self::predict), with answers drawn as the policy's probabilities say, `samples` to each unit, one
+    /// after the other.
+    pub(super) fn sample(
+        &mut self,
+        place: &Path,
+        policy: &Trained,
+        part: Part,
+        renderer: &Renderer,
+        samples: usize,
+        seed: u64,
+    ) -> Result<Artefact<PathBuf>, Error> {
+        let sampling = Sampling { temperature: 1.0, top_p: 1.0, seed };
+        let manner = Manner { samples, sampling, list_ends: ListEnds::GREEDY };
+        self.predict_in(place, policy, part, renderer, manner)
+    }
+
+    fn predict_in(
+        &mut self,
+        place: &Path,
+        policy: &Trained,
+        part: Part,
+        renderer: &Renderer,
+        manner: Manner,
+    ) -> Result<Artefact<PathBuf>, Error> {
         let path = self.directory.path(place)?;
         let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
         let (documents, gold) = match part {
@@ -83,9 +111,9 @@ impl Stages<'_> {
             form: self.inputs.config.answer.form,
             level: self.inputs.config.data.level,
             settings: &settings,
-            samples: 1,
-            sampling: Sampling::GREEDY,
-            list_ends,
+            samples: manner.samples,
+            sampling: manner.sampling,
+            list_ends: manner.list_ends,
             strict: self.inputs.config.data.strict,
         };
         let key = prediction.key(&policy.digest, &self.prompt(renderer), &gold, &self.inputs.digests.ontology);
@@ -96,6 +124,13 @@ impl Stages<'_> {
         })?;
         Ok(Artefact { path, digest: done.digest() })
     }
+}
+
+/// How a policy answers documents of a run.
+struct Manner {
+    samples: usize,
+    sampling: Sampling,
+    list_ends: ListEnds,
 }
 
 /// Which model answers, and how.
@@ -372,6 +407,15 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
 pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), RawAnswer>, Error> {
     let answer = |line: UnitOutput| ((line.doc_key, line.sent), RawAnswer { form: line.form, text: line.output });
     Ok(read(path)?.into_iter().map(answer).collect())
+}
+
+/// All answers to each unit in a prediction file, by document and sentence.
+pub(super) fn all_by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), Vec<String>>, Error> {
+    let mut answers: HashMap<_, Vec<String>> = HashMap::new();
+    for line in read::<UnitOutput>(path)? {
+        answers.entry((line.doc_key, line.sent)).or_default().push(line.output);
+    }
+    Ok(answers)
 }
 
 /// A model ready to answer.

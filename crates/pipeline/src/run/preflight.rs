@@ -18,7 +18,7 @@ use crate::{
 /// Checks the systems of a comparison, and the model that they start from.
 pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn Observer) -> Result<(), Error> {
     distinct_names(config, systems)?;
-    one_shift(config, systems)?;
+    one_shift(systems)?;
     own_lists(config, systems)?;
     plans(config, systems, observer)?
         .iter()
@@ -74,15 +74,13 @@ pub(crate) fn copies(config: &Configuration, documents: usize) -> Result<(), Err
 }
 
 /// Checks that no system moves the ends of its lists twice: in training, and by a tuned threshold.
-fn one_shift(config: &Configuration, systems: &[System]) -> Result<(), Error> {
-    if config.predict.threshold == ThresholdChoice::None {
-        return Ok(());
-    }
-    for system in systems {
+fn one_shift(systems: &[System]) -> Result<(), Error> {
+    for system in systems.iter().filter(|system| system.threshold == ThresholdChoice::Tuned) {
         if let Err(error) = system.objective.allow_threshold() {
-            return Err(Error::input(format!("the system `{}`: {error}", system.name)).with_hint(
-                "leave predict.threshold at none in this run, and tune the threshold of the other systems in another",
-            ));
+            let name = &system.name;
+            return Err(Error::input(format!("the system `{name}`: {error}")).with_hint(format!(
+                "set `threshold = \"none\"` in [preference.system.{name}]; the other systems keep theirs"
+            )));
         }
     }
     Ok(())
@@ -91,10 +89,10 @@ fn one_shift(config: &Configuration, systems: &[System]) -> Result<(), Error> {
 /// Checks that no system learns from its own answers in the marked form, for which it is not known what would have been
 /// right after a mistake.
 fn own_lists(config: &Configuration, systems: &[System]) -> Result<(), Error> {
-    let own = systems.iter().find(|system| system.objective.needs().own && !config.answer.form.is_list());
+    let own = systems.iter().find(|system| system.objective.needs().own != OwnAnswers::None && !config.answer.form.is_list());
     own.map_or(Ok(()), |system| {
         Err(Error::input(format!(
-            "the system `{}` trains on what is right after a model's own mistakes, but answer.form is marked",
+            "the system `{}` trains on the model's own answers, but answer.form is marked",
             system.name
         ))
         .with_hint("this is known for the form `list` only: use that, or leave the system out"))

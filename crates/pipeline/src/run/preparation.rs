@@ -24,6 +24,7 @@ use super::{
     examples::{GoldRecords, gold_records},
     inputs::{BaseInputs, ErrorInputs, PairInputs, Recipe, StageInputs, SupervisedInputs, TrainingInputs},
     ledger::Finished,
+    own_answers::Decoding,
     pipeline::Inputs,
     policy::{PolicyFolder, Renderer},
     prediction,
@@ -142,7 +143,7 @@ impl Stages<'_> {
         let done = self.ledger.stage(self.observer, name, &key, &outputs, || {
             let format = renderer.format()?;
             let limit = section.max_length.min(start.path.longest()?);
-            let source = TextSource::new(&format, &records, limit);
+            let source = TextSource::new(&format, &records, &self.inputs.ontology, limit);
             let job = Job {
                 name,
                 identity: key.as_str(),
@@ -204,8 +205,11 @@ impl Stages<'_> {
         found: &Artefact<PathBuf>,
     ) -> Result<Artefact<PathBuf>, Error> {
         let settings = pair_settings(&self.inputs.config)?;
-        let own =
-            if uses_own_answers(&self.inputs.config) { self.own_answers(start, sft, renderer)? } else { Vec::new() };
+        let own = if uses_own_answers(&self.inputs.config) {
+            self.own_answers(start, sft, renderer, Decoding::Greedy)?
+        } else {
+            Vec::new()
+        };
         let path = self.directory.path("pairs/pairs.jsonl")?;
         let key = PairInputs {
             per_example: settings.per_example,

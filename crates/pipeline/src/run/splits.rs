@@ -65,7 +65,19 @@ impl Splits {
         } else {
             train.split_off(train.len() - data.hold_out)
         };
-        let curated = if data.curated.is_some() { read("curated")? } else { train.clone() };
+        if data.set_aside > 0 && data.set_aside >= train.len() {
+            return Err(Error::input(format!(
+                "data.set_aside takes {} documents from {} that are left for training",
+                data.set_aside,
+                train.len()
+            ))
+            .with_hint("lower data.set_aside or data.hold_out"));
+        }
+        let curated = match data.set_aside {
+            _ if data.curated.is_some() => read("curated")?,
+            0 => train.clone(),
+            count => train.split_off(train.len() - count),
+        };
         Ok(Self { train, curated, validation, test: read("test")? })
     }
 

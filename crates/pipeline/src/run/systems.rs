@@ -3,7 +3,7 @@
 use tabpo_objective::{Objective, catalogue};
 
 use crate::{
-    config::{PreferenceSection, SystemSection},
+    config::{PreferenceSection, SystemSection, ThresholdChoice},
     error::{Error, ResultExt},
 };
 
@@ -27,16 +27,20 @@ pub(crate) struct System {
     pub learning_rates: Vec<f64>,
     /// Whether it trains until it has used as many FLOPs as the most expensive preference method.
     pub equal_flops: bool,
+    /// Whether it is also compared with tuned thresholds.
+    pub threshold: ThresholdChoice,
 }
 
 /// The systems in the order in which they are trained and shown: first the controls at equal steps, then the objectives
 /// in the configuration, then all that use as many FLOPs as the most expensive one before them.
-pub(crate) fn resolve(section: &PreferenceSection) -> Result<Vec<System>, Error> {
+///
+/// `threshold` is the choice for systems without one of their own.
+pub(crate) fn resolve(section: &PreferenceSection, threshold: ThresholdChoice) -> Result<Vec<System>, Error> {
     let names = CONTROLS.iter().copied().chain(section.objectives.iter().map(String::as_str));
     let mut systems: Vec<System> = Vec::new();
     for name in names {
         if systems.iter().all(|system| system.name != name) {
-            systems.push(system(name, section)?);
+            systems.push(system(name, section, threshold)?);
         }
     }
     if let Some(name) = section.system.keys().find(|name| systems.iter().all(|system| system.name != **name)) {
@@ -47,9 +51,9 @@ pub(crate) fn resolve(section: &PreferenceSection) -> Result<Vec<System>, Error>
     Ok(systems)
 }
 
-fn system(name: &str, section: &PreferenceSection) -> Result<System, Error> {
+fn system(name: &str, section: &PreferenceSection, default: ThresholdChoice) -> Result<System, Error> {
     let own = section.system.get(name).cloned().unwrap_or_default();
-    let SystemSection { objective, learning_rate, equal_flops, parameters } = own;
+    let SystemSection { objective, learning_rate, equal_flops, threshold, parameters } = own;
     let control = if name == EQUAL_FLOPS { Some(EQUAL_STEPS) } else { None };
     let objective_name = objective.as_deref().or(control).unwrap_or(name);
     if catalogue().iter().all(|entry| entry.name != objective_name) {
@@ -66,7 +70,9 @@ fn system(name: &str, section: &PreferenceSection) -> Result<System, Error> {
         (None, true) => vec![section.train.learning_rate],
         (None, false) => section.learning_rates.clone(),
     };
-    Ok(System { name: name.to_owned(), objective, learning_rates, equal_flops: equal_flops || name == EQUAL_FLOPS })
+    let equal_flops = equal_flops || name == EQUAL_FLOPS;
+    let threshold = threshold.unwrap_or(default);
+    Ok(System { name: name.to_owned(), objective, learning_rates, equal_flops, threshold })
 }
 
 fn nearest_hint<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {

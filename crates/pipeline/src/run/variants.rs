@@ -7,7 +7,7 @@ use std::{
 };
 
 use tabpo_metrics::Profile;
-use tabpo_objective::{Objective, WeightSource};
+use tabpo_objective::{Objective, OwnAnswers, WeightSource};
 use tabpo_train::{
     ExampleError, ExampleRecord, ExampleSource, ReferenceCache, ScoreTransform, TextSource, TokenisedExample,
     TrainBudget, log_probs, set_importance_weights,
@@ -18,6 +18,7 @@ use super::{
     comparison::score,
     examples::pair_records,
     inputs::{PreferenceInputs, Recipe, StageInputs, TrainingInputs},
+    own_answers::Decoding,
     own_examples::OwnExamples,
     policy::Renderer,
     preparation::SFT_ANSWERS,
@@ -50,8 +51,10 @@ struct Common<'a> {
     pairs: &'a Artefact<PathBuf>,
     renderer: &'a Renderer,
     records: Vec<ExampleRecord>,
-    /// Examples with the model's own answers; none where no objective needs them.
-    own: OwnExamples,
+    /// Examples with the model's own greedy answers; none where no objective needs them.
+    greedy: OwnExamples,
+    /// Examples with answers that were sampled from the model; none where no objective needs them.
+    sampled: OwnExamples,
 }
 
 /// One training run of a system.
@@ -76,12 +79,17 @@ impl Stages<'_> {
         renderer: &Renderer,
     ) -> Result<Vec<SystemRuns>, Error> {
         let records = pair_records(&pairs.path, &self.inputs.ontology)?;
-        let own = if systems.iter().any(|system| system.objective.needs().own) {
-            self.own_examples(start, sft, renderer, &records)?
-        } else {
-            OwnExamples::default()
+        let mut own = |needed: OwnAnswers, decoding: Decoding| {
+            let is_needed = systems.iter().any(|system| system.objective.needs().own == needed);
+            if is_needed {
+                self.own_examples(start, sft, renderer, &records, decoding)
+            } else {
+                Ok(OwnExamples::default())
+            }
         };
-        let common = Common { sft, pairs, renderer, records, own };
+        let greedy = own(OwnAnswers::Greedy, Decoding::Greedy)?;
+        let sampled = own(OwnAnswers::Sampled, Decoding::Sampled)?;
+        let common = Common { sft, pairs, renderer, records, greedy, sampled };
         let section = &self.inputs.config.preference;
         let f1 = if systems.iter().any(|system| system.objective.lacks_f1()) { Some(self.sft_f1()?) } else { None };
         let mut trained: Vec<SystemRuns> = Vec::new();
@@ -166,6 +174,11 @@ impl Stages<'_> {
     /// Trains one variant.
     fn variant(&mut self, variant: &Variant<'_>, common: &Common<'_>) -> Result<SystemRun, Error> {
         let needs = variant.objective.needs();
+        let own = match needs.own {
+            OwnAnswers::None => None,
+            OwnAnswers::Greedy => Some(&common.greedy),
+            OwnAnswers::Sampled => Some(&common.sampled),
+        };
         let contrastive = needs.weights == WeightSource::Contrastive;
         let positive = if needs.guide || contrastive { Some(self.scorer(false, common)?) } else { None };
         let negative = if contrastive { Some(self.scorer(true, common)?) } else { None };
@@ -188,12 +201,11 @@ impl Stages<'_> {
             objective: variant.objective,
             reversed: variant.reversed,
             scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
-            own: common.own.digests.iter().filter(|_| needs.own).map(String::as_str).collect(),
+            own: own.iter().flat_map(|own| &own.digests).map(String::as_str).collect(),
             training: TrainingInputs::new(&recipe),
         }
         .key();
-        let (records, generated) =
-            if needs.own { (&common.own.records, common.own.generated) } else { (&common.records, 0) };
+        let (records, generated) = own.map_or((&common.records, 0), |own| (&own.records, own.generated));
         let folder = PathBuf::from(name);
         let out = self.stage_folder(name);
         let (log, cache) = (self.log(), self.cache()?);
@@ -202,8 +214,8 @@ impl Stages<'_> {
         let done = self.ledger.stage(observer, name, &key, &outputs, || {
             let format = common.renderer.format()?;
             let limit = section.max_length.min(common.sft.path.longest()?);
-            let text = TextSource::new(&format, records, limit);
-            let text = if needs.credit { text.with_decisions(&self.inputs.ontology) } else { text };
+            let text = TextSource::new(&format, records, &self.inputs.ontology, limit);
+            let text = if needs.credit { text.with_decisions() } else { text };
             let loaded;
             let source: &dyn ExampleSource = if variant.reversed {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tabpo_engine::{AdamWConfig, HostWorker, Lora, Model, Policy, Real};
 use tabpo_model::{LoraConfig, ModelConfig};
-use tabpo_objective::{ItemCounts, ItemErrors, Objective};
+use tabpo_objective::{ItemCounts, ItemErrors, JudgedItem, Objective};
 use tabpo_roles::{List, ListDecision, Role};
 use tabpo_train::{
     BatchPlan, Choice, Decay, Observer, ReferenceCache, RejectedAnswer, Schedule, Session, StepRecord, TokenisedAnswer,
@@ -62,7 +62,13 @@ fn answer(random: &mut ChaCha8Rng, tokens: Vec<u32>) -> TokenisedAnswer {
             Choice { position, tokens: (first..=first + u32::from(marks.random_bool(0.5))).collect() }
         });
     let choices = choices.collect();
-    TokenisedAnswer { tokens, roles, weights, decisions, errors, choices }
+    let items = (0..2).map(|_| JudgedItem {
+        list: if marks.random() { List::Entities } else { List::Relations },
+        right: marks.random(),
+        tokens: (0..tokens.len()).filter(|_| marks.random_bool(0.3)).collect(),
+    });
+    let items = items.collect();
+    TokenisedAnswer { tokens, roles, weights, decisions, errors, choices, items }
 }
 
 /// Examples whose rejected answers are edits of the chosen one: a replacement, a deletion, an

@@ -60,7 +60,7 @@ pub(super) fn measure(
     let level = config.data.level;
     let mut records = gold_records(documents, level, &inputs.ontology, inputs.config.answer.form).records;
     let limit = config.sft.max_length.min(start.window()?);
-    let source = TextSource::new(format, &records, limit);
+    let source = TextSource::new(format, &records, &inputs.ontology, limit);
     let fits = |index: &usize| tabpo_train::ExampleSource::load(&source, *index).is_ok();
     let kept: Vec<usize> = (0..records.len()).filter(fits).take(EXAMPLES).collect();
     let mut index = 0;
@@ -68,7 +68,7 @@ pub(super) fn measure(
         index += 1;
         kept.contains(&(index - 1))
     });
-    let source = TextSource::new(format, &records, limit);
+    let source = TextSource::new(format, &records, &inputs.ontology, limit);
     let plan =
         BatchPlan { batch_size: EXAMPLES, max_tokens: config.sft.max_tokens, seed: 1, budget: TrainBudget::Steps(1) };
     let schedule = Schedule { peak: 1e-9, warmup: 0.0, decay: Decay::Constant, floor: 0.0 };
