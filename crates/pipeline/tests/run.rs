@@ -90,7 +90,8 @@ fn configuration(folder: &Path) -> Configuration {
     let file = folder.join("tiny.toml");
     fs::write(&file, TINY).expect("writable");
     let directory = format!("run.directory={}", folder.join("run").display());
-    Configuration::read(&file, &Overrides { set: vec![directory], memory_gb: None }).expect("a sound configuration")
+    Configuration::read(&file, &Overrides { set: vec![directory], ..Overrides::default() })
+        .expect("a sound configuration")
 }
 
 /// A finished run, which all tests of its results share.

@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<(), CliError> {
         Action::Reference => output::print_exact(&reference()),
         Action::Schema => output::print_json(&schema()),
         Action::Show(arguments) => {
-            let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: None };
+            let overrides = Overrides { set: arguments.replacements.clone(), ..Overrides::default() };
             output::print_exact(&Configuration::read(&arguments.config, &overrides)?.to_toml())
         }
     }
