@@ -116,6 +116,7 @@ impl Chosen {
     }
 
     /// Opens the device. `compute` is how products are computed; a card takes bf16 unless single precision is asked for.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "there is only the CPU"))]
     pub fn open(&self, compute: Compute, observer: &dyn Observer) -> Result<Computer, Error> {
         match self {
             Self::Cpu(_) => Ok(Computer::Cpu),
