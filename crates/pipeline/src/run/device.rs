@@ -86,12 +86,6 @@ impl RunDevice {
         if earlier != Some(kind) {
             write_atomically(&path, &serde_json::to_vec(&Choice { device: kind }).expect("a choice is plain data"))?;
         }
-        if let Ok(chosen) = &chosen {
-            observer.say(&format!("trains on {}", chosen.words()));
-            if chosen.is_card() {
-                observer.say("answers, scores of pairs and guide models are still computed on the CPU");
-            }
-        }
         Ok(Self { kind, chosen, compute: model.compute, computer: OnceCell::new() })
     }
 
@@ -100,13 +94,19 @@ impl RunDevice {
         card_inputs(self.kind == Kind::Card, self.compute)
     }
 
-    /// The device, opened.
+    /// The device, opened; the first time, it is named.
     pub(super) fn open(&self, observer: &dyn Observer) -> Result<&Computer, Error> {
         if let Some(computer) = self.computer.get() {
             return Ok(computer);
         }
         let computer = match &self.chosen {
-            Ok(chosen) => chosen.open(self.compute, observer)?,
+            Ok(chosen) => {
+                observer.say(&format!("training on {}", chosen.words()));
+                if chosen.is_card() {
+                    observer.say("answers, scores of pairs and guide models are still computed on the CPU");
+                }
+                chosen.open(self.compute, observer)?
+            }
             Err(error) => return Err(error.again()),
         };
         Ok(self.computer.get_or_init(|| computer))
