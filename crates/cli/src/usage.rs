@@ -135,8 +135,9 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
         "v" | "vv" | "verbose" | "debug" | "log_level" => {
             "there is no verbose mode: progress is shown unless --quiet is given; -V shows the version"
         }
+        "gpu" | "gpus" | "cuda" | "device_map" if runs => "the option is --device: cuda, or cuda:1 for the second card",
         "device" | "gpu" | "gpus" | "cuda" | "device_map" => {
-            "everything is computed on the CPU; --threads sets the number of threads"
+            "only training runs on cards; --threads sets the number of threads of the CPU"
         }
         "workers" | "num_workers" | "jobs" | "j" | "t" | "num_proc" | "nproc" => "the option is --threads",
         "output" | "out" | "o" | "output_file" => match command {

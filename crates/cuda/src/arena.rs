@@ -3,6 +3,8 @@
 //! Cuts that are never needed at the same time share memory: what was reserved after a [`Mark`] is released together, and
 //! later cuts take its place.
 
+use std::sync::Arc;
+
 use crate::driver::{Address, Driver, DriverError};
 
 /// What every cut is aligned to, in bytes: as much as makes a difference to a card.
@@ -60,24 +62,35 @@ impl ArenaPlan {
     }
 
     /// Allocates the memory.
-    pub fn allocate<D: Driver + ?Sized>(self, driver: &D) -> Result<Arena, DriverError> {
-        let bytes = self.most.max(ALIGNMENT);
-        Ok(Arena { start: driver.allocate(bytes as usize)?, bytes })
+    pub fn allocate(&self, driver: &Arc<dyn Driver>) -> Result<Arena, DriverError> {
+        Arena::new(driver, self.most)
     }
 }
 
-/// Memory of a device, cut by a plan. It is given back with [`free`](Self::free).
-#[derive(Debug)]
+/// Memory of a device that is given back when it is dropped.
 pub struct Arena {
+    driver: Arc<dyn Driver>,
     start: Address,
     bytes: u64,
 }
 
 impl Arena {
-    /// The place of a cut of the arena's plan.
-    pub fn address(&self, cut: Cut) -> Address {
-        assert!(cut.offset + cut.bytes <= self.bytes, "the cut is of the arena's own plan");
-        self.start.offset(cut.offset)
+    /// Takes `bytes` of memory, or the smallest amount if that is none.
+    pub fn new(driver: &Arc<dyn Driver>, bytes: u64) -> Result<Self, DriverError> {
+        let bytes = bytes.max(ALIGNMENT);
+        Ok(Self { start: driver.allocate(bytes as usize)?, driver: Arc::clone(driver), bytes })
+    }
+
+    /// Memory that begins with zeros.
+    pub fn zeros(driver: &Arc<dyn Driver>, bytes: u64) -> Result<Self, DriverError> {
+        let arena = Self::new(driver, bytes)?;
+        driver.clear(arena.start, arena.bytes as usize)?;
+        Ok(arena)
+    }
+
+    /// The first byte.
+    pub fn start(&self) -> Address {
+        self.start
     }
 
     /// Bytes of the whole.
@@ -85,9 +98,17 @@ impl Arena {
         self.bytes
     }
 
-    /// Gives the memory back.
-    pub fn free<D: Driver + ?Sized>(self, driver: &D) -> Result<(), DriverError> {
-        driver.free(self.start)
+    /// The place of a cut of the plan that the arena was made for.
+    pub fn address(&self, cut: Cut) -> Address {
+        assert!(cut.offset + cut.bytes <= self.bytes, "the cut is of the arena's own plan");
+        self.start.offset(cut.offset)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // Nothing is to be done about an error: a card that was lost has no memory to give back.
+        let _ = self.driver.free(self.start);
     }
 }
 

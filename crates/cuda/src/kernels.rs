@@ -20,6 +20,7 @@ pub const SOURCES: &[Source] = sources![
     "attention",
     "attention_plain",
     "decode",
+    "dropout",
     "embedding",
     "head",
     "norm",

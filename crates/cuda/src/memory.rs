@@ -1,19 +1,19 @@
 //! What a training run takes of a card's memory, and how much is kept between the passes.
 //!
-//! Weights and what is kept are in bf16; parameters that are trained, their gradient and moments, logits and statistics
-//! in single precision. A frozen matrix is stored with room for the adapter beside it, `[outputs, inputs + room]`, where
-//! `room` is the sum of the ranks of the projections with the same input, rounded up to 64.
+//! Weights and what is kept are in the kernels' type; parameters that are trained, their gradient and moments, logits and
+//! statistics in single precision. The buffers are counted by the plan that cuts them.
 
-use tabpo_model::{INPUT_GROUPS, LoraConfig, ModelConfig, Projection};
+use tabpo_model::{LoraConfig, ModelConfig};
 
-/// Bytes of a number that is kept or stored.
-const NARROW: u64 = 2;
+use crate::adapter::AdapterLayout;
+use crate::buffers::Sizes;
+use crate::driver::Element;
+use crate::listed::{Listed, Rotation};
+use crate::trained::{Trained, TrainedLayout};
+use crate::weights::Layout;
+
 /// Bytes of a number in single precision.
-const WIDE: u64 = 4;
-/// The ranks beside a matrix are rounded up to this.
-const ROOM: usize = 64;
-/// Bytes of a trained parameter: itself, its gradient and two moments.
-const TRAINED: u64 = 4 * WIDE;
+const SINGLE: u64 = 4;
 
 /// What is kept of a block from the forward pass to the backward pass, from the most to the least. The rest is computed
 /// again from it, to the same bits.
@@ -21,7 +21,7 @@ const TRAINED: u64 = 4 * WIDE;
 pub enum Rung {
     /// Everything that the backward pass reads.
     Everything,
-    /// All but the outputs of the norms and the product of the feed-forward part, which cost little to compute again.
+    /// All but the outputs of the norms, which cost little to compute again.
     Cheap,
     /// Of these, all but gate and up.
     WithoutGateUp,
@@ -32,6 +32,19 @@ pub enum Rung {
 impl Rung {
     /// All rungs, from the most to the least that is kept.
     pub const ALL: [Self; 4] = [Self::Everything, Self::Cheap, Self::WithoutGateUp, Self::Input];
+
+    /// The highest rungs for this many blocks with which `takes` is at most `limit` bytes; the lowest where it never is.
+    /// Blocks differ by one rung at most, the first being on the higher one.
+    pub(crate) fn within(layers: usize, limit: u64, takes: impl Fn(&[Self]) -> u64) -> Vec<Self> {
+        let base = Self::ALL.into_iter().find(|&rung| takes(&vec![rung; layers]) <= limit);
+        let Some(base) = base else { return vec![Self::Input; layers] };
+        // What is left over raises as many blocks as it can to the next rung.
+        let Some(next) = Self::ALL.into_iter().rev().find(|&rung| rung < base) else { return vec![base; layers] };
+        let raised =
+            |count: usize| (0..layers).map(|layer| if layer < count { next } else { base }).collect::<Vec<_>>();
+        let most = (0..layers).rev().find(|&count| takes(&raised(count)) <= limit).unwrap_or(0);
+        raised(most)
+    }
 }
 
 /// What a run's memory depends on.
@@ -39,6 +52,8 @@ impl Rung {
 pub struct Request<'a> {
     /// The model.
     pub config: &'a ModelConfig,
+    /// The type that the model is computed with.
+    pub element: Element,
     /// The adapter that is trained; none if all parameters are.
     pub adapter: Option<&'a LoraConfig>,
     /// Rows of the largest micro-batch.
@@ -58,12 +73,12 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// Trained parameters with gradient, moments and the copies that products read.
     pub trained: u64,
-    /// What is kept between the passes, and the statistics beside it.
-    pub kept: u64,
-    /// Buffers that all blocks share.
-    pub shared: u64,
-    /// Logits and the head's inputs.
-    pub head: u64,
+    /// The reference of divergences.
+    pub reference: u64,
+    /// The buffers of the passes: what is kept between them, what all blocks share, and logits.
+    pub buffers: u64,
+    /// Tokens, masks and rotary tables.
+    pub lists: u64,
     /// Workspace of matrix products.
     pub workspace: u64,
     /// The rung of every block.
@@ -74,35 +89,35 @@ impl MemoryPlan {
     /// The plan that keeps the most within `limit` bytes. Where even the least doesn't fit, it is returned, and its total
     /// is above the limit.
     pub fn within(request: &Request<'_>, limit: u64) -> Self {
-        let layers = request.config.layers;
-        let plan = |rungs: Vec<Rung>| Self::of(request, rungs);
-        let even = |rung: Rung| plan(vec![rung; layers]);
-        let base = Rung::ALL.into_iter().find(|&rung| even(rung).total() <= limit);
-        let Some(base) = base else { return even(Rung::Input) };
-        // What is left over raises as many blocks as it can to the next rung.
-        let Some(next) = Rung::ALL.into_iter().rev().find(|&rung| rung < base) else { return even(base) };
-        let raised = |count: usize| plan((0..layers).map(|layer| if layer < count { next } else { base }).collect());
-        let most = (0..layers).rev().find(|&count| raised(count).total() <= limit).unwrap_or(0);
-        raised(most)
+        let rungs = Rung::within(request.config.layers, limit, |rungs| Self::of(request, rungs.to_vec()).total());
+        Self::of(request, rungs)
     }
 
     /// The plan for blocks on these rungs.
     pub fn of(request: &Request<'_>, rungs: Vec<Rung>) -> Self {
-        let Request { config, adapter, rows, target_rows, logit_bytes, divergence } = *request;
-        let width = Widths { config, adapter };
-        let [rows, target_rows, vocabulary, hidden] =
-            [rows, target_rows, config.vocabulary, config.hidden].map(|number| number as u64);
-        // The stream after the last block is kept, too.
-        let kept = rungs.iter().map(|&rung| width.kept(rung)).sum::<u64>() + hidden * NARROW;
-        let lowest = rungs.iter().copied().max().unwrap_or(Rung::Input);
-        let logits = target_rows * vocabulary * WIDE * if divergence { 2 } else { 1 };
+        let Request { config, element, adapter, rows, target_rows, divergence, .. } = *request;
+        let size = element.bytes() as u64;
+        let adapter = adapter.map(|adapter| AdapterLayout::new(config, adapter));
+        let layout = Layout::new(config, adapter.as_ref().map_or([0; 4], |adapter| adapter.rooms));
+        let matrices = layout.matrices * size;
+        let (weights, trained, reference) = match &adapter {
+            Some(adapter) => {
+                let trained = TrainedLayout::adapter(adapter, &layout);
+                let trained = Trained::bytes(&trained) + adapter.copies * size;
+                (matrices + layout.vector_numbers * SINGLE, trained, adapter.parameters * SINGLE)
+            }
+            None => {
+                let (trained, _) = TrainedLayout::full(config, &layout);
+                (matrices, Trained::bytes(&trained), matrices + layout.vector_numbers * SINGLE)
+            }
+        };
+        let (plan, _) = request.sizes(adapter.as_ref()).plan(Some(&rungs));
         Self {
-            weights: width.weights(),
-            trained: width.trained(),
-            kept: rows * kept,
-            shared: rows * width.shared(lowest),
-            // The rows with targets and their gradient.
-            head: logits.min(logit_bytes) + 2 * target_rows * hidden * NARROW,
+            weights,
+            trained,
+            reference: if divergence { reference } else { 0 },
+            buffers: plan.bytes(),
+            lists: Listed::most_bytes(config, rows, target_rows) + Rotation::bytes(config, rows),
             workspace: crate::driver::WORKSPACE_BYTES as u64,
             rungs,
         }
@@ -110,7 +125,7 @@ impl MemoryPlan {
 
     /// The whole.
     pub fn total(&self) -> u64 {
-        self.weights + self.trained + self.kept + self.shared + self.head + self.workspace
+        self.weights + self.trained + self.reference + self.buffers + self.lists + self.workspace
     }
 
     /// The most rows that fit into `limit` bytes with all blocks on this rung, all of them with targets as in the
@@ -132,90 +147,20 @@ impl MemoryPlan {
     }
 }
 
-/// Bytes a row of a model's buffers, and bytes of its weights.
-struct Widths<'a> {
-    config: &'a ModelConfig,
-    adapter: Option<&'a LoraConfig>,
-}
-
-impl Widths<'_> {
-    /// The ranks of the projections of an input group of a layer, rounded up together.
-    fn room(&self, group: usize, layer: usize) -> usize {
-        let Some(adapter) = self.adapter else { return 0 };
-        let targets = INPUT_GROUPS[group].iter().filter(|projection| adapter.targets.contains(projection));
-        targets.map(|&projection| adapter.rank_and_scale(projection, layer).0).sum::<usize>().next_multiple_of(ROOM)
-    }
-
-    /// The widest room of each input group.
-    fn rooms(&self) -> [u64; 4] {
-        [0, 1, 2, 3].map(|group| (0..self.config.layers).map(|layer| self.room(group, layer)).max().unwrap_or(0) as u64)
-    }
-
-    fn weights(&self) -> u64 {
-        let room = |layer: usize| -> usize {
-            let of_group = |group: usize| {
-                let outputs: usize =
-                    INPUT_GROUPS[group].iter().map(|projection| projection.shape(self.config)[0]).sum();
-                outputs * self.room(group, layer)
-            };
-            (0..INPUT_GROUPS.len()).map(of_group).sum()
-        };
-        (self.config.parameters() + (0..self.config.layers).map(room).sum::<usize>()) as u64 * NARROW
-    }
-
-    /// An adapter's A has a copy in bf16, its B is copied into the room beside the weights. Where everything is trained,
-    /// the weights are the copies.
-    fn trained(&self) -> u64 {
-        let Some(adapter) = self.adapter else { return self.config.parameters() as u64 * TRAINED };
-        let of_layer = |layer: usize| -> u64 {
-            let of_projection = |projection: &Projection| {
-                let [outputs, inputs] = projection.shape(self.config).map(|number| number as u64);
-                let rank = adapter.rank_and_scale(*projection, layer).0 as u64;
-                rank * (inputs * (TRAINED + NARROW) + outputs * TRAINED)
-            };
-            let targets = Projection::ALL.iter().filter(|projection| adapter.targets.contains(projection));
-            targets.map(of_projection).sum()
-        };
-        (0..self.config.layers).map(of_layer).sum()
-    }
-
-    /// What a block keeps.
-    fn kept(&self, rung: Rung) -> u64 {
-        let ModelConfig { hidden, intermediate, heads, kv_heads, query_key_norm, .. } = *self.config;
-        let [hidden, inner, heads, kv_heads] = [hidden, intermediate, heads, kv_heads].map(|number| number as u64);
-        let (query, key) = (self.config.query_width() as u64, self.config.key_width() as u64);
-        let [of_stream, of_attention, of_second_norm, of_product] = self.rooms();
-        let input = hidden * NARROW;
-        // Rotated queries, keys and values; before the heads' norm, where there is one, also raw ones. The output of
-        // attention, and the stream between the halves. Statistics of both norms, of the heads' and of attention.
-        let raw = if query_key_norm { (query + key) * NARROW + (heads + kv_heads) * WIDE } else { 0 };
-        let attention = (query + 2 * key + query + of_attention + hidden) * NARROW + (2 + heads) * WIDE + raw;
-        let gate_up = 2 * inner * NARROW;
-        let repeated = (hidden + of_stream + hidden + of_second_norm + inner + of_product) * NARROW;
-        match rung {
-            Rung::Input => input,
-            Rung::WithoutGateUp => input + attention,
-            Rung::Cheap => input + attention + gate_up,
-            Rung::Everything => input + attention + gate_up + repeated,
+impl<'a> Request<'a> {
+    fn sizes(&self, adapter: Option<&AdapterLayout>) -> Sizes<'a> {
+        let Self { config, element, rows, target_rows, logit_bytes, divergence, .. } = *self;
+        Sizes {
+            config,
+            element,
+            rooms: adapter.map_or([0; 4], |adapter| adapter.rooms),
+            dropout: self.adapter.is_some_and(|adapter| adapter.dropout > 0.0),
+            full: adapter.is_none(),
+            divergences: divergence,
+            rows,
+            target_rows,
+            logit_bytes,
         }
-    }
-
-    /// The buffers that blocks share: the gradients of the stream, of a norm's output, of the product and of attention
-    /// with its queries, keys and values; and what the lowest rung computes again.
-    fn shared(&self, lowest: Rung) -> u64 {
-        let ModelConfig { hidden, intermediate, heads, .. } = *self.config;
-        let (hidden, inner) = (hidden as u64, intermediate as u64);
-        let (query, key) = (self.config.query_width() as u64, self.config.key_width() as u64);
-        let [of_stream, of_attention, of_second_norm, of_product] = self.rooms();
-        let norm = hidden + of_stream.max(of_second_norm);
-        let gradients = hidden + norm + inner + of_product + 2 * query + of_attention + 2 * key;
-        let repeated = if lowest == Rung::Everything { 0 } else { norm + inner + of_product };
-        let dropped = match self.adapter {
-            Some(adapter) if adapter.dropout > 0.0 => hidden.max(inner).max(query),
-            _ => 0,
-        };
-        let again = self.kept(Rung::Cheap) - self.kept(lowest.max(Rung::Cheap));
-        (gradients + repeated + dropped) * NARROW + heads as u64 * WIDE + again
     }
 }
 
@@ -271,6 +216,7 @@ mod tests {
         for (config, weights, trained, totals, rows) in table {
             let request = Request {
                 config,
+                element: Element::Bf16,
                 adapter: Some(&adapter),
                 rows: 8192,
                 target_rows: 2048,
@@ -304,6 +250,7 @@ mod tests {
         let adapter = LoraConfig::new(16, 16.0);
         let request = Request {
             config: &config,
+            element: Element::Bf16,
             adapter: Some(&adapter),
             rows: 8192,
             target_rows: 4096,
@@ -318,8 +265,8 @@ mod tests {
             let limit = least + (most - least) * step / 50;
             let plan = MemoryPlan::within(&request, limit);
             assert!(plan.total() <= limit, "step {step}");
-            // More memory never keeps less, and no block more would fit.
-            let kept = plan.kept;
+            // More memory is used, and no block more would fit.
+            let kept = plan.buffers;
             assert!(kept >= before, "step {step}");
             before = kept;
             if let Some(at) = plan.rungs.iter().position(|&rung| rung == *plan.rungs.last().expect("it has blocks")) {
@@ -340,8 +287,15 @@ mod tests {
     #[test]
     fn full_training_takes_eighteen_bytes_a_parameter() {
         let config = model(Architecture::Qwen2, [28, 1536, 8960, 12, 2, 151_936], true);
-        let request =
-            Request { config: &config, adapter: None, rows: 1, target_rows: 1, logit_bytes: 0, divergence: false };
+        let request = Request {
+            config: &config,
+            element: Element::Bf16,
+            adapter: None,
+            rows: 1,
+            target_rows: 1,
+            logit_bytes: 0,
+            divergence: false,
+        };
         let plan = MemoryPlan::of(&request, vec![Rung::Input; 28]);
         assert_eq!(plan.weights + plan.trained, 18 * config.parameters() as u64);
         assert!(((plan.weights + plan.trained) as f64 / GB - 28.0).abs() < 0.5);

@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use std::sync::Arc;
+
 use tabpo_cuda::arena::ArenaPlan;
 use tabpo_cuda::check;
 use tabpo_cuda::compiler::Architecture;
@@ -67,12 +69,13 @@ fn a_card_does_what_it_is_asked_and_leaves_nothing_behind() {
     let pretended = Pretended::new(&[]);
     // Keeps the libraries' counters until they are read.
     let libraries = ["libcuda.so.1", "libcublasLt.so.13"].map(|library| pretended.library(library));
-    let card = pretended.open().expect("it opens");
+    let card = Arc::new(pretended.open().expect("it opens"));
     assert_eq!((card.name().as_str(), card.kernels()), ("Pretended card 0", vec!["fill_f32"]));
+    let shared: Arc<dyn Driver> = card.clone();
     let mut plan = ArenaPlan::default();
     let (first, second) = (plan.reserve(1000), plan.reserve(2048));
     let before = card.memory().expect("it is known");
-    let arena = plan.allocate(&card).expect("there is room");
+    let arena = plan.allocate(&shared).expect("there is room");
     assert_eq!(before.free - card.memory().expect("it is known").free, arena.bytes());
     let (first, second) = (arena.address(first), arena.address(second));
     assert_eq!((first.0 % 256, second.0 - first.0), (0, 1024));
@@ -101,7 +104,7 @@ fn a_card_does_what_it_is_asked_and_leaves_nothing_behind() {
         scope.spawn(|| fill(second, 1, 32, 0, &card).expect("it runs"));
     });
     card.wait().expect("it is there");
-    arena.free(&card).expect("it was allocated");
+    drop((arena, shared));
     let living = || {
         libraries.each_ref().map(|library| {
             // SAFETY: the symbol is a function without arguments that returns an `int`.

@@ -33,6 +33,7 @@ const MOST_REGISTERS: &[(&str, u32)] = &[
     ("cache_store", 24),
     ("choose", 48),
     ("convert", 16),
+    ("dropout", 32),
     ("embed", 40),
     ("gather_rows", 40),
     ("head", 48),

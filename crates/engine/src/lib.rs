@@ -51,8 +51,10 @@ pub use generate::{
 pub use gradients::Gradients;
 pub use head::{OutputGradient, ReferenceHidden};
 pub use initialise::{embedding_spread, standard_normal};
+pub use linear::Dropout;
 pub use lora::{Lora, LoraGroup, LoraMember, SavedModules};
 pub use model::{Layer, Linear, Model, TensorRef};
+pub use ops::rope::RopeTable;
 pub use optimiser::{AdamW, AdamWConfig};
 pub use options::{ForwardOptions, Recompute};
 pub use prompts::PromptTree;

@@ -367,18 +367,26 @@ pub(crate) fn backward_low_input<R: Real>(group: &LoraGroup<R>, dlow: View<'_, R
 /// A mask of independent random bits that is a pure function of its key and the element's index, so that
 /// the backward pass recomputes it instead of storing it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dropout {
-    key: u64,
-    threshold: u32,
-    keep: f64,
+pub struct Dropout {
+    /// An element is kept if the upper half of `mix(key + index)` is at least `threshold` ([`Dropout::keeps`]).
+    pub key: u64,
+    /// See `key`.
+    pub threshold: u32,
+    /// Kept elements are multiplied by this.
+    pub keep: f64,
 }
 
 impl Dropout {
-    /// The mask of one input group of one layer at one step.
-    pub(crate) fn new(seed: u64, layer: usize, group: usize, probability: f64) -> Self {
+    /// The mask of one input group (its index in [`INPUT_GROUPS`](tabpo_model::INPUT_GROUPS)) of one layer at one step.
+    pub fn new(seed: u64, layer: usize, group: usize, probability: f64) -> Self {
         let key = mix(seed ^ mix((layer * 4 + group) as u64 + 1));
         let threshold = (probability * f64::from(u32::MAX)) as u32;
         Self { key, threshold, keep: 1.0 / (1.0 - probability) }
+    }
+
+    /// Whether an element is kept, by its index in the matrix of all rows.
+    pub fn keeps(self, index: u64) -> bool {
+        (mix(self.key.wrapping_add(index)) >> 32) as u32 >= self.threshold
     }
 
     /// `target = mask * values / (1 - probability)`, or with `accumulate` `target += ...`.
@@ -388,8 +396,8 @@ impl Dropout {
         let chunks = target.par_chunks_mut(ELEMENTS_PER_TASK).zip(values.par_chunks(ELEMENTS_PER_TASK));
         chunks.enumerate().for_each(|(chunk, (target, values))| {
             for (offset, (t, &v)) in target.iter_mut().zip(values).enumerate() {
-                let random = mix(self.key.wrapping_add((chunk * ELEMENTS_PER_TASK + offset) as u64));
-                let masked = if (random >> 32) as u32 >= self.threshold { v * keep } else { R::ZERO };
+                let index = (chunk * ELEMENTS_PER_TASK + offset) as u64;
+                let masked = if self.keeps(index) { v * keep } else { R::ZERO };
                 *t = if accumulate { *t + masked } else { masked };
             }
         });

@@ -21,6 +21,16 @@ pub struct Sampling {
 impl Sampling {
     /// Always the most likely token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, seed: 0 };
+
+    /// The number in [0, 1) that selects a token: it depends on the seed, the position of the request and that of the
+    /// token in its completion.
+    pub fn draw(&self, request: u64, step: u64) -> f64 {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        random.set_stream(request);
+        // A step draws one 64-bit number: two words.
+        random.set_word_pos(u128::from(step) * 2);
+        (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
 }
 
 /// Chooses a token among those for which `allowed` is true; `None` if there is none.
@@ -61,22 +71,13 @@ pub(crate) fn choose<R: Real>(
     // The most likely token is always kept.
     let nucleus = &scaled[..count.count().max(1)];
     let mass: f64 = nucleus.iter().map(|(weight, _)| weight).sum();
-    let mut left = uniform(sampling.seed, request, step) * mass;
+    let mut left = sampling.draw(request, step) * mass;
     let drawn = nucleus.iter().find(|(weight, _)| {
         left -= weight;
         left < 0.0
     });
     // Rounding may leave a little mass after the last token.
     drawn.or(nucleus.last()).map(|(_, token)| *token)
-}
-
-/// A random number in [0, 1) that depends only on the three arguments.
-fn uniform(seed: u64, request: u64, step: u64) -> f64 {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    random.set_stream(request);
-    // A step draws one 64-bit number: two words.
-    random.set_word_pos(u128::from(step) * 2);
-    (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The log-probability of a token under the model itself: temperature 1, no constraint.

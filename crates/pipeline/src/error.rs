@@ -2,7 +2,9 @@
 
 use std::error;
 
+use tabpo_engine::{GenerateError, WorkerError};
 use tabpo_files::WriteRefusal;
+use tabpo_train::TrainError;
 
 /// Why some work did not succeed.
 #[derive(Debug)]
@@ -71,6 +73,11 @@ impl Error {
         self
     }
 
+    /// The same error once more.
+    pub(crate) fn again(&self) -> Self {
+        Self { kind: self.kind, messages: self.messages.clone(), hint: self.hint.clone() }
+    }
+
     /// Adds a more general message in front.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
@@ -118,7 +125,7 @@ fn from_chain(kind: ErrorKind, error: &(dyn error::Error + 'static)) -> Error {
         }
         source = cause.source();
     }
-    let Some(refusal) = refusal else { return Error { kind, messages, hint: None } };
+    let Some(refusal) = refusal else { return Error { kind, messages, hint: device_hint(error) } };
     let hint = match refusal {
         WriteRefusal::ClosedOutput => return Error { kind: ErrorKind::ClosedPipe, messages, hint: None },
         WriteRefusal::Busy => "wait until it is done, or write to another file",
@@ -128,6 +135,15 @@ fn from_chain(kind: ErrorKind, error: &(dyn error::Error + 'static)) -> Error {
         WriteRefusal::EndlessLink => "remove the link, or write to another file",
     };
     Error { kind: ErrorKind::Input, messages, hint: Some(hint.to_owned()) }
+}
+
+/// What the user can do about a failed device, if that is what the error is about.
+fn device_hint(error: &(dyn error::Error + 'static)) -> Option<String> {
+    let worker = match (error.downcast_ref::<TrainError>(), error.downcast_ref::<GenerateError>()) {
+        (Some(TrainError::Worker(worker)), _) | (_, Some(GenerateError::Worker(worker))) => Some(worker),
+        _ => error.downcast_ref::<WorkerError>(),
+    };
+    worker.and_then(WorkerError::hint).map(str::to_owned)
 }
 
 /// Why a file was not written, if that is what the error is about.

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod corpora;
 pub mod describe;
+pub mod device;
 pub mod error;
 pub mod memory;
 pub mod observer;

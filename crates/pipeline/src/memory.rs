@@ -57,6 +57,18 @@ pub fn say(stage: &str, plan: &MemoryPlan, smallest: &MemoryPlan, limit_gb: Opti
     }
 }
 
+/// Reports the least memory that a training run takes of a card; as much as the card has is used beyond it, so that less is
+/// computed again.
+pub fn say_of_card(stage: &str, smallest: &MemoryPlan, observer: &dyn Observer) {
+    observer.say(&format!(
+        "{stage}: at least {} of the card's memory (weights {}, gradients and optimiser {}, buffers {})",
+        size(smallest.total() - smallest.held),
+        size(smallest.weights + smallest.reference),
+        size(smallest.gradients + smallest.optimiser),
+        size(smallest.activations + smallest.working),
+    ));
+}
+
 /// How many sequences, at most `wanted`, can be decoded together within a limit, or else in the free memory. If that is
 /// fewer, it is reported. `held` is what the process held before the model was read.
 pub fn sequences(

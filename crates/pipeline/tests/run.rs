@@ -94,7 +94,8 @@ fn configuration(folder: &Path) -> Configuration {
     let file = folder.join("tiny.toml");
     fs::write(&file, TINY).expect("writable");
     let directory = format!("run.directory={}", folder.join("run").display());
-    Configuration::read(&file, &Overrides { set: vec![directory], memory_gb: None }).expect("a sound configuration")
+    Configuration::read(&file, &Overrides { set: vec![directory], ..Overrides::default() })
+        .expect("a sound configuration")
 }
 
 /// A finished run, which all tests of its results share.
@@ -284,7 +285,7 @@ fn a_run_in_the_marked_form_goes_all_the_way() {
     fs::write(&file, text).expect("writable");
     let directory = format!("run.directory={}", folder.path().join("run").display());
     let set = vec![directory, "answer.form=marked".to_owned()];
-    let config = Configuration::read(&file, &Overrides { set, memory_gb: None }).expect("a sound configuration");
+    let config = Configuration::read(&file, &Overrides { set, ..Overrides::default() }).expect("a sound configuration");
     let pipeline = Pipeline::new(config, &()).expect("sound input");
     let example = pipeline.check(false, &()).expect("it can be looked at").example.expect("there is an example");
     let shown: String = example.answer.iter().map(|piece| piece.text.as_str()).collect();

@@ -76,7 +76,7 @@ fn run() -> &'static Run {
         let file = folder.path().join("thresholds.toml");
         fs::write(&file, CONFIGURATION).expect("writable");
         let directory = format!("run.directory={}", folder.path().join("run").display());
-        let overrides = Overrides { set: vec![directory], memory_gb: None };
+        let overrides = Overrides { set: vec![directory], ..Overrides::default() };
         let config = Configuration::read(&file, &overrides).expect("a sound configuration");
         let pipeline = Pipeline::new(config.clone(), &()).expect("sound input");
         let result = pipeline.run(Until::Report, &()).expect("the run succeeds");

@@ -214,7 +214,17 @@ impl Trainer<'_> {
                 let Ok(prepared) = steps.recv() else { return Ok(true) };
                 let prepared = prepared?;
                 let waiting = started.elapsed().as_secs_f64();
-                let record = self.step(prepared, fixed, waiting, observer)?;
+                let record = match self.step(prepared, fixed, waiting, observer) {
+                    Err(error @ TrainError::Worker(_)) => {
+                        // A device that still answers gives up the state after its last step; from one that was lost,
+                        // the last checkpoint is what there is.
+                        if self.cursor.step > 0 {
+                            let _ = self.write_checkpoint();
+                        }
+                        return Err(error);
+                    }
+                    record => record?,
+                };
                 observer.step(&record);
                 let stop = observer.should_stop();
                 let due = self.settings.checkpoint_every.is_some_and(|every| self.cursor.step.is_multiple_of(every));

@@ -10,11 +10,10 @@ use std::{
 use serde::Serialize;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Level, Unit};
-use tabpo_engine::{
-    Compute, Event, GenerateOptions, HostWorker, PromptTree, Sampling, Steering, Worker, generate_each,
-};
+use tabpo_engine::{Compute, Event, GenerateOptions, Policy, PromptTree, Sampling, Steering, generate_each};
 use tabpo_model::{Constraint, GrammarCompiler, Tokenizer, is_gguf_file};
 use tabpo_ontology::{AnswerGrammar, AnswerLimits};
+use tabpo_pipeline::device::Device;
 
 use crate::{
     error::{CliError, ResultExt},
@@ -47,6 +46,9 @@ pub(crate) struct DecodeArgs {
     /// New tokens of a sequence
     #[arg(long, value_name = "N", default_value = "128", value_parser = range::ANSWER.parser::<usize>(), allow_negative_numbers = true)]
     new_tokens: usize,
+    /// Where to compute: cpu, cuda, or cuda:1 for the second card
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::Cpu)]
+    device: Device,
     /// Runs; the best one counts
     #[arg(long, value_name = "N", default_value = "3", value_parser = range::COUNT.parser::<usize>(), allow_negative_numbers = true)]
     repeats: usize,
@@ -92,7 +94,12 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
     let adapter = arguments.adapter.as_deref();
     let policy = PolicyFolder::resolve(&arguments.model, adapter, Compute::F32, context)?;
     let (model, lora) = policy.open_trainable()?;
-    let mut worker = HostWorker::frozen(model, lora);
+    let policy_of = |model: tabpo_engine::Model<f32>| match lora {
+        Some(lora) => Policy::adapter(model.into(), lora),
+        None => Policy::Frozen(model.into()),
+    };
+    let mut worker = arguments.device.choose()?.open(Compute::Auto, context)?.worker(policy_of(model))?;
+    let worker = worker.worker();
     let vocabulary = worker.config().vocabulary;
     let random =
         |prompt: usize, count: usize| (0..count).map(move |i| ((prompt * 7919 + i * 104_729) % vocabulary) as u32);
@@ -122,7 +129,7 @@ pub(crate) fn run(arguments: &DecodeArgs, context: &Context) -> Result<(), CliEr
             }
             ControlFlow::Continue(())
         };
-        generate_each(&mut worker, None, &prompts, &all, Steering::NONE, &options, &mut report).or_input()?;
+        generate_each(worker, None, &prompts, &all, Steering::NONE, &options, &mut report).or_input()?;
         best = best.min(start.elapsed().as_secs_f64());
         if let Some((first, tokens)) = first {
             let rest = (arguments.prompts * arguments.new_tokens) as u64 - tokens;

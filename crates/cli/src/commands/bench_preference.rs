@@ -4,9 +4,7 @@ use std::{fs::File, io::BufReader, path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use tabpo_answer::form_of;
-use tabpo_engine::{
-    Compute, ForwardOptions, HostWorker, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute,
-};
+use tabpo_engine::{Compute, ForwardOptions, Lora, MemoryRequest, Model, PeakBench, Policy, PolicyShape, Recompute};
 use tabpo_model::LoraConfig;
 use tabpo_objective::Objective;
 use tabpo_ontology::Ontology;
@@ -14,6 +12,11 @@ use tabpo_pairs::PairRecord;
 use tabpo_train::{
     BatchPlan, Decay, ExampleRecord, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TextSource,
     TrainBudget, TrainSettings, TrainSummary, group_pairs, train,
+};
+
+use tabpo_pipeline::{
+    device::{Computer, Device},
+    run::CARD_LOGIT_BYTES,
 };
 
 use super::{
@@ -68,6 +71,9 @@ pub(crate) struct PreferenceArgs {
     /// How products with the frozen weights are computed
     #[arg(long, value_enum, default_value_t = Products::Auto)]
     compute: Products,
+    /// Where to compute: cpu, cuda, or cuda:1 for the second card
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::Cpu)]
+    device: Device,
     /// Memory to stay below where possible, in GB: decides what the backward pass computes again
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
@@ -85,6 +91,8 @@ struct Outcome {
     threads: usize,
     rank: usize,
     recompute: String,
+    /// Where it was computed.
+    device: String,
     /// How products with the frozen weights were computed.
     compute: &'static str,
     #[serde(flatten)]
@@ -93,6 +101,9 @@ struct Outcome {
     share_of_peak: f64,
     estimated_bytes: usize,
     peak_rss_bytes: Option<u64>,
+    /// Bytes of the card's memory that were taken in the training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sweep: Vec<Measurement>,
 }
@@ -117,11 +128,17 @@ struct Measurement {
     optimiser_seconds: f64,
     objective_seconds: f64,
     waiting_seconds: f64,
+    /// Bytes of the card's memory in use at the end of the training.
+    #[serde(skip)]
+    card_bytes: Option<u64>,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
     let bench = Bench::open(arguments, context)?;
+    if bench.computer.is_card() {
+        return run_on_card(&bench, arguments, context);
+    }
     let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
     let request = request(&bench.objective, arguments.max_tokens, bench.held);
     let plan = shape.plan(&request, memory::limit(arguments.memory_gb, bench.held));
@@ -149,13 +166,46 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
         threads: rayon::current_num_threads(),
         rank: arguments.lora_rank,
         recompute,
+        device: bench.device.clone(),
         compute: bench.compute.name(),
         share_of_peak: main.gflops / peak_gflops,
         main,
         peak_gflops,
         estimated_bytes: plan.total(),
         peak_rss_bytes: peak_resident_bytes(),
+        card_bytes: None,
         sweep,
+    };
+    if arguments.json { output::print_json(&outcome) } else { output::print(&text(&outcome)) }
+}
+
+/// The same on a card, which chooses by itself what is computed again; without a sweep.
+fn run_on_card(bench: &Bench, arguments: &PreferenceArgs, context: &Context) -> Result<(), CliError> {
+    if arguments.sweep {
+        return Err(CliError::input("--sweep runs on the CPU only"));
+    }
+    let gflops = || Ok::<f64, CliError>(bench.computer.product_gflops()?.unwrap_or(f64::NAN));
+    let before = gflops()?;
+    // Kernels are loaded and products chosen in a first, small run.
+    bench.measure(bench.plan.batch_size.min(bench.records.len()), 1, Recompute::default(), context)?;
+    let main = bench.measure(bench.records.len(), bench.most_negatives(), Recompute::default(), context)?;
+    let peak_gflops = f64::midpoint(before, gflops()?);
+    let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
+    let request = request(&bench.objective, arguments.max_tokens, bench.held);
+    let outcome = Outcome {
+        objective: arguments.objective.clone(),
+        threads: rayon::current_num_threads(),
+        rank: arguments.lora_rank,
+        recompute: "what the card's memory doesn't hold".to_owned(),
+        device: bench.device.clone(),
+        compute: bench.computer.compute().unwrap_or_default(),
+        share_of_peak: main.gflops / peak_gflops,
+        card_bytes: main.card_bytes,
+        main,
+        peak_gflops,
+        estimated_bytes: shape.plan(&request, Some(0)).total(),
+        peak_rss_bytes: peak_resident_bytes(),
+        sweep: Vec::new(),
     };
     if arguments.json { output::print_json(&outcome) } else { output::print(&text(&outcome)) }
 }
@@ -170,6 +220,9 @@ struct Bench {
     objective: Objective,
     plan: BatchPlan,
     compute: Compute,
+    computer: Computer,
+    /// The device in words.
+    device: String,
     /// What the process held before the model was read.
     held: usize,
 }
@@ -201,24 +254,26 @@ impl Bench {
         }
         let form = form_of(&records[0].chosen.text);
         let policy = PolicyFolder::resolve(&arguments.model, None, arguments.compute.into(), context)?;
-        let policy = policy.measured(context)?;
+        let policy = if arguments.device == Device::Cpu { policy.measured(context)? } else { policy };
         if policy.adapter.is_some() {
             return Err(CliError::input(format!("{} is an adapter", arguments.model.display()))
                 .with_hint("name its base model: a new adapter is trained"));
         }
         let renderer = Renderer::open(&policy, &ontology, form, arguments.chat_template.as_deref(), context)?;
+        let chosen = arguments.device.choose()?;
+        let computer = chosen.open(arguments.compute.into(), context)?;
         let (mut model, _) = policy.open_trainable()?;
-        let compute = model.freeze(policy.compute);
+        // A card rounds weights itself.
+        let compute = if computer.is_card() { policy.compute } else { model.freeze(policy.compute) };
         let rank = arguments.lora_rank;
         rank_within("--lora-rank", rank, model.config.hidden)?;
         let config = LoraConfig::new(rank, 2.0 * rank as f64);
         let request = request(&objective, arguments.max_tokens, held);
         let shape = PolicyShape::planned(&model.config, Some(model.bytes()), Some(&config));
-        memory::compare_with_free(
-            "training",
-            &shape.plan(&request, memory::limit(arguments.memory_gb, held)),
-            context,
-        )?;
+        if !computer.is_card() {
+            let plan = shape.plan(&request, memory::limit(arguments.memory_gb, held));
+            memory::compare_with_free("training", &plan, context)?;
+        }
         let adapter = Lora::initialise(&model.config, config, 1);
         let plan = BatchPlan {
             batch_size: arguments.batch_size,
@@ -226,7 +281,8 @@ impl Bench {
             seed: 1,
             budget: TrainBudget::Epochs(arguments.epochs),
         };
-        Ok(Self { model: model.into(), adapter, renderer, ontology, records, objective, plan, compute, held })
+        let device = chosen.words();
+        Ok(Self { model: model.into(), adapter, renderer, ontology, records, objective, plan, compute, computer, device, held })
     }
 
     fn most_negatives(&self) -> usize {
@@ -263,16 +319,21 @@ impl Bench {
         let operations = Operations::new(&self.model.config, self.adapter.config.rank);
         let epoch = Work::of_epoch(&source, self.plan)?;
 
-        let mut worker = HostWorker::new(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()));
+        let before = self.computer.used()?;
+        let mut worker = self.computer.worker(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()))?;
+        if self.computer.is_card() {
+            settings.logit_bytes = CARD_LOGIT_BYTES;
+        }
         let mut cache = ReferenceCache::in_memory();
         let tokenizer = self.renderer.tokenizer.digest();
         let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, guide: None };
         let progress = context.progress("training", 1000);
         let mut watch = Watch { progress, done: 0, context };
         let started = Instant::now();
-        let outcome = train(&mut worker, &source, &settings, session, &mut watch).or_failed()?;
+        let outcome = train(worker.worker(), &source, &settings, session, &mut watch).or_failed()?;
         let seconds = started.elapsed().as_secs_f64();
         watch.progress.finish();
+        let card_bytes = self.computer.used()?.zip(before).map(|(used, before)| used.saturating_sub(before));
         if !outcome.finished {
             return Err(CliError::interrupted("stopped before the run was timed"));
         }
@@ -298,6 +359,7 @@ impl Bench {
             optimiser_seconds: timing.optimiser,
             objective_seconds: timing.objective,
             waiting_seconds: timing.waiting,
+            card_bytes,
         })
     }
 }
@@ -331,12 +393,13 @@ fn text(outcome: &Outcome) -> String {
     let main = &outcome.main;
     let unit = if main.negatives > 0 { "pairs" } else { "examples" };
     let mut text = format!(
-        "{}, rank {}, products in {}, {} threads: {:.2} {unit}/s ({} {unit} in {:.1} s)\n\
+        "{}, rank {}, on {}, products in {}, {} threads: {:.2} {unit}/s ({} {unit} in {:.1} s)\n\
          tokens: {} computed, {} as separate sequences, {} for the reference\n\
          seconds: reference {:.1}, forward {:.1}, backward {:.1}, optimiser {:.1}, objective {:.1}, waiting {:.2}\n\
          {:.0} GFLOP/s, {:.0} % of the peak of {:.0}{}\n",
         outcome.objective,
         outcome.rank,
+        outcome.device,
         outcome.compute,
         outcome.threads,
         main.pairs_per_second,

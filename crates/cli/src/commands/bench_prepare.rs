@@ -6,7 +6,9 @@ use serde_json::json;
 use tabpo_answer::{gold, render};
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{Model, StepShape};
-use tabpo_model::{BpeOptions, GenerationTokens, SaveOptions, StoredType, Tokenizer, write_atomically};
+use tabpo_model::{
+    Architecture, BpeOptions, GenerationTokens, ModelConfig, SaveOptions, StoredType, Tokenizer, write_atomically,
+};
 use tabpo_pairs::{BuildSettings, ModeRates, PairBuilder, PairRecord, Patterns, Source, SourceShares};
 use tabpo_synthetic::{SyntheticConfig, generate, ontology};
 
@@ -34,12 +36,57 @@ pub(crate) struct PrepareArgs {
     /// Tokens of an answer, about
     #[arg(long, value_name = "TOKENS", default_value = "150", value_parser = range::FEW.parser::<usize>(), allow_negative_numbers = true)]
     answer_tokens: usize,
+    /// Shape of the model: m1 (0.1 billion parameters), 1.5b as Qwen2.5-1.5B, or 8b as Llama-3.1-8B; the last two in bf16
+    #[arg(long, value_enum, default_value_t = Shape::M1)]
+    shape: Shape,
     /// Where all randomness comes from
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     /// Say what was written as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A model's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Shape {
+    /// 0.1 billion parameters
+    M1,
+    /// Qwen2.5-1.5B
+    #[value(name = "1.5b")]
+    Qwen1_5B,
+    /// Llama-3.1-8B
+    #[value(name = "8b")]
+    Llama8B,
+}
+
+impl Shape {
+    fn config(self) -> ModelConfig {
+        let small = StepShape::m1().model;
+        match self {
+            Self::M1 => small,
+            Self::Qwen1_5B => ModelConfig {
+                intermediate: 8960,
+                kv_heads: 2,
+                max_positions: 32768,
+                ..ModelConfig::small(151_936, 1536, 28, 12)
+            },
+            Self::Llama8B => ModelConfig {
+                architecture: Architecture::Llama,
+                intermediate: 14336,
+                kv_heads: 8,
+                max_positions: 8192,
+                rope_theta: 5e5,
+                query_key_value_bias: false,
+                tied_head: false,
+                ..ModelConfig::small(128_256, 4096, 32, 32)
+            },
+        }
+    }
+
+    fn stored(self) -> StoredType {
+        if self == Self::M1 { StoredType::F32 } else { StoredType::Bf16 }
+    }
 }
 
 /// Runs the command.
@@ -65,11 +112,11 @@ pub(crate) fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliE
     let tokenizer = Tokenizer::train(texts, &options).or_failed()?;
 
     let model_folder = arguments.out.join("model");
-    let model = Model::<f32>::initialise(StepShape::m1().model, arguments.seed);
+    let model = Model::<f32>::initialise(arguments.shape.config(), arguments.seed);
     let id = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
     let special = tokenizer.special();
     let tokens = GenerationTokens { bos: None, stop: tokenizer.stop_ids().to_vec(), pad: id(&special.pad) };
-    model.save(&model_folder, &SaveOptions::new(StoredType::F32), &tokens).or_failed()?;
+    model.save(&model_folder, &SaveOptions::new(arguments.shape.stored()), &tokens).or_failed()?;
     tokenizer.save(&model_folder).or_failed()?;
 
     let documents = documents(&corpus.gold, &tokenizer, arguments)?;
@@ -100,7 +147,11 @@ pub(crate) fn run(arguments: &PrepareArgs, context: &Context) -> Result<(), CliE
         lengths.insert(&pair.doc_key, (tokenize(&pair.prompt).len(), tokenize(&pair.chosen).len()));
     }
     let mean = |part: fn(&(usize, usize)) -> usize| lengths.values().map(part).sum::<usize>() / lengths.len().max(1);
-    context.say(format!("tokenizer with {} tokens, model with {vocabulary}", tokenizer.vocabulary_size()));
+    context.say(format!(
+        "tokenizer with {} tokens, model with {}",
+        tokenizer.vocabulary_size(),
+        arguments.shape.config().vocabulary
+    ));
     let (examples, pairs) = (lengths.len(), pairs.len());
     let (prompt_tokens, answer_tokens) = (mean(|length| length.0), mean(|length| length.1));
     if arguments.json {

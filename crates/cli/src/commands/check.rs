@@ -3,6 +3,7 @@
 use std::{cell::RefCell, path::PathBuf, sync::atomic::AtomicBool};
 
 use tabpo_pipeline::{
+    device::Device,
     observer::{Observer, Progress},
     run::{Checkup, LabelKind, SplitRow, Work},
 };
@@ -31,6 +32,9 @@ pub(crate) struct CheckArgs {
     /// Memory for training to stay below if possible, in GB: `memory_gb` of every stage
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
+    /// Where models are trained: auto, cpu, cuda, or cuda:1 for the second card (`model.device`)
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<Device>,
     /// Measure nothing: no training step and no answers are timed, so there is no estimate of the time
     #[arg(long)]
     quick: bool,
@@ -69,7 +73,8 @@ impl Observer for Noting<'_> {
 
 /// Checks the configuration and everything it names.
 pub(crate) fn run(arguments: &CheckArgs, context: &Context) -> Result<(), CliError> {
-    let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
+    let overrides =
+        Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb, device: arguments.device };
     let config = Configuration::read(&arguments.config, &overrides)?;
     let noting = Noting { context, warnings: RefCell::default() };
     let mut found = Pipeline::new(config, &noting)?.check(!arguments.quick, &noting)?;

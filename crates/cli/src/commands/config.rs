@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<(), CliError> {
         Action::Reference => output::print_exact(&reference()),
         Action::Schema => output::print_json(&schema()),
         Action::Show(arguments) => {
-            let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: None };
+            let overrides = Overrides { set: arguments.replacements.clone(), ..Overrides::default() };
             let text = Configuration::read(&arguments.config, &overrides)?.to_toml();
             if arguments.json {
                 let value: Value = toml::from_str(&text).expect("a written configuration is valid TOML");

@@ -1,10 +1,11 @@
 //! `tabpo gpu`: NVIDIA cards of this machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tabpo_cuda::check::{self, Outcome};
+use tabpo_cuda::check::{self, ModelSize, Outcome};
 use tabpo_cuda::compiler::{Architecture, Compiler};
 use tabpo_cuda::driver::{Card, Device, Driver, DriverError, System, products_library};
 use tabpo_cuda::kernels::SOURCES;
@@ -35,7 +36,7 @@ enum Action {
     },
     /// Compile the kernels ahead of their first use; needs NVIDIA's compiler, but no card
     Compile(CompileArgs),
-    /// Run every operation on a card and compare the results with the CPU's
+    /// Run every operation and small models on a card and compare the results with the CPU's
     Check(CheckArgs),
 }
 
@@ -57,6 +58,9 @@ struct CheckArgs {
     /// Number of the card
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = range::Whole::new(0, 255).parser::<usize>())]
     card: usize,
+    /// Check single operations only, no models
+    #[arg(long)]
+    operations: bool,
     /// Seed of the random input [default: another one each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -254,20 +258,26 @@ fn written(folder: &Path, given: bool) -> String {
 
 fn run_checks(arguments: &CheckArgs, context: &Context) -> Result<(), CliError> {
     let card = Card::open(&Search::of_this_machine(), &Store::of_this_machine(), arguments.card);
-    let card = card.map_err(|error| failed(&error))?;
+    let card = Arc::new(card.map_err(|error| failed(&error))?);
+    let driver: Arc<dyn Driver> = Arc::clone(&card) as Arc<dyn Driver>;
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
     let seed = arguments.seed.unwrap_or_else(clock);
     context.say(format!("checking card {} ({}), --seed {seed}", arguments.card, card.name()));
     let word = |outcome: &Outcome| if outcome.passed() { "PASS" } else { "FAIL" };
     let mut shown = Ok(());
-    let outcomes = check::run(&card, seed, &mut |outcome| {
+    let mut tell = |outcome: &Outcome| {
         if !arguments.json && shown.is_ok() {
             let Outcome { name, error, limit } = outcome;
             shown = output::print_line(format!("{}  {name}: {error:.1e} (limit {limit:.0e})", word(outcome)));
         }
-    });
+    };
+    let mut outcomes = check::run(driver.as_ref(), seed, &mut tell).map_err(|error| failed(&error))?;
+    if !arguments.operations {
+        for size in [ModelSize::Tiny, ModelSize::Wide] {
+            outcomes.extend(check::run_models(&driver, seed, size, &mut tell).or_failed()?);
+        }
+    }
     shown?;
-    let outcomes = outcomes.map_err(|error| failed(&error))?;
     let wrong = outcomes.iter().filter(|outcome| !outcome.passed()).count();
     if arguments.json {
         let entry = |outcome: &Outcome| json!({"name": outcome.name, "error": outcome.error, "limit": outcome.limit, "passed": outcome.passed()});

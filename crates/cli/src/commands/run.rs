@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tabpo_metrics::Comparison;
+use tabpo_pipeline::device::Device;
 
 use crate::{
     config::{Configuration, Overrides},
@@ -25,6 +26,9 @@ pub(crate) struct RunArgs {
     /// Memory for training to stay below if possible, in GB: `memory_gb` of every stage
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
+    /// Where models are trained: auto, cpu, cuda, or cuda:1 for the second card (`model.device`)
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<Device>,
     /// Print what was made as JSON: its path, and the comparison of the systems if the run got that far
     #[arg(long)]
     json: bool,
@@ -45,7 +49,8 @@ fn program() -> Program {
 
 /// Runs the stages up to `until`; those that are up to date are skipped.
 pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
-    let overrides = Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb };
+    let overrides =
+        Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb, device: arguments.device };
     let config = Configuration::read(&arguments.config, &overrides)?;
     let result = Pipeline::new(config, context)?.made_by(program()).run(until, context)?;
     if arguments.json {

@@ -9,13 +9,19 @@ mod decode;
 mod feed_forward;
 mod head;
 mod memory;
+mod models;
 mod norm;
 mod products;
 mod rows;
 
 pub(crate) use bench::{Bench, Numbers};
+pub use models::{ModelSize, run_models};
 
-use crate::driver::{Driver, DriverError, Element};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::arena::Arena;
+use crate::driver::{Driver, DriverError, Element, Operand, Product};
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +63,37 @@ const fn limit(element: Element) -> f64 {
 /// The name of a check of kernels for `element`.
 fn named(what: &str, element: Element) -> String {
     format!("{what}, {}", element.suffix())
+}
+
+/// How fast the device computes products of large square matrices, in GFLOP/s: the ceiling for everything else.
+///
+/// # Errors
+/// Those of the device, such as too little memory.
+pub fn product_gflops(driver: &Arc<dyn Driver>, element: Element) -> Result<f64, DriverError> {
+    const SIZE: usize = 8192;
+    const PRODUCTS: u32 = 10;
+    let bytes = (SIZE * SIZE * element.bytes()) as u64;
+    let [a, b, d] = [Arena::zeros(driver, bytes)?, Arena::zeros(driver, bytes)?, Arena::new(driver, bytes)?];
+    let operand =
+        |arena: &Arena, transposed: bool| Operand { address: arena.start(), stride: SIZE, element, transposed };
+    let product = Product {
+        rows: SIZE,
+        columns: SIZE,
+        inner: SIZE,
+        alpha: 1.0,
+        a: operand(&a, false),
+        b: operand(&b, true),
+        c: None,
+        d: operand(&d, false),
+    };
+    // The first one chooses how it is computed.
+    driver.product(&product)?;
+    driver.wait()?;
+    let started = Instant::now();
+    (0..PRODUCTS).try_for_each(|_| driver.product(&product))?;
+    driver.wait()?;
+    let operations = 2.0 * (SIZE as f64).powi(3) * f64::from(PRODUCTS);
+    Ok(operations / started.elapsed().as_secs_f64() / 1e9)
 }
 
 /// Runs the checks of memory and matrix products, which need no kernels, on input that follows from `seed`, and tells

@@ -1,8 +1,10 @@
 //! Changes of type and order, sums over rows, and rows that are gathered and scattered.
 
+use tabpo_engine::Dropout;
+
 use super::{Bench, Outcome, limit, named};
 use crate::driver::{Address, DriverError, Element};
-use crate::ops::{Head, Parts, Rope, bias_gradient, convert, scale, transpose};
+use crate::ops::{Head, Parts, Rope, bias_gradient, convert, dropout, scale, transpose};
 
 const ROWS: usize = 150;
 const COLUMNS: usize = 72;
@@ -53,7 +55,30 @@ pub(super) fn check(bench: &mut Bench<'_>, element: Element) -> Result<Vec<Outco
     let wanted: Vec<f64> = stream.values.iter().enumerate().map(|(at, &x)| if kept(at) { x } else { 0.0 }).collect();
     outcomes.push(Outcome::of(named("rows: gathered and scattered", element), &bench.read(&scattered)?, &wanted, 0.0));
     outcomes.extend(head_norms(bench, element)?);
+    outcomes.push(dropped(bench, element)?);
     Ok(outcomes)
+}
+
+/// Dropout of rows in another order than the batch's, added to what is there.
+fn dropped(bench: &mut Bench<'_>, element: Element) -> Result<Outcome, DriverError> {
+    let mask = Dropout::new(7, 3, 1, 0.25);
+    let stride = COLUMNS + GAP;
+    let (x, target) = (bench.random(element, ROWS * stride)?, bench.random(element, ROWS * COLUMNS)?);
+    let batch_rows: Vec<u32> = (0..ROWS as u32).rev().collect();
+    let of_batch = bench.put_indices(&batch_rows)?;
+    let shape = (ROWS as u32, COLUMNS as u32, of_batch);
+    dropout(bench.kernels(element), &mask, x.rows(stride), shape, true, target.rows(COLUMNS))?;
+    let wanted: Vec<f64> = target
+        .values
+        .iter()
+        .enumerate()
+        .map(|(at, before)| {
+            let (row, column) = (at / COLUMNS, at % COLUMNS);
+            let kept = mask.keeps((batch_rows[row] as usize * COLUMNS + column) as u64);
+            before + if kept { x.values[row * stride + column] * mask.keep } else { 0.0 }
+        })
+        .collect();
+    Ok(Outcome::of(named("rows: dropout", element), &bench.read(&target)?, &wanted, limit(element)))
 }
 
 /// The norm of query and key heads, at position 0, where nothing is rotated.

@@ -6,8 +6,10 @@
 
 mod attention;
 mod decode;
+mod dropout;
 mod embedding;
 mod head;
+mod linear;
 mod norm;
 mod optimiser;
 mod reduce;
@@ -17,8 +19,10 @@ mod swiglu;
 
 pub use attention::{Attention, AttentionGradient, Projected, TileLists};
 pub use decode::{Cache, DecodeAttention, PAGE};
+pub use dropout::dropout;
 pub use embedding::Embedding;
 pub use head::{Head, Logits, ReferenceLogits};
+pub use linear::{Linear, weight_gradient};
 pub use norm::Norm;
 pub use optimiser::{AdamW, Arenas, Parameter, parameter_table};
 pub use reduce::{Parts, bias_gradient, convert, scale, square_parts_bytes, sum_of_squares, transpose};

@@ -32,6 +32,11 @@ impl Parts {
         u64::from(self.count) * width * 4
     }
 
+    /// The most bytes of the parts of a sum of `width` numbers over up to so many rows.
+    pub fn most_bytes(rows: u32, width: u64) -> u64 {
+        u64::from(rows.div_ceil(ROWS_PER_PART).min(MOST_PARTS)) * width * 4
+    }
+
     /// Writes the sum of the parts, `[count, width]`, to `target`, or adds it; all in single precision.
     pub fn add_up(
         self,

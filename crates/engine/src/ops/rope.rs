@@ -9,7 +9,7 @@ use tabpo_model::{ModelConfig, RopeScaling};
 
 /// Cosines and sines of positions `0..positions`, each `[positions, head_dim / 2]`.
 #[derive(Debug, Default)]
-pub(crate) struct RopeTable<R> {
+pub struct RopeTable<R> {
     cosines: Vec<R>,
     sines: Vec<R>,
     /// The sequence length that the entries were computed for.
@@ -29,7 +29,7 @@ enum Lengths {
 impl<R: Real> RopeTable<R> {
     /// Makes the table cover the `positions` positions of a sequence; existing entries are kept if their
     /// frequencies are those of this length.
-    pub(crate) fn extend(&mut self, config: &ModelConfig, positions: usize) {
+    pub fn extend(&mut self, config: &ModelConfig, positions: usize) {
         let length = match config.rope_scaling {
             RopeScaling::Dynamic { .. } => positions.max(config.max_positions),
             _ => 0,
@@ -39,7 +39,7 @@ impl<R: Real> RopeTable<R> {
 
     /// Makes the table cover `positions` positions for sequences that grow token by token: every position
     /// has the frequencies of a sequence that ends there.
-    pub(crate) fn extend_growing(&mut self, config: &ModelConfig, positions: usize) {
+    pub fn extend_growing(&mut self, config: &ModelConfig, positions: usize) {
         self.cover(config, positions, Lengths::Growing);
     }
 
@@ -67,6 +67,16 @@ impl<R: Real> RopeTable<R> {
                 self.sines.push(R::from_f64(angle.sin() * attention_factor));
             }
         }
+    }
+
+    /// The cosines, for engines that rotate elsewhere.
+    pub fn cosines(&self) -> &[R] {
+        &self.cosines
+    }
+
+    /// The sines.
+    pub fn sines(&self) -> &[R] {
+        &self.sines
     }
 
     /// Bytes of the table.

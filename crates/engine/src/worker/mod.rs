@@ -77,7 +77,8 @@ pub struct JobTiming {
 pub struct TrainingSetup {
     /// Optimiser.
     pub optimiser: AdamWConfig,
-    /// What the forward pass keeps; this does not change a bit of the gradient.
+    /// What the forward pass keeps; this does not change a bit of the gradient. A worker on a card keeps as much as its
+    /// memory holds instead.
     pub recompute: Recompute,
     /// Most bytes of logits in memory at the same time.
     pub logit_bytes: usize,
@@ -131,6 +132,24 @@ pub enum WorkerError {
         /// The sequence's row among the logits.
         row: usize,
     },
+    /// The device on which the worker computes failed or has too little memory, or cannot compute this model.
+    #[error("{message}")]
+    Device {
+        /// What happened.
+        message: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+    },
+}
+
+impl WorkerError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Device { hint, .. } => hint.as_deref(),
+            Self::Frozen | Self::State(_) | Self::NotFinite { .. } => None,
+        }
+    }
 }
 
 /// One replica of a model with its trained parameters, gradient and optimiser.

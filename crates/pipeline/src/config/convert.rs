@@ -15,6 +15,7 @@ impl ModelSection {
             chat_template: _,
             vocabulary: _,
             compute: _,
+            device: _,
             kv_heads,
             intermediate,
             hidden,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::{Configuration, messages, read::from_toml};
-use crate::error::Error;
+use crate::{device::Device, error::Error};
 
 /// Values that override those of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Overrides {
     pub set: Vec<String>,
     /// `memory_gb` of every training section and of predictions.
     pub memory_gb: Option<f64>,
+    /// `model.device`.
+    pub device: Option<Device>,
 }
 
 impl Configuration {
@@ -38,6 +40,7 @@ impl Configuration {
             sections.into_iter().chain(warmup).for_each(|section| section.memory_gb = overrides.memory_gb);
             config.predict.memory_gb = overrides.memory_gb;
         }
+        config.model.device = overrides.device.unwrap_or(config.model.device);
         config.check()?;
         Ok(config)
     }

@@ -95,6 +95,10 @@ pub(super) mod names {
         one_of([Compute::Auto, Compute::F32, Compute::Bf16])
     }
 
+    pub(in crate::config) fn device(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^(auto|cpu|cuda(:[0-9]{1,3})?)$"})
+    }
+
     pub(in crate::config) fn schedule(_: &mut SchemaGenerator) -> Schema {
         one_of([Decay::Constant, Decay::Linear, Decay::Cosine])
     }
@@ -166,7 +170,7 @@ tokens_per_minute = 60.0
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("full.toml");
         std::fs::write(&file, FULL).expect("a file");
-        Configuration::read(&file, &Overrides { set: set.to_vec(), memory_gb: None })
+        Configuration::read(&file, &Overrides { set: set.to_vec(), ..Overrides::default() })
     }
 
     /// Follows a reference.

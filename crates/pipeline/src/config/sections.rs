@@ -13,7 +13,7 @@ use tabpo_synthetic::SyntheticConfig;
 use tabpo_train::Decay;
 
 use super::{SourceShare, SystemSection, projections, schema::names};
-use crate::range;
+use crate::{device::Device, range};
 
 /// The configuration of a whole run, from documents to a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -178,6 +178,11 @@ pub struct ModelSection {
     /// are stored in bf16 and a short measurement shows that this machine is faster with it), f32 or bf16.
     #[schemars(schema_with = "names::compute")]
     pub compute: Compute,
+    /// Where models are trained: auto (an NVIDIA card if there is one that can be used, and otherwise the CPU; a run
+    /// keeps what it has begun on), cpu, cuda (the first card), or cuda:1 (the second). A card computes in bf16 unless
+    /// `compute` is f32.
+    #[schemars(schema_with = "names::device")]
+    pub device: Device,
 }
 
 impl Default for ModelSection {
@@ -192,6 +197,7 @@ impl Default for ModelSection {
             kv_heads: 4,
             intermediate: 352,
             compute: Compute::Auto,
+            device: Device::Auto,
         }
     }
 }

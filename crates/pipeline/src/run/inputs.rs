@@ -15,7 +15,7 @@ use tabpo_remote::Settings;
 use tabpo_roles::List;
 use tabpo_train::{Decay, TrainBudget};
 
-use super::{pipeline::Digests, threshold::ListEnds, tuning::TunedSystem};
+use super::{device::RunDevice, pipeline::Digests, threshold::ListEnds, tuning::TunedSystem};
 use crate::config::{AdapterSection, ModelSection, TrainSection};
 
 /// The inputs of one kind of stage.
@@ -93,6 +93,7 @@ impl From<&ModelSection> for Shape {
             kv_heads,
             intermediate,
             compute: _,
+            device: _,
         } = *section;
         Self { vocabulary, hidden, layers, heads, kv_heads, intermediate }
     }
@@ -148,6 +149,8 @@ pub(crate) struct Recipe<'a> {
     pub adapter: Option<&'a AdapterSection>,
     /// How products with frozen weights are computed.
     pub compute: Compute,
+    /// Where to train.
+    pub device: &'a RunDevice,
     /// How long to train.
     pub budget: TrainBudget,
     /// Peak learning rate.
@@ -173,6 +176,9 @@ pub(crate) struct TrainingInputs {
     adapter: Option<Adapter>,
     /// How products with the frozen weights under an adapter are computed.
     compute: Option<Compute>,
+    /// How a card computes, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'static str>,
 }
 
 /// The settings of LoRA that affect the result.
@@ -187,7 +193,7 @@ impl TrainingInputs {
     /// Collects what a training depends on. How products are computed matters only under an adapter, where weights are
     /// frozen.
     pub(crate) fn new(recipe: &Recipe<'_>) -> Self {
-        let &Recipe { section, adapter, compute, budget, learning_rate, seed } = recipe;
+        let &Recipe { section, adapter, compute, device, budget, learning_rate, seed } = recipe;
         let &TrainSection {
             epochs: _,
             steps: _,
@@ -222,6 +228,7 @@ impl TrainingInputs {
             seed,
             adapter,
             compute: frozen.then_some(compute),
+            device: device.inputs(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod answers;
 mod checkup;
 mod comparison;
 mod compute;
+mod device;
 mod digests;
 mod directory;
 mod examples;
@@ -35,7 +36,9 @@ use std::path::PathBuf;
 
 use tabpo_engine::Compute;
 
-use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord};
+use self::{
+    device::RunDevice, directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord,
+};
 use crate::{error::Error, observer::Observer};
 
 pub(crate) use self::preflight::weight_files;
@@ -51,6 +54,7 @@ pub use self::{
     prediction::Prediction,
     record::Program,
     threshold::{ListEnds, Thresholds},
+    training::CARD_LOGIT_BYTES,
     tuning::{ThresholdCurve, ThresholdPoint, TunedSystem, tune},
 };
 
@@ -67,6 +71,8 @@ struct Stages<'a> {
     record: RunRecord,
     /// How products with frozen weights are computed.
     compute: Compute,
+    /// Where policies are trained.
+    device: RunDevice,
     /// The digest of the base model. That of a model from scratch is known once the model has been made.
     base_digest: String,
 }

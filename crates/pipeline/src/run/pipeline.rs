@@ -10,6 +10,7 @@ use super::{
     PolicyFolder, Stages,
     comparison::SystemScores,
     compute,
+    device::RunDevice,
     digests::{folder_digest, input_digest},
     directory::{RunDirectory, write_atomically},
     ledger::Ledger,
@@ -122,11 +123,12 @@ impl Pipeline {
         let config = &inputs.config;
         let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
+        let device = RunDevice::of_run(&config.model, &directory, observer)?;
         let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;
         let base_digest = inputs.digests.base.clone();
-        Stages { inputs, observer, directory, ledger, record, compute, base_digest }.run(until)
+        Stages { inputs, observer, directory, ledger, record, compute, device, base_digest }.run(until)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tabpo_engine::{ForwardOptions, MemoryPlan, PolicyShape};
 use tabpo_model::{ModelConfig, gguf_files, is_gguf_file};
+use tabpo_objective::OwnAnswers;
 
 use super::{comparison::CHECKPOINT, systems::System};
 use crate::{
@@ -20,9 +21,120 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
     distinct_names(config, systems)?;
     one_shift(systems)?;
     own_lists(config, systems)?;
-    plans(config, systems, observer)?
-        .iter()
-        .try_for_each(|plan| memory::compare_with_free(plan.section, &plan.within, observer))
+    let plans = plans(config, systems, observer)?;
+    let chosen = config.model.device.choose()?;
+    match chosen.memory() {
+        None => plans.iter().try_for_each(|plan| memory::compare_with_free(plan.section, &plan.within, observer)),
+        Some(bytes) => card::check(config, systems, bytes),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod card {
+    use super::{Configuration, Error, System};
+
+    pub(super) fn check(_: &Configuration, _: &[System], _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Whether the training sections fit into a card's memory.
+#[cfg(feature = "cuda")]
+mod card {
+    use tabpo_cuda::{
+        driver::Element,
+        memory::{MemoryPlan, Request, Rung},
+    };
+    use tabpo_engine::Compute;
+
+    use super::{AdapterSection, Configuration, Error, System, TrainSection, shape, trained_sections};
+    use crate::memory::size;
+
+    /// Bytes of logits that the least takes.
+    const LOGIT_BYTES: u64 = 64 << 20;
+
+    /// Refuses a run whose largest step takes more than `bytes`, with what would make it fit.
+    pub(super) fn check(config: &Configuration, systems: &[System], bytes: u64) -> Result<(), Error> {
+        let (shape, _) = shape(config)?;
+        let lora = config.adapter.as_ref().map(AdapterSection::lora);
+        let element = if config.model.compute == Compute::F32 { Element::F32 } else { Element::Bf16 };
+        let fits = |(section, train, divergence): (&'static str, &TrainSection, bool)| {
+            let request = Request {
+                config: &shape,
+                element,
+                adapter: lora.as_ref(),
+                rows: train.max_tokens,
+                target_rows: train.max_tokens,
+                logit_bytes: LOGIT_BYTES,
+                divergence,
+            };
+            let plan = MemoryPlan::of(&request, vec![Rung::Input; shape.layers]);
+            if plan.total() <= bytes {
+                return Ok(());
+            }
+            let most = MemoryPlan::most_rows(&request, Rung::Input, bytes);
+            let message = format!(
+                "{section}: a step of {} tokens takes at least {} of the card's memory, of which {} can be used",
+                train.max_tokens,
+                size(plan.total() as usize),
+                size(bytes as usize)
+            );
+            let hint = if most > 0 {
+                format!(
+                    "at most {most} tokens fit: lower {section}.max_tokens (and max_length) to that, or set model.device to cpu"
+                )
+            } else if lora.is_none() {
+                "not even one token fits: train an [adapter] instead of all parameters, take a smaller model, or set \
+                 model.device to cpu"
+                    .to_owned()
+            } else {
+                "the weights alone don't fit: take a smaller model, or set model.device to cpu".to_owned()
+            };
+            Err(Error::input(message).with_hint(hint))
+        };
+        trained_sections(config, systems).into_iter().try_for_each(fits)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn what_would_fit_is_said() {
+            let text =
+                "[run]\nname = \"x\"\n[data]\nsynthetic = {}\n[model]\n[sft]\n[preference]\nobjectives = [\"dpo\"]\n";
+            let mut config: Configuration = toml::from_str(text).expect("a configuration");
+            check(&config, &[], 8 << 30).expect("a small model fits");
+            let error = check(&config, &[], 60 << 20).expect_err("it is too small for the tokens");
+            let most: usize = error
+                .hint()
+                .and_then(|hint| hint.strip_prefix("at most ")?.split(' ').next()?.parse().ok())
+                .expect("a number of tokens");
+            config.sft.max_tokens = most;
+            config.preference.train.max_tokens = most;
+            check(&config, &[], 60 << 20).expect("that many fit");
+            let error = check(&config, &[], 1 << 20).expect_err("the weights don't fit");
+            assert!(error.hint().is_some_and(|hint| hint.contains("[adapter]")), "{error}");
+        }
+    }
+}
+
+/// The model's shape, and the bytes of its weights if they are stored.
+fn shape(config: &Configuration) -> Result<(ModelConfig, Option<usize>), Error> {
+    Ok(match &config.model.folder {
+        Some(folder) => (ModelConfig::open(folder).or_input()?, Some(weight_files(folder))),
+        None => (config.model.shape(config.model.vocabulary), None),
+    })
+}
+
+/// The training sections of a configuration with their names, and whether any of their objectives needs divergences.
+fn trained_sections<'c>(config: &'c Configuration, systems: &[System]) -> Vec<(&'static str, &'c TrainSection, bool)> {
+    let divergence = systems.iter().any(|system| system.objective.needs().kl);
+    let mut sections = Vec::new();
+    sections.extend(config.warmup.as_ref().map(|warmup| ("warmup.train", &warmup.train, false)));
+    sections.push(("sft", &config.sft, false));
+    sections.push(("preference.train", &config.preference.train, divergence));
+    sections
 }
 
 /// The memory that a training section's largest step may take.
@@ -42,28 +154,20 @@ pub(crate) fn plans(
     observer: &dyn Observer,
 ) -> Result<Vec<SectionPlan>, Error> {
     let adapter = config.adapter.as_ref();
-    let (shape, weights) = match &config.model.folder {
-        Some(folder) => (ModelConfig::open(folder).or_input()?, Some(weight_files(folder))),
-        None => (config.model.shape(config.model.vocabulary), None),
-    };
+    let (shape, weights) = shape(config)?;
     if let Some(section) = adapter.filter(|section| section.folder.is_none()) {
         rank_within("adapter.rank", section.rank, shape.hidden)?;
     }
     let lora = adapter.map(AdapterSection::lora);
     let policy = PolicyShape::planned(&shape, weights, lora.as_ref());
-    let plan = |section: &'static str, train: &TrainSection, divergence: bool| {
+    let plan = |(section, train, divergence): (&'static str, &TrainSection, bool)| {
         let logit_bytes = ForwardOptions::default().logit_bytes;
         let held = memory::held(observer);
         let request = memory::request(train.max_tokens, logit_bytes, divergence, 0, held);
         let within = policy.plan(&request, memory::limit(train.memory_gb, held));
         SectionPlan { section, within, smallest: policy.plan(&request, Some(0)) }
     };
-    let divergence = systems.iter().any(|system| system.objective.needs().kl);
-    let mut plans = Vec::new();
-    plans.extend(config.warmup.as_ref().map(|warmup| plan("warmup.train", &warmup.train, false)));
-    plans.push(plan("sft", &config.sft, false));
-    plans.push(plan("preference.train", &config.preference.train, divergence));
-    Ok(plans)
+    Ok(trained_sections(config, systems).into_iter().map(plan).collect())
 }
 
 /// Checks the number of copies for the warm-up, all of which are in memory at once.

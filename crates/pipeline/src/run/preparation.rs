@@ -123,6 +123,7 @@ impl Stages<'_> {
             section,
             adapter: config.adapter.as_ref(),
             compute: self.compute,
+            device: &self.device,
             budget: section.budget(records.len()),
             learning_rate: section.learning_rate,
             seed: derived_seed(config.run.seed, name),

@@ -44,7 +44,7 @@ model = "m"
 "#;
 
 /// Every key that holds a number or a list, and some that hold names.
-const KEYS: [&str; 73] = [
+const KEYS: [&str; 74] = [
     "run.name",
     "run.seed",
     "run.directory",
@@ -63,6 +63,7 @@ const KEYS: [&str; 73] = [
     "model.kv_heads",
     "model.intermediate",
     "model.compute",
+    "model.device",
     "adapter.rank",
     "adapter.alpha",
     "adapter.dropout",
@@ -185,7 +186,7 @@ fn checked(file: &str, replacements: &[String], memory_gb: Option<f64>) -> Resul
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.toml");
     fs::write(&path, file).expect("writable");
-    let config = Configuration::read(&path, &Overrides { set: replacements.to_vec(), memory_gb })?;
+    let config = Configuration::read(&path, &Overrides { set: replacements.to_vec(), memory_gb, device: None })?;
     check(&config, &())?;
     config.to_toml();
     Ok(())

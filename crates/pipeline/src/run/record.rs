@@ -44,6 +44,11 @@ pub(super) struct RunRecord {
     pub(super) threads: usize,
 }
 
+/// Whether a run has its record.
+pub(super) fn exists(directory: &RunDirectory) -> Result<bool, Error> {
+    Ok(directory.path(FILE)?.exists())
+}
+
 impl RunRecord {
     /// The record of a run, which is made now if there is none or it is damaged.
     pub(super) fn of_run(directory: &RunDirectory, program: &Program, observer: &dyn Observer) -> Result<Self, Error> {

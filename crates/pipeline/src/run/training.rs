@@ -65,6 +65,9 @@ pub(crate) const REPORT_FILE: &str = "training.json";
 /// The folder of the trained policy in a stage's folder.
 pub(crate) const POLICY_FOLDER: &str = "policy";
 
+/// Bytes of logits that a card computes at a time.
+pub const CARD_LOGIT_BYTES: usize = 512 << 20;
+
 impl Job<'_> {
     /// Trains, or resumes from the checkpoint of an interrupted attempt.
     pub(crate) fn run(
@@ -76,7 +79,10 @@ impl Job<'_> {
         let held = memory::held(observer);
         let limit = memory::limit(self.recipe.section.memory_gb, held);
         let frozen = self.recipe.adapter.is_some() || self.start.adapter.is_some();
-        let (model, adapter) = if frozen { self.start.open()? } else { self.start.open_trainable()? };
+        let computer = self.recipe.device.open(observer)?;
+        // A card rounds weights itself.
+        let packed = frozen && !computer.is_card();
+        let (model, adapter) = if packed { self.start.open()? } else { self.start.open_trainable()? };
         // An existing adapter is trained further, with its own settings: without it, policy and reference would be
         // another model.
         let policy = match (adapter, self.recipe.adapter) {
@@ -92,25 +98,33 @@ impl Job<'_> {
             }
             (None, None) => Policy::full(model),
         };
-        let mut worker = HostWorker::new(policy);
+        let mut worker = computer.worker(policy)?;
         let mut guide = match self.guide {
             None => None,
             Some(guide) if guide.adapter.is_some() => Some(guide.worker()?),
             Some(guide) => Some(HostWorker::new(Policy::full(guide.open_trainable()?.0))),
         };
         let mut settings = self.settings();
+        if computer.is_card() {
+            settings.logit_bytes = CARD_LOGIT_BYTES;
+        }
         let needs = self.objective.needs();
         let request = memory::request(
-            largest_micro_batch(source, &settings.plan, needs, worker.config().vocabulary),
+            largest_micro_batch(source, &settings.plan, needs, worker.worker().config().vocabulary),
             settings.logit_bytes,
             needs.kl,
             guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
             held,
         );
-        let plan = worker.memory(&request, limit);
-        let smallest = worker.memory(&request, Some(0));
-        memory::say(self.name, &plan, &smallest, self.recipe.section.memory_gb, observer);
-        settings.recompute = plan.recompute;
+        if computer.is_card() {
+            let smallest = worker.worker().memory(&request, Some(0));
+            memory::say_of_card(self.name, &smallest, observer);
+        } else {
+            let plan = worker.worker().memory(&request, limit);
+            let smallest = worker.worker().memory(&request, Some(0));
+            memory::say(self.name, &plan, &smallest, self.recipe.section.memory_gb, observer);
+            settings.recompute = plan.recompute;
+        }
         std::fs::create_dir_all(self.out).or_failed()?;
         let checkpoint = self.out.join("checkpoint");
         let mut cache = ReferenceCache::open(self.cache).or_failed()?;
@@ -125,7 +139,7 @@ impl Job<'_> {
             checkpoint: Some(&checkpoint),
             guide: guide.as_mut().map(|guide| guide as &mut dyn Worker),
         };
-        let outcome = train(&mut worker, source, &settings, session, &mut watch).or_failed()?;
+        let outcome = train(worker.worker(), source, &settings, session, &mut watch).or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
             observer.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
@@ -145,7 +159,7 @@ impl Job<'_> {
         // Files of an earlier policy, which may have another form, must not remain among this one's.
         let folder = self.out.join(POLICY_FOLDER);
         remove_if_there(&folder)?;
-        policy::save(worker.policy(), self.start, renderer, &folder)?;
+        policy::save(&worker.into_policy()?, self.start, renderer, &folder)?;
         let mut summary = outcome.summary;
         // A generated token takes a forward pass, like one of a reference.
         summary.tokens.reference += self.generated;
@@ -282,9 +296,10 @@ impl Observer for Watch<'_> {
 
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
         match checkpoint {
-            UnusedCheckpoint::OtherRun => self
-                .observer
-                .say(&format!("{}: starts over: the checkpoint was made with other data or settings", self.stage)),
+            UnusedCheckpoint::OtherRun => self.observer.say(&format!(
+                "{}: starts over: the checkpoint was made with other data or settings, or on another device",
+                self.stage
+            )),
             UnusedCheckpoint::Damaged { problem, moved_to } => self.observer.warn(&format!(
                 "{}: starts over: the checkpoint is damaged ({problem}) and was moved to {}",
                 self.stage,

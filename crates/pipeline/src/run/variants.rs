@@ -189,6 +189,7 @@ impl Stages<'_> {
             section,
             adapter: config.adapter.as_ref(),
             compute: self.compute,
+            device: &self.device,
             budget: variant.budget,
             learning_rate: variant.learning_rate,
             seed: variant.seed,
