@@ -282,7 +282,19 @@ impl Bench {
             budget: TrainBudget::Epochs(arguments.epochs),
         };
         let device = chosen.words();
-        Ok(Self { model: model.into(), adapter, renderer, ontology, records, objective, plan, compute, computer, device, held })
+        Ok(Self {
+            model: model.into(),
+            adapter,
+            renderer,
+            ontology,
+            records,
+            objective,
+            plan,
+            compute,
+            computer,
+            device,
+            held,
+        })
     }
 
     fn most_negatives(&self) -> usize {

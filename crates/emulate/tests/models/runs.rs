@@ -106,6 +106,7 @@ fn examples(vocabulary: usize) -> Vec<TokenisedExample> {
         decisions: None,
         errors: ItemErrors::default(),
         choices: Vec::new(),
+        items: Vec::new(),
     };
     let mut example = |number: usize| {
         let mut tokens = |count: usize| (0..count).map(|_| random.below(vocabulary) as u32).collect::<Vec<_>>();

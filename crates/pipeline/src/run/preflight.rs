@@ -193,13 +193,14 @@ fn one_shift(systems: &[System]) -> Result<(), Error> {
 /// Checks that no system learns from its own answers in the marked form, for which it is not known what would have been
 /// right after a mistake.
 fn own_lists(config: &Configuration, systems: &[System]) -> Result<(), Error> {
-    let own = systems.iter().find(|system| system.objective.needs().own != OwnAnswers::None && !config.answer.form.is_list());
+    let own =
+        systems.iter().find(|system| system.objective.needs().own != OwnAnswers::None && !config.answer.form.is_list());
     own.map_or(Ok(()), |system| {
         Err(Error::input(format!(
             "the system `{}` trains on the model's own answers, but answer.form is marked",
             system.name
         ))
-        .with_hint("this is known for the form `list` only: use that, or leave the system out"))
+        .with_hint("own answers are read in the form `list` only: use that, or leave the system out"))
     })
 }
 
