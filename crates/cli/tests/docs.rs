@@ -71,8 +71,8 @@ fn commands_print_what_the_pages_show() {
     for page in pages {
         for step in steps(&fs::read_to_string(book.join(page)).expect(page)) {
             let text = printed(&step.command, &place.path(""));
-            eprintln!("{page}: {}", step.command);
-            snapbox::assert_data_eq!(text, step.shown);
+            let seen = |output: &str| format!("{page}\n$ {}\n{output}", step.command);
+            snapbox::assert_data_eq!(seen(&text), seen(&step.shown));
             count += 1;
         }
     }

@@ -88,6 +88,7 @@ impl Stages<'_> {
         renderer: &Renderer,
         manner: Manner,
     ) -> Result<Artefact<PathBuf>, Error> {
+        let Manner { samples, sampling, list_ends } = manner;
         let path = self.directory.path(place)?;
         let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
         let (documents, gold) = match part {
@@ -111,9 +112,9 @@ impl Stages<'_> {
             form: self.inputs.config.answer.form,
             level: self.inputs.config.data.level,
             settings: &settings,
-            samples: manner.samples,
-            sampling: manner.sampling,
-            list_ends: manner.list_ends,
+            samples,
+            sampling,
+            list_ends,
             strict: self.inputs.config.data.strict,
         };
         let key = prediction.key(&policy.digest, &self.prompt(renderer), &gold, &self.inputs.digests.ontology);
@@ -127,6 +128,7 @@ impl Stages<'_> {
 }
 
 /// How a policy answers documents of a run.
+#[derive(Clone, Copy)]
 struct Manner {
     samples: usize,
     sampling: Sampling,
@@ -403,14 +405,17 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     lines.map(|line| serde_json::from_str(&line.or_failed()?).or_failed()).collect()
 }
 
+/// A unit's document and the number of its sentence.
+type UnitKey = (String, Option<u32>);
+
 /// The answers in a prediction file, by document and sentence.
-pub(crate) fn by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), RawAnswer>, Error> {
+pub(crate) fn by_unit(path: &Path) -> Result<HashMap<UnitKey, RawAnswer>, Error> {
     let answer = |line: UnitOutput| ((line.doc_key, line.sent), RawAnswer { form: line.form, text: line.output });
     Ok(read(path)?.into_iter().map(answer).collect())
 }
 
 /// All answers to each unit in a prediction file, by document and sentence.
-pub(super) fn all_by_unit(path: &Path) -> Result<HashMap<(String, Option<u32>), Vec<String>>, Error> {
+pub(super) fn all_by_unit(path: &Path) -> Result<HashMap<UnitKey, Vec<String>>, Error> {
     let mut answers: HashMap<_, Vec<String>> = HashMap::new();
     for line in read::<UnitOutput>(path)? {
         answers.entry((line.doc_key, line.sent)).or_default().push(line.output);

@@ -44,7 +44,7 @@ model = "m"
 "#;
 
 /// Every key that holds a number or a list, and some that hold names.
-const KEYS: [&str; 74] = [
+const KEYS: [&str; 77] = [
     "run.name",
     "run.seed",
     "run.directory",
