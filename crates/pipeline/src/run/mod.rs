@@ -1,6 +1,7 @@
 //! The stages of a run, each of which is skipped if it is up to date.
 
 mod annotate;
+mod answering;
 mod answers;
 mod checkup;
 mod comparison;

@@ -1,12 +1,11 @@
 //! A model's answers to the units of documents, one JSON line each.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{BufRead, BufReader},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Instant,
 };
@@ -23,7 +22,7 @@ use tabpo_model::{Constraint, GrammarCompiler};
 use tabpo_ontology::{AnswerForm, AnswerGrammar, AnswerLimits, Ontology};
 
 use super::{
-    Artefact, NAMED, Part, Stages, Trained,
+    NAMED,
     answers::{AnsweredUnit, Answers, NoAnswer},
     digests::folder_digest,
     examples::unit_id,
@@ -38,102 +37,6 @@ use crate::{
     memory,
     observer::Observer,
 };
-
-impl Stages<'_> {
-    /// Has a policy answer one part of the documents, and writes the answers to `place` in the run directory.
-    pub(super) fn predict(
-        &mut self,
-        place: impl AsRef<Path>,
-        policy: &Trained,
-        part: Part,
-        renderer: &Renderer,
-    ) -> Result<Artefact<PathBuf>, Error> {
-        self.predict_lists(place.as_ref(), policy, part, renderer, ListEnds::GREEDY)
-    }
-
-    /// As [`predict`](Self::predict), with another rule for where lists end.
-    pub(super) fn predict_lists(
-        &mut self,
-        place: &Path,
-        policy: &Trained,
-        part: Part,
-        renderer: &Renderer,
-        list_ends: ListEnds,
-    ) -> Result<Artefact<PathBuf>, Error> {
-        let manner = Manner { samples: 1, sampling: Sampling::GREEDY, list_ends };
-        self.predict_in(place, policy, part, renderer, manner)
-    }
-
-    /// As [`predict`](Self::predict), with answers drawn as the policy's probabilities say, `samples` to each unit, one
-    /// after the other.
-    pub(super) fn sample(
-        &mut self,
-        place: &Path,
-        policy: &Trained,
-        part: Part,
-        renderer: &Renderer,
-        samples: usize,
-        seed: u64,
-    ) -> Result<Artefact<PathBuf>, Error> {
-        let sampling = Sampling { temperature: 1.0, top_p: 1.0, seed };
-        let manner = Manner { samples, sampling, list_ends: ListEnds::GREEDY };
-        self.predict_in(place, policy, part, renderer, manner)
-    }
-
-    fn predict_in(
-        &mut self,
-        place: &Path,
-        policy: &Trained,
-        part: Part,
-        renderer: &Renderer,
-        manner: Manner,
-    ) -> Result<Artefact<PathBuf>, Error> {
-        let Manner { samples, sampling, list_ends } = manner;
-        let path = self.directory.path(place)?;
-        let whole = |documents, digest: &String| (Cow::Borrowed(documents), digest.clone());
-        let (documents, gold) = match part {
-            Part::Validation => whole(self.inputs.splits.validation.as_slice(), &self.inputs.digests.validation),
-            Part::Curated => whole(&self.inputs.splits.curated, &self.inputs.digests.curated),
-            Part::CuratedFold(fold) => {
-                let held_out: Vec<Document> = fold.held_out(&self.inputs.splits.curated).cloned().collect();
-                let digest = splits::digest(&held_out);
-                (Cow::Owned(held_out), digest)
-            }
-            Part::Test | Part::TestConstrained => whole(&self.inputs.splits.test, &self.inputs.digests.test),
-        };
-        let constrained = part == Part::TestConstrained;
-        let settings = PredictSection { constrained, remote: BTreeMap::new(), ..self.inputs.config.predict.clone() };
-        let name = place.with_extension("").display().to_string();
-        let prediction = Prediction {
-            name: &name,
-            policy: &policy.path,
-            renderer,
-            ontology: &self.inputs.ontology,
-            form: self.inputs.config.answer.form,
-            level: self.inputs.config.data.level,
-            settings: &settings,
-            samples,
-            sampling,
-            list_ends,
-            strict: self.inputs.config.data.strict,
-        };
-        let key = prediction.key(&policy.digest, &self.prompt(renderer), &gold, &self.inputs.digests.ontology);
-        let observer = self.observer;
-        let done = self.ledger.stage(observer, &name, &key, &[place.to_owned()], || {
-            prediction.write(&documents, &path, key.short(), observer)?;
-            remove_partial(&path)
-        })?;
-        Ok(Artefact { path, digest: done.digest() })
-    }
-}
-
-/// How a policy answers documents of a run.
-#[derive(Clone, Copy)]
-struct Manner {
-    samples: usize,
-    sampling: Sampling,
-    list_ends: ListEnds,
-}
 
 /// Which model answers, and how.
 #[derive(Clone, Copy)]
@@ -165,7 +68,7 @@ pub struct Prediction<'a> {
 impl Prediction<'_> {
     /// The key of these answers, from the digests of the policy, of the prompt without the documents, of the documents
     /// and of the ontology.
-    fn key(&self, policy: &str, prompt: &str, documents: &str, ontology: &str) -> Key {
+    pub(super) fn key(&self, policy: &str, prompt: &str, documents: &str, ontology: &str) -> Key {
         let &Sampling { temperature, top_p, seed, .. } = &self.sampling;
         PredictionInputs {
             policy,
@@ -385,7 +288,7 @@ fn note(work: &GenerateWork, seconds: f64) -> String {
 }
 
 /// Removes the partial files that interrupted attempts with other settings left beside a prediction file.
-fn remove_partial(path: &Path) -> Result<(), Error> {
+pub(super) fn remove_partial(path: &Path) -> Result<(), Error> {
     let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
     for entry in fs::read_dir(folder).or_failed()? {
         let place = entry.or_failed()?.path();
