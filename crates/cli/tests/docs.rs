@@ -4,7 +4,6 @@
 //! the repository's `examples` and a small random model under the name of a real one. Blocks marked `sh` are not: what
 //! they show takes a real model, the network or long.
 #![cfg(unix)]
-#![expect(clippy::print_stderr, reason = "a difference in the output does not name the command")]
 
 mod support;
 

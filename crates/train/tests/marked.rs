@@ -98,13 +98,12 @@ fn the_token_of_a_marked_decision_is_where_the_other_decision_would_part() {
                     (List::Entities, false) => {
                         // The word before which no bracket opens, found in the text without its marks.
                         let marks = written.text[..place.at].matches('|').count();
-                        let before: String = written.text[..place.at]
-                            .split('[')
-                            .map(|part| {
-                                let (text, rest) = part.split_once('|').unwrap_or((part, ""));
-                                format!("{text}{}", rest.split_once(']').map_or("", |(_, rest)| rest))
-                            })
-                            .collect();
+                        let mut before = String::new();
+                        for part in written.text[..place.at].split('[') {
+                            let (text, rest) = part.split_once('|').unwrap_or((part, ""));
+                            before.push_str(text);
+                            before.push_str(rest.split_once(']').map_or("", |(_, rest)| rest));
+                        }
                         let words = unit.words();
                         let Ok(word) = words.binary_search_by_key(&before.len(), |word| word.start) else { continue };
                         assert!(marks.is_multiple_of(2));
