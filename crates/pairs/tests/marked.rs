@@ -96,7 +96,9 @@ fn both_forms_have_the_same_negatives() {
         let has = |record: &PairRecord| list.iter().any(|other| other.rejected == listed(record).rejected);
         compared += marked.iter().filter(|record| has(record)).count();
         let mut statistics = StatsCollector::default();
-        marked.iter().for_each(|record| statistics.add(record));
+        for record in &marked {
+            statistics.add(record);
+        }
         let labels = statistics.finish(None).kinds.into_iter().find(|kind| kind.kind == Kind::Label);
         assert!(labels.is_none_or(|labels| labels.scaffold_first == 0.0), "labels part at a label");
     }
