@@ -61,13 +61,8 @@ fn documents(config: &Configuration) -> Result<(), Error> {
         return Err(Error::input("[ontology] names a file, but the built-in corpus has an ontology of its own")
             .with_hint("remove the [ontology] section, or name document files in [data]"));
     }
-    if data.set_aside > 0 && (data.curated.is_some() || data.synthetic.is_some()) {
-        let documents = if data.synthetic.is_some() {
-            "the built-in corpus has curated documents"
-        } else {
-            "`curated` names others"
-        };
-        return Err(Error::input(format!("data.set_aside sets training documents aside, but {documents}"))
+    if data.set_aside > 0 && data.curated.is_some() {
+        return Err(Error::input("data.set_aside sets training documents aside, but `curated` names others")
             .with_hint("the preference stage learns from one or the other: remove one of the keys"));
     }
     if data.train.is_some() && data.validation.is_none() && data.hold_out == 0 {

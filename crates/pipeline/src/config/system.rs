@@ -24,7 +24,7 @@ pub struct SystemSection {
     #[schemars(default)]
     pub equal_flops: bool,
     /// Whether it is also compared with tuned thresholds: none or tuned; by default, as `predict.threshold` says.
-    #[schemars(schema_with = "names::threshold")]
+    #[schemars(default, schema_with = "names::threshold")]
     pub threshold: Option<ThresholdChoice>,
     /// Hyper-parameters of the objective.
     #[serde(flatten)]
