@@ -65,6 +65,6 @@ fn annotated(
     ontology: &Ontology,
 ) -> Result<Document, ReviewError> {
     let annotated = document.annotate(mentions, relations, ontology, &mut Notes::default());
-    annotated.map_err(|problem| ReviewError::Confirmed { place: document.key.clone(), problem })?;
+    annotated.map_err(|problem| ReviewError::Confirmed { place: document.key.clone(), problem: Box::new(problem) })?;
     Ok(document)
 }

@@ -48,7 +48,7 @@ pub enum ReviewError {
         /// The document or sentence.
         place: String,
         /// What is wrong.
-        problem: Problem,
+        problem: Box<Problem>,
     },
 }
 

@@ -20,7 +20,7 @@ impl Site for Notebook {
             "page" => Answer::framed("<!DOCTYPE html>".to_owned()),
             "panic" => panic!("on purpose"),
             "slow" => {
-                std::thread::sleep(Duration::from_mins(1));
+                std::thread::sleep(Duration::from_secs(60));
                 Answer::missing()
             }
             _ => Answer::html("<!DOCTYPE html>secret"),
@@ -64,7 +64,8 @@ impl World {
 
 fn exchange(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines = lines.concat();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     write!(stream, "{method} {path} HTTP/1.1\r\n{lines}{length}Connection: close\r\n\r\n{body}").expect("it reads");
     let mut answer = String::new();

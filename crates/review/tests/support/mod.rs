@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tabpo_corpus::{Document, Format, Level, read_str};
 use tabpo_metrics::{Predictions, UnitOutput};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{AnswerForm, Ontology};
 use tabpo_review::{Material, ReviewError, Session, UnitState, Verdict};
 
 pub(crate) const ONTOLOGY: &str = r#"
@@ -63,7 +63,7 @@ pub(crate) fn material(documents: Vec<Document>, answers: &[String]) -> Material
     });
     let outputs: Vec<UnitOutput> = units
         .zip(answers)
-        .map(|((doc_key, sent), output)| UnitOutput { doc_key, sent, output: output.clone() })
+        .map(|((doc_key, sent), output)| UnitOutput { doc_key, sent, form: AnswerForm::List, output: output.clone() })
         .collect();
     let mut predictions = Predictions::from_outputs(&outputs, "test").expect("predictions");
     Material::new("test", ontology(), Level::Sentence, documents, Some(&mut predictions)).expect("material")
