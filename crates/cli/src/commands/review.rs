@@ -56,7 +56,7 @@ pub(crate) struct ReviewArgs {
     /// The model that made the predictions, so that the least certain decisions come first; with RUN, it is known
     #[arg(long, value_name = "MODEL", requires = "pred")]
     model: Option<PathBuf>,
-    /// The form in which that model answers: list or marked
+    /// How that model writes its answers: list, or marked, as in the run that trained it (answer.form)
     #[arg(long, value_name = "FORM", default_value = "list", value_parser = parse_form, requires = "model")]
     form: AnswerForm,
     /// Which texts come first: those with the least certain decisions, or as in the documents, for which no model is read

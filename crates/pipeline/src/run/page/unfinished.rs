@@ -28,7 +28,7 @@ use crate::{
 pub fn unfinished_page(directory: &Path) -> Result<String, Error> {
     let path = directory.join("run.toml");
     let config = Configuration::of_run(&path, &fs::read_to_string(&path).or_failed()?)?;
-    let systems = systems::resolve(&config.preference)?;
+    let systems = systems::resolve(&config.preference, config.predict.threshold)?;
     let ontology = match &config.ontology.file {
         Some(path) => Ontology::read(path).or_input()?,
         None => tabpo_synthetic::ontology().clone(),
