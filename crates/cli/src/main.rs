@@ -5,6 +5,7 @@ mod allocator;
 mod commands;
 mod corpora;
 mod error;
+mod live;
 mod output;
 mod remaining;
 mod tables;

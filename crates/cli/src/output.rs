@@ -45,6 +45,8 @@ pub(crate) struct Context {
     quiet: bool,
     bars: bool,
     interrupt: Arc<AtomicBool>,
+    /// Whether the command waits for nothing but its end, so that it ends at once.
+    waiting: Arc<AtomicBool>,
     /// The stages of the run.
     stages: Mutex<Stages>,
 }
@@ -82,16 +84,30 @@ impl Context {
                 .map_err(|error| CliError::input(format!("--threads {threads}: {error}")))?;
         }
         let interrupt = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupt);
+        let waiting = Arc::new(AtomicBool::new(false));
+        let (flag, at_once) = (Arc::clone(&interrupt), Arc::clone(&waiting));
         ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
+            }
+            if at_once.load(Ordering::SeqCst) {
+                // Below the ^C that a terminal shows.
+                eprintln!();
+                return;
             }
             eprintln!("stopping after the current step (press Ctrl-C again to stop at once)");
         })
         .map_err(|error| CliError::input(format!("cannot listen for Ctrl-C: {error}")))?;
         let bars = std::io::stderr().is_terminal() && !arguments.quiet;
-        Ok(Self { quiet: arguments.quiet, bars, interrupt, stages: Mutex::default() })
+        Ok(Self { quiet: arguments.quiet, bars, interrupt, waiting, stages: Mutex::default() })
+    }
+
+    /// Waits until the user asks to stop, while other threads do the work.
+    pub(crate) fn wait_for_interrupt(&self) {
+        self.waiting.store(true, Ordering::SeqCst);
+        while !self.interrupted() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Whether the user has asked to stop.

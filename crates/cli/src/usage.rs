@@ -131,6 +131,9 @@ fn option_hint(option: &str, command: &str, arguments: &[String]) -> Option<Stri
         "force" | "overwrite" | "f" | "y" | "yes" => {
             "existing files are replaced without a question, once the new one is complete"
         }
+        "host" | "bind" | "listen" if runs || command == "review" => {
+            "the page is served to this machine only; from another one, forward the port: ssh -L PORT:127.0.0.1:PORT HOST"
+        }
         "q" | "silent" | "s" => "the option is --quiet",
         "v" | "vv" | "verbose" | "debug" | "log_level" => {
             "there is no verbose mode: progress is shown unless --quiet is given; -V shows the version"
@@ -181,6 +184,7 @@ fn command_hint(command: &str) -> Option<String> {
         "evaluate" | "score" | "test" | "metrics" => "the command is `tabpo eval`",
         "infer" | "inference" | "extract" | "annotate" => "the command is `tabpo predict`",
         "chat" | "cli" | "complete" => "the command is `tabpo generate`",
+        "correct" | "label" | "curate" | "ui" | "web" => "the command is `tabpo review`",
         "demo" | "playground" | "show" | "highlight" => "the command is `tabpo try`",
         "serve" | "api" | "deploy" | "vllm" => "`tabpo serve-config` shows how to serve a model",
         "convert" => "`tabpo corpus convert` converts documents, `tabpo model convert` models",

@@ -1,7 +1,7 @@
 //! Converts texts to tokens, in the same way for training and generation.
 
 use jiff::civil::DateTime;
-use tabpo_answer::{Part, Rendered, Taken, decisions, token_roles};
+use tabpo_answer::{Item, Part, Rendered, Taken, decisions, token_roles};
 use tabpo_model::{ChatError, ChatTemplate, Encoding, FolderError, Message, Tokenizer};
 use tabpo_objective::ItemErrors;
 use tabpo_ontology::Ontology;
@@ -151,6 +151,20 @@ impl<'a> ExampleFormat<'a> {
             marked.push((ranges.partition_point(|range| range.end <= byte), taken.decision()));
         }
         Ok(marked)
+    }
+
+    /// What each token of an answer to `source` decides: its role, and the item that it belongs to; `None` for tokens
+    /// that decide nothing of an item. The end token is left out.
+    pub fn token_items(&self, source: &str, answer: &Rendered) -> Result<Vec<Option<(Role, Item)>>, FormatError> {
+        let ranges = self.encode_answer(source, &answer.text)?.ranges;
+        let roles = token_roles(&answer.parts, &ranges);
+        let item = |(range, role): (std::ops::Range<usize>, Role)| {
+            let first = answer.parts.partition_point(|part| part.range.end <= range.start);
+            let mut inside = answer.parts[first..].iter().take_while(|part| part.range.start < range.end);
+            let part = inside.find(|part| part.role == role && role != Role::Scaffold)?;
+            (part.item != Item::Frame).then_some((role, part.item))
+        };
+        Ok(ranges.into_iter().zip(roles).map(item).collect())
     }
 
     /// The tokens of an answer to `source`, without the end token.

@@ -30,9 +30,11 @@ mod ontology;
 mod pairs;
 mod predict;
 mod predict_remote;
+mod review;
 mod run;
 mod scoring;
 mod serve_config;
+mod serving;
 mod thresholds;
 
 use std::path::Path;
@@ -95,6 +97,9 @@ pub(crate) enum Command {
     Thresholds(Box<thresholds::ThresholdsArgs>),
     /// Show what a model finds in a text
     Try(Box<attempt::TryArgs>),
+    /// Accept and correct predictions in the browser; what is confirmed becomes curated documents
+    #[command(after_help = review::FILES)]
+    Review(Box<review::ReviewArgs>),
     /// Find the ways in which predictions are wrong
     Errors(errors::ErrorsArgs),
     /// Build, select, summarise and export preference pairs
@@ -147,6 +152,7 @@ impl Command {
             Command::Predict(arguments) => predict::run(&arguments, context),
             Command::Thresholds(arguments) => thresholds::run(&arguments, context),
             Command::Try(arguments) => attempt::run(&arguments, context),
+            Command::Review(arguments) => review::run(&arguments, context),
             Command::Errors(arguments) => errors::run(&arguments, context),
             Command::Pairs(arguments) => pairs::run(arguments, context),
             Command::Train(arguments) => run::run(&arguments, Until::Train, context),

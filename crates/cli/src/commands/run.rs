@@ -1,17 +1,19 @@
 //! `tabpo run`, `tabpo sft`, `tabpo train`, `tabpo report`: run the stages of a configuration, all of them or up to one.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 use tabpo_metrics::Comparison;
 use tabpo_pipeline::device::Device;
 
+use super::serving::{show, start};
 use crate::{
     config::{Configuration, Overrides},
-    error::CliError,
+    error::{CliError, ErrorKind},
+    live::{Both, End, LiveRun},
     output::{self, Context},
     range,
-    run::{Pipeline, Program, Until},
+    run::{Pipeline, Program, RunResult, Until},
     tables, version,
 };
 
@@ -32,6 +34,12 @@ pub(crate) struct RunArgs {
     /// Print what was made as JSON: its path, and the comparison of the systems if the run got that far
     #[arg(long)]
     json: bool,
+    /// Show the page of the run in the browser while it fills; it is served to this machine only, until Ctrl-C
+    #[arg(long)]
+    open: bool,
+    /// The port of 127.0.0.1 to serve the page on [default: any free one]
+    #[arg(long, value_name = "PORT", requires = "open", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    port: Option<u16>,
 }
 
 /// What `--json` prints.
@@ -52,8 +60,30 @@ pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Resul
     let overrides =
         Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb, device: arguments.device };
     let config = Configuration::read(&arguments.config, &overrides)?;
-    let result = Pipeline::new(config, context)?.made_by(program()).run(until, context)?;
-    if arguments.json {
+    let name = config.run.name.clone();
+    let pipeline = Pipeline::new(config, context)?.made_by(program());
+    if !arguments.open {
+        return print(pipeline.run(until, context)?, arguments.json);
+    }
+    let live = LiveRun::new(&name, &pipeline.directory());
+    let server = start(arguments.port, Arc::clone(&live) as _)?;
+    show(&server, context);
+    let result = pipeline.run(until, &Both { context, live: Arc::clone(&live) });
+    match &result {
+        Ok(_) => live.ended(End::Done, None),
+        Err(error) if error.kind() == ErrorKind::Interrupted => live.ended(End::Stopped, None),
+        Err(error) => live.ended(End::Failed, Some(error.to_string())),
+    }
+    print(result?, arguments.json)?;
+    context.say(format!("the page stays at {} until Ctrl-C", server.url()));
+    context.wait_for_interrupt();
+    server.stop();
+    Ok(())
+}
+
+/// Prints the result of a run.
+fn print(result: RunResult, json: bool) -> Result<(), CliError> {
+    if json {
         let comparison = result.scores.map(|scores| scores.comparison);
         return output::print_json(&Outcome { output: result.output, comparison });
     }

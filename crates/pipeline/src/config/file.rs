@@ -45,6 +45,11 @@ impl Configuration {
         Ok(config)
     }
 
+    /// Reads the configuration that a run keeps in its directory, in which all paths are as they were when it began.
+    pub(crate) fn of_run(path: &Path, text: &str) -> Result<Self, Error> {
+        from_toml(text).map_err(|error| messages::in_file(path, text, &error))
+    }
+
     /// The configuration as TOML, including every default.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a checked configuration holds only what TOML can write")

@@ -7,6 +7,9 @@ use std::{
 
 use crate::error::{Error, ResultExt};
 
+/// The file in a run directory with the record of finished stages.
+pub(crate) const RECORD_OF_STAGES: &str = "stages.json";
+
 /// A run directory, which is locked while this value lives.
 pub(crate) struct RunDirectory {
     root: PathBuf,

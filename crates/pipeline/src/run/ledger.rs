@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     digests::file_digest,
-    directory::{RunDirectory, write_atomically},
+    directory::{RECORD_OF_STAGES, RunDirectory, write_atomically},
     inputs::Key,
 };
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) struct Output {
 impl Ledger {
     /// Reads the record, or starts an empty one. A stage whose entry is damaged runs again.
     pub(crate) fn open(directory: &RunDirectory, observer: &dyn Observer) -> Result<Self, Error> {
-        let path = directory.path("stages.json")?;
+        let path = directory.path(RECORD_OF_STAGES)?;
         let stages = match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content).unwrap_or_else(|error| {
                 let stages = salvage(&content);
@@ -156,6 +156,11 @@ impl Ledger {
         outputs.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(outputs)
     }
+}
+
+/// The finished stages in a record; of a damaged one, those that are intact.
+pub(super) fn read(content: &[u8]) -> BTreeMap<String, Finished> {
+    serde_json::from_slice(content).unwrap_or_else(|_| salvage(content))
 }
 
 /// The intact entries of a damaged record.

@@ -6,10 +6,12 @@ mod answers;
 mod checkup;
 mod comparison;
 mod compute;
+mod confidence;
 mod device;
 mod digests;
 mod directory;
 mod examples;
+mod finished;
 mod inputs;
 mod ledger;
 mod own_answers;
@@ -49,6 +51,9 @@ pub use self::{
         Checkup, ExamplePiece, LabelKind, LabelRow, Leak, LengthRow, MemoryRow, ShownExample, Speed, SplitRow, StageRow,
     },
     comparison::SystemScores,
+    confidence::{AnswerConfidence, confidences},
+    finished::SystemAnswers,
+    page::unfinished_page,
     pipeline::{Pipeline, RunResult, Until},
     plan::{PlannedStage, Training, Work},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},

@@ -2,6 +2,8 @@
 //!
 //! It is written once and then kept, so that a run that is resumed, or whose page is written again, says the same.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::directory::{RunDirectory, write_atomically};
@@ -70,6 +72,11 @@ impl RunRecord {
         };
         write_atomically(&path, &serde_json::to_vec_pretty(&record).expect("a record is plain data"))?;
         Ok(record)
+    }
+
+    /// The record in a run directory, if there is a sound one.
+    pub(super) fn read(directory: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(directory.join(FILE)).ok()?).ok()
     }
 
     /// One line for the top of the page.

@@ -25,6 +25,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{ReportInput, printable};
 
+/// The colours of the page in light and dark, for other pages that look like it.
+pub const COLOURS: &str = include_str!("../../assets/colours.css");
+
 const STYLE: &str = concat!(
     include_str!("../../assets/colours.css"),
     include_str!("../../assets/page.css"),

@@ -25,6 +25,8 @@ pub(crate) struct Chromium {
     session: Option<String>,
     last: u64,
     events: Vec<Value>,
+    /// How the addresses begin that the page may ask for.
+    home: String,
     _profile: tempfile::TempDir,
 }
 
@@ -47,7 +49,8 @@ impl Chromium {
             .expect("the browser starts");
         let input = process.stdin.take().expect("it is piped");
         let output = BufReader::new(process.stdout.take().expect("it is piped"));
-        let mut new = Self { process, input, output, session: None, last: 0, events: Vec::new(), _profile: profile };
+        let (session, last, events, home) = (None, 0, Vec::new(), String::new());
+        let mut new = Self { process, input, output, session, last, events, home, _profile: profile };
         let target = new.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attached = new.call("Target.attachToTarget", &json!({"targetId": target["targetId"], "flatten": true}));
         new.session = attached["sessionId"].as_str().map(str::to_owned);
@@ -84,12 +87,18 @@ impl Chromium {
 
     /// Opens a file in a window of this width, in CSS pixels.
     pub(crate) fn open(&mut self, file: &Path, width: u32, scheme: &str, media: &str) {
+        self.visit(&format!("file://{}", file.display()), "file://", width, scheme, media);
+    }
+
+    /// Opens an address in a window of this width. What the page asks for outside `home` is a complaint.
+    pub(crate) fn visit(&mut self, url: &str, home: &str, width: u32, scheme: &str, media: &str) {
+        home.clone_into(&mut self.home);
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", &size);
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.call("Emulation.setEmulatedMedia", &json!({"media": media, "features": features}));
         self.events.clear();
-        self.call("Page.navigate", &json!({"url": format!("file://{}", file.display())}));
+        self.call("Page.navigate", &json!({"url": url}));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.read();
             self.events.push(event);
@@ -113,7 +122,7 @@ impl Chromium {
             ["Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Page.javascriptDialogOpening"];
         let foreign = |event: &&Value| {
             event["method"] == "Network.requestWillBeSent"
-                && !event["params"]["request"]["url"].as_str().is_some_and(|url| url.starts_with("file://"))
+                && !event["params"]["request"]["url"].as_str().is_some_and(|url| url.starts_with(&self.home))
         };
         let bad = |event: &&Value| bad.iter().any(|method| event["method"] == *method) || foreign(event);
         self.events.iter().filter(bad).map(ToString::to_string).collect()

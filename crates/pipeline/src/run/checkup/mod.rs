@@ -131,7 +131,7 @@ impl Pipeline {
     }
 
     /// The run directory.
-    pub(super) fn directory(&self) -> PathBuf {
+    pub fn directory(&self) -> PathBuf {
         let run = &self.inputs.config.run;
         run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&run.name))
     }

@@ -5,19 +5,23 @@ mod pairs;
 mod terms;
 mod texts;
 mod training;
+mod unfinished;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use tabpo_metrics::modes::{ErrorModes, ModeKind};
+use tabpo_ontology::Ontology;
 use tabpo_pairs::PairRecord;
 use tabpo_report::{
     Confusion, Fact, LoggedRecords, Record, ReportInput, RunSummary, StageTime, TrainingRow, html, read_metrics,
 };
 
+pub use self::unfinished::unfinished_page;
+
 use self::training::{Last, Trained};
 use super::{
-    Artefact, Stages, comparison::Compared, directory::write_atomically, examples::read_pairs, systems::System,
-    threshold::Thresholds, training::damaged_lines, tuning::TunedSystem, variants::SystemRuns,
+    Artefact, Stages, comparison::Compared, directory::write_atomically, examples::read_pairs, ledger::Finished,
+    systems::System, threshold::Thresholds, training::damaged_lines, tuning::TunedSystem, variants::SystemRuns,
 };
 use crate::error::{Error, ResultExt};
 
@@ -74,7 +78,7 @@ impl Stages<'_> {
             comparison: Some(comparison::comparison(scores, &compared.remote, splits.test.len())),
             texts: Some(texts::texts(&compared.predictions, &splits.test, ontology, level)?),
             labels: comparison::labels(&scores.evaluations, ontology),
-            errors: scores.modes.iter().map(|(name, modes)| self.errors(name, modes)).collect(),
+            errors: scores.modes.iter().map(|(name, modes)| errors(name, modes, ontology)).collect(),
             curves: training::curves(&first_runs, steps),
             roles: terms::roles(),
             gradients: Some(training::shares(&last)),
@@ -127,7 +131,7 @@ impl Stages<'_> {
             training: training.collect(),
             seeds: config.preference.seeds.clone(),
             digests: self.ledger.stages().iter().map(|(name, done)| fact(name, done.key[..16].to_owned())).collect(),
-            stages: self.stage_times(),
+            stages: stage_times(self.ledger.stages()),
             configuration: config.to_toml(),
         }
     }
@@ -144,62 +148,52 @@ impl Stages<'_> {
         let labels = counted(ontology.entities.len(), "entity label");
         format!("{name}, {labels}, {}", counted(ontology.relations.len(), "relation type"))
     }
+}
 
-    /// The time of every stage, in the order in which they run. Which stages are listed must not depend on how long they took:
-    /// a run that was stopped and resumed has the page of one that was not.
-    fn stage_times(&self) -> Vec<StageTime> {
-        let order = |name: &str| {
-            let first = name.split('/').next().unwrap_or(name);
-            ["base", "warmup", "sft", "errors", "pairs", "scorers", "systems"]
-                .iter()
-                .position(|known| *known == first)
-                .map_or(if first == "comparison" { usize::MAX } else { usize::MAX - 1 }, |position| {
-                    if name == "sft/test" || name == "sft/test-constrained" { usize::MAX - 1 } else { position }
-                })
-        };
-        let mut all: Vec<StageTime> = self
-            .ledger
-            .stages()
+/// The time of every stage, in the order in which they run. Which stages are listed must not depend on how long they took:
+/// a run that was stopped and resumed has the page of one that was not.
+fn stage_times(finished: &BTreeMap<String, Finished>) -> Vec<StageTime> {
+    let order = |name: &str| {
+        let first = name.split('/').next().unwrap_or(name);
+        ["base", "warmup", "sft", "errors", "pairs", "scorers", "systems"]
             .iter()
-            .map(|(name, done)| StageTime { name: name.clone(), seconds: done.seconds, reused: false })
-            .collect();
-        all.sort_by_key(|stage| order(&stage.name));
-        all
-    }
+            .position(|known| *known == first)
+            .map_or(if first == "comparison" { usize::MAX } else { usize::MAX - 1 }, |position| {
+                if name == "sft/test" || name == "sft/test-constrained" { usize::MAX - 1 } else { position }
+            })
+    };
+    let mut all: Vec<StageTime> = finished
+        .iter()
+        .map(|(name, done)| StageTime { name: name.clone(), seconds: done.seconds, reused: false })
+        .collect();
+    all.sort_by_key(|stage| order(&stage.name));
+    all
+}
 
-    fn errors(&self, name: &str, modes: &ErrorModes) -> tabpo_report::ErrorModes {
-        let names = |list: &mut dyn Iterator<Item = &String>| list.cloned().collect::<Vec<_>>();
-        let entities = names(&mut self.inputs.ontology.entities.iter().map(|label| &label.name));
-        let relations = names(&mut self.inputs.ontology.relations.iter().map(|label| &label.name));
-        let confusion = |title: &str, kind: ModeKind, names: &[String], counts| Confusion {
-            title: title.to_owned(),
-            kind: kind.name().to_owned(),
-            gold: names.to_vec(),
-            predicted: names.to_vec(),
-            counts,
-        };
-        let mut confusions = vec![confusion(
-            "Entity label, given the span",
-            ModeKind::LabelConfusion,
-            &entities,
-            modes.entity_confusion(&self.inputs.ontology),
-        )];
-        if !relations.is_empty() {
-            let counts = modes.relation_confusion(&self.inputs.ontology);
-            confusions.push(confusion(
-                "Relation type, given the pair",
-                ModeKind::RelationConfusion,
-                &relations,
-                counts,
-            ));
-        }
-        let kinds = ModeKind::ALL.iter().map(|&kind| (kind.name().to_owned(), modes.count(kind)));
-        tabpo_report::ErrorModes {
-            system: name.to_owned(),
-            confusions,
-            kinds: kinds.filter(|kind| kind.1 > 0).collect(),
-        }
+/// The error modes of a system as tables.
+fn errors(name: &str, modes: &ErrorModes, ontology: &Ontology) -> tabpo_report::ErrorModes {
+    let names = |list: &mut dyn Iterator<Item = &String>| list.cloned().collect::<Vec<_>>();
+    let entities = names(&mut ontology.entities.iter().map(|label| &label.name));
+    let relations = names(&mut ontology.relations.iter().map(|label| &label.name));
+    let confusion = |title: &str, kind: ModeKind, names: &[String], counts| Confusion {
+        title: title.to_owned(),
+        kind: kind.name().to_owned(),
+        gold: names.to_vec(),
+        predicted: names.to_vec(),
+        counts,
+    };
+    let mut confusions = vec![confusion(
+        "Entity label, given the span",
+        ModeKind::LabelConfusion,
+        &entities,
+        modes.entity_confusion(ontology),
+    )];
+    if !relations.is_empty() {
+        let counts = modes.relation_confusion(ontology);
+        confusions.push(confusion("Relation type, given the pair", ModeKind::RelationConfusion, &relations, counts));
     }
+    let kinds = ModeKind::ALL.iter().map(|&kind| (kind.name().to_owned(), modes.count(kind)));
+    tabpo_report::ErrorModes { system: name.to_owned(), confusions, kinds: kinds.filter(|kind| kind.1 > 0).collect() }
 }
 
 /// `1 document`, `2 documents`.
