@@ -82,13 +82,15 @@ fn undo_goes_back_decision_by_decision_also_in_another_process() {
     assert!(matches!(session.undo(), Err(Refusal::NothingToUndo)));
 }
 
+/// A change to a text with its name.
+type Edit = (&'static str, fn(&mut UnitState));
+
 #[test]
 fn what_the_ontology_does_not_allow_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut session = open(folder.path()).expect("a review");
     let before = states(&session);
     let journal = fs::read(folder.path().join("journal.jsonl")).expect("a journal");
-    type Edit = (&'static str, fn(&mut UnitState));
     let edits: [Edit; 10] = [
         ("there is no entity label `Durg`", |state| state.entities[0].label = "Durg".into()),
         ("`Dose` needs one of its sub-labels", |state| state.entities[0].label = "Dose".into()),
