@@ -53,12 +53,13 @@ resamples = 100
 "#;
 
 /// Commands without `--json`, and why.
-const WITHOUT: [(&str, &str); 5] = [
+const WITHOUT: [(&str, &str); 6] = [
     ("config reference", "a document; `config schema` says the same to programs"),
     ("config schema", "prints JSON anyway"),
     ("ontology schema", "prints JSON anyway"),
     ("inspect tokens", "prints JSON anyway"),
     ("completions", "prints a script"),
+    ("review", "serves a page; what it saves are documents"),
 ];
 
 /// Commands that need an NVIDIA card or its compiler.

@@ -215,6 +215,7 @@ fn changes() -> Vec<Change> {
         set("model.kv_heads", "1", &[Base]),
         set("model.intermediate", "72", &[Base]),
         set("model.compute", "f32", ALL_PREDICTIONS),
+        set("model.device", "cpu", &[]),
         set("adapter.rank", "2", &[Warmup, Sft, Systems]),
         set("warmup.sentences", "5", &[Base, Warmup]),
         set("warmup.copies", "5", &[Warmup]),
