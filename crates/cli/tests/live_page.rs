@@ -9,23 +9,13 @@ mod chromium;
 mod http;
 mod support;
 
-use std::{env, fs, path::Path, process::Stdio};
+use std::{fs, process::Stdio};
 
 use chromium::Chromium;
 use http::{command, interrupt, until};
 use libtest_mimic::{Arguments, Failed, Trial};
-use serde_json::{Value, json};
-use support::Place;
-
-const CONFIGURATION: &str = r#"
-    run = { name = "tiny" }
-    data.synthetic = { sft = 20, curated = 8, validation = 4, test = 4 }
-    model = { vocabulary = 300, hidden = 16, layers = 1, heads = 2, kv_heads = 2, intermediate = 32 }
-    sft = { steps = 400 }
-    preference = { objectives = ["dpo"], train = { steps = 2 } }
-    predict.max_new_tokens = 8
-    evaluate.resamples = 20
-"#;
+use serde_json::json;
+use support::{Place, tiny_run};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -40,7 +30,7 @@ fn main() {
 
 fn fills(browser: &mut Chromium) {
     let place = Place::new();
-    place.write("tiny.toml", CONFIGURATION);
+    place.write("tiny.toml", &tiny_run(400, 2));
     let mut child = command(&place, &["run", "tiny.toml", "--open"])
         .env("BROWSER", "true")
         .stdout(Stdio::null())
@@ -59,8 +49,8 @@ fn fills(browser: &mut Chromium) {
     };
     // The page of the unfinished run is in the frame.
     holds(browser, "document.querySelector('iframe')?.contentDocument?.querySelector('h1')?.innerText === 'tiny'");
-    assert!(text_of(browser, "#state").starts_with("tiny: "));
-    picture(browser, "live-light");
+    assert!(browser.text("#state").starts_with("tiny: "));
+    browser.picture("live-light");
     // Where the reader is in it stays when it is loaded again with what is new, at last with the report.
     browser.evaluate(
         "(() => { const { contentDocument: page, contentWindow: view } = document.querySelector('iframe'); \
@@ -73,7 +63,7 @@ fn fills(browser: &mut Chromium) {
     assert_eq!(browser.evaluate("document.querySelector('iframe').contentWindow.scrollY"), 40);
     let stages = browser.evaluate("document.querySelectorAll('#stages li').length");
     assert!(stages.as_u64().is_some_and(|count| count > 8), "{stages}");
-    picture(browser, "live-done");
+    browser.picture("live-done");
     let found = browser.complaints();
     assert!(found.is_empty(), "{found:?}");
     for (width, scheme) in [(400, "dark"), (320, "light")] {
@@ -81,7 +71,7 @@ fn fills(browser: &mut Chromium) {
         holds(browser, "document.querySelector('iframe')?.contentDocument?.querySelector('h1') != null");
         let wide = browser.evaluate("document.documentElement.scrollWidth");
         assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{wide} of {width}");
-        picture(browser, &format!("live-{width}-{scheme}"));
+        browser.picture(&format!("live-{width}-{scheme}"));
     }
     until("the last word", || said().contains("until Ctrl-C").then_some(()));
     assert_eq!(interrupt(&mut child).code(), Some(0), "{}", said());
@@ -89,17 +79,4 @@ fn fills(browser: &mut Chromium) {
     // The file alone is all that is needed afterwards.
     browser.open(&place.path("runs/tiny/report.html"), 1100, "light", "screen");
     assert_eq!(browser.evaluate("document.querySelector('h1').innerText"), "tiny");
-}
-
-fn text_of(browser: &mut Chromium, selector: &str) -> String {
-    let found = browser.evaluate(&format!("document.querySelector({}).innerText", Value::from(selector)));
-    found.as_str().unwrap_or_default().to_owned()
-}
-
-/// Writes a picture, in base64, if pictures are wanted.
-fn picture(browser: &mut Chromium, name: &str) {
-    let Some(folder) = env::var_os("TABPO_SCREENSHOTS") else { return };
-    let png = browser.call("Page.captureScreenshot", &json!({}));
-    let data = png["data"].as_str().expect("a picture");
-    fs::write(Path::new(&folder).join(format!("{name}.png.base64")), data).expect("writable");
 }

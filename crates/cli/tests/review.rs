@@ -9,7 +9,7 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Stdi
 
 use http::{Serving, ask, command, interrupt, text, until};
 use serde_json::{Value, json};
-use support::Place;
+use support::{Place, tiny_run};
 
 const ONTOLOGY: &str = "[[entity]]\nname = \"Drug\"\n[[entity]]\nname = \"Effect\"\n[[relation]]\nname = \"Causes\"\n";
 const DOCUMENTS: &str = r#"{"doc_key": "a", "text": "Aspirin caused a nosebleed. It stopped."}
@@ -29,17 +29,6 @@ fn with_files() -> Place {
     place
 }
 
-/// A configuration of a run that takes a moment.
-const TINY: &str = r#"
-    run = { name = "tiny" }
-    data.synthetic = { sft = 20, curated = 8, validation = 4, test = 4 }
-    model = { vocabulary = 300, hidden = 16, layers = 1, heads = 2, kv_heads = 2, intermediate = 32 }
-    sft = { steps = 2 }
-    preference = { objectives = ["dpo"], train = { steps = 1 } }
-    predict.max_new_tokens = 8
-    evaluate.resamples = 20
-"#;
-
 /// Makes the first entity of a text a drug, if it has one, and confirms the text.
 fn correct(serving: &Serving, unit: usize) -> Value {
     let found = serving.get(&format!("api/unit/{unit}"));
@@ -58,7 +47,7 @@ fn correct(serving: &Serving, unit: usize) -> Value {
 fn help_and_refusals() {
     let place = with_files();
     place.write("empty.jsonl", "{\"doc_key\": \"a\", \"text\": \"\"}\n");
-    place.write("runs/begun/run.toml", &TINY.replace("    ", ""));
+    place.write("runs/begun/run.toml", &tiny_run(2, 1));
     place.write("notes/a.txt", "x");
     let run = |arguments: &[&str]| place.transcript(arguments);
     let other = ["review", "--pred", "p.jsonl", "--data", "empty.jsonl", "--ontology", "o.toml"];
@@ -149,7 +138,7 @@ fn what_is_saved_outlives_a_kill_and_becomes_a_curated_set() {
 #[test]
 fn the_answers_of_a_run_are_reviewed_least_certain_first() {
     let place = Place::new();
-    place.write("tiny.toml", TINY);
+    place.write("tiny.toml", &tiny_run(2, 1));
     place.run(&["run", "tiny.toml"], 0);
     let serving = Serving::start(&place, &["review", "runs/tiny"]);
     let start = serving.get("api/start");
@@ -188,7 +177,7 @@ fn the_answers_of_a_run_are_reviewed_least_certain_first() {
 #[test]
 fn the_page_of_a_run_fills_while_it_goes_on_and_ends_with_ctrl_c() {
     let place = Place::new();
-    place.write("tiny.toml", TINY);
+    place.write("tiny.toml", &tiny_run(2, 1));
     // A browser that writes down which address it is given.
     let browser = place.write("browser", "#!/bin/sh\necho \"$1\" > \"$0.address\"\n");
     fs::set_permissions(&browser, fs::Permissions::from_mode(0o755)).expect("it is made a program");
@@ -231,7 +220,7 @@ fn the_page_of_a_run_fills_while_it_goes_on_and_ends_with_ctrl_c() {
     assert_eq!(interrupt(&mut child).code(), Some(0), "{}", said());
 
     // In the middle of a run, Ctrl-C ends both.
-    fs::write(place.path("long.toml"), TINY.replace("steps = 2", "steps = 100000").replace("tiny", "long"))
+    fs::write(place.path("long.toml"), tiny_run(2, 1).replace("steps = 2", "steps = 100000").replace("tiny", "long"))
         .expect("writable");
     let mut child = command(&place, &["run", "long.toml", "--open"])
         .env("BROWSER", "false")

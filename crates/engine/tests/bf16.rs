@@ -42,7 +42,7 @@ fn pass(
     let mut workspace = Workspace::new();
     let mut gradients = Gradients::lora(model, lora);
     let values = forward(model, Some(lora), batch, targets, options, &mut workspace);
-    let weights = Random::new(9).output_weights(targets.len());
+    let weights = Random::new(9).values(targets.len());
     let output = OutputGradient { log_probabilities: &weights, divergences: None };
     backward(model, Some(lora), batch, &output, &mut workspace, &mut gradients);
     (values, flat(&mut gradients))

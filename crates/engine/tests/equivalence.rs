@@ -41,7 +41,7 @@ fn run<R: Real>(model: &Model<R>, lora: Option<&Lora<R>>, batches: &[Case], opti
 /// The forest as one batch, and the same targets with every path from a root as a separate sequence.
 fn forest_both_ways(vocabulary: usize) -> (Vec<Case>, Vec<Case>) {
     let (batch, targets) = forest(vocabulary, 11);
-    let output_weights = Random::new(12).output_weights(targets.len());
+    let output_weights = Random::new(12).values(targets.len());
     let separate = targets
         .iter()
         .zip(&output_weights)
@@ -154,7 +154,7 @@ fn a_chunked_head_equals_a_whole_one() {
     let mut random = Random::new(4);
     let tokens: Vec<u32> = (0..80).map(|_| random.below(13) as u32).collect();
     let targets: Vec<Target> = (0..79).map(|row| Target { row, token: tokens[row as usize + 1] }).collect();
-    let batch = [(plain(&[tokens]), targets, random.output_weights(79))];
+    let batch = [(plain(&[tokens]), targets, random.values(79))];
     let whole = run(&model, None, &batch, &ForwardOptions::default());
     let chunked = run(&model, None, &batch, &ForwardOptions { logit_bytes: 0, ..ForwardOptions::default() });
     assert_close(&whole.log_probabilities, &chunked.log_probabilities, 1e-13, "log-probabilities");
@@ -171,7 +171,7 @@ fn the_number_of_threads_does_not_matter() {
         [150, 40, 90].iter().map(|&length| (0..length).map(|_| random.below(600) as u32).collect()).collect();
     let batch = plain(&sequences);
     let targets: Vec<Target> = (0..270).step_by(2).map(|row| Target { row, token: row * 2 % 600 }).collect();
-    let batches = [(batch, targets.clone(), random.output_weights(targets.len()))];
+    let batches = [(batch, targets.clone(), random.values(targets.len()))];
     let lora = random_lora(&model.config, LoraConfig::new(4, 4.0), 3);
     for lora in [None, Some(&lora)] {
         let on = |threads: usize| {

@@ -30,8 +30,8 @@ impl Loss {
         let mut workspace = Workspace::new();
         forward(&reference, None, &batch, &targets, &ForwardOptions::inference(), &mut workspace);
         Self {
-            log_probability_weights: random.output_weights(targets.len()),
-            divergence_weights: divergence.then(|| random.output_weights(targets.len())),
+            log_probability_weights: random.values(targets.len()),
+            divergence_weights: divergence.then(|| random.values(targets.len())),
             reference_hidden: target_hidden(&workspace).to_vec(),
             batch,
             targets,

@@ -93,7 +93,8 @@ impl TokenisedExample {
         std::iter::once(&self.chosen).chain(self.rejected.iter().map(|rejected| &rejected.answer))
     }
 
-    /// Checks that nothing is empty, that every choice and every item is inside its answer and that every token is below `vocabulary`.
+    /// Checks that nothing is empty, that every choice and every item is inside its answer and that every token is below
+    /// `vocabulary`.
     pub fn check(&self, vocabulary: usize) -> Result<(), ExampleError> {
         let empty = |part| ExampleError::Empty { id: self.id.clone(), part };
         if self.prompt.is_empty() {

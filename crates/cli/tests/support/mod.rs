@@ -106,6 +106,21 @@ impl Place {
     }
 }
 
+/// The configuration of a run, `tiny`, with so many steps of fine-tuning and of preference training.
+pub(crate) fn tiny_run(sft: usize, preference: usize) -> String {
+    format!(
+        r#"
+run = {{ name = "tiny" }}
+data.synthetic = {{ sft = 20, curated = 8, validation = 4, test = 4 }}
+model = {{ vocabulary = 300, hidden = 16, layers = 1, heads = 2, kv_heads = 2, intermediate = 32 }}
+sft = {{ steps = {sft} }}
+preference = {{ objectives = ["dpo"], train = {{ steps = {preference} }} }}
+predict.max_new_tokens = 8
+evaluate.resamples = 20
+"#
+    )
+}
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")

@@ -24,7 +24,7 @@ fn bits(values: &[f64]) -> Vec<u64> {
 fn recomputed_is_stored_to_the_bit() {
     for (_, config) in [&families()[1], &families()[3]] {
         let (batch, targets) = forest(config.vocabulary, 11);
-        let seeds = TargetValues { log_probs: Random::new(12).seeds(targets.len()), divergences: Vec::new() };
+        let seeds = TargetValues { log_probs: Random::new(12).values(targets.len()), divergences: Vec::new() };
         for (full, element) in [(false, Element::Bf16), (true, Element::Bf16), (false, Element::F32)] {
             let job = Job { batch: &batch, targets: &targets, dropout_seed: (!full).then_some(5) };
             let outcome = |keep: Rung| {
@@ -65,7 +65,7 @@ fn tries_are_separate_sequences_and_packed_is_unpacked() {
     for (name, config) in families() {
         let (batch, targets) = forest(config.vocabulary, 11);
         let targets: Vec<Target> = targets.into_iter().step_by(6).collect();
-        let seeds = Random::new(12).seeds(targets.len());
+        let seeds = Random::new(12).values(targets.len());
         let mut worker = worker(policy(&config, false, 0.0), Element::F32, None);
         worker.begin(&setup(false)).expect("it fits");
         let job = Job { batch: &batch, targets: &targets, dropout_seed: None };
@@ -104,7 +104,7 @@ fn chunks_of_logits_change_nothing() {
     let config = llama();
     let (batch, targets) = forest(config.vocabulary, 11);
     let job = Job { batch: &batch, targets: &targets, dropout_seed: None };
-    let seeds = TargetValues { log_probs: Random::new(12).seeds(targets.len()), divergences: Vec::new() };
+    let seeds = TargetValues { log_probs: Random::new(12).values(targets.len()), divergences: Vec::new() };
     let outcome = |logit_bytes: usize| {
         let mut worker = worker(policy(&config, true, 0.0), Element::F32, None);
         worker.begin(&TrainingSetup { logit_bytes, ..setup(false) }).expect("it fits");

@@ -75,8 +75,8 @@ fn compare(config: &tabpo_model::ModelConfig, case: &Case) {
     let (batch, targets) = forest(config.vocabulary, 11);
     let job = Job { batch: &batch, targets: &targets, dropout_seed: dropout.then_some(99) };
     let mut random = Random::new(12);
-    let log_probs = random.seeds(targets.len());
-    let of_divergences = if *divergences { random.seeds(targets.len()) } else { Vec::new() };
+    let log_probs = random.values(targets.len());
+    let of_divergences = if *divergences { random.values(targets.len()) } else { Vec::new() };
     let seeds = TargetValues { log_probs, divergences: of_divergences };
     let probability = if *dropout { 0.25 } else { 0.0 };
 

@@ -9,6 +9,9 @@ mod equivalence;
 #[cfg(emulated)]
 mod gradients;
 #[cfg(emulated)]
+#[path = "../../../engine/tests/small/random.rs"]
+mod random;
+#[cfg(emulated)]
 mod runs;
 #[cfg(emulated)]
 mod small;

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use half::bf16;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use tabpo_cuda::driver::Element;
 use tabpo_cuda::memory::Rung;
 use tabpo_cuda::{CudaWorker, WorkerOptions};
@@ -16,27 +14,7 @@ use tabpo_engine::{
 };
 use tabpo_model::{Architecture, LoraConfig, ModelConfig, Projection};
 
-/// Random numbers that repeat.
-pub(crate) struct Random(ChaCha8Rng);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    /// Uniform in -1..1.
-    pub(crate) fn signed(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.0.next_u64() % bound as u64) as usize
-    }
-
-    pub(crate) fn seeds(&mut self, count: usize) -> Vec<f64> {
-        (0..count).map(|_| self.signed()).collect()
-    }
-}
+pub(crate) use crate::random::Random;
 
 /// Two blocks with heads of 64.
 pub(crate) fn llama() -> ModelConfig {

@@ -1,4 +1,5 @@
 //! A headless Chromium, spoken to over a pipe in the DevTools protocol: JSON messages that end with a zero byte.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -112,6 +113,20 @@ impl Chromium {
         let result = self.call("Runtime.evaluate", &wanted);
         assert!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
         result["result"]["value"].clone()
+    }
+
+    /// The text of the first element that a selector finds.
+    pub(crate) fn text(&mut self, selector: &str) -> String {
+        let found = self.evaluate(&format!("document.querySelector({}).innerText", Value::from(selector)));
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Writes a picture of the whole page, in base64, if `TABPO_SCREENSHOTS` names a folder for pictures.
+    pub(crate) fn picture(&mut self, name: &str) {
+        let Some(folder) = std::env::var_os("TABPO_SCREENSHOTS") else { return };
+        let png = self.call("Page.captureScreenshot", &json!({"captureBeyondViewport": true}));
+        let data = png["data"].as_str().expect("a picture");
+        std::fs::write(Path::new(&folder).join(format!("{name}.png.base64")), data).expect("writable");
     }
 
     /// What the page wrote to the console, threw, was refused or asked for from elsewhere since it was opened.
