@@ -155,7 +155,8 @@ fn the_automatic_setting_rounds_nothing() {
     let mut before = vec![0.0_f32; stored.config.hidden];
     stored.embedding.copy_row(17, &mut before);
     let used = stored.freeze(Compute::Auto);
-    assert_eq!(used == Compute::Bf16, Compute::bf16_instructions().is_some());
+    // With the instructions a measurement decides, which may come out either way.
+    assert!(used == Compute::F32 || Compute::bf16_instructions().is_some());
     let mut after = vec![0.0_f32; stored.config.hidden];
     stored.embedding.copy_row(17, &mut after);
     assert_eq!(before, after, "weights that are stored in bf16 keep their values");
