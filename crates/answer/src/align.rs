@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tabpo_corpus::{Span, Unit};
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_ontology::{Arguments, EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
 use crate::finder::Finder;
 use crate::nearest_pairs::NearestPairs;
 use crate::occurrences::{Source, comparable, normalise};
 use crate::{
-    Answer, AnswerEntity, AnswerRelation, Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
+    Answer, AnswerEntity, AnswerRelation, Fault, FaultItem, FaultKind, Parsed, ParsedRelation, Tier, canonical,
 };
 
 /// How well a text is supported by the source.
@@ -110,7 +110,7 @@ impl Aligned<'_> {
 /// without, it takes the leftmost one that does not start before the previous placed entity and is
 /// not taken, failing that the leftmost not taken. Arguments by id go to the first *placed* entity
 /// with the id. Arguments by text go to the nearest pair of placed entities with these texts that
-/// no earlier relation of the same type has.
+/// no earlier relation of the same type has; one with a number only to the entity that has it.
 pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Aligned<'a> {
     debug_assert!(parsed.relations.is_empty() || !ontology.relations.is_empty());
     let mut source = Source::new(unit);
@@ -162,9 +162,9 @@ pub fn align<'a>(parsed: &Parsed<'a>, unit: &Unit, ontology: &Ontology) -> Align
             subtype: entity.subtype,
         });
     }
-    let relations = match parsed.dialect {
-        Dialect::Ids => link_by_id(parsed, &entities),
-        Dialect::Texts => link_by_text(parsed, &entities),
+    let relations = match parsed.arguments {
+        Arguments::Ids => link_by_id(parsed, &entities),
+        Arguments::Texts => link_by_text(parsed, &entities),
     };
     Aligned { entities, relations, faults }
 }
@@ -257,6 +257,18 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
     let mut free: FxHashMap<(usize, usize, RelationLabelId), NearestPairs> = FxHashMap::default();
     let mut resolve = |relation: &ParsedRelation| {
         let (head, tail, label) = parts(relation)?;
+        if relation.numbers != [None; 2] {
+            // Which entity is meant was said, so nothing has to be left for it by other relations.
+            let candidates = |side: usize, text: &str| -> Vec<(Span, u32)> {
+                if relation.numbers[side].is_none() {
+                    return bearers[bearing(text)].iter().map(|&(_, span, index)| (span, index)).collect();
+                }
+                let holder = relation.holders[side];
+                holder.and_then(|index| Some((entities[index as usize].span?, index))).into_iter().collect()
+            };
+            let arguments = nearest(&candidates(0, head), &candidates(1, tail));
+            return Some(AlignedRelation { arguments, label: Some(label) });
+        }
         let (heads, tails) = (bearing(head), bearing(tail));
         if heads.is_empty() || tails.is_empty() {
             return Some(AlignedRelation { arguments: None, label: Some(label) });
@@ -268,4 +280,16 @@ fn link_by_text(parsed: &Parsed, entities: &[AlignedEntity]) -> Vec<AlignedRelat
         Some(AlignedRelation { arguments, label: Some(label) })
     };
     parsed.relations.iter().map(|relation| resolve(relation).unwrap_or(MALFORMED)).collect()
+}
+
+/// The two entities nearest to each other, one from each list of places. Two that are given by themselves may lie on one
+/// span.
+fn nearest(heads: &[(Span, u32)], tails: &[(Span, u32)]) -> Option<(u32, u32)> {
+    if let ([(_, head)], [(_, tail)]) = (heads, tails) {
+        return (head != tail).then_some((*head, *tail));
+    }
+    let spans = |places: &[(Span, u32)]| places.iter().map(|&(span, _)| span).collect();
+    let (head, tail) = NearestPairs::new(spans(heads), spans(tails)).next()?;
+    let at = |places: &[(Span, u32)], span| places.iter().find(|place| place.0 == span).map(|place| place.1);
+    at(heads, head).zip(at(tails, tail))
 }

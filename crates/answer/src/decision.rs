@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use tabpo_ontology::{AnswerForm, Ontology};
+use tabpo_ontology::{AnswerForm, Arguments, Ontology};
 use tabpo_roles::{List, ListDecision};
 
 use crate::marked::{self, form_of};
@@ -111,11 +111,13 @@ struct Reader<'a> {
     /// The length of what was given.
     given: usize,
     ontology: &'a Ontology,
+    /// The texts of the entities as they are written, between their quotes.
+    texts: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
     fn new(text: String, ontology: &'a Ontology) -> Self {
-        Self { given: text.len(), text, position: 0, ontology }
+        Self { given: text.len(), text, position: 0, ontology, texts: Vec::new() }
     }
 
     /// Reads an answer from its beginning. `None` if it departs from the form, or if `visit` stops.
@@ -183,7 +185,10 @@ impl<'a> Reader<'a> {
                 }
                 List::Relations => {
                     text.open_relation(records, self.ontology);
-                    text.text.push_str("\"e");
+                    text.text.push_str(match self.ontology.arguments {
+                        Arguments::Ids => "\"e",
+                        Arguments::Texts => "\"",
+                    });
                 }
             }
             text.text
@@ -214,6 +219,9 @@ impl<'a> Reader<'a> {
             self.take(":")?;
             if self.rest().starts_with('"') {
                 let value = self.string()?;
+                if list == List::Entities && self.text[key.clone()] == self.ontology.keys.text {
+                    self.texts.push(self.text[value.clone()].to_owned());
+                }
                 if self.position == self.given && self.is_last(list, &self.text[key], &self.text[value]) {
                     return self.fixed("}");
                 }
@@ -240,6 +248,9 @@ impl<'a> Reader<'a> {
                 label.is_none_or(|label| self.ontology.entity(label).subtypes.is_empty())
             }
             List::Entities => key == keys.subtype,
+            List::Relations if self.ontology.arguments == Arguments::Texts => {
+                key == keys.tail && self.texts.iter().filter(|text| *text == value).count() < 2
+            }
             List::Relations => key == keys.tail,
         }
     }

@@ -49,7 +49,7 @@ pub enum FaultKind {
     UnknownSubtype,
     /// The relation type is not in the ontology.
     UnknownRelationLabel,
-    /// The occurrence is not an integer of at least 1.
+    /// The occurrence of an entity or the number of an argument is not an integer of at least 1.
     BadOccurrence,
     /// An id is not a string, or is empty.
     BadId,

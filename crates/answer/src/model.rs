@@ -9,7 +9,7 @@ use crate::Part;
 /// (head, tail, label), no duplicates.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// Entities; entity `i` is written with the id `e{i + 1}`.
+    /// Entities; where they have ids, entity `i` is written with the id `e{i + 1}`.
     pub entities: Vec<AnswerEntity>,
     /// Relations between them.
     pub relations: Vec<AnswerRelation>,

@@ -4,21 +4,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tabpo_ontology::{EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
+use tabpo_ontology::{Arguments, EntityLabelId, Keys, Ontology, RelationLabelId, SubtypeId};
 
 use crate::fault::valid_at;
 use crate::json::{Json, Shape, Value};
-use crate::occurrences::comparable;
+use crate::namesakes::Namesakes;
 use crate::{Fault, FaultItem, FaultKind, Tier};
-
-/// How the relations of an answer name their arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// By the ids of entities: the canonical form. An answer in which any entity has an id is of this kind.
-    Ids,
-    /// By the texts of entities.
-    Texts,
-}
 
 /// What was found in a model's output. Strings are borrowed from it unless they have escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +18,8 @@ pub struct Parsed<'a> {
     pub entities: Vec<ParsedEntity<'a>>,
     /// One entry for each item of the relation list, malformed ones included.
     pub relations: Vec<ParsedRelation<'a>>,
-    /// How relations name their arguments.
-    pub dialect: Dialect,
+    /// How relations name their arguments, whatever the ontology says: by ids if any entity has one, otherwise by texts.
+    pub arguments: Arguments,
     /// Everything that is wrong, in the order in which it was noticed.
     pub faults: Vec<Fault>,
     /// The sentence in which the entities are marked, in the marked form.
@@ -76,7 +67,10 @@ pub struct ParsedRelation<'a> {
     pub label: Option<RelationLabelId>,
     /// The second argument as written, if it is a string.
     pub tail: Option<Cow<'a, str>>,
-    /// The positions of the first entities that have head and tail as their ids.
+    /// Which of the entities with these texts are meant, if that is said with an integer, valid or not.
+    pub numbers: [Option<i64>; 2],
+    /// The positions of the entities that head and tail name: those with the text and the number, and otherwise the first
+    /// ones with the id or the text.
     pub(crate) holders: [Option<u32>; 2],
 }
 
@@ -99,7 +93,7 @@ impl Parsed<'_> {
 ///
 /// Text that is not JSON has no items. In JSON, every element of the two lists becomes one entry, however
 /// broken, so that every emitted item counts as a prediction. Where an object holds a key twice, the last
-/// value counts. Both argument dialects are accepted. Takes time linear in the length of `raw`, does not
+/// value counts. Arguments may be named by ids or by texts. Takes time linear in the length of `raw`, does not
 /// recurse, and never fails.
 pub fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
     let mut parser = Parser::new(ontology);
@@ -150,8 +144,8 @@ fn entity_keys(keys: &Keys) -> [&str; 5] {
 }
 
 /// The known keys of a relation, in the order of the format.
-fn relation_keys(keys: &Keys) -> [&str; 3] {
-    [&keys.head, &keys.relation_type, &keys.tail]
+fn relation_keys(keys: &Keys) -> [&str; 5] {
+    [&keys.head, &keys.relation_type, &keys.tail, &keys.head_number, &keys.tail_number]
 }
 
 struct Parser<'o, 'a> {
@@ -164,7 +158,7 @@ struct Parser<'o, 'a> {
 impl<'o, 'a> Parser<'o, 'a> {
     fn new(ontology: &'o Ontology) -> Self {
         let (entities, relations, faults) = (Vec::new(), Vec::new(), Vec::new());
-        let parsed = Parsed { entities, relations, dialect: Dialect::Texts, faults, marked: None };
+        let parsed = Parsed { entities, relations, arguments: Arguments::Texts, faults, marked: None };
         Self { ontology, parsed, without_id: Vec::new() }
     }
 
@@ -262,7 +256,7 @@ impl<'o, 'a> Parser<'o, 'a> {
             return;
         };
         if let Some(id) = id {
-            self.parsed.dialect = Dialect::Ids;
+            self.parsed.arguments = Arguments::Ids;
             let byte = id.byte;
             entity.id = id.string();
             if entity.id.as_ref().is_none_or(|text| text.is_empty()) {
@@ -316,7 +310,7 @@ impl<'o, 'a> Parser<'o, 'a> {
 
     /// Either all entities have ids or none has.
     fn end_entities(&mut self) {
-        if self.parsed.dialect == Dialect::Ids {
+        if self.parsed.arguments == Arguments::Ids {
             for (index, byte) in std::mem::take(&mut self.without_id) {
                 self.fault(FaultKind::MixedIds, byte, FaultItem::Entity(index));
             }
@@ -324,10 +318,12 @@ impl<'o, 'a> Parser<'o, 'a> {
     }
 
     /// Adds a relation that starts at `byte`; without fields it is not an object.
-    fn relation(&mut self, byte: usize, fields: Option<Fields<'a, 3>>) {
+    fn relation(&mut self, byte: usize, fields: Option<Fields<'a, 5>>) {
         let item = FaultItem::Relation(self.parsed.relations.len() as u32);
-        let mut relation = ParsedRelation { byte, head: None, label: None, tail: None, holders: [None; 2] };
-        if let Some([head, label, tail]) = fields {
+        let (numbers, holders) = ([None; 2], [None; 2]);
+        let mut relation = ParsedRelation { byte, head: None, label: None, tail: None, numbers, holders };
+        if let Some([head, label, tail, head_number, tail_number]) = fields {
+            relation.numbers = [head_number, tail_number].map(|number| self.number(&number?, item));
             relation.head = self.argument(head, byte, item);
             relation.tail = self.argument(tail, byte, item);
             match label {
@@ -342,6 +338,19 @@ impl<'o, 'a> Parser<'o, 'a> {
             }
         }
         self.parsed.relations.push(relation);
+    }
+
+    /// Which of the entities with the text of an argument is meant. Ids need no such number.
+    fn number(&mut self, field: &Field, item: FaultItem) -> Option<i64> {
+        if self.parsed.arguments == Arguments::Ids {
+            self.fault(FaultKind::UnknownKey, field.byte, item);
+            return None;
+        }
+        let number = field.integer();
+        if number.is_none_or(|number| number < 1) {
+            self.fault(FaultKind::BadOccurrence, field.byte, item);
+        }
+        number
     }
 
     fn argument(&mut self, field: Option<Field<'a>>, byte: usize, item: FaultItem) -> Option<Cow<'a, str>> {
@@ -359,34 +368,57 @@ impl<'o, 'a> Parser<'o, 'a> {
 
     /// Resolves ids and arguments against the entity list, and checks them.
     fn references(&mut self) {
-        let Parsed { entities, relations, dialect, faults, .. } = &mut self.parsed;
+        let Parsed { entities, relations, arguments, faults, .. } = &mut self.parsed;
         let mut fault = |kind, byte, item| faults.push(Fault { kind, byte, item });
-        let mut names: FxHashMap<Cow<str>, u32> = FxHashMap::default();
-        for (index, entity) in (0..).zip(entities.iter_mut()) {
-            let name = match dialect {
-                Dialect::Texts => entity.text.as_deref().map(comparable),
-                Dialect::Ids => entity.id.as_deref().map(Cow::Borrowed),
-            };
-            let Some(first) = name.map(|name| *names.entry(name).or_insert(index)) else { continue };
-            if first != index && *dialect == Dialect::Ids {
-                fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index));
-                entity.first_with_id = first;
+        match arguments {
+            Arguments::Ids => {
+                let mut first: FxHashMap<&str, u32> = FxHashMap::default();
+                let mut repeated = Vec::new();
+                for (index, entity) in (0..).zip(entities.iter()) {
+                    let Some(id) = entity.id.as_deref() else { continue };
+                    let holder = *first.entry(id).or_insert(index);
+                    if holder != index {
+                        fault(FaultKind::DuplicateId, entity.byte, FaultItem::Entity(index));
+                        repeated.push((index, holder));
+                    }
+                }
+                for relation in relations.iter_mut() {
+                    let named = [&relation.head, &relation.tail].map(|argument| argument.as_deref());
+                    let holder = |id: Option<&str>| first.get(id.filter(|id| !id.is_empty())?).copied();
+                    relation.holders = named.map(holder);
+                }
+                for (index, holder) in repeated {
+                    entities[index as usize].first_with_id = holder;
+                }
+            }
+            Arguments::Texts => {
+                let namesakes = Namesakes::new(entities.iter().map(|entity| entity.text.as_deref()));
+                for relation in relations.iter_mut() {
+                    let named = [(&relation.head, relation.numbers[0]), (&relation.tail, relation.numbers[1])];
+                    relation.holders = named.map(|(argument, number)| match number {
+                        Some(number) => namesakes.numbered(argument.as_deref()?, number),
+                        None => namesakes.with(argument.as_deref()?).first().copied(),
+                    });
+                }
             }
         }
         for (index, relation) in (0..).zip(relations) {
             let item = FaultItem::Relation(index);
-            for (argument, holder) in [&relation.head, &relation.tail].into_iter().zip(&mut relation.holders) {
-                let Some(argument) = argument.as_deref().filter(|text| !text.is_empty()) else { continue };
-                let name = match dialect {
-                    Dialect::Ids => Cow::Borrowed(argument),
-                    Dialect::Texts => comparable(argument),
-                };
-                *holder = names.get(&name).copied();
-                if holder.is_none() {
+            let written = |argument: &Option<Cow<str>>| argument.as_deref().is_some_and(|text| !text.is_empty());
+            for (argument, holder) in [&relation.head, &relation.tail].into_iter().zip(relation.holders) {
+                if written(argument) && holder.is_none() {
                     fault(FaultKind::UnresolvedArgument, relation.byte, item);
                 }
             }
-            if *dialect == Dialect::Ids && relation.head.is_some() && relation.head == relation.tail {
+            // A text without a number names any of the entities that have it.
+            let same = match arguments {
+                Arguments::Ids => relation.head.is_some() && relation.head == relation.tail,
+                Arguments::Texts => {
+                    let [head, tail] = relation.holders;
+                    relation.numbers.iter().all(Option::is_some) && head.is_some() && head == tail
+                }
+            };
+            if same {
                 fault(FaultKind::SelfRelation, relation.byte, item);
             }
         }

@@ -24,16 +24,12 @@ pub fn read_canonical(text: &str, ontology: &Ontology) -> Option<(Answer, Render
             })
         })
         .collect::<Option<Vec<_>>>()?;
-    let position = |id: Option<&str>| {
-        let found = parsed.entities.iter().position(|entity| entity.id.as_deref() == id)?;
-        Some(found as u32)
-    };
     let relations = parsed
         .relations
         .iter()
         .map(|relation| {
-            let (head, tail) = (position(relation.head.as_deref())?, position(relation.tail.as_deref())?);
-            Some(AnswerRelation { head, tail, label: relation.label? })
+            let [head, tail] = relation.holders;
+            Some(AnswerRelation { head: head?, tail: tail?, label: relation.label? })
         })
         .collect::<Option<Vec<_>>>()?;
     let answer = Answer { entities, relations };

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{Arguments, Ontology};
 use tabpo_roles::Role;
 
+use crate::namesakes::Namesakes;
 use crate::{Answer, Item, Part, Rendered};
 
 /// Writes an answer as compact JSON with the role of every byte.
@@ -12,8 +13,11 @@ use crate::{Answer, Item, Part, Rendered};
 /// Keys come in the order id, text, type, subtype, occurrence, under the names that the ontology
 /// gives them. Strings are escaped as JSON demands and no further: text that is not ASCII stays as
 /// it is. The quotes around a value are scaffolding, its content carries the role. An ontology
-/// without relation types has neither the relation list nor ids, which only serve to be named by
-/// relations; the relations of `answer` must then be empty.
+/// without relation types has no relation list; the relations of `answer` must then be empty.
+///
+/// Ids, which only serve to be named by relations, are written where these name their arguments so. Where they name
+/// them by text, a number follows each text that several entities of the answer have: always, so that what is meant does
+/// not depend on where the entities stand.
 pub fn render(answer: &Answer, ontology: &Ontology) -> Rendered {
     let mut writer = Writer::default();
     writer.answer(answer, ontology);
@@ -59,20 +63,36 @@ impl Writer {
         }
         self.close_entities(ontology);
         if !ontology.relations.is_empty() {
+            let texts = answer.entities.iter().map(|entity| Some(entity.text.as_str()));
+            let namesakes = (ontology.arguments == Arguments::Texts).then(|| Namesakes::new(texts));
             for (index, relation) in answer.relations.iter().enumerate() {
                 self.open_relation(index, ontology);
-                self.string(Role::Link, &format!("e{}", relation.head + 1));
+                self.argument(relation.head, &keys.head_number, answer, namesakes.as_ref());
                 self.scaffold(",");
                 self.key(&keys.relation_type);
                 self.string(Role::RelationLabel, &ontology.relation(relation.label).name);
                 self.scaffold(",");
                 self.key(&keys.tail);
-                self.string(Role::Link, &format!("e{}", relation.tail + 1));
+                self.argument(relation.tail, &keys.tail_number, answer, namesakes.as_ref());
                 self.scaffold("}");
                 self.item = Item::Frame;
             }
         }
         self.close_answer(ontology);
+    }
+
+    /// An argument of a relation: the id of the entity at this position or, with `namesakes`, its text.
+    fn argument(&mut self, position: u32, number_key: &str, answer: &Answer, namesakes: Option<&Namesakes>) {
+        let Some(namesakes) = namesakes else {
+            return self.string(Role::Link, &format!("e{}", position + 1));
+        };
+        let text = &answer.entities[position as usize].text;
+        self.string(Role::Link, text);
+        if let Some(number) = namesakes.number(text, position) {
+            self.scaffold(",");
+            self.key(number_key);
+            self.push(Role::Link, &number.to_string());
+        }
     }
 
     /// What was written.
@@ -92,7 +112,7 @@ impl Writer {
         self.separate(index);
         self.item = Item::Entity(index as u32);
         self.scaffold("{");
-        if !ontology.relations.is_empty() {
+        if ontology.writes_ids() {
             self.key(&ontology.keys.id);
             self.scaffold(&format!("\"e{}\",", index + 1));
         }

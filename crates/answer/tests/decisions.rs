@@ -7,8 +7,9 @@ use tabpo_corpus::{Document, Mention, Relation, Unit};
 use tabpo_ontology::{Ontology, SubtypeId};
 use tabpo_roles::List;
 
-/// A document with nothing in it, and one with quotes, repeated words that need an occurrence, and relations.
-fn documents() -> [Document; 2] {
+/// A document with nothing in it, one with quotes, repeated words that need an occurrence, and relations, and one of a
+/// single word.
+fn documents() -> [Document; 3] {
     let mut document = common::document("d", &["a \"deep\" parser ] for é parser }, papers \\ it uses it"]);
     document.mentions = [(1, 3, 1), (6, 7, 5), (8, 9, 2), (9, 10, 0), (12, 13, 5)]
         .map(|(start, end, label)| common::mention(start, end, label))
@@ -16,12 +17,21 @@ fn documents() -> [Document; 2] {
     document.relations = [(0, 1, 0), (0, 3, 5), (2, 1, 6), (4, 3, 1)]
         .map(|(head, tail, label)| Relation { head, tail, label: common::label(label) })
         .into();
-    [common::document("empty", &["nothing here"]), document]
+    [common::document("empty", &["nothing here"]), document, namesakes()]
 }
 
-/// Answers to these under an ontology with relations and under one with sub-labels and other keys.
+/// Three mentions of the same word with relations between them.
+fn namesakes() -> Document {
+    let mut document = common::document("n", &["it and it and it"]);
+    document.mentions = [0, 2, 4].map(|start| common::mention(start, start + 1, 5)).into();
+    document.relations =
+        [(0, 1), (0, 2), (2, 1)].map(|(head, tail)| Relation { head, tail, label: common::label(0) }).into();
+    document
+}
+
+/// Answers to these under an ontology with relations, by id and by text, and under one with sub-labels and other keys.
 fn answers() -> Vec<(Ontology, Answer)> {
-    let related = common::ontology();
+    let [related, by_text] = common::both_ways(common::ontology());
     let mut unrelated = common::ontology();
     unrelated.relations.clear();
     unrelated.keys.entities = "results".into();
@@ -35,7 +45,7 @@ fn answers() -> Vec<(Ontology, Answer)> {
         sublabelled.relations.clear();
         sublabelled.mentions =
             sublabelled.mentions.iter().map(|mention| Mention { subtype: Some(SubtypeId(1)), ..*mention }).collect();
-        for (document, ontology) in [(&document, &related), (&sublabelled, &unrelated)] {
+        for (document, ontology) in [(&document, &related), (&document, &by_text), (&sublabelled, &unrelated)] {
             found.push((ontology.clone(), gold(&Unit { document, sentence: None })));
         }
     }

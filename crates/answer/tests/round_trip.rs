@@ -3,7 +3,7 @@
 mod common;
 
 use proptest::prelude::*;
-use tabpo_answer::{Answer, Item, Tier, align, canonical, gold, parse, render};
+use tabpo_answer::{Answer, Item, Tier, align, canonical, gold, parse, read_canonical, render};
 use tabpo_corpus::{Document, Level, Mention, Relation, Span, Unit};
 use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 use tabpo_roles::Role;
@@ -113,6 +113,46 @@ fn the_written_form() {
 }
 
 #[test]
+fn arguments_by_text_have_a_number_where_their_text_is_not_enough() {
+    let [ids, texts] = common::both_ways(common::ontology());
+    let mut document = common::document("d", &["a parser and the parser use a lexer"]);
+    document.mentions = vec![common::mention(1, 2, 1), common::mention(4, 5, 1), common::mention(7, 8, 5)];
+    document.relations = vec![
+        Relation { head: 0, tail: 1, label: RelationLabelId(5) },
+        Relation { head: 2, tail: 0, label: RelationLabelId(0) },
+    ];
+    let unit = Unit { document: &document, sentence: None };
+    let answer = assert_round_trip(&unit, &texts);
+    let rendered = render(&answer, &texts);
+    assert_eq!(
+        rendered.text,
+        concat!(
+            r#"{"entities":[{"text":"parser","type":"Method"},{"text":"parser","type":"Method"},"#,
+            r#"{"text":"lexer","type":"Generic"}],"#,
+            r#""relations":[{"head":"parser","head_number":1,"type":"Compare","tail":"parser","tail_number":2},"#,
+            r#"{"head":"lexer","type":"Used-for","tail":"parser","tail_number":1}]}"#
+        )
+    );
+    let links = rendered.parts.iter().filter(|part| part.role == Role::Link);
+    let links: Vec<(Item, &str)> = links.map(|part| (part.item, &rendered.text[part.range.clone()])).collect();
+    let [first, second] = [0, 1].map(Item::Relation);
+    assert_eq!(
+        links,
+        [
+            (first, "parser"),
+            (first, "1"),
+            (first, "parser"),
+            (first, "2"),
+            (second, "lexer"),
+            (second, "parser"),
+            (second, "1")
+        ]
+    );
+    assert!(read_canonical(&rendered.text, &ids).is_none(), "ids are missing");
+    assert!(read_canonical(&render(&answer, &ids).text, &texts).is_none(), "ids are too many");
+}
+
+#[test]
 fn an_occurrence_is_written_only_where_the_default_is_wrong() {
     let ontology = common::ontology();
     let mut document = common::document("d", &["it uses it and it"]);
@@ -207,18 +247,23 @@ proptest! {
 
     #[test]
     fn every_annotation_survives(document in documents()) {
-        let ontology = common::ontology();
-        for level in [Level::Sentence, Level::Document] {
-            for unit in Unit::all(&document, level) {
-                assert_round_trip(&unit, &ontology);
+        for ontology in common::both_ways(common::ontology()) {
+            for level in [Level::Sentence, Level::Document] {
+                for unit in Unit::all(&document, level) {
+                    let answer = assert_round_trip(&unit, &ontology);
+                    let rendered = render(&answer, &ontology);
+                    let (read, again) = read_canonical(&rendered.text, &ontology).expect("a canonical answer");
+                    prop_assert_eq!(again, rendered);
+                    prop_assert_eq!(read.relations, answer.relations);
+                }
             }
         }
     }
 
     #[test]
-    fn parts_cover_the_text_in_order(document in documents()) {
+    fn parts_cover_the_text_in_order(document in documents(), by_text in any::<bool>()) {
         let unit = Unit { document: &document, sentence: None };
-        let rendered = render(&gold(&unit), &common::ontology());
+        let rendered = render(&gold(&unit), &common::both_ways(common::ontology())[usize::from(by_text)]);
         let mut end = 0;
         for part in &rendered.parts {
             prop_assert_eq!(part.range.start, end);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tabpo_ontology::{Constraint, EntityLabel, Keys, Ontology, RelationLabel, Subtype};
+use tabpo_ontology::{Arguments, Constraint, EntityLabel, Keys, Ontology, RelationLabel, Subtype};
 
 use crate::{CorpusError, Loaded, Problem, read};
 
@@ -14,6 +14,7 @@ pub fn discover(paths: &[&Path]) -> Result<(Ontology, Vec<Loaded>), CorpusError>
     let mut ontology = Ontology {
         name: String::new(),
         description: String::new(),
+        arguments: Arguments::default(),
         keys: Keys::default(),
         entities: Vec::new(),
         relations: Vec::new(),

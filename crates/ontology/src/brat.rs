@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
+    Arguments, Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
     brat_project::{Argument, arguments, lines},
     error::OntologyProblem,
     nearest,
@@ -93,6 +93,7 @@ impl Import {
         let ontology = Ontology {
             name: String::new(),
             description: String::new(),
+            arguments: Arguments::default(),
             keys: Keys::default(),
             entities: self.entities,
             relations: self.relations,

@@ -23,12 +23,16 @@ pub struct Keys {
     pub occ: String,
     /// The list of relations; absent from answers where the ontology has no relation types.
     pub relations: String,
-    /// The id of a relation's first argument.
+    /// A relation's first argument, by its id or its text.
     pub head: String,
+    /// Which of the entities with the text of the first argument is meant, where there are several.
+    pub head_number: String,
     /// A relation's type.
     pub relation_type: String,
-    /// The id of a relation's second argument.
+    /// A relation's second argument, by its id or its text.
     pub tail: String,
+    /// Which of the entities with the text of the second argument is meant, where there are several.
+    pub tail_number: String,
 }
 
 impl Default for Keys {
@@ -42,8 +46,10 @@ impl Default for Keys {
             occ: "occ".into(),
             relations: "relations".into(),
             head: "head".into(),
+            head_number: "head_number".into(),
             relation_type: "type".into(),
             tail: "tail".into(),
+            tail_number: "tail_number".into(),
         }
     }
 }

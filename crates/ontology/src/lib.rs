@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod alternatives;
+mod arguments;
 mod brat;
 mod brat_project;
 mod brat_write;
@@ -27,6 +28,7 @@ mod schema;
 mod write;
 
 pub use alternatives::{Alternatives, nearest};
+pub use arguments::Arguments;
 pub use brat::BratImport;
 pub use brat_project::BratProject;
 pub use brat_write::brat_name;

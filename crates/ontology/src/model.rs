@@ -1,6 +1,6 @@
 //! The ontology itself.
 
-use crate::{EntityLabelId, Keys, RelationLabelId, SubtypeId, names::find_named};
+use crate::{Arguments, EntityLabelId, Keys, RelationLabelId, SubtypeId, names::find_named};
 
 /// The labels of an extraction task. Read it with [`Ontology::read`] or [`Ontology::parse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Ontology {
     pub name: String,
     /// One or two sentences for the prompt: what the texts are and what is to be extracted.
     pub description: String,
+    /// How relations name their arguments.
+    pub arguments: Arguments,
     /// The keys of an answer.
     pub keys: Keys,
     /// Entity labels in the order of the file; at least one.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::{AnswerForm, Constraint, EntityLabel, Ontology, RelationLabel, marked_name};
+use crate::{AnswerForm, Arguments, Constraint, EntityLabel, Ontology, RelationLabel, marked_name};
 
 impl Ontology {
     /// Instructions for a model that has not been trained on the task: labels with descriptions,
@@ -128,7 +128,8 @@ impl Ontology {
                 ),
             );
         }
-        line(text, "- Entities stand in the order of the text and are numbered e1, e2, ...");
+        let numbered = if self.writes_ids() { " and are numbered e1, e2, ..." } else { "." };
+        line(text, &format!("- Entities stand in the order of the text{numbered}"));
         line(
             text,
             &format!(
@@ -138,7 +139,19 @@ impl Ontology {
         );
         if !self.relations.is_empty() {
             let (head, tail) = (&keys.head, &keys.tail);
-            line(text, &format!("- `{head}` and `{tail}` are ids of two different entities of the answer."));
+            line(
+                text,
+                &match self.arguments {
+                    Arguments::Ids => {
+                        format!("- `{head}` and `{tail}` are ids of two different entities of the answer.")
+                    }
+                    Arguments::Texts => format!(
+                        "- `{head}` and `{tail}` are the texts of two different entities of the answer. Where several have the \
+                     same text, `{}` or `{}` follows and says which of them is meant, counted from 1.",
+                        keys.head_number, keys.tail_number
+                    ),
+                },
+            );
             if self.relations.iter().any(|label| label.symmetric) {
                 line(text, &format!("- A symmetric relation is written once, with the earlier entity as `{head}`."));
             }
@@ -161,10 +174,12 @@ impl Ontology {
         let keys = &self.keys;
 
         let mut entities = Vec::new();
-        for (index, (&label, words)) in labels.iter().zip(["words of the text", "other words"]).enumerate() {
+        for (&label, (id, words)) in labels.iter().zip(EXAMPLE) {
             let label = &self.entities[label];
             let mut entity = Map::new();
-            entity.insert(keys.id.clone(), format!("e{}", index + 1).into());
+            if self.writes_ids() {
+                entity.insert(keys.id.clone(), id.into());
+            }
             entity.insert(keys.text.clone(), words.into());
             entity.insert(keys.entity_type.clone(), label.name.as_str().into());
             if let Some(subtype) = label.subtypes.first() {
@@ -175,15 +190,19 @@ impl Ontology {
         let mut answer = Map::new();
         answer.insert(keys.entities.clone(), entities.into());
         if let Some(label) = relation {
+            let [head, tail] = EXAMPLE.map(|(id, words)| if self.writes_ids() { id } else { words });
             let mut item = Map::new();
-            item.insert(keys.head.clone(), "e1".into());
+            item.insert(keys.head.clone(), head.into());
             item.insert(keys.relation_type.clone(), label.name.as_str().into());
-            item.insert(keys.tail.clone(), "e2".into());
+            item.insert(keys.tail.clone(), tail.into());
             answer.insert(keys.relations.clone(), vec![Value::Object(item)].into());
         }
         Value::Object(answer).to_string()
     }
 }
+
+/// The ids and texts of the placeholder entities.
+const EXAMPLE: [(&str, &str); 2] = [("e1", "words of the text"), ("e2", "other words")];
 
 fn described(name: &str, description: &str) -> String {
     if description.is_empty() { name.to_owned() } else { format!("{name}: {description}") }

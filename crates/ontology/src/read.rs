@@ -11,7 +11,8 @@ use toml::{
 };
 
 use crate::{
-    Alternatives, Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel, Subtype,
+    Alternatives, Arguments, Constraint, EntityLabel, EntityLabelId, Keys, Ontology, OntologyError, RelationLabel,
+    Subtype,
     error::OntologyProblem,
     names::{canonical_name, find_named},
 };
@@ -58,12 +59,13 @@ fn parse(text: &str) -> Result<Ontology, ProblemAt> {
     })?;
     let root = Table::new(document.get_ref(), 0, "the file", &["ontology", "keys", "entity", "relation"])?;
 
-    let (mut name, mut description) = (String::new(), String::new());
-    if let Some(table) = root.table("ontology", "[ontology]", &["name", "description"])? {
+    let (mut name, mut description, mut arguments) = (String::new(), String::new(), Arguments::default());
+    if let Some(table) = root.table("ontology", "[ontology]", &["name", "description", "arguments"])? {
         description = table.optional_string("description")?;
         if let Some(value) = table.get("name") {
             name = table.name(value, "name", "ontology name")?;
         }
+        arguments = table.one_of("arguments", Arguments::ALL.map(|way| (way.name(), way)))?.unwrap_or_default();
     }
     let keys = match root.table("keys", "[keys]", KEY_NAMES)? {
         Some(table) => read_keys(&table)?,
@@ -106,7 +108,7 @@ fn parse(text: &str) -> Result<Ontology, ProblemAt> {
             return Err(ProblemAt::new(table.at, OntologyProblem::TooMany { what: "relation types" }));
         }
     }
-    Ok(Ontology { name, description, keys, entities, relations })
+    Ok(Ontology { name, description, arguments, keys, entities, relations })
 }
 
 /// `name` and `aliases` of a label, none of which may be in use already.
@@ -160,24 +162,25 @@ fn read_labels(table: &Table, key: &'static str, entities: &[EntityLabel]) -> Re
 }
 
 fn read_constraint(table: &Table) -> Result<Constraint, ProblemAt> {
-    let Some(value) = table.get("constraint") else { return Ok(Constraint::Soft) };
-    match table.string(value, "constraint")? {
-        "soft" => Ok(Constraint::Soft),
-        "hard" => Ok(Constraint::Hard),
-        found => Err(ProblemAt::new(
-            value.span().start,
-            OntologyProblem::UnknownValue {
-                key: "constraint",
-                found: found.to_owned(),
-                alternatives: Alternatives::to(found, ["soft", "hard"]),
-            },
-        )),
-    }
+    let found = table.one_of("constraint", [("soft", Constraint::Soft), ("hard", Constraint::Hard)])?;
+    Ok(found.unwrap_or(Constraint::Soft))
 }
 
 /// The names that `[keys]` may rename, as [`Keys`] spells them in a file.
-const KEY_NAMES: &[&str] =
-    &["entities", "id", "text", "type", "subtype", "occ", "relations", "head", "relation_type", "tail"];
+const KEY_NAMES: &[&str] = &[
+    "entities",
+    "id",
+    "text",
+    "type",
+    "subtype",
+    "occ",
+    "relations",
+    "head",
+    "head_number",
+    "relation_type",
+    "tail",
+    "tail_number",
+];
 
 fn read_keys(table: &Table) -> Result<Keys, ProblemAt> {
     let mut keys = Keys::default();
@@ -194,6 +197,8 @@ fn read_keys(table: &Table) -> Result<Keys, ProblemAt> {
             "occ" => &mut keys.occ,
             "relations" => &mut keys.relations,
             "head" => &mut keys.head,
+            "head_number" => &mut keys.head_number,
+            "tail_number" => &mut keys.tail_number,
             "relation_type" => &mut keys.relation_type,
             _ => &mut keys.tail,
         };
@@ -208,7 +213,13 @@ fn read_keys(table: &Table) -> Result<Keys, ProblemAt> {
             ("subtype", &keys.subtype),
             ("occ", &keys.occ),
         ],
-        &[("head", &keys.head), ("relation_type", &keys.relation_type), ("tail", &keys.tail)],
+        &[
+            ("head", &keys.head),
+            ("head_number", &keys.head_number),
+            ("relation_type", &keys.relation_type),
+            ("tail", &keys.tail),
+            ("tail_number", &keys.tail_number),
+        ],
     ];
     for object in objects {
         for (index, &(second, name)) in object.iter().enumerate() {
@@ -307,6 +318,22 @@ impl<'a> Table<'a> {
     fn boolean(&self, key: &str) -> Result<bool, ProblemAt> {
         self.get(key).map_or(Ok(false), |value| {
             value.get_ref().as_bool().ok_or_else(|| self.wrong_type(key, "true or false", value))
+        })
+    }
+
+    /// The value that a word stands for, if the key is there.
+    fn one_of<T: Copy, const N: usize>(
+        &self,
+        key: &'static str,
+        values: [(&'static str, T); N],
+    ) -> Result<Option<T>, ProblemAt> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let found = self.string(value, key)?;
+        let known = values.iter().find(|(name, _)| *name == found);
+        known.map(|&(_, meant)| Some(meant)).ok_or_else(|| {
+            let alternatives = Alternatives::to(found, values.map(|(name, _)| name));
+            let problem = OntologyProblem::UnknownValue { key, found: found.to_owned(), alternatives };
+            ProblemAt::new(value.span().start, problem)
         })
     }
 

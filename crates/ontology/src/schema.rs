@@ -2,29 +2,29 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{EntityLabel, Ontology};
+use crate::{Arguments, EntityLabel, Ontology};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Ontology {
     /// The JSON Schema (draft 2020-12) that decides whether an answer is schema-valid: exactly the
-    /// keys of the ontology, non-blank texts, known labels, `occ` an integer of at least 1, and ids
-    /// on all entities or on none.
+    /// keys of the ontology, non-blank texts, known labels, numbers that are integers of at least 1, ids on all entities
+    /// or on none, and only in the latter case numbers of arguments. Both ways of naming arguments are accepted.
     ///
     /// A schema cannot say that ids are unique, that relations refer to entities of the answer, or that
     /// texts occur in the source; the parser checks that.
     pub fn json_schema(&self) -> Value {
         let keys = &self.keys;
-        let entities = json!({
-            "type": "array",
-            "items": self.entity_schema(Dialect::Strict),
-            "anyOf": [
-                {"items": {"required": [keys.id]}},
-                {"items": {"properties": {(keys.id.clone()): false}}},
-            ],
-        });
-        let mut schema = self.answer_schema(entities, Dialect::Strict);
+        let mut schema = self.answer_schema(Dialect::Strict);
         let object = schema.as_object_mut().expect("an answer is an object");
+        let with_ids = json!({"items": {"required": [keys.id]}});
+        let without_ids = json!({"items": {"properties": {(keys.id.clone()): false}}});
+        let mut ways = [json!({(keys.entities.clone()): with_ids}), json!({(keys.entities.clone()): without_ids})];
+        if !self.relations.is_empty() {
+            let without = json!({(keys.head_number.clone()): false, (keys.tail_number.clone()): false});
+            ways[0][&keys.relations] = json!({"items": {"properties": without}});
+        }
+        object.insert("anyOf".into(), ways.map(|properties| json!({"properties": properties})).to_vec().into());
         object.shift_insert(0, "$schema".into(), DRAFT.into());
         if !self.name.is_empty() {
             object.shift_insert(1, "title".into(), self.name.clone().into());
@@ -36,11 +36,11 @@ impl Ontology {
     /// property is required, optional ones may be null, no other properties, no limits on lengths or
     /// numbers. Remove nulls before checking an answer against [`Ontology::json_schema`].
     pub fn json_schema_strict(&self) -> Value {
-        let entities = json!({"type": "array", "items": self.entity_schema(Dialect::Hosted)});
-        self.answer_schema(entities, Dialect::Hosted)
+        self.answer_schema(Dialect::Hosted)
     }
 
-    fn answer_schema(&self, entities: Value, dialect: Dialect) -> Value {
+    fn answer_schema(&self, dialect: Dialect) -> Value {
+        let entities = json!({"type": "array", "items": self.entity_schema(dialect)});
         let mut properties = Map::new();
         properties.insert(self.keys.entities.clone(), entities);
         if !self.relations.is_empty() {
@@ -74,18 +74,16 @@ impl Ontology {
         let keys = &self.keys;
         let mut properties = Map::new();
         let mut required = vec![keys.text.clone(), keys.entity_type.clone()];
-        properties.insert(keys.id.clone(), dialect.string(json!({"minLength": 1})));
+        if dialect == Dialect::Strict || self.writes_ids() {
+            properties.insert(keys.id.clone(), dialect.string(json!({"minLength": 1})));
+        }
         properties.insert(keys.text.clone(), dialect.string(json!({"pattern": r"\S"})));
         properties.insert(keys.entity_type.clone(), json!({"type": "string", "enum": labels}));
         if let Some(subtype) = subtype {
             properties.insert(keys.subtype.clone(), subtype);
             required.push(keys.subtype.clone());
         }
-        let occurrence = match dialect {
-            Dialect::Strict => json!({"type": "integer", "minimum": 1}),
-            Dialect::Hosted => json!({"type": ["integer", "null"]}),
-        };
-        properties.insert(keys.occ.clone(), occurrence);
+        properties.insert(keys.occ.clone(), dialect.number());
         if dialect == Dialect::Hosted {
             required = properties.keys().cloned().collect();
         }
@@ -96,10 +94,22 @@ impl Ontology {
         let keys = &self.keys;
         let names: Vec<&str> = self.relations.iter().map(|label| label.name.as_str()).collect();
         let mut properties = Map::new();
-        properties.insert(keys.head.clone(), dialect.string(json!({"minLength": 1})));
+        let mut required = Vec::new();
+        let numbers = dialect == Dialect::Strict || self.arguments == Arguments::Texts;
+        let mut argument = |properties: &mut Map<String, Value>, key: &String, number: &String| {
+            properties.insert(key.clone(), dialect.string(json!({"minLength": 1})));
+            required.push(key.clone());
+            if numbers {
+                properties.insert(number.clone(), dialect.number());
+            }
+        };
+        argument(&mut properties, &keys.head, &keys.head_number);
         properties.insert(keys.relation_type.clone(), json!({"type": "string", "enum": names}));
-        properties.insert(keys.tail.clone(), dialect.string(json!({"minLength": 1})));
-        let required = properties.keys().cloned().collect();
+        argument(&mut properties, &keys.tail, &keys.tail_number);
+        required.insert(1, keys.relation_type.clone());
+        if dialect == Dialect::Hosted {
+            required = properties.keys().cloned().collect();
+        }
         object_schema(properties, required)
     }
 }
@@ -114,6 +124,14 @@ enum Dialect {
 }
 
 impl Dialect {
+    /// A number counted from 1.
+    fn number(self) -> Value {
+        match self {
+            Dialect::Strict => json!({"type": "integer", "minimum": 1}),
+            Dialect::Hosted => json!({"type": ["integer", "null"]}),
+        }
+    }
+
     /// A string, with limits where the dialect knows them.
     fn string(self, limits: Value) -> Value {
         let mut schema = json!({"type": "string"});

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::{Constraint, EntityLabelId, Keys, Ontology};
+use crate::{Arguments, Constraint, EntityLabelId, Keys, Ontology};
 
 impl Ontology {
     /// The ontology as a TOML file that [`Ontology::parse`] reads back to the same ontology.
@@ -11,6 +11,9 @@ impl Ontology {
         let mut header = Table::new();
         put(&mut header, "name", &self.name);
         put(&mut header, "description", &self.description);
+        if self.arguments != Arguments::default() {
+            put(&mut header, "arguments", self.arguments.name());
+        }
         if !header.is_empty() {
             root.insert("ontology".into(), Value::Table(header));
         }

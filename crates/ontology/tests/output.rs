@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tabpo_ontology::{BratProject, Constraint, Ontology};
+use tabpo_ontology::{Arguments, BratProject, Constraint, Ontology};
 
 fn example(name: &str) -> Ontology {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("ontology.toml");
@@ -21,10 +21,13 @@ fn the_schema_accepts_answers_and_refuses_every_fault() {
     let entity = json!({"id": "e1", "text": "optical flow", "type": "Task"});
     let other = json!({"id": "e2", "text": "stereo", "type": "Method", "occ": 2});
     let relation = json!({"head": "e1", "type": "Used-for", "tail": "e2"});
+    let unnamed = json!({"text": "a", "type": "Task"});
+    let numbered = json!({"head": "a", "head_number": 1, "type": "Used-for", "tail": "a", "tail_number": 2});
     let valid = [
         json!({"entities": [], "relations": []}),
         json!({"entities": [entity, other], "relations": [relation]}),
         json!({"entities": [{"text": "a", "type": "Generic"}], "relations": []}),
+        json!({"entities": [unnamed, unnamed], "relations": [numbered]}),
     ];
     for answer in valid {
         assert!(validator.is_valid(&answer), "{answer}");
@@ -45,6 +48,8 @@ fn the_schema_accepts_answers_and_refuses_every_fault() {
         json!({"entities": [entity, {"text": "a", "type": "Task"}], "relations": []}),
         with_relation(json!({"head": "e1", "type": "USED-FOR", "tail": "e2"})),
         with_relation(json!({"head": "e1", "type": "Used-for"})),
+        with_relation(json!({"head": "a", "head_number": 0, "type": "Used-for", "tail": "b"})),
+        json!({"entities": [entity], "relations": [numbered]}),
         with_relation(json!({"head": "", "type": "Used-for", "tail": "e2"})),
         with_relation(json!({"head": "e1", "type": "Used-for", "tail": "e2", "x": 1})),
     ];
@@ -83,8 +88,8 @@ fn each_object(schema: &Value, visit: &mut impl FnMut(&Value)) {
 
 #[test]
 fn the_hosted_schema_requires_everything_and_limits_nothing() {
-    for name in ["scierc", "clinical"] {
-        let schema = example(name).json_schema_strict();
+    for (name, arguments) in [("scierc", Arguments::Ids), ("scierc", Arguments::Texts), ("clinical", Arguments::Ids)] {
+        let schema = Ontology { arguments, ..example(name) }.json_schema_strict();
         let mut objects = 0;
         each_object(&schema, &mut |object| {
             objects += 1;
@@ -98,9 +103,15 @@ fn the_hosted_schema_requires_everything_and_limits_nothing() {
         for keyword in ["minLength", "pattern", "minimum", "oneOf", "const", "$ref"] {
             assert!(!text.contains(&format!("\"{keyword}\"")), "{name}: {keyword}");
         }
-        let valid = match name {
-            "scierc" => json!({"entities": [{"id": "e1", "text": "a", "type": "Task", "occ": null}], "relations": []}),
-            _ => json!({"entities": [{"id": "e1", "Span": "a", "Code": "Urgent", "Sub-code": null, "occ": null}]}),
+        let valid = match (name, arguments) {
+            ("scierc", Arguments::Ids) => {
+                json!({"entities": [{"id": "e1", "text": "a", "type": "Task", "occ": null}], "relations": []})
+            }
+            ("scierc", Arguments::Texts) => json!({
+                "entities": [{"text": "a", "type": "Task", "occ": null}],
+                "relations": [{"head": "a", "head_number": 1, "type": "Used-for", "tail": "a", "tail_number": null}],
+            }),
+            _ => json!({"entities": [{"Span": "a", "Code": "Urgent", "Sub-code": null, "occ": null}]}),
         };
         assert!(validator(&schema).is_valid(&valid), "{name}");
     }
@@ -108,9 +119,11 @@ fn the_hosted_schema_requires_everything_and_limits_nothing() {
 
 #[test]
 fn the_prompt_names_every_label_and_its_example_is_schema_valid() {
-    for name in ["scierc", "clinical"] {
-        let ontology = example(name);
+    for (name, arguments) in [("scierc", Arguments::Ids), ("scierc", Arguments::Texts), ("clinical", Arguments::Ids)] {
+        let ontology = Ontology { arguments, ..example(name) };
         let prompt = ontology.prompt();
+        assert_eq!(prompt.contains("numbered e1, e2"), ontology.writes_ids(), "{name}");
+        assert_eq!(prompt.contains("`tail_number`"), arguments == Arguments::Texts, "{name}");
         for label in &ontology.entities {
             assert!(prompt.contains(&format!("- {}: {}", label.name, label.description)), "{}", label.name);
             for subtype in &label.subtypes {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tabpo_ontology::{Constraint, EntityLabel, Keys, Ontology, OntologyError, RelationLabel, Subtype};
+use tabpo_ontology::{Arguments, Constraint, EntityLabel, Keys, Ontology, OntologyError, RelationLabel, Subtype};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("ontology.toml")
@@ -79,6 +79,10 @@ fn every_error_names_line_problem_and_remedy() {
             "[[entity]]\nname = \"Task\"\n[[relation]]\nname = \"R\"\nconstraint = \"hrad\"",
             "o.toml:5: `constraint` is `hrad`; did you mean `hard`?",
         ),
+        (
+            "[ontology]\narguments = \"text\"\n[[entity]]\nname = \"Task\"",
+            "o.toml:2: `arguments` is `text`; did you mean `texts`?",
+        ),
         ("[[entity]]\nname = \"a\\\"b\"", "o.toml:2: `a\\\"b` is not a valid entity label: "),
         ("[[entity]]\nname = \" a\"", "o.toml:2: ` a` is not a valid entity label: "),
         ("[[entity]]\nname = \"\"", "o.toml:2: `` is not a valid entity label: "),
@@ -114,7 +118,7 @@ fn ontology() -> impl Strategy<Value = Ontology> {
     let entity = (name(), proptest::option::of(name()), "[a-z .]{0,12}", proptest::collection::vec(name(), 0..3));
     let relation = (name(), any::<bool>(), any::<bool>(), proptest::collection::vec(0u16..3, 0..3), any::<bool>());
     let lists = (proptest::collection::vec(entity, 3..5), proptest::collection::vec(relation, 0..4));
-    (lists, proptest::option::of(name())).prop_map(|((entities, relations), key)| {
+    (lists, proptest::option::of(name()), any::<bool>()).prop_map(|((entities, relations), key, by_text)| {
         let mut keys = Keys::default();
         if let Some(key) = key {
             keys.entity_type = format!("{key}*");
@@ -146,6 +150,7 @@ fn ontology() -> impl Strategy<Value = Ontology> {
         Ontology {
             name: "test".into(),
             description: "two\nlines".into(),
+            arguments: if by_text { Arguments::Texts } else { Arguments::Ids },
             keys,
             entities: entities.collect(),
             relations: relations.collect(),

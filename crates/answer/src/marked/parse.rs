@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use tabpo_ontology::{EntityLabelId, Ontology, SubtypeId};
+use tabpo_ontology::{Arguments, EntityLabelId, Ontology, SubtypeId};
 
 use super::read::Marks;
 use crate::occurrences::comparable;
 use crate::parse::MarkedSentence;
-use crate::{Dialect, Fault, FaultItem, FaultKind, Parsed, ParsedEntity, ParsedRelation, Tier, parse as parse_list};
+use crate::{Fault, FaultItem, FaultKind, Parsed, ParsedEntity, ParsedRelation, Tier, parse as parse_list};
 
 /// Reads what a model wrote in the marked form.
 pub(super) fn parse<'a>(raw: &'a str, ontology: &Ontology) -> Parsed<'a> {
@@ -56,12 +56,13 @@ fn marked<'a>(marks: Marks, faults: Vec<Fault>, ontology: &Ontology) -> Parsed<'
     let relations = marks.relations.iter().map(|relation| {
         // A number that no mention has is an argument that cannot be resolved.
         let [head, tail] = relation.ends.map(|end| Some(end.map_or(Cow::Borrowed("-"), id)));
-        ParsedRelation { byte: relation.byte, head, label: relation.label, tail, holders: relation.ends }
+        let numbers = [None; 2];
+        ParsedRelation { byte: relation.byte, head, label: relation.label, tail, numbers, holders: relation.ends }
     });
     let (entities, relations) = (entities.collect(), relations.collect());
-    let dialect = if related { Dialect::Ids } else { Dialect::Texts };
+    let arguments = if related { Arguments::Ids } else { Arguments::Texts };
     let marked = MarkedSentence { text: marks.sentence, counts: true };
-    Parsed { entities, relations, dialect, faults, marked: Some(marked) }
+    Parsed { entities, relations, arguments, faults, marked: Some(marked) }
 }
 
 /// Notes where the JSON says something else than the marks. Where the entities are the same, they get the places of the

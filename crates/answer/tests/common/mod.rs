@@ -5,7 +5,14 @@
 use std::path::PathBuf;
 
 use tabpo_corpus::{Document, Mention, Span};
-use tabpo_ontology::{Constraint, EntityLabel, EntityLabelId, Keys, Ontology, RelationLabel, RelationLabelId, Subtype};
+use tabpo_ontology::{
+    Arguments, Constraint, EntityLabel, EntityLabelId, Keys, Ontology, RelationLabel, RelationLabelId, Subtype,
+};
+
+/// An ontology with ids and the same with arguments by text.
+pub fn both_ways(ontology: Ontology) -> [Ontology; 2] {
+    Arguments::ALL.map(|arguments| Ontology { arguments, ..ontology.clone() })
+}
 
 pub fn entity(name: &str, subtypes: &[&str]) -> EntityLabel {
     let subtype = |name: &&str| Subtype { name: (*name).into(), description: String::new() };
@@ -35,6 +42,7 @@ pub fn ontology() -> Ontology {
     Ontology {
         name: "scierc".into(),
         description: String::new(),
+        arguments: Arguments::default(),
         keys: Keys::default(),
         entities: labels.map(|name| entity(name, &[])).into(),
         relations: vec![

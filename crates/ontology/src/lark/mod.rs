@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{EntityLabelId, Ontology, RelationLabelId};
+use crate::{Arguments, EntityLabelId, Ontology, RelationLabelId};
 
 mod rules;
 mod whole;
@@ -93,7 +93,8 @@ impl AnswerGrammar {
         }
         let label = |entity: &Value| self.ontology.entity_named(entity.get(&self.ontology.keys.entity_type)?.as_str()?);
         let labels: Vec<EntityLabelId> = entities.iter().map(label).collect::<Option<_>>()?;
-        Some((progress.stage(), self.relation_stage(written, &labels)))
+        let texts: Vec<&str> = entities.iter().map(|entity| self.text_of(entity)).collect::<Option<_>>()?;
+        Some((progress.stage(), self.relation_stage(written, &labels, &texts)))
     }
 
     /// The grammar up to the next entity, and of whatever the same token may contain beyond it.
@@ -134,15 +135,22 @@ impl AnswerGrammar {
             // The next stage decides; these rules only let a token reach into it.
             rules.add("tail", &relations_tail(&self.ontology));
             rules.add("relation", &any_relation(&self.ontology));
-            rules.add("ID", "/e[1-9][0-9]*/");
+            match self.ontology.arguments {
+                Arguments::Ids => rules.add("ID", "/e[1-9][0-9]*/"),
+                Arguments::Texts => {
+                    rules.add("ID", r#"/([^"\\]|\\.)+/"#);
+                    rules.add("NUMBER", "/[1-9][0-9]*/");
+                }
+            }
         } else {
             rules.add("tail", "\"}\"");
         }
         rules.text
     }
 
-    /// The grammar of the relations between these entities, within domain and range where those are hard.
-    fn relation_stage(&self, written: &str, labels: &[EntityLabelId]) -> String {
+    /// The grammar of the relations between entities with these labels and texts, within domain and range where those are
+    /// hard.
+    fn relation_stage(&self, written: &str, labels: &[EntityLabelId], texts: &[&str]) -> String {
         let mut rules = staged();
         let prefix = literal(&format!("{written},{}:[", quoted(&self.ontology.keys.relations)));
         rules.add("start", &format!("{prefix} relations \"]}}\""));
@@ -158,11 +166,14 @@ impl AnswerGrammar {
                 .map(|(tails, types)| {
                     let name = |&id: &RelationLabelId| literal(&escaped(&self.ontology.relation(id).name));
                     let names: Vec<String> = types.iter().map(name).collect();
-                    let tails: Vec<String> = tails.iter().map(|tail| literal(&format!("e{}\"}}", tail + 1))).collect();
+                    let tail_number = &self.ontology.keys.tail_number;
+                    let tail = |&tail: &usize| literal(&format!("{}}}", self.argument(tail, texts, tail_number)));
+                    let tails: Vec<String> = tails.iter().map(tail).collect();
                     format!("( {} ) {} ( {} )", names.join(" | "), literal(&to_tail), tails.join(" | "))
                 })
                 .collect();
-            let start = literal(&format!("e{}{to_type}", head + 1));
+            let name = self.argument(head, texts, &self.ontology.keys.head_number);
+            let start = literal(&format!("{name}{to_type}"));
             rules.add(&format!("head_{head}"), &format!("{start} ( {} )", alternatives.join(" | ")));
             heads.push(format!("head_{head}"));
         }
@@ -175,6 +186,19 @@ impl AnswerGrammar {
             rules.add("relations", &format!("( {} relation ( {more} relation ){{0,{limit}}} )?", literal(&open)));
         }
         rules.text
+    }
+
+    /// How a relation names the entity at this position: with its id or its text, the quote at the end, and its number
+    /// under this key where several entities have its text.
+    fn argument(&self, index: usize, texts: &[&str], number_key: &str) -> String {
+        if self.ontology.arguments == Arguments::Ids {
+            return format!("e{}\"", index + 1);
+        }
+        let text = texts[index];
+        let same = |others: &[&str]| others.iter().filter(|&&other| other == text).count();
+        let number =
+            if same(texts) > 1 { format!(",{}:{}", quoted(number_key), same(&texts[..=index])) } else { String::new() };
+        format!("{}\"{number}", escaped(text))
     }
 
     /// Relation types that may have the entity `head` as their head, grouped by the tails they allow.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use crate::{EntityLabel, Ontology};
+use crate::{Arguments, EntityLabel, Ontology};
 
 /// The language that a grammar is written in. Literals, alternatives, groups and repetitions are the same in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,8 @@ impl Rules {
     }
 }
 
-/// The fixed text of a relation: before its head, between head and type, and between type and tail.
+/// The fixed text of a relation: before the name of its head, after the quote that ends it or the number that follows,
+/// and between type and tail.
 pub(super) struct RelationFrame {
     pub(super) open: String,
     pub(super) to_type: String,
@@ -66,7 +67,7 @@ impl RelationFrame {
         let keys = &ontology.keys;
         Self {
             open: format!("{{{}:\"", quoted(&keys.head)),
-            to_type: format!("\",{}:\"", quoted(&keys.relation_type)),
+            to_type: format!(",{}:\"", quoted(&keys.relation_type)),
             to_tail: format!("\",{}:\"", quoted(&keys.tail)),
         }
     }
@@ -76,8 +77,7 @@ impl RelationFrame {
 pub(super) fn entity_opening(ontology: &Ontology, number: usize) -> String {
     let keys = &ontology.keys;
     let comma = if number > 1 { "," } else { "" };
-    let linked = !ontology.relations.is_empty();
-    let id = if linked { format!("{}:\"e{number}\",", quoted(&keys.id)) } else { String::new() };
+    let id = if ontology.writes_ids() { format!("{}:\"e{number}\",", quoted(&keys.id)) } else { String::new() };
     literal(&format!("{comma}{{{id}{}:\"", quoted(&keys.text)))
 }
 
@@ -110,16 +110,23 @@ pub(super) fn relations_tail(ontology: &Ontology) -> String {
     format!("{open} ( relation ( \",\" relation )* )? \"]}}\"")
 }
 
-/// A relation between any two ids, which are another rule.
+/// A relation between any two entities; ID, the id or the text of an entity, is another rule, and with texts so is NUMBER.
 pub(super) fn any_relation(ontology: &Ontology) -> String {
     let RelationFrame { open, to_type, to_tail } = RelationFrame::of(ontology);
+    let keys = &ontology.keys;
+    let number = |key: &str| match ontology.arguments {
+        Arguments::Ids => String::new(),
+        Arguments::Texts => format!("( {} NUMBER )? ", literal(&format!(",{}:", quoted(key)))),
+    };
+    let quote = literal("\"");
     format!(
-        "{} ID {} ( {} ) {} ID {}",
+        "{} ID {quote} {}{} ( {} ) {} ID {quote} {}\"}}\"",
         literal(&open),
+        number(&keys.head_number),
         literal(&to_type),
         relation_types(ontology),
         literal(&to_tail),
-        literal("\"}")
+        number(&keys.tail_number),
     )
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::rules::relations_tail;
 use super::rules::{GrammarForm, Rules, any_relation, chunks, entity_labels, entity_opening, escaped, literal, quoted};
-use crate::{AnswerGrammar, Ontology};
+use crate::{AnswerGrammar, Arguments, Ontology};
 
 /// Largest number of entities in an answer.
 const MOST_ENTITIES: usize = 64;
@@ -100,8 +100,18 @@ fn finish(mut rules: Rules, ontology: &Ontology, most: usize) -> String {
     } else {
         rules.add("tail", &relations_tail(ontology));
         rules.add("relation", &any_relation(ontology));
-        let ids: Vec<String> = (1..=most.max(1)).map(|number| literal(&format!("e{number}"))).collect();
-        rules.add("ID", &ids.join(" | "));
+        match ontology.arguments {
+            Arguments::Ids => {
+                let ids: Vec<String> = (1..=most.max(1)).map(|number| literal(&format!("e{number}"))).collect();
+                rules.add("ID", &ids.join(" | "));
+            }
+            Arguments::Texts if most > 0 => rules.add("ID", "SPAN"),
+            // Without a word in the source there is no entity either.
+            Arguments::Texts => {
+                rules.add("ID", "\" \"");
+                rules.add("NUMBER", "\"1\"");
+            }
+        }
     }
     rules.text
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use tabpo_corpus::{Document, Span};
-use tabpo_ontology::{Constraint, Ontology};
+use tabpo_ontology::{Arguments, Constraint, Ontology};
 use tabpo_pairs::PairRecord;
 
 /// The position of an entity: token offsets, or the text itself if it is not in the source.
@@ -133,7 +133,7 @@ fn read_entity(item: &Map<String, Value>, index: usize, ontology: &Ontology) -> 
         _ => {}
     }
     let mut expected: Vec<&str> = Vec::new();
-    if !ontology.relations.is_empty() {
+    if !ontology.relations.is_empty() && ontology.arguments == Arguments::Ids {
         expected.push(&keys.id);
         if string(&keys.id) != Some(format!("e{}", index + 1)) {
             return Err("ids are not consecutive".into());
@@ -163,16 +163,36 @@ fn read_relations(
     let mut positions = Vec::new();
     for item in root[&keys.relations].as_array().ok_or("no list")? {
         let item = item.as_object().ok_or("not an object")?;
-        let expected = [keys.head.as_str(), &keys.relation_type, &keys.tail];
+        let mut expected = vec![keys.head.as_str(), &keys.relation_type, &keys.tail];
+        if ontology.arguments == Arguments::Texts {
+            let shared = |key: &str| {
+                let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+                let text = item.get(key).and_then(Value::as_str).map(plain);
+                entities.iter().filter(|entity| Some(plain(&entity.text)) == text).count() > 1
+            };
+            if shared(&keys.tail) {
+                expected.push(&keys.tail_number);
+            }
+            if shared(&keys.head) {
+                expected.insert(1, &keys.head_number);
+            }
+        }
         if item.keys().map(String::as_str).collect::<Vec<_>>() != expected {
             return Err("wrong keys in a relation".into());
         }
-        let position = |key: &str| {
-            let id = item[key].as_str()?;
-            let number: usize = id.strip_prefix('e')?.parse().ok()?;
-            (1..=entities.len()).contains(&number).then(|| number - 1)
+        let position = |key: &str, number: &str| {
+            let name = item[key].as_str()?;
+            if ontology.arguments == Arguments::Ids {
+                let number: usize = name.strip_prefix('e')?.parse().ok()?;
+                return (1..=entities.len()).contains(&number).then(|| number - 1);
+            }
+            let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let mut same = (0..entities.len()).filter(|&index| plain(&entities[index].text) == plain(name));
+            same.nth(item.get(number).map_or(Some(1), Value::as_u64)? as usize - 1)
         };
-        let (head, tail) = position(&keys.head).zip(position(&keys.tail)).ok_or("an argument does not resolve")?;
+        let (head, tail) = position(&keys.head, &keys.head_number)
+            .zip(position(&keys.tail, &keys.tail_number))
+            .ok_or("an argument does not resolve")?;
         if head == tail {
             return Err("a relation of an entity with itself".into());
         }

@@ -7,7 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use tabpo_corpus::{Document, Mention, Relation, Span};
 use tabpo_metrics::modes::{ErrorMode, ErrorModes, ModeKind};
 use tabpo_ontology::{
-    Constraint, EntityLabel, EntityLabelId, Keys, Ontology, RelationLabel, RelationLabelId, Subtype, SubtypeId,
+    Arguments, Constraint, EntityLabel, EntityLabelId, Keys, Ontology, RelationLabel, RelationLabelId, Subtype,
+    SubtypeId,
 };
 
 const WORDS: &[&str] = &[
@@ -96,7 +97,8 @@ fn random_ontology(random: &mut ChaCha8Rng) -> Ontology {
         keys.text = "Span".into();
         keys.relation_type = "link".into();
     }
-    Ontology { name: "random".into(), description: String::new(), keys, entities, relations }
+    let arguments = if random.random_bool(0.5) { Arguments::Ids } else { Arguments::Texts };
+    Ontology { name: "random".into(), description: String::new(), arguments, keys, entities, relations }
 }
 
 fn random_document(random: &mut ChaCha8Rng, ontology: &Ontology, key: String) -> Document {

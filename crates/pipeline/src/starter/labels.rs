@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tabpo_corpus::Document;
-use tabpo_ontology::{EntityLabelId, RelationLabelId, SubtypeId};
+use tabpo_ontology::{Arguments, EntityLabelId, RelationLabelId, SubtypeId};
 use toml::Value;
 
 use super::Corpus;
@@ -18,7 +18,7 @@ const LONGEST: usize = 40;
 
 /// The ontology file: labels by frequency, each with its count and some texts, and relation types with the labels that
 /// their arguments have in the documents.
-pub(super) fn toml(name: &str, corpus: &Corpus) -> String {
+pub(super) fn toml(name: &str, corpus: &Corpus, arguments: Arguments) -> String {
     let found = Found::of(corpus);
     let ontology = &corpus.ontology;
     let mut text = format!(
@@ -30,6 +30,13 @@ pub(super) fn toml(name: &str, corpus: &Corpus) -> String {
          \n[ontology]\nname = {}\n# What the texts are and what is to be extracted, in one or two sentences.\ndescription = \"\"\n",
         quoted(name)
     );
+    if arguments != Arguments::default() && !ontology.relations.is_empty() {
+        text += &format!(
+            "# Relations name their arguments by text; with \"ids\" entities are numbered e1, e2, ... and named so.\n\
+             arguments = {}\n",
+            quoted(arguments.name())
+        );
+    }
     for label in sorted(ontology.entity_ids(), &found.mentions) {
         let entity = ontology.entity(label);
         let count = found.mentions.get(&label).copied().unwrap_or(0);

@@ -14,7 +14,7 @@ mod split;
 use std::path::{Path, PathBuf};
 
 use tabpo_corpus::{Document, Level, Loaded, Unit, discover};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{Arguments, Ontology};
 
 use self::{lengths::ModelFacts, sources::Sources};
 use crate::{
@@ -84,7 +84,10 @@ impl Starter {
         let ontology = match &corpus {
             None => tabpo_synthetic::ontology().clone(),
             Some(corpus) => {
-                let text = labels::toml(&name, corpus);
+                // A pretrained model finds it easier to copy a text than to count.
+                let by_text = options.model.is_some() && level == Level::Sentence;
+                let arguments = if by_text { Arguments::Texts } else { Arguments::Ids };
+                let text = labels::toml(&name, corpus, arguments);
                 let path = options.out.join(ONTOLOGY);
                 let ontology = Ontology::parse(&text, ONTOLOGY).or_input().map_err(|error| {
                     let error = error.context("a label of the documents cannot be a label of answers");
