@@ -31,7 +31,7 @@ fn namesakes() -> Document {
 
 /// Answers to these under an ontology with relations, by id and by text, and under one with sub-labels and other keys.
 fn answers() -> Vec<(Ontology, Answer)> {
-    let [related, by_text] = common::both_ways(common::ontology());
+    let [related, by_text] = common::both_ways(&common::ontology());
     let mut unrelated = common::ontology();
     unrelated.relations.clear();
     unrelated.keys.entities = "results".into();

@@ -114,7 +114,7 @@ fn the_written_form() {
 
 #[test]
 fn arguments_by_text_have_a_number_where_their_text_is_not_enough() {
-    let [ids, texts] = common::both_ways(common::ontology());
+    let [ids, texts] = common::both_ways(&common::ontology());
     let mut document = common::document("d", &["a parser and the parser use a lexer"]);
     document.mentions = vec![common::mention(1, 2, 1), common::mention(4, 5, 1), common::mention(7, 8, 5)];
     document.relations = vec![
@@ -247,7 +247,7 @@ proptest! {
 
     #[test]
     fn every_annotation_survives(document in documents()) {
-        for ontology in common::both_ways(common::ontology()) {
+        for ontology in common::both_ways(&common::ontology()) {
             for level in [Level::Sentence, Level::Document] {
                 for unit in Unit::all(&document, level) {
                     let answer = assert_round_trip(&unit, &ontology);
@@ -263,7 +263,7 @@ proptest! {
     #[test]
     fn parts_cover_the_text_in_order(document in documents(), by_text in any::<bool>()) {
         let unit = Unit { document: &document, sentence: None };
-        let rendered = render(&gold(&unit), &common::both_ways(common::ontology())[usize::from(by_text)]);
+        let rendered = render(&gold(&unit), &common::both_ways(&common::ontology())[usize::from(by_text)]);
         let mut end = 0;
         for part in &rendered.parts {
             prop_assert_eq!(part.range.start, end);

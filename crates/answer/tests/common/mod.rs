@@ -10,7 +10,7 @@ use tabpo_ontology::{
 };
 
 /// An ontology with ids and the same with arguments by text.
-pub fn both_ways(ontology: Ontology) -> [Ontology; 2] {
+pub fn both_ways(ontology: &Ontology) -> [Ontology; 2] {
     Arguments::ALL.map(|arguments| Ontology { arguments, ..ontology.clone() })
 }
 
