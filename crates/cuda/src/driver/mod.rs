@@ -6,7 +6,7 @@ mod error;
 mod product;
 
 pub(crate) use card::WORKSPACE_BYTES;
-pub use card::{Card, Device, System, products_library};
+pub use card::{Card, Device, System, memory_of, products_library};
 pub use error::DriverError;
 pub use product::{Element, Operand, Product};
 

@@ -141,8 +141,14 @@ fn run(
     driver.left.store(launches, Ordering::SeqCst);
     let (mut cache, mut recorder) = (ReferenceCache::in_memory(), Recorder::default());
     let checkpoint = folder.join("checkpoint");
-    let session =
-        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), guide: None };
+    let session = Session {
+        identity: "test",
+        cache: &mut cache,
+        tokenizer: [0; 32],
+        elsewhere: &[],
+        checkpoint: Some(&checkpoint),
+        guide: None,
+    };
     let source = examples(config.vocabulary);
     let result = train(&mut worker, &source, &settings(checkpoint_every), session, &mut recorder).map(drop);
     let state = if result.is_ok() { owned(worker.export().expect("it has begun")) } else { Vec::new() };
