@@ -217,6 +217,35 @@ pub enum Computer {
     Card(std::sync::Arc<dyn tabpo_cuda::driver::Driver>, tabpo_cuda::driver::Element),
 }
 
+/// The time of a kernel in what was computed on a device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// Its name; products, copies and transfers are no kernels of ours and have the names of what they are.
+    pub kernel: String,
+    /// How often it was started.
+    pub calls: u64,
+    /// How long it took in all, in seconds.
+    pub seconds: f64,
+}
+
+/// The times of the kernels on a device that is timed.
+pub struct Profile(#[cfg(feature = "cuda")] std::sync::Arc<tabpo_cuda::driver::Profile>);
+
+impl Profile {
+    /// The times so far, the longest first.
+    pub fn times(&self) -> Vec<KernelTime> {
+        #[cfg(feature = "cuda")]
+        let spent = self.0.spent().into_iter();
+        #[cfg(feature = "cuda")]
+        let mut times: Vec<KernelTime> =
+            spent.map(|(kernel, spent)| KernelTime { kernel, calls: spent.calls, seconds: spent.seconds }).collect();
+        #[cfg(not(feature = "cuda"))]
+        let mut times: Vec<KernelTime> = Vec::new();
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        times
+    }
+}
+
 /// A worker on the device of a run.
 pub enum DeviceWorker {
     /// On the CPU.
@@ -280,6 +309,20 @@ impl Computer {
         }
     }
 
+    /// The same device with the time of every kernel, which costs time itself; `None` for the CPU.
+    pub fn profiled(&self) -> Option<(Self, Profile)> {
+        match self {
+            Self::Cpu => None,
+            #[cfg(feature = "cuda")]
+            Self::Card(driver, element) => {
+                let profile = std::sync::Arc::new(tabpo_cuda::driver::Profile::new(std::sync::Arc::clone(driver)));
+                let driver: std::sync::Arc<dyn tabpo_cuda::driver::Driver> =
+                    std::sync::Arc::<tabpo_cuda::driver::Profile>::clone(&profile);
+                Some((Self::Card(driver, *element), Profile(profile)))
+            }
+        }
+    }
+
     /// Puts a policy on the device.
     pub fn worker(&self, policy: Policy<f32>) -> Result<DeviceWorker, Error> {
         match self {
@@ -301,6 +344,15 @@ impl DeviceWorker {
             Self::Host(worker) => worker.as_mut(),
             #[cfg(feature = "cuda")]
             Self::Card(worker) => worker.as_mut(),
+        }
+    }
+
+    /// Bytes that the plan of a card's memory has for the largest job of training so far, if it is a card's.
+    pub fn planned_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Card(worker) => worker.planned_bytes(),
         }
     }
 

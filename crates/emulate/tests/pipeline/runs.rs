@@ -130,7 +130,9 @@ fn texts(folder: &Path) -> BTreeMap<String, String> {
             let name = path.strip_prefix(root).expect("it is below").display().to_string();
             if path.is_dir() {
                 collect(root, &path, found);
-            } else if (name.ends_with(".jsonl") && name != "metrics.jsonl") || name == "comparison.json" {
+            } else if path.extension().is_some_and(|ending| ending == "jsonl") && name != "metrics.jsonl"
+                || name == "comparison.json"
+            {
                 found.insert(name, fs::read_to_string(&path).expect("text"));
             }
         }
