@@ -105,21 +105,24 @@ impl Observer for Recorder {
     }
 }
 
-/// Runs in a folder, on a device or on the CPU.
-fn run(folder: &Path, device: Option<&Arc<Counting>>, until: Until, observer: &Recorder) -> Result<(), Error> {
+/// A run in a folder, on a device or on the CPU.
+fn pipeline(folder: &Path, device: Option<&Arc<Counting>>, observer: &dyn Observer) -> Result<Pipeline, Error> {
     let file = folder.join("tiny.toml");
     fs::write(&file, TINY).expect("writable");
     let set = vec![format!("run.directory={}", folder.join("run").display())];
     let config = Configuration::read(&file, &Overrides { set, ..Overrides::default() }).expect("it is sound");
     let pipeline = Pipeline::new(config, observer)?;
-    let pipeline = match device {
+    Ok(match device {
         Some(device) => {
             let driver: Arc<dyn Driver> = Arc::<Counting>::clone(device);
             pipeline.on(Computer::Card(driver, Element::F32))
         }
         None => pipeline,
-    };
-    pipeline.run(until, observer).map(drop)
+    })
+}
+
+fn run(folder: &Path, device: Option<&Arc<Counting>>, until: Until, observer: &Recorder) -> Result<(), Error> {
+    pipeline(folder, device, observer)?.run(until, observer).map(drop)
 }
 
 /// All files of a run with answers, pairs and scores, by their paths.
@@ -195,4 +198,22 @@ fn a_checkpoint_is_taken_up_by_the_other_kind_of_device() {
         assert_eq!(base, Some(("base".to_owned(), false)), "what was finished stays");
         assert_eq!(texts(folder.path()), wanted, "from the card: {from_card}");
     }
+}
+
+/// A look ahead counts with what is free of the device's memory now, and times a step and answers there.
+#[test]
+fn a_look_ahead_is_one_at_the_device() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = Arc::new(Counting::new());
+    // What another program has taken.
+    let taken = device.allocate(700 << 20).expect("it fits");
+    let before = device.memory().expect("it is known");
+    let found = pipeline(folder.path(), Some(&device), &()).expect("sound input").check(true, &()).expect("a look");
+    assert_eq!((found.device.as_str(), found.free_memory), ("emulated device", Some(before.free as usize)));
+    let rows: Vec<(usize, usize)> = found.memory.iter().map(|row| (row.least, row.most)).collect();
+    assert!(rows.iter().all(|&(least, most)| least > 0 && least <= most && most < 700 << 20), "{rows:?}");
+    assert!(device.launches("attention_plain_key_gradient") > 0 && device.launches("choose_greedy") > 0);
+    assert!(found.speed.is_some_and(|speed| speed.trained > 0.0 && speed.written > 0.0));
+    assert_eq!(device.memory().expect("it is known"), before, "what was measured is given back");
+    device.free(taken).expect("it was taken");
 }
