@@ -7,10 +7,9 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tabpo_engine::{Compute, HostWorker, Policy, Worker};
 
-use crate::{
-    error::{Error, ResultExt},
-    observer::Observer,
-};
+#[cfg(feature = "cuda")]
+use crate::error::ResultExt;
+use crate::{error::Error, observer::Observer};
 
 /// Where models are trained and answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
