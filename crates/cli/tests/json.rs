@@ -200,6 +200,7 @@ fn every_command_that_prints_results_prints_one_json_document() {
             line(&[&["--model", &llama, "--adapter", &adapter, "--out", "merged"]]),
             &["out", "logits", "modelfile"],
         ),
+        ("model quantise", line(&[&["run/sft/policy", "nf4"]]), &["out", "logits", "modelfile"]),
         ("model convert", line(&[&["run/sft/policy", "copy", "--type", "f32"]]), &["out", "logits", "modelfile"]),
         (
             "generate",

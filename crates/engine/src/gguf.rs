@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use tabpo_model::{
-    AdapterFolder, AdapterModule, BlockMatrix, FileType, FolderError, GgufHead, GgufTensor, ModelConfig, write_gguf,
+    AdapterFolder, AdapterModule, BlockMatrix, FileType, FolderError, GgufHead, ModelConfig, WrittenTensor, write_gguf,
     write_gguf_adapter,
 };
 
@@ -17,7 +17,7 @@ fn single<R: Real>(values: &[R]) -> impl Iterator<Item = f32> {
     values.iter().map(|value| value.to_f64() as f32)
 }
 
-impl<R: Real> GgufTensor for TensorRef<'_, R> {
+impl<R: Real> WrittenTensor for TensorRef<'_, R> {
     fn copy_row(&self, row: usize, out: &mut [f32]) {
         let mut widened = Vec::new();
         let values = match self {

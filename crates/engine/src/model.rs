@@ -137,6 +137,21 @@ impl<R: Real> Model<R> {
         self.config.tensors().into_iter().map(|(name, _)| name).zip(tensors).collect()
     }
 
+    /// The formats that the matrices are kept in (`NF4`, `bf16`), that of the most elements first.
+    pub fn formats(&self) -> Vec<&'static str> {
+        let mut formats: Vec<(&str, usize)> = Vec::new();
+        for (_, tensor) in self.tensors() {
+            let TensorRef::Matrix(matrix) = tensor else { continue };
+            let (format, elements) = (matrix.kept_as(), matrix.rows() * matrix.columns());
+            match formats.iter_mut().find(|(name, _)| *name == format) {
+                Some((_, count)) => *count += elements,
+                None => formats.push((format, elements)),
+            }
+        }
+        formats.sort_by_key(|&(_, elements)| std::cmp::Reverse(elements));
+        formats.into_iter().map(|(format, _)| format).collect()
+    }
+
     /// The elements of all parameters, in the order of [`ModelConfig::tensors`].
     ///
     /// # Panics

@@ -29,6 +29,12 @@ pub enum Tolerance {
     Divergence(f64),
 }
 
+impl Tolerance {
+    /// For NF4. A model in `Q4_K_M` that gets it on top (Qwen2.5-Coder-0.5B) shows 0.17 nats on the probe, one in `Q4_1`
+    /// (SmolLM2-135M) 0.7.
+    pub const NF4: Self = Self::Divergence(2.0);
+}
+
 impl std::fmt::Display for Tolerance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,12 +1,12 @@
-//! Matrices of weights: owned in the computing type, stored in the type of their file, or packed for products in
-//! bf16.
+//! Matrices of weights: owned in the computing type, stored in the type of their file, quantised, or packed for products
+//! in bf16.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tabpo_model::{BlockMatrix, SharedBytes, StoredMatrix, StoredType, StoredValues};
+use tabpo_model::{BlockMatrix, Nf4Matrix, SharedBytes, StoredMatrix, StoredType, StoredValues};
 
 use crate::ops::bf16::Columns;
 use crate::ops::rows_per_task;
@@ -51,6 +51,8 @@ enum Storage<R> {
     },
     /// Quantised, as in a GGUF file.
     Blocks(BlockMatrix),
+    /// Quantised to 4 bits.
+    Nf4(Nf4Matrix),
     /// Only if the computing type is `f32`.
     Packed(Arc<Columns>),
 }
@@ -70,6 +72,7 @@ impl<R> fmt::Debug for Matrix<R> {
             Storage::Owned(_) => "owned".to_owned(),
             Storage::Stored { stored, .. } => format!("stored as {stored:?}"),
             Storage::Blocks(blocks) => format!("stored as {}", blocks.type_name()),
+            Storage::Nf4(_) => format!("stored as {}", Nf4Matrix::NAME),
             Storage::Packed(_) => "packed in bf16".to_owned(),
         };
         write!(f, "Matrix([{}, {}], {stored})", self.rows, self.columns)
@@ -115,6 +118,7 @@ impl<R: Real> Matrix<R> {
             }
             StoredValues::Plain { stored, bytes, offset } => Self::stored(rows, columns, stored, bytes, offset),
             StoredValues::Blocks(blocks) => Self { rows, columns, storage: Storage::Blocks(blocks) },
+            StoredValues::Nf4(matrix) => matrix.into(),
         }
     }
 
@@ -132,7 +136,7 @@ impl<R: Real> Matrix<R> {
     pub fn as_owned(&self) -> Option<&[R]> {
         match &self.storage {
             Storage::Owned(values) => Some(values),
-            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Packed(_) => None,
+            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Nf4(_) | Storage::Packed(_) => None,
         }
     }
 
@@ -140,14 +144,14 @@ impl<R: Real> Matrix<R> {
     pub fn as_owned_mut(&mut self) -> Option<&mut [R]> {
         match &mut self.storage {
             Storage::Owned(values) => Some(values),
-            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Packed(_) => None,
+            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Nf4(_) | Storage::Packed(_) => None,
         }
     }
 
     /// The elements with their type, if the matrix keeps the type of its file.
     pub fn as_stored(&self) -> Option<(StoredType, &[u8])> {
         match &self.storage {
-            Storage::Owned(_) | Storage::Blocks(_) | Storage::Packed(_) => None,
+            Storage::Owned(_) | Storage::Blocks(_) | Storage::Nf4(_) | Storage::Packed(_) => None,
             Storage::Stored { bytes, offset, stored } => {
                 let length = self.rows * self.columns * stored.bytes();
                 Some((*stored, &bytes.bytes()[*offset..*offset + length]))
@@ -160,21 +164,28 @@ impl<R: Real> Matrix<R> {
         if let Storage::Blocks(blocks) = &self.storage { Some(blocks) } else { None }
     }
 
+    /// Codes and scales, if the matrix is kept in NF4.
+    pub fn as_nf4(&self) -> Option<&Nf4Matrix> {
+        if let Storage::Nf4(matrix) = &self.storage { Some(matrix) } else { None }
+    }
+
     /// The packed elements, if the matrix is packed for products in bf16.
     pub(crate) fn as_packed(&self) -> Option<&Columns> {
         match &self.storage {
             Storage::Packed(columns) => Some(columns),
-            Storage::Owned(_) | Storage::Stored { .. } | Storage::Blocks(_) => None,
+            Storage::Owned(_) | Storage::Stored { .. } | Storage::Blocks(_) | Storage::Nf4(_) => None,
         }
     }
 
-    /// The elements as stored in memory, for a digest: in the computing type, in the file's type, or packed.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        match (&self.storage, self.as_stored()) {
-            (Storage::Owned(values), _) => bytemuck::cast_slice(values),
-            (Storage::Packed(columns), _) => columns.as_bytes(),
-            (Storage::Blocks(blocks), _) => blocks.bytes(),
-            (Storage::Stored { .. }, stored) => stored.expect("the storage is stored").1,
+    /// The elements as they are in memory, for a digest: in the computing type, in the file's type, quantised with all that
+    /// they are widened with, or packed.
+    pub(crate) fn parts(&self) -> Vec<&[u8]> {
+        match &self.storage {
+            Storage::Owned(values) => vec![bytemuck::cast_slice(values)],
+            Storage::Packed(columns) => vec![columns.as_bytes()],
+            Storage::Blocks(blocks) => vec![blocks.bytes()],
+            Storage::Nf4(matrix) => matrix.parts(),
+            Storage::Stored { .. } => vec![self.as_stored().expect("the storage is stored").1],
         }
     }
 
@@ -183,7 +194,39 @@ impl<R: Real> Matrix<R> {
         match &self.storage {
             Storage::Packed(_) => Some("bf16"),
             Storage::Blocks(blocks) => Some(blocks.type_name()),
+            Storage::Nf4(_) => Some(Nf4Matrix::NAME),
             Storage::Owned(_) | Storage::Stored { .. } => None,
+        }
+    }
+
+    /// Hints that the matrix was used for the last time, so that the pages of its file need not stay in memory.
+    pub(crate) fn release(&self) {
+        match &self.storage {
+            Storage::Stored { bytes, offset, stored } => {
+                bytes.release(*offset..offset + self.rows * self.columns * stored.bytes());
+            }
+            Storage::Nf4(matrix) => matrix.release(),
+            Storage::Owned(_) | Storage::Blocks(_) | Storage::Packed(_) => {}
+        }
+    }
+
+    /// The name of the format that the elements are kept in.
+    pub(crate) fn kept_as(&self) -> &'static str {
+        let name = |stored| match stored {
+            StoredType::F32 => "f32",
+            StoredType::F16 => "f16",
+            StoredType::Bf16 => "bf16",
+        };
+        match &self.storage {
+            Storage::Owned(_) => {
+                if size_of::<R>() == 8 {
+                    "f64"
+                } else {
+                    name(StoredType::F32)
+                }
+            }
+            Storage::Stored { stored, .. } => name(*stored),
+            Storage::Blocks(_) | Storage::Nf4(_) | Storage::Packed(_) => self.format().expect("these have a format"),
         }
     }
 
@@ -201,7 +244,7 @@ impl<R: Real> Matrix<R> {
             }
             self.storage = Storage::Owned(values);
         }
-        if matches!(self.storage, Storage::Stored { .. } | Storage::Blocks(_)) {
+        if matches!(self.storage, Storage::Stored { .. } | Storage::Blocks(_) | Storage::Nf4(_)) {
             let mut values = vec![R::ZERO; self.rows * self.columns];
             for (row, values) in values.chunks_exact_mut(self.columns.max(1)).enumerate() {
                 self.widen(row, 0..self.columns, values);
@@ -215,13 +258,21 @@ impl<R: Real> Matrix<R> {
     pub fn copy_row(&self, row: usize, out: &mut [R]) {
         match &self.storage {
             Storage::Owned(values) => out.copy_from_slice(&values[row * self.columns..(row + 1) * self.columns]),
-            Storage::Stored { .. } | Storage::Blocks(_) => self.widen(row, 0..self.columns, out),
+            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Nf4(_) => self.widen(row, 0..self.columns, out),
             Storage::Packed(columns) => columns.copy_column(row, out),
         }
     }
 
     /// Widens some columns of a row that is stored in the type of its file.
     fn widen(&self, row: usize, columns: Range<usize>, out: &mut [R]) {
+        /// Puts widened elements where they belong.
+        #[inline(always)]
+        #[allow(clippy::inline_always, reason = "vector instructions reach only what is inlined")]
+        fn put<R: Real>(out: &mut [R], start: usize, values: &[f32]) {
+            for (out, &value) in out[start..].iter_mut().zip(values) {
+                *out = R::from_f32(value);
+            }
+        }
         match &self.storage {
             Storage::Blocks(blocks) => crate::ops::simd(
                 #[inline(always)]
@@ -230,11 +281,18 @@ impl<R: Real> Matrix<R> {
                         row,
                         columns,
                         #[inline(always)]
-                        |start, values| {
-                            for (out, &value) in out[start..].iter_mut().zip(values) {
-                                *out = R::from_f32(value);
-                            }
-                        },
+                        |start, values| put(out, start, values),
+                    );
+                },
+            ),
+            Storage::Nf4(matrix) => crate::ops::simd(
+                #[inline(always)]
+                || {
+                    matrix.widen(
+                        row,
+                        columns,
+                        #[inline(always)]
+                        |start, values| put(out, start, values),
                     );
                 },
             ),
@@ -257,7 +315,7 @@ impl<R: Real> Matrix<R> {
     ) -> View<'a, R> {
         match &self.storage {
             Storage::Owned(values) => View::new(values, self.rows, self.columns).rows(rows).columns(columns),
-            Storage::Stored { .. } | Storage::Blocks(_) => {
+            Storage::Stored { .. } | Storage::Blocks(_) | Storage::Nf4(_) => {
                 let (height, width) = (rows.len(), columns.len());
                 if scratch.len() < height * width {
                     scratch.resize(height * width, R::ZERO);
@@ -293,6 +351,12 @@ impl<R: Real> Matrix<R> {
                 self.widen(task * rows + row, columns.clone(), target);
             }
         });
+    }
+}
+
+impl<R> From<Nf4Matrix> for Matrix<R> {
+    fn from(matrix: Nf4Matrix) -> Self {
+        Self { rows: matrix.rows(), columns: matrix.columns(), storage: Storage::Nf4(matrix) }
     }
 }
 

@@ -8,6 +8,8 @@ use tabpo_gguf::Tensor;
 use tabpo_gguf::blocks::dequantise_here;
 use tabpo_gguf::names::RowOrder;
 
+use crate::nf4::Nf4Matrix;
+
 /// The element type of a tensor in a file, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoredType {
@@ -61,6 +63,8 @@ pub enum StoredValues {
     },
     /// Quantised in blocks.
     Blocks(BlockMatrix),
+    /// Quantised to 4 bits.
+    Nf4(Nf4Matrix),
 }
 
 /// A matrix in a file, or a vector as a matrix of one row. Every element is finite.
@@ -79,8 +83,20 @@ impl std::fmt::Debug for StoredMatrix {
         let kind = match &self.values {
             StoredValues::Plain { stored, .. } => format!("{stored:?}"),
             StoredValues::Blocks(blocks) => blocks.type_name().to_owned(),
+            StoredValues::Nf4(_) => Nf4Matrix::NAME.to_owned(),
         };
         write!(formatter, "StoredMatrix([{}, {}], {kind})", self.rows, self.columns)
+    }
+}
+
+/// The elements of a tensor that is written: a matrix, or a vector as a matrix of one row.
+pub trait WrittenTensor {
+    /// Copies one row to `out`, which has as many elements as a row.
+    fn copy_row(&self, row: usize, out: &mut [f32]);
+
+    /// The quantised elements, if the tensor comes from a GGUF file that has them.
+    fn blocks(&self) -> Option<&BlockMatrix> {
+        None
     }
 }
 

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tabpo_model::{
-    Architecture, ChatTemplate, FileType, FolderError, GgufHead, GgufSource, GgufTensor, Message, ModelConfig,
-    Modelfile, Tokenizer, write_gguf,
+    Architecture, ChatTemplate, FileType, FolderError, GgufHead, GgufSource, Message, ModelConfig, Modelfile,
+    Tokenizer, WrittenTensor, write_gguf,
 };
 use tempfile::TempDir;
 
 /// A tensor of zeros.
 struct Zeros;
 
-impl GgufTensor for Zeros {
+impl WrittenTensor for Zeros {
     fn copy_row(&self, _row: usize, out: &mut [f32]) {
         out.fill(0.0);
     }

@@ -28,6 +28,8 @@ pub struct ModelDescription {
     pub parameters: usize,
     /// Bytes of the weights as they are stored, and in memory while they are frozen.
     pub weights: usize,
+    /// The formats of its matrices (`NF4`, `bf16`), that of the most elements first.
+    pub formats: Vec<&'static str>,
     /// Blocks.
     pub layers: usize,
     /// Width of the residual stream.
@@ -85,7 +87,7 @@ pub fn describe(path: &Path, rank: usize, observer: &dyn Observer) -> Result<Mod
     let config = ModelConfig::open(&policy.model).or_input()?;
     let adapter = policy.adapter.as_deref().map(|folder| adapter(folder, &config)).transpose()?;
     // All tensors are there, in their shapes and supported types.
-    drop(Model::<f32>::open(&policy.model).or_input()?);
+    let formats = Model::<f32>::open(&policy.model).or_input()?.formats();
     // Tokenizer and template can be trained with.
     Renderer::open(&policy, tabpo_synthetic::ontology(), AnswerForm::List, None, observer)?;
     let form = if is_gguf_file(&policy.model) { "gguf" } else { "folder" };
@@ -100,6 +102,7 @@ pub fn describe(path: &Path, rank: usize, observer: &dyn Observer) -> Result<Mod
         architecture: class(config.architecture),
         parameters: config.parameters(),
         weights,
+        formats,
         layers: config.layers,
         hidden: config.hidden,
         heads: (config.heads, config.kv_heads),

@@ -8,9 +8,9 @@ use std::{
 
 use clap::ValueEnum;
 use serde_json::json;
-use tabpo_engine::{LogitDifference, Lora, Model, verify_export};
+use tabpo_engine::{LogitDifference, Lora, Model, Tolerance, verify_export};
 use tabpo_files::{FolderReplacement, Target, replace_by_path};
-use tabpo_model::{FileType, FolderError, GgufHead, SaveOptions, StoredType};
+use tabpo_model::{FileType, FolderError, GgufHead, StoredType};
 
 use crate::{
     error::{CliError, ResultExt},
@@ -102,28 +102,40 @@ pub(super) fn write_model(
 /// The folder of a model that is to be written; one that is there is replaced as a whole.
 pub(super) struct Folder<'o> {
     out: &'o Path,
-    stored: StoredType,
     /// Files in it that do not belong to a model, which are kept.
     others: Vec<PathBuf>,
 }
 
 impl<'o> Folder<'o> {
-    /// Checks that a model with weights of this type can be written as a folder, before any work is done for it.
-    pub(super) fn at(out: &'o Path, weights: Weights) -> Result<Self, CliError> {
-        Ok(Self { out, stored: weights.in_folder(out)?, others: others_in(out)? })
+    /// Checks that a model can be written as a folder, before any work is done for it.
+    pub(super) fn at(out: &'o Path) -> Result<Self, CliError> {
+        Ok(Self { out, others: others_in(out)? })
     }
 
     /// Writes the folder under a temporary name, reads it again, compares its logits with those of `original`, and only
     /// then puts it in place.
     pub(super) fn write(
         &self,
-        save: impl FnOnce(&Path, &SaveOptions) -> Result<(), FolderError>,
+        save: impl FnOnce(&Path) -> Result<(), FolderError>,
+        tolerance: impl Into<Tolerance>,
         original: (&Model<f32>, Option<&Lora<f32>>),
     ) -> Result<LogitDifference, CliError> {
+        self.write_and_compare(
+            |new| save(new).or_failed(),
+            |written| verify_export(original, (written, None), tolerance).or_failed(),
+        )
+    }
+
+    /// As [`Folder::write`], with a comparison that begins when the folder is written.
+    pub(super) fn write_and_compare(
+        &self,
+        save: impl FnOnce(&Path) -> Result<(), CliError>,
+        compare: impl FnOnce(&Model<f32>) -> Result<LogitDifference, CliError>,
+    ) -> Result<LogitDifference, CliError> {
         let new = new_folder(self.out)?;
-        save(new.path(), &SaveOptions::new(self.stored)).or_failed()?;
+        save(new.path())?;
         let written = Model::<f32>::open(new.path()).or_failed()?;
-        let difference = verify_export(original, (&written, None), self.stored).or_failed()?;
+        let difference = compare(&written)?;
         drop(written);
         put_in_place(new, &self.others, self.out)?;
         Ok(difference)

@@ -137,7 +137,15 @@ fn as_text(model: &ModelDescription) -> String {
             "architecture",
             format!("{}, layers {layers}, width {hidden}, heads {heads} over {shared}", model.architecture),
         ),
-        ("parameters", format!("{:.1} million, {} of weights", model.parameters as f64 / 1e6, size(model.weights))),
+        (
+            "parameters",
+            format!(
+                "{:.1} million, {} of weights in {}",
+                model.parameters as f64 / 1e6,
+                size(model.weights),
+                model.formats.join(", ")
+            ),
+        ),
         ("vocabulary", format!("{} tokens", model.vocabulary)),
         ("window", format!("{} tokens", model.window)),
         ("chat template", template.to_owned()),

@@ -68,11 +68,11 @@ pub(crate) fn run(arguments: &MergeArgs, context: &Context) -> Result<(), CliErr
 fn merge_to_folder(policy: &PolicyFolder, arguments: &MergeArgs, context: &Context) -> Result<(), CliError> {
     let out = &arguments.out;
     let adapter = policy.adapter.as_deref().unwrap_or(&arguments.model);
-    let folder = Folder::at(out, arguments.weights)?;
+    let (folder, stored) = (Folder::at(out)?, arguments.weights.in_folder(out)?);
     let (model, lora) = open(&policy.model, adapter)?;
     let merged = lora.merge(&model);
-    let save = |new: &Path, options: &SaveOptions| merged.save_merged(&policy.model, adapter, new, options);
-    let difference = folder.write(save, (&model, Some(&lora)))?;
+    let save = |new: &Path| merged.save_merged(&policy.model, adapter, new, &SaveOptions::new(stored));
+    let difference = folder.write(save, stored, (&model, Some(&lora)))?;
     Written { out, difference, modelfile: None }.report(arguments.json, context)
 }
 

@@ -13,7 +13,7 @@ pub(super) fn of_policy<R: Real>(policy: &Policy<R>) -> [u8; 32] {
         let shapes = adapter.shapes(&model.config);
         hasher.update(format!("{:?}", adapter.config).as_bytes());
         for ((name, shape), values) in shapes.iter().zip(adapter.parameters()) {
-            absorb(&mut hasher, name, shape, bytemuck::cast_slice(values));
+            absorb(&mut hasher, name, shape, &[bytemuck::cast_slice(values)]);
         }
     }
     *hasher.finalize().as_bytes()
@@ -25,19 +25,22 @@ fn model_digest<R: Real>(model: &Model<R>) -> [u8; 32] {
     hasher.update(format!("{} {:?}", size_of::<R>(), model.config).as_bytes());
     for (name, tensor) in model.tensors() {
         match tensor {
-            TensorRef::Vector(values) => absorb(&mut hasher, &name, &[values.len()], bytemuck::cast_slice(values)),
+            TensorRef::Vector(values) => absorb(&mut hasher, &name, &[values.len()], &[bytemuck::cast_slice(values)]),
             TensorRef::Matrix(matrix) => {
                 let shape = [matrix.rows(), matrix.columns()];
                 // Packed weights compute differently: they are rounded, and so are the other operands.
                 let name = matrix.format().map_or_else(|| name.clone(), |format| format!("{name} in {format}"));
-                absorb(&mut hasher, &name, &shape, matrix.as_bytes());
+                absorb(&mut hasher, &name, &shape, &matrix.parts());
             }
         }
     }
     *hasher.finalize().as_bytes()
 }
 
-fn absorb(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], bytes: &[u8]) {
-    hasher.update(format!("{name} {shape:?} {}\n", bytes.len()).as_bytes());
-    hasher.update(bytes);
+fn absorb(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], parts: &[&[u8]]) {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    hasher.update(format!("{name} {shape:?} {bytes}\n").as_bytes());
+    for part in parts {
+        hasher.update(part);
+    }
 }

@@ -208,7 +208,7 @@ impl<R: Real> Model<R> {
 fn tensor_bytes<R: Real>(tensor: &TensorRef<'_, R>) -> usize {
     match tensor {
         TensorRef::Vector(values) => size_of_val(*values),
-        TensorRef::Matrix(matrix) => matrix.as_bytes().len(),
+        TensorRef::Matrix(matrix) => matrix.parts().into_iter().map(<[u8]>::len).sum(),
     }
 }
 

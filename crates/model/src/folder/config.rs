@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{FolderError, rope};
+use super::{FolderError, nf4, rope};
 use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::stored::StoredType;
 
@@ -206,10 +206,12 @@ fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), FolderError> {
     if let Some(activation) = keys.text("hidden_act")?.filter(|name| !matches!(*name, "silu" | "swish")) {
         return Err(keys.error("hidden_act", format!("is `{activation}`; only `silu` is supported")));
     }
-    for key in ["quantization_config", "compression_config"] {
-        if keys.get(key).is_some() {
-            return Err(keys.error(key, "is set: quantised weights are not supported; use the bf16 or f16 original"));
-        }
+    nf4::check_config(keys)?;
+    if keys.get("compression_config").is_some() {
+        return Err(keys.error(
+            "compression_config",
+            "is set: weights that are compressed in this way are not supported; use the bf16 or f16 original",
+        ));
     }
     for key in ["num_experts", "num_local_experts", "n_routed_experts"] {
         if keys.get(key).is_some() {

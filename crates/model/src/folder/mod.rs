@@ -3,10 +3,11 @@
 mod check;
 mod config;
 mod error;
-
+mod nf4;
 pub(crate) mod remedy;
 mod rope;
 mod save;
+mod stream;
 mod tensor_file;
 mod weights;
 mod write;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 pub use check::check_model_folder;
 pub use config::{config_from_json, config_to_json};
 pub use error::FolderError;
+pub use nf4::{Nf4Options, save_nf4};
 pub use save::{GenerationTokens, SaveOptions, save_model, save_model_like, take_companions, write_safetensors};
 pub use weights::ModelFolder;
 pub use write::write_atomically;

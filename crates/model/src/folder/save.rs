@@ -8,7 +8,7 @@ use safetensors::View;
 use serde_json::{Map, Value, json};
 
 use super::write::{replace_atomically, write_atomically};
-use super::{FolderError, config, config_to_json, read_json_if_present, write_json};
+use super::{FolderError, config, config_to_json, nf4, read_json_if_present, write_json};
 use crate::config::ModelConfig;
 use crate::gguf::{self, is_gguf_file};
 use crate::stored::StoredType;
@@ -67,12 +67,8 @@ pub fn save_model<V: View>(
     tokens: &GenerationTokens,
 ) -> Result<(), FolderError> {
     save_weights(folder, tensors, options)?;
-    let mut generation = Map::new();
-    tokens.write_to(&mut generation);
-    write_json(&folder.join("generation_config.json"), &generation)?;
-    let mut config = config_to_json(config, options.stored);
-    tokens.write_to(&mut config);
-    write_json(&folder.join("config.json"), &config)
+    let settings = describe(folder, config, options.stored, tokens)?;
+    write_json(&folder.join("config.json"), &settings)
 }
 
 /// Writes the weights of a model derived from the one in `base`, and copies that folder's configuration,
@@ -84,10 +80,36 @@ pub fn save_model_like<V: View>(
     tensors: Vec<(String, V)>,
     options: &SaveOptions,
 ) -> Result<(), FolderError> {
-    if is_gguf_file(base) {
-        return save_gguf_like(base, folder, config, tensors, options);
-    }
     save_weights(folder, tensors, options)?;
+    describe_like(base, folder, config, options.stored, None)
+}
+
+/// Copies configuration, tokenizer and chat template of the model in `base` for weights of this type, or in NF4, with its
+/// scales quantised if `nf4` says so.
+pub(super) fn describe_like(
+    base: &Path,
+    folder: &Path,
+    config: &ModelConfig,
+    stored: StoredType,
+    nf4: Option<bool>,
+) -> Result<(), FolderError> {
+    let mut settings = if is_gguf_file(base) {
+        describe_gguf(base, folder, config, stored)?
+    } else {
+        copy_companions(base, folder)?;
+        let settings = read_json_if_present(&base.join("config.json"))?;
+        let mut settings = settings.unwrap_or_else(|| config_to_json(config, stored));
+        let key = if settings.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+        settings.insert(key.into(), json!(config::dtype_name(stored)));
+        settings.insert("vocab_size".into(), json!(config.vocabulary));
+        settings
+    };
+    nf4::set_config(&mut settings, nf4);
+    write_json(&folder.join("config.json"), &settings)
+}
+
+/// Copies the files that a folder holds besides `config.json` and weights.
+fn copy_companions(base: &Path, folder: &Path) -> Result<(), FolderError> {
     for name in COMPANIONS {
         let from = base.join(name);
         if from.exists() {
@@ -103,27 +125,21 @@ pub fn save_model_like<V: View>(
             copy_file(&from, &folder.join("additional_chat_templates").join(name))?;
         }
     }
-    let path = base.join("config.json");
-    let mut settings = read_json_if_present(&path)?.unwrap_or_else(|| config_to_json(config, options.stored));
-    let key = if settings.contains_key("dtype") { "dtype" } else { "torch_dtype" };
-    settings.insert(key.into(), json!(config::dtype_name(options.stored)));
-    settings.insert("vocab_size".into(), json!(config.vocabulary));
-    write_json(&folder.join("config.json"), &settings)
+    Ok(())
 }
 
-/// [`save_model_like`] for a GGUF file, whose metadata become files.
-fn save_gguf_like<V: View>(
+/// Makes files of a GGUF file's metadata, and returns the contents of its `config.json`.
+fn describe_gguf(
     base: &Path,
     folder: &Path,
     config: &ModelConfig,
-    tensors: Vec<(String, V)>,
-    options: &SaveOptions,
-) -> Result<(), FolderError> {
+    stored: StoredType,
+) -> Result<Map<String, Value>, FolderError> {
     let tokenizer = Tokenizer::open(base)?;
     let special = tokenizer.special();
     let id = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
     let tokens = GenerationTokens { bos: id(&special.bos), stop: tokenizer.stop_ids().to_vec(), pad: id(&special.pad) };
-    save_model(folder, config, tensors, options, &tokens)?;
+    let settings = describe(folder, config, stored, &tokens)?;
     tokenizer.save(folder)?;
     for (name, template) in gguf::chat_templates(base)? {
         let path = match name.as_str() {
@@ -132,7 +148,22 @@ fn save_gguf_like<V: View>(
         };
         write_atomically(&path, |out| out.write_all(template.as_bytes()))?;
     }
-    Ok(())
+    Ok(settings)
+}
+
+/// Writes `generation_config.json`, and returns the contents of `config.json`.
+fn describe(
+    folder: &Path,
+    config: &ModelConfig,
+    stored: StoredType,
+    tokens: &GenerationTokens,
+) -> Result<Map<String, Value>, FolderError> {
+    let mut generation = Map::new();
+    tokens.write_to(&mut generation);
+    write_json(&folder.join("generation_config.json"), &generation)?;
+    let mut settings = config_to_json(config, stored);
+    tokens.write_to(&mut settings);
+    Ok(settings)
 }
 
 /// Replaces the tokenizer and chat template that [`save_model_like`] copied from the base model by those of an
@@ -169,19 +200,40 @@ fn save_weights<V: View>(folder: &Path, tensors: Vec<(String, V)>, options: &Sav
         total += bytes;
         shards.last_mut().expect("there is always a last shard").push((name, tensor));
     }
-    let index_path = folder.join("model.safetensors.index.json");
-    if shards.len() == 1 {
-        write_safetensors(&folder.join("model.safetensors"), shards.remove(0))?;
-        return remove_if_present(&index_path);
-    }
-    let count = shards.len();
-    let mut weight_map = Map::new();
-    for (i, shard) in shards.into_iter().enumerate() {
-        let file = format!("model-{:05}-of-{count:05}.safetensors", i + 1);
-        weight_map.extend(shard.iter().map(|(name, _)| (name.clone(), json!(file))));
+    let files = shard_names(shards.len());
+    let names: Vec<Vec<String>> =
+        shards.iter().map(|shard| shard.iter().map(|(name, _)| name.clone()).collect()).collect();
+    for (file, shard) in files.iter().zip(shards) {
         write_safetensors(&folder.join(file), shard)?;
     }
-    write_json(&index_path, &json!({"metadata": {"total_size": total}, "weight_map": weight_map}))?;
+    index_shards(folder, &files, names, total)
+}
+
+/// The names of the files of so many shards.
+pub(super) fn shard_names(count: usize) -> Vec<String> {
+    if count == 1 {
+        return vec!["model.safetensors".into()];
+    }
+    (1..=count).map(|number| format!("model-{number:05}-of-{count:05}.safetensors")).collect()
+}
+
+/// Writes which tensor is in which file, if there are several, and removes what would be read in their place. `total` is
+/// the number of bytes of all tensors.
+pub(super) fn index_shards<N: IntoIterator<Item = String>>(
+    folder: &Path,
+    files: &[String],
+    tensors: impl IntoIterator<Item = N>,
+    total: usize,
+) -> Result<(), FolderError> {
+    let path = folder.join("model.safetensors.index.json");
+    if files.len() == 1 {
+        return remove_if_present(&path);
+    }
+    let mut weight_map = Map::new();
+    for (file, names) in files.iter().zip(tensors) {
+        weight_map.extend(names.into_iter().map(|name| (name, json!(file))));
+    }
+    write_json(&path, &json!({"metadata": {"total_size": total}, "weight_map": weight_map}))?;
     // A leftover single file would take precedence over the index when the folder is loaded.
     remove_if_present(&folder.join("model.safetensors"))
 }

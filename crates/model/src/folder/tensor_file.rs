@@ -10,6 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{FolderError, remedy};
 use crate::mapped::Mapped;
+use crate::nf4::Piece;
 use crate::stored::{SharedBytes, StoredMatrix, StoredType, StoredValues, TensorBytes};
 
 /// Position of a tensor in its file.
@@ -30,6 +31,17 @@ impl TensorLocation {
             StoredType::Bf16 => Dtype::BF16,
         };
         self.shape.len() < 2 || self.dtype == dtype
+    }
+
+    /// Whether the elements are bytes.
+    pub(super) fn is_bytes(&self) -> bool {
+        self.dtype == Dtype::U8
+    }
+}
+
+impl std::fmt::Display for TensorLocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?}", self.dtype, self.shape)
     }
 }
 
@@ -102,6 +114,17 @@ impl TensorFile {
     /// The elements of a tensor as they are stored.
     pub(super) fn bytes(&self, location: &TensorLocation) -> &[u8] {
         &self.map.bytes()[location.offset..location.offset + location.length]
+    }
+
+    /// The bytes of a tensor, which keep the file mapped.
+    pub(super) fn piece(&self, location: &TensorLocation) -> Piece {
+        Piece::new(Arc::clone(&self.map) as SharedBytes, location.offset..location.offset + location.length)
+    }
+
+    /// The elements of a tensor in single precision; none if they are stored in another type.
+    pub(super) fn floats(&self, location: &TensorLocation) -> Option<Vec<f32>> {
+        let numbers = self.bytes(location).as_chunks::<4>().0;
+        (location.dtype == Dtype::F32).then(|| numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
     }
 }
 

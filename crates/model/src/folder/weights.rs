@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, read_json, remedy};
+use super::{FolderError, TensorFile, check_model_folder, config, config_from_json, nearest, nf4, read_json, remedy};
 use crate::config::ModelConfig;
 use crate::gguf::{self, GgufTensors, is_gguf_file};
-use crate::stored::{StoredMatrix, StoredType};
+use crate::projection::Projection;
+use crate::stored::{StoredMatrix, StoredType, StoredValues};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -50,6 +51,18 @@ impl ModelFolder {
             // Norms are stored in another type than the quantised matrices; plain files are an exception.
             Source::Gguf(_) => false,
         }
+    }
+
+    /// Whether the scales of NF4 weights are quantised, too; none unless all projections are stored in NF4, in the same
+    /// way. It is known without reading weights.
+    pub fn nested_nf4(&self) -> Option<bool> {
+        let Source::Folder(tensors) = &self.source else { return None };
+        let layers = 0..self.config.layers;
+        let mut all = layers.flat_map(|layer| Projection::ALL.map(|projection| projection.path(layer)));
+        let nested =
+            |path: String| nf4::is_nested(|name| tensors.locations.contains_key(name), &format!("{path}.weight"));
+        let first = nested(all.next()?)?;
+        all.all(|path| nested(path) == Some(first)).then_some(first)
     }
 
     /// The tensor of this name and shape; a vector is a matrix of one row.
@@ -133,6 +146,16 @@ impl Tensors {
             });
         };
         self.taken.insert(name.into());
+        let part = |name: &str| {
+            let (file, name) = self.locations.get(name)?;
+            let file = &self.files[*file];
+            Some(nf4::Part { file, name, location: &file.tensors[name] })
+        };
+        if let Some((matrix, others)) = nf4::matrix(name, shape, part)? {
+            self.taken.extend(others);
+            let [rows, columns] = shape;
+            return Ok(StoredMatrix { rows, columns, values: StoredValues::Nf4(matrix) });
+        }
         let file = &self.files[*file];
         file.matrix(stored_name, &file.tensors[stored_name], shape)
     }

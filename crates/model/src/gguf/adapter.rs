@@ -8,12 +8,12 @@ use tabpo_gguf::adapter::{a_name, b_name};
 use tabpo_gguf::names::{self, RowOrder};
 use tabpo_gguf::{AdapterMetadata, FileType, Gguf, Hyperparameters, Metadata, TensorDeclaration, TensorType, Writer};
 
-use super::export::{GgufTensor, hyperparameters, write_error, write_tensor};
+use super::export::{hyperparameters, write_error, write_tensor};
 use crate::adapter::LoraConfig;
 use crate::config::{ModelConfig, RopeScaling};
 use crate::folder::{FolderError, check_finite, check_shape};
 use crate::projection::Projection;
-use crate::stored::{SharedBytes, StoredMatrix, StoredType, StoredValues};
+use crate::stored::{SharedBytes, StoredMatrix, StoredType, StoredValues, WrittenTensor};
 
 /// The adapter of one projection: `scale * B A` is added to its weight.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl AdapterModule<'_> {
 /// Some rows one after the other.
 struct Rows<'a>(&'a [f32]);
 
-impl GgufTensor for Rows<'_> {
+impl WrittenTensor for Rows<'_> {
     fn copy_row(&self, row: usize, out: &mut [f32]) {
         out.copy_from_slice(&self.0[row * out.len()..][..out.len()]);
     }

@@ -18,7 +18,7 @@ use crate::folder::FolderError;
 use crate::tokenizer::Tokenizer;
 
 pub use adapter::{AdapterModule, write_gguf_adapter};
-pub use export::{GgufHead, GgufSource, GgufTensor, write_gguf};
+pub use export::{GgufHead, GgufSource, write_gguf};
 pub(crate) use tensors::GgufTensors;
 
 /// Whether a path names a GGUF file, by its ending.

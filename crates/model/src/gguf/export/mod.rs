@@ -17,7 +17,7 @@ use super::is_gguf_file;
 use crate::chat::{self, ChatTemplate};
 use crate::config::ModelConfig;
 use crate::folder::FolderError;
-use crate::stored::BlockMatrix;
+use crate::stored::WrittenTensor;
 use crate::tokenizer::Tokenizer;
 
 pub(in crate::gguf) use shape::hyperparameters;
@@ -155,22 +155,11 @@ fn size_label(parameters: usize) -> String {
     if value < 10.0 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
 }
 
-/// The elements of a tensor that is written: a matrix, or a vector as a matrix of one row.
-pub trait GgufTensor {
-    /// Copies one row to `out`, which has as many elements as a row.
-    fn copy_row(&self, row: usize, out: &mut [f32]);
-
-    /// The quantised elements, if the tensor comes from a GGUF file that has them.
-    fn blocks(&self) -> Option<&BlockMatrix> {
-        None
-    }
-}
-
 /// Writes a model as a GGUF file. `tensors` are those of [`ModelConfig::tensors`], with their shapes.
 ///
 /// Weights that are quantised in the format that they get are copied as they are; others are rounded as llama.cpp's
 /// own quantisation without an importance matrix does it. The file appears when it is complete.
-pub fn write_gguf<T: GgufTensor>(
+pub fn write_gguf<T: WrittenTensor>(
     path: &Path,
     head: &GgufHead,
     file_type: FileType,
@@ -202,7 +191,7 @@ pub fn write_gguf<T: GgufTensor>(
 }
 
 /// Writes the elements of one tensor, its rows reordered within `heads` heads if they are.
-pub(super) fn write_tensor<T: GgufTensor>(
+pub(super) fn write_tensor<T: WrittenTensor>(
     writer: &mut Writer,
     declaration: &TensorDeclaration,
     tensor: &T,
