@@ -5,8 +5,9 @@ use tabpo_model::ModelConfig;
 use crate::adapter::Member;
 use crate::driver::{Address, DriverError};
 use crate::memory::Rung;
-use crate::ops::{AttentionGradient, Linear, Rows, Swiglu, bias_gradient, dropout, weight_gradient};
+use crate::ops::{AttentionGradient, Rows, Swiglu, bias_gradient, dropout, weight_gradient};
 use crate::pass::{Gradient, Pass};
+use crate::weights::MatrixPlace;
 
 /// Indices of the input groups in [`INPUT_GROUPS`](tabpo_model::INPUT_GROUPS).
 const ATTENTION: usize = 0;
@@ -55,7 +56,7 @@ impl Pass<'_> {
     /// `[x | x A^T] [W | s B]^T`, plus `residual`. The low-rank input is written beside x.
     fn project(&self, layer: usize, group: usize, x: Rows, residual: Option<Rows>, y: Rows) -> Result<(), DriverError> {
         self.low(layer, group, x, self.beside(layer, group, x))?;
-        self.weights.group(layer, group).forward(self.kernels, x, self.rows(), residual, y)
+        self.weights.group(self.kernels, layer, group)?.forward(self.kernels, x, self.rows(), residual, y)
     }
 
     /// The stream as a matrix.
@@ -136,7 +137,7 @@ impl Pass<'_> {
         let gate_up = self.matrix(cuts.gate_up, 2 * intermediate);
         if self.rung(layer) == Rung::WithoutGateUp {
             let normed = self.normed_again(layer, 1, FEED_FORWARD)?;
-            self.weights.group(layer, FEED_FORWARD).forward(kernels, normed, rows, None, gate_up)?;
+            self.weights.group(kernels, layer, FEED_FORWARD)?.forward(kernels, normed, rows, None, gate_up)?;
         }
         let product = self.matrix(shared.product, self.sizes.product_width());
         self.input_gradient(layer, DOWN, dstream, product)?;
@@ -197,8 +198,8 @@ impl Pass<'_> {
         };
         if input_gradient {
             self.input_gradient(layer, ATTENTION, dprojected, dnormed)?;
-        } else if let Some((a, _)) = self.low_rank(layer, ATTENTION) {
-            let beside = self.weights.group(layer, ATTENTION).from_input(kernels, a.inputs);
+        } else if self.low_rank(layer, ATTENTION).is_some() {
+            let beside = self.weights.beside(kernels, layer, ATTENTION);
             beside.input_gradient(kernels, dprojected, rows, false, self.columns(dnormed, hidden))?;
         }
         self.beside_gradients(layer, ATTENTION, dprojected, normed, dnormed, gradient)?;
@@ -216,7 +217,7 @@ impl Pass<'_> {
     /// `[dx | dlow] = dy [W | s B]`, and then `dx += mask(dlow A)`.
     fn input_gradient(&self, layer: usize, group: usize, dy: Rows, dx: Rows) -> Result<(), DriverError> {
         let (kernels, rows) = (self.kernels, self.rows());
-        self.weights.group(layer, group).input_gradient(kernels, dy, rows, false, dx)?;
+        self.weights.group(kernels, layer, group)?.input_gradient(kernels, dy, rows, false, dx)?;
         let Some((a, _)) = self.low_rank(layer, group) else { return Ok(()) };
         let dlow = self.beside(layer, group, dx);
         let Some(mask) = self.mask(layer, group) else { return a.input_gradient(kernels, dlow, rows, true, dx) };
@@ -250,10 +251,9 @@ impl Pass<'_> {
         let (kernels, rows) = (self.kernels, self.rows());
         match gradient {
             Gradient::Full(memory, layout) => {
-                let Linear { outputs, .. } = self.weights.group(layer, group);
-                let inputs = self.inputs(layer, group);
+                let MatrixPlace { outputs, inputs, .. } = self.weights.layout.blocks[layer][group];
                 let target = Self::single(memory, layout.blocks[layer][group], inputs);
-                weight_gradient(kernels, (dy, outputs), (x, inputs as u32), rows, 1.0, target)
+                weight_gradient(kernels, (dy, outputs as u32), (x, inputs as u32), rows, 1.0, target)
             }
             Gradient::Adapter(memory) => {
                 let Some((a, of_group)) = self.low_rank(layer, group) else { return Ok(()) };

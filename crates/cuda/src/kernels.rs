@@ -23,6 +23,7 @@ pub const SOURCES: &[Source] = sources![
     "dropout",
     "embedding",
     "head",
+    "nf4",
     "norm",
     "optimiser",
     "reduce",

@@ -19,8 +19,10 @@ pub mod module;
 pub mod ops;
 mod pass;
 pub mod plan;
+mod quantised;
 mod trained;
 mod weights;
 mod worker;
 
+pub use quantised::Base;
 pub use worker::{CudaWorker, WorkerOptions};

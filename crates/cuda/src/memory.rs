@@ -9,6 +9,7 @@ use crate::adapter::AdapterLayout;
 use crate::buffers::Sizes;
 use crate::driver::Element;
 use crate::listed::{Listed, Rotation};
+use crate::quantised::{self, Base};
 use crate::trained::{Trained, TrainedLayout};
 use crate::weights::Layout;
 
@@ -54,6 +55,8 @@ pub struct Request<'a> {
     pub config: &'a ModelConfig,
     /// The type that the model is computed with.
     pub element: Element,
+    /// How the projections lie on the card under an adapter.
+    pub base: Base,
     /// The adapter that is trained; none if all parameters are.
     pub adapter: Option<&'a LoraConfig>,
     /// Rows of the largest micro-batch.
@@ -95,11 +98,13 @@ impl MemoryPlan {
 
     /// The plan for blocks on these rungs.
     pub fn of(request: &Request<'_>, rungs: Vec<Rung>) -> Self {
-        let Request { config, element, adapter, rows, target_rows, divergence, .. } = *request;
+        let Request { config, element, base, adapter, rows, target_rows, divergence, .. } = *request;
         let size = element.bytes() as u64;
         let adapter = adapter.map(|adapter| AdapterLayout::new(config, adapter));
-        let layout = Layout::new(config, adapter.as_ref().map_or([0; 4], |adapter| adapter.rooms));
-        let matrices = layout.matrices * size;
+        let base = if adapter.is_some() { base } else { Base::Plain };
+        let rooms = adapter.as_ref().map_or([0; 4], |adapter| adapter.rooms);
+        let layout = Layout::new(config, rooms, base);
+        let matrices = layout.matrices * size + quantised::bytes(config, base, rooms, element);
         let (weights, trained, reference) = match &adapter {
             Some(adapter) => {
                 let trained = TrainedLayout::adapter(adapter, &layout);
@@ -217,6 +222,7 @@ mod tests {
             let request = Request {
                 config,
                 element: Element::Bf16,
+                base: Base::Plain,
                 adapter: Some(&adapter),
                 rows: 8192,
                 target_rows: 2048,
@@ -251,6 +257,7 @@ mod tests {
         let request = Request {
             config: &config,
             element: Element::Bf16,
+            base: Base::Plain,
             adapter: Some(&adapter),
             rows: 8192,
             target_rows: 4096,
@@ -290,6 +297,7 @@ mod tests {
         let request = Request {
             config: &config,
             element: Element::Bf16,
+            base: Base::Plain,
             adapter: None,
             rows: 1,
             target_rows: 1,

@@ -91,7 +91,7 @@ impl TrainedLayout {
                             factor: 1.0,
                         }),
                     });
-                    let first = member.output * matrix.stride() + matrix.inputs + member.offset;
+                    let first = member.output * matrix.stride() + matrix.kept + member.offset;
                     entries.push(Entry {
                         start: member.b,
                         rows: outputs,

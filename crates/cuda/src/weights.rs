@@ -14,7 +14,8 @@ use tabpo_model::{INPUT_GROUPS, ModelConfig};
 
 use crate::arena::Arena;
 use crate::driver::{Address, Driver, DriverError, Element};
-use crate::ops::{Linear, Rows};
+use crate::ops::{Kernels, Linear, Rows};
+use crate::quantised::{Base, Quantised};
 
 /// Numbers that a part's place is rounded up to, so that every place is aligned to 256 bytes in both types.
 const ALIGNMENT: u64 = 128;
@@ -58,16 +59,19 @@ pub(crate) struct MatrixPlace {
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
     pub(crate) room: usize,
+    /// The columns that lie there in front of the room: all inputs, or none of a matrix that is kept quantised.
+    pub(crate) kept: usize,
 }
 
 impl MatrixPlace {
-    fn new(places: &mut Places, outputs: usize, inputs: usize, room: usize) -> Self {
-        Self { start: places.next(outputs * (inputs + room)), outputs, inputs, room }
+    fn new(places: &mut Places, [outputs, inputs]: [usize; 2], room: usize, is_staged: bool) -> Self {
+        let kept = if is_staged { 0 } else { inputs };
+        Self { start: places.next(outputs * (kept + room)), outputs, inputs, room, kept }
     }
 
     /// Numbers from one row to the next.
     pub(crate) fn stride(&self) -> usize {
-        self.inputs + self.room
+        self.kept + self.room
     }
 }
 
@@ -122,20 +126,22 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout with this much room beside the matrices of every input group.
-    pub(crate) fn new(config: &ModelConfig, rooms: [usize; 4]) -> Self {
+    /// The layout with this much room beside the matrices of every input group. Of projections that are kept quantised,
+    /// there is only the room.
+    pub(crate) fn new(config: &ModelConfig, rooms: [usize; 4], base: Base) -> Self {
         let mut places = Places::default();
-        let embedding = MatrixPlace::new(&mut places, config.vocabulary, config.hidden, 0);
+        let table = [config.vocabulary, config.hidden];
+        let embedding = MatrixPlace::new(&mut places, table, 0, false);
         let block = |places: &mut Places| {
             let mut rooms = rooms.into_iter();
             INPUT_GROUPS.map(|group| {
                 let outputs = group.iter().map(|projection| projection.shape(config)[0]).sum();
                 let room = rooms.next().expect("there is one for every group");
-                MatrixPlace::new(places, outputs, group[0].shape(config)[1], room)
+                MatrixPlace::new(places, [outputs, group[0].shape(config)[1]], room, base.is_staged())
             })
         };
         let blocks = (0..config.layers).map(|_| block(&mut places)).collect();
-        let head = (!config.tied_head).then(|| MatrixPlace::new(&mut places, config.vocabulary, config.hidden, 0));
+        let head = (!config.tied_head).then(|| MatrixPlace::new(&mut places, table, 0, false));
         let mut of_vectors = Places::default();
         let vectors = Vectors::new(config, &mut of_vectors);
         Self { embedding, head, blocks, vectors, matrices: places.length(), vector_numbers: of_vectors.length() }
@@ -146,6 +152,8 @@ impl Layout {
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
     pub(crate) layout: &'a Layout,
+    /// The projections, if they are kept quantised.
+    pub(crate) quantised: Option<&'a Quantised>,
     pub(crate) element: Element,
     pub(crate) matrices: Address,
     pub(crate) vectors: Address,
@@ -159,9 +167,21 @@ impl Weights<'_> {
         Linear { weight: Rows { address, stride }, outputs: place.outputs as u32, inputs: stride }
     }
 
-    /// The matrix of an input group of a block, with its room.
-    pub(crate) fn group(&self, layer: usize, group: usize) -> Linear {
-        self.linear(&self.layout.blocks[layer][group])
+    /// The matrix of an input group of a block, with its room, for the products that come next: one that is kept quantised
+    /// is widened for them.
+    pub(crate) fn group(&self, kernels: Kernels<'_>, layer: usize, group: usize) -> Result<Linear, DriverError> {
+        let place = &self.layout.blocks[layer][group];
+        let kept = self.linear(place);
+        match self.quantised {
+            None => Ok(kept),
+            Some(quantised) => quantised.stage(kernels, (layer, group), place, kept.weight.address),
+        }
+    }
+
+    /// The room beside the matrix of an input group of a block.
+    pub(crate) fn beside(&self, kernels: Kernels<'_>, layer: usize, group: usize) -> Linear {
+        let place = &self.layout.blocks[layer][group];
+        self.linear(place).from_input(kernels, place.kept as u32)
     }
 
     /// The matrix from hidden states to logits.
@@ -204,35 +224,39 @@ pub(crate) fn narrowed(element: Element, values: &[f32], bytes: &mut [u8]) {
 /// Frozen weights on a device.
 pub(crate) struct Frozen {
     pub(crate) matrices: Arena,
+    /// The projections, if they are kept quantised; then there is only room for adapters among the matrices.
+    pub(crate) quantised: Option<Quantised>,
     pub(crate) vectors: Arena,
     /// Digest of the weights as they are computed with.
     pub(crate) digest: [u8; 32],
 }
 
 impl Frozen {
-    /// Rounds the weights of a model to `element` and copies them, part by part, so that the host needs no second copy.
+    /// Rounds the weights of a model to `element` and copies them, part by part, so that the host needs no second copy;
+    /// projections that stay quantised are copied as they are, with this much room beside every input group.
     pub(crate) fn upload(
         driver: &Arc<dyn Driver>,
         element: Element,
         layout: &Layout,
+        (base, rooms): (Base, [usize; 4]),
         model: &Model<f32>,
     ) -> Result<Self, DriverError> {
-        let matrices = Arena::new(driver, layout.matrices * element.bytes() as u64)?;
+        let bytes = layout.matrices * element.bytes() as u64;
+        let matrices = if base.is_staged() { Arena::zeros(driver, bytes) } else { Arena::new(driver, bytes) }?;
         let vectors = Arena::new(driver, layout.vector_numbers * 4)?;
         let mut hasher = blake3::Hasher::new_derive_key("tabpo weights on a card 1");
         hasher.update(format!("{element:?} {:?}", model.config).as_bytes());
         let mut upload = Upload { driver: driver.as_ref(), element, matrices: matrices.start(), hasher };
         upload.matrix(&layout.embedding, 0..layout.embedding.outputs, &model.embedding)?;
-        for (layer, places) in model.layers.iter().zip(&layout.blocks) {
-            for (place, group) in places.iter().zip(INPUT_GROUPS) {
-                let mut first = 0;
-                for &projection in group {
-                    let matrix = &layer.projection(projection).weight;
-                    upload.matrix(place, first..first + matrix.rows(), matrix)?;
-                    first += matrix.rows();
-                }
+        let quantised = match base {
+            Base::Nf4 { nested } => {
+                Some(Quantised::upload(driver, element, (nested, rooms), model, &mut upload.hasher)?)
             }
-        }
+            Base::Plain => {
+                upload.projections(layout, model)?;
+                None
+            }
+        };
         if let (Some(place), Some(head)) = (&layout.head, &model.head) {
             upload.matrix(place, 0..place.outputs, head)?;
         }
@@ -252,7 +276,7 @@ impl Frozen {
         upload.hasher.update(&bytes);
         driver.upload(vectors.start(), &bytes)?;
         let digest = *upload.hasher.finalize().as_bytes();
-        Ok(Self { matrices, vectors, digest })
+        Ok(Self { matrices, quantised, vectors, digest })
     }
 }
 
@@ -264,6 +288,21 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
+    /// Copies the projections of all blocks.
+    fn projections(&mut self, layout: &Layout, model: &Model<f32>) -> Result<(), DriverError> {
+        for (layer, places) in model.layers.iter().zip(&layout.blocks) {
+            for (place, group) in places.iter().zip(INPUT_GROUPS) {
+                let mut first = 0;
+                for &projection in group {
+                    let matrix = &layer.projection(projection).weight;
+                    self.matrix(place, first..first + matrix.rows(), matrix)?;
+                    first += matrix.rows();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Copies a matrix to some rows of a place, with zeros in the room beside it.
     fn matrix(&mut self, place: &MatrixPlace, rows: Range<usize>, matrix: &Matrix<f32>) -> Result<(), DriverError> {
         let (size, columns) = (self.element.bytes(), place.inputs);

@@ -37,6 +37,7 @@ const MOST_REGISTERS: &[(&str, u32)] = &[
     ("embed", 40),
     ("gather_rows", 40),
     ("head", 48),
+    ("nf4_dequantise", 40),
     ("norm", 48),
     ("rope_backward", 64),
     ("rope_forward", 48),

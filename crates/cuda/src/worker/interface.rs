@@ -16,6 +16,7 @@ use crate::head::Seeds;
 use crate::memory::MemoryPlan;
 use crate::ops::Kernels;
 use crate::pass::Gradient;
+use crate::quantised::Quantised;
 use crate::weights::narrowed;
 
 impl Worker for CudaWorker {
@@ -160,7 +161,8 @@ impl Worker for CudaWorker {
     }
 
     fn generation_memory(&self, size: GeneratorSize) -> GenerationMemory {
-        let weights = self.matrices.bytes() + self.layout.vector_numbers * 4;
+        let quantised = self.quantised.as_ref().map_or(0, Quantised::bytes);
+        let weights = self.matrices.bytes() + quantised + self.layout.vector_numbers * 4;
         decode::memory(&self.sizes(0, 0), weights, size)
     }
 

@@ -15,6 +15,7 @@ use crate::listed::{Growing, Listed, Rotation};
 use crate::memory::{MemoryPlan, Request, Rung};
 use crate::ops::Kernels;
 use crate::pass::{Adapter, Over, Pass};
+use crate::quantised::{Base, Quantised};
 use crate::trained::{Copies, FullLayout, Trained, TrainedLayout};
 use crate::weights::{Frozen, Layout, Weights};
 use limits::{gigabytes, refused, supported};
@@ -49,6 +50,8 @@ pub struct CudaWorker {
     layout: Layout,
     /// The matrices of the model.
     matrices: Arena,
+    /// Its projections, if they are kept quantised.
+    quantised: Option<Quantised>,
     /// Norms and biases, unless they are trained.
     vectors: Option<Arena>,
     /// Digest of frozen weights.
@@ -82,15 +85,17 @@ impl CudaWorker {
         supported(config)?;
         let element = options.element;
         let adapter = policy.lora().map(|lora| AdapterLayout::new(config, &lora.config));
-        let layout = Layout::new(config, adapter.as_ref().map_or([0; 4], |adapter| adapter.rooms));
-        let (matrices, vectors, digest, trained, full) = if let Policy::Full(_) = &policy {
+        let (base, rooms) = (base(&policy), adapter.as_ref().map_or([0; 4], |adapter| adapter.rooms));
+        let layout = Layout::new(config, rooms, base);
+        let (matrices, quantised, vectors, digest, trained, full) = if let Policy::Full(_) = &policy {
             let matrices = Arena::new(&driver, layout.matrices * element.bytes() as u64)?;
             let (trained, full) = TrainedLayout::full(config, &layout);
-            (matrices, None, [0; 32], Some(trained), Some(full))
+            (matrices, None, None, [0; 32], Some(trained), Some(full))
         } else {
-            let Frozen { matrices, vectors, digest } = Frozen::upload(&driver, element, &layout, policy.model())?;
+            let Frozen { matrices, quantised, vectors, digest } =
+                Frozen::upload(&driver, element, &layout, (base, rooms), policy.model())?;
             let trained = adapter.as_ref().map(|adapter| TrainedLayout::adapter(adapter, &layout));
-            (matrices, Some(vectors), digest, trained, None)
+            (matrices, quantised, Some(vectors), digest, trained, None)
         };
         let adapter = match adapter {
             None => None,
@@ -109,6 +114,7 @@ impl CudaWorker {
             policy,
             layout,
             matrices,
+            quantised,
             vectors,
             digest,
             adapter,
@@ -159,6 +165,7 @@ impl CudaWorker {
         let request = Request {
             config: self.config(),
             element: self.options.element,
+            base: base(&self.policy),
             adapter: self.policy.lora().map(|adapter| &adapter.config),
             rows: buffers.rows,
             target_rows: buffers.target_rows,
@@ -189,7 +196,8 @@ impl CudaWorker {
             (None, None) => unreachable!("vectors are frozen or trained"),
         };
         let (layout, element) = (&self.layout, self.options.element);
-        Weights { layout, element, matrices: self.matrices.start(), vectors }
+        let (quantised, matrices) = (self.quantised.as_ref(), self.matrices.start());
+        Weights { layout, quantised, element, matrices, vectors }
     }
 
     /// The adapter as passes read it.
@@ -345,11 +353,20 @@ impl CudaWorker {
         Request {
             config: self.config(),
             element: self.options.element,
+            base: base(&self.policy),
             adapter: self.policy.lora().map(|adapter| &adapter.config),
             rows: request.rows,
             target_rows: request.target_rows,
             logit_bytes: request.logit_bytes as u64,
             divergence: request.divergence,
         }
+    }
+}
+
+/// How the projections of a policy are kept: as they are if they are frozen, otherwise in the kernels' type.
+fn base(policy: &Policy<f32>) -> Base {
+    match policy {
+        Policy::Full(_) => Base::Plain,
+        Policy::Adapter { base, .. } | Policy::Frozen(base) => Base::of(base),
     }
 }

@@ -19,6 +19,8 @@ mod head;
 #[cfg(emulated)]
 mod mistakes;
 #[cfg(emulated)]
+mod nf4;
+#[cfg(emulated)]
 mod norm;
 #[cfg(emulated)]
 mod optimiser;

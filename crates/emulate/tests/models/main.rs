@@ -9,6 +9,8 @@ mod equivalence;
 #[cfg(emulated)]
 mod gradients;
 #[cfg(emulated)]
+mod nf4;
+#[cfg(emulated)]
 #[path = "../../../engine/tests/small/random.rs"]
 mod random;
 #[cfg(emulated)]

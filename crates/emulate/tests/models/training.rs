@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tabpo_cuda::driver::{Driver, Element};
 use tabpo_cuda::memory::{MemoryPlan, Request, Rung};
-use tabpo_cuda::{CudaWorker, WorkerOptions};
+use tabpo_cuda::{Base, CudaWorker, WorkerOptions};
 use tabpo_emulate::{Emulator, Order};
 use tabpo_engine::{
     Batch, HostWorker, Job, NamedTensor, Policy, Target, TargetValues, TrainingSetup, Worker, WorkerError,
@@ -16,6 +16,13 @@ use crate::small::{Random, adapter, families, forest, llama, model, owned, relat
 fn policies(config: &ModelConfig) -> [Policy<f32>; 2] {
     let model = || model::<f32>(config, 3);
     [Policy::adapter(model().into(), adapter(config, 0.1)), Policy::full(model())]
+}
+
+/// An adapter on a base in NF4.
+fn quantised(config: &ModelConfig) -> Policy<f32> {
+    let mut model = model::<f32>(config, 3);
+    model.quantise(true).expect("finite weights");
+    Policy::adapter(model.into(), adapter(config, 0.1))
 }
 
 /// Steps on the derivative of a loss that depends on the values; returns them.
@@ -139,10 +146,11 @@ fn memory_is_what_the_plan_says() {
     let (batch, targets) = forest(config.vocabulary, 11);
     let rows = batch.tokens.len().next_multiple_of(64);
     for divergence in [false, true] {
-        for policy in policies(&config) {
+        for policy in policies(&config).into_iter().chain([quantised(&config)]) {
             let request = Request {
                 config: &config,
                 element: Element::Bf16,
+                base: Base::of(policy.model()),
                 adapter: policy.lora().map(|adapter| &adapter.config),
                 rows,
                 target_rows: rows,

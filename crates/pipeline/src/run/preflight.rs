@@ -46,13 +46,15 @@ mod card {
 #[cfg(feature = "cuda")]
 mod card {
     use tabpo_cuda::{
+        Base,
         driver::Element,
         memory::{MemoryPlan, Request, Rung},
     };
     use tabpo_engine::Compute;
+    use tabpo_model::ModelFolder;
 
     use super::{AdapterSection, Configuration, Error, MemoryRow, System, TrainSection, shape, trained_sections};
-    use crate::{memory::size, run::CARD_LOGIT_BYTES};
+    use crate::{error::ResultExt, memory::size, run::CARD_LOGIT_BYTES};
 
     /// Bytes of logits that the least takes.
     const LOGIT_BYTES: u64 = 64 << 20;
@@ -67,10 +69,13 @@ mod card {
         let (shape, _) = shape(config)?;
         let lora = config.adapter.as_ref().map(AdapterSection::lora);
         let element = if config.model.compute == Compute::F32 { Element::F32 } else { Element::Bf16 };
+        let folder = config.model.folder.as_deref().map(ModelFolder::open).transpose().or_input()?;
+        let nested = folder.and_then(|folder| folder.nested_nf4());
+        let base = nested.map_or(Base::Plain, |nested| Base::Nf4 { nested });
         let sections = trained_sections(config, systems).into_iter().map(|(section, train, divergence)| {
             let rows = train.max_tokens;
             let (config, adapter) = (&shape, lora.as_ref());
-            let request = Request { config, element, adapter, rows, target_rows: rows, logit_bytes, divergence };
+            let request = Request { config, element, base, adapter, rows, target_rows: rows, logit_bytes, divergence };
             work(section, train, &request)
         });
         sections.collect()
