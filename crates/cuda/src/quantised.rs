@@ -43,42 +43,30 @@ impl Base {
     }
 }
 
-/// Where a projection's codes and scales lie.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    shape: [usize; 2],
-    codes: Cut,
-    scale_codes: Option<Cut>,
-    scales: Cut,
-    tables: Cut,
-}
-
 /// The projections of every block, by input group.
 type Blocks<T> = Vec<[Vec<T>; 4]>;
 
 /// Codes, scales and the staging buffer in one memory.
 struct Plan {
     arena: ArenaPlan,
-    blocks: Blocks<Place>,
+    /// The parts of a matrix, in the order of [`Nf4::new`].
+    blocks: Blocks<Vec<Cut>>,
     staging: Cut,
 }
 
 impl Plan {
     fn new(config: &ModelConfig, nested: bool, rooms: [usize; 4], element: Element) -> Self {
         let mut arena = ArenaPlan::default();
-        let mut place = |shape: [usize; 2]| {
-            let blocks = Nf4Matrix::blocks(shape[0], shape[1]);
-            let scales = if nested { blocks.div_ceil(SCALES_PER_GROUP) } else { blocks };
-            Place {
-                shape,
-                codes: arena.reserve(Nf4Matrix::code_bytes(shape[0], shape[1]) as u64),
-                scale_codes: nested.then(|| arena.reserve(blocks as u64)),
-                scales: arena.reserve(4 * scales as u64),
-                tables: arena.reserve(4 * (NF4_LEVELS.len() + if nested { 256 } else { 0 }) as u64),
-            }
+        let mut parts = |[rows, columns]: [usize; 2]| -> Vec<Cut> {
+            let blocks = Nf4Matrix::blocks(rows, columns);
+            let codes = Nf4Matrix::code_bytes(rows, columns);
+            let of_scales = if nested { vec![blocks, 4 * blocks.div_ceil(SCALES_PER_GROUP)] } else { vec![4 * blocks] };
+            let tables = 4 * (NF4_LEVELS.len() + if nested { 256 } else { 0 });
+            let sizes = [codes].into_iter().chain(of_scales).chain([tables]);
+            sizes.map(|bytes| arena.reserve(bytes as u64)).collect()
         };
         let blocks = (0..config.layers)
-            .map(|_| INPUT_GROUPS.map(|group| group.iter().map(|projection| place(projection.shape(config))).collect()))
+            .map(|_| INPUT_GROUPS.map(|group| group.iter().map(|projection| parts(projection.shape(config))).collect()))
             .collect();
         let numbers = |(group, room): (&[tabpo_model::Projection], usize)| {
             let outputs: usize = group.iter().map(|projection| projection.shape(config)[0]).sum();
@@ -120,10 +108,16 @@ impl Quantised {
         for (layer, places) in model.layers.iter().zip(&plan.blocks) {
             let mut groups: [Vec<Nf4>; 4] = std::array::from_fn(|_| Vec::new());
             for ((group, places), uploaded) in INPUT_GROUPS.iter().zip(places).zip(&mut groups) {
-                for (&projection, place) in group.iter().zip(places) {
+                for (&projection, parts) in group.iter().zip(places) {
                     let matrix = layer.projection(projection).weight.as_nf4().expect("all projections are in NF4");
-                    uploaded.push(place.upload(driver.as_ref(), &arena, matrix)?);
-                    hasher.update(format!("NF4 {:?} {:?}\n", place.shape, matrix.rounding()).as_bytes());
+                    let mut parts = parts.iter();
+                    uploaded.push(Nf4::new(matrix, |bytes| {
+                        let at = arena.address(*parts.next().expect("the plan has every part"));
+                        driver.upload(at, bytes)?;
+                        Ok(at)
+                    })?);
+                    let shape = [matrix.rows(), matrix.columns()];
+                    hasher.update(format!("NF4 {shape:?} {:?}\n", matrix.rounding()).as_bytes());
                     for part in matrix.parts() {
                         hasher.update(part);
                     }
@@ -162,36 +156,5 @@ impl Quantised {
         }
         let weight = weight.expect("a group has projections");
         Ok(Linear { weight, outputs: place.outputs as u32, inputs: stride as u32 })
-    }
-}
-
-impl Place {
-    fn upload(&self, driver: &dyn Driver, arena: &Arena, matrix: &Nf4Matrix) -> Result<Nf4, DriverError> {
-        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        driver.upload(arena.address(self.codes), matrix.codes())?;
-        let (mut tables, mut offset) = (NF4_LEVELS.to_vec(), 0.0);
-        match (matrix.scales(), self.scale_codes) {
-            (Scales::Plain(scales), None) => driver.upload(arena.address(self.scales), &bytes(scales))?,
-            (Scales::Nested(nested), Some(codes)) => {
-                driver.upload(arena.address(codes), nested.codes())?;
-                driver.upload(arena.address(self.scales), &bytes(nested.largest()))?;
-                tables.extend(nested.map());
-                offset = nested.offset();
-            }
-            _ => unreachable!("all projections have their scales in the same form"),
-        }
-        driver.upload(arena.address(self.tables), &bytes(&tables))?;
-        let [rows, inputs] = self.shape.map(|size| size as u32);
-        let at = |cut: Cut| arena.address(cut);
-        Ok(Nf4 {
-            codes: at(self.codes),
-            scale_codes: self.scale_codes.map(at),
-            scales: at(self.scales),
-            tables: at(self.tables),
-            offset,
-            rounding: matrix.rounding(),
-            rows,
-            inputs,
-        })
     }
 }

@@ -10,6 +10,7 @@ mod feed_forward;
 mod head;
 mod memory;
 mod models;
+mod nf4;
 mod norm;
 mod products;
 mod rows;
@@ -132,13 +133,14 @@ pub fn run_without_kernels(
 pub fn run(driver: &dyn Driver, seed: u64, tell: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>, DriverError> {
     let mut outcomes = run_without_kernels(driver, seed, tell)?;
     for element in [Element::F32, Element::Bf16] {
-        let checks: [&Check<'_>; 6] = [
+        let checks: [&Check<'_>; 7] = [
             &|bench| norm::check(bench, element),
             &|bench| feed_forward::check(bench, element),
             &|bench| attention::check(bench, element),
             &|bench| head::check(bench, element),
             &|bench| rows::check(bench, element),
             &|bench| decode::check(bench, element),
+            &|bench| nf4::check(bench, element),
         ];
         outcomes.extend(group(driver, seed, tell, &checks)?);
     }

@@ -27,6 +27,33 @@ pub enum ModelSize {
     Wide,
 }
 
+/// What is trained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Adapter,
+    AdapterOnNf4,
+    Full,
+}
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Adapter => "adapter",
+            Self::AdapterOnNf4 => "adapter on NF4",
+            Self::Full => "all parameters",
+        }
+    }
+
+    /// The model that is trained, or the base of the adapter.
+    fn model<R: Real>(self, config: &ModelConfig, seed: u64) -> Model<R> {
+        let mut model = model(config, seed);
+        if self == Self::AdapterOnNf4 {
+            model.quantise(true).expect("the weights are finite");
+        }
+        model
+    }
+}
+
 /// The largest error of log-probabilities, and of all gradients together.
 const fn limits(element: Element) -> (f64, f64) {
     match element {
@@ -161,17 +188,20 @@ pub fn run_models(
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let seeds: Vec<f64> = targets.iter().map(|_| random.random_range(-1.0..1.0)).collect();
         // All gradients of a wide block in double precision would take gigabytes.
-        let ways: &[bool] = if size == ModelSize::Wide { &[false] } else { &[false, true] };
-        for &full in ways {
-            let (host, lora) = (model::<f64>(&config, seed), adapter::<f64>(&config, seed));
+        let ways: &[Way] = match (size, name) {
+            (ModelSize::Wide, _) => &[Way::Adapter],
+            (ModelSize::Tiny, "llama") => &[Way::Adapter, Way::Full, Way::AdapterOnNf4],
+            (ModelSize::Tiny, _) => &[Way::Adapter, Way::Full],
+        };
+        for &way in ways {
+            let full = way == Way::Full;
+            let (host, lora) = (way.model::<f64>(&config, seed), adapter::<f64>(&config, seed));
             let [wanted, wanted_gradient] = of_the_engine(&host, (!full).then_some(&lora), &job, &seeds);
             drop(host);
             for element in [Element::F32, Element::Bf16] {
-                let policy = if full {
-                    Policy::full(model::<f32>(&config, seed))
-                } else {
-                    Policy::adapter(model::<f32>(&config, seed).into(), adapter(&config, seed))
-                };
+                let base = way.model::<f32>(&config, seed);
+                let policy =
+                    if full { Policy::full(base) } else { Policy::adapter(base.into(), adapter(&config, seed)) };
                 let options = WorkerOptions { element, ..WorkerOptions::default() };
                 let mut worker = CudaWorker::new(Arc::clone(driver), policy, options)?;
                 worker.begin(&TrainingSetup {
@@ -182,14 +212,13 @@ pub fn run_models(
                 })?;
                 let [found, gradient] = of_the_device(&mut worker, &job, &seeds)?;
                 let again = of_the_device(&mut worker, &job, &seeds)?;
-                let what = if full { "all parameters" } else { "adapter" };
-                let title = |of: &str| named(&format!("models: {name}, {what}, {of}"), element);
+                let title = |of: &str| named(&format!("models: {name}, {}, {of}", way.name()), element);
                 let (of_values, of_gradient) = limits(element);
                 add(Outcome::of(title("log-probabilities"), &found, &wanted, of_values));
                 add(Outcome::of(title("gradients"), &gradient, &wanted_gradient, of_gradient));
                 let (first, second) = ([found, gradient].concat(), again.concat());
                 add(Outcome::of(title("the same bits again"), &second, &first, 0.0));
-                if !full && element == Element::F32 && size == ModelSize::Tiny {
+                if way == Way::Adapter && element == Element::F32 && size == ModelSize::Tiny {
                     add(greedy(&mut worker, &config, seed, title("greedy tokens of the CPU"))?);
                 }
             }

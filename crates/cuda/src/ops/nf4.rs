@@ -1,6 +1,6 @@
 //! Weights in NF4.
 
-use tabpo_model::StoredType;
+use tabpo_model::{NF4_LEVELS, Nf4Matrix, Scales, StoredType};
 
 use super::{Kernels, Rows, Shape, arguments};
 use crate::driver::{Address, DriverError};
@@ -31,6 +31,37 @@ pub struct Nf4 {
 }
 
 impl Nf4 {
+    /// A matrix whose parts `put` copies to the device: codes, the codes of quantised scales, scales, tables.
+    ///
+    /// # Errors
+    /// The first error of `put`.
+    pub fn new(
+        matrix: &Nf4Matrix,
+        mut put: impl FnMut(&[u8]) -> Result<Address, DriverError>,
+    ) -> Result<Self, DriverError> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let codes = put(matrix.codes())?;
+        let (mut tables, mut offset) = (NF4_LEVELS.to_vec(), 0.0);
+        let (scale_codes, scales) = match matrix.scales() {
+            Scales::Plain(scales) => (None, put(&bytes(scales))?),
+            Scales::Nested(nested) => {
+                tables.extend(nested.map());
+                offset = nested.offset();
+                (Some(put(nested.codes())?), put(&bytes(nested.largest()))?)
+            }
+        };
+        Ok(Self {
+            codes,
+            scale_codes,
+            scales,
+            tables: put(&bytes(&tables))?,
+            offset,
+            rounding: matrix.rounding(),
+            rows: matrix.rows() as u32,
+            inputs: matrix.columns() as u32,
+        })
+    }
+
     /// Widens the matrix to the first columns of `to`, `[rows, inputs + room]` without gaps, and copies `beside`,
     /// `[rows, room]` without gaps, to the others; the room is a multiple of 8.
     pub fn dequantise(

@@ -3,36 +3,10 @@
 use half::{bf16, f16};
 use tabpo_cuda::driver::{Address, Element};
 use tabpo_cuda::ops::{Kernels, Nf4};
-use tabpo_emulate::trial::{Trial, in_every_order};
-use tabpo_model::{NF4_LEVELS, Nf4Matrix, Scales, StoredType};
+use tabpo_emulate::trial::in_every_order;
+use tabpo_model::{Nf4Matrix, StoredType};
 
 use crate::common::{Random, round};
-
-fn floats(trial: &Trial, values: &[f32]) -> Address {
-    trial.put_bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
-}
-
-/// A matrix as it lies on a device.
-fn put(trial: &Trial, matrix: &Nf4Matrix) -> Nf4 {
-    let mut tables = NF4_LEVELS.to_vec();
-    let (scale_codes, scales, offset) = match matrix.scales() {
-        Scales::Plain(scales) => (None, floats(trial, scales), 0.0),
-        Scales::Nested(nested) => {
-            tables.extend(nested.map());
-            (Some(trial.put_bytes(nested.codes())), floats(trial, nested.largest()), nested.offset())
-        }
-    };
-    Nf4 {
-        codes: trial.put_bytes(matrix.codes()),
-        scale_codes,
-        scales,
-        tables: floats(trial, &tables),
-        offset,
-        rounding: matrix.rounding(),
-        rows: matrix.rows() as u32,
-        inputs: matrix.columns() as u32,
-    }
-}
 
 #[test]
 fn widened_weights_have_the_bits_of_the_cpu() {
@@ -54,7 +28,7 @@ fn widened_weights_have_the_bits_of_the_cpu() {
                 let matrix = Nf4Matrix::quantise([rows, inputs], rounding, nested, copy).expect("finite weights");
                 let beside = random.values(rows * room);
                 let found = in_every_order(|trial| {
-                    let there = put(trial, &matrix);
+                    let there = Nf4::new(&matrix, |bytes| Ok(trial.put_bytes(bytes))).expect("it is on the device");
                     let beside = if room > 0 { trial.put(element, &beside).address } else { Address(0) };
                     let to = trial.room(element, rows * (inputs + room));
                     let kernels = Kernels { driver: &trial.device, element };
