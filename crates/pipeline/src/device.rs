@@ -88,6 +88,20 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Finds the device of the process of this number among those that train together on this machine: where no single card
+    /// is named and there are several, each process takes another.
+    ///
+    /// # Errors
+    /// If a card is asked for that is not there or cannot be used.
+    pub fn choose_among(self, number: usize) -> Result<Chosen, Error> {
+        match self {
+            Self::Auto | Self::Cuda(0) => card::among(number).map_or_else(|| self.choose(), Ok),
+            _ => self.choose(),
+        }
+    }
+}
+
 impl Chosen {
     /// The device in words.
     pub fn words(&self) -> String {
@@ -111,7 +125,7 @@ impl Chosen {
         match self {
             Self::Cpu(_) => None,
             #[cfg(feature = "cuda")]
-            Self::Card(card) => Some(card::usable(card.memory)),
+            Self::Card(card) => Some(usable(card.memory)),
         }
     }
 
@@ -220,6 +234,16 @@ pub(crate) fn card_inputs(card: bool, compute: Compute) -> Option<&'static str> 
     card.then_some(if compute == Compute::F32 { "card, f32" } else { "card, bf16" })
 }
 
+/// What CUDA takes of a card's memory itself: context, kernels and libraries.
+#[cfg(feature = "cuda")]
+const CONTEXT: u64 = 800_000_000;
+
+/// Bytes of a card's memory that a run can use.
+#[cfg(feature = "cuda")]
+pub(crate) fn usable(memory: u64) -> u64 {
+    (memory / 100 * 95).saturating_sub(CONTEXT)
+}
+
 #[cfg(not(feature = "cuda"))]
 mod card {
     use super::{Chosen, Error};
@@ -228,6 +252,10 @@ mod card {
 
     pub(super) fn any() -> Chosen {
         Chosen::Cpu(Some(WITHOUT.to_owned()))
+    }
+
+    pub(super) fn among(_: usize) -> Option<Chosen> {
+        None
     }
 
     pub(super) fn numbered(number: usize) -> Result<Chosen, Error> {
@@ -247,14 +275,6 @@ mod card {
     use tabpo_engine::Compute;
 
     use super::{Chosen, Computer, Error, Observer};
-
-    /// What CUDA takes of a card's memory itself: context, kernels and libraries.
-    const CONTEXT: u64 = 800_000_000;
-
-    /// Bytes of a card's memory that a run can use.
-    pub(super) fn usable(memory: u64) -> u64 {
-        (memory / 100 * 95).saturating_sub(CONTEXT)
-    }
 
     /// The cards that can be used, and whether the libraries are there without which none can.
     fn usable_cards(search: &Search) -> Result<Vec<Device>, DriverError> {
@@ -285,6 +305,13 @@ mod card {
             Some(card) => Chosen::Card(card.clone()),
             None => Chosen::Cpu(Some("no card has compute capability 8.0 or newer".to_owned())),
         }
+    }
+
+    /// The card that the process of this number takes, where there are several that can be used.
+    pub(super) fn among(number: usize) -> Option<Chosen> {
+        let mut cards = usable_cards(&Search::of_this_machine()).ok()?;
+        cards.retain(|card| card.architecture >= Architecture::OLDEST);
+        (cards.len() > 1).then(|| Chosen::Card(cards[number % cards.len()].clone()))
     }
 
     /// The card of this number.

@@ -21,26 +21,28 @@ pub struct LinkError {
     pub reason: String,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// Whether the rank itself said nothing of it.
+    pub lost: bool,
 }
 
 impl LinkError {
     /// A failure of a rank.
     pub fn new(rank: usize, reason: impl Display) -> Self {
-        Self { rank, reason: reason.to_string(), hint: None }
+        Self { rank, reason: reason.to_string(), hint: None, lost: false }
     }
 
     /// What a worker's error means to the other ranks: `rank` failed, unless the error names another one.
     pub(crate) fn of_worker(rank: usize, error: WorkerError) -> Self {
         match error {
-            WorkerError::Rank { rank, reason, hint } => Self { rank, reason, hint },
-            other => Self { rank, reason: other.to_string(), hint: other.hint().map(str::to_owned) },
+            WorkerError::Rank { rank, reason, hint } => Self { hint, ..Self::new(rank, reason) },
+            other => Self { hint: other.hint().map(str::to_owned), ..Self::new(rank, &other) },
         }
     }
 }
 
 impl From<LinkError> for WorkerError {
     fn from(error: LinkError) -> Self {
-        let LinkError { rank, reason, hint } = error;
+        let LinkError { rank, reason, hint, lost: _ } = error;
         Self::Rank { rank, reason, hint }
     }
 }
@@ -129,7 +131,7 @@ impl Links {
         match frames.recv() {
             Ok(Frame::Data(message)) => Ok(message),
             Ok(Frame::Failed(error)) => Err(error),
-            Err(_) => Err(LinkError::new(from, "ended without giving a reason")),
+            Err(_) => Err(LinkError { lost: true, ..LinkError::new(from, "ended without giving a reason") }),
         }
     }
 
@@ -245,6 +247,9 @@ mod tests {
         // A message to it fails with the reason that it gave.
         assert_eq!(two.send(1, vec![2]), Err(LinkError::new(1, "out of memory")));
         drop(two);
-        assert_eq!(zero.receive(2), Err(LinkError::new(2, "ended without giving a reason")));
+        assert_eq!(
+            zero.receive(2),
+            Err(LinkError { lost: true, ..LinkError::new(2, "ended without giving a reason") })
+        );
     }
 }

@@ -97,6 +97,7 @@ struct Introduction {
     version: String,
     host: String,
     port: u16,
+    processors: String,
 }
 
 /// Where a rank is.
@@ -104,6 +105,8 @@ struct Introduction {
 struct Whereabouts {
     host: String,
     addresses: Vec<String>,
+    /// The processors that it may use, as the operating system lists them.
+    processors: String,
 }
 
 /// The ranks of a run, connected with each other.
@@ -112,6 +115,8 @@ pub struct Meeting {
     pub links: Links,
     /// The name of every rank's machine.
     pub hosts: Vec<String>,
+    /// The number of ranks that share this rank's processors, at least 1: launchers may give each rank its own.
+    pub sharing: usize,
 }
 
 impl Meeting {
@@ -183,7 +188,7 @@ impl Attempt<'_> {
     fn lead(&self, folder: &Path) -> Result<Meeting, MeetingError> {
         let size = self.place.size;
         let (listener, port) = self.listen()?;
-        let own = Whereabouts { host: host(), addresses: addresses(port) };
+        let own = Whereabouts { host: host(), addresses: addresses(port), processors: processors() };
         let secret: Key = rand::random();
         let file = folder.join(FILE);
         let invitation = Invitation { host: own.host.clone(), addresses: own.addresses.clone(), secret };
@@ -198,14 +203,14 @@ impl Attempt<'_> {
             };
             let Ok(introduction) = hear::<Introduction>(&mut stream) else { continue };
             self.check(&introduction)?;
-            let Introduction { rank, host, port, .. } = introduction;
+            let Introduction { rank, host, port, processors, .. } = introduction;
             // A rank on this machine is reached from others as this one is.
             let addresses = if address.ip().is_loopback() {
                 own.addresses.iter().filter_map(|own| Some(format!("{}:{port}", own.rsplit_once(':')?.0))).collect()
             } else {
                 vec![SocketAddr::new(address.ip(), port).to_string()]
             };
-            met[rank - 1] = Some((stream, Whereabouts { host, addresses }));
+            met[rank - 1] = Some((stream, Whereabouts { host, addresses, processors }));
         }
         drop(removed);
         let met: Vec<(TcpStream, Whereabouts)> = met.into_iter().flatten().collect();
@@ -256,7 +261,14 @@ impl Attempt<'_> {
             }
         };
         let lost = |rank: usize| failed(format!("cannot talk to rank {rank}"));
-        let introduction = Introduction { rank, size, version: self.version.to_owned(), host: own.clone(), port };
+        let introduction = Introduction {
+            rank,
+            size,
+            version: self.version.to_owned(),
+            host: own.clone(),
+            port,
+            processors: processors(),
+        };
         tell(&mut first, &introduction).map_err(lost(0))?;
         // The others may take their time.
         first.set_read_timeout(Some(PATIENCE)).map_err(lost(0))?;
@@ -265,7 +277,7 @@ impl Attempt<'_> {
         let mut peers: Vec<Option<Peer>> = (0..size).map(|_| None).collect();
         peers[0] = Some(carriers.carry(first, 0, &table[0].host).map_err(lost(0))?);
         for other in 1..rank {
-            let Whereabouts { host, addresses } = &table[other];
+            let Whereabouts { host, addresses, .. } = &table[other];
             let peer = reach(&own, host, addresses, &invitation.secret).and_then(|mut stream| {
                 tell(&mut stream, &rank)?;
                 carriers.carry(stream, other, host)
@@ -289,7 +301,9 @@ impl Attempt<'_> {
 
 fn meeting(rank: usize, peers: Vec<Option<Peer>>, carriers: Carriers, table: Vec<Whereabouts>) -> Meeting {
     let links = Links::new(rank, peers, Some(Box::new(carriers)));
-    Meeting { links, hosts: table.into_iter().map(|at| at.host).collect() }
+    let own = &table[rank];
+    let sharing = table.iter().filter(|at| (&at.host, &at.processors) == (&own.host, &own.processors)).count();
+    Meeting { links, sharing, hosts: table.into_iter().map(|at| at.host).collect() }
 }
 
 /// Limits how long an answer may take.
@@ -328,6 +342,13 @@ fn host() -> String {
         String::from_utf8(output.stdout).ok()
     });
     named.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// The processors that this process may use, where the operating system lists them.
+fn processors() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.unwrap_or_default().trim().to_owned()
 }
 
 /// The addresses under which other machines may reach a port of this one.

@@ -100,7 +100,7 @@ fn lost(rank: usize, host: &str, error: &io::Error) -> LinkError {
         }
         _ => format!("the connection to {host} failed: {error}"),
     };
-    LinkError::new(rank, reason).with_hint(VANISHED)
+    LinkError { lost: true, ..LinkError::new(rank, reason).with_hint(VANISHED) }
 }
 
 /// Writes frames until the channel ends.

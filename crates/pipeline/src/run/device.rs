@@ -4,13 +4,14 @@
 //! the run directory: a run that was trained on a card can be evaluated elsewhere, and none is trained again because a card
 //! has appeared.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tabpo_engine::Compute;
 
 use super::{
     directory::{RunDirectory, write_atomically},
+    ranks::Lead,
     record,
 };
 use crate::{
@@ -42,6 +43,8 @@ pub(super) struct RunDevice {
     chosen: Result<Chosen, Error>,
     compute: Compute,
     computer: OnceCell<Computer>,
+    /// The other processes that train along, if there are any.
+    lead: Option<Arc<Lead>>,
 }
 
 impl RunDevice {
@@ -86,7 +89,17 @@ impl RunDevice {
         if earlier != Some(kind) {
             write_atomically(&path, &serde_json::to_vec(&Choice { device: kind }).expect("a choice is plain data"))?;
         }
-        Ok(Self { kind, chosen, compute: model.compute, computer: OnceCell::new() })
+        Ok(Self { kind, chosen, compute: model.compute, computer: OnceCell::new(), lead: None })
+    }
+
+    /// With other processes that train along.
+    pub(super) fn with_ranks(self, lead: Option<Arc<Lead>>) -> Self {
+        Self { lead, ..self }
+    }
+
+    /// The other processes that train along, if there are any.
+    pub(super) fn ranks(&self) -> Option<&Lead> {
+        self.lead.as_deref()
     }
 
     /// What trainings depend on; `None` for the CPU.

@@ -1,6 +1,7 @@
 //! A run, from its configuration to its result.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tabpo_model::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
@@ -15,6 +16,7 @@ use super::{
     directory::{RunDirectory, write_atomically},
     ledger::Ledger,
     own_answers, policy, preflight, preparation,
+    ranks::Lead,
     record::{Program, RunRecord},
     remote,
     splits::{self, Splits},
@@ -54,6 +56,7 @@ pub struct RunResult {
 pub struct Pipeline {
     pub(super) inputs: Inputs,
     program: Program,
+    lead: Option<Arc<Lead>>,
 }
 
 /// The inputs of a run, which do not change while its stages run.
@@ -107,13 +110,19 @@ impl Pipeline {
             test: splits::digest(&splits.test),
         };
         let inputs = Inputs { config, systems, ontology, patterns, splits, digests };
-        Ok(Self { inputs, program: Program::default() })
+        Ok(Self { inputs, program: Program::default(), lead: None })
     }
 
     /// Says which program makes the run, for its record and its page.
     #[must_use]
     pub fn made_by(self, program: Program) -> Self {
         Self { program, ..self }
+    }
+
+    /// Trains on several processes, of which this one has the lead.
+    #[must_use]
+    pub fn on_ranks(self, lead: Lead) -> Self {
+        Self { lead: Some(Arc::new(lead)), ..self }
     }
 
     /// Runs the stages up to `until` in the run directory, which is locked meanwhile. Stages that are up to date are
@@ -123,7 +132,7 @@ impl Pipeline {
         let config = &inputs.config;
         let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
-        let device = RunDevice::of_run(&config.model, &directory, observer)?;
+        let device = RunDevice::of_run(&config.model, &directory, observer)?.with_ranks(self.lead.clone());
         let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;
