@@ -1,6 +1,7 @@
 //! Training on several processes: rank 0 goes through the stages of a run, the others take part in its trainings.
 
 use serde::{Deserialize, Serialize};
+use tabpo_engine::WorkerError;
 use tabpo_ranks::{LinkError, Links, Meeting, serve};
 
 use super::{PolicyFolder, training::open_policy};
@@ -49,7 +50,7 @@ impl Lead {
         })?;
         let links = self.links();
         let sent = (1..links.size()).try_for_each(|rank| links.send(rank, text.clone()));
-        sent.map_err(|error| tabpo_engine::WorkerError::from(error)).or_failed()
+        sent.map_err(WorkerError::from).or_failed()
     }
 }
 

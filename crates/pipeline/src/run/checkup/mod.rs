@@ -127,7 +127,7 @@ impl Pipeline {
                 steps: training.steps,
                 rows: speed::rows_of_step(training, &lengths, &inputs.config),
                 target_rows: speed::target_rows_of_step(training, &lengths, &inputs.config),
-                context: (lengths.mean_prompt + lengths.mean_answer) / 2.0,
+                context: f64::midpoint(lengths.mean_prompt, lengths.mean_answer),
                 reference: training.reference,
                 stage,
             }
