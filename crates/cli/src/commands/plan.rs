@@ -70,7 +70,7 @@ fn base(text: &str) -> Result<Base, String> {
 
 /// What a training section takes of a card.
 #[derive(Serialize)]
-struct Section {
+struct CardSection {
     section: String,
     /// Tokens of its largest pass.
     max_tokens: usize,
@@ -101,7 +101,7 @@ struct Plan {
     card: &'static str,
     /// Bytes of its memory that can be used.
     usable: u64,
-    sections: Vec<Section>,
+    sections: Vec<CardSection>,
     stages: Vec<Stage>,
     /// What would make it fit.
     changes: Vec<String>,
@@ -137,9 +137,9 @@ pub(super) fn adapter(rank: usize) -> Option<LoraConfig> {
     (rank > 0).then(|| LoraConfig::new(rank, 2.0 * rank as f64))
 }
 
-fn section(name: &str, setting: &Setting<'_>, card: &Card) -> Section {
+fn section(name: &str, setting: &Setting<'_>, card: &Card) -> CardSection {
     let memory = setting.within(card.usable());
-    Section {
+    CardSection {
         section: name.to_owned(),
         max_tokens: setting.max_tokens,
         fits: memory.total() <= card.usable(),
@@ -215,7 +215,7 @@ fn of_run(path: &Path, card: Card, arguments: &PlanArgs, context: &Context) -> R
         .into_iter()
         .map(|(name, max_tokens, divergence)| (name, setting(max_tokens, divergence)))
         .collect();
-    let sections: Vec<Section> = settings.iter().map(|(name, setting)| section(name, setting, &card)).collect();
+    let sections: Vec<CardSection> = settings.iter().map(|(name, setting)| section(name, setting, &card)).collect();
     let mut stages: Vec<Stage> = Vec::new();
     for load in pipeline.loads(context)? {
         let at = settings.iter().position(|(name, _)| *name == load.section);
@@ -250,7 +250,7 @@ fn of_run(path: &Path, card: Card, arguments: &PlanArgs, context: &Context) -> R
 }
 
 /// What would make a plan fit, if it doesn't.
-fn changes(sections: &[Section], setting: &Setting<'_>, card: &Card, key: &str) -> Vec<String> {
+fn changes(sections: &[CardSection], setting: &Setting<'_>, card: &Card, key: &str) -> Vec<String> {
     if sections.iter().all(|section| section.fits) {
         return Vec::new();
     }
@@ -316,7 +316,7 @@ fn print(plan: &Plan) -> Result<(), CliError> {
             .into_iter()
             .chain(plan.sections.iter().map(|section| (section.section.clone(), Alignment::Right))),
     );
-    let mut row = |name: &str, value: &dyn Fn(&Section) -> String| {
+    let mut row = |name: &str, value: &dyn Fn(&CardSection) -> String| {
         table.push([name.to_owned()].into_iter().chain(plan.sections.iter().map(value)));
     };
     row("weights", &|section| size(section.memory.weights));
