@@ -12,6 +12,8 @@ mod gradients;
 #[path = "../../../engine/tests/small/random.rs"]
 mod random;
 #[cfg(emulated)]
+mod ranks;
+#[cfg(emulated)]
 mod runs;
 #[cfg(emulated)]
 mod small;
