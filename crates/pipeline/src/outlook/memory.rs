@@ -107,7 +107,7 @@ impl Setting<'_> {
     /// The memory with as much kept between the passes as `limit` bytes hold; where even the least doesn't fit, that.
     pub fn within(&self, limit: u64) -> Memory {
         let (saved, staging) = self.quantised();
-        let plan = MemoryPlan::within(&self.request(), (limit + saved).saturating_sub(staging));
+        let plan = MemoryPlan::within(&self.request(), limit.saturating_add(saved).saturating_sub(staging));
         let MemoryPlan { weights, trained, reference, buffers, lists, workspace, rungs } = plan;
         let blocks = Rung::ALL.map(|rung| rungs.iter().filter(|&&of_block| of_block == rung).count());
         Memory { weights: weights - saved, staging, trained, reference, buffers, other: lists + workspace, blocks }
@@ -117,7 +117,7 @@ impl Setting<'_> {
     /// fit.
     pub fn most_tokens(&self, limit: u64) -> usize {
         let (saved, staging) = self.quantised();
-        let limit = (limit + saved).saturating_sub(staging);
+        let limit = limit.saturating_add(saved).saturating_sub(staging);
         let request = Request { target_rows: usize::MAX, ..self.request() };
         MemoryPlan::most_rows(&request, Rung::Input, limit)
     }
