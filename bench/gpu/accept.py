@@ -1,7 +1,7 @@
 """Checks tabpo on a machine with an NVIDIA card, in about eight minutes and without a network.
 
-Needs the binary and python3; for steps 6 and 7 also torch, transformers and peft (TRL if it is there). Models have random
-weights. Every step has a time limit, and the script goes on after a failure. Last come a line a check (PASS, FAIL or SKIP
+Needs the binary and python3; for steps 6 and 7 also torch, transformers and peft, and for TRL's own trainer trl and datasets,
+which `--wheels FOLDER` installs into a temporary folder from wheels that were carried along. Models have random weights. Every step has a time limit, and the script goes on after a failure. Last come a line a check (PASS, FAIL or SKIP
 with the reason) and a JSON file with everything. On a machine without a card every step says so.
 
   bench/gpu/accept.sh --tabpo target/release/tabpo             all steps with a model of 1.5 billion parameters
@@ -26,7 +26,7 @@ STEPS = {
     3: "small models of all families and a block of 8B widths against the host",
     4: "preference training, one and four negatives",
     5: "70B in four bits",
-    6: "the same training in PyTorch",
+    6: "the same training in TRL and in plain PyTorch",
     7: "decoding beside transformers",
 }
 
@@ -77,8 +77,9 @@ def call_json(command, seconds, accepted=(0,)):
 
 
 class Acceptance:
-    def __init__(self, arguments):
+    def __init__(self, arguments, folder):
         self.arguments, self.report = arguments, Report()
+        self.packages = pathlib.Path(folder) / "packages"
         self.tabpo = arguments.tabpo
         self.data = pathlib.Path(arguments.data) if arguments.data else None
         self.trained = {}
@@ -118,6 +119,14 @@ class Acceptance:
         for part in ("driver", "compiler", "products"):
             found = info.get(part, {})
             self.report.add(1, part, "FAIL" if "error" in found else "PASS", found.get("error") or json.dumps(found))
+        speed, error = call_json([self.tabpo, "gpu", "speed", "--json"], 60)
+        if error:
+            self.report.add(1, "ceilings", "FAIL", error)
+        else:
+            self.report.raw["speed"] = speed
+            self.report.note(1, "copies, GB/s read and written", speed["copy_gigabytes_per_second"])
+            for element, found in speed["product_gflops"].items():
+                self.report.note(1, f"products of 8192 in {element}, TFLOP/s", found / 1e3)
         text, error = call(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,power.limit", "--format=csv"], 20)
         self.report.note(1, "nvidia-smi", error or text.strip().splitlines()[-1])
 
@@ -163,7 +172,7 @@ class Acceptance:
         if negatives not in self.trained:
             command = [self.tabpo, "bench", "preference", "--device", "cuda", "--json", "--objective", "dpo"]
             command += ["--model", str(self.data / "model"), "--pairs", str(self.data / "pairs.jsonl")]
-            command += ["--negatives", str(negatives), "--batch-size", "16", "--max-tokens", "8192"]
+            command += ["--negatives", str(negatives), "--batch-size", "16", "--max-tokens", "8192", "--by-kernel"]
             self.trained[negatives] = call_json(command, 120)
         return self.trained[negatives]
 
@@ -179,6 +188,13 @@ class Acceptance:
             self.report.raw[f"tabpo K={negatives}"] = found
             self.report.note(4, f"K = {negatives}, pairs/s", found["pairs_per_second"])
             self.report.note(4, f"K = {negatives}, card bytes", found["card_bytes"])
+            if found.get("planned_bytes"):
+                used = found["card_bytes"] / found["planned_bytes"]
+                self.report.at_most(4, f"K = {negatives}, used memory beside the plan", used, 1.02)
+            total = sum(kernel["seconds"] for kernel in found.get("kernels", [])) or 1.0
+            for kernel in found.get("kernels", [])[:8]:
+                share = f"{100 * kernel['seconds'] / total:.1f} % in {kernel['calls']} calls"
+                self.report.note(4, f"K = {negatives}, time of {kernel['kernel']}", share)
             self.report.note(4, "products of 8192, TFLOP/s", found["peak_gflops"] / 1e3)
             share = f"K = {negatives}, share of the products' speed"
             if self.arguments.shape == "8b":
@@ -186,33 +202,66 @@ class Acceptance:
             else:
                 self.report.note(4, share, found["share_of_peak"])
 
+    def install(self):
+        """Installs the wheels that were carried along, without a network; an error in words if that fails."""
+        if not self.arguments.wheels or self.packages.exists():
+            return None
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target"]
+        wheels = [str(wheel) for wheel in sorted(pathlib.Path(self.arguments.wheels).glob("*.whl"))]
+        _, error = call([*command, str(self.packages), *wheels], 120)
+        # What is installed already goes first: the card's torch is not one of the wheels.
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (before, str(self.packages)) if part)
+        return error
+
+    def peers(self):
+        """The configurations of the peers: their names and commands, without the number of negatives."""
+        model, pairs = str(self.data / "model"), str(self.data / "trl.jsonl")
+        trl = [sys.executable, str(HERE.parent / "peers" / "trl_dpo.py"), "--cuda", "--model", model, "--pairs", pairs]
+        plain = [sys.executable, str(HERE / "peer.py"), "train", "--data", str(self.data)]
+        for liger in ([], ["--liger"]):
+            for checkpointing in ([], ["--checkpointing"]):
+                words = ["TRL", "Liger" if liger else "SDPA", *(["checkpointing"] if checkpointing else [])]
+                yield ", ".join(words), [*trl, "--batch-size", "8", *liger, *checkpointing]
+        for checkpointing in ([], ["--checkpointing"]):
+            yield "plain PyTorch" + (", checkpointing" if checkpointing else ""), [*plain, *checkpointing]
+
+    def peer(self, name, command, negatives):
+        """What a peer measured, reported; None if it did not run."""
+        found, error = call_json([*command, "--negatives", str(negatives)], 60)
+        name = f"{name}, K = {negatives}"
+        if error:
+            self.report.add(6, name, "SKIP", error)
+            return None
+        self.report.raw[name] = found
+        self.report.note(6, f"{name}, pairs/s", found["pairs_per_second"])
+        self.report.note(6, f"{name}, card bytes", found["card_bytes"])
+        return found
+
     def step_6(self):
         if error := self.prepared() or self.exported():
             self.report.add(6, "prepare", "FAIL", error)
             return
-        for negatives, wanted in ((1, 2.0), (4, 4.0)):
-            best = None
-            for more in ([], ["--checkpointing"]):
-                command = [sys.executable, str(HERE / "peer.py"), "train", "--data", str(self.data)]
-                found, error = call_json([*command, "--negatives", str(negatives), *more], 75)
-                name = f"PyTorch, K = {negatives}" + (", checkpointing" if more else "")
-                if error:
-                    self.report.add(6, name, "SKIP", error)
-                    continue
-                self.report.raw[name] = found
-                self.report.note(6, f"{name}, pairs/s", found["pairs_per_second"])
-                self.report.note(6, f"{name}, card bytes", found["card_bytes"])
-                if best is None or found["pairs_per_second"] > best["pairs_per_second"]:
-                    best = found
+        if error := self.install():
+            self.report.add(6, "wheels", "SKIP", error)
+        # Every configuration with one negative; with four, which take four times as long, the best of TRL's and of the rest.
+        ran = [(name, command, found) for name, command in self.peers() if (found := self.peer(name, command, 1))]
+        speed = lambda entry: entry[2]["pairs_per_second"]
+        kinds = [[entry for entry in ran if entry[0].startswith("TRL") == of_trl] for of_trl in (True, False)]
+        best = [max(kind, key=speed) for kind in kinds if kind]
+        again = [(name, command, found) for name, command, _ in best if (found := self.peer(name, command, 4))]
+        for negatives, wanted, measured in ((1, 2.0, best), (4, 4.0, again)):
             own, error = self.train(negatives)
-            if best is None or error:
-                self.report.add(6, f"K = {negatives}, speed beside PyTorch", "SKIP", error or "nothing to compare with")
+            if error or not measured:
+                reason = error or "nothing to compare with"
+                self.report.add(6, f"K = {negatives}, speed beside the best peer", "SKIP", reason)
                 continue
-            ratio = own["pairs_per_second"] / best["pairs_per_second"]
-            self.report.at_least(6, f"K = {negatives}, speed beside PyTorch", ratio, wanted)
+            name, _, found = max(measured, key=speed)
+            ratio = own["pairs_per_second"] / found["pairs_per_second"]
+            self.report.at_least(6, f"K = {negatives}, speed beside the best peer ({name})", ratio, wanted)
             # tabpo fills the card where it may; what it needs is its plan.
-            memory = own["estimated_bytes"] / best["card_bytes"]
-            self.report.at_most(6, f"K = {negatives}, least memory beside PyTorch", memory, 0.5)
+            memory = own["estimated_bytes"] / found["card_bytes"]
+            self.report.at_most(6, f"K = {negatives}, least memory beside it", memory, 0.5)
 
     def step_7(self):
         if error := self.prepared():
@@ -241,6 +290,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tabpo", default="target/release/tabpo", help="the binary")
     parser.add_argument("--shape", choices=("m1", "1.5b", "8b"), default="1.5b", help="the model of steps 4, 6 and 7")
+    parser.add_argument("--wheels", help="folder of wheels for step 6: trl, datasets and what they need, liger-kernel")
     parser.add_argument("--data", help="folder for model and pairs; a temporary one if not given")
     parser.add_argument("--only", type=int, choices=sorted(STEPS), help="one step")
     parser.add_argument("--quick", action="store_true", help="steps 1 to 3")
@@ -251,7 +301,7 @@ def main():
     arguments.tabpo = shutil.which(arguments.tabpo)
     with tempfile.TemporaryDirectory() as folder:
         arguments.data = arguments.data or os.path.join(folder, "data")
-        acceptance = Acceptance(arguments)
+        acceptance = Acceptance(arguments, folder)
         acceptance.run()
     checks = acceptance.report.checks
     counts = {verdict: sum(check["verdict"] == verdict for check in checks) for verdict in ("PASS", "FAIL", "SKIP")}

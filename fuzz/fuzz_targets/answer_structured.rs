@@ -36,8 +36,10 @@ struct Entity<'a> {
 #[derive(Arbitrary, Debug)]
 struct Relation<'a> {
     head: Result<u8, &'a str>,
+    head_number: Option<i8>,
     label: Label<'a>,
     tail: Result<u8, &'a str>,
+    tail_number: Option<i8>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -91,8 +93,10 @@ fuzz_target!(|input: Input| {
             Value::Object(object)
         })
         .collect();
+    let with_ids = input.entities.iter().any(|entity| entity.id.is_some());
     let argument = |argument: &Result<u8, &str>| match argument {
-        Ok(id) => format!("e{id}"),
+        Ok(id) if with_ids => format!("e{id}"),
+        Ok(index) => input.entities.get(usize::from(*index)).map_or_else(String::new, |entity| text(&entity.text)),
         Err(text) => (*text).to_owned(),
     };
     let relations: Vec<Value> = input
@@ -101,8 +105,10 @@ fuzz_target!(|input: Input| {
         .map(|relation| {
             let mut object = Map::new();
             object.insert("head".into(), json!(argument(&relation.head)));
+            object.extend(relation.head_number.map(|number| ("head_number".into(), json!(number))));
             relation.label.insert(&mut object, "type", ["Used-for", "Compare"]);
             object.insert("tail".into(), json!(argument(&relation.tail)));
+            object.extend(relation.tail_number.map(|number| ("tail_number".into(), json!(number))));
             Value::Object(object)
         })
         .collect();

@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use tabpo_model::Tokenizer;
 use tabpo_fuzz::{check_template, fixture, quiet_guards};
+use tabpo_model::Tokenizer;
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     quiet_guards();

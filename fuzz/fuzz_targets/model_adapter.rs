@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use tabpo_model::find_base;
 use tabpo_fuzz::{Folder, Scratch, check_model, parts};
+use tabpo_model::find_base;
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::new("llama"));
 static ADAPTER: LazyLock<Scratch> = LazyLock::new(|| FOLDER.scratch().inside("adapter"));

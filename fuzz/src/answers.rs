@@ -1,9 +1,9 @@
 //! Whatever a model writes can be parsed and aligned, every emitted item is kept, and everything that
 //! is said about the items is true of the source.
 
-use tabpo_answer::{Grounding, Tier, align, gold, parse, render};
+use tabpo_answer::{Grounding, Tier, align, gold, parse, parse_as, read_canonical, render, render_as};
 use tabpo_corpus::{Document, Mention, Span, Unit};
-use tabpo_ontology::{EntityLabelId, Ontology, RelationLabelId, SubtypeId};
+use tabpo_ontology::{AnswerForm, Arguments, EntityLabelId, Ontology, RelationLabelId, SubtypeId};
 
 /// Two entity labels, one with sub-labels, and two relation types, one symmetric.
 pub fn ontology() -> Ontology {
@@ -39,10 +39,21 @@ pub fn document(words: &[&str]) -> Document {
     document
 }
 
-/// Parses and aligns, and checks what must hold for any text.
+/// Parses in both forms and aligns, and checks what must hold for any text.
 pub fn check(raw: &str, document: &Document, ontology: &Ontology) {
+    // The grammar is that of serde_json but for its limits on nesting and numbers and its refusal
+    // of unpaired surrogates, where it is stricter.
+    if serde_json::from_str::<serde_json::Value>(raw).is_ok() {
+        assert!(parse(raw, ontology).valid_at(Tier::Json));
+    }
+    for form in AnswerForm::ALL {
+        check_in(form, raw, document, ontology);
+    }
+}
+
+fn check_in(form: AnswerForm, raw: &str, document: &Document, ontology: &Ontology) {
     let unit = Unit { document, sentence: Some(0) };
-    let parsed = parse(raw, ontology);
+    let parsed = parse_as(raw, ontology, form);
     let aligned = align(&parsed, &unit, ontology);
     assert_eq!(aligned.entities.len(), parsed.entities.len());
     assert_eq!(aligned.relations.len(), parsed.relations.len());
@@ -57,17 +68,15 @@ pub fn check(raw: &str, document: &Document, ontology: &Ontology) {
     for relation in &aligned.relations {
         assert_eq!(relation.arguments.is_some(), aligned.argument_spans(relation).is_some());
     }
-    // The grammar is that of serde_json but for its limits on nesting and numbers and its refusal
-    // of unpaired surrogates, where it is stricter.
-    if serde_json::from_str::<serde_json::Value>(raw).is_ok() {
-        assert!(parsed.valid_at(Tier::Json));
-    }
     // The valid part is a fixed point: written and read again it is the same.
     let answer = aligned.to_answer(&unit, ontology);
-    let written = render(&answer, ontology).text;
-    let again = align(&parse(&written, ontology), &unit, ontology);
-    assert!(again.valid_at(Tier::Grounding), "{:?}", again.faults);
-    assert_eq!(again.to_answer(&unit, ontology), answer);
+    for arguments in Arguments::ALL {
+        let ontology = &Ontology { arguments, ..ontology.clone() };
+        let written = render(&answer, ontology).text;
+        let again = align(&parse(&written, ontology), &unit, ontology);
+        assert!(again.valid_at(Tier::Grounding), "{:?}", again.faults);
+        assert_eq!(again.to_answer(&unit, ontology), answer);
+    }
 }
 
 /// Gold annotation from arbitrary numbers survives the way through text.
@@ -103,10 +112,15 @@ pub fn check_round_trip(
     document.relations.dedup();
     let unit = Unit { document, sentence: Some(0) };
     let answer = gold(&unit);
-    let written = render(&answer, ontology).text;
-    let aligned = align(&parse(&written, ontology), &unit, ontology);
-    assert!(aligned.valid_at(Tier::Note), "{:?}", aligned.faults);
-    assert_eq!(aligned.to_answer(&unit, ontology), answer);
     let spans: Vec<Option<Span>> = document.mentions.iter().map(|mention| Some(mention.span)).collect();
-    assert_eq!(aligned.entities.iter().map(|entity| entity.span).collect::<Vec<_>>(), spans);
+    for (arguments, form) in Arguments::ALL.into_iter().flat_map(|way| AnswerForm::ALL.map(|form| (way, form))) {
+        let ontology = &Ontology { arguments, ..ontology.clone() };
+        // Brackets cannot cross.
+        let Ok(written) = render_as(&answer, &unit, ontology, form) else { continue };
+        let aligned = align(&parse_as(&written.text, ontology, form), &unit, ontology);
+        assert!(aligned.valid_at(Tier::Note), "{:?}", aligned.faults);
+        assert_eq!(aligned.to_answer(&unit, ontology), answer);
+        assert_eq!(aligned.entities.iter().map(|entity| entity.span).collect::<Vec<_>>(), spans);
+        assert_eq!(read_canonical(&written.text, ontology).map(|(_, again)| again), Some(written));
+    }
 }

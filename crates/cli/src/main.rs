@@ -15,7 +15,7 @@ mod version;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tabpo_pipeline::{ErrorKind, config, memory, range, remote, run, writing};
+use tabpo_pipeline::{ErrorKind, config, device, memory, range, remote, run, writing};
 
 use crate::{commands::Command, output::Context};
 

@@ -63,7 +63,7 @@ const WITHOUT: [(&str, &str); 6] = [
 ];
 
 /// Commands that need an NVIDIA card or its compiler.
-const NEED_CUDA: [&str; 2] = ["gpu compile", "gpu check"];
+const NEED_CUDA: [&str; 3] = ["gpu compile", "gpu check", "gpu speed"];
 
 /// Arguments that several commands have.
 const ONTOLOGY: [&str; 2] = ["--ontology", "corpus/ontology.toml"];

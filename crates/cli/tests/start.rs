@@ -207,8 +207,14 @@ fn splits_labels_and_signatures_are_found() {
     let transcript = place.transcript(&["init", "brat"]);
     let files = ["ontology.toml", "tabpo.toml"].map(|name| fs::read_to_string(place.path(name)).expect("a file"));
     let [ontology, config] = files;
+    assert!(!ontology.contains("arguments"));
     assert_transcripts!("init_brat", [transcript, ontology, config]);
     place.run(&["check", "tabpo.toml", "--quick"], 0);
+    // A pretrained model copies texts instead of counting entities.
+    place.small_model("model");
+    place.run(&["init", "brat", "--model", "model", "--out", "pretrained"], 0);
+    let ontology = fs::read_to_string(place.path("pretrained/ontology.toml")).expect("a file");
+    assert!(ontology.contains("\narguments = \"texts\"\n"), "{ontology}");
 }
 
 #[test]

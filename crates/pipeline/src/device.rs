@@ -1,7 +1,8 @@
-//! Where models are trained: on the CPU, or on an NVIDIA card.
+//! Where models are trained and answer: on the CPU, or on an NVIDIA card.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tabpo_engine::{Compute, HostWorker, Policy, Worker};
@@ -9,9 +10,10 @@ use tabpo_engine::{Compute, HostWorker, Policy, Worker};
 use crate::{
     error::{Error, ResultExt},
     observer::Observer,
+    run::Lead,
 };
 
-/// Where models are trained.
+/// Where models are trained and answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// A card if there is one that can be used, and otherwise the CPU.
@@ -120,12 +122,13 @@ impl Chosen {
         !matches!(self, Self::Cpu(_))
     }
 
-    /// Bytes of the card's memory that a run can use, if it is a card.
-    pub fn memory(&self) -> Option<u64> {
+    /// Bytes of the card's memory that a run can use now, if it is a card. The card is opened for the question, which takes
+    /// part of a second.
+    pub fn memory(&self) -> Result<Option<u64>, Error> {
         match self {
-            Self::Cpu(_) => None,
+            Self::Cpu(_) => Ok(None),
             #[cfg(feature = "cuda")]
-            Self::Card(card) => Some(usable(card.memory)),
+            Self::Card(card) => card::free(card).map(Some),
         }
     }
 
@@ -140,7 +143,98 @@ impl Chosen {
     }
 }
 
-/// A device that is ready to train.
+/// A device that is opened when something is first computed on it.
+pub struct LazyDevice {
+    card: bool,
+    chosen: Result<Chosen, Error>,
+    compute: Compute,
+    computer: OnceLock<Computer>,
+    /// The other processes that train along, if there are any.
+    lead: Option<Arc<Lead>>,
+}
+
+impl LazyDevice {
+    /// The CPU.
+    pub fn cpu() -> Self {
+        Self::opened(Computer::Cpu, Compute::Auto)
+    }
+
+    /// The device that is asked for. `compute` is how its products are computed, as for [`Chosen::open`].
+    ///
+    /// # Errors
+    /// If it is a card that is not there or cannot be used.
+    pub fn choose(device: Device, compute: Compute) -> Result<Self, Error> {
+        Ok(Self::chosen(Ok(device.choose()?), false, compute))
+    }
+
+    /// A device that is open. `compute` is how its products are computed, as for [`Chosen::open`].
+    pub fn opened(computer: Computer, compute: Compute) -> Self {
+        let card = computer.is_card();
+        Self { card, chosen: Ok(Chosen::Cpu(None)), compute, computer: OnceLock::from(computer), lead: None }
+    }
+
+    /// The device that was chosen, or why there is none; `card` says what is asked of it if there is none.
+    pub(crate) fn chosen(chosen: Result<Chosen, Error>, card: bool, compute: Compute) -> Self {
+        let card = chosen.as_ref().map_or(card, Chosen::is_card);
+        Self { card, chosen, compute, computer: OnceLock::new(), lead: None }
+    }
+
+    /// With other processes that train along.
+    pub(crate) fn with_ranks(self, lead: Option<Arc<Lead>>) -> Self {
+        Self { lead, ..self }
+    }
+
+    /// The other processes that train along, if there are any.
+    pub(crate) fn ranks(&self) -> Option<&Lead> {
+        self.lead.as_deref()
+    }
+
+    /// Whether it is a card.
+    pub fn is_card(&self) -> bool {
+        self.card
+    }
+
+    /// What results depend on, in the words of a stage's inputs; `None` for the CPU.
+    pub(crate) fn inputs(&self) -> Option<&'static str> {
+        card_inputs(self.card, self.compute)
+    }
+
+    /// The same for the other kind of device.
+    pub(crate) fn elsewhere(&self) -> Option<&'static str> {
+        card_inputs(!self.card, self.compute)
+    }
+
+    /// The device in words; `None` if it was given open and is the CPU.
+    pub fn words(&self) -> Option<String> {
+        match (self.computer.get(), &self.chosen) {
+            (Some(computer), _) if computer.is_card() => Some(computer.name()),
+            (Some(_), _) | (None, Err(_)) => None,
+            (None, Ok(chosen)) => Some(chosen.words()),
+        }
+    }
+
+    /// Bytes of the card's memory that a run can use now, if it is a card.
+    pub fn memory(&self) -> Result<Option<u64>, Error> {
+        match (self.computer.get(), &self.chosen) {
+            (Some(computer), _) => computer.free(),
+            (None, Ok(chosen)) => chosen.memory(),
+            (None, Err(error)) => Err(error.again()),
+        }
+    }
+
+    /// The device, opened; the first time, it is named.
+    pub fn open(&self, observer: &dyn Observer) -> Result<&Computer, Error> {
+        if let Some(computer) = self.computer.get() {
+            return Ok(computer);
+        }
+        let chosen = self.chosen.as_ref().map_err(Error::again)?;
+        observer.say(&format!("computing on {}", chosen.words()));
+        let computer = chosen.open(self.compute, observer)?;
+        Ok(self.computer.get_or_init(|| computer))
+    }
+}
+
+/// A device that is ready to compute.
 #[derive(Clone)]
 pub enum Computer {
     /// The CPU.
@@ -148,6 +242,35 @@ pub enum Computer {
     /// A card, with the type in which it computes.
     #[cfg(feature = "cuda")]
     Card(std::sync::Arc<dyn tabpo_cuda::driver::Driver>, tabpo_cuda::driver::Element),
+}
+
+/// The time of a kernel in what was computed on a device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// Its name; products, copies and transfers are no kernels of ours and have the names of what they are.
+    pub kernel: String,
+    /// How often it was started.
+    pub calls: u64,
+    /// How long it took in all, in seconds.
+    pub seconds: f64,
+}
+
+/// The times of the kernels on a device that is timed.
+pub struct Profile(#[cfg(feature = "cuda")] std::sync::Arc<tabpo_cuda::driver::Profile>);
+
+impl Profile {
+    /// The times so far, the longest first.
+    pub fn times(&self) -> Vec<KernelTime> {
+        #[cfg(feature = "cuda")]
+        let spent = self.0.spent().into_iter();
+        #[cfg(feature = "cuda")]
+        let mut times: Vec<KernelTime> =
+            spent.map(|(kernel, spent)| KernelTime { kernel, calls: spent.calls, seconds: spent.seconds }).collect();
+        #[cfg(not(feature = "cuda"))]
+        let mut times: Vec<KernelTime> = Vec::new();
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        times
+    }
 }
 
 /// A worker on the device of a run.
@@ -174,6 +297,24 @@ impl Computer {
         }
     }
 
+    /// The card's name, or `the CPU`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu => "the CPU".to_owned(),
+            #[cfg(feature = "cuda")]
+            Self::Card(driver, _) => driver.name(),
+        }
+    }
+
+    /// Bytes of the card's memory that are free, if it is a card.
+    pub fn free(&self) -> Result<Option<u64>, Error> {
+        match self {
+            Self::Cpu => Ok(None),
+            #[cfg(feature = "cuda")]
+            Self::Card(driver, _) => Ok(Some(driver.memory().or_failed()?.free)),
+        }
+    }
+
     /// Bytes of the card's memory that are in use, by this process and others, if it is a card.
     pub fn used(&self) -> Result<Option<u64>, Error> {
         match self {
@@ -192,6 +333,20 @@ impl Computer {
             Self::Cpu => Ok(None),
             #[cfg(feature = "cuda")]
             Self::Card(driver, element) => tabpo_cuda::check::product_gflops(driver, *element).map(Some).or_failed(),
+        }
+    }
+
+    /// The same device with the time of every kernel, which costs time itself; `None` for the CPU.
+    pub fn profiled(&self) -> Option<(Self, Profile)> {
+        match self {
+            Self::Cpu => None,
+            #[cfg(feature = "cuda")]
+            Self::Card(driver, element) => {
+                let profile = std::sync::Arc::new(tabpo_cuda::driver::Profile::new(std::sync::Arc::clone(driver)));
+                let driver: std::sync::Arc<dyn tabpo_cuda::driver::Driver> =
+                    std::sync::Arc::<tabpo_cuda::driver::Profile>::clone(&profile);
+                Some((Self::Card(driver, *element), Profile(profile)))
+            }
         }
     }
 
@@ -216,6 +371,24 @@ impl DeviceWorker {
             Self::Host(worker) => worker.as_mut(),
             #[cfg(feature = "cuda")]
             Self::Card(worker) => worker.as_mut(),
+        }
+    }
+
+    /// Bytes that the plan of a card's memory has for the largest job of training so far, if it is a card's.
+    pub fn planned_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Card(worker) => worker.planned_bytes(),
+        }
+    }
+
+    /// Bytes of the model's weights in the memory of this machine beside those of a card.
+    pub(crate) fn host_bytes(&self) -> usize {
+        match self {
+            Self::Host(worker) => worker.policy().model().bytes(),
+            #[cfg(feature = "cuda")]
+            Self::Card(_) => 0,
         }
     }
 
@@ -269,12 +442,22 @@ mod card {
     use std::sync::Arc;
 
     use tabpo_cuda::compiler::{Architecture, Compiler};
-    use tabpo_cuda::driver::{Card, Device, DriverError, Element, System, products_library};
+    use tabpo_cuda::driver::{Card, Device, DriverError, Element, System, memory_of, products_library};
     use tabpo_cuda::library::{Library, LibraryError, Search};
     use tabpo_cuda::module::Store;
     use tabpo_engine::Compute;
 
     use super::{Chosen, Computer, Error, Observer};
+
+    /// What CUDA takes of a card's memory itself beside the context, which takes its part before free memory is read: kernels
+    /// and libraries.
+    const LIBRARIES: u64 = 300_000_000;
+
+    /// Bytes of a card's memory that a run can use now.
+    pub(super) fn free(card: &Device) -> Result<u64, Error> {
+        let memory = memory_of(&Search::of_this_machine(), card.index).map_err(|error| refused(&error))?;
+        Ok(memory.free.saturating_sub(LIBRARIES) / 100 * 95)
+    }
 
     /// The cards that can be used, and whether the libraries are there without which none can.
     fn usable_cards(search: &Search) -> Result<Vec<Device>, DriverError> {

@@ -93,6 +93,23 @@ pub fn sequences(
     count
 }
 
+/// The same for a model on a card that has `free` bytes left beside the model's weights.
+pub fn sequences_on_card(
+    stage: &str,
+    plan: &GenerationMemory,
+    wanted: usize,
+    free: u64,
+    observer: &dyn Observer,
+) -> usize {
+    let free = (free / 100 * 95) as usize;
+    let bound = format!("{} of the card's free memory", size(free));
+    let (count, message) = within(stage, plan, wanted, 0, free + plan.weights, &bound);
+    if let Some(message) = message {
+        observer.warn(&message);
+    }
+    count
+}
+
 /// The number of sequences that fit into `space`, at least one, and what there is to say about it.
 fn within(
     stage: &str,

@@ -19,6 +19,7 @@ use tabpo_ontology::AnswerForm;
 use tabpo_pipeline::{
     Configuration, ErrorKind, Observer, Overrides, Pipeline, RunResult, Until,
     config::PredictSection,
+    device::LazyDevice,
     observer::StageState,
     run::{ListEnds, PolicyFolder, Prediction, Renderer, Thresholds, tune},
 };
@@ -90,6 +91,7 @@ fn run() -> &'static Run {
 struct Model {
     policy: PolicyFolder,
     renderer: Renderer,
+    device: LazyDevice,
 }
 
 impl Model {
@@ -97,13 +99,14 @@ impl Model {
         let policy = PolicyFolder::model(run().result.directory.join("sft/policy"), Compute::F32);
         let renderer =
             Renderer::open(&policy, tabpo_synthetic::ontology(), AnswerForm::List, None, &()).expect("a prompt");
-        Self { policy, renderer }
+        Self { policy, renderer, device: LazyDevice::cpu() }
     }
 
     fn prediction<'a>(&'a self, settings: &'a PredictSection, list_ends: ListEnds) -> Prediction<'a> {
         Prediction {
             name: "test",
             policy: &self.policy,
+            device: &self.device,
             renderer: &self.renderer,
             ontology: tabpo_synthetic::ontology(),
             form: AnswerForm::List,

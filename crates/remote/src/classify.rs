@@ -159,6 +159,11 @@ pub(crate) fn classify(asked: Asked, http_status: u16, headers: &HeaderMap, erro
         424 | 500..=599 => match refused(asked, status, (status_shown, message_shown.clone()), error) {
             Some(attempt) => attempt,
             None if words::too_long(error) => done(ReplyOutcome::TooLong),
+            // llama-cpp-python answers 500 to a field that it does not know.
+            None if asked.structure != StructureKind::None && words::invalid_structure(error) => {
+                let (asked, accepted) = (asked.structure, Vec::new());
+                Attempt::Fatal(RemoteError::UnsupportedStructure { asked, message, accepted })
+            }
             None => again(),
         },
         400 | 405 | 406 | 415 | 422 => {

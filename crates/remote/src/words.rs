@@ -229,6 +229,11 @@ pub(crate) fn unknown_model(error: &ApiError) -> bool {
     error.says(&["model"]) && error.says(&missing)
 }
 
+/// The structured output is of no kind that the server knows, as its own check of the request says.
+pub(crate) fn invalid_structure(error: &ApiError) -> bool {
+    error.says(&["validation error"]) && error.says(&["'response_format'"])
+}
+
 /// The structured output is not supported.
 pub(crate) fn about_structure(error: &ApiError) -> bool {
     let fields = ["response_format", "json_schema", "json_object", "structured", "grammar"];

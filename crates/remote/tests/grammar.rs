@@ -4,7 +4,7 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities};
 use llguidance::{Matcher, ParserFactory};
 use tabpo_corpus::{Level, Unit};
-use tabpo_ontology::{AnswerGrammar, GrammarForm, Ontology};
+use tabpo_ontology::{AnswerGrammar, Arguments, GrammarForm, Ontology};
 
 /// Whether an answer follows a grammar to its end, byte by byte.
 fn accepts(grammar: &str, answer: &str) -> bool {
@@ -23,10 +23,18 @@ fn corpus() -> tabpo_synthetic::SyntheticCorpus {
     tabpo_synthetic::generate(&sizes)
 }
 
+/// The ontology of the corpus with ids, and with arguments by text.
+fn ontologies() -> [Ontology; 2] {
+    Arguments::ALL.map(|arguments| Ontology { arguments, ..tabpo_synthetic::ontology().clone() })
+}
+
 #[test]
 fn gold_answers_follow_the_grammar_and_others_do_not() {
+    ontologies().iter().for_each(only_gold_answers_follow);
+}
+
+fn only_gold_answers_follow(ontology: &Ontology) {
     let corpus = corpus();
-    let ontology: &Ontology = tabpo_synthetic::ontology();
     let mut tried = 0;
     for unit in corpus.gold.iter().flat_map(|document| Unit::all(document, Level::Sentence)) {
         let grammar = AnswerGrammar::whole(GrammarForm::Lark, ontology, unit.text(), &unit.words());
@@ -41,8 +49,15 @@ fn gold_answers_follow_the_grammar_and_others_do_not() {
         let empty = text.replacen(&format!("\"text\":\"{}\"", first.text), "\"text\":\"\"", 1);
         let label = &ontology.entity(first.label).name;
         let unknown = text.replacen(&format!("\"type\":\"{label}\""), "\"type\":\"Thing\"", 1);
-        let renumbered = text.replacen("\"id\":\"e1\"", "\"id\":\"e9\"", 1);
-        for wrong in [invented, empty, unknown, renumbered] {
+        let mut wrong = vec![invented, empty, unknown];
+        match ontology.arguments {
+            Arguments::Ids => wrong.push(text.replacen("\"id\":\"e1\"", "\"id\":\"e9\"", 1)),
+            Arguments::Texts => {
+                wrong
+                    .extend(text.contains("\"head\":\"").then(|| text.replacen("\"head\":\"", "\"head\":\"xyzzy ", 1)));
+            }
+        }
+        for wrong in wrong {
             assert_ne!(wrong, text);
             assert!(!accepts(&grammar, &wrong), "{wrong}");
         }
@@ -247,8 +262,11 @@ fn accepts_in(form: GrammarForm, grammar: &str, answer: &str) -> bool {
 
 #[test]
 fn no_grammar_has_room_for_blanks_between_the_parts_of_an_answer() {
+    ontologies().iter().for_each(no_room_for_blanks);
+}
+
+fn no_room_for_blanks(ontology: &Ontology) {
     let corpus = corpus();
-    let ontology: &Ontology = tabpo_synthetic::ontology();
     let units = corpus.gold.iter().take(4).flat_map(|document| Unit::all(document, Level::Sentence));
     for unit in units.take(6) {
         let text = tabpo_answer::render(&tabpo_answer::gold(&unit), ontology).text;
@@ -269,8 +287,11 @@ fn no_grammar_has_room_for_blanks_between_the_parts_of_an_answer() {
 
 #[test]
 fn both_forms_of_a_grammar_accept_the_same_answers() {
+    ontologies().iter().for_each(both_forms_accept_the_same);
+}
+
+fn both_forms_accept_the_same(ontology: &Ontology) {
     let corpus = corpus();
-    let ontology: &Ontology = tabpo_synthetic::ontology();
     let mut tried = 0;
     for unit in corpus.gold.iter().flat_map(|document| Unit::all(document, Level::Sentence)).take(40) {
         let gold = tabpo_answer::gold(&unit);

@@ -4,7 +4,8 @@
   if (!store) return;
   const names = JSON.parse(store.textContent);
   const { cases, kinds, systems } = names;
-  const { element, annotated, relations, described } = drawing;
+  const { element } = drawing;
+  const { annotated, relations, described } = sides;
   const section = document.getElementById("texts");
   const form = section.querySelector("form.filters");
   const found = section.querySelector(".found");

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 const COLOURS: &str = include_str!("../assets/colours.css");
 const PAPER: &str = include_str!("../assets/paper.css");
-const RULES: [&str; 4] = [
+const RULES: [&str; 5] = [
     include_str!("../assets/page.css"),
     include_str!("../assets/tables.css"),
     include_str!("../assets/charts.css"),
+    include_str!("../assets/spans.css"),
     include_str!("../assets/texts.css"),
 ];
 

@@ -1,6 +1,8 @@
 /* The decisions of a text: its entities and relations with what the model said, what was decided, and how sure it was. */
 const items = (() => {
-  const { element, colour, words } = drawing;
+  const { element, tokens } = drawing;
+
+  const words = (list, from, to) => tokens(list).words(from, to);
 
   const MARKS = { open: "?", accepted: "✓", rejected: "✗" };
   /* Below this share, a decision of the model is shown as uncertain. */
@@ -83,5 +85,5 @@ const items = (() => {
     return made;
   }
 
-  return { listed, line, key, fullLabel, LOW };
+  return { listed, line, key, fullLabel, words, LOW };
 })();

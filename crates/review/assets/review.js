@@ -1,6 +1,7 @@
 /* The page: which text is shown, which item is selected, what keys do, and what is sent to the program. */
 (() => {
-  const { element, colour, draw, words } = drawing;
+  const { element, colour, tokens, annotated } = drawing;
+  const { words } = items;
   const byId = (id) => document.getElementById(id);
   const [text, status, alarm, chooser] = ["text", "status", "alert", "chooser"].map(byId);
 
@@ -107,8 +108,22 @@
     byId("relation-list").hidden = start.relations.length === 0;
     byId("relation-list").parentElement.classList.toggle("single", start.relations.length === 0);
     renderText();
+    renderGold();
     renderLists();
     renderMode();
+  }
+
+  function renderGold() {
+    const box = byId("gold");
+    box.hidden = !unit.gold || !byId("show-gold").checked;
+    const symmetric = (label) => start.relations.some((type) => type.name === label && type.symmetric);
+    if (!box.hidden) gold.show(box, unit, colourOf, symmetric);
+  }
+
+  function toggleGold() {
+    if (!start.gold) return;
+    byId("show-gold").checked = !byId("show-gold").checked;
+    renderGold();
   }
 
   function hint() {
@@ -133,7 +148,8 @@
       const classes = [entity.verdict, selected === items.key("e", index) ? "selected" : "", lit.includes(entity.id) ? "end" : ""];
       return { id: entity.id, start: entity.start, end: entity.end, colour: colourOf(entity.label), name: items.fullLabel(entity), classes: classes.join(" ") };
     });
-    draw(text, unit, marks);
+    const lead = unit.tokens[0]?.[0] ?? "";
+    text.replaceChildren(lead, annotated(tokens(unit.tokens), marks), unit.after);
     renderPending();
   }
 
@@ -465,7 +481,7 @@
     ["A text", [["Enter", "confirm the text as it is shown, and go on; what is open counts as accepted"], ["c", "confirm it, or open it again, and stay"], ["n, b", "next text, text before"], ["u, Ctrl+Z", "undo the last decision, in any text"]]],
     ["An entity or relation", [["↓ ↑, j k", "next, the one before"], ["a, Space", "accept"], ["x, Delete", "reject"], ["1 … 9", "give it the label with this number"], ["l", "choose its label or type"], ["e", "change the words of an entity"], ["d", "swap head and tail of a relation"], ["h, t", "another head, another tail"]]],
     ["What is missing", [["s", "add an entity: ← → move, Shift with ← → moves the end, [ ] move the start, then Enter or a number"], ["r", "add a relation from the selected entity: ↑ ↓, Enter, then its type"], ["mouse", "drag over words to add an entity; click an entity to select it"]]],
-    ["This page", [["p", "proposed ambiguity patterns"], ["?", "these keys"], ["Tab", "all buttons"], ["Esc", "leave"]]],
+    ["This page", [["g", "show or hide gold, where the documents have it"], ["p", "proposed ambiguity patterns"], ["?", "these keys"], ["Tab", "all buttons"], ["Esc", "leave"]]],
   ];
 
   function act(name) {
@@ -484,7 +500,7 @@
     ArrowDown: () => move(1), j: () => move(1), ArrowUp: () => move(-1), k: () => move(-1), a: () => verdict("accepted"), " ": () => verdict("accepted"),
     x: () => verdict("rejected"), Delete: () => verdict("rejected"), l: () => relabel(), e: editSpan, s: addSpan, r: addRelation, d: swap,
     h: () => moveEnd("head"), t: () => moveEnd("tail"), Enter: confirmAndGo, c: toggleConfirmed, n: () => go(1), b: () => go(-1), u: undo,
-    p: showPatterns, "?": showKeys, Escape: () => { alarm.hidden = true; },
+    g: toggleGold, p: showPatterns, "?": showKeys, Escape: () => { alarm.hidden = true; },
   };
 
   /* In a text that runs from right to left, the word to the right is the one before. */
@@ -616,6 +632,7 @@
 
   [["previous", () => go(-1)], ["next", () => go(1)], ["undo", undo], ["show-patterns", showPatterns], ["show-keys", showKeys], ["confirm", confirmAndGo], ["add-span", addSpan], ["add-relation", addRelation]]
     .forEach(([id, work]) => byId(id).addEventListener("click", work));
+  byId("show-gold").addEventListener("change", renderGold);
   byId("order").addEventListener("change", () => { render(); focusSelected(); });
 
   queue(async () => {
@@ -623,6 +640,7 @@
     document.title = `Review: ${start.title}`;
     byId("title").textContent = `Review: ${start.title}`;
     byId("files").textContent = `Confirmed texts are in ${start.files.curated}. Every decision is saved at once.`;
+    byId("gold-choice").hidden = !start.gold;
     if (!start.scored) {
       byId("order").value = "documents";
       byId("order").querySelector("[value=confidence]").disabled = true;

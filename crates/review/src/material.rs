@@ -99,6 +99,11 @@ impl Material {
         self.cases.iter().map(|case| (case.unit(&self.documents), &case.predicted))
     }
 
+    /// Whether the documents have gold: at least one mention in any of them.
+    pub fn has_gold(&self) -> bool {
+        self.documents.iter().any(|document| !document.mentions.is_empty())
+    }
+
     /// The labels.
     pub fn ontology(&self) -> &Ontology {
         &self.ontology

@@ -9,12 +9,12 @@ use tabpo_serve::{Answer, Method, Request, Site};
 use crate::{Refusal, Session, UnitState, view};
 
 const PAGE: &str = include_str!("../assets/review.html");
-/// The colours are those of the report.
+/// Colours and the drawing of spans are those of the report.
 const STYLE: &str = include_str!("../assets/review.css");
 const SCRIPT: &str = concat!(
     "\"use strict\";\n",
-    include_str!("../assets/text.js"),
     include_str!("../assets/items.js"),
+    include_str!("../assets/gold.js"),
     include_str!("../assets/review.js"),
 );
 
@@ -79,6 +79,8 @@ impl Site for ReviewSite {
             (Method::Get, "") => Answer::html(PAGE),
             (Method::Get, "review.css") => Answer::css(STYLE),
             (Method::Get, "colours.css") => Answer::css(tabpo_report::html::COLOURS),
+            (Method::Get, "spans.css") => Answer::css(tabpo_report::html::SPANS),
+            (Method::Get, "drawing.js") => Answer::script(tabpo_report::html::DRAWING),
             (Method::Get, "review.js") => Answer::script(SCRIPT),
             (Method::Get, path) => self.read(path),
             (Method::Post, path) => self.write(path, &request.body),

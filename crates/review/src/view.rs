@@ -1,6 +1,7 @@
 //! What the page is told, as JSON. Texts are made printable: characters that would change how a page reads are shown.
 
 use serde_json::{Value, json};
+use tabpo_corpus::{Mention, Unit};
 use tabpo_ontology::EntityLabelId;
 use tabpo_report::printable;
 
@@ -26,6 +27,7 @@ pub(crate) fn start(session: &Session) -> Value {
         "entities": entities.collect::<Vec<_>>(),
         "relations": relations.collect::<Vec<_>>(),
         "scored": session.has_confidence(),
+        "gold": session.material.has_gold(),
         "orders": {"confidence": session.order(Order::Confidence), "documents": session.order(Order::Documents)},
         "texts": (0..session.len()).map(|unit| text(session, unit)).collect::<Vec<_>>(),
         "files": {
@@ -80,5 +82,26 @@ pub(crate) fn unit(session: &Session, unit: usize) -> Value {
         "unit": unit, "place": place(session, unit), "revision": session.revision(unit), "tokens": tokens,
         "after": printable(&text[at..]), "predicted": case.predicted, "state": session.state(unit), "lost": lost,
         "confidence": confidence, "summary": summary(session),
+        "gold": session.material.has_gold().then(|| gold(&case.unit(&session.material.documents), session)),
     })
+}
+
+/// What the documents say of a text. Places are tokens, counted from the start of the text.
+fn gold(unit: &Unit<'_>, session: &Session) -> Value {
+    let ontology = &session.material.ontology;
+    let first = unit.span().start;
+    let entities = unit.mentions().map(|(id, mention)| {
+        let Mention { span, label, subtype } = *mention;
+        let mut one = json!({
+            "id": id, "start": span.start - first, "end": span.end - first, "label": ontology.entity(label).name,
+        });
+        if let Some(subtype) = subtype {
+            one["subtype"] = json!(ontology.subtype(label, subtype).name);
+        }
+        one
+    });
+    let relations = unit.relations().map(|relation| {
+        json!({"head": relation.head, "tail": relation.tail, "label": ontology.relation(relation.label).name})
+    });
+    json!({"entities": entities.collect::<Vec<_>>(), "relations": relations.collect::<Vec<_>>()})
 }

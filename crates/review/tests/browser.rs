@@ -27,13 +27,14 @@ fn main() {
     // A browser at a time.
     arguments.test_threads = Some(1);
     let browser = chromium::find();
-    let tests: [(&str, Test); 9] = [
+    let tests: [(&str, Test); 10] = [
         ("a_text_is_reviewed_with_keys_alone", review_with_keys),
         ("entities_are_added_and_their_words_changed_with_keys", spans_with_keys),
         ("relations_are_added_and_changed_with_keys", relations_with_keys),
         ("the_mouse_does_the_same", review_with_the_mouse),
         ("what_documents_say_is_not_executed", documents_are_not_executed),
         ("crossing_and_nested_spans_are_drawn", spans_are_drawn),
+        ("gold_is_shown_beside_predictions_and_cannot_be_edited", gold_beside),
         ("text_from_right_to_left_is_read_that_way", right_to_left),
         ("the_page_fits_and_every_control_has_a_name", fits_and_names),
         ("a_long_document_and_an_ended_program", long_and_ended),
@@ -298,6 +299,49 @@ fn spans_are_drawn(browser: &mut Chromium, folder: &Path) {
         world.entities(0).iter().map(|line| line.split(" | ").next().unwrap_or("").replace("  ", " ")).collect();
     assert_eq!(covered, json!(names));
     assert_eq!(world.value("document.querySelectorAll('#text .label').length"), 5);
+}
+
+/// What gold says and the review does not is marked, whatever is decided; where documents have no gold there is no switch.
+fn gold_beside(browser: &mut Chromium, folder: &Path) {
+    let mut world = World::of(browser, scored(&folder.join("without")));
+    assert_eq!(world.value("document.getElementById('gold-choice').hidden"), true);
+    world.press("g");
+    assert_eq!(world.value("document.getElementById('gold').hidden"), true);
+    let mut world = World::new(world.browser, &folder.join("with"), support::gold());
+    // Nobody is shown what is right before they ask for it.
+    assert_eq!(world.value("document.getElementById('gold').hidden"), true);
+    world.press("g");
+    world.until("!document.getElementById('gold').hidden");
+    let marks = "[...document.querySelectorAll('#gold mark')].map((one) => one.textContent)";
+    assert_eq!(world.value(marks), json!(["AspirinDrug", "nosebleedEffect ≠"]));
+    assert_eq!(
+        world.value("[...document.querySelectorAll('#gold .relations li')].map((one) => one.textContent)"),
+        json!(["Aspirin ─ Causes → nosebleed ≠"])
+    );
+    assert_eq!(world.text("#gold .note"), "2 of gold’s 3 items are not above (≠); 2 of the 3 above are not in gold.");
+    world.picture("review-gold");
+    // It is no place to edit.
+    let before = world.decisions();
+    world.value("document.querySelectorAll('#gold *').forEach((one) => one.click())");
+    assert_eq!(world.value("document.getElementById('mode').hidden"), true);
+    assert_eq!(world.decisions(), before);
+    // With the words corrected, both say the same.
+    world.press("ArrowDown");
+    world.press("e");
+    world.until("!document.getElementById('mode').hidden");
+    world.decide(&["]", "Enter"]);
+    assert_eq!(world.text("#gold .note"), "The same as above.");
+    assert_eq!(world.value("document.querySelectorAll('#gold .differs').length"), 0);
+    for (width, scheme) in [(1100, "dark"), (400, "light")] {
+        world.visit(width, scheme);
+        world.press("g");
+        world.until("!document.getElementById('gold').hidden");
+        world.picture(&format!("review-gold-{width}-{scheme}"));
+        assert_eq!(world.value(BEYOND), 0, "at {width}");
+        assert_eq!(world.value(CONTRAST), json!([]), "contrast of text, in {scheme}");
+    }
+    let found = world.complaints();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 fn right_to_left(browser: &mut Chromium, folder: &Path) {

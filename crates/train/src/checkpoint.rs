@@ -24,6 +24,10 @@ const DIGEST: &str = "blake3";
 pub(crate) struct State {
     /// Digest of settings, starting policy and size of the data.
     pub(crate) run: String,
+    /// The same wherever the run is computed ([`TrainSettings::work`](crate::TrainSettings)); empty in checkpoints of
+    /// versions that did not know it.
+    #[serde(default)]
+    pub(crate) work: String,
     pub(crate) cursor: Cursor,
     pub(crate) summary: TrainSummary,
     /// The moving losses of labels, for objectives that take their weights from them.
@@ -64,8 +68,13 @@ pub(crate) enum StoredCheckpoint {
     Resumed(State),
 }
 
-/// Reads a checkpoint into `worker`, which is changed only if the whole file is intact.
-pub(crate) fn read(path: &Path, run: &str, worker: &mut dyn Worker) -> Result<StoredCheckpoint, TrainError> {
+/// Reads a checkpoint into `worker`, which is changed only if the whole file is intact. It is one of this run if `ours` says
+/// so of its state.
+pub(crate) fn read(
+    path: &Path,
+    ours: impl Fn(&State) -> bool,
+    worker: &mut dyn Worker,
+) -> Result<StoredCheckpoint, TrainError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(StoredCheckpoint::Missing),
@@ -75,7 +84,7 @@ pub(crate) fn read(path: &Path, run: &str, worker: &mut dyn Worker) -> Result<St
         Ok(parsed) => parsed,
         Err(problem) => return Ok(StoredCheckpoint::Damaged(problem)),
     };
-    if state.run != run {
+    if !ours(&state) {
         return Ok(StoredCheckpoint::OtherRun);
     }
     let tensors: Vec<NamedTensor<'_>> = tensors.iter().map(|(name, tensor)| named(name, &tensor)).collect();

@@ -118,6 +118,9 @@ pub trait Observer {
     /// The run was resumed from a checkpoint after `step` steps.
     fn resumed(&mut self, _step: u64) {}
 
+    /// The checkpoint from which the run is about to be resumed was written on another device.
+    fn taken_over(&mut self) {}
+
     /// The run could not be resumed from this checkpoint and starts anew.
     fn unused_checkpoint(&mut self, _checkpoint: &UnusedCheckpoint) {}
 

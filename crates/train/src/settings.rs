@@ -58,6 +58,13 @@ impl TrainSettings {
         let text = serde_json::to_vec(&(caller, self, start, records)).expect("settings are numbers and names");
         blake3::hash(&text).to_hex().to_string()
     }
+
+    /// The identity of a run's work wherever it is done: [`identity`](Self::identity) without what depends on the device.
+    pub(crate) fn work(&self, caller: &str, records: usize) -> String {
+        let settings = Self { logit_bytes: 0, ..self.clone() };
+        let text = serde_json::to_vec(&("work", caller, settings, records)).expect("settings are numbers and names");
+        blake3::hash(&text).to_hex().to_string()
+    }
 }
 
 /// Numbers of computed tokens.

@@ -28,6 +28,9 @@ pub struct Session<'a> {
     /// Identifies the run's data and settings, as a digest or any other text: a checkpoint that was written
     /// under another identity is not used.
     pub identity: &'a str,
+    /// The identities that the run would have on other devices. A checkpoint that was written there is taken up: the run
+    /// goes on with other roundings.
+    pub elsewhere: &'a [String],
     /// Log-probs under fixed models.
     pub cache: &'a mut ReferenceCache,
     /// Digest of the tokenizer ([`Tokenizer::digest`](tabpo_model::Tokenizer::digest)).
@@ -50,7 +53,7 @@ pub fn train<S: ExampleSource + ?Sized>(
     session: Session<'_>,
     observer: &mut dyn Observer,
 ) -> Result<TrainOutcome, TrainError> {
-    let Session { identity, cache, tokenizer, checkpoint, guide } = session;
+    let Session { identity, elsewhere, cache, tokenizer, checkpoint, guide } = session;
     let needs = settings.objective.needs();
     let source = checked(source, needs, worker.config().vocabulary);
     worker.begin(&TrainingSetup {
@@ -61,6 +64,8 @@ pub fn train<S: ExampleSource + ?Sized>(
     })?;
     let start = ReferenceIdentity::new(&worker.identity(), &tokenizer);
     let run = settings.identity(identity, &start, source.len());
+    let work = settings.work(identity, source.len());
+    let elsewhere: Vec<String> = elsewhere.iter().map(|identity| settings.work(identity, source.len())).collect();
     let mut summary = TrainSummary::default();
     let mut fixed = RunLogProbs::default();
     if settings.track_reference || needs.reference {
@@ -84,8 +89,8 @@ pub fn train<S: ExampleSource + ?Sized>(
     cache.sync()?;
 
     let (cursor, labels) = (Cursor::default(), GroupLosses::default());
-    let mut trainer = Trainer { worker, settings, needs, run, cursor, summary, labels, checkpoint };
-    trainer.resume(observer)?;
+    let mut trainer = Trainer { worker, settings, needs, run, work, cursor, summary, labels, checkpoint };
+    trainer.resume(&elsewhere, observer)?;
     let finished = trainer.run(&source, &fixed, observer)?;
     Ok(TrainOutcome { finished, summary: trainer.summary })
 }
@@ -169,6 +174,7 @@ struct Trainer<'a> {
     settings: &'a TrainSettings,
     needs: Needs,
     run: String,
+    work: String,
     cursor: Cursor,
     summary: TrainSummary,
     /// The moving losses of labels.
@@ -178,11 +184,15 @@ struct Trainer<'a> {
 
 impl Trainer<'_> {
     /// Resumes from the checkpoint of this run, if there is one. A damaged checkpoint is set aside.
-    fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn resume(&mut self, elsewhere: &[String], observer: &mut dyn Observer) -> Result<(), TrainError> {
         let Some(path) = self.checkpoint else { return Ok(()) };
-        match checkpoint::read(path, &self.run, self.worker)? {
+        let ours = |state: &State| state.run == self.run || elsewhere.contains(&state.work);
+        match checkpoint::read(path, ours, self.worker)? {
             StoredCheckpoint::Missing => {}
             StoredCheckpoint::Resumed(state) => {
+                if state.run != self.run {
+                    observer.taken_over();
+                }
                 self.cursor = state.cursor;
                 self.summary = state.summary;
                 self.labels = state.labels;
@@ -375,7 +385,7 @@ impl Trainer<'_> {
     fn write_checkpoint(&self) -> Result<(), TrainError> {
         let Some(path) = self.checkpoint else { return Ok(()) };
         let (cursor, summary, labels) = (self.cursor, self.summary, self.labels.clone());
-        let state = State { run: self.run.clone(), cursor, summary, labels };
+        let state = State { run: self.run.clone(), work: self.work.clone(), cursor, summary, labels };
         checkpoint::write(path, &state, self.worker.export()?)
     }
 }

@@ -76,6 +76,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
                     identity: "test",
                     cache: &mut cache,
                     tokenizer: [0; 32],
+                    elsewhere: &[],
                     checkpoint: Some(&checkpoint),
                     guide: None,
                 };
@@ -113,8 +114,14 @@ fn a_checkpoint_of_other_settings_or_data_is_not_taken_up() {
         let mut settings = settings("dpo", TrainBudget::Steps(3));
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::in_memory();
-        let session =
-            Session { identity, cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), guide: None };
+        let session = Session {
+            identity,
+            cache: &mut cache,
+            tokenizer: [0; 32],
+            elsewhere: &[],
+            checkpoint: Some(&checkpoint),
+            guide: None,
+        };
         let mut recorder = Recorder { stop_after: Some(2), ..Recorder::default() };
         train(&mut full(&model), &examples, &settings, session, &mut recorder).expect("a run");
         (recorder.resumed, recorder.unused)
@@ -138,8 +145,14 @@ fn the_reference_is_computed_once_for_all_epochs_and_objectives_of_a_seed() {
         settings.plan.seed = seed;
         settings.plan.max_tokens = 60;
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
-        let session =
-            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+        let session = Session {
+            identity: "test",
+            cache: &mut cache,
+            tokenizer: [0; 32],
+            elsewhere: &[],
+            checkpoint: None,
+            guide: None,
+        };
         // A fresh adapter changes nothing yet, so that the reference is its base model.
         let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), seed);
         let mut recorder = Recorder::default();
@@ -162,8 +175,14 @@ fn what_a_run_costs_and_comes_to_does_not_depend_on_what_the_cache_holds() {
         settings.plan.max_tokens = 60;
         let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), 1);
         let [mut worker, mut guide] = [0, 1].map(|_| adapting(&model, fresh.clone()));
-        let session =
-            Session { identity: "test", cache, tokenizer: [0; 32], checkpoint: None, guide: Some(&mut guide) };
+        let session = Session {
+            identity: "test",
+            cache,
+            tokenizer: [0; 32],
+            elsewhere: &[],
+            checkpoint: None,
+            guide: Some(&mut guide),
+        };
         let mut recorder = Recorder::default();
         let outcome = train(&mut worker, &examples, &settings, session, &mut recorder).expect("a run");
         let bits = worker.policy().parameters().into_iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -194,6 +213,7 @@ fn damage_anywhere_in_a_checkpoint_is_found_and_costs_no_more_than_the_checkpoin
             identity: "test",
             cache: &mut cache,
             tokenizer: [0; 32],
+            elsewhere: &[],
             checkpoint: Some(&checkpoint),
             guide: None,
         };
@@ -249,7 +269,14 @@ fn a_reference_of_another_model_is_noticed() {
             cache.insert(identity.key(members), &wrong).expect("stored");
         }
     }
-    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+    let session = Session {
+        identity: "test",
+        cache: &mut cache,
+        tokenizer: [0; 32],
+        elsewhere: &[],
+        checkpoint: None,
+        guide: None,
+    };
     let result = train(&mut full(&start), &examples, &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
 }
@@ -382,8 +409,14 @@ fn a_worker_may_compute_micro_batches_in_any_order() {
         settings.plan.max_tokens = 60;
         let attempt = |worker: &mut dyn Worker| {
             let mut cache = ReferenceCache::in_memory();
-            let session =
-                Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+            let session = Session {
+                identity: "test",
+                cache: &mut cache,
+                tokenizer: [0; 32],
+                elsewhere: &[],
+                checkpoint: None,
+                guide: None,
+            };
             let mut recorder = Recorder::default();
             train(worker, &examples, &settings, session, &mut recorder).expect("a run");
             recorder.records
@@ -401,7 +434,14 @@ fn a_worker_may_compute_micro_batches_in_any_order() {
 fn a_policy_without_parameters_is_not_trained() {
     let model = model::<f32>(19);
     let mut cache = ReferenceCache::in_memory();
-    let session = Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+    let session = Session {
+        identity: "test",
+        cache: &mut cache,
+        tokenizer: [0; 32],
+        elsewhere: &[],
+        checkpoint: None,
+        guide: None,
+    };
     let settings = settings("sft", TrainBudget::Steps(1));
     let result = train(&mut HostWorker::frozen(model, None), &examples(4, 0, 20), &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::Worker(WorkerError::Frozen))));
@@ -413,8 +453,14 @@ fn unfit_examples_are_named() {
     let attempt = |examples: &[TokenisedExample], objective: &str| {
         let settings = settings(objective, TrainBudget::Steps(1));
         let mut cache = ReferenceCache::in_memory();
-        let session =
-            Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: None, guide: None };
+        let session = Session {
+            identity: "test",
+            cache: &mut cache,
+            tokenizer: [0; 32],
+            elsewhere: &[],
+            checkpoint: None,
+            guide: None,
+        };
         train(&mut full(&model), examples, &settings, session, &mut ()).map(|_| ())
     };
     let lonely = examples(1, 0, 20);

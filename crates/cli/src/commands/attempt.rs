@@ -13,6 +13,7 @@ use tabpo_report::printable;
 use super::{Products, open_model, parse_form, parse_level};
 use crate::{
     config::PredictSection,
+    device::LazyDevice,
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
@@ -78,6 +79,7 @@ pub(crate) fn run(arguments: &TryArgs, context: &Context) -> Result<(), CliError
     let prediction = Prediction {
         name: "try",
         policy: &policy,
+        device: &LazyDevice::cpu(),
         renderer: &renderer,
         ontology: &ontology,
         form: arguments.form,

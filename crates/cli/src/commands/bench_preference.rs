@@ -15,7 +15,7 @@ use tabpo_train::{
 };
 
 use tabpo_pipeline::{
-    device::{Computer, Device},
+    device::{Computer, Device, KernelTime},
     run::CARD_LOGIT_BYTES,
 };
 
@@ -80,6 +80,9 @@ pub(crate) struct PreferenceArgs {
     /// Train on a quarter, half and all of the examples, and with fewer negatives, and plot the cost
     #[arg(long)]
     sweep: bool,
+    /// Add up the time of every kernel in a shorter run of its own (cards only)
+    #[arg(long)]
+    by_kernel: bool,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -104,6 +107,12 @@ struct Outcome {
     /// Bytes of the card's memory that were taken in the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     card_bytes: Option<u64>,
+    /// What the plan has for what was taken of the card's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    planned_bytes: Option<u64>,
+    /// The time of every kernel in a shorter run, the longest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<KernelTime>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sweep: Vec<Measurement>,
 }
@@ -131,6 +140,12 @@ struct Measurement {
     /// Bytes of the card's memory in use at the end of the training.
     #[serde(skip)]
     card_bytes: Option<u64>,
+    /// What the plan has for them.
+    #[serde(skip)]
+    planned_bytes: Option<u64>,
+    /// The least that training takes of the card's memory.
+    #[serde(skip)]
+    least_bytes: Option<usize>,
 }
 
 /// Runs the command.
@@ -138,6 +153,9 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
     let bench = Bench::open(arguments, context)?;
     if bench.computer.is_card() {
         return run_on_card(&bench, arguments, context);
+    }
+    if arguments.by_kernel {
+        return Err(CliError::input("--by-kernel is for cards only").with_hint("choose one with --device cuda"));
     }
     let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
     let request = request(&bench.objective, arguments.max_tokens, bench.held);
@@ -147,7 +165,7 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
     let all = (bench.records.len(), bench.most_negatives());
     let mut peak = PeakBench::new(bench.compute);
     let before = peak.gflops();
-    let main = bench.measure(all.0, all.1, plan.recompute, context)?;
+    let main = bench.measure(&bench.computer, all.0, all.1, plan.recompute, context)?;
     // On both sides of the run, so that a busy machine shows in both.
     let peak_gflops = f64::midpoint(before, peak.gflops());
     let mut sweep = Vec::new();
@@ -156,7 +174,7 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
         let shallower = (0..).map(|power| 1 << power).take_while(|&negatives| negatives < all.1);
         for (examples, negatives) in fewer.into_iter().chain(shallower.map(|negatives| (all.0, negatives))) {
             if examples > 0 {
-                sweep.push(bench.measure(examples, negatives, plan.recompute, context)?);
+                sweep.push(bench.measure(&bench.computer, examples, negatives, plan.recompute, context)?);
             }
         }
         sweep.push(main.clone());
@@ -174,6 +192,8 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
         estimated_bytes: plan.total(),
         peak_rss_bytes: peak_resident_bytes(),
         card_bytes: None,
+        planned_bytes: None,
+        kernels: Vec::new(),
         sweep,
     };
     if arguments.json { output::print_json(&outcome) } else { output::print(&text(&outcome)) }
@@ -187,11 +207,16 @@ fn run_on_card(bench: &Bench, arguments: &PreferenceArgs, context: &Context) -> 
     let gflops = || Ok::<f64, CliError>(bench.computer.product_gflops()?.unwrap_or(f64::NAN));
     let before = gflops()?;
     // Kernels are loaded and products chosen in a first, small run.
-    bench.measure(bench.plan.batch_size.min(bench.records.len()), 1, Recompute::default(), context)?;
-    let main = bench.measure(bench.records.len(), bench.most_negatives(), Recompute::default(), context)?;
+    let (first, all) = (bench.plan.batch_size.min(bench.records.len()), bench.records.len());
+    let recompute = Recompute::default();
+    bench.measure(&bench.computer, first, 1, recompute, context)?;
+    let main = bench.measure(&bench.computer, all, bench.most_negatives(), recompute, context)?;
     let peak_gflops = f64::midpoint(before, gflops()?);
-    let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
-    let request = request(&bench.objective, arguments.max_tokens, bench.held);
+    let mut kernels = Vec::new();
+    if let Some((computer, profile)) = bench.computer.profiled().filter(|_| arguments.by_kernel) {
+        bench.measure(&computer, (2 * first).min(all), bench.most_negatives(), recompute, context)?;
+        kernels = profile.times();
+    }
     let outcome = Outcome {
         objective: arguments.objective.clone(),
         threads: rayon::current_num_threads(),
@@ -201,9 +226,11 @@ fn run_on_card(bench: &Bench, arguments: &PreferenceArgs, context: &Context) -> 
         compute: bench.computer.compute().unwrap_or_default(),
         share_of_peak: main.gflops / peak_gflops,
         card_bytes: main.card_bytes,
-        main,
+        planned_bytes: main.planned_bytes,
+        kernels,
         peak_gflops,
-        estimated_bytes: shape.plan(&request, Some(0)).total(),
+        estimated_bytes: main.least_bytes.unwrap_or_default(),
+        main,
         peak_rss_bytes: peak_resident_bytes(),
         sweep: Vec::new(),
     };
@@ -305,6 +332,7 @@ impl Bench {
     /// an empty reference cache.
     fn measure(
         &self,
+        computer: &Computer,
         examples: usize,
         negatives: usize,
         recompute: Recompute,
@@ -331,21 +359,25 @@ impl Bench {
         let operations = Operations::new(&self.model.config, self.adapter.config.rank);
         let epoch = Work::of_epoch(&source, self.plan)?;
 
-        let before = self.computer.used()?;
-        let mut worker = self.computer.worker(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()))?;
-        if self.computer.is_card() {
+        let before = computer.used()?;
+        let mut worker = computer.worker(Policy::adapter(Arc::clone(&self.model), self.adapter.clone()))?;
+        let mut least_bytes = None;
+        if computer.is_card() {
             settings.logit_bytes = CARD_LOGIT_BYTES;
+            let request = request(&self.objective, self.plan.max_tokens, 0);
+            least_bytes = Some(worker.worker().memory(&request, Some(0)).total());
         }
         let mut cache = ReferenceCache::in_memory();
         let tokenizer = self.renderer.tokenizer.digest();
-        let session = Session { identity: "bench", cache: &mut cache, tokenizer, checkpoint: None, guide: None };
+        let session =
+            Session { identity: "bench", cache: &mut cache, tokenizer, elsewhere: &[], checkpoint: None, guide: None };
         let progress = context.progress("training", 1000);
         let mut watch = Watch { progress, done: 0, context };
         let started = Instant::now();
         let outcome = train(worker.worker(), &source, &settings, session, &mut watch).or_failed()?;
         let seconds = started.elapsed().as_secs_f64();
         watch.progress.finish();
-        let card_bytes = self.computer.used()?.zip(before).map(|(used, before)| used.saturating_sub(before));
+        let card_bytes = computer.used()?.zip(before).map(|(used, before)| used.saturating_sub(before));
         if !outcome.finished {
             return Err(CliError::interrupted("stopped before the run was timed"));
         }
@@ -372,6 +404,8 @@ impl Bench {
             objective_seconds: timing.objective,
             waiting_seconds: timing.waiting,
             card_bytes,
+            planned_bytes: worker.planned_bytes(),
+            least_bytes,
         })
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct CheckArgs {
     /// Memory for training to stay below if possible, in GB: `memory_gb` of every stage
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
-    /// Where models are trained: auto, cpu, cuda, or cuda:1 for the second card (`model.device`)
+    /// Where models are trained and answer: auto, cpu, cuda, or cuda:1 for the second card (`model.device`)
     #[arg(long, value_name = "DEVICE")]
     device: Option<Device>,
     /// Measure nothing: no training step and no answers are timed, so there is no estimate of the time
@@ -175,9 +175,10 @@ fn stages(found: &Checkup) -> Table {
 fn summary(found: &Checkup) -> String {
     let time = match (found.seconds(), found.speed) {
         (Some(seconds), Some(speed)) => format!(
-            "about {} in all on this machine as busy as it is now: an estimate from a step and a few answers \
+            "about {} in all on {} as busy as it is now: an estimate from a step and a few answers \
              ({:.0} tokens/s trained, {:.0} read, {:.0} written)",
             duration(seconds),
+            found.device,
             speed.trained,
             speed.read,
             speed.written

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tabpo_cuda::check::{self, ModelSize, Outcome};
 use tabpo_cuda::compiler::{Architecture, Compiler};
-use tabpo_cuda::driver::{Card, Device, Driver, DriverError, System, products_library};
+use tabpo_cuda::driver::{Card, Device, Driver, DriverError, Element, System, products_library};
 use tabpo_cuda::kernels::SOURCES;
 use tabpo_cuda::library::Search;
 use tabpo_cuda::module::{self, Store};
@@ -38,6 +38,18 @@ enum Action {
     Compile(CompileArgs),
     /// Run every operation and small models on a card and compare the results with the CPU's
     Check(CheckArgs),
+    /// Measure what bounds everything on a card: how fast it copies and multiplies
+    Speed(SpeedArgs),
+}
+
+#[derive(clap::Args)]
+struct SpeedArgs {
+    /// Number of the card
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = range::Whole::new(0, 255).parser::<usize>())]
+    card: usize,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -79,6 +91,7 @@ pub(crate) fn run(arguments: &GpuArgs, context: &Context) -> Result<(), CliError
         Action::Info { json } => info(*json),
         Action::Compile(arguments) => compile(arguments, context),
         Action::Check(arguments) => run_checks(arguments, context),
+        Action::Speed(arguments) => speed(arguments),
     }
 }
 
@@ -254,6 +267,33 @@ fn written(folder: &Path, given: bool) -> String {
     } else {
         format!("kept in {folder}")
     }
+}
+
+/// Bytes of a timed copy.
+const COPIED: usize = 512 << 20;
+
+fn speed(arguments: &SpeedArgs) -> Result<(), CliError> {
+    let card = Card::open(&Search::of_this_machine(), &Store::of_this_machine(), arguments.card);
+    let card = Arc::new(card.map_err(|error| failed(&error))?);
+    let driver: Arc<dyn Driver> = Arc::clone(&card) as Arc<dyn Driver>;
+    let copied = check::copy_gigabytes(&driver, COPIED).map_err(|error| failed(&error))?;
+    let product = |element| check::product_gflops(&driver, element).map_err(|error| failed(&error));
+    let (bf16, f32) = (product(Element::Bf16)?, product(Element::F32)?);
+    if arguments.json {
+        return output::print_json(&json!({
+            "card": described(card.device()),
+            "copy_gigabytes_per_second": copied,
+            "product_gflops": {"bf16": bf16, "f32": f32},
+        }));
+    }
+    output::print_line(format!(
+        "card {} ({}): copies at {copied:.0} GB/s, read and written together; products of 8192 at {:.0} TFLOP/s in bf16, \
+         {:.0} in f32",
+        arguments.card,
+        card.name(),
+        bf16 / 1e3,
+        f32 / 1e3
+    ))
 }
 
 fn run_checks(arguments: &CheckArgs, context: &Context) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tabpo_corpus::{Level, Unit};
-use tabpo_ontology::{AnswerForm, AnswerGrammar, EntityLabelId, GrammarForm, Ontology, RelationLabel};
+use tabpo_ontology::{AnswerForm, AnswerGrammar, Arguments, EntityLabelId, GrammarForm, Ontology, RelationLabel};
 
 use super::attempt;
 use crate::{
@@ -145,7 +145,8 @@ fn show(FileArgs { file, json }: &FileArgs) -> Result<(), CliError> {
         lines.extend(label.subtypes.iter().map(|subtype| described("    ", &subtype.name, &[], &subtype.description)));
     }
     if !ontology.relations.is_empty() {
-        lines.push("Relation types".to_owned());
+        let by_text = ontology.arguments == Arguments::Texts;
+        lines.push(if by_text { "Relation types, with arguments named by text" } else { "Relation types" }.to_owned());
     }
     for label in &ontology.relations {
         lines.push(described("  ", &label.name, &label.aliases, &label.description));

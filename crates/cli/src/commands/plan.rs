@@ -361,8 +361,7 @@ fn print(plan: &Plan) -> Result<(), CliError> {
     if !plan.stages.is_empty() {
         let ceiling = if plan.single { card.single } else { card.bf16 };
         basis += &format!(
-            "; time from {:.0} % of the {ceiling} TFLOP/s of the card's data sheet; answers are computed on the CPU and not \
-             counted",
+            "; time from {:.0} % of the {ceiling} TFLOP/s of the card's data sheet; answers are not counted",
             SUSTAINED * 100.0
         );
     }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     config::PredictSection,
     corpora::ReadArgs,
+    device::{Device, LazyDevice},
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
@@ -43,6 +44,9 @@ pub(crate) struct PredictArgs {
     /// How products with the model's weights are computed
     #[arg(long, value_enum, default_value_t = Products::Auto)]
     compute: Products,
+    /// Where the model computes (model folders only): auto, cpu, cuda, or cuda:1 for the second card
+    #[arg(long, value_name = "DEVICE", default_value = "auto", conflicts_with = "endpoint")]
+    device: Device,
     /// The ontology file
     #[arg(long, value_name = "FILE")]
     ontology: PathBuf,
@@ -145,6 +149,7 @@ pub(crate) fn run(arguments: &PredictArgs, context: &Context) -> Result<(), CliE
     let prediction = Prediction {
         name: "predict",
         policy: &policy,
+        device: &LazyDevice::choose(arguments.device, arguments.compute.into())?,
         renderer: &renderer,
         ontology: &ontology,
         form: arguments.form,

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::PredictSection,
     corpora::ReadArgs,
+    device::LazyDevice,
     error::{CliError, ResultExt, input_error},
     output::{self, Context},
     run::{AnswerConfidence, ListEnds, PolicyFolder, Prediction, Renderer, SystemAnswers, confidences},
@@ -248,6 +249,7 @@ fn answer(
     let prediction = Prediction {
         name: "predict",
         policy: &policy,
+        device: &LazyDevice::cpu(),
         renderer: &renderer,
         ontology,
         form: model.form,

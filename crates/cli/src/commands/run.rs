@@ -31,7 +31,7 @@ pub(crate) struct RunArgs {
     /// Memory for training to stay below if possible, in GB: `memory_gb` of every stage
     #[arg(long, value_name = "GB", value_parser = range::MEMORY.parser(), allow_negative_numbers = true)]
     memory_gb: Option<f64>,
-    /// Where models are trained: auto, cpu, cuda, or cuda:1 for the second card (`model.device`)
+    /// Where models are trained and answer: auto, cpu, cuda, or cuda:1 for the second card (`model.device`)
     #[arg(long, value_name = "DEVICE")]
     device: Option<Device>,
     /// Print what was made as JSON: its path, and the comparison of the systems if the run got that far

@@ -11,6 +11,7 @@ use super::{Products, open_model, parse_level};
 use crate::{
     config::PredictSection,
     corpora::ReadArgs,
+    device::LazyDevice,
     error::{CliError, ResultExt},
     output::{self, Context},
     range,
@@ -93,6 +94,7 @@ pub(crate) fn run(arguments: &ThresholdsArgs, context: &Context) -> Result<(), C
     let prediction = Prediction {
         name: "thresholds",
         policy: &policy,
+        device: &LazyDevice::cpu(),
         renderer: &renderer,
         ontology: &ontology,
         form: AnswerForm::List,

@@ -96,6 +96,22 @@ pub fn product_gflops(driver: &Arc<dyn Driver>, element: Element) -> Result<f64,
     Ok(operations / started.elapsed().as_secs_f64() / 1e9)
 }
 
+/// How fast the device copies `bytes` within its memory, in GB/s, what is read and what is written counted together: the
+/// ceiling for kernels that compute little.
+///
+/// # Errors
+/// Those of the device, such as too little memory.
+pub fn copy_gigabytes(driver: &Arc<dyn Driver>, bytes: usize) -> Result<f64, DriverError> {
+    const COPIES: u32 = 10;
+    let [from, to] = [Arena::zeros(driver, bytes as u64)?, Arena::new(driver, bytes as u64)?];
+    driver.copy(to.start(), from.start(), bytes)?;
+    driver.wait()?;
+    let started = Instant::now();
+    (0..COPIES).try_for_each(|_| driver.copy(to.start(), from.start(), bytes))?;
+    driver.wait()?;
+    Ok(2.0 * bytes as f64 * f64::from(COPIES) / started.elapsed().as_secs_f64() / 1e9)
+}
+
 /// Runs the checks of memory and matrix products, which need no kernels, on input that follows from `seed`, and tells
 /// each outcome as soon as it is there.
 ///

@@ -4,11 +4,13 @@
 mod card;
 mod error;
 mod product;
+mod profile;
 
 pub(crate) use card::WORKSPACE_BYTES;
-pub use card::{Card, Device, System, products_library};
+pub use card::{Card, Device, System, memory_of, products_library};
 pub use error::DriverError;
 pub use product::{Element, Operand, Product};
+pub use profile::{Profile, Spent};
 
 /// A place in a device's memory, in bytes from its own zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

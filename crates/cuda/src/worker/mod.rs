@@ -12,7 +12,7 @@ use crate::arena::Arena;
 use crate::buffers::{Buffers, Sizes};
 use crate::driver::{Driver, DriverError, Element};
 use crate::listed::{Growing, Listed, Rotation};
-use crate::memory::{Request, Rung};
+use crate::memory::{MemoryPlan, Request, Rung};
 use crate::ops::Kernels;
 use crate::pass::{Adapter, Over, Pass};
 use crate::trained::{Copies, FullLayout, Trained, TrainedLayout};
@@ -150,6 +150,23 @@ impl CudaWorker {
     /// What the blocks keep between the passes in the buffers of the largest job so far.
     pub fn rungs(&self) -> Option<&[Rung]> {
         self.buffers.as_ref()?.rungs.as_deref()
+    }
+
+    /// What the plan says of the memory that was taken for the largest job of training so far, in bytes: all of it but the
+    /// workspace of products, which belongs to the device.
+    pub fn planned_bytes(&self) -> Option<u64> {
+        let buffers = self.buffers.as_ref()?;
+        let request = Request {
+            config: self.config(),
+            element: self.options.element,
+            adapter: self.policy.lora().map(|adapter| &adapter.config),
+            rows: buffers.rows,
+            target_rows: buffers.target_rows,
+            logit_bytes: self.logit_bytes,
+            divergence: self.reference.is_some(),
+        };
+        let plan = MemoryPlan::of(&request, buffers.rungs.clone()?);
+        Some(plan.total() - plan.workspace)
     }
 
     pub(crate) fn kernels(&self) -> Kernels<'_> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::Value;
 use tabpo_cuda::check::{self, ModelSize};
-use tabpo_cuda::driver::{Address, DeviceMemory, Driver, DriverError, Element, Launch, Product};
+use tabpo_cuda::driver::{Address, DeviceMemory, Driver, DriverError, Element, Launch, Product, Profile};
 use tabpo_cuda::{CudaWorker, WorkerOptions};
 use tabpo_emulate::{Emulator, Order};
 use tabpo_engine::{NamedTensor, Policy, Worker, WorkerError};
@@ -141,8 +141,14 @@ fn run(
     driver.left.store(launches, Ordering::SeqCst);
     let (mut cache, mut recorder) = (ReferenceCache::in_memory(), Recorder::default());
     let checkpoint = folder.join("checkpoint");
-    let session =
-        Session { identity: "test", cache: &mut cache, tokenizer: [0; 32], checkpoint: Some(&checkpoint), guide: None };
+    let session = Session {
+        identity: "test",
+        cache: &mut cache,
+        tokenizer: [0; 32],
+        elsewhere: &[],
+        checkpoint: Some(&checkpoint),
+        guide: None,
+    };
     let source = examples(config.vocabulary);
     let result = train(&mut worker, &source, &settings(checkpoint_every), session, &mut recorder).map(drop);
     let state = if result.is_ok() { owned(worker.export().expect("it has begun")) } else { Vec::new() };
@@ -160,6 +166,39 @@ fn the_checks_of_models_pass() {
     assert!(outcomes.iter().any(|outcome| outcome.error > 1e-4) && outcomes.len() == 52);
     let memory = driver.memory().expect("it is known");
     assert_eq!(memory.free, memory.total, "all memory was given back");
+}
+
+/// What a training takes of the device's memory is what the plan says, and the time of every kernel is known.
+#[test]
+fn memory_is_the_plans_and_times_are_told_apart() {
+    let profile = Arc::new(Profile::new(Arc::new(Emulator::new(Order::Forwards))));
+    let driver: Arc<dyn Driver> = Arc::<Profile>::clone(&profile);
+    let config = llama();
+    let policy = Policy::adapter(model::<f32>(&config, 3).into(), fresh(&config));
+    let options = WorkerOptions { element: Element::Bf16, keep: None, limit: None };
+    let mut worker = CudaWorker::new(Arc::clone(&driver), policy, options).expect("it fits");
+    assert_eq!(worker.planned_bytes(), None, "nothing was trained yet");
+    let mut cache = ReferenceCache::in_memory();
+    let session = Session {
+        identity: "test",
+        elsewhere: &[],
+        cache: &mut cache,
+        tokenizer: [0; 32],
+        checkpoint: None,
+        guide: None,
+    };
+    let source = examples(config.vocabulary);
+    train(&mut worker, &source, &settings(None), session, &mut Recorder::default()).expect("nothing happens");
+    let memory = driver.memory().expect("it is known");
+    let (used, planned) = ((memory.total - memory.free) as f64, worker.planned_bytes().expect("it was trained") as f64);
+    // Lists are planned for the worst that a job of this size could need.
+    assert!(used <= planned && used > 0.9 * planned, "{used} bytes instead of {planned}");
+    let spent = profile.spent();
+    for name in ["product", "upload", "norm_forward_bf16", "norm_backward_bf16", "adamw"] {
+        let found = spent.iter().find(|(kernel, _)| kernel.starts_with(name));
+        assert!(found.is_some_and(|(_, spent)| spent.calls > 0 && spent.seconds > 0.0), "{name}: {spent:?}");
+    }
+    assert!(check::copy_gigabytes(&driver, 1 << 16).expect("it fits").is_finite());
 }
 
 /// A lost card leaves the last checkpoint, one that is out of memory even the state after its last step, and the run that

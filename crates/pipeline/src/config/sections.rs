@@ -188,9 +188,9 @@ pub struct ModelSection {
     /// are stored in bf16 and a short measurement shows that this machine is faster with it), f32 or bf16.
     #[schemars(schema_with = "names::compute")]
     pub compute: Compute,
-    /// Where models are trained: auto (an NVIDIA card if there is one that can be used, and otherwise the CPU; a run
-    /// keeps what it has begun on), cpu, cuda (the first card), or cuda:1 (the second). A card computes in bf16 unless
-    /// `compute` is f32.
+    /// Where models are trained and answer: auto (an NVIDIA card if there is one that can be used, and otherwise the
+    /// CPU; a run keeps what it has begun on), cpu, cuda (the first card), or cuda:1 (the second). A card computes in
+    /// bf16 unless `compute` is f32. Whoever asks for the other kind keeps what is finished; the rest is computed there.
     #[schemars(schema_with = "names::device")]
     pub device: Device,
 }

@@ -31,7 +31,7 @@ impl Prediction<'_> {
     /// nothing is written.
     pub fn annotate(&self, documents: Vec<Document>, observer: &dyn Observer) -> Result<Vec<Annotated>, Error> {
         let units: Vec<Unit> = documents.iter().flat_map(|document| Unit::all(document, self.level)).collect();
-        let mut model = Answering::open(self)?;
+        let mut model = Answering::open(self, observer)?;
         let format = model.renderer.format()?;
         let mut tree = PromptTree::new();
         for unit in &units {
@@ -68,7 +68,7 @@ impl Prediction<'_> {
             if failure.is_some() || observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let steering = Steering { constraint: &constraint, forks: None };
-        let outcome = generate_each(worker, compiler, &tree, &pending, steering, options, &mut report);
+        let outcome = generate_each(worker.worker(), compiler, &tree, &pending, steering, options, &mut report);
         drop(progress);
         if let Some(error) = failure {
             return Err(error);

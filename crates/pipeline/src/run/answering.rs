@@ -94,6 +94,7 @@ impl Stages<'_> {
         let prediction = Prediction {
             name: &name,
             policy: &policy.path,
+            device: &self.device,
             renderer,
             ontology: &self.inputs.ontology,
             form: self.inputs.config.answer.form,

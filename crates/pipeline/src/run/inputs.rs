@@ -15,8 +15,11 @@ use tabpo_remote::Settings;
 use tabpo_roles::List;
 use tabpo_train::{Decay, TrainBudget};
 
-use super::{device::RunDevice, pipeline::Digests, threshold::ListEnds, tuning::TunedSystem};
-use crate::config::{AdapterSection, ModelSection, TrainSection};
+use super::{pipeline::Digests, threshold::ListEnds, tuning::TunedSystem};
+use crate::{
+    config::{AdapterSection, ModelSection, TrainSection},
+    device::LazyDevice,
+};
 
 /// The inputs of one kind of stage.
 pub(crate) trait StageInputs: Serialize {
@@ -29,23 +32,43 @@ pub(crate) trait StageInputs: Serialize {
     /// The key of a stage with these inputs.
     fn key(&self) -> Key {
         let text = serde_json::to_vec(&(Self::KIND, Self::REVISION, self)).expect("inputs are plain data");
-        Key(blake3::hash(&text).to_hex().to_string())
+        Key { own: blake3::hash(&text).to_hex().to_string(), elsewhere: Vec::new() }
     }
 }
 
-/// The digest of a stage's inputs.
+/// The digest of a stage's inputs, and of those that it would have on another kind of device: what is finished there is
+/// done, and what was begun there is taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key(String);
+pub(crate) struct Key {
+    own: String,
+    elsewhere: Vec<String>,
+}
 
 impl Key {
     /// The digest in hexadecimal.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.own
+    }
+
+    /// This key, with that of the same stage on another kind of device.
+    pub(crate) fn or(mut self, elsewhere: Self) -> Self {
+        self.elsewhere.push(elsewhere.own);
+        self
+    }
+
+    /// The digests on other kinds of devices.
+    pub(crate) fn elsewhere(&self) -> &[String] {
+        &self.elsewhere
+    }
+
+    /// Whether a stage with this digest is the same stage.
+    pub(crate) fn accepts(&self, digest: &str) -> bool {
+        self.own == digest || self.elsewhere.iter().any(|other| other == digest)
     }
 
     /// The first digits of the digest, for names of files.
     pub(crate) fn short(&self) -> &str {
-        &self.0[..12]
+        &self.own[..12]
     }
 }
 
@@ -150,7 +173,7 @@ pub(crate) struct Recipe<'a> {
     /// How products with frozen weights are computed.
     pub compute: Compute,
     /// Where to train.
-    pub device: &'a RunDevice,
+    pub device: &'a LazyDevice,
     /// How long to train.
     pub budget: TrainBudget,
     /// Peak learning rate.
@@ -190,10 +213,10 @@ struct Adapter {
 }
 
 impl TrainingInputs {
-    /// Collects what a training depends on. How products are computed matters only under an adapter, where weights are
-    /// frozen.
-    pub(crate) fn new(recipe: &Recipe<'_>) -> Self {
-        let &Recipe { section, adapter, compute, device, budget, learning_rate, seed } = recipe;
+    /// Collects what a training depends on, on a device as [`LazyDevice::inputs`] says it. How products are computed matters
+    /// only under an adapter, where weights are frozen.
+    pub(crate) fn new(recipe: &Recipe<'_>, device: Option<&'static str>) -> Self {
+        let &Recipe { section, adapter, compute, device: _, budget, learning_rate, seed } = recipe;
         let &TrainSection {
             epochs: _,
             steps: _,
@@ -228,7 +251,7 @@ impl TrainingInputs {
             seed,
             adapter,
             compute: frozen.then_some(compute),
-            device: device.inputs(),
+            device,
         }
     }
 }
@@ -252,6 +275,9 @@ pub(crate) struct PredictionInputs<'a> {
     /// The form of answers.
     #[serde(skip_serializing_if = "AnswerForm::is_list")]
     pub form: AnswerForm,
+    /// How a card computes, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<&'static str>,
 }
 
 impl StageInputs for PredictionInputs<'_> {

@@ -107,7 +107,7 @@ impl Ledger {
         work: impl FnOnce() -> Result<(), Error>,
     ) -> Result<Finished, Error> {
         if let Some(done) = self.stages.get(name)
-            && done.key == key.as_str()
+            && key.accepts(&done.key)
             && self.unchanged(done)
         {
             observer.stage(name, StageState::UpToDate);

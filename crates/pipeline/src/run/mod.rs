@@ -40,10 +40,8 @@ use std::path::PathBuf;
 
 use tabpo_engine::Compute;
 
-use self::{
-    device::RunDevice, directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord,
-};
-use crate::{error::Error, observer::Observer};
+use self::{directory::RunDirectory, ledger::Ledger, own_answers::Fold, pipeline::Inputs, record::RunRecord};
+use crate::{device::LazyDevice, error::Error, observer::Observer};
 
 pub(crate) use self::preflight::weight_files;
 pub use self::{
@@ -81,8 +79,8 @@ struct Stages<'a> {
     record: RunRecord,
     /// How products with frozen weights are computed.
     compute: Compute,
-    /// Where policies are trained.
-    device: RunDevice,
+    /// Where policies are trained and answer.
+    device: LazyDevice,
     /// The digest of the base model. That of a model from scratch is known once the model has been made.
     base_digest: String,
 }

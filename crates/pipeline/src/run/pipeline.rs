@@ -10,8 +10,7 @@ use tabpo_pairs::Patterns;
 use super::{
     PolicyFolder, Stages,
     comparison::SystemScores,
-    compute,
-    device::RunDevice,
+    compute, device,
     digests::{folder_digest, input_digest},
     directory::{RunDirectory, write_atomically},
     ledger::Ledger,
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     config::Configuration,
+    device::{Computer, LazyDevice},
     error::{Error, ResultExt},
     observer::Observer,
 };
@@ -56,6 +56,9 @@ pub struct RunResult {
 pub struct Pipeline {
     pub(super) inputs: Inputs,
     program: Program,
+    /// The device, if it was given open.
+    given: Option<Computer>,
+    /// The other processes that train along, if there are any.
     lead: Option<Arc<Lead>>,
 }
 
@@ -110,7 +113,7 @@ impl Pipeline {
             test: splits::digest(&splits.test),
         };
         let inputs = Inputs { config, systems, ontology, patterns, splits, digests };
-        Ok(Self { inputs, program: Program::default(), lead: None })
+        Ok(Self { inputs, program: Program::default(), given: None, lead: None })
     }
 
     /// Says which program makes the run, for its record and its page.
@@ -125,6 +128,21 @@ impl Pipeline {
         Self { lead: Some(Arc::new(lead)), ..self }
     }
 
+    /// Computes on a device that is open already, whatever the configuration says of it.
+    #[must_use]
+    pub fn on(self, computer: Computer) -> Self {
+        Self { given: Some(computer), ..self }
+    }
+
+    /// The device of the configuration, before a run directory has a say.
+    pub(super) fn device(&self) -> Result<LazyDevice, Error> {
+        let section = &self.inputs.config.model;
+        match &self.given {
+            Some(computer) => Ok(LazyDevice::opened(computer.clone(), section.compute)),
+            None => LazyDevice::choose(section.device, section.compute),
+        }
+    }
+
     /// Runs the stages up to `until` in the run directory, which is locked meanwhile. Stages that are up to date are
     /// skipped, and interrupted work is resumed.
     pub fn run(&self, until: Until, observer: &dyn Observer) -> Result<RunResult, Error> {
@@ -132,7 +150,8 @@ impl Pipeline {
         let config = &inputs.config;
         let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
-        let device = RunDevice::of_run(&config.model, &directory, observer)?.with_ranks(self.lead.clone());
+        let device =
+            device::of_run(&config.model, self.given.as_ref(), &directory, observer)?.with_ranks(self.lead.clone());
         let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;

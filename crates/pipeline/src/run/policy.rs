@@ -13,6 +13,7 @@ use tabpo_train::{ExampleFormat, PromptFormat};
 
 use super::compute;
 use crate::{
+    device::{Computer, DeviceWorker},
     error::{Error, ResultExt},
     observer::Observer,
 };
@@ -45,6 +46,19 @@ impl PolicyFolder {
     pub fn worker(&self) -> Result<HostWorker<f32>, Error> {
         let (model, adapter) = self.open()?;
         Ok(HostWorker::frozen(model, adapter))
+    }
+
+    /// The same on a device.
+    pub fn worker_on(&self, computer: &Computer) -> Result<DeviceWorker, Error> {
+        if !computer.is_card() {
+            return Ok(DeviceWorker::Host(Box::new(self.worker()?)));
+        }
+        // A card rounds weights itself.
+        let (model, adapter) = self.open_trainable()?;
+        computer.worker(match adapter {
+            Some(adapter) => Policy::adapter(model.into(), adapter),
+            None => Policy::Frozen(model.into()),
+        })
     }
 
     /// Reads the weights of a model that stays frozen, and the adapter on top of it.

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tabpo_answer::MarkedGrammar;
 use tabpo_corpus::{Document, Level, Unit};
 use tabpo_engine::{
-    Event, GenerateError, GenerateOptions, GenerateWork, HostWorker, Outcome, PromptTree, Sampling, Steering, Worker,
-    generate_each, generator_size,
+    Event, GenerateError, GenerateOptions, GenerateWork, Outcome, PromptTree, Sampling, Steering, generate_each,
+    generator_size,
 };
 use tabpo_metrics::{RawAnswer, UnitOutput};
 use tabpo_model::{Constraint, GrammarCompiler};
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     config::PredictSection,
+    device::{DeviceWorker, LazyDevice},
     error::{Error, ResultExt},
     memory,
     observer::Observer,
@@ -45,6 +46,8 @@ pub struct Prediction<'a> {
     pub name: &'a str,
     /// The model.
     pub policy: &'a PolicyFolder,
+    /// Where it computes.
+    pub device: &'a LazyDevice,
     /// How it is prompted.
     pub renderer: &'a Renderer,
     /// The ontology, for constrained decoding.
@@ -70,7 +73,7 @@ impl Prediction<'_> {
     /// and of the ontology.
     pub(super) fn key(&self, policy: &str, prompt: &str, documents: &str, ontology: &str) -> Key {
         let &Sampling { temperature, top_p, seed, .. } = &self.sampling;
-        PredictionInputs {
+        let on = |device| PredictionInputs {
             policy,
             prompt,
             compute: self.policy.compute,
@@ -81,8 +84,9 @@ impl Prediction<'_> {
             sampling: (self.samples, temperature, top_p, seed),
             list_ends: self.forks().then_some(self.list_ends),
             form: self.form,
-        }
-        .key()
+            device,
+        };
+        on(self.device.inputs()).key().or(on(self.device.elsewhere()).key())
     }
 
     /// Whether lists end otherwise than greedy decoding ends them.
@@ -109,18 +113,22 @@ impl Prediction<'_> {
             observer.say(&format!("{}: goes on after {} of {} units", self.name, kept.len(), units.len()));
         }
         let held = memory::held(observer);
-        let mut model = Answering::open(self)?;
+        let mut model = Answering::open(self, observer)?;
         let mut job = Job { prediction: self, units: &units, done: kept.len(), answers, observer };
-        let Some(Prompts { tree, unit_of, too_long }) = job.prompts(&model, &kept)? else {
+        let Some(Prompts { tree, unit_of, too_long }) = job.prompts(&mut model, &kept)? else {
             return Err(job.interrupted());
         };
         let pending: Vec<usize> = (0..tree.len()).filter(|&prompt| !kept.contains_key(&unit_of[prompt])).collect();
         drop(kept);
         if !pending.is_empty() {
-            let size = generator_size(model.worker.config(), &tree, &pending, &model.options);
-            let plan = model.worker.generation_memory(size);
-            model.options.batch =
-                memory::sequences(self.name, &plan, size.sequences, held, self.settings.memory_gb, observer);
+            let worker = model.worker.worker();
+            let size = generator_size(worker.config(), &tree, &pending, &model.options);
+            let plan = worker.generation_memory(size);
+            let free = self.device.open(observer)?.free()?;
+            model.options.batch = match free {
+                Some(free) => memory::sequences_on_card(self.name, &plan, size.sequences, free, observer),
+                None => memory::sequences(self.name, &plan, size.sequences, held, self.settings.memory_gb, observer),
+            };
             job.complete(&mut model, &tree, &unit_of, &pending)?;
         }
         if too_long > 0 {
@@ -181,19 +189,19 @@ impl Job<'_> {
     /// the last bit. `None` if the user interrupts it.
     fn prompts(
         &mut self,
-        model: &Answering<'_>,
+        model: &mut Answering<'_>,
         kept: &BTreeMap<usize, AnsweredUnit>,
     ) -> Result<Option<Prompts>, Error> {
         let format = model.renderer.format()?;
         let Prediction { name, samples, strict, .. } = *self.prediction;
         let mut found = Prompts { tree: PromptTree::new(), unit_of: Vec::new(), too_long: 0 };
+        let longest = model.worker.worker().config().longest();
         for first in (0..self.units.len()).step_by(samples) {
             if self.observer.interrupted() {
                 return Ok(None);
             }
             let unit = &self.units[first];
             let prompt = format.prompt(unit.text()).or_failed()?;
-            let longest = model.worker.config().longest();
             let too_long = format!(
                 "`{}` has {} tokens with its prompt; the model takes at most {longest}",
                 unit_id(unit),
@@ -260,7 +268,7 @@ impl Job<'_> {
             if observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let steering = Steering { constraint: &constraint, forks: forks.then_some(&fork) };
-        let outcome = generate_each(worker, compiler, prompts, pending, steering, options, &mut report);
+        let outcome = generate_each(worker.worker(), compiler, prompts, pending, steering, options, &mut report);
         drop(progress);
         if let Some(error) = failure {
             return Err(error);
@@ -329,15 +337,15 @@ pub(super) fn all_by_unit(path: &Path) -> Result<HashMap<UnitKey, Vec<String>>, 
 /// A model ready to answer.
 pub(super) struct Answering<'p> {
     pub(super) renderer: &'p Renderer,
-    pub(super) worker: HostWorker<f32>,
+    pub(super) worker: DeviceWorker,
     pub(super) options: GenerateOptions,
     /// The ontology and the compiler for its grammars, for constrained decoding.
     pub(super) grammar: Option<(Arc<Ontology>, GrammarCompiler)>,
 }
 
 impl<'p> Answering<'p> {
-    pub(super) fn open(prediction: &Prediction<'p>) -> Result<Self, Error> {
-        let worker = prediction.policy.worker()?;
+    pub(super) fn open(prediction: &Prediction<'p>, observer: &dyn Observer) -> Result<Self, Error> {
+        let mut worker = prediction.policy.worker_on(prediction.device.open(observer)?)?;
         let renderer = prediction.renderer;
         let options = GenerateOptions {
             max_new_tokens: prediction.settings.max_new_tokens,
@@ -348,7 +356,8 @@ impl<'p> Answering<'p> {
         };
         let grammar = if prediction.settings.constrained {
             let compiler =
-                GrammarCompiler::new(&renderer.tokenizer, worker.config().vocabulary, &options.stop).or_input()?;
+                GrammarCompiler::new(&renderer.tokenizer, worker.worker().config().vocabulary, &options.stop)
+                    .or_input()?;
             Some((Arc::new(prediction.ontology.clone()), compiler))
         } else {
             None

@@ -7,7 +7,7 @@ use tabpo_engine::{ForwardOptions, MemoryPlan, PolicyShape};
 use tabpo_model::{ModelConfig, gguf_files, is_gguf_file};
 use tabpo_objective::OwnAnswers;
 
-use super::{comparison::CHECKPOINT, systems::System};
+use super::{MemoryRow, comparison::CHECKPOINT, systems::System};
 use crate::{
     config::{AdapterSection, Configuration, ThresholdChoice, TrainSection, names, rank_within},
     error::{Error, ResultExt},
@@ -23,7 +23,7 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
     own_lists(config, systems)?;
     let plans = plans(config, systems, observer)?;
     let chosen = config.model.device.choose()?;
-    match chosen.memory() {
+    match chosen.memory()? {
         None => plans.iter().try_for_each(|plan| memory::compare_with_free(plan.section, &plan.within, observer)),
         Some(bytes) => card::check(config, systems, bytes),
     }
@@ -31,10 +31,14 @@ pub(crate) fn check(config: &Configuration, systems: &[System], observer: &dyn O
 
 #[cfg(not(feature = "cuda"))]
 mod card {
-    use super::{Configuration, Error, System};
+    use super::{Configuration, Error, MemoryRow, System};
 
     pub(super) fn check(_: &Configuration, _: &[System], _: u64) -> Result<(), Error> {
         Ok(())
+    }
+
+    pub(super) fn rows(_: &Configuration, _: &[System], _: u64) -> Result<Vec<MemoryRow>, Error> {
+        Ok(Vec::new())
     }
 }
 
@@ -47,32 +51,51 @@ mod card {
     };
     use tabpo_engine::Compute;
 
-    use super::{AdapterSection, Configuration, Error, System, TrainSection, shape, trained_sections};
-    use crate::memory::size;
+    use super::{AdapterSection, Configuration, Error, MemoryRow, System, TrainSection, shape, trained_sections};
+    use crate::{memory::size, run::CARD_LOGIT_BYTES};
 
     /// Bytes of logits that the least takes.
     const LOGIT_BYTES: u64 = 64 << 20;
 
-    /// Refuses a run whose largest step takes more than `bytes`, with what would make it fit.
-    pub(super) fn check(config: &Configuration, systems: &[System], bytes: u64) -> Result<(), Error> {
+    /// Calls `work` with every training section and what its largest step asks of a card with this many bytes for logits.
+    fn each<T>(
+        config: &Configuration,
+        systems: &[System],
+        logit_bytes: u64,
+        mut work: impl FnMut(&'static str, &TrainSection, &Request<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let (shape, _) = shape(config)?;
         let lora = config.adapter.as_ref().map(AdapterSection::lora);
         let element = if config.model.compute == Compute::F32 { Element::F32 } else { Element::Bf16 };
-        let fits = |(section, train, divergence): (&'static str, &TrainSection, bool)| {
-            let request = Request {
-                config: &shape,
-                element,
-                adapter: lora.as_ref(),
-                rows: train.max_tokens,
-                target_rows: train.max_tokens,
-                logit_bytes: LOGIT_BYTES,
-                divergence,
-            };
-            let plan = MemoryPlan::of(&request, vec![Rung::Input; shape.layers]);
+        let sections = trained_sections(config, systems).into_iter().map(|(section, train, divergence)| {
+            let rows = train.max_tokens;
+            let (config, adapter) = (&shape, lora.as_ref());
+            let request = Request { config, element, adapter, rows, target_rows: rows, logit_bytes, divergence };
+            work(section, train, &request)
+        });
+        sections.collect()
+    }
+
+    fn least(request: &Request<'_>) -> MemoryPlan {
+        MemoryPlan::of(request, vec![Rung::Input; request.config.layers])
+    }
+
+    /// The memory of every training section on a card with `bytes` of memory.
+    pub(super) fn rows(config: &Configuration, systems: &[System], bytes: u64) -> Result<Vec<MemoryRow>, Error> {
+        each(config, systems, CARD_LOGIT_BYTES as u64, |section, _, request| {
+            let most = MemoryPlan::within(request, bytes).total() as usize;
+            Ok(MemoryRow { section, most, least: least(request).total() as usize })
+        })
+    }
+
+    /// Refuses a run whose largest step takes more than `bytes`, with what would make it fit.
+    pub(super) fn check(config: &Configuration, systems: &[System], bytes: u64) -> Result<(), Error> {
+        each(config, systems, LOGIT_BYTES, |section, train, request| {
+            let plan = least(request);
             if plan.total() <= bytes {
                 return Ok(());
             }
-            let most = MemoryPlan::most_rows(&request, Rung::Input, bytes);
+            let most = MemoryPlan::most_rows(request, Rung::Input, bytes);
             let message = format!(
                 "{section}: a step of {} tokens takes at least {} of the card's memory, of which {} can be used",
                 train.max_tokens,
@@ -83,7 +106,7 @@ mod card {
                 format!(
                     "at most {most} tokens fit: lower {section}.max_tokens (and max_length) to that, or set model.device to cpu"
                 )
-            } else if lora.is_none() {
+            } else if request.adapter.is_none() {
                 "not even one token fits: train an [adapter] instead of all parameters, take a smaller model, or set \
                  model.device to cpu"
                     .to_owned()
@@ -91,8 +114,8 @@ mod card {
                 "the weights alone don't fit: take a smaller model, or set model.device to cpu".to_owned()
             };
             Err(Error::input(message).with_hint(hint))
-        };
-        trained_sections(config, systems).into_iter().try_for_each(fits)
+        })
+        .map(drop)
     }
 
     #[cfg(test)]
@@ -138,6 +161,24 @@ pub(super) fn trained_sections<'c>(
     sections.push(("sft", &config.sft, false));
     sections.push(("preference.train", &config.preference.train, divergence));
     sections
+}
+
+/// The memory of every training section on a device with `card` bytes of a card's memory, or on the CPU.
+pub(crate) fn rows(
+    config: &Configuration,
+    systems: &[System],
+    card: Option<u64>,
+    observer: &dyn Observer,
+) -> Result<Vec<MemoryRow>, Error> {
+    if let Some(bytes) = card {
+        return card::rows(config, systems, bytes);
+    }
+    let row = |plan: SectionPlan| MemoryRow {
+        section: plan.section,
+        most: plan.within.total(),
+        least: plan.smallest.total(),
+    };
+    Ok(plans(config, systems, observer)?.into_iter().map(row).collect())
 }
 
 /// The memory that a training section's largest step may take.

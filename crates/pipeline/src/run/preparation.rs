@@ -128,16 +128,14 @@ impl Stages<'_> {
             learning_rate: section.learning_rate,
             seed: derived_seed(config.run.seed, name),
         };
-        let key = SupervisedInputs {
-            start: &start.digest,
-            prompt: &self.prompt(renderer),
-            ontology: &self.inputs.digests.ontology,
-            documents: &super::splits::digest(documents),
-            level: config.data.level,
-            form,
-            training: TrainingInputs::new(&recipe),
-        }
-        .key();
+        let (prompt, digest) = (self.prompt(renderer), super::splits::digest(documents));
+        let on = |device| {
+            let training = TrainingInputs::new(&recipe, device);
+            let (start, ontology) = (&start.digest, &self.inputs.digests.ontology);
+            let level = config.data.level;
+            SupervisedInputs { start, prompt: &prompt, ontology, documents: &digest, level, form, training }.key()
+        };
+        let key = on(self.device.inputs()).or(on(self.device.elsewhere()));
         let (folder, log, cache) = (self.stage_folder(name), self.log(), self.cache()?);
         let policy = PathBuf::from(name).join(POLICY_FOLDER);
         let outputs = [policy.clone(), PathBuf::from(name).join(REPORT_FILE)];
@@ -147,7 +145,7 @@ impl Stages<'_> {
             let source = TextSource::new(&format, &records, &self.inputs.ontology, limit);
             let job = Job {
                 name,
-                identity: key.as_str(),
+                key: &key,
                 recipe,
                 start: &start.path,
                 objective: &Objective::new("sft").or_failed()?,

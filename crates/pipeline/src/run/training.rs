@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
-use tabpo_engine::{AdamWConfig, HostWorker, Lora, Policy, Worker};
+use tabpo_engine::{AdamWConfig, Lora, Policy};
 use tabpo_objective::Objective;
 use tabpo_ranks::Ranks;
 use tabpo_report::MetricsLog;
@@ -15,12 +15,13 @@ use tabpo_train::{
 use super::{
     NAMED,
     directory::{remove_if_there, write_atomically},
-    inputs::Recipe,
+    inputs::{Key, Recipe},
     policy::{self, PolicyFolder, Renderer},
     ranks::{Lead, Opening},
 };
 use crate::{
     config::AdapterSection,
+    device::DeviceWorker,
     error::{Error, ResultExt},
     memory,
     observer::{Observer as RunObserver, Progress},
@@ -31,7 +32,7 @@ pub(crate) struct Job<'a> {
     /// The stage's name.
     pub name: &'a str,
     /// The digest of the stage's inputs. A checkpoint with another one is not resumed.
-    pub identity: &'a str,
+    pub key: &'a Key,
     /// How to train.
     pub recipe: Recipe<'a>,
     /// The policy to start from, which is also the reference.
@@ -92,8 +93,8 @@ impl Job<'_> {
         let mut worker = computer.worker(policy)?;
         let mut guide = match self.guide {
             None => None,
-            Some(guide) if guide.adapter.is_some() => Some(guide.worker()?),
-            Some(guide) => Some(HostWorker::new(Policy::full(guide.open_trainable()?.0))),
+            Some(guide) if computer.is_card() || guide.adapter.is_some() => Some(guide.worker_on(computer)?),
+            Some(guide) => Some(computer.worker(Policy::full(guide.open_trainable()?.0))?),
         };
         let mut settings = self.settings();
         if computer.is_card() {
@@ -104,7 +105,7 @@ impl Job<'_> {
             largest_micro_batch(source, &settings.plan, needs, worker.worker().config().vocabulary),
             settings.logit_bytes,
             needs.kl,
-            guide.as_ref().map_or(0, |guide| guide.policy().model().bytes()),
+            guide.as_ref().map_or(0, DeviceWorker::host_bytes),
             held,
         );
         if computer.is_card() {
@@ -124,11 +125,12 @@ impl Job<'_> {
         }
         let mut watch = Watch::new(self, source.len() as u64, observer);
         let session = Session {
-            identity: self.identity,
+            identity: self.key.as_str(),
+            elsewhere: self.key.elsewhere(),
             cache: &mut cache,
             tokenizer: renderer.tokenizer.digest(),
             checkpoint: Some(&checkpoint),
-            guide: guide.as_mut().map(|guide| guide as &mut dyn Worker),
+            guide: guide.as_mut().map(DeviceWorker::worker),
         };
         let outcome = match ranks {
             None => train(worker.worker(), source, &settings, session, &mut watch),
@@ -317,12 +319,15 @@ impl Observer for Watch<'_> {
         self.observer.say(&format!("{}: goes on after step {step}", self.stage));
     }
 
+    fn taken_over(&mut self) {
+        self.observer.say(&format!("{}: takes up the checkpoint of another device", self.stage));
+    }
+
     fn unused_checkpoint(&mut self, checkpoint: &UnusedCheckpoint) {
         match checkpoint {
-            UnusedCheckpoint::OtherRun => self.observer.say(&format!(
-                "{}: starts over: the checkpoint was made with other data or settings, or on another device",
-                self.stage
-            )),
+            UnusedCheckpoint::OtherRun => self
+                .observer
+                .say(&format!("{}: starts over: the checkpoint was made with other data or settings", self.stage)),
             UnusedCheckpoint::Damaged { problem, moved_to } => self.observer.warn(&format!(
                 "{}: starts over: the checkpoint is damaged ({problem}) and was moved to {}",
                 self.stage,

@@ -25,7 +25,10 @@ use super::{
     systems::System,
     training::{Job, POLICY_FOLDER, REPORT_FILE, TrainingReport, derived_seed},
 };
-use crate::error::{Error, ResultExt};
+use crate::{
+    device::Computer,
+    error::{Error, ResultExt},
+};
 
 /// The trained policies of a system.
 pub(crate) struct SystemRuns {
@@ -194,18 +197,22 @@ impl Stages<'_> {
             learning_rate: variant.learning_rate,
             seed: variant.seed,
         };
-        let key = PreferenceInputs {
-            start: &common.sft.digest,
-            prompt: &self.prompt(common.renderer),
-            ontology: &self.inputs.digests.ontology,
-            pairs: &common.pairs.digest,
-            objective: variant.objective,
-            reversed: variant.reversed,
-            scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
-            own: own.iter().flat_map(|own| &own.digests).map(String::as_str).collect(),
-            training: TrainingInputs::new(&recipe),
-        }
-        .key();
+        let prompt = self.prompt(common.renderer);
+        let on = |device| {
+            PreferenceInputs {
+                start: &common.sft.digest,
+                prompt: &prompt,
+                ontology: &self.inputs.digests.ontology,
+                pairs: &common.pairs.digest,
+                objective: variant.objective,
+                reversed: variant.reversed,
+                scorers: [&positive, &negative].map(|scorer| scorer.as_ref().map(|scorer| scorer.digest.as_str())),
+                own: own.iter().flat_map(|own| &own.digests).map(String::as_str).collect(),
+                training: TrainingInputs::new(&recipe, device),
+            }
+            .key()
+        };
+        let key = on(self.device.inputs()).or(on(self.device.elsewhere()));
         let (records, generated) = own.map_or((&common.records, 0), |own| (&own.records, own.generated));
         let folder = PathBuf::from(name);
         let out = self.stage_folder(name);
@@ -222,14 +229,16 @@ impl Stages<'_> {
                 loaded = load(&text)?.iter().flat_map(TokenisedExample::reversed).collect::<Vec<_>>();
                 &loaded
             } else if contrastive || needs.weights == WeightSource::External {
-                loaded = weighted(load(&text)?, positive.as_ref(), negative.as_ref(), section.max_tokens)?;
+                let scorers = (positive.as_ref(), negative.as_ref());
+                let computer = self.device.open(observer)?;
+                loaded = weighted(load(&text)?, scorers, section.max_tokens, computer)?;
                 &loaded
             } else {
                 &text
             };
             let job = Job {
                 name,
-                identity: key.as_str(),
+                key: &key,
                 recipe,
                 start: &common.sft.path,
                 objective: variant.objective,
@@ -283,14 +292,15 @@ fn load(source: &dyn ExampleSource) -> Result<Vec<TokenisedExample>, Error> {
 /// select the tokens of the chosen answer and the wrong tokens of the rejected one (Mask-DPO).
 fn weighted(
     mut examples: Vec<TokenisedExample>,
-    positive: Option<&Trained>,
-    negative: Option<&Trained>,
+    (positive, negative): (Option<&Trained>, Option<&Trained>),
     max_tokens: usize,
+    computer: &Computer,
 ) -> Result<Vec<TokenisedExample>, Error> {
     if let (Some(positive), Some(negative)) = (positive, negative) {
         let scores = |scorer: &Trained| -> Result<_, Error> {
             let mut cache = ReferenceCache::in_memory();
-            let scored = log_probs(&mut scorer.path.worker()?, &[0; 32], &examples, max_tokens, &mut cache);
+            let mut worker = scorer.path.worker_on(computer)?;
+            let scored = log_probs(worker.worker(), &[0; 32], &examples, max_tokens, &mut cache);
             Ok(scored.or_failed()?.0)
         };
         let (positive, negative) = (scores(positive)?, scores(negative)?);

@@ -389,3 +389,14 @@ fn keys_models_and_filters_are_distinguished() {
         assert_eq!(of(status, &body), expected, "{status} {body}");
     }
 }
+
+#[test]
+fn a_field_that_a_server_does_not_know_is_no_failure_to_be_waited_for() {
+    // llama-cpp-python 0.3.36.
+    let message = "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), \
+                   'msg': \"Input should be 'text' or 'json_object'\", 'input': 'json_schema'}";
+    let body = json!({"error": {"message": message, "type": "internal_server_error", "param": null, "code": null}});
+    assert_eq!(of(500, &body), "structure");
+    let other = json!({"error": {"message": "the worker died on response_format", "type": "server_error"}});
+    assert_eq!(of(500, &other), "again");
+}

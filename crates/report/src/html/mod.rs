@@ -28,11 +28,19 @@ use crate::{ReportInput, printable};
 /// The colours of the page in light and dark, for other pages that look like it.
 pub const COLOURS: &str = include_str!("../../assets/colours.css");
 
+/// How spans and relations look, for other pages that draw them.
+pub const SPANS: &str = include_str!("../../assets/spans.css");
+
+/// The script that draws texts with spans and relations, an object `drawing`, for other pages that draw them. It makes
+/// text nodes of what it is given, never markup.
+pub const DRAWING: &str = include_str!("../../assets/drawing.js");
+
 const STYLE: &str = concat!(
     include_str!("../../assets/colours.css"),
     include_str!("../../assets/page.css"),
     include_str!("../../assets/tables.css"),
     include_str!("../../assets/charts.css"),
+    include_str!("../../assets/spans.css"),
     include_str!("../../assets/texts.css"),
     include_str!("../../assets/paper.css"),
 );

@@ -12,6 +12,7 @@ const SCRIPT: &str = concat!(
     include_str!("../../assets/grid.js"),
     include_str!("../../assets/pager.js"),
     include_str!("../../assets/drawing.js"),
+    include_str!("../../assets/sides.js"),
     include_str!("../../assets/texts.js"),
     include_str!("../../assets/pairs.js"),
 );

@@ -124,7 +124,10 @@ impl Chromium {
     /// Writes a picture of the whole page, in base64, if `TABPO_SCREENSHOTS` names a folder for pictures.
     pub(crate) fn picture(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("TABPO_SCREENSHOTS") else { return };
+        // A scroll bar would take its width off the picture.
+        self.call("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
         let png = self.call("Page.captureScreenshot", &json!({"captureBeyondViewport": true}));
+        self.call("Emulation.setScrollbarsHidden", &json!({"hidden": false}));
         let data = png["data"].as_str().expect("a picture");
         std::fs::write(Path::new(&folder).join(format!("{name}.png.base64")), data).expect("writable");
     }

@@ -83,6 +83,16 @@ pub(crate) fn notes() -> Material {
     material(documents, &answers)
 }
 
+/// The first sentence of [`notes`] with gold, and an answer with a word too many in its second entity.
+pub(crate) fn gold() -> Material {
+    let line = r#"{"doc_key": "a", "text": "Aspirin caused a severe nosebleed.",
+        "entities": [{"start": 0, "end": 7, "type": "Drug"}, {"start": 24, "end": 33, "type": "Effect"}],
+        "relations": [{"head": 0, "tail": 1, "type": "Causes"}]}"#
+        .replace('\n', " ");
+    let documents = read_str(&line, Format::Jsonl, &ontology()).expect("documents").documents;
+    material(documents, &[answer(&[("Aspirin", "Drug"), ("severe nosebleed", "Effect")], &[(0, "Causes", 1)])])
+}
+
 pub(crate) fn open(folder: &Path) -> Result<Session, ReviewError> {
     Session::open(folder, notes())
 }

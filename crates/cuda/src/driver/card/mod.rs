@@ -73,6 +73,16 @@ impl Session {
     }
 }
 
+/// Free and total memory of the card of this number, which is opened for the question alone.
+///
+/// # Errors
+/// If there is no driver or no such card, or it can't be opened.
+pub fn memory_of(search: &Search, index: usize) -> Result<DeviceMemory, DriverError> {
+    let session = Session::open(System::open(search)?, index as i32)?;
+    session.enter()?;
+    session.system.memory()
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         if self.enter().is_err() {

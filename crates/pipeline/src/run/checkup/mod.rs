@@ -45,7 +45,9 @@ pub struct Checkup {
     pub lengths: Vec<LengthRow>,
     /// The memory of each training.
     pub memory: Vec<MemoryRow>,
-    /// Bytes of memory that are free, if the operating system says so.
+    /// The device that would compute, in words.
+    pub device: String,
+    /// Bytes of the device's memory that are free, as far as that is known.
     pub free_memory: Option<usize>,
     /// The stages in their order, each with an estimate of its time.
     pub stages: Vec<StageRow>,
@@ -169,14 +171,12 @@ impl Pipeline {
         let format = start.renderer.format()?;
         let lengths = lengths::Lengths::measure(inputs, &format, start.window()?)?;
         lengths.judge(&mut problems, &mut notes);
-        let memory = preflight::plans(config, &inputs.systems, observer)?.into_iter().map(|plan| MemoryRow {
-            section: plan.section,
-            most: plan.within.total(),
-            least: plan.smallest.total(),
-        });
-        let memory: Vec<MemoryRow> = memory.collect();
+        let device = self.device()?;
+        let of_card = device.memory()?;
+        let memory = preflight::rows(config, &inputs.systems, of_card, observer)?;
+        let words = device.words().unwrap_or_else(|| "the CPU".to_owned());
         let example = example::shown(inputs, &start.renderer, &format)?;
-        let speed = if measure { Some(speed::measure(inputs, &start, &format, observer)?) } else { None };
+        let speed = if measure { Some(speed::measure(inputs, &start, &format, &device, observer)?) } else { None };
         let planned = plan(inputs, Until::Report);
         let times = speed.as_ref().map(|speed| speed::times(&planned, speed, &lengths, config));
         let mut times = times.into_iter().flatten();
@@ -189,7 +189,8 @@ impl Pipeline {
             leaks: documents.leaks,
             lengths: lengths.rows,
             memory,
-            free_memory: memory::free_bytes(),
+            device: words,
+            free_memory: of_card.map_or_else(memory::free_bytes, |bytes| Some(bytes as usize)),
             stages,
             speed,
             example,

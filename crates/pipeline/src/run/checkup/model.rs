@@ -44,8 +44,8 @@ impl<'i> Start<'i> {
         }
     }
 
-    /// The policy that is trained. Its weights are random where the model is from scratch.
-    pub(super) fn policy(&self, observer: &dyn Observer) -> Result<Policy<f32>, Error> {
+    /// The policy that is trained, for a card or for the CPU. Its weights are random where the model is from scratch.
+    pub(super) fn policy(&self, card: bool, observer: &dyn Observer) -> Result<Policy<f32>, Error> {
         let section = self.inputs.config.adapter.as_ref();
         let Some(folder) = &self.folder else {
             let shape = self.inputs.config.model.shape(self.renderer.tokenizer.vocabulary_size());
@@ -61,7 +61,9 @@ impl<'i> Start<'i> {
         match (section, &folder.adapter) {
             (None, None) => Ok(Policy::full(folder.open_trainable()?.0)),
             _ => {
-                let (model, adapter) = folder.clone().measured(observer)?.open()?;
+                // A card rounds weights itself.
+                let (model, adapter) =
+                    if card { folder.open_trainable()? } else { folder.clone().measured(observer)?.open()? };
                 let new = || section.map(|section| Lora::initialise(&model.config, section.lora(), 1));
                 let adapter = adapter.or_else(new);
                 let adapter = adapter.ok_or_else(|| Error::failed("an adapter that is nowhere")).or_failed()?;

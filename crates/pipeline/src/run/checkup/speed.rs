@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, time::Instant};
 
 use serde::Serialize;
 use tabpo_corpus::Unit;
-use tabpo_engine::{Event, GenerateOptions, GenerateWork, HostWorker, PromptTree, Sampling, Steering, generate_each};
+use tabpo_engine::{Event, GenerateOptions, GenerateWork, PromptTree, Sampling, Steering, Worker, generate_each};
 use tabpo_objective::Objective;
 use tabpo_train::{
     BatchPlan, Decay, ExampleFormat, ReferenceCache, Schedule, Session, StepRecord, TextSource, TrainBudget,
@@ -14,10 +14,12 @@ use tabpo_train::{
 use super::{Inputs, Start, lengths::Lengths, trainings};
 use crate::{
     config::Configuration,
+    device::LazyDevice,
     error::{Error, ResultExt},
     memory,
     observer::Observer,
     run::{
+        CARD_LOGIT_BYTES,
         examples::gold_records,
         plan::{PlannedStage, Training, Work},
     },
@@ -49,12 +51,14 @@ pub(super) fn measure(
     inputs: &Inputs,
     start: &Start<'_>,
     format: &ExampleFormat<'_>,
+    device: &LazyDevice,
     observer: &dyn Observer,
 ) -> Result<Speed, Error> {
     let config = &inputs.config;
     let held = memory::held(observer);
     let mut progress = observer.progress("measuring", 3);
-    let mut worker = HostWorker::new(start.policy(observer)?);
+    let computer = device.open(observer)?;
+    let mut worker = computer.worker(start.policy(computer.is_card(), observer)?)?;
     progress.update(1, "a training step");
     let documents = &inputs.splits.train;
     let level = config.data.level;
@@ -74,19 +78,24 @@ pub(super) fn measure(
     let schedule = Schedule { peak: 1e-9, warmup: 0.0, decay: Decay::Constant, floor: 0.0 };
     let mut settings = TrainSettings::new(Objective::new("sft").or_failed()?, plan, schedule);
     settings.track_reference = false;
-    let rows = (start.window()?).min(config.sft.max_tokens);
-    let request = memory::request(rows, settings.logit_bytes, false, 0, held);
-    settings.recompute =
-        tabpo_engine::Worker::memory(&worker, &request, memory::limit(config.sft.memory_gb, held, 1)).recompute;
+    if computer.is_card() {
+        settings.logit_bytes = CARD_LOGIT_BYTES;
+    } else {
+        let rows = (start.window()?).min(config.sft.max_tokens);
+        let request = memory::request(rows, settings.logit_bytes, false, 0, held);
+        let limit = memory::limit(config.sft.memory_gb, held, 1);
+        settings.recompute = worker.worker().memory(&request, limit).recompute;
+    }
     let session = Session {
         identity: "check",
+        elsewhere: &[],
         cache: &mut ReferenceCache::in_memory(),
         tokenizer: start.renderer.tokenizer.digest(),
         checkpoint: None,
         guide: None,
     };
     let mut watch = Watch { record: None };
-    train(&mut worker, &source, &settings, session, &mut watch).or_failed()?;
+    train(worker.worker(), &source, &settings, session, &mut watch).or_failed()?;
     let step = watch.record.ok_or_else(|| Error::failed("no training example is short enough to be trained on"))?;
     let trained = step.tokens as f64 / step.timing.total().max(1e-6);
     progress.update(2, "a few answers");
@@ -100,13 +109,13 @@ pub(super) fn measure(
             tree.push(&prompt);
         }
     }
-    let (read, written) = answers(&mut worker, &tree)?;
+    let (read, written) = answers(worker.worker(), &tree)?;
     progress.update(3, "");
     Ok(Speed { trained, read, written })
 }
 
 /// Tokens read and written a second.
-fn answers(worker: &mut HostWorker<f32>, tree: &PromptTree) -> Result<(f64, f64), Error> {
+fn answers(worker: &mut dyn Worker, tree: &PromptTree) -> Result<(f64, f64), Error> {
     let pending: Vec<usize> = (0..tree.len()).collect();
     let mut time = |max_new_tokens| -> Result<(GenerateWork, f64), Error> {
         // No token ends an answer, so that each is as long as the others.
