@@ -44,9 +44,13 @@ pub(crate) struct GlobalArgs {
 pub(crate) struct Context {
     quiet: bool,
     bars: bool,
+    /// The number of threads that the user asks for.
+    threads: Option<usize>,
     interrupt: Arc<AtomicBool>,
     /// Whether the command waits for nothing but its end, so that it ends at once.
     waiting: Arc<AtomicBool>,
+    /// Whether another process says what there is to say, and stops this one.
+    following: Arc<AtomicBool>,
     /// The stages of the run.
     stages: Mutex<Stages>,
 }
@@ -85,8 +89,12 @@ impl Context {
         }
         let interrupt = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(AtomicBool::new(false));
-        let (flag, at_once) = (Arc::clone(&interrupt), Arc::clone(&waiting));
+        let following = Arc::new(AtomicBool::new(false));
+        let (flag, at_once, silent) = (Arc::clone(&interrupt), Arc::clone(&waiting), Arc::clone(&following));
         ctrlc::set_handler(move || {
+            if silent.load(Ordering::SeqCst) {
+                return;
+            }
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
@@ -99,7 +107,8 @@ impl Context {
         })
         .map_err(|error| CliError::input(format!("cannot listen for Ctrl-C: {error}")))?;
         let bars = std::io::stderr().is_terminal() && !arguments.quiet;
-        Ok(Self { quiet: arguments.quiet, bars, interrupt, waiting, stages: Mutex::default() })
+        let (quiet, threads) = (arguments.quiet, arguments.threads);
+        Ok(Self { quiet, bars, threads, interrupt, waiting, following, stages: Mutex::default() })
     }
 
     /// Waits until the user asks to stop, while other threads do the work.
@@ -108,6 +117,21 @@ impl Context {
         while !self.interrupted() {
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Takes this process's part of the processors that several share, unless the user says how many threads to use. Has to
+    /// be called before anything is computed.
+    pub(crate) fn share_processors(&self, sharing: usize) {
+        let here = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if sharing > 1 && self.threads.is_none() {
+            // If something was computed already, it stays at all of them, which is slower but not wrong.
+            let _ = rayon::ThreadPoolBuilder::new().num_threads((here / sharing).max(1)).build_global();
+        }
+    }
+
+    /// Leaves messages and interrupts to another process, with which this one ends.
+    pub(crate) fn follow(&self) {
+        self.following.store(true, Ordering::SeqCst);
     }
 
     /// Whether the user has asked to stop.

@@ -142,6 +142,7 @@ fn every_command_that_prints_results_prints_one_json_document() {
         ("ontology import", line(&[&["annotation.conf"]]), &["entity", "relation"]),
         ("init", line(&[&["corpus", "--out", "new"]]), &["found", "written"]),
         ("check", line(&[&["run.toml", "--quick"]]), &["stages", "splits", "problems"]),
+        ("plan", line(&[&["run.toml", "--card", "l4"]]), &["card", "usable", "sections", "stages", "changes"]),
         ("config show", line(&[&["run.toml"]]), &["run", "model", "sft"]),
         ("sft", line(&[&["run.toml"]]), &["output", "comparison"]),
         ("train", line(&[&["run.toml"]]), &["output", "comparison"]),

@@ -236,6 +236,19 @@ impl Trained {
         driver.clear(gradient.start(), gradient.bytes() as usize)
     }
 
+    /// The gradient as it lies in memory, `[length]`.
+    pub(crate) fn flat_gradient(&self, driver: &dyn Driver) -> Result<Vec<f32>, DriverError> {
+        let mut bytes = vec![0; self.layout.length as usize * 4];
+        driver.download(self.optimiser().gradient.start(), &mut bytes)?;
+        Ok(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+    }
+
+    /// Replaces the gradient by one of the same layout.
+    pub(crate) fn set_gradient(&self, driver: &dyn Driver, gradient: &[f32]) -> Result<(), DriverError> {
+        let bytes: Vec<u8> = gradient.iter().flat_map(|value| value.to_le_bytes()).collect();
+        driver.upload(self.optimiser().gradient.start(), &bytes)
+    }
+
     /// Euclidean norm of the gradient.
     pub(crate) fn gradient_norm(&self, kernels: Kernels<'_>) -> Result<f64, DriverError> {
         let Optimiser { gradient, squares, .. } = self.optimiser();

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// A run of consecutive tokens of one sequence or of one branch of a token trie.
 ///
 /// A row of a segment attends to all rows of `context` (its ancestors in the trie), to the earlier
 /// rows of its own segment and to itself. A plain sequence is one segment with an empty context; a
 /// rejected answer that diverges from prompt + chosen at depth `d` is a segment whose context is the first
 /// `d` rows of the trunk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The rows of the packed token list that belong to the segment.
     pub rows: Range<usize>,
@@ -17,7 +19,7 @@ pub struct Segment {
 }
 
 /// Tokens of any number of tries, laid end to end.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Batch {
     /// Token ids, one per row.
     pub tokens: Vec<u32>,
@@ -29,7 +31,7 @@ pub struct Batch {
 
 /// A log-probability to compute: that of `token` after the prefix that ends at `row`. The first token of a
 /// branch is predicted from a row of the trunk, so that a row may have several targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The row whose hidden state predicts the token.
     pub row: u32,

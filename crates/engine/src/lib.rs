@@ -65,8 +65,8 @@ pub use sample::Sampling;
 pub use verify::{ExportError, LogitDifference, Tolerance, verify_export};
 pub use weights::Matrix;
 pub use worker::{
-    GenerationMemory, Generator, GeneratorSize, HostWorker, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor,
-    OutputGradientOf, Pick, Picked, Policy, PolicyShape, Prefix, Prompt, TargetValues, TrainingSetup, Worker,
-    WorkerError,
+    ChangeGradient, GenerationMemory, Generator, GeneratorSize, HostWorker, Job, JobTiming, MemoryPlan, MemoryRequest,
+    NamedTensor, OutputGradientOf, Pick, Picked, Policy, PolicyShape, Prefix, Prompt, TargetValues, TrainingSetup,
+    Worker, WorkerError,
 };
 pub use workspace::Workspace;

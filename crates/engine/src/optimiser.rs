@@ -1,6 +1,6 @@
 //! `AdamW` with decoupled weight decay (arXiv 1711.05101).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gradients::Gradients;
 use crate::lora::Lora;
@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::real::Real;
 
 /// The settings of [`AdamW`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamWConfig {
     /// Decay of the first moment.
     pub beta1: f64,

@@ -1,7 +1,9 @@
 //! Options of the passes.
 
+use serde::{Deserialize, Serialize};
+
 /// What the forward pass keeps for the backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Recompute {
     /// Everything is stored.
     Nothing,

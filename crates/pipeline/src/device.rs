@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tabpo_engine::{Compute, HostWorker, Policy, Worker};
 
 #[cfg(feature = "cuda")]
 use crate::error::ResultExt;
-use crate::{error::Error, observer::Observer};
+use crate::{error::Error, observer::Observer, run::Lead};
 
 /// Where models are trained and answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +88,20 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Finds the device of the process of this number among those that train together on this machine: where no single card
+    /// is named and there are several, each process takes another.
+    ///
+    /// # Errors
+    /// If a card is asked for that is not there or cannot be used.
+    pub fn choose_among(self, number: usize) -> Result<Chosen, Error> {
+        match self {
+            Self::Auto | Self::Cuda(0) => card::among(number).map_or_else(|| self.choose(), Ok),
+            _ => self.choose(),
+        }
+    }
+}
+
 impl Chosen {
     /// The device in words.
     pub fn words(&self) -> String {
@@ -133,6 +147,8 @@ pub struct LazyDevice {
     chosen: Result<Chosen, Error>,
     compute: Compute,
     computer: OnceLock<Computer>,
+    /// The other processes that train along, if there are any.
+    lead: Option<Arc<Lead>>,
 }
 
 impl LazyDevice {
@@ -152,13 +168,23 @@ impl LazyDevice {
     /// A device that is open. `compute` is how its products are computed, as for [`Chosen::open`].
     pub fn opened(computer: Computer, compute: Compute) -> Self {
         let card = computer.is_card();
-        Self { card, chosen: Ok(Chosen::Cpu(None)), compute, computer: OnceLock::from(computer) }
+        Self { card, chosen: Ok(Chosen::Cpu(None)), compute, computer: OnceLock::from(computer), lead: None }
     }
 
     /// The device that was chosen, or why there is none; `card` says what is asked of it if there is none.
     pub(crate) fn chosen(chosen: Result<Chosen, Error>, card: bool, compute: Compute) -> Self {
         let card = chosen.as_ref().map_or(card, Chosen::is_card);
-        Self { card, chosen, compute, computer: OnceLock::new() }
+        Self { card, chosen, compute, computer: OnceLock::new(), lead: None }
+    }
+
+    /// With other processes that train along.
+    pub(crate) fn with_ranks(self, lead: Option<Arc<Lead>>) -> Self {
+        Self { lead, ..self }
+    }
+
+    /// The other processes that train along, if there are any.
+    pub(crate) fn ranks(&self) -> Option<&Lead> {
+        self.lead.as_deref()
     }
 
     /// Whether it is a card.
@@ -379,6 +405,16 @@ pub(crate) fn card_inputs(card: bool, compute: Compute) -> Option<&'static str> 
     card.then_some(if compute == Compute::F32 { "card, f32" } else { "card, bf16" })
 }
 
+/// What CUDA takes of a card's memory itself: context, kernels and libraries.
+#[cfg(feature = "cuda")]
+const CONTEXT: u64 = 800_000_000;
+
+/// Bytes of a card's memory that a run can use.
+#[cfg(feature = "cuda")]
+pub(crate) fn usable(memory: u64) -> u64 {
+    (memory / 100 * 95).saturating_sub(CONTEXT)
+}
+
 #[cfg(not(feature = "cuda"))]
 mod card {
     use super::{Chosen, Error};
@@ -387,6 +423,10 @@ mod card {
 
     pub(super) fn any() -> Chosen {
         Chosen::Cpu(Some(WITHOUT.to_owned()))
+    }
+
+    pub(super) fn among(_: usize) -> Option<Chosen> {
+        None
     }
 
     pub(super) fn numbered(number: usize) -> Result<Chosen, Error> {
@@ -446,6 +486,13 @@ mod card {
             Some(card) => Chosen::Card(card.clone()),
             None => Chosen::Cpu(Some("no card has compute capability 8.0 or newer".to_owned())),
         }
+    }
+
+    /// The card that the process of this number takes, where there are several that can be used.
+    pub(super) fn among(number: usize) -> Option<Chosen> {
+        let mut cards = usable_cards(&Search::of_this_machine()).ok()?;
+        cards.retain(|card| card.architecture >= Architecture::OLDEST);
+        (cards.len() > 1).then(|| Chosen::Card(cards[number % cards.len()].clone()))
     }
 
     /// The card of this number.

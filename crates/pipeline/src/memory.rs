@@ -18,11 +18,12 @@ pub fn request(rows: usize, logit_bytes: usize, divergence: bool, guide: usize, 
 }
 
 /// The bytes that a training run should stay below: those of `limit_gb`, or else what the process holds and 60 % of the
-/// free memory, which leaves the rest to other programs and to cached files. `None` if neither is known.
-pub fn limit(limit_gb: Option<f64>, held: usize) -> Option<usize> {
+/// free memory, which leaves the rest to other programs and to cached files. Processes that train together on this machine,
+/// `sharing` in number, share that. `None` if neither is known.
+pub fn limit(limit_gb: Option<f64>, held: usize, sharing: usize) -> Option<usize> {
     match limit_gb {
         Some(limit) => Some((limit * 1e9) as usize),
-        None => free().map(|free| held + free.bytes / 10 * 6),
+        None => free().map(|free| held + free.bytes / 10 * 6 / sharing),
     }
 }
 

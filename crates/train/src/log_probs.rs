@@ -25,24 +25,30 @@ impl ExampleLogProbs {
     }
 }
 
-/// Log-probs of the targets of a micro-batch of `examples`, from the cache or else from `compute`, whose result
-/// is added to the cache.
+/// Log-probs of the targets of micro-batches of `examples`, from the cache or else from `compute`, which is given those
+/// that are missing, if any, and whose results are added to the cache.
 pub(crate) fn cached(
     cache: &mut ReferenceCache,
     identity: &ReferenceIdentity,
-    micro: &MicroBatch,
+    micro_batches: &[MicroBatch],
     examples: &[TokenisedExample],
-    compute: impl FnOnce() -> Result<Vec<f64>, TrainError>,
-) -> Result<Vec<f64>, TrainError> {
-    let key = identity.key(micro.members.iter().map(|(index, _)| &examples[*index]));
-    if let Some(found) = cache.get(&key)
-        && found.len() == micro.trie.targets().len()
-    {
-        return Ok(found.to_vec());
+    compute: impl FnOnce(&[&MicroBatch]) -> Result<Vec<Vec<f64>>, TrainError>,
+) -> Result<Vec<Vec<f64>>, TrainError> {
+    let key = |micro: &MicroBatch| identity.key(micro.members.iter().map(|(index, _)| &examples[*index]));
+    let of_cache = |micro: &MicroBatch| {
+        let found = cache.get(&key(micro))?;
+        (found.len() == micro.trie.targets().len()).then(|| found.to_vec())
+    };
+    let mut values: Vec<Option<Vec<f64>>> = micro_batches.iter().map(of_cache).collect();
+    let missing: Vec<usize> = (0..values.len()).filter(|&index| values[index].is_none()).collect();
+    if !missing.is_empty() {
+        let computed = compute(&missing.iter().map(|&index| &micro_batches[index]).collect::<Vec<_>>())?;
+        for (index, computed) in missing.into_iter().zip(computed) {
+            cache.insert(key(&micro_batches[index]), &computed)?;
+            values[index] = Some(computed);
+        }
     }
-    let computed = compute()?;
-    cache.insert(key, &computed)?;
-    Ok(computed)
+    Ok(values.into_iter().map(|values| values.expect("those that were missing have been computed")).collect())
 }
 
 /// Log-probs of the answers of `examples` under the worker's policy, in their order, in passes of at most
@@ -59,12 +65,12 @@ pub fn log_probs(
     let identity = ReferenceIdentity::new(&worker.identity(), tokenizer);
     let (mut results, mut computed) = (vec![ExampleLogProbs::default(); examples.len()], 0);
     for micro in pack(examples, max_tokens) {
-        let found = cached(cache, &identity, &micro, examples, || {
+        let found = cached(cache, &identity, std::slice::from_ref(&micro), examples, |_| {
             computed += micro.members.len();
-            Ok(worker.log_probs(&micro.job(None))?)
+            Ok(vec![worker.log_probs(&micro.job(None))?])
         })?;
         for (index, targets) in &micro.members {
-            results[*index] = ExampleLogProbs::gather(&found, targets);
+            results[*index] = ExampleLogProbs::gather(&found[0], targets);
         }
     }
     Ok((results, computed))

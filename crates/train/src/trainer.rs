@@ -138,14 +138,15 @@ impl ModelLogProbs {
             observer.reference(done);
             for step in ahead(scope, first_epoch) {
                 let step = step?;
-                for micro in &step.micro_batches {
+                let of_step = cached(cache, &identity, &step.micro_batches, &step.examples, |missing| {
+                    let jobs: Vec<Job<'_>> = missing.iter().map(|micro| micro.job(None)).collect();
+                    let started = Instant::now();
+                    let values = worker.log_probs_of_all(&jobs);
+                    found.seconds += started.elapsed().as_secs_f64();
+                    Ok(values?)
+                })?;
+                for (micro, values) in step.micro_batches.iter().zip(of_step) {
                     found.rows += micro.trie.rows() as u64;
-                    let values = cached(cache, &identity, micro, &step.examples, || {
-                        let started = Instant::now();
-                        let values = worker.log_probs(&micro.job(None));
-                        found.seconds += started.elapsed().as_secs_f64();
-                        Ok(values?)
-                    })?;
                     for (index, targets) in &micro.members {
                         let key = identity.key([&step.examples[*index]]);
                         found.examples.entry(key).or_insert_with(|| ExampleLogProbs::gather(&values, targets));

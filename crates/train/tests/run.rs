@@ -4,9 +4,9 @@ mod support;
 
 use support::{END, Recorder, VOCABULARY, adapter, adapting, distance, examples, full, model, run, settings};
 use tabpo_engine::{
-    ForwardOptions, GenerationMemory, Generator, GeneratorSize, HostWorker, Job, JobTiming, Lora, MemoryPlan,
-    MemoryRequest, Model, NamedTensor, OutputGradientOf, Policy, TrainingSetup, Worker, WorkerError, Workspace,
-    forward,
+    ChangeGradient, ForwardOptions, GenerationMemory, Generator, GeneratorSize, HostWorker, Job, JobTiming, Lora,
+    MemoryPlan, MemoryRequest, Model, NamedTensor, OutputGradientOf, Policy, TrainingSetup, Worker, WorkerError,
+    Workspace, forward,
 };
 use tabpo_model::{LoraConfig, ModelConfig};
 use tabpo_objective::catalogue;
@@ -369,6 +369,10 @@ impl Worker for Backwards {
 
     fn clear_gradient(&mut self) -> Result<(), WorkerError> {
         self.0.clear_gradient()
+    }
+
+    fn change_gradient(&mut self, change: &mut ChangeGradient<'_>) -> Result<(), WorkerError> {
+        self.0.change_gradient(change)
     }
 
     fn gradient_norm(&mut self) -> Result<f64, WorkerError> {

@@ -159,7 +159,7 @@ pub(crate) fn run(arguments: &PreferenceArgs, context: &Context) -> Result<(), C
     }
     let shape = PolicyShape::of(&bench.model, Some(&bench.adapter));
     let request = request(&bench.objective, arguments.max_tokens, bench.held);
-    let plan = shape.plan(&request, memory::limit(arguments.memory_gb, bench.held));
+    let plan = shape.plan(&request, memory::limit(arguments.memory_gb, bench.held, 1));
     memory::say("training", &plan, &shape.plan(&request, Some(0)), arguments.memory_gb, context);
     let recompute = memory::name(plan.recompute);
     let all = (bench.records.len(), bench.most_negatives());
@@ -298,7 +298,7 @@ impl Bench {
         let request = request(&objective, arguments.max_tokens, held);
         let shape = PolicyShape::planned(&model.config, Some(model.bytes()), Some(&config));
         if !computer.is_card() {
-            let plan = shape.plan(&request, memory::limit(arguments.memory_gb, held));
+            let plan = shape.plan(&request, memory::limit(arguments.memory_gb, held, 1));
             memory::compare_with_free("training", &plan, context)?;
         }
         let adapter = Lora::initialise(&model.config, config, 1);

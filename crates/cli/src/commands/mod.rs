@@ -28,8 +28,13 @@ mod model;
 mod objective;
 mod ontology;
 mod pairs;
+#[cfg(feature = "cuda")]
+mod plan;
+#[cfg(feature = "cuda")]
+mod plan_table;
 mod predict;
 mod predict_remote;
+mod ranks;
 mod review;
 mod run;
 mod scoring;
@@ -81,6 +86,9 @@ pub(crate) enum Command {
     /// Check a configuration and everything it names: documents, labels, lengths, memory and time
     #[command(after_help = CHECK_CODES)]
     Check(check::CheckArgs),
+    /// Say what training takes of a card that need not be there: memory by part, tokens a pass, time, and what would fit
+    #[cfg(feature = "cuda")]
+    Plan(Box<plan::PlanArgs>),
     /// Explain the keys of a configuration, or show one with its defaults
     Config(config::ConfigArgs),
     /// Run a configuration: all stages from documents to report, skipping those that are up to date
@@ -144,6 +152,8 @@ impl Command {
         match self {
             Command::Init(arguments) => init::run(&arguments, context),
             Command::Check(arguments) => check::run(&arguments, context),
+            #[cfg(feature = "cuda")]
+            Command::Plan(arguments) => plan::run(&arguments, context),
             Command::Config(arguments) => config::run(&arguments),
             Command::Run(arguments) | Command::Report(arguments) => run::run(&arguments, Until::Report, context),
             Command::Ontology(arguments) => ontology::run(arguments, context),

@@ -6,7 +6,10 @@ use serde::Serialize;
 use tabpo_metrics::Comparison;
 use tabpo_pipeline::device::Device;
 
-use super::serving::{show, start};
+use super::{
+    ranks,
+    serving::{show, start},
+};
 use crate::{
     config::{Configuration, Overrides},
     error::{CliError, ErrorKind},
@@ -59,9 +62,19 @@ fn program() -> Program {
 pub(crate) fn run(arguments: &RunArgs, until: Until, context: &Context) -> Result<(), CliError> {
     let overrides =
         Overrides { set: arguments.replacements.clone(), memory_gb: arguments.memory_gb, device: arguments.device };
+    let place = ranks::place()?;
+    if let Some(place) = place.filter(|place| place.rank > 0) {
+        return ranks::follow(place, &arguments.config, &overrides, context);
+    }
     let config = Configuration::read(&arguments.config, &overrides)?;
     let name = config.run.name.clone();
+    // Before anything else takes time, so that the other ranks don't wait for nothing if it fails.
+    let lead = place.map(|place| ranks::lead(place, &config, context)).transpose()?;
     let pipeline = Pipeline::new(config, context)?.made_by(program());
+    let pipeline = match lead {
+        Some(lead) => pipeline.on_ranks(lead),
+        None => pipeline,
+    };
     if !arguments.open {
         return print(pipeline.run(until, context)?, arguments.json);
     }

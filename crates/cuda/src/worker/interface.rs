@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tabpo_engine::{
-    GenerationMemory, Generator, GeneratorSize, Job, JobTiming, MemoryRequest, NamedTensor, OutputGradientOf,
-    TrainingSetup, Worker, WorkerError,
+    ChangeGradient, GenerationMemory, Generator, GeneratorSize, Job, JobTiming, MemoryRequest, NamedTensor,
+    OutputGradientOf, TrainingSetup, Worker, WorkerError,
 };
 use tabpo_model::ModelConfig;
 
@@ -136,6 +136,13 @@ impl Worker for CudaWorker {
 
     fn clear_gradient(&mut self) -> Result<(), WorkerError> {
         Ok(self.training()?.clear_gradient(self.driver.as_ref())?)
+    }
+
+    fn change_gradient(&mut self, change: &mut ChangeGradient<'_>) -> Result<(), WorkerError> {
+        let driver = Arc::clone(&self.driver);
+        let mut flat = self.training()?.flat_gradient(driver.as_ref())?;
+        change(&mut flat)?;
+        Ok(self.training()?.set_gradient(driver.as_ref(), &flat)?)
     }
 
     fn gradient_norm(&mut self) -> Result<f64, WorkerError> {

@@ -14,6 +14,8 @@ mod nf4;
 #[path = "../../../engine/tests/small/random.rs"]
 mod random;
 #[cfg(emulated)]
+mod ranks;
+#[cfg(emulated)]
 mod runs;
 #[cfg(emulated)]
 mod small;

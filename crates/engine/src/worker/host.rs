@@ -10,8 +10,8 @@ use tabpo_model::ModelConfig;
 
 use super::generator::{GenerationMemory, HostGenerator};
 use super::{
-    Generator, GeneratorSize, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf, Policy,
-    PolicyShape, TargetValues, TrainingSetup, Worker, WorkerError, digest,
+    ChangeGradient, Generator, GeneratorSize, Job, JobTiming, MemoryPlan, MemoryRequest, NamedTensor, OutputGradientOf,
+    Policy, PolicyShape, TargetValues, TrainingSetup, Worker, WorkerError, digest,
 };
 use crate::backward::backward;
 use crate::forward::{forward, forward_with_reference, target_hidden};
@@ -169,6 +169,16 @@ impl<R: Real> Worker for HostWorker<R> {
 
     fn clear_gradient(&mut self) -> Result<(), WorkerError> {
         self.training().gradients.clear();
+        Ok(())
+    }
+
+    fn change_gradient(&mut self, change: &mut ChangeGradient<'_>) -> Result<(), WorkerError> {
+        let mut parts = self.training().gradients.parts_mut();
+        let mut flat: Vec<f32> = parts.iter().flat_map(|part| part.iter()).map(|value| value.to_f64() as f32).collect();
+        change(&mut flat)?;
+        for (value, changed) in parts.iter_mut().flat_map(|part| part.iter_mut()).zip(flat) {
+            *value = R::from_f64(f64::from(changed));
+        }
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub struct Job<'a> {
 
 /// Values for every target of a job: log-probabilities and divergences, or the derivatives of a loss with respect to
 /// them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetValues {
     /// For the log-probability of the target's token.
     pub log_probs: Vec<f64>,
@@ -59,6 +59,9 @@ impl TargetValues {
 /// Computes the derivative of the loss with respect to the values of a job, from the job's index and its values.
 pub type OutputGradientOf<'a> = dyn Fn(usize, &TargetValues) -> TargetValues + Sync + 'a;
 
+/// Changes a flat gradient ([`Worker::change_gradient`]).
+pub type ChangeGradient<'a> = dyn FnMut(&mut [f32]) -> Result<(), WorkerError> + 'a;
+
 /// Seconds spent on jobs, by activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobTiming {
@@ -73,7 +76,7 @@ pub struct JobTiming {
 }
 
 /// Settings for training.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingSetup {
     /// Optimiser.
     pub optimiser: AdamWConfig,
@@ -140,13 +143,23 @@ pub enum WorkerError {
         /// What the user can do about it.
         hint: Option<String>,
     },
+    /// One of the replicas that train together failed.
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// Its number, from 0.
+        rank: usize,
+        /// What happened there.
+        reason: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+    },
 }
 
 impl WorkerError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Device { hint, .. } => hint.as_deref(),
+            Self::Device { hint, .. } | Self::Rank { hint, .. } => hint.as_deref(),
             Self::Frozen | Self::State(_) | Self::NotFinite { .. } => None,
         }
     }
@@ -177,6 +190,11 @@ pub trait Worker {
     /// Log-probabilities of the targets under the current policy, without dropout or gradient.
     fn log_probs(&mut self, job: &Job<'_>) -> Result<Vec<f64>, WorkerError>;
 
+    /// [`Worker::log_probs`] of several jobs, which a worker may compute at the same time.
+    fn log_probs_of_all(&mut self, jobs: &[Job<'_>]) -> Result<Vec<Vec<f64>>, WorkerError> {
+        jobs.iter().map(|job| self.log_probs(job)).collect()
+    }
+
     /// For every job, runs a forward pass, the caller's output gradient, and a backward pass. Gradients are summed in
     /// the order of the jobs; `output_gradient` may be called in another order and from several threads. `progress` is
     /// called with the number of finished jobs whenever it has grown.
@@ -189,6 +207,9 @@ pub trait Worker {
 
     /// Sets the gradient to zero.
     fn clear_gradient(&mut self) -> Result<(), WorkerError>;
+
+    /// Hands the gradient to `change`, flat and in the order of the parameters, and takes what it leaves there.
+    fn change_gradient(&mut self, change: &mut ChangeGradient<'_>) -> Result<(), WorkerError>;
 
     /// Euclidean norm of the gradient.
     fn gradient_norm(&mut self) -> Result<f64, WorkerError>;

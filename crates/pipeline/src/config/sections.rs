@@ -1,6 +1,9 @@
 //! The sections of a configuration, with their defaults.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +65,13 @@ pub struct RunSection {
     #[serde(default = "one")]
     #[schemars(transform = range::SEED.stated())]
     pub seed: u64,
+}
+
+impl RunSection {
+    /// The run directory.
+    pub fn directory(&self) -> PathBuf {
+        self.directory.clone().unwrap_or_else(|| Path::new("runs").join(&self.name))
+    }
 }
 
 /// What to extract.

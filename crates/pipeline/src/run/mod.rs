@@ -26,6 +26,7 @@ mod preparation;
 mod progress;
 #[cfg(test)]
 mod random;
+mod ranks;
 mod record;
 mod remote;
 mod splits;
@@ -46,7 +47,8 @@ pub(crate) use self::preflight::weight_files;
 pub use self::{
     annotate::Annotated,
     checkup::{
-        Checkup, ExamplePiece, LabelKind, LabelRow, Leak, LengthRow, MemoryRow, ShownExample, Speed, SplitRow, StageRow,
+        Checkup, ExamplePiece, LabelKind, LabelRow, Leak, LengthRow, Load, MemoryRow, ShownExample, Speed, SplitRow,
+        StageRow,
     },
     comparison::SystemScores,
     confidence::{AnswerConfidence, confidences},
@@ -56,6 +58,8 @@ pub use self::{
     plan::{PlannedStage, Training, Work},
     policy::{PROMPT_DATE, PolicyFolder, Renderer, SEPARATOR, TemplateChoice},
     prediction::Prediction,
+    preflight::SectionPlan,
+    ranks::{Lead, follow},
     record::Program,
     threshold::{ListEnds, Thresholds},
     training::CARD_LOGIT_BYTES,

@@ -1,6 +1,7 @@
 //! A run, from its configuration to its result.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tabpo_model::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
@@ -14,6 +15,7 @@ use super::{
     directory::{RunDirectory, write_atomically},
     ledger::Ledger,
     own_answers, policy, preflight, preparation,
+    ranks::Lead,
     record::{Program, RunRecord},
     remote,
     splits::{self, Splits},
@@ -56,6 +58,8 @@ pub struct Pipeline {
     program: Program,
     /// The device, if it was given open.
     given: Option<Computer>,
+    /// The other processes that train along, if there are any.
+    lead: Option<Arc<Lead>>,
 }
 
 /// The inputs of a run, which do not change while its stages run.
@@ -109,13 +113,19 @@ impl Pipeline {
             test: splits::digest(&splits.test),
         };
         let inputs = Inputs { config, systems, ontology, patterns, splits, digests };
-        Ok(Self { inputs, program: Program::default(), given: None })
+        Ok(Self { inputs, program: Program::default(), given: None, lead: None })
     }
 
     /// Says which program makes the run, for its record and its page.
     #[must_use]
     pub fn made_by(self, program: Program) -> Self {
         Self { program, ..self }
+    }
+
+    /// Trains on several processes, of which this one has the lead.
+    #[must_use]
+    pub fn on_ranks(self, lead: Lead) -> Self {
+        Self { lead: Some(Arc::new(lead)), ..self }
     }
 
     /// Computes on a device that is open already, whatever the configuration says of it.
@@ -140,7 +150,8 @@ impl Pipeline {
         let config = &inputs.config;
         let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
-        let device = device::of_run(&config.model, self.given.as_ref(), &directory, observer)?;
+        let device =
+            device::of_run(&config.model, self.given.as_ref(), &directory, observer)?.with_ranks(self.lead.clone());
         let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tabpo_engine::{Compute, HostWorker, Lora, Model, Policy, verify_export};
 use tabpo_model::{
     ChatTemplate, ModelConfig, SaveOptions, StoredType, Tokenizer, check_model_folder, find_base, is_adapter_folder,
@@ -26,7 +26,7 @@ pub const SEPARATOR: &str = "<|assistant|>";
 pub const PROMPT_DATE: DateTime = DateTime::constant(2024, 7, 26, 0, 0, 0, 0);
 
 /// A policy on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyFolder {
     /// A Hugging Face folder or a GGUF file.
     pub model: PathBuf,

@@ -148,7 +148,7 @@ mod card {
 }
 
 /// The model's shape, and the bytes of its weights if they are stored.
-fn shape(config: &Configuration) -> Result<(ModelConfig, Option<usize>), Error> {
+pub(super) fn shape(config: &Configuration) -> Result<(ModelConfig, Option<usize>), Error> {
     Ok(match &config.model.folder {
         Some(folder) => (ModelConfig::open(folder).or_input()?, Some(weight_files(folder))),
         None => (config.model.shape(config.model.vocabulary), None),
@@ -156,7 +156,10 @@ fn shape(config: &Configuration) -> Result<(ModelConfig, Option<usize>), Error> 
 }
 
 /// The training sections of a configuration with their names, and whether any of their objectives needs divergences.
-fn trained_sections<'c>(config: &'c Configuration, systems: &[System]) -> Vec<(&'static str, &'c TrainSection, bool)> {
+pub(super) fn trained_sections<'c>(
+    config: &'c Configuration,
+    systems: &[System],
+) -> Vec<(&'static str, &'c TrainSection, bool)> {
     let divergence = systems.iter().any(|system| system.objective.needs().kl);
     let mut sections = Vec::new();
     sections.extend(config.warmup.as_ref().map(|warmup| ("warmup.train", &warmup.train, false)));
@@ -184,7 +187,7 @@ pub(crate) fn rows(
 }
 
 /// The memory that a training section's largest step may take.
-pub(crate) struct SectionPlan {
+pub struct SectionPlan {
     /// The section.
     pub section: &'static str,
     /// With as much kept between the passes as the limit allows.
@@ -210,7 +213,7 @@ pub(crate) fn plans(
         let logit_bytes = ForwardOptions::default().logit_bytes;
         let held = memory::held(observer);
         let request = memory::request(train.max_tokens, logit_bytes, divergence, 0, held);
-        let within = policy.plan(&request, memory::limit(train.memory_gb, held));
+        let within = policy.plan(&request, memory::limit(train.memory_gb, held, 1));
         SectionPlan { section, within, smallest: policy.plan(&request, Some(0)) }
     };
     Ok(trained_sections(config, systems).into_iter().map(plan).collect())

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use serde::{Deserialize, Serialize};
 use tabpo_engine::{AdamWConfig, Lora, Policy};
 use tabpo_objective::Objective;
+use tabpo_ranks::Ranks;
 use tabpo_report::MetricsLog;
 use tabpo_train::{
     BatchPlan, ExampleSource, Observer, ReferenceCache, Schedule, Session, StepProgress, StepRecord, TrainBudget,
@@ -16,8 +17,10 @@ use super::{
     directory::{remove_if_there, write_atomically},
     inputs::{Key, Recipe},
     policy::{self, PolicyFolder, Renderer},
+    ranks::{Lead, Opening},
 };
 use crate::{
+    config::AdapterSection,
     device::DeviceWorker,
     error::{Error, ResultExt},
     memory,
@@ -78,27 +81,15 @@ impl Job<'_> {
         observer: &dyn RunObserver,
     ) -> Result<(), Error> {
         let held = memory::held(observer);
-        let limit = memory::limit(self.recipe.section.memory_gb, held);
-        let frozen = self.recipe.adapter.is_some() || self.start.adapter.is_some();
+        let sharing = self.recipe.device.ranks().map_or(1, Lead::on_this_machine);
+        let limit = memory::limit(self.recipe.section.memory_gb, held, sharing);
         let computer = self.recipe.device.open(observer)?;
-        // A card rounds weights itself.
-        let packed = frozen && !computer.is_card();
-        let (model, adapter) = if packed { self.start.open()? } else { self.start.open_trainable()? };
-        // An existing adapter is trained further, with its own settings: without it, policy and reference would be
-        // another model.
-        let policy = match (adapter, self.recipe.adapter) {
-            (Some(mut adapter), section) => {
-                if let Some(section) = section {
-                    adapter.config.dropout = section.dropout;
-                }
-                Policy::adapter(model.into(), adapter)
-            }
-            (None, Some(section)) => {
-                let adapter = Lora::initialise(&model.config, section.lora(), self.recipe.seed);
-                Policy::adapter(model.into(), adapter)
-            }
-            (None, None) => Policy::full(model),
-        };
+        let (adapter, seed, card) = (self.recipe.adapter, self.recipe.seed, computer.is_card());
+        let ranks = self.recipe.device.ranks();
+        if let Some(lead) = ranks {
+            lead.open(&Opening { start: self.start.clone(), adapter: adapter.cloned(), seed, card })?;
+        }
+        let policy = open_policy(self.start, adapter, seed, card)?;
         let mut worker = computer.worker(policy)?;
         let mut guide = match self.guide {
             None => None,
@@ -141,7 +132,11 @@ impl Job<'_> {
             checkpoint: Some(&checkpoint),
             guide: guide.as_mut().map(DeviceWorker::worker),
         };
-        let outcome = train(worker.worker(), source, &settings, session, &mut watch).or_failed()?;
+        let outcome = match ranks {
+            None => train(worker.worker(), source, &settings, session, &mut watch),
+            Some(lead) => train(&mut Ranks::new(worker.worker(), lead.links()), source, &settings, session, &mut watch),
+        };
+        let outcome = outcome.or_failed()?;
         watch.finish()?;
         if let Some(bytes) = memory::peak_resident_bytes() {
             observer.say(&format!("{}: peak memory {:.0} MB", self.name, memory::megabytes(bytes as usize)));
@@ -192,6 +187,34 @@ impl Job<'_> {
             ..TrainSettings::new(self.objective.clone(), plan, schedule)
         }
     }
+}
+
+/// The policy of a training: the one at `start`, with the adapter that is trained, if any, which `seed` makes unless there
+/// is one.
+pub(super) fn open_policy(
+    start: &PolicyFolder,
+    adapter: Option<&AdapterSection>,
+    seed: u64,
+    card: bool,
+) -> Result<Policy<f32>, Error> {
+    let frozen = adapter.is_some() || start.adapter.is_some();
+    // A card rounds weights itself.
+    let (model, existing) = if frozen && !card { start.open()? } else { start.open_trainable()? };
+    // An existing adapter is trained further, with its own settings: without it, policy and reference would be another
+    // model.
+    Ok(match (existing, adapter) {
+        (Some(mut existing), section) => {
+            if let Some(section) = section {
+                existing.config.dropout = section.dropout;
+            }
+            Policy::adapter(model.into(), existing)
+        }
+        (None, Some(section)) => {
+            let adapter = Lora::initialise(&model.config, section.lora(), seed);
+            Policy::adapter(model.into(), adapter)
+        }
+        (None, None) => Policy::full(model),
+    })
 }
 
 /// Reports and logs the progress of a training.

@@ -9,7 +9,7 @@ mod lengths;
 mod model;
 mod speed;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -90,7 +90,75 @@ impl Checkup {
     }
 }
 
+/// What a training has to compute.
+#[derive(Clone, Debug, Serialize)]
+pub struct Load {
+    /// The stage's name.
+    pub stage: String,
+    /// The section of the configuration that says how to train.
+    pub section: &'static str,
+    /// Steps; of a training for as many FLOPs as the dearest other, unknown before.
+    pub steps: Option<u64>,
+    /// Rows of a step, on average.
+    pub rows: f64,
+    /// Rows with targets among them.
+    pub target_rows: f64,
+    /// The mean number of rows that a row sees.
+    pub context: f64,
+    /// Whether a pass of the reference comes first.
+    pub reference: bool,
+}
+
 impl Pipeline {
+    /// What each training of the run has to compute, from the lengths of the training documents in tokens.
+    pub fn loads(&self, observer: &dyn Observer) -> Result<Vec<Load>, Error> {
+        let inputs = &self.inputs;
+        let start = Start::of(inputs, observer)?;
+        let format = start.renderer.format()?;
+        let lengths = lengths::Lengths::measure(inputs, &format, start.window()?)?;
+        let stages = plan(inputs, Until::Report);
+        let load = |(index, training): (usize, &super::plan::Training)| {
+            let stage = stages[index].name.clone();
+            let section = match stage.as_str() {
+                "warmup" => "warmup.train",
+                _ if stage.starts_with("systems/") => "preference.train",
+                _ => "sft",
+            };
+            Load {
+                section,
+                steps: training.steps,
+                rows: speed::rows_of_step(training, &lengths, &inputs.config),
+                target_rows: speed::target_rows_of_step(training, &lengths, &inputs.config),
+                context: f64::midpoint(lengths.mean_prompt, lengths.mean_answer),
+                reference: training.reference,
+                stage,
+            }
+        };
+        Ok(trainings(&stages).map(load).collect())
+    }
+
+    /// The training sections of the configuration: their names, the most tokens of a pass, and whether an objective needs
+    /// divergences from the reference.
+    pub fn trained_sections(&self) -> Vec<(&'static str, usize, bool)> {
+        let sections = preflight::trained_sections(&self.inputs.config, &self.inputs.systems);
+        sections.into_iter().map(|(name, section, divergence)| (name, section.max_tokens, divergence)).collect()
+    }
+
+    /// The memory of every training section on the CPU.
+    pub fn memory_plans(&self, observer: &dyn Observer) -> Result<Vec<preflight::SectionPlan>, Error> {
+        preflight::plans(&self.inputs.config, &self.inputs.systems, observer)
+    }
+
+    /// The model's shape.
+    pub fn shape(&self) -> Result<tabpo_model::ModelConfig, Error> {
+        Ok(preflight::shape(&self.inputs.config)?.0)
+    }
+
+    /// The configuration as resolved.
+    pub fn configuration(&self) -> &crate::config::Configuration {
+        &self.inputs.config
+    }
+
     /// Looks ahead at the run. With `measure`, a training step and a few answers are timed on this machine, which takes
     /// about as long as they do.
     pub fn check(&self, measure: bool, observer: &dyn Observer) -> Result<Checkup, Error> {
@@ -133,8 +201,7 @@ impl Pipeline {
 
     /// The run directory.
     pub fn directory(&self) -> PathBuf {
-        let run = &self.inputs.config.run;
-        run.directory.clone().unwrap_or_else(|| Path::new("runs").join(&run.name))
+        self.inputs.config.run.directory()
     }
 }
 

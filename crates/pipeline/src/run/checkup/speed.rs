@@ -83,7 +83,7 @@ pub(super) fn measure(
     } else {
         let rows = (start.window()?).min(config.sft.max_tokens);
         let request = memory::request(rows, settings.logit_bytes, false, 0, held);
-        let limit = memory::limit(config.sft.memory_gb, held);
+        let limit = memory::limit(config.sft.memory_gb, held, 1);
         settings.recompute = worker.worker().memory(&request, limit).recompute;
     }
     let session = Session {
@@ -155,6 +155,23 @@ impl tabpo_train::Observer for Watch {
     }
 }
 
+/// Rows that a step of a training computes, on average.
+pub(super) fn rows_of_step(training: &Training, lengths: &Lengths, config: &Configuration) -> f64 {
+    let section = if training.rejected { &config.preference.train } else { &config.sft };
+    let shared = lengths.shared as f64;
+    let rejected =
+        if training.rejected { config.pairs.per_example as f64 * REJECTED * lengths.mean_answer } else { 0.0 };
+    let own = training.batch as f64 * (lengths.mean_prompt - shared + lengths.mean_answer + rejected);
+    let space = (section.max_tokens as f64 - shared).max(lengths.mean_answer);
+    own + (own / space).ceil() * shared
+}
+
+/// Rows with targets among them.
+pub(super) fn target_rows_of_step(training: &Training, lengths: &Lengths, config: &Configuration) -> f64 {
+    let rejected = if training.rejected { config.pairs.per_example as f64 * REJECTED } else { 0.0 };
+    training.batch as f64 * (1.0 + rejected) * lengths.mean_answer
+}
+
 /// Estimated seconds of each stage; `None` for those that take seconds in any case.
 pub(super) fn times(
     stages: &[PlannedStage],
@@ -163,15 +180,8 @@ pub(super) fn times(
     config: &Configuration,
 ) -> Vec<Option<f64>> {
     let training = |training: &Training| {
-        let section = if training.rejected { &config.preference.train } else { &config.sft };
-        let shared = lengths.shared as f64;
-        let rejected =
-            if training.rejected { config.pairs.per_example as f64 * REJECTED * lengths.mean_answer } else { 0.0 };
-        let own = training.batch as f64 * (lengths.mean_prompt - shared + lengths.mean_answer + rejected);
-        let space = (section.max_tokens as f64 - shared).max(lengths.mean_answer);
-        let rows = own + (own / space).ceil() * shared;
         let reference = if training.reference { 1.0 + REFERENCE } else { 1.0 };
-        rows * reference / speed.trained
+        rows_of_step(training, lengths, config) * reference / speed.trained
     };
     let mut seconds: Vec<Option<f64>> = stages
         .iter()
