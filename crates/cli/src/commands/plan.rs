@@ -352,9 +352,6 @@ fn print(plan: &Plan) -> Result<(), CliError> {
     }
     lines.push(String::new());
     let mut basis = "computed, not measured: memory as the planner of the card divides it up".to_owned();
-    if plan.base == Base::Nf4 {
-        basis += "; weights in 4 bits by arithmetic";
-    }
     if !plan.stages.is_empty() {
         let ceiling = if plan.single { card.single } else { card.bf16 };
         basis += &format!(
