@@ -4,7 +4,7 @@
 use std::{collections::HashSet, path::Path, sync::LazyLock};
 
 use tabpo_corpus::{Document, Level, Mention, Unit, statistics};
-use tabpo_ontology::Ontology;
+use tabpo_ontology::{Arguments, Ontology};
 use tabpo_synthetic::{SyntheticConfig, SyntheticCorpus};
 
 static CORPUS: LazyLock<SyntheticCorpus> = LazyLock::new(|| tabpo_synthetic::generate(&SyntheticConfig::default()));
@@ -20,7 +20,9 @@ fn sentences(documents: &[Document]) -> Vec<&str> {
 #[test]
 fn the_ontology_has_the_labels_of_the_example() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/scierc/ontology.toml");
-    assert_eq!(Ontology::read(&path).unwrap(), *tabpo_synthetic::ontology());
+    // Models from scratch have heads that copy and are told of entities by their ids.
+    let example = Ontology { arguments: Arguments::Ids, ..Ontology::read(&path).unwrap() };
+    assert_eq!(example, *tabpo_synthetic::ontology());
 }
 
 #[test]
