@@ -14,6 +14,7 @@ const RUN: &str = "fuzz";
 pub fn write_checkpoint(path: &Path, worker: &dyn Worker) -> Result<(), TrainError> {
     let state = State {
         run: RUN.to_owned(),
+        work: String::new(),
         cursor: Cursor::default(),
         summary: TrainSummary::default(),
         labels: GroupLosses::default(),
@@ -23,5 +24,5 @@ pub fn write_checkpoint(path: &Path, worker: &dyn Worker) -> Result<(), TrainErr
 
 /// Whether a file is a checkpoint of this worker, which then takes its parameters.
 pub fn read_checkpoint(path: &Path, worker: &mut dyn Worker) -> Result<bool, TrainError> {
-    Ok(matches!(super::read(path, RUN, worker)?, StoredCheckpoint::Resumed(_)))
+    Ok(matches!(super::read(path, |state| state.run == RUN, worker)?, StoredCheckpoint::Resumed(_)))
 }
