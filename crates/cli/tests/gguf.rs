@@ -4,12 +4,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use support::{Place, gguf::model};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are UTF-8")
-}
+use support::{
+    Place,
+    gguf::{adapter_run, continued, model, text},
+};
 
 #[test]
 fn a_gguf_file_stands_for_a_folder_and_becomes_one() {
@@ -37,30 +35,12 @@ fn a_gguf_file_stands_for_a_folder_and_becomes_one() {
 
 /// A run's stage that has trained an adapter on the model in a file.
 fn stage(place: &Place, file: &Path) -> PathBuf {
-    let config = place.write(
-        "run.toml",
-        &format!(
-            "run = {{ name = \"tiny\", directory = \"run\" }}\n\
-             data.synthetic = {{ sft = 6, curated = 4, validation = 2, test = 2 }}\n\
-             model.folder = \"{}\"\n\
-             adapter = {{ rank = 2, alpha = 4.0 }}\n\
-             sft = {{ steps = 1, batch_size = 2, max_length = 8000 }}\n\
-             preference = {{ objectives = [\"dpo\"] }}\n",
-            text(file)
-        ),
-    );
+    let config = adapter_run(place, file);
     place.run(&["sft", text(&config)], 0);
     // Unchanged files, nothing to do.
     let (_, stderr) = place.run(&["sft", text(&config)], 0);
     assert!(stderr.contains("up to date"), "{stderr}");
     place.path("run/sft")
-}
-
-/// The tokens with which a model goes on.
-fn continued(place: &Place, model: &[&str]) -> Value {
-    let arguments =
-        [&["generate", "--prompt", "a text", "--max-new-tokens", "12", "--json", "--model"], model].concat();
-    serde_json::from_str(&place.run(&arguments, 0).0).expect("the output is JSON")
 }
 
 #[test]

@@ -4,19 +4,10 @@ mod support;
 
 use std::path::Path;
 
-use serde_json::Value;
-use support::{Place, gguf::model};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are UTF-8")
-}
-
-/// The tokens with which a model goes on.
-fn continued(place: &Place, model: &[&str]) -> Value {
-    let arguments =
-        [&["generate", "--prompt", "a text", "--max-new-tokens", "12", "--json", "--model"], model].concat();
-    serde_json::from_str(&place.run(&arguments, 0).0).expect("the output is JSON")
-}
+use support::{
+    Place,
+    gguf::{adapter_run, continued, model, text},
+};
 
 #[test]
 fn a_model_is_quantised_trained_on_and_merged() {
@@ -38,18 +29,7 @@ fn a_model_is_quantised_trained_on_and_merged() {
     place.run(&["model", "quantise", text(&folder), text(&again), "--plain-scales"], 0);
     assert!(weights(&nf4) != weights(&again));
 
-    let config = place.write(
-        "run.toml",
-        &format!(
-            "run = {{ name = \"tiny\", directory = \"run\" }}\n\
-             data.synthetic = {{ sft = 6, curated = 4, validation = 2, test = 2 }}\n\
-             model.folder = \"{}\"\n\
-             adapter = {{ rank = 2, alpha = 4.0 }}\n\
-             sft = {{ steps = 1, batch_size = 2, max_length = 8000 }}\n\
-             preference = {{ objectives = [\"dpo\"] }}\n",
-            text(&nf4)
-        ),
-    );
+    let config = adapter_run(&place, &nf4);
     place.run(&["sft", text(&config)], 0);
     let adapter = place.path("run/sft/policy");
     let trained = continued(&place, &[text(&adapter)]);

@@ -1,10 +1,10 @@
 //! What is made from an ontology (JSON Schema, the prompt section), and ontologies made from brat's
 //! configuration.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde_json::{Value, json};
-use tabpo_ontology::{Arguments, BratProject, Constraint, Ontology};
+use tabpo_ontology::{AnswerGrammar, AnswerLimits, Arguments, BratProject, Constraint, Ontology};
 
 fn example(name: &str) -> Ontology {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("ontology.toml");
@@ -138,6 +138,25 @@ fn the_prompt_names_every_label_and_its_example_is_schema_valid() {
         let example: Value = serde_json::from_str(example).unwrap();
         assert!(validator(&ontology.json_schema()).is_valid(&example), "{example}");
         assert_eq!(prompt, prompt.trim());
+    }
+}
+
+/// Texts that differ only in blanks are the same text, so a number tells them apart, as in the answers that are written.
+#[test]
+fn constrained_arguments_have_numbers_where_their_texts_count_as_the_same() {
+    let ontology = Ontology { arguments: Arguments::Texts, ..example("scierc") };
+    let source = "a  b and a b";
+    let words = [0..1, 3..4, 5..8, 9..10, 11..12];
+    let limits = AnswerLimits { entities: 4, relations: 4 };
+    let grammar = AnswerGrammar::new(Arc::new(ontology), source, &words, limits);
+    let relations = |texts: [&str; 2]| {
+        let entities = texts.map(|text| format!(r#"{{"text":"{text}","type":"Task"}}"#)).join(",");
+        grammar.next(&format!(r#"{{"entities":[{entities}]"#), 0).expect("a later stage").1
+    };
+    for number in [1, 2] {
+        let named = format!(r#"\"head_number\":{number}"#);
+        assert!(relations(["a  b", "a b"]).contains(&named));
+        assert!(!relations(["a  b", "and"]).contains(&named));
     }
 }
 

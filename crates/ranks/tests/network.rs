@@ -50,14 +50,7 @@ fn the_network_changes_nothing() {
             serve(&mut worker, &meeting.links).expect("rank 0 ends the training");
         } else {
             let mut cache = ReferenceCache::in_memory();
-            let session = Session {
-                identity: "test",
-                elsewhere: &[],
-                cache: &mut cache,
-                tokenizer: [0; 32],
-                checkpoint: None,
-                guide: None,
-            };
+            let session = Session::new("test", &mut cache, [0; 32]);
             let mut ranks = Ranks::new(&mut worker, &meeting.links);
             train(&mut ranks, &examples, &settings, session, &mut Recorder::default()).expect("a run");
         }

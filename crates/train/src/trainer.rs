@@ -41,6 +41,13 @@ pub struct Session<'a> {
     pub guide: Option<&'a mut dyn Worker>,
 }
 
+impl<'a> Session<'a> {
+    /// A run without a checkpoint and without a guide.
+    pub fn new(identity: &'a str, cache: &'a mut ReferenceCache, tokenizer: [u8; 32]) -> Self {
+        Self { identity, elsewhere: &[], cache, tokenizer, checkpoint: None, guide: None }
+    }
+}
+
 /// Trains the policy of `worker` on the examples of `source`.
 ///
 /// The reference is the initial policy. A step is computed in micro-batches whose gradients add up to that of

@@ -72,14 +72,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
                 let mut worker = if all { full(&model) } else { adapting(&model, adapter(&model, 0.1)) };
                 let checkpoint = folder.path().join(name);
                 let mut cache = ReferenceCache::open(&folder.path().join(format!("{name}.cache"))).expect("a cache");
-                let session = Session {
-                    identity: "test",
-                    cache: &mut cache,
-                    tokenizer: [0; 32],
-                    elsewhere: &[],
-                    checkpoint: Some(&checkpoint),
-                    guide: None,
-                };
+                let session = Session { checkpoint: Some(&checkpoint), ..Session::new("test", &mut cache, [0; 32]) };
                 let mut recorder = Recorder { stop_after, ..Recorder::default() };
                 let outcome =
                     train(&mut worker, examples.as_slice(), &settings, session, &mut recorder).expect("a run");
@@ -114,14 +107,7 @@ fn a_checkpoint_of_other_settings_or_data_is_not_taken_up() {
         let mut settings = settings("dpo", TrainBudget::Steps(3));
         settings.plan.seed = seed;
         let mut cache = ReferenceCache::in_memory();
-        let session = Session {
-            identity,
-            cache: &mut cache,
-            tokenizer: [0; 32],
-            elsewhere: &[],
-            checkpoint: Some(&checkpoint),
-            guide: None,
-        };
+        let session = Session { checkpoint: Some(&checkpoint), ..Session::new(identity, &mut cache, [0; 32]) };
         let mut recorder = Recorder { stop_after: Some(2), ..Recorder::default() };
         train(&mut full(&model), &examples, &settings, session, &mut recorder).expect("a run");
         (recorder.resumed, recorder.unused)
@@ -145,14 +131,7 @@ fn the_reference_is_computed_once_for_all_epochs_and_objectives_of_a_seed() {
         settings.plan.seed = seed;
         settings.plan.max_tokens = 60;
         let mut cache = ReferenceCache::open(&folder.path().join("reference.bin")).expect("a cache");
-        let session = Session {
-            identity: "test",
-            cache: &mut cache,
-            tokenizer: [0; 32],
-            elsewhere: &[],
-            checkpoint: None,
-            guide: None,
-        };
+        let session = Session::new("test", &mut cache, [0; 32]);
         // A fresh adapter changes nothing yet, so that the reference is its base model.
         let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), seed);
         let mut recorder = Recorder::default();
@@ -175,14 +154,7 @@ fn what_a_run_costs_and_comes_to_does_not_depend_on_what_the_cache_holds() {
         settings.plan.max_tokens = 60;
         let fresh = Lora::initialise(&model.config, LoraConfig::new(2, 4.0), 1);
         let [mut worker, mut guide] = [0, 1].map(|_| adapting(&model, fresh.clone()));
-        let session = Session {
-            identity: "test",
-            cache,
-            tokenizer: [0; 32],
-            elsewhere: &[],
-            checkpoint: None,
-            guide: Some(&mut guide),
-        };
+        let session = Session { guide: Some(&mut guide), ..Session::new("test", cache, [0; 32]) };
         let mut recorder = Recorder::default();
         let outcome = train(&mut worker, &examples, &settings, session, &mut recorder).expect("a run");
         let bits = worker.policy().parameters().into_iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -209,14 +181,7 @@ fn damage_anywhere_in_a_checkpoint_is_found_and_costs_no_more_than_the_checkpoin
     let checkpoint = folder.path().join("checkpoint");
     let attempt = |stop_after: Option<u64>| {
         let mut cache = ReferenceCache::in_memory();
-        let session = Session {
-            identity: "test",
-            cache: &mut cache,
-            tokenizer: [0; 32],
-            elsewhere: &[],
-            checkpoint: Some(&checkpoint),
-            guide: None,
-        };
+        let session = Session { checkpoint: Some(&checkpoint), ..Session::new("test", &mut cache, [0; 32]) };
         let mut recorder = Recorder { stop_after, ..Recorder::default() };
         let mut worker = adapting(&model, adapter(&model, 0.0));
         let settings = settings("dpo", TrainBudget::Steps(3));
@@ -269,14 +234,7 @@ fn a_reference_of_another_model_is_noticed() {
             cache.insert(identity.key(members), &wrong).expect("stored");
         }
     }
-    let session = Session {
-        identity: "test",
-        cache: &mut cache,
-        tokenizer: [0; 32],
-        elsewhere: &[],
-        checkpoint: None,
-        guide: None,
-    };
+    let session = Session::new("test", &mut cache, [0; 32]);
     let result = train(&mut full(&start), &examples, &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::ReferenceMismatch { .. })));
 }
@@ -409,14 +367,7 @@ fn a_worker_may_compute_micro_batches_in_any_order() {
         settings.plan.max_tokens = 60;
         let attempt = |worker: &mut dyn Worker| {
             let mut cache = ReferenceCache::in_memory();
-            let session = Session {
-                identity: "test",
-                cache: &mut cache,
-                tokenizer: [0; 32],
-                elsewhere: &[],
-                checkpoint: None,
-                guide: None,
-            };
+            let session = Session::new("test", &mut cache, [0; 32]);
             let mut recorder = Recorder::default();
             train(worker, &examples, &settings, session, &mut recorder).expect("a run");
             recorder.records
@@ -434,14 +385,7 @@ fn a_worker_may_compute_micro_batches_in_any_order() {
 fn a_policy_without_parameters_is_not_trained() {
     let model = model::<f32>(19);
     let mut cache = ReferenceCache::in_memory();
-    let session = Session {
-        identity: "test",
-        cache: &mut cache,
-        tokenizer: [0; 32],
-        elsewhere: &[],
-        checkpoint: None,
-        guide: None,
-    };
+    let session = Session::new("test", &mut cache, [0; 32]);
     let settings = settings("sft", TrainBudget::Steps(1));
     let result = train(&mut HostWorker::frozen(model, None), &examples(4, 0, 20), &settings, session, &mut ());
     assert!(matches!(result, Err(TrainError::Worker(WorkerError::Frozen))));
@@ -453,14 +397,7 @@ fn unfit_examples_are_named() {
     let attempt = |examples: &[TokenisedExample], objective: &str| {
         let settings = settings(objective, TrainBudget::Steps(1));
         let mut cache = ReferenceCache::in_memory();
-        let session = Session {
-            identity: "test",
-            cache: &mut cache,
-            tokenizer: [0; 32],
-            elsewhere: &[],
-            checkpoint: None,
-            guide: None,
-        };
+        let session = Session::new("test", &mut cache, [0; 32]);
         train(&mut full(&model), examples, &settings, session, &mut ()).map(|_| ())
     };
     let lonely = examples(1, 0, 20);

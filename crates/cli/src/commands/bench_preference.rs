@@ -369,8 +369,7 @@ impl Bench {
         }
         let mut cache = ReferenceCache::in_memory();
         let tokenizer = self.renderer.tokenizer.digest();
-        let session =
-            Session { identity: "bench", cache: &mut cache, tokenizer, elsewhere: &[], checkpoint: None, guide: None };
+        let session = Session::new("bench", &mut cache, tokenizer);
         let progress = context.progress("training", 1000);
         let mut watch = Watch { progress, done: 0, context };
         let started = Instant::now();

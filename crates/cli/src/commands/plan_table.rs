@@ -17,6 +17,8 @@ const TRUNK: f64 = 450.0;
 const REJECTED: f64 = 75.0;
 /// Rows with targets in an answer.
 const TARGETS: f64 = 150.0;
+/// How much larger the second corpus is.
+const LARGER: f64 = 100.0;
 /// Tokens of a pass; fewer where they do not fit, but no fewer than the least.
 const PASS: usize = 8192;
 const LEAST: usize = 1024;
@@ -67,8 +69,7 @@ pub(super) fn print(rank: usize, json: bool) -> Result<(), CliError> {
         format!(
             "Computed, not measured: {what}, passes of {PASS} tokens (fewer, as shown, where they do not fit; a dash where \
              fewer than {LEAST} do). In each cell: memory in GB; time for a corpus of the size of SciERC; time for one \
-             {} times as large.",
-            100
+             {LARGER} times as large."
         ),
         String::new(),
         format!("| model | base | {} |", CARDS.map(|card| card.key).join(" | ")),
@@ -80,7 +81,7 @@ pub(super) fn print(rank: usize, json: bool) -> Result<(), CliError> {
                 return "-".to_owned();
             }
             let fewer = if cell.tokens < PASS { format!(" ({} tokens)", cell.tokens) } else { String::new() };
-            let times = [1.0, 100.0].map(|corpora| about(corpora * cell.seconds));
+            let times = [1.0, LARGER].map(|corpora| about(corpora * cell.seconds));
             format!("{:.0}{fewer}; {}; {}", cell.memory as f64 / 1e9, times[0], times[1])
         });
         let base = if row[0].base == Base::Nf4 { "4-bit" } else { "bf16" };

@@ -1,13 +1,44 @@
-//! A small GGUF file.
+//! A small GGUF file, and what tests of models in files do with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tabpo_gguf::{
     Architecture, Hyperparameters, Metadata, RopeScaling, SpecialTokens, TensorDeclaration, TensorType, TokenType,
     TokenizerMetadata, TokenizerModel, Writer, names,
 };
 
+use super::Place;
+
 const WIDTH: u32 = 32;
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of the tests are UTF-8")
+}
+
+/// The tokens with which a model goes on.
+pub(crate) fn continued(place: &Place, model: &[&str]) -> Value {
+    let arguments =
+        [&["generate", "--prompt", "a text", "--max-new-tokens", "12", "--json", "--model"], model].concat();
+    serde_json::from_str(&place.run(&arguments, 0).0).expect("the output is JSON")
+}
+
+/// Writes the configuration of a tiny run that trains an adapter on a model.
+pub(crate) fn adapter_run(place: &Place, model: &Path) -> PathBuf {
+    place.write(
+        "run.toml",
+        &format!(
+            "run = {{ name = \"tiny\", directory = \"run\" }}\n\
+             data.synthetic = {{ sft = 6, curated = 4, validation = 2, test = 2 }}\n\
+             model.folder = \"{}\"\n\
+             adapter = {{ rank = 2, alpha = 4.0 }}\n\
+             sft = {{ steps = 1, batch_size = 2, max_length = 8000 }}\n\
+             preference = {{ objectives = [\"dpo\"] }}\n",
+            text(model)
+        ),
+    )
+}
 
 /// Writes a model of one block with a tokenizer of bytes, some weights quantised.
 pub(crate) fn model(path: &Path) {

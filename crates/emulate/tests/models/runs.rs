@@ -141,14 +141,7 @@ fn run(
     driver.left.store(launches, Ordering::SeqCst);
     let (mut cache, mut recorder) = (ReferenceCache::in_memory(), Recorder::default());
     let checkpoint = folder.join("checkpoint");
-    let session = Session {
-        identity: "test",
-        cache: &mut cache,
-        tokenizer: [0; 32],
-        elsewhere: &[],
-        checkpoint: Some(&checkpoint),
-        guide: None,
-    };
+    let session = Session { checkpoint: Some(&checkpoint), ..Session::new("test", &mut cache, [0; 32]) };
     let source = examples(config.vocabulary);
     let result = train(&mut worker, &source, &settings(checkpoint_every), session, &mut recorder).map(drop);
     let state = if result.is_ok() { owned(worker.export().expect("it has begun")) } else { Vec::new() };
@@ -179,14 +172,7 @@ fn memory_is_the_plans_and_times_are_told_apart() {
     let mut worker = CudaWorker::new(Arc::clone(&driver), policy, options).expect("it fits");
     assert_eq!(worker.planned_bytes(), None, "nothing was trained yet");
     let mut cache = ReferenceCache::in_memory();
-    let session = Session {
-        identity: "test",
-        elsewhere: &[],
-        cache: &mut cache,
-        tokenizer: [0; 32],
-        checkpoint: None,
-        guide: None,
-    };
+    let session = Session::new("test", &mut cache, [0; 32]);
     let source = examples(config.vocabulary);
     train(&mut worker, &source, &settings(None), session, &mut Recorder::default()).expect("nothing happens");
     let memory = driver.memory().expect("it is known");

@@ -1,8 +1,6 @@
 //! Whole runs, from documents to a comparison, on the emulated device against the CPU.
 
 #[cfg(emulated)]
-mod counting;
-#[cfg(emulated)]
 mod runs;
 
 #[cfg(not(emulated))]

@@ -12,14 +12,13 @@ use std::{
     },
 };
 
-use tabpo_cuda::driver::{Driver, Element};
+use tabpo_cuda::driver::{Driver, Element, Profile};
+use tabpo_emulate::{Emulator, Order};
 use tabpo_pipeline::{
     Configuration, Error, ErrorKind, Observer, Overrides, Pipeline, Until,
     device::Computer,
     observer::{Progress, StageState},
 };
-
-use crate::counting::Counting;
 
 /// A run that has every way of asking a model: answers to documents, free and constrained, its own answers (greedy and
 /// sampled) as examples, references, a guide, and two scorers.
@@ -106,7 +105,7 @@ impl Observer for Recorder {
 }
 
 /// A run in a folder, on a device or on the CPU.
-fn pipeline(folder: &Path, device: Option<&Arc<Counting>>, observer: &dyn Observer) -> Result<Pipeline, Error> {
+fn pipeline(folder: &Path, device: Option<&Arc<Profile>>, observer: &dyn Observer) -> Result<Pipeline, Error> {
     let file = folder.join("tiny.toml");
     fs::write(&file, TINY).expect("writable");
     let set = vec![format!("run.directory={}", folder.join("run").display())];
@@ -114,15 +113,20 @@ fn pipeline(folder: &Path, device: Option<&Arc<Counting>>, observer: &dyn Observ
     let pipeline = Pipeline::new(config, observer)?;
     Ok(match device {
         Some(device) => {
-            let driver: Arc<dyn Driver> = Arc::<Counting>::clone(device);
+            let driver: Arc<dyn Driver> = Arc::<Profile>::clone(device);
             pipeline.on(Computer::Card(driver, Element::F32))
         }
         None => pipeline,
     })
 }
 
-fn run(folder: &Path, device: Option<&Arc<Counting>>, until: Until, observer: &Recorder) -> Result<(), Error> {
+fn run(folder: &Path, device: Option<&Arc<Profile>>, until: Until, observer: &Recorder) -> Result<(), Error> {
     pipeline(folder, device, observer)?.run(until, observer).map(drop)
+}
+
+/// How often kernels whose names begin like this were launched.
+fn launches(device: &Profile, name: &str) -> u64 {
+    device.spent().iter().filter(|(kernel, _)| kernel.starts_with(name)).map(|(_, spent)| spent.calls).sum()
 }
 
 /// All files of a run with answers, pairs and scores, by their paths.
@@ -151,7 +155,7 @@ fn texts(folder: &Path) -> BTreeMap<String, String> {
 fn a_whole_run_gives_the_answers_of_the_cpu() {
     let (host, card) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     run(host.path(), None, Until::Report, &Recorder::default()).expect("the run succeeds");
-    let device = Arc::new(Counting::new());
+    let device = Arc::new(Profile::new(Arc::new(Emulator::new(Order::Forwards))));
     let heard = Recorder::default();
     run(card.path(), Some(&device), Until::Report, &heard).expect("the run succeeds");
     let (wanted, found) = (texts(host.path()), texts(card.path()));
@@ -161,9 +165,9 @@ fn a_whole_run_gives_the_answers_of_the_cpu() {
         assert_eq!(&found[name], text, "{name}");
     }
     // Nothing of it was computed beside the device: greedy and drawn tokens, and the passes of every step.
-    assert!(device.launches("choose_greedy") > 20, "answers were written on the device");
-    assert!(device.launches("choose_") > device.launches("choose_greedy"), "and drawn there");
-    assert!(device.launches("attention_plain_key_gradient") > 0 && device.launches("cache_store") > 0);
+    assert!(launches(&device, "choose_greedy") > 20, "answers were written on the device");
+    assert!(launches(&device, "choose_") > launches(&device, "choose_greedy"), "and drawn there");
+    assert!(launches(&device, "attention_plain_key_gradient") > 0 && launches(&device, "cache_store") > 0);
     let memory = device.memory().expect("it is known");
     assert_eq!(memory.free, memory.total, "all memory was given back");
     // What was computed there is still done when the run is looked at without the device.
@@ -180,12 +184,12 @@ fn a_checkpoint_is_taken_up_by_the_other_kind_of_device() {
     let wanted = texts(whole.path());
     for from_card in [false, true] {
         let folder = tempfile::tempdir().expect("a folder");
-        let device = Arc::new(Counting::new());
+        let device = Arc::new(Profile::new(Arc::new(Emulator::new(Order::Forwards))));
         let on = |card: bool| card.then_some(&device);
         let stopping = Recorder { stop_after: Some(2), ..Recorder::default() };
         let error = run(folder.path(), on(from_card), Until::Sft, &stopping).expect_err("it is stopped");
         assert_eq!(error.kind(), ErrorKind::Interrupted);
-        let trained = device.launches("attention_plain_key_gradient");
+        let trained = launches(&device, "attention_plain_key_gradient");
         assert_eq!(trained > 0, from_card);
         let resuming = Recorder::default();
         run(folder.path(), on(!from_card), Until::Sft, &resuming).expect("it goes on");
@@ -193,7 +197,7 @@ fn a_checkpoint_is_taken_up_by_the_other_kind_of_device() {
         assert!(said.contains("sft: takes up the checkpoint of another device"), "{said}");
         assert!(said.contains("sft: goes on after step 2"), "{said}");
         assert!(said.contains("this run was begun on"), "{said}");
-        assert_eq!(device.launches("attention_plain_key_gradient") > trained, !from_card);
+        assert_eq!(launches(&device, "attention_plain_key_gradient") > trained, !from_card);
         let base = resuming.stages.borrow().iter().find(|(name, _)| name == "base").cloned();
         assert_eq!(base, Some(("base".to_owned(), false)), "what was finished stays");
         assert_eq!(texts(folder.path()), wanted, "from the card: {from_card}");
@@ -204,7 +208,7 @@ fn a_checkpoint_is_taken_up_by_the_other_kind_of_device() {
 #[test]
 fn a_look_ahead_is_one_at_the_device() {
     let folder = tempfile::tempdir().expect("a folder");
-    let device = Arc::new(Counting::new());
+    let device = Arc::new(Profile::new(Arc::new(Emulator::new(Order::Forwards))));
     // What another program has taken.
     let taken = device.allocate(700 << 20).expect("it fits");
     let before = device.memory().expect("it is known");
@@ -212,7 +216,7 @@ fn a_look_ahead_is_one_at_the_device() {
     assert_eq!((found.device.as_str(), found.free_memory), ("emulated device", Some(before.free as usize)));
     let rows: Vec<(usize, usize)> = found.memory.iter().map(|row| (row.least, row.most)).collect();
     assert!(rows.iter().all(|&(least, most)| least > 0 && least <= most && most < 700 << 20), "{rows:?}");
-    assert!(device.launches("attention_plain_key_gradient") > 0 && device.launches("choose_greedy") > 0);
+    assert!(launches(&device, "attention_plain_key_gradient") > 0 && launches(&device, "choose_greedy") > 0);
     assert!(found.speed.is_some_and(|speed| speed.trained > 0.0 && speed.written > 0.0));
     assert_eq!(device.memory().expect("it is known"), before, "what was measured is given back");
     device.free(taken).expect("it was taken");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Arguments, EntityLabelId, Ontology, RelationLabelId};
+use crate::{Arguments, EntityLabelId, Ontology, RelationLabelId, canonical_name};
 
 mod rules;
 mod whole;
@@ -195,7 +195,7 @@ impl AnswerGrammar {
             return format!("e{}\"", index + 1);
         }
         let text = texts[index];
-        let same = |others: &[&str]| others.iter().filter(|&&other| other == text).count();
+        let same = |others: &[&str]| others.iter().filter(|other| same_text(other, text)).count();
         let number =
             if same(texts) > 1 { format!(",{}:{}", quoted(number_key), same(&texts[..=index])) } else { String::new() };
         format!("{}\"{number}", escaped(text))
@@ -290,6 +290,12 @@ impl AnswerGrammar {
     fn starts(&self, text: &str) -> Vec<usize> {
         starts(&self.source, &self.words, text)
     }
+}
+
+/// Whether two texts of entities count as the same: blanks and composition make no difference.
+fn same_text(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().map(|word| canonical_name(word).into_owned()).collect::<Vec<_>>();
+    one == other || words(one) == words(other)
 }
 
 fn starts(source: &str, words: &[Range<usize>], text: &str) -> Vec<usize> {

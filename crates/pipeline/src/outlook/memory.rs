@@ -6,7 +6,7 @@ use tabpo_cuda::{
     driver::Element,
     memory::{MemoryPlan, Request, Rung},
 };
-use tabpo_model::{LoraConfig, ModelConfig};
+use tabpo_model::{LoraConfig, ModelConfig, SCALES_PER_GROUP, WEIGHTS_PER_SCALE};
 
 use crate::run::CARD_LOGIT_BYTES;
 
@@ -23,7 +23,8 @@ pub enum Base {
 
 /// Bytes a weight in NF4: half a byte, an eight-bit scale for 64 weights, and a scale in single precision for 256 of these
 /// (Dettmers et al. 2023, QLoRA).
-pub(super) const NF4_BYTES: f64 = 0.5 + 1.0 / 64.0 + 4.0 / (64.0 * 256.0);
+pub(super) const NF4_BYTES: f64 =
+    0.5 + 1.0 / WEIGHTS_PER_SCALE as f64 + 4.0 / (WEIGHTS_PER_SCALE * SCALES_PER_GROUP) as f64;
 
 /// A training, as far as its memory depends on it.
 #[derive(Clone, Copy, Debug)]

@@ -81,6 +81,8 @@ struct Stages<'a> {
     compute: Compute,
     /// Where policies are trained and answer.
     device: LazyDevice,
+    /// The other processes that train along, if there are any.
+    ranks: Option<&'a Lead>,
     /// The digest of the base model. That of a model from scratch is known once the model has been made.
     base_digest: String,
 }

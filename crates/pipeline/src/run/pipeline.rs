@@ -1,7 +1,6 @@
 //! A run, from its configuration to its result.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tabpo_model::{ChatTemplate, check_model_folder};
 use tabpo_ontology::Ontology;
@@ -59,7 +58,7 @@ pub struct Pipeline {
     /// The device, if it was given open.
     given: Option<Computer>,
     /// The other processes that train along, if there are any.
-    lead: Option<Arc<Lead>>,
+    lead: Option<Lead>,
 }
 
 /// The inputs of a run, which do not change while its stages run.
@@ -125,7 +124,7 @@ impl Pipeline {
     /// Trains on several processes, of which this one has the lead.
     #[must_use]
     pub fn on_ranks(self, lead: Lead) -> Self {
-        Self { lead: Some(Arc::new(lead)), ..self }
+        Self { lead: Some(lead), ..self }
     }
 
     /// Computes on a device that is open already, whatever the configuration says of it.
@@ -150,13 +149,13 @@ impl Pipeline {
         let config = &inputs.config;
         let directory = RunDirectory::open(&self.directory())?;
         write_atomically(&directory.path("run.toml")?, config.to_toml().as_bytes())?;
-        let device =
-            device::of_run(&config.model, self.given.as_ref(), &directory, observer)?.with_ranks(self.lead.clone());
+        let device = device::of_run(&config.model, self.given.as_ref(), &directory, observer)?;
         let record = RunRecord::of_run(&directory, &self.program, observer)?;
         let ledger = Ledger::open(&directory, observer)?;
         let compute = compute::of_run(&config.model, config.adapter.is_some(), &directory, observer)?;
         let base_digest = inputs.digests.base.clone();
-        Stages { inputs, observer, directory, ledger, record, compute, device, base_digest }.run(until)
+        let ranks = self.lead.as_ref();
+        Stages { inputs, observer, directory, ledger, record, compute, device, ranks, base_digest }.run(until)
     }
 }
 

@@ -147,6 +147,7 @@ impl Stages<'_> {
                 name,
                 key: &key,
                 recipe,
+                ranks: self.ranks,
                 start: &start.path,
                 objective: &Objective::new("sft").or_failed()?,
                 guide: None,

@@ -37,6 +37,8 @@ pub(crate) struct Job<'a> {
     pub recipe: Recipe<'a>,
     /// The policy to start from, which is also the reference.
     pub start: &'a PolicyFolder,
+    /// The other processes that train along, if there are any.
+    pub ranks: Option<&'a Lead>,
     /// What to minimise.
     pub objective: &'a Objective,
     /// A guide model, for objectives that need its log-probs.
@@ -81,12 +83,11 @@ impl Job<'_> {
         observer: &dyn RunObserver,
     ) -> Result<(), Error> {
         let held = memory::held(observer);
-        let sharing = self.recipe.device.ranks().map_or(1, Lead::on_this_machine);
+        let sharing = self.ranks.map_or(1, Lead::on_this_machine);
         let limit = memory::limit(self.recipe.section.memory_gb, held, sharing);
         let computer = self.recipe.device.open(observer)?;
         let (adapter, seed, card) = (self.recipe.adapter, self.recipe.seed, computer.is_card());
-        let ranks = self.recipe.device.ranks();
-        if let Some(lead) = ranks {
+        if let Some(lead) = self.ranks {
             lead.open(&Opening { start: self.start.clone(), adapter: adapter.cloned(), seed, card })?;
         }
         let policy = open_policy(self.start, adapter, seed, card)?;
@@ -125,14 +126,12 @@ impl Job<'_> {
         }
         let mut watch = Watch::new(self, source.len() as u64, observer);
         let session = Session {
-            identity: self.key.as_str(),
             elsewhere: self.key.elsewhere(),
-            cache: &mut cache,
-            tokenizer: renderer.tokenizer.digest(),
             checkpoint: Some(&checkpoint),
             guide: guide.as_mut().map(DeviceWorker::worker),
+            ..Session::new(self.key.as_str(), &mut cache, renderer.tokenizer.digest())
         };
-        let outcome = match ranks {
+        let outcome = match self.ranks {
             None => train(worker.worker(), source, &settings, session, &mut watch),
             Some(lead) => train(&mut Ranks::new(worker.worker(), lead.links()), source, &settings, session, &mut watch),
         };

@@ -240,6 +240,7 @@ impl Stages<'_> {
                 name,
                 key: &key,
                 recipe,
+                ranks: self.ranks,
                 start: &common.sft.path,
                 objective: variant.objective,
                 guide: positive.as_ref().filter(|_| needs.guide).map(|scorer| &scorer.path),

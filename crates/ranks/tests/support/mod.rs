@@ -110,14 +110,7 @@ pub(crate) fn run(
     let (outcome, served) = std::thread::scope(|scope| {
         let threads: Vec<_> =
             others.iter_mut().zip(links).map(|(worker, links)| scope.spawn(move || serve(*worker, &links))).collect();
-        let session = Session {
-            identity: "test",
-            elsewhere: &[],
-            cache: &mut cache,
-            tokenizer: [0; 32],
-            checkpoint,
-            guide: None,
-        };
+        let session = Session { checkpoint, ..Session::new("test", &mut cache, [0; 32]) };
         let outcome = if threads.is_empty() {
             train(*first, examples, settings, session, &mut recorder)
         } else {

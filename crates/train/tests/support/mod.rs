@@ -159,14 +159,7 @@ pub(crate) fn run<R: Real>(
     let mut recorder = Recorder::default();
     let mut guide = HostWorker::new(worker.policy().clone());
     let mut cache = ReferenceCache::in_memory();
-    let session = Session {
-        identity: "test",
-        cache: &mut cache,
-        tokenizer: [0; 32],
-        elsewhere: &[],
-        checkpoint: None,
-        guide: Some(&mut guide),
-    };
+    let session = Session { guide: Some(&mut guide), ..Session::new("test", &mut cache, [0; 32]) };
     let outcome = train(&mut worker, examples, settings, session, &mut recorder).expect("the run succeeds");
     assert!(outcome.finished);
     (worker.into_policy(), recorder.records)

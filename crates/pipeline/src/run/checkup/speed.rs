@@ -86,14 +86,8 @@ pub(super) fn measure(
         let limit = memory::limit(config.sft.memory_gb, held, 1);
         settings.recompute = worker.worker().memory(&request, limit).recompute;
     }
-    let session = Session {
-        identity: "check",
-        elsewhere: &[],
-        cache: &mut ReferenceCache::in_memory(),
-        tokenizer: start.renderer.tokenizer.digest(),
-        checkpoint: None,
-        guide: None,
-    };
+    let mut cache = ReferenceCache::in_memory();
+    let session = Session::new("check", &mut cache, start.renderer.tokenizer.digest());
     let mut watch = Watch { record: None };
     train(worker.worker(), &source, &settings, session, &mut watch).or_failed()?;
     let step = watch.record.ok_or_else(|| Error::failed("no training example is short enough to be trained on"))?;
